@@ -450,7 +450,7 @@ def export(
         given,
         texts,
         answers,
-        compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False),
+        ids_compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False),
         force=force,
     )
     with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
@@ -502,61 +502,63 @@ def _export_text_module(
     module: nn.Module,
     path: Path,
     description: Description,
-    wanted: ExportOptions,
+    options: ExportOptions,
     kinds: Sequence[FormKind],
-    given: Sequence[Any],
-    texts: Sequence[Any],
+    users_texts: Sequence[Any],
+    proof_texts: Sequence[Any],
     answers: Sequence[tuple[OwnersText, Answer]],
     *,
-    compared: bool,
+    ids_compared: bool,
     force: bool,
 ) -> Manifest:
     """Export a module of texts as a bundle. If several calls give different answers, choose the call by the owner's
     answers.
 
     Args:
-        module, path, description, wanted, kinds, force: as `export` has them.
-        given, texts: the user's texts, and all texts of the proof.
+        module, path, description, options, kinds, force: as `export` has them.
+        users_texts, proof_texts: the user's texts, and all texts of the proof.
         answers: the answers of the owner's classifier to some of them.
-        compared: whether the owner gave texts with their ids or answers.
+        ids_compared: whether the owner gave texts with their ids or answers.
     """
-    prepare = _make_prepare_function(module, description, wanted)
+    prepare = _bind_arguments_of_prepare_module(module, description, options)
     answered = _make_answered_texts(description, answers)
     compare = functools.partial(refuse_module_with_other_answers, description=description, answered=answered)
     try:
-        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=wanted.one_text)
+        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=options.one_text)
     except AmbiguousCallError as error:
         call = _choose_call_by_answers(module, description, error, answers)
         prepare = functools.partial(prepare, call=call)
-        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=wanted.one_text)
-    inputs = _find_graph_and_bounds(forms)[0].inputs
+        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=options.one_text)
+    inputs = _find_graph_and_condition_sizes(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
         forms = replace_ids_by_characters(forms, description.spellings, words)
-    description, labels_of_owner = add_crf(prepared, description, wanted=wanted.crf)
-    shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
+    description, labels_of_owner = add_crf(prepared, description, crf_option=options.crf)
+    shown = "given texts" if users_texts and options.examples else "made of words of the vocabulary"
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
-    graph, bounds = _find_graph_and_bounds(forms)
+    graph, bounds = _find_graph_and_condition_sizes(forms)
     program = next((form.program for form in forms if form.program is not None), None)
     phrase = () if program is None else find_compared_ids(program, graph.embedding_rows)
     description = description.add_provenance({**make_condition_sizes_entry(bounds), **make_compared_ids_entry(phrase)})
-    _warn_of_extra_embedding_rows(graph, description, compared=compared)
-    private = frozenset(() if wanted.examples else given)
-    texts = _choose_accepted_texts(graph.limits, texts, description, private)
-    description = _add_padding_effect(prepared, graph, description, texts)
+    _warn_of_extra_embedding_rows(graph, description, ids_compared=ids_compared)
+    private = frozenset(() if options.examples else users_texts)
+    proof_texts = _choose_proof_texts_within_limits(graph.limits, proof_texts, description, private)
+    description = _log_and_note_padding_effect(prepared, graph, description, proof_texts)
     refuse_batch_dependent_answers(prepared, graph.limits, bounds, _list_small_graph_constants(forms))
-    loud, tried = (
-        find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
-        _find_possible_padding_ids(prepared),
-    )
     cases = make_module_proof_cases(
-        prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase
+        prepared,
+        description.text.rules,
+        graph,
+        bounds,
+        extreme_ids=find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
+        possible_padding_ids=_find_possible_padding_ids_with_answer(prepared),
+        compared_ids=phrase,
     )
-    every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
+    every = {**cases, "texts": encode_text_cases(proof_texts, description.encoder())}
     closed = find_constant_value_notes(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts(forms, closed))
     plan = ProofPlan.from_module(
-        prepared, cases, texts, private=private, tolerance=wanted.tolerance, report=wanted.report,
+        prepared, cases, proof_texts, private=private, tolerance=options.tolerance, report=options.report,
         answered=answered, labels=labels_of_owner, spellings=description.spellings,
     )  # fmt: skip
     seconds = estimate_proof_seconds(plan.reference, every, sum(len(form.runs) for form in forms))
@@ -689,21 +691,21 @@ def _judge_text_rules(
     # The module has no answer to a text without an id.
     compared = {one.text for one in pairs if one.ids and (one.tokens or callable(tokenizer) or not external)}
     if compared:
-        shown_too = _may_hold_unknown_words(description, text, pairs)
+        shown_too = _may_texts_have_unknown_words(description, text, pairs)
         return TextVerdict("compared", len(compared), "ids", unknown_words=shown_too)
     if callable(tokenizer) and not external:
         given = list_compared_texts(tokenizer, text.vocabulary, [*map(str, texts), *(one.text for one in pairs)])
         if getattr(tokenizer, "gives_ids", False):
-            shown_too = _may_hold_unknown_words(description, text, [OwnersText(one) for one in given])
+            shown_too = _may_texts_have_unknown_words(description, text, [OwnersText(one) for one in given])
             return TextVerdict("compared", len(given), "ids", unknown_words=shown_too)
-        shown_too = _may_hold_unknown_words(description, text, [one for one in pairs if one.answer is not None])
+        shown_too = _may_texts_have_unknown_words(description, text, [one for one in pairs if one.answer is not None])
         return TextVerdict("compared", len(given), "tokens", unknown_words=shown_too)
     if read is not None:
         number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)
     answers = sum(one.answer is not None and not (external and one.ids) for one in pairs)
     if answers:
-        shown_too = _may_hold_unknown_words(description, text, pairs)
+        shown_too = _may_texts_have_unknown_words(description, text, pairs)
         return TextVerdict("compared", answers, "answers", unknown_words=shown_too)
     if external:
         return TextVerdict("external")
@@ -711,7 +713,7 @@ def _judge_text_rules(
     return TextVerdict("trained" if stated == TextVerdict("trained").document else "not compared")
 
 
-def _may_hold_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
+def _may_texts_have_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
     """Return whether the owner's texts may hold a word that the vocabulary lacks. A comparison of these texts then
     shows the id of unknown words."""
     rules = description.text.rules
@@ -749,27 +751,27 @@ def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _make_prepare_function(
-    module: nn.Module, description: Description, wanted: ExportOptions
+def _bind_arguments_of_prepare_module(
+    module: nn.Module, description: Description, options: ExportOptions
 ) -> Callable[..., ExportableModule]:
     """Return `prepare_module` with all its arguments except `one_text`."""
     return functools.partial(
         prepare_module,
         module,
-        lengths=wanted.lengths,
+        lengths=options.lengths,
         ids=description.token_id_count,
         padding_id=description.text.rules.padding_id,
         classes=len(description.output.labels),
         multi_label=description.output.activation == "sigmoid",
         of_tokens=description.output.of_tokens,
-        two_texts=wanted.two_texts,
+        two_texts=options.two_texts,
         heads=description.output.heads if isinstance(description.output, HeadsOutput) else None,
         features=description.text.features,
         spellings=description.spellings,
         labels_are_words=2 * len({*description.output.labels} & {*description.text.vocabulary})
         >= len(description.output.labels),
-        call=wanted.call,
-        gives=wanted.gives,
+        call=options.call,
+        gives=options.gives,
         widths=find_text_widths(description.text.rules),
     )
 
@@ -818,7 +820,7 @@ def _prepare_module_and_forms(
     prepare: Callable[..., ExportableModule],
     kinds: Sequence[FormKind],
     description: Description,
-    compare: Callable[[ExportableModule], None],
+    check_answers: Callable[[ExportableModule], None],
     *,
     one_text: bool,
 ) -> tuple[ExportableModule, list[Form]]:
@@ -829,11 +831,11 @@ def _prepare_module_and_forms(
     Args:
         prepare: the function that prepares the module.
         kinds, description, one_text: as in `_export_text_module`.
-        compare: refuses a module that gives other answers than its owner's classifier.
+        check_answers: refuses a module that gives other answers than its owner's classifier.
     """
     _log.info("Finding out how forward is called")
     prepared = prepare(one_text=one_text)
-    compare(prepared)
+    check_answers(prepared)
     rules, padding = description.text.rules, prepared.padding_id
     framed = {*rules.first_ids, *rules.last_ids} - {padding}
     if prepared.needs_real_token and not framed:
@@ -858,7 +860,7 @@ def _prepare_module_and_forms(
         forms = _make_forms(kinds, prepared, description)
         if EDGE in kinds or prepared.one_text:
             return prepared, forms
-        graph, _ = _find_graph_and_bounds(forms)
+        graph, _ = _find_graph_and_condition_sizes(forms)
         told = {i: 0.0 for i in graph.alone if i not in prepared.ids_run_alone}
         prepared = replace(prepared, padding=graph.padding, alone={**told, **prepared.alone})
         # The graph's constants include the numbers that forward compares ids with.
@@ -875,11 +877,11 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    again = functools.partial(_prepare_again, prepare, prepared)
+    again = functools.partial(_prepare_again_with_same_call, prepare, prepared)
     return run_with_single_text_fallback(prepared, make_forms, again, batches_only=EDGE in kinds)
 
 
-def _prepare_again(
+def _prepare_again_with_same_call(
     prepare: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
 ) -> ExportableModule:
     """Prepare a module again, for one text at a time.
@@ -897,7 +899,7 @@ def _prepare_again(
         return replace(found, convention=replace(found.convention, pair=called.pair, notes=called.notes))
 
 
-def _add_padding_effect(
+def _log_and_note_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
     """Log how padding changes the module's answers. Return the description with this effect in its provenance."""
@@ -908,7 +910,7 @@ def _add_padding_effect(
             "The module's answer to a text with %s differs between a batch and the text alone%s, for example "
             "because forward takes this id for padding and pools up to the longest text of the batch. pocketrnn "
             "answers such a text alone, which is slower for many texts",
-            _describe_ids(prepared.alone, description.text.vocabulary),
+            _name_first_ids_with_words(prepared.alone, description.text.vocabulary),
             f", by up to {change:.2g} in probability" if 0 < change < 1 else "",
         )  # fmt: skip
     effect = measure_padding_effect(
@@ -917,7 +919,7 @@ def _add_padding_effect(
         [ids[count_feature_marks(ids) :] for ids in map(encoder.encode, texts)],
         padding_id=rules.padding_id,
         widths=prepared.widths,
-        most=None if graph.limits is None else graph.limits.max_tokens,
+        most_tokens=None if graph.limits is None else graph.limits.max_tokens,
         takes_lengths=prepared.takes_lengths,
         one_text=prepared.one_text,
         activation=prepared.activation,
@@ -936,14 +938,14 @@ def _add_padding_effect(
     return description.add_provenance({"padding": effect.document})
 
 
-def _find_possible_padding_ids(prepared: ExportableModule) -> list[int]:
+def _find_possible_padding_ids_with_answer(prepared: ExportableModule) -> list[int]:
     """Find the ids that a module may take for padding. Leave out an id if the module fails on a text of this id
     only."""
     candidates = list_possible_padding_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
     return select_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
 
-def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
+def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
     """Name the first five ids with their words, as a phrase."""
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
@@ -962,10 +964,10 @@ def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, compared: bool) -> None:
+def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids_compared: bool) -> None:
     """Warn if the embedding has more rows than the vocabulary has words, and no ids were compared."""
     words, rows = len(description.text.vocabulary), graph.embedding_rows
-    if rows > words and not compared:
+    if rows > words and not ids_compared:
         _log.warning(
             "The embedding has %d rows, but the vocabulary %d words: the first word has the id 0. If your ids begin "
             "elsewhere, each word gets another word's id; give a map from word to id, or texts with ids (--pairs, "
@@ -1009,14 +1011,14 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
     return forms
 
 
-def _choose_accepted_texts(
-    limits: Limits | None, texts: Sequence[Any], description: Description, private: frozenset[Any]
+def _choose_proof_texts_within_limits(
+    limits: Limits | None, texts: Sequence[Any], description: Description, private_texts: frozenset[Any]
 ) -> list[Any]:
     """Choose the texts of the proof that the module accepts. If all of them are private, add made texts with as many
     words as the module needs. Refuse if none is left that the bundle may show."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
-    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
+    if private_texts.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
         # Texts with as many words as the module needs: the usual made texts have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += select_texts_within_limits(
@@ -1024,7 +1026,7 @@ def _choose_accepted_texts(
             make_texts_of_random_words(description.text.vocabulary, description.text.rules, (least,)),
             description,
         )
-    if private.issuperset(inside):
+    if private_texts.issuperset(inside):
         raise ExportError(
             "The module takes none of the texts for the proof: each has too few tokens for it, too many, or no known "
             "word.",
@@ -1033,7 +1035,7 @@ def _choose_accepted_texts(
     return inside
 
 
-def _find_graph_and_bounds(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
+def _find_graph_and_condition_sizes(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
     """Return the graph's entry for classifier.json, and the sizes (texts, tokens) around each size condition in
     forward."""
     for form in forms:

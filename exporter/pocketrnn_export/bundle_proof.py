@@ -98,11 +98,17 @@ class ProofPlan:
 
     @classmethod
     def from_module(
-        cls, prepared: ExportableModule, cases: Mapping[str, Sequence[Case]], texts: Sequence[Any] = (), **others: Any
+        cls,
+        prepared: ExportableModule,
+        cases: Mapping[str, Sequence[Case]],
+        texts: Sequence[Any] = (),
+        **further_attributes: Any,
     ) -> ProofPlan:
-        """Make the plan for the proof of a module's forms. `others` are further attributes."""
+        """Make the plan for the proof of a module's forms. `further_attributes` do not follow from the module."""
         rows_alone = not prepared.one_text and (prepared.padding or not prepared.takes_lengths)
-        return cls(prepared.make_reference(), cases, texts, rows_alone=rows_alone, given=prepared.given, **others)
+        return cls(
+            prepared.make_reference(), cases, texts, rows_alone=rows_alone, given=prepared.given, **further_attributes
+        )
 
     def make_runtime_inputs(self, description: Description) -> list[Any]:
         """Make the inputs of a Classifier for the texts, or of its graph for the sequences."""
@@ -112,7 +118,10 @@ class ProofPlan:
 
 
 def refuse_batch_dependent_answers(
-    prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
+    prepared: ExportableModule,
+    limits: Limits | None,
+    condition_sizes: Sequence[tuple[int, int]],
+    graph_constants: Iterable[int],
 ) -> None:
     """Refuse a module whose answer to a text depends on other texts of the batch or on earlier calls. Also refuse a
     module whose copy runs other operators.
@@ -122,15 +131,15 @@ def refuse_batch_dependent_answers(
     Args:
         prepared: the module.
         limits: the limits of its graph.
-        bounds: (batch, sequence) around every size condition in forward.
-        numbers: the small constants of its graph.
+        condition_sizes: (batch, sequence) around every size condition in forward.
+        graph_constants: the small constants of its graph.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:
         sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
         cases = make_boundary_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
         refuse_differing_copy_operators(prepared.given, prepared.fit_cases_to_module(cases))
-    prepared.refuse_kept(bounds)
+    prepared.refuse_kept(condition_sizes)
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Running the module on a text in batches with other texts of each length")
         # A copy: a cache by length would stay in single precision for the runs in double precision.
@@ -139,25 +148,25 @@ def refuse_batch_dependent_answers(
         ragged = prepared.padding
         try:
             check_batches_of_mixed_lengths(
-                run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers
+                run, usual or [0], padding_id, limits, ragged=ragged, bounds=condition_sizes, numbers=graph_constants
             )
         except ExportError as error:
             if not prepared.two_texts:
                 raise
             advice = "A pair's answer must depend on its own tokens only, and not on the sizes of its batch."
             raise ExportError(error.problem, advice) from error
-    prepared.refuse_batch_dependence(make_boundary_cases(bounds, ids, padding_id, ragged=False))
+    prepared.refuse_batch_dependence(make_boundary_cases(condition_sizes, ids, padding_id, ragged=False))
 
 
 def make_module_proof_cases(
     prepared: ExportableModule,
     rules: AnyTextRules,
     graph: Graph,
-    bounds: Sequence[tuple[int, int]],
+    condition_sizes: Sequence[tuple[int, int]],
     *,
-    loud: Sequence[int] = (),
-    tried: Sequence[int] = (),
-    phrase: Sequence[int] = (),
+    extreme_ids: Sequence[int] = (),
+    possible_padding_ids: Sequence[int] = (),
+    compared_ids: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
     """Make the cases for the proof of a module's forms, as a dict from the kind of the inputs to cases. Cases of texts
     are not included. The arguments are those of `make_cases_for_rules`."""
@@ -166,12 +175,12 @@ def make_module_proof_cases(
         ids=prepared.ids,
         ragged=prepared.takes_lengths,
         limits=graph.limits,
-        bounds=bounds,
+        bounds=condition_sizes,
         one_row=graph.batch == 1,
         alone=tuple(prepared.alone),
-        loud=loud,
-        tried=tried,
-        phrase=phrase,
+        loud=extreme_ids,
+        tried=possible_padding_ids,
+        phrase=compared_ids,
         two_texts=prepared.two_texts,
         features=prepared.features,
     )
@@ -239,12 +248,14 @@ def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list
         FormsDifferError: a form differs by more.
     """
     try:
-        return _compare_with_exact_answers(forms, answers)
+        return _compare_float64_runs_with_exact_answers(forms, answers)
     except ParityError as error:
         raise FormsDifferError(error.problem, error.remedy, forms, answers) from None
 
 
-def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
+def _compare_float64_runs_with_exact_answers(
+    forms: Iterable[Form], answers: ReferenceAnswers
+) -> list[CandidateComparison]:
     """Compare the forms that run in double precision with the reference's exact answers. Return an empty list if the
     reference has none."""
     lines = []
@@ -296,8 +307,8 @@ def judge_forms(
 
 
 def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers) -> Parity:
-    """Return the proof: all comparisons, if they pass, after those of an earlier proof. If the plan names a report,
-    write the report first.
+    """Return the proof: the comparisons of an earlier proof, then these if all pass. Else raise an error. If the plan
+    names a report, write the report first.
 
     Raises:
         ParityError: a comparison differs by too much.

@@ -112,8 +112,7 @@ def write_bundle(
 
 
 def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Return the provenance with the comparison with the owner's answers, which stands in the entry of the text
-    rules."""
+    """Return the provenance with what the comparison with the owner's answers found, in the entry of the text rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance

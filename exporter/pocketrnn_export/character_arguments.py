@@ -65,20 +65,22 @@ def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], lis
     return pairs, spelled
 
 
-def check_characters_of_texts(text_input: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
+def check_characters_of_texts(
+    text_input: TextInput, characters: Characters, owners_characters: Sequence[tuple[str, Any]]
+) -> str:
     """Refuse `characters` if the owner's texts have other ids of characters. Return a phrase for the provenance: how
     many texts were compared.
 
     Args:
         text_input: the text rules and the vocabulary.
         characters: the characters.
-        owners: texts with the ids of the characters of each token; padding at the ends does not count.
+        owners_characters: texts with the ids of the characters of each token; padding at the ends does not count.
 
     Raises:
         InputError: they differ; the message has the first difference.
     """
     encoder = TextEncoder(text_input.rules, text_input.vocabulary)
-    for text, rows in owners:
+    for text, rows in owners_characters:
         own = add_character_ids(characters, locate_text_tokens(encoder, text))[:, 1:].tolist()
         for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
             if _strip_character_padding(ours, characters) != _strip_character_padding(theirs, characters):
@@ -94,7 +96,11 @@ def check_characters_of_texts(text_input: TextInput, characters: Characters, own
                 f"{len(rows)}.",
                 "Give one row of characters for each token of the text.",
             )
-    return f"compared: {len(owners)} text{'s' * (len(owners) > 1)}" if owners else "not compared"
+    return (
+        f"compared: {len(owners_characters)} text{'s' * (len(owners_characters) > 1)}"
+        if owners_characters
+        else "not compared"
+    )
 
 
 def _strip_character_padding(row: Sequence[int], characters: Characters) -> list[int]:

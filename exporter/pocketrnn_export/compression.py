@@ -175,11 +175,11 @@ class _Stage:
     classifier: Classifier
 
 
-def check_kept_word_count(words: int, vocabulary_size: int) -> None:
+def check_kept_word_count(kept_words: int, vocabulary_size: int) -> None:
     """Refuse a number of words to keep that does not shorten the vocabulary."""
-    if not 1 <= words < vocabulary_size:
+    if not 1 <= kept_words < vocabulary_size:
         raise InputError(
-            f"{words} words cannot be kept from a vocabulary of {vocabulary_size}.",
+            f"{kept_words} words cannot be kept from a vocabulary of {vocabulary_size}.",
             f"Use a number from 1 to {vocabulary_size - 1}.",
         )
 
@@ -292,12 +292,12 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
 
 
 def _compare_rounded_graph(
-    manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
+    manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, text_cases: Sequence[Case]
 ) -> list[Comparison]:
     """Compare the original graph with the graph whose weights are rounded. Refuse rounded weights that make an answer
     infinite or NaN."""
     before = ReferenceAnswers(
-        make_graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
+        make_graph_reference("onnx", content), {**plan.cases, "texts": text_cases}, rows_alone=plan.rows_alone
     )
     run = make_onnx_run(rounded, optimized=False)
     lines = []
@@ -318,7 +318,10 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     """Measure the size, the accuracy, the labels that equal the original's, and the speed of each stage."""
     examples = stages[0].classifier.manifest.golden_texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
-    given = [_make_example_inputs(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
+    given = [
+        _make_inputs_from_golden_examples(stage.classifier.manifest, examples) if data is None else texts
+        for stage in stages
+    ]
     answers = [stage.classifier.logits(some, on_error="skip") for stage, some in zip(stages, given, strict=True)]
     # A text that the original cannot take is not measured. A text that only the smaller classifier cannot take counts
     # as wrong.
@@ -333,10 +336,10 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     # The labels of a text that is not taken are never used.
     labels = [compute_predicted_labels(manifest, np.nan_to_num(logits)) for logits in answers]
     right = labels[0] if data is None else read_target_labels(data)[0]
-    asked = measured & _mark_texts_that_show_lost_labels(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
+    asked = measured & _mark_texts_that_can_show_lost_labels(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
-    taken = taken or _make_example_inputs(last := stages[-1].classifier.manifest, last.golden_texts)
+    taken = taken or _make_inputs_from_golden_examples(last := stages[-1].classifier.manifest, last.golden_texts)
     timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
     speeds = measure_interleaved(
         {stage.name: make_one_by_one_run(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
@@ -354,7 +357,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     )
 
 
-def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
+def _make_inputs_from_golden_examples(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
     """Make a bundle's inputs from golden examples: the texts, or the ids if the owner's code splits texts. Ids that the
     graph no longer has become the id of unknown words."""
     if manifest.text.rules.tokenizer != EXTERNAL:
@@ -362,7 +365,7 @@ def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> lis
     return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
 
 
-def _mark_texts_that_show_lost_labels(
+def _mark_texts_that_can_show_lost_labels(
     classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     """Mark the texts that can show a lost label, bool [texts]. Such a text has a known word, and its label is not

@@ -66,7 +66,7 @@ class OwnersLabels:
 
 
 def add_crf(
-    prepared: ExportableModule, description: Description, *, wanted: bool | Crf = True
+    prepared: ExportableModule, description: Description, *, crf_option: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
     """Return the description with the CRF of a tagger, and the owner's decoder for a later comparison.
 
@@ -75,23 +75,23 @@ def add_crf(
     Args:
         prepared: the module.
         description: the description of its bundle so far.
-        wanted: whether a CRF decodes the labels, if there is one; or the CRF that does.
+        crf_option: whether a CRF decodes the labels, if there is one; or the CRF that does.
 
     Raises:
         ExportError: the module decodes its labels, but not by a CRF that we can read.
         InputError: the rules pad texts, and a CRF would decode the padding too.
     """
-    if not isinstance(description.output, TagOutput) or not wanted:
+    if not isinstance(description.output, TagOutput) or not crf_option:
         return description, None
-    if isinstance(wanted, Crf):
-        if not wanted.over_tokens:
+    if isinstance(crf_option, Crf):
+        if not crf_option.over_tokens:
             _refuse_crf_on_padded_texts(description, "crf")
-        return replace(description, output=replace(description.output, crf=wanted)), None
+        return replace(description, output=replace(description.output, crf=crf_option)), None
     reference, convention = prepared.reference, prepared.convention
     module = reference.module if isinstance(reference, CallAdapter) else reference
     decoder, unknown = find_decoder(module, len(description.output.labels))
     called = _find_call_captured_by_given_to(convention)
-    if called is None and not _is_forward_call(convention):
+    if called is None and not _calls_module_itself(convention):
         found = _find_labelling_call_and_crf(module, convention, description, description.output)
         if found is not None:
             return found
@@ -181,15 +181,15 @@ def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[
                 yield way.line, labels
 
 
-def _refuse_crf_on_padded_texts(description: Description, where: str) -> None:
+def _refuse_crf_on_padded_texts(description: Description, crf_place: str) -> None:
     if description.text.rules.min_width is not None:
         raise InputError(
-            f"The module decodes its labels by a CRF ({where}), but the rules pad every text.",
+            f"The module decodes its labels by a CRF ({crf_place}), but the rules pad every text.",
             "Leave min_width out of the rules.",
         )
 
 
-def _is_forward_call(convention: Convention) -> bool:
+def _calls_module_itself(convention: Convention) -> bool:
     """Return whether the line of a convention calls the module itself, as `module(...)`, and not another method. Also
     return True for a line that is not Python code."""
     with contextlib.suppress(SyntaxError):
@@ -225,7 +225,7 @@ def compare_decoded_labels(
     classifier: Classifier,
     owners: OwnersLabels | None,
     answers: ReferenceAnswers,
-    rows: Ids | None = None,
+    input_by_id: Ids | None = None,
 ) -> list[CandidateComparison]:
     """Compare the labels that the runtime decodes with the labels of the owner's layer and of the owner's forward.
 
@@ -233,7 +233,7 @@ def compare_decoded_labels(
         classifier: the bundle, as the runtime loads it.
         owners: the owner's decoder; None if there is none.
         answers: the reference's answers, with each text as a case of its own.
-        rows: what ids stand for, where the module takes the characters of words, too: int64 [ids, 1 + width].
+        input_by_id: what ids stand for, where the module takes the characters of words, too: int64 [ids, 1 + width].
 
     Raises:
         ParityError: the labels differ, and are not equally good.
@@ -247,26 +247,27 @@ def compare_decoded_labels(
     pairs = answers.compute_answers("texts", one_row=False)
     for case, emissions in pairs:
         answered, tokens = np.isfinite(emissions).all(axis=1), case.tokens[0]
-        own = crf.decode_labels(
-            compute_logits_of_engine_input(classifier, [tokens if rows is None else rows[tokens]])[answered]
-        )
+        given = tokens if input_by_id is None else input_by_id[tokens]
+        own = crf.decode_labels(compute_logits_of_engine_input(classifier, [given])[answered])
         found = (
             [] if owners.decoder is None else [np.array(owners.decoder.decode_labels(emissions[answered]), np.int64)]
         )
-        words = case.tokens if rows is None else rows[case.tokens][..., 0]
+        words = case.tokens if input_by_id is None else input_by_id[case.tokens][..., 0]
         if owners.whole is not None and padding_id not in words:
             # A forward that masks the padding id also leaves it out in the middle of a text.
             found.append(np.array(owners.whole(case.tokens), np.int64))
         for labels in found:
-            gap = _measure_score_gap(crf, emissions[answered], own, labels, case)
+            gap = _check_and_measure_score_gap(crf, emissions[answered], own, labels, case)
             other += int((own != labels).sum())
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
         for tokens in _draw_long_texts(classifier, padding_id):
-            emissions = compute_logits_of_engine_input(classifier, [tokens[0] if rows is None else rows[tokens[0]]])
+            emissions = compute_logits_of_engine_input(
+                classifier, [tokens[0] if input_by_id is None else input_by_id[tokens[0]]]
+            )
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
-            _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
+            _check_and_measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
     compared = summarize_differences(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
     line: Comparison = replace(compared.line, labels_differing=other)
     return [CandidateComparison(line, ())]
@@ -283,13 +284,15 @@ def _draw_long_texts(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
             yield np.where(ids >= padding_id, ids + 1, ids)
 
 
-def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
+def _check_and_measure_score_gap(
+    crf: Crf, emissions: Any, decoded_labels: Any, owners_labels: Any, case: Case
+) -> float:
     """Return the difference of the CRF's scores of two label sequences, per token. Refuse more than rounding
     explains."""
-    if labels.shape == own.shape:
-        gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
-        if (own == labels).all() or gap <= _TIE:
-            return 0.0 if (own == labels).all() else gap
+    if owners_labels.shape == decoded_labels.shape:
+        gap = abs(crf.score(emissions, decoded_labels) - crf.score(emissions, owners_labels)) / len(decoded_labels)
+        if (decoded_labels == owners_labels).all() or gap <= _TIE:
+            return 0.0 if (decoded_labels == owners_labels).all() else gap
     raise ParityError(
         f"The bundle decodes other labels than the module, on {case.name}, ids {case.tokens[0, :8].tolist()}...",
         "Nothing was written. Give the call that computes the CRF's input: --call, or call=.",

@@ -100,57 +100,57 @@ class ExportOptions:
     two_texts: bool = False
 
 
-def check_export_options(wanted: ExportOptions) -> None:
+def check_export_options(options: ExportOptions) -> None:
     """Refuse unusable options, and check that the report can be written, before the work starts.
 
     Raises:
         InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
     """
-    if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
+    if options.tolerance is not None and not 0 <= options.tolerance < float("inf"):
         raise InputError(
-            f"The tolerance is {wanted.tolerance}, which is out of range.",
+            f"The tolerance is {options.tolerance}, which is out of range.",
             "Give a finite number of 0 or more, such as 1e-5.",
         )
-    if wanted.gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {short_repr(wanted.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
-    if wanted.report is not None:
-        write_report(wanted.report, [], wanted.tolerance)
+    if options.gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {short_repr(options.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
+    if options.report is not None:
+        write_report(options.report, [], options.tolerance)
 
 
-def refuse_options(what: str, **options: bool) -> None:
+def refuse_options(reason: str, **options: bool) -> None:
     """Refuse the first option that the user gives although the module's kind of input excludes it.
 
     Args:
-        what: what the module takes, as the beginning of a sentence.
+        reason: what the module takes, as the beginning of a sentence.
         options: the options of `export` that it excludes, each with True if the user wants it.
     """
     if found := next((name for name, wanted in options.items() if wanted), None):
-        raise InputError(f"{what}, so it cannot be exported with {found}.", f"Leave {found} out.")
+        raise InputError(f"{reason}, so it cannot be exported with {found}.", f"Leave {found} out.")
 
 
 def refuse_options_with_pairs_or_features(
-    what: str, description: Description, pairs: Iterable[OwnersText], call: str, **options: bool
+    reason: str, description: Description, pairs: Iterable[OwnersText], example_call: str, **options: bool
 ) -> None:
     """Refuse options that a bundle of pairs of texts, or of texts with features, cannot have.
 
     Args:
-        what: as for `refuse_options`.
+        reason: as for `refuse_options`.
         description: the bundle's description.
         pairs: the owner's texts, with their ids or answers.
-        call: how the bundle is given tokens.
+        example_call: how the bundle is given tokens.
         options: as for `refuse_options`.
     """
-    refuse_options(what, **options)
+    refuse_options(reason, **options)
     if description.output.of_tokens:
-        raise InputError(f"{what}, but the labels are of tokens.", "Leave labels_of out.")
+        raise InputError(f"{reason}, but the labels are of tokens.", "Leave labels_of out.")
     if description.text.rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{what}, but its rules do not split texts (the tokenizer is external).",
-            f"Give rules that split texts. The classifier takes tokens or ids all the same: {call}.",
+            f"{reason}, but its rules do not split texts (the tokenizer is external).",
+            f"Give rules that split texts. The classifier takes tokens or ids all the same: {example_call}.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            f"{what}, but example_ids has the answer to a single text.",
+            f"{reason}, but example_ids has the answer to a single text.",
             "Leave the answers out, and give single texts with their ids, for which the rules are the same: [(text, "
             "ids), ...].",
         )

@@ -63,8 +63,8 @@ class _PairedAnswers:
 
 
 def measure_integer_change(
-    before: Classifier,
-    after: Classifier,
+    float32_classifier: Classifier,
+    integer_classifier: Classifier,
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
@@ -75,8 +75,8 @@ def measure_integer_change(
     golden examples.
 
     Args:
-        before: the classifier that multiplies float32.
-        after: the same classifier with integers.
+        float32_classifier: the classifier that multiplies float32.
+        integer_classifier: the same classifier with integers.
         data: texts, labelled or not, or labelled sequences, already checked by `check_data_labels`.
         allowed: the allowed change.
 
@@ -84,7 +84,7 @@ def measure_integer_change(
         InputError: the classifier takes none of the rows.
         CompressionError: more has changed than is allowed.
     """
-    answers = _collect_answers(before, after, data)
+    answers = _compute_paired_answers(float32_classifier, integer_classifier, data)
     known = answers.known
     changed = [(first != second).any(1) for first, second in (answers.given, answers.reached)]
     right, right_after = ((labels == answers.right).all(1)[known] for labels in answers.given)
@@ -98,20 +98,22 @@ def measure_integer_change(
         accuracy_before=float(right.mean()) if known.any() else None,
         accuracy=float(right_after.mean()) if known.any() else None,
         interval=compute_accuracy_change_interval(right, right_after) if known.any() else None,
-        of="sequences" if isinstance(before.manifest.input, NumberInput) else "texts",
-        several_labels=before.manifest.output.activation == "sigmoid",
+        of="sequences" if isinstance(float32_classifier.manifest.input, NumberInput) else "texts",
+        several_labels=float32_classifier.manifest.output.activation == "sigmoid",
     )
     _refuse_larger_change(verdict, allowed)
     return verdict
 
 
-def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
+def compute_accuracy_change_interval(
+    right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]
+) -> tuple[float, float]:
     """Compute the 95 % confidence interval of the change of accuracy.
 
     It is computed from pairs of answers to the same rows.
 
     Args:
-        before, after: bool [rows], whether the answer is right.
+        right_before, right_after: bool [rows], whether the answer is right.
 
     Returns:
         its ends, as shares of the rows. Where no answer differs, it contains 0 and has a positive width.
@@ -119,21 +121,21 @@ def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[n
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005: a half is
     added to each of the four counts.
     """
-    rows = len(before) + 2
-    lost, won = float((before & ~after).sum()) + 0.5, float((after & ~before).sum()) + 0.5
+    rows = len(right_before) + 2
+    lost, won = float((right_before & ~right_after).sum()) + 0.5, float((right_after & ~right_before).sum()) + 0.5
     change = (won - lost) / rows
     spread = _QUANTILE * float(np.sqrt(won + lost - (won - lost) ** 2 / rows)) / rows
     return change - spread, change + spread
 
 
-def _collect_answers(
-    before: Classifier,
-    after: Classifier,
+def _compute_paired_answers(
+    float32_classifier: Classifier,
+    integer_classifier: Classifier,
     data: LabelledTexts | LabelledSequences | None,
 ) -> _PairedAnswers:
     """Compute the answers of both classifiers to the rows that both accept."""
     rows, right, known = _find_distinct_labelled_rows(data)
-    logits = [_compute_row_logits(classifier, rows) for classifier in (before, after)]
+    logits = [_compute_row_logits(classifier, rows) for classifier in (float32_classifier, integer_classifier)]
     if right is None or known is None:
         right = np.zeros(logits[0].shape, bool)
         known = right[:, 0]
@@ -143,11 +145,14 @@ def _collect_answers(
             "The classifier accepts none of the rows in the data.",
             "Give rows within its limits: pocketrnn inspect shows them.",
         )
-    answers, (first, second) = Answers.from_manifest(before.manifest), (some[taken] for some in logits)
+    answers, (first, second) = Answers.from_manifest(float32_classifier.manifest), (some[taken] for some in logits)
     probabilities = answers.probabilities(first), answers.probabilities(second)
     return _PairedAnswers(
         probabilities,
-        (compute_predicted_labels(before.manifest, first), compute_predicted_labels(before.manifest, second)),
+        (
+            compute_predicted_labels(float32_classifier.manifest, first),
+            compute_predicted_labels(float32_classifier.manifest, second),
+        ),
         (answers.mark_reached_labels(probabilities[0]), answers.mark_reached_labels(probabilities[1])),
         right[taken],
         known[taken],

@@ -53,7 +53,7 @@ def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, P
 
 def add_integer_measurement(
     manifest: Manifest,
-    before: Parity,
+    float32_proof: Parity,
     comparisons: Iterable[Comparison],
     tolerance: float,
     form: IntegerForm,
@@ -63,7 +63,7 @@ def add_integer_measurement(
 
     Args:
         manifest: its manifest before.
-        before: the proof of the float32 file, which stays part of the new one.
+        float32_proof: the proof of the float32 file, which stays part of the new one.
         comparisons: the later comparisons: its integers, their effect, and the ways to open it.
         tolerance: the tolerance between its answers.
         form: the integer program.
@@ -76,7 +76,9 @@ def add_integer_measurement(
         "measured": verdict.document,
     }
     parity = replace(
-        before, tolerance=max(tolerance, before.tolerance), comparisons=(*before.comparisons, *comparisons)
+        float32_proof,
+        tolerance=max(tolerance, float32_proof.tolerance),
+        comparisons=(*float32_proof.comparisons, *comparisons),
     )
     packed = {**manifest.provenance["packed"], "int8": stated}
     return replace(manifest, parity=parity, provenance={**manifest.provenance, "packed": packed})
@@ -91,18 +93,18 @@ def mark_proof_as_unmeasured(parity: Parity) -> Parity:
 
 
 def compare_integer_answers(
-    made: Manifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
+    made: Manifest, cases: Mapping[str, Sequence[Case]], float32_run: Run, integer_run: Run
 ) -> list[CandidateComparison]:
     """Compare the answers of a packed file with integer arithmetic to those without, on the cases of the proof.
 
     Return a line for each kind of inputs.
     """
-    answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)
+    answers = ReferenceAnswers(Reference("packed", float32_run), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:
         asked, expected = zip(*answers.compute_answers(inputs, one_row=True), strict=True)
         lines.append(
-            compare_answers_and_labels(made, INTEGERS, after, asked, expected, inputs=inputs, reference="packed")
+            compare_answers_and_labels(made, INTEGERS, integer_run, asked, expected, inputs=inputs, reference="packed")
         )
     return lines
 

@@ -75,7 +75,7 @@ def _make_answer_source(
             raise LimitError("The module's answer to this text is infinite or NaN.", "Give another text.")
         return np.asarray(chosen.probabilities(np.asarray(logits, np.float32))[0], np.float64)
 
-    def encode(read: object) -> list[int]:
+    def encode_text_or_tokens(read: object) -> list[int]:
         if isinstance(read, str):
             return encoder.encode(read)
         given = list(read)  # type: ignore[call-overload]
@@ -87,6 +87,6 @@ def _make_answer_source(
     moved = {1: f"{convention.line} - SHIFT", 2: both}
     moved = {} if convention.gives_probabilities or prepared.heads else moved
     return AnswerSource(
-        "module", output.labels, output.activation, description.text, encode, answer_ids,
-        lambda read: answer_ids(encode(read)), output.thresholds, moved.get(convention.units, ""),
+        "module", output.labels, output.activation, description.text, encode_text_or_tokens, answer_ids,
+        lambda read: answer_ids(encode_text_or_tokens(read)), output.thresholds, moved.get(convention.units, ""),
     )  # fmt: skip

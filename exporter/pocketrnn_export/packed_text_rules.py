@@ -56,12 +56,12 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     with show_progress(progress), write_whole_file(Path(path), force=force) as work:
         content = encode_packed_text_rules(manifest)
         _log.info("Comparing the file's ids with those of the bundle's rules")
-        _refuse_differing_ids(manifest, content)
+        _refuse_other_ids_of_engine(manifest, content)
         work.write(content)
     return manifest
 
 
-def _refuse_differing_ids(manifest: Manifest, content: bytes) -> None:
+def _refuse_other_ids_of_engine(manifest: Manifest, content: bytes) -> None:
     """Refuse packed text rules with which the engine gives a text other ids than the bundle's rules do."""
     module, encoder = import_native_module(), TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     try:

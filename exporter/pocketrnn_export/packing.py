@@ -181,13 +181,13 @@ def pack(
         folder, manifest = read_packable_manifest(bundle, arithmetic)
         _refuse_data_of_other_kind(manifest, data)
         check_data_labels(manifest, data)
-        with _reword_for_input_kind(manifest):
+        with _reword_messages_for_input_kind(manifest):
             made, content = _pack_bundle(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
-        work.write(_make_c_array(made, content, make_array_name(path)) if c_array else content)
+        work.write(_write_c_array_with_memory_sizes(made, content, make_array_name(path)) if c_array else content)
     return made
 
 
-def _make_c_array(made: Manifest, content: bytes, name: str) -> bytes:
+def _write_c_array_with_memory_sizes(made: Manifest, content: bytes, name: str) -> bytes:
     needed = compute_required_memory(made, content) if isinstance(made.input, NumberInput) else None
     return convert_to_c_array(content, name, "" if needed is None else needed.write_definitions(name)).encode("ascii")
 
@@ -203,7 +203,7 @@ def _refuse_data_of_other_kind(manifest: Manifest, data: LabelledTexts | Labelle
         )
 
 
-def _reword_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
+def _reword_messages_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
     """While the block runs, reword log lines and errors for the bundle's input: texts or numbers."""
     if isinstance(manifest.input, TextInput):
         return contextlib.nullcontext()
@@ -294,27 +294,30 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
         )
 
 
-def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
+def make_bundle_program(manifest: Manifest, content: bytes, step_content: bytes | None) -> PackedProgram:
     """Make the program of a bundle's graph, and of its step graph if there is one.
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
     """
-    whole, of_step = _lower_graphs(manifest, content, step)
+    whole, of_step = _lower_graphs(manifest, content, step_content)
     return whole.program.encode_sections(None if of_step is None else of_step.program)
 
 
-def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
+def _lower_graphs(manifest: Manifest, content: bytes, step_content: bytes | None) -> tuple[Lowering, Lowering | None]:
     """Lower the bundle's graph, and its step graph if there is one, to programs of the engine."""
     given, graph = manifest.input, manifest.graph
     numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
     if numbers is not None:
         # The engine's layers keep NaN themselves.
-        content, step = remove_nan_guards(content, LAYERS), step and remove_nan_guards(step, LAYERS)
+        content, step_content = (
+            remove_nan_guards(content, LAYERS),
+            step_content and remove_nan_guards(step_content, LAYERS),
+        )
     whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id, features=manifest.features)
-    if manifest.stream is None or step is None:
+    if manifest.stream is None or step_content is None:
         return whole, None
-    return whole, lower_graph(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
+    return whole, lower_graph(step_content, graph, numbers=numbers, state_size=manifest.stream.state_size)
 
 
 # A limit of this many tokens or more is not logged: no such text fits in memory.
@@ -331,17 +334,19 @@ class _ProvenPackedFile:
     plan: ProofPlan
 
 
-def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenPackedFile:
+def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | None) -> _ProvenPackedFile:
     """Pack the graphs of a bundle in float32, and prove the file equal to them."""
     _log.info("Making the program")
     if isinstance(manifest.input, TextInput) and not manifest.has_two_texts:
         widths = find_text_widths(manifest.input.rules)
         manifest = _narrow_limits(manifest, widths.least, widths.most)
-    whole, of_step = _lower_graphs(manifest, content, step)
+    whole, of_step = _lower_graphs(manifest, content, step_content)
     programs = whole.program, None if of_step is None else of_step.program
     each = [program for program in programs if program is not None]
     # With more tokens, or steps, an integer of the programs would not fit into 32 bits.
-    manifest = _limit_tokens(manifest, min((program.most for program in each if program.most), default=None))
+    manifest = _limit_tokens_to_engine_integers(
+        manifest, min((program.most for program in each if program.most), default=None)
+    )
     program = encode_program_sections(programs)
     made = replace(
         manifest,
@@ -353,7 +358,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
             "packed": {"from_graph": manifest.graph.sha256, "versions": read_package_versions()},
         },
     )
-    for lowering in filter(None, (_lower_for_comparison(manifest, content, whole), of_step)):
+    for lowering in filter(None, (_lower_for_operation_comparison(manifest, content, whole), of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
     # The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
@@ -362,9 +367,9 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
     with use_one_thread(), _write_temporary_packed_file(encode_packed_file(made, program)) as file:
         compared = _compare_packed_file(file, made, plan, answers)
-        if step is not None and made.stream is not None:
-            compared += _compare_with_step_graph(
-                file, wrap_step_graph_as_form(step, made.stream, plan.rows), made.stream, plan, answers
+        if step_content is not None and made.stream is not None:
+            compared += _compare_steps_with_step_graph(
+                file, wrap_step_graph_as_form(step_content, made.stream, plan.rows), made.stream, plan, answers
             )
         rules = [] if plan.rows is None else [compare_number_rules(file, plan.rows, made.numbers)]
         rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
@@ -384,40 +389,43 @@ def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
         yield file
 
 
-def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
+def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None) -> Manifest:
     """Return the manifest with as many tokens at most as the engine's integers allow. Refuse a bundle of two texts,
     whose manifest cannot limit the tokens."""
-    if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
+    if most_tokens is None or (manifest.has_two_texts and most_tokens >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
         raise ExportError(
-            f"In texts of more than {most:,} tokens, a sum or a product of whole numbers may exceed the engine's "
-            "integers of 32 bits. A packed file of two texts cannot limit their tokens.",
+            f"In texts of more than {most_tokens:,} tokens, a sum or a product of whole numbers may exceed the "
+            "engine's integers of 32 bits. A packed file of two texts cannot limit their tokens.",
             "Use the bundle with onnxruntime.",
         )
-    if most < _BEYOND_MEMORY:
+    if most_tokens < _BEYOND_MEMORY:
         _log.warning(
             "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
-            "may exceed the engine's integers of 32 bits", f"{most:,}",
+            "may exceed the engine's integers of 32 bits", f"{most_tokens:,}",
         )  # fmt: skip
-    return _narrow_limits(manifest, 1, most)
+    return _narrow_limits(manifest, 1, most_tokens)
 
 
-def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
+def _lower_for_operation_comparison(manifest: Manifest, content: bytes, lowered: Lowering) -> Lowering:
     """Return the lowered graph whose operators are compared one by one. For a bundle of two texts, lower it again for
     texts of equal length."""
     if not manifest.has_two_texts:
-        return whole
+        return lowered
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
-def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """Return the manifest with its graph limited to `least` to `most` tokens. Limits that are narrower already stay."""
+def _narrow_limits(manifest: Manifest, least_tokens: int, most_tokens: int | None) -> Manifest:
+    """Return the manifest with its graph limited to `least_tokens` to `most_tokens` tokens. Limits that are narrower
+    already stay."""
     limits = manifest.graph.limits or Limits()
-    least = max(least, limits.min_tokens or 1)
-    most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
+    least_tokens = max(least_tokens, limits.min_tokens or 1)
+    most_tokens = min(most_tokens or sys.maxsize, limits.max_tokens or sys.maxsize)
     narrowed = replace(
-        limits, min_tokens=None if least == 1 else least, max_tokens=None if most == sys.maxsize else most
+        limits,
+        min_tokens=None if least_tokens == 1 else least_tokens,
+        max_tokens=None if most_tokens == sys.maxsize else most_tokens,
     )
     return replace(manifest, graph=replace(manifest.graph, limits=None if narrowed == Limits() else narrowed))
 
@@ -434,7 +442,7 @@ def _compare_packed_file(
         # The engine's own streams take words only; Python's, also of subwords, are among the runtime's answers.
         words = isinstance(made.input, TextInput) and isinstance(made.input.rules, TextRules)
         for opened, in_place in WAYS.items() if words else ():
-            compared.append(_compare_streamed_answers(file, given, answers, opened=opened, in_place=in_place))
+            compared.append(_compare_streamed_answers(file, given, answers, way_to_open=opened, in_place=in_place))
     return compared + compare_end_to_end(Classifier.load(file), given, answers, reference=answers.reference.name)
 
 
@@ -472,7 +480,7 @@ def _pack_with_integers(
         parity = prove_parity(_compare_packed_file(file, made, plan, answers), apart)
         classifier = Classifier.load(file)
         changes = measure_integer_change(Classifier.load(before), classifier, data, allowed)
-        examples: Any = tuple(_update_example(one, classifier) for one in made.examples)
+        examples: Any = tuple(_replace_answer_of_example(one, classifier) for one in made.examples)
     lines = [*(one.line for one in (*exact, *changed)), *parity.comparisons]
     lines = lines if plan.rows is None else reword_proof_for_numbers(lines)
     made = add_integer_measurement(
@@ -481,18 +489,18 @@ def _pack_with_integers(
     return made, encode_packed_file(made, program)
 
 
-def _update_example(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
+def _replace_answer_of_example(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
     """Return a copy of a golden example with this classifier's answer."""
     given = example.ids if isinstance(example, Example) else np.array(example.samples, np.float32)
     return replace(example, logits=tuple(compute_logits_of_engine_input(classifier, [given])[0].tolist()))
 
 
-def _make_proof_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
+def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: frozenset[int]) -> ProofPlan:
     """Make the plan for the proof of a packed file, with cases at the sizes at which its programs take another path."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
-        reference, cases, rows = make_number_proof(manifest, content, turns)
+        reference, cases, rows = make_number_proof(manifest, content, sizes_of_other_path)
     else:
         reference, description = (
             make_graph_reference(find_graph_name_in_proof(manifest), content),
@@ -504,7 +512,11 @@ def _make_proof_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) 
             manifest.graph.limits, _choose_texts_of_proof(manifest, description), description
         )
         drawn = make_cases_for_graph(
-            given.rules, manifest.graph, manifest.provenance, further_tokens=turns, features=manifest.features
+            given.rules,
+            manifest.graph,
+            manifest.provenance,
+            further_tokens=sizes_of_other_path,
+            features=manifest.features,
         )
         cases = {**drawn, "texts": encode_text_cases(texts, description.encoder())}
     rows_alone = manifest.graph.batch != 1
@@ -521,12 +533,12 @@ def _choose_texts_of_proof(manifest: Manifest, description: Description) -> list
     return choose_texts_for_proof(shown, description.text.vocabulary, description.text.rules)
 
 
-def _compare_with_step_graph(
-    file: Path, graph: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
+def _compare_steps_with_step_graph(
+    file: Path, step_form: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
     """Compare the file's step program with the step graph, step by step. A step is a token or a sample."""
     cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
-    stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
+    stepped = next(run for name, run in step_form.runs.items() if name.endswith(" each"))
     expected, steps = (
         [stepped(case.tokens, case.lengths) for case in cases],
         make_packed_step_form(file, stream, plan.rows),
@@ -542,7 +554,7 @@ def _compare_with_step_graph(
 
 
 def _compare_streamed_answers(
-    file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, opened: str, in_place: bool
+    file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, way_to_open: str, in_place: bool
 ) -> CandidateComparison:
     """Compare the engine's answers to streamed texts with the reference. The texts are cut at random positions, also
     within characters."""
@@ -561,6 +573,6 @@ def _compare_streamed_answers(
         return np.array(rows[-1:], np.float32)
 
     return compare_candidate(
-        f"{opened}, as a stream", stream_texts, cases, expected, inputs="texts", reference=answers.reference.name,
+        f"{way_to_open}, as a stream", stream_texts, cases, expected, inputs="texts", reference=answers.reference.name,
         exact=answers.compute_answer_with_spread,
     )  # fmt: skip

@@ -159,21 +159,21 @@ class PickleReader:
             return made
         if name in ("GLOBAL", "STACK_GLOBAL"):
             parts = argument.rsplit(" ", 1) if name == "GLOBAL" else self.pop_items(2)
-            return self.make_name_stand_in(*(require_type(part, str) for part in parts))
+            return self.make_class_or_function_stand_in(*(require_type(part, str) for part in parts))
         if name in ("REDUCE", "NEWOBJ"):
             called, arguments = self.pop_items(2)
-            return self.make_call_stand_in(called, require_type(arguments, tuple))
+            return self.make_call_result_stand_in(called, require_type(arguments, tuple))
         if name == "BUILD":
             made, state = self.pop_items(2)
             self.set_state(made, state)
             return made
         raise UnsupportedPickleError(f"the instruction {name}")
 
-    def make_name_stand_in(self, module: str, name: str) -> Any:
+    def make_class_or_function_stand_in(self, module: str, name: str) -> Any:
         """Make the stand-in for a class or a function."""
         raise NotImplementedError
 
-    def make_call_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def make_call_result_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         """Make the stand-in for the result of a call."""
         raise NotImplementedError
 
@@ -389,14 +389,14 @@ class _ObjectReader(PickleReader):
         super().__init__(content, _MOST_INSTRUCTIONS, _MOST_INSTRUCTIONS)
         self.classes = classes
 
-    def make_name_stand_in(self, module: str, name: str) -> type[PickledObject]:
+    def make_class_or_function_stand_in(self, module: str, name: str) -> type[PickledObject]:
         if name in self.classes and module.startswith("sklearn."):
             return type(name, (PickledObject,), {})
         if (found := _STAND_INS.get(f"{module}.{name}")) is None:
             raise UnsupportedPickleError(f"{module}.{name}"[:80])
         return found
 
-    def make_call_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def make_call_result_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         if not isinstance(called, type):
             raise UnsupportedPickleError("a call of something that is not a class")
         made = called(*arguments)
@@ -422,19 +422,19 @@ class _CheckpointReader(_ObjectReader):
             return PickledObject()
         if name == "NEWOBJ_EX":
             called, arguments, _ = self.pop_items(3)
-            return self.make_call_stand_in(called, require_type(arguments, tuple))
+            return self.make_call_result_stand_in(called, require_type(arguments, tuple))
         return super().make_object(name, argument)
 
-    def make_name_stand_in(self, module: str, name: str) -> type[PickledObject]:
+    def make_class_or_function_stand_in(self, module: str, name: str) -> type[PickledObject]:
         found = _STAND_INS.get(f"{module}.{name}")
         return type(name, (_OtherObject,), {}) if found is None else found
 
-    def make_call_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def make_call_result_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         if isinstance(called, type) and called.__name__ in ("OrderedDict", "defaultdict"):
             return {}
         if isinstance(called, type) and issubclass(called, _OtherObject):
             return called()
-        return super().make_call_stand_in(called, arguments)
+        return super().make_call_result_stand_in(called, arguments)
 
     def set_state(self, made: Any, state: Any) -> None:
         # The attributes of a dict, such as the `_metadata` of a state_dict, are not kept.

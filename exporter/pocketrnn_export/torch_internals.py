@@ -32,7 +32,7 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,7 @@ __all__ = [
     "BatchNorm",
     "DispatchMode",
     "FunctionMode",
+    "TracingQuery",
     "answer_size_conditions",
     "avoid_kernel_choices",
     "cache_known_operators",
@@ -284,12 +285,12 @@ def avoid_kernel_choices() -> Iterator[None]:
         yield
 
 
-def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
-    """Make a tensor like `value` whose first `axes` axes have unknown sizes.
+def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, first_axes: int) -> Tensor:
+    """Make a tensor like `value` whose first `first_axes` axes have unknown sizes.
 
     As in PyTorch, a size of 1 remains a number.
     """
-    kinds = [DimDynamic.DYNAMIC if i < axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
+    kinds = [DimDynamic.DYNAMIC if i < first_axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
     context: Any = StatelessSymbolicContext(dynamic_sizes=kinds, constraint_sizes=[None] * value.dim())
     return mode.from_tensor(value, symbolic_context=context)
 
@@ -384,7 +385,7 @@ class FunctionMode(TorchFunctionMode):
 
     def __enter__(self) -> Self:
         # Replaced methods are rare: without them this saves a call for each function, and a loop calls thousands.
-        if _has_original_methods():
+        if _are_tensor_methods_original():
             own = type(self).__torch_function__.__wrapped__  # type: ignore[attr-defined]
             vars(self)["__torch_function__"] = MethodType(own, self)
         return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
@@ -394,7 +395,7 @@ class FunctionMode(TorchFunctionMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
 
-def _has_original_methods() -> bool:
+def _are_tensor_methods_original() -> bool:
     """Return whether all methods of tensors are torch's own."""
     there = vars(Tensor)
     return len(there) == len(_METHODS) and all(map(operator.is_, there.values(), _METHODS.values()))
@@ -506,11 +507,23 @@ _TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
 )
 
 
-def list_tracing_queries() -> list[tuple[ModuleType, str, Callable[..., Any], Any]]:
-    """List (module, name, function, result outside a trace) for each function by which a module asks whether it is
-    traced."""
+class TracingQuery(NamedTuple):
+    """A function of PyTorch by which a module asks whether it is traced, and its answer outside of a trace."""
+
+    module: ModuleType
+    name: str
+    function: Callable[..., Any]
+    untraced_answer: Any
+
+
+def list_tracing_queries() -> list[TracingQuery]:
+    """List the functions by which a module asks whether it is traced."""
     modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
-    return [(module, name, getattr(module, name), answer) for module, name, answer in modules if hasattr(module, name)]
+    return [
+        TracingQuery(module, name, getattr(module, name), answer)
+        for module, name, answer in modules
+        if hasattr(module, name)
+    ]
 
 
 @contextlib.contextmanager
@@ -603,14 +616,14 @@ def read_own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
     return layer._parameters
 
 
-def change_operator_arguments(changed: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
-    """While the block runs, apply `changed` to each argument of every operator.
+def change_operator_arguments(change: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
+    """While the block runs, apply `change` to each argument of every operator.
 
     Operators inside PyTorch's own functions are included.
 
     Without: a number that such a function computes, as attention does 1 / sqrt(size), differs from the graph's.
     """
-    return _ArgumentChanger(changed)
+    return _ArgumentChanger(change)
 
 
 class _ArgumentChanger(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -748,7 +761,7 @@ def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
     def from_torchlib(opset_version: int = _registration.ONNXRegistry().opset_version) -> Any:
         try:
             # A library that is imported later, such as one for quantization, registers further operators.
-            operators = _read_onnx_operators(opset_version, len(torch._C._dispatch_get_all_op_names()))
+            operators = _read_onnx_translations(opset_version, len(torch._C._dispatch_get_all_op_names()))
         except (AttributeError, ImportError, TypeError):
             return shipped(opset_version)
         registry = _registration.ONNXRegistry()
@@ -838,13 +851,13 @@ def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 
 @functools.cache
-def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[Any]]:
+def _read_onnx_translations(opset_version: int, registered_count: int) -> dict[Any, list[Any]]:
     """Return a dict from each operator to the translations to ONNX that torch's exporter and onnxscript have for it.
 
-    `ONNXRegistry.from_torchlib` finds the same. `registered`, the number of registered operators, is a key of the
+    `ONNXRegistry.from_torchlib` finds the same. `registered_count`, the number of registered operators, is a key of the
     cache.
     """
-    del registered
+    del registered_count
     from onnxscript.function_libs.torch_lib import ops, registration
     from torch.onnx._internal.exporter import _registration
     from torch.onnx._internal.exporter._torchlib import _torchlib_registry

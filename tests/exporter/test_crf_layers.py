@@ -215,7 +215,7 @@ def test_so_is_one_whose_owner_decodes_outside_of_forward() -> None:
     )  # fmt: skip
     with pytest.raises(ExportError, match=r"\(crf\).*--no-crf"):
         add_crf(module, described(TextRules()))
-    assert add_crf(module, described(TextRules()), wanted=False)[1] is None
+    assert add_crf(module, described(TextRules()), crf_option=False)[1] is None
 
 
 # As a whole; that no CRF is looked for then is held above.
@@ -240,15 +240,17 @@ def test_a_crf_that_forward_does_not_call_is_told(caplog: pytest.LogCaptureFixtu
     assert owners is not None
     assert owners.whole is None
     assert found.output != TagOutput(tuple(LABELS))
-    assert add_crf(module, described(TextRules()), wanted=False)[1] is None
+    assert add_crf(module, described(TextRules()), crf_option=False)[1] is None
     with pytest.raises(InputError, match="min_width"):
         add_crf(module, described(TextRules(min_width=4)))
     numbers = make_neutral_crf(len(LABELS))
     for rules in (TextRules(), TextRules(min_width=4)):
         over_tokens = replace(numbers, over_tokens=True)
-        assert add_crf(module, described(rules), wanted=over_tokens)[0].output == TagOutput(tuple(LABELS), over_tokens)
+        assert add_crf(module, described(rules), crf_option=over_tokens)[0].output == TagOutput(
+            tuple(LABELS), over_tokens
+        )
     with pytest.raises(InputError, match="min_width"):
-        add_crf(module, described(TextRules(min_width=4)), wanted=numbers)
+        add_crf(module, described(TextRules(min_width=4)), crf_option=numbers)
 
 
 def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) -> None:

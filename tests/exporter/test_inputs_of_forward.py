@@ -239,7 +239,7 @@ def test_a_name_is_believed_where_all_its_words_say_the_same() -> None:
     assert {find_role(name) for name in states} == {"state"}
     assert {find_role(name) for name in sizes} == {"batch size"}
     assert {find_role(name) for name in others} == {"other"}
-    assert find_role("aspect_len", text="aspect") == "lengths"
+    assert find_role("aspect_len", text_name="aspect") == "lengths"
 
 
 @given(st.text(max_size=30))

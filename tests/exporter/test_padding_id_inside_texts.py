@@ -447,7 +447,7 @@ def prepared_once(kind: type[Reads]) -> ExportableModule:
 def effect(kind: type[Reads], texts: list[list[int]], **more: Any) -> Any:
     one = prepared_once(kind)
     given = {
-        "padding_id": 1, "widths": Widths(), "most": None, "takes_lengths": one.takes_lengths, "one_text": False,
+        "padding_id": 1, "widths": Widths(), "most_tokens": None, "takes_lengths": one.takes_lengths, "one_text": False,
         "activation": "softmax", **more,
     }  # fmt: skip
     return measure_padding_effect(one.make_reference(), texts, **given)
@@ -458,10 +458,10 @@ def test_padding_is_measured_where_it_can_be() -> None:
     plain = effect(modules.PlainMean, texts)
     assert (plain.texts, plain.exceeds_rounding, plain.before is not None) == (2, True, True)
     assert plain.ids_after > 100
-    short = effect(modules.PlainMean, texts, most=12)
+    short = effect(modules.PlainMean, texts, most_tokens=12)
     assert (short.texts, short.ids_after <= 10) == (2, True)
-    assert effect(modules.PlainMean, texts, most=3).texts == 1
-    assert effect(modules.PlainMean, texts, most=2) is None
+    assert effect(modules.PlainMean, texts, most_tokens=3).texts == 1
+    assert effect(modules.PlainMean, texts, most_tokens=2) is None
     assert effect(modules.PlainMean, texts, widths=Widths(5, 5)) is None
     assert effect(modules.PlainMean, texts, widths=Widths(1, 3)).texts == 1
     assert effect(modules.PlainMean, texts, one_text=True).after == pytest.approx(plain.after, abs=1e-6)

@@ -429,5 +429,5 @@ def test_names_that_a_line_sets_itself_are_no_texts(line: str, of_two: bool) -> 
 
 
 def test_no_line_is_tried_where_it_is_not_known_which_two_inputs_are_the_texts() -> None:
-    assert list(list_pair_lines(made(zoo.OfThree), lengths=None)) == []
-    assert all("_lengths" not in line for line in list_pair_lines(made(zoo.Siamese), lengths=False))
+    assert list(list_pair_lines(made(zoo.OfThree), with_lengths=None)) == []
+    assert all("_lengths" not in line for line in list_pair_lines(made(zoo.Siamese), with_lengths=False))

@@ -62,7 +62,7 @@ def refuse_other_answers_after_all_cells(
         )
 
 
-def _run_cells_and_answer(named: ModuleName, weights: SavedWeights | None, state: dict[str, torch.Tensor]) -> Any:
+def _run_cells_and_answer(named: ModuleName, weights: SavedWeights | None, state_dict: dict[str, torch.Tensor]) -> Any:
     """Run all cells, and return the module's answer to fixed tokens, or the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
@@ -72,7 +72,7 @@ def _run_cells_and_answer(named: ModuleName, weights: SavedWeights | None, state
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             made = run_all_cells(named, weights)
-            made.load_state_dict(state)
+            made.load_state_dict(state_dict)
         return compute_probe_answer(made)
     except PocketRNNError as error:
         return InputError(error.problem, error.remedy)

@@ -47,8 +47,8 @@ def find_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float |
             if (isinstance(node, ast.Name) and node.id == name) or ast.unparse(node) in attributes
         ]
         uses = [node for node in uses if not _is_in_assignment_to_attribute(node, parents, attributes)]
-        kinds = {_find_kind_of_use(node, parents) for node in uses}
-        kinds |= {""} if any(_may_be_read_again(node, parents) for node in uses) else set()
+        kinds = {_find_use_as_dropout_or_padding(node, parents) for node in uses}
+        kinds |= {""} if any(_may_layer_argument_be_read_again(node, parents) for node in uses) else set()
         if not uses and not attributes and not is_assigned and name != "self" and not reads_by_other_names:
             found[name] = None
         if uses and len(kinds) == 1 and not is_assigned and (kind := kinds.pop()):
@@ -64,8 +64,8 @@ def _is_in_assignment_to_attribute(
     return isinstance(parent, ast.Assign) and any(ast.unparse(target) in attributes for target in parent.targets)
 
 
-def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    """Return whether code may read an argument of a layer again, from the layer or from the whole module."""
+def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Return whether code may read an argument after a layer has got it: from the layer, or from the whole module."""
     up = node
     while up in parents and not isinstance(up, ast.Assign):
         up = parents[up]
@@ -84,7 +84,7 @@ def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> boo
     return False
 
 
-def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
+def _find_use_as_dropout_or_padding(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
     """Return `dropout` or `padding` for a value that is used only as the rate of a dropout or as a padding id. Else
     return an empty string."""
     argument, parent = node, parents[node]

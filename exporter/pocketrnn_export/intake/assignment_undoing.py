@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Iterator
 from types import CodeType, FunctionType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ def undo_assignments(module: nn.Module) -> Iterator[None]:
     """After the block, restore the attributes of a module and its layers, and the batch sizes outside of these."""
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
     found = [one for layer in layers for one in find_batch_sizes_outside(layer)]
-    sizes = [(names, name, names[name]) for _, names, name in found]
+    sizes = [(one.names, one.name, one.names[one.name]) for one in found]
     try:
         with restore_attributes(module):
             yield
@@ -34,14 +34,23 @@ def undo_assignments(module: nn.Module) -> Iterator[None]:
             names[name] = size
 
 
-def find_batch_sizes_outside(layer: nn.Module) -> list[tuple[str, dict[Any, Any], Any]]:
+class OutsideBatchSize(NamedTuple):
+    """A fixed batch size outside of the attributes of a layer: the code that reads it from the layer, the dict that
+    holds it, and its key there."""
+
+    code: str
+    names: dict[Any, Any]
+    name: Any
+
+
+def find_batch_sizes_outside(layer: nn.Module) -> list[OutsideBatchSize]:
     """Find the fixed batch sizes that a layer reads from a global of its file, or from an object of settings that it
     holds, such as `args`.
 
     Returns:
         for each: the code of it, without that of the layer; the dict that holds the size; its key there.
     """
-    found: list[tuple[str, dict[Any, Any], Any]] = []
+    found: list[OutsideBatchSize] = []
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if isinstance(forward, FunctionType):
         names = forward.__globals__
@@ -53,7 +62,9 @@ def find_batch_sizes_outside(layer: nn.Module) -> list[tuple[str, dict[Any, Any]
         ]
         read = {name for one in functions for name in _list_batch_size_names(one.__code__)}
         found += [
-            (f".forward.__globals__[{name!r}]", names, name) for name in sorted(read) if type(names.get(name)) is int
+            OutsideBatchSize(f".forward.__globals__[{name!r}]", names, name)
+            for name in sorted(read)
+            if type(names.get(name)) is int
         ]
     for name, value in vars(layer).items():
         held = (
@@ -61,7 +72,7 @@ def find_batch_sizes_outside(layer: nn.Module) -> list[tuple[str, dict[Any, Any]
         )
         if isinstance(held, dict) and not name.startswith("_") and not isinstance(value, nn.Module | torch.Tensor):
             found += [
-                (f".{name}[{key!r}]" if held is value else f".{name}.{key}", held, key)
+                OutsideBatchSize(f".{name}[{key!r}]" if held is value else f".{name}.{key}", held, key)
                 for key, size in held.items()
                 if isinstance(key, str) and BATCH_SIZE.search(key) and type(size) is int
             ]

@@ -49,7 +49,7 @@ def find_batch_dependent_ids(
     reference: Reference,
     candidates: Sequence[int],
     *,
-    known: Collection[int] = (),
+    known_dependent_ids: Collection[int] = (),
     ids: int,
     padding_id: int,
     widths: Widths,
@@ -62,7 +62,7 @@ def find_batch_dependent_ids(
     Args:
         reference: the module.
         candidates: the ids that are tried.
-        known: ids that were already found; no tried text contains them.
+        known_dependent_ids: ids that were already found; no tried text contains them.
         ids: how many ids there are.
         padding_id: the id that pads a row after its length.
         widths: how many tokens a text can have.
@@ -76,7 +76,7 @@ def find_batch_dependent_ids(
     if not candidates:
         return {}
     words, reference = (
-        _choose_likely_word_ids(ids, candidates, known, padding_id),
+        _choose_likely_word_ids(ids, candidates, known_dependent_ids, padding_id),
         replace(reference, run=make_run_with_cache(reference.run)),
     )
     for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
@@ -121,11 +121,14 @@ def make_run_with_cache(run: Run) -> Run:
     return run_with_cache
 
 
-def _choose_likely_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
-    """Return ids that are probably words. They are not in `known`, and no candidates unless no other ids remain."""
-    chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
+def _choose_likely_word_ids(
+    ids: int, candidates: Sequence[int], known_dependent_ids: Collection[int], padding_id: int
+) -> Ids:
+    """Return ids that are probably words. They are not in `known_dependent_ids`, and no candidates unless no other ids
+    remain."""
+    chosen = np.setdiff1d(np.arange(ids), [*candidates, *known_dependent_ids])
     # With few ids, all are candidates; the last ones are more likely words than the first.
-    return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
+    return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known_dependent_ids])
 
 
 def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:

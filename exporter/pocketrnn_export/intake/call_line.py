@@ -147,6 +147,6 @@ def wrap_last_expression(line: str, wrapper: str) -> str:
     return "; ".join([*setup, wrapper.replace("{}", last)])
 
 
-def write_layer_code(path: str) -> str:
+def write_layer_code(layer_path: str) -> str:
     """Return the code of a layer by its path in the module: `module.convs[0]` for `convs.0`."""
-    return "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)
+    return "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in layer_path.split(".") if part)

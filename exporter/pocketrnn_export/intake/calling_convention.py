@@ -155,7 +155,11 @@ class CallAdapter(nn.Module):
 
         def call(module: nn.Module, texts: Tensor, of_texts: Tensor) -> Any:
             # Counted lengths sort the rows.
-            own = numbers[_order_by_length(_count_real_ids(tokens, self.convention.counts))] if counts else numbers
+            own = (
+                numbers[_make_order_by_decreasing_length(_count_real_ids(tokens, self.convention.counts))]
+                if counts
+                else numbers
+            )
             return function.call_module_with_features(module, texts, of_texts, own)
 
         return self._call_on_texts(call, tokens, lengths)
@@ -168,17 +172,17 @@ class CallAdapter(nn.Module):
             lengths = _count_real_ids(tokens, convention.counts)
             # Packing may need rows of decreasing length. A traced graph packs in any order.
             if not torch.compiler.is_exporting():
-                order = _order_by_length(lengths)
+                order = _make_order_by_decreasing_length(lengths)
                 tokens, lengths, back = tokens[order], lengths[order], torch.argsort(order)
         elif lengths is None:
             lengths = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64)
         return self.call_and_read_logits(function, tokens, lengths, back)
 
     def call_and_read_logits(
-        self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None
+        self, function: Call, tokens: Tensor, lengths: Tensor, restoring_order: Tensor | None = None
     ) -> Tensor:
-        """Call `function`, and return the logits in its answer. If the rows were sorted, `back` restores their
-        order."""
+        """Call `function`, and return the logits in its answer. If the rows were sorted, `restoring_order` restores
+        their order."""
         convention = self.convention
         with undo_assignments(self.module):
             calls = [part.activation for part in convention.answer_conventions if part.activation is not None]
@@ -190,8 +194,8 @@ class CallAdapter(nn.Module):
         # A squeeze() removes the batch axis of a single text, and the last axis of a single number.
         if answer.dim() != 2 + convention.of_tokens:
             answer = answer.reshape(convention.shape(tokens.shape[0], -1))
-        if back is not None:
-            answer = answer[back]
+        if restoring_order is not None:
+            answer = answer[restoring_order]
         if not self.as_logits:
             given: Tensor = answer
             return given
@@ -219,7 +223,7 @@ def _count_real_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
     return lengths
 
 
-def _order_by_length(lengths: Tensor) -> Tensor:
+def _make_order_by_decreasing_length(lengths: Tensor) -> Tensor:
     return torch.argsort(lengths, descending=True, stable=True)
 
 

@@ -44,7 +44,7 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
     """Refuse a module that fails on a character. For this check, it runs on words that together contain every
     character."""
     first = next(i for i, word in enumerate(spellings.words) if word != i or i == len(spellings.rows) - 1)
-    rows, width = 1 if convention.one_text else asked.rows, asked.widths.clip(_TOKENS)
+    rows, width = 1 if convention.one_text else asked.trial_rows, asked.widths.clip(_TOKENS)
     for start in range(first, len(spellings.rows), width):
         ids = torch.arange(start, start + width).clamp(max=len(spellings.rows) - 1)
         try:
@@ -63,7 +63,9 @@ def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, conventi
     """Refuse a module whose answers do not change with the characters of the words."""
     alike = np.flatnonzero(spellings.words == np.bincount(spellings.words).argmax())
     width = asked.widths.clip(min(_TOKENS, len(alike)))
-    tokens = torch.from_numpy(np.resize(alike, width))[None].expand(1 if convention.one_text else asked.rows, width)
+    tokens = torch.from_numpy(np.resize(alike, width))[None].expand(
+        1 if convention.one_text else asked.trial_rows, width
+    )
     lengths = torch.full((len(tokens),), width)
     if torch.equal(
         call_and_read_numbers(asked, convention, tokens, lengths),

@@ -44,7 +44,7 @@ class GivenByCalls:
         return set(self.written) == {"nothing"}
 
     @property
-    def where_and_verb(self) -> str:
+    def places_with_verb(self) -> str:
         """The places of the calls, with a verb: `cell 7 calls` or `lines 3, 9 call`."""
         places = list(dict.fromkeys(self.places))
         if len(places) == 1:
@@ -76,7 +76,7 @@ def find_constructor_arguments(
     cells: Sequence[Cell],
     class_name: str,
     signature: inspect.Signature,
-    find_value: Callable[[Sequence[str]], Any] = lambda _: ...,
+    find_setting: Callable[[Sequence[str]], Any] = lambda _: ...,
 ) -> dict[str, GivenByCalls]:
     """Find the calls of a class in its file, and return the arguments that they give to each parameter.
 
@@ -87,8 +87,8 @@ def find_constructor_arguments(
         cells: the code of the file.
         class_name: the name of the class or function.
         signature: its signature.
-        find_value: a function that finds the value of `args.dim` or `config["model"]["dim"]`, given as the names of its
-            parts; it returns `...` for an unknown value.
+        find_setting: a function that finds the value of `args.dim` or `config["model"]["dim"]`, given as the names of
+            its parts; it returns `...` for an unknown value.
     """
     calls: list[_Call] = []
     literals, times = _find_named_literals(cells), 0
@@ -110,7 +110,10 @@ def find_constructor_arguments(
                         continue
                     calls.append(_Call(cell.name or f"line {call.lineno}", given.arguments, unpacks, known))
     return (
-        {parameter: _collect_arguments_of_parameter(parameter, calls, find_value) for parameter in signature.parameters}
+        {
+            parameter: _collect_arguments_of_parameter(parameter, calls, find_setting)
+            for parameter in signature.parameters
+        }
         if calls
         else {}
     )
@@ -141,21 +144,21 @@ def join_given_values(first: GivenByCalls, second: GivenByCalls) -> GivenByCalls
     )
 
 
-def _read_parts(expression: ast.expr | None) -> list[str]:
+def _read_parts_of_dotted_name(expression: ast.expr | None) -> list[str]:
     """Return the names of the parts of `config.model.dim` or `config["model"]["dim"]`; an empty list for other code."""
     if isinstance(expression, ast.Name):
         return [expression.id]
     if isinstance(expression, ast.Attribute):
-        parts, last = _read_parts(expression.value), expression.attr
+        parts, last = _read_parts_of_dotted_name(expression.value), expression.attr
     elif isinstance(expression, ast.Subscript) and isinstance(expression.slice, ast.Constant):
-        parts, last = _read_parts(expression.value), str(expression.slice.value)
+        parts, last = _read_parts_of_dotted_name(expression.value), str(expression.slice.value)
     else:
         return []
     return [*parts, last] if parts else []
 
 
 def _collect_arguments_of_parameter(
-    parameter: str, calls: Sequence[_Call], find_value: Callable[[Sequence[str]], Any]
+    parameter: str, calls: Sequence[_Call], find_setting: Callable[[Sequence[str]], Any]
 ) -> GivenByCalls:
     """Return the arguments that the calls give to one parameter, with the places of the calls."""
     values, written = [], []
@@ -164,7 +167,7 @@ def _collect_arguments_of_parameter(
         if isinstance(expression, ast.Name) and expression.id in call.known:
             values.append(call.known[expression.id])
             written.append(f"{expression.id}={values[-1]!r}")
-        elif len(parts := _read_parts(expression)) > 1 and (value := find_value(parts)) is not ...:
+        elif len(parts := _read_parts_of_dotted_name(expression)) > 1 and (value := find_setting(parts)) is not ...:
             values.append(value)
             written.append(f"{ast.unparse(expression) if expression else ''}={value!r}")
         elif isinstance(expression, ast.expr):

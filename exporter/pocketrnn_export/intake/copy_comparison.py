@@ -61,14 +61,14 @@ class OwnersModule:
     heads: tuple[int, ...] = ()
 
     def compare_with_copy(
-        self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
+        self, answered: Sequence[tuple[Case, Logits]], compute_exact_answer: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
         """Compare the copy's answers with the module's own answers. In float32, they must be equal. If the weights
         have another precision, the difference is logged.
 
         Args:
             answered: the cases, each with the answer of the copy.
-            exact: gives the answer to a case in double precision.
+            compute_exact_answer: gives the answer to a case in double precision.
 
         Raises:
             ParityError: the copy gives other answers.
@@ -80,15 +80,17 @@ class OwnersModule:
             if precision is not None:
                 if any(t.device.type != "cpu" for t in self.module.parameters()):
                     self.module.cpu()
-                lines += self._compare_in_precision(answered, precision, exact)
+                lines += self._compare_in_precision(answered, precision, compute_exact_answer)
             if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
                 # Called only when needed: a module may override cpu() and float() and do more in them.
                 convert_to_float32(self.module)
             counts, states = _list_number_and_string_attributes(self.module), read_generator_states()
-            found = self._compare_all_answers(answered, exact)
+            found = self._compare_all_answers(answered, compute_exact_answer)
             after = _list_number_and_string_attributes(self.module)
             if drawn := [name for name, state in read_generator_states().items() if state != states[name]]:
-                line = find_drawing_line(self.module, lambda: self._compare_all_answers(answered[:1], exact))
+                line = find_drawing_line(
+                    self.module, lambda: self._compare_all_answers(answered[:1], compute_exact_answer)
+                )
                 _log.warning(
                     "The module draws random numbers (%s) while it answers%s. On the %d texts of the proof its "
                     "answers do not depend on them; answers to other texts may, and a bundle draws no random numbers",
@@ -99,7 +101,7 @@ class OwnersModule:
             # It may count its calls where no attribute shows it, as in an iterator.
             by_calls = bool(changed)
             if failing and not changed:
-                again = self._compare_all_answers(answered[:1], exact).each[0]
+                again = self._compare_all_answers(answered[:1], compute_exact_answer).each[0]
                 by_calls = is_near_enough(found.each[0], None) != is_near_enough(again, None)
             if apart := self._measure_difference_with_gradients(answered):
                 _log.warning(
@@ -114,7 +116,7 @@ class OwnersModule:
                     + (f": its forward changes its own {changed[0]}." if changed else "."),
                     "Let forward keep nothing on which a later answer depends.",
                 )
-            lost = find_copy_difference(self.module, _try_copy(self.module))
+            lost = find_copy_difference(self.module, _copy_or_return_module(self.module))
             raise ParityError(
                 f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
                 f"on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
@@ -124,7 +126,8 @@ class OwnersModule:
         return [*lines, CandidateComparison(found.line, ())]
 
     def answers_as_copy(self, copy: Run, cases: Iterable[Case]) -> bool:
-        """Return whether the copy and the owner's module, in float32, give equal and finite answers to some cases."""
+        """Return whether the copy and the owner's module, in float32, give equal and finite answers to all these
+        cases."""
         with restore_module(self.module), torch.no_grad():
             set_eval_mode(self.module)
             convert_to_float32(self.module)
@@ -140,12 +143,14 @@ class OwnersModule:
         return True
 
     def _compare_all_answers(
-        self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
+        self, answered: Sequence[tuple[Case, Logits]], compute_exact_answer: Callable[[Case], ExactAnswer | None]
     ) -> CandidateComparison:
         """Compare the copy's answers to all cases with the module's own answers."""
         run = make_module_run(self.called(self.module), takes_lengths=self.takes_lengths)
         cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
-        return compare_candidate("as given", run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
+        return compare_candidate(
+            "as given", run, cases, expected, inputs=_INPUTS, exact=compute_exact_answer, heads=self.heads
+        )
 
     def _measure_difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
         """Run the module while gradients are recorded, and return the largest change of its answers. Return 0 for a
@@ -165,7 +170,10 @@ class OwnersModule:
         return worst if worst > _TOLD else 0.0
 
     def _compare_in_precision(
-        self, answered: Sequence[tuple[Case, Logits]], precision: str, exact: Callable[[Case], ExactAnswer | None]
+        self,
+        answered: Sequence[tuple[Case, Logits]],
+        precision: str,
+        compute_exact_answer: Callable[[Case], ExactAnswer | None],
     ) -> list[CandidateComparison]:
         """Compare the copy's answers with the answers of the module in the precision of its weights. Return one
         comparison, or an empty list if the module does not run in this precision."""
@@ -202,7 +210,8 @@ class OwnersModule:
         (case, logits), given = worst[1:]
         if (
             worst[0] > LEAST_TOLERANCE * coarse
-            and (measure_difference("", case.name, logits, given, exact(case)).spreads or 0.0) > SPREADS * coarse
+            and (measure_difference("", case.name, logits, given, compute_exact_answer(case)).spreads or 0.0)
+            > SPREADS * coarse
         ):
             raise ParityError(
                 f"In {precision}, the precision of its weights, the module's answers differ by {worst[0]:.1e} "
@@ -229,7 +238,7 @@ def _list_number_and_string_attributes(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def _try_copy(module: nn.Module) -> Any:
+def _copy_or_return_module(module: nn.Module) -> Any:
     """Return a copy of the module. Return the module itself if copying raises an exception."""
     try:
         return make_complete_copy(module)

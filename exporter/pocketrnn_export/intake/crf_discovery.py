@@ -183,7 +183,7 @@ def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
         matrix = square.detach().double().numpy()
         mask = dict(layer.named_parameters(recurse=False)).get("_constraint_mask")
         if isinstance(mask, Tensor) and mask.shape == (labels + 2, labels + 2):
-            yield from _guess_constrained_crfs(layer, matrix, mask.detach().double().numpy())
+            yield from _guess_crfs_of_allennlp(layer, matrix, mask.detach().double().numpy())
         for own in (matrix, matrix.T):
             yield from _guess_crfs_with_ends(layer, own)
 
@@ -204,7 +204,7 @@ def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iter
         yield _make_crf(matrix[first], np.zeros(labels), matrix)
 
 
-def _guess_constrained_crfs(layer: nn.Module, matrix: NDArray[np.float64], mask: NDArray[np.float64]) -> Iterator[Crf]:
+def _guess_crfs_of_allennlp(layer: nn.Module, matrix: NDArray[np.float64], mask: NDArray[np.float64]) -> Iterator[Crf]:
     """Yield the CRF of AllenNLP's layer. It has a mask of allowed transitions, and two extra labels for begin and
     end."""
     labels = len(matrix)

@@ -28,7 +28,7 @@ _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 def note_extracted_numbers(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Run the module once. Return a note if forward takes numbers out of tensors and may keep them for later texts;
     else return an empty tuple."""
-    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_batch_widths[-1][-1])
+    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.trial_rows, asked.trial_batch_widths[-1][-1])
     operations = OperatorRecorder()
     taken = _ExtractedNumberRecorder(operations)
     operations.label_tensors("text", tokens)

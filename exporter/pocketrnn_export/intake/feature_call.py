@@ -96,11 +96,11 @@ def draw_features(features: Features, tokens: Tensor) -> Tensor:
     return torch.from_numpy(draw_feature_numbers(features, tokens[:, 0].detach().cpu().numpy()))
 
 
-def draw_feature_numbers(features: Features, keys: Any) -> Any:
+def draw_feature_numbers(features: Features, row_keys: Any) -> Any:
     """Draw the features of rows, float32 [rows, features]. The key of a row, a whole number, decides its features."""
-    drawn = np.empty((len(keys), len(features)), np.float32)
+    drawn = np.empty((len(row_keys), len(features)), np.float32)
     for i, (_, feature) in enumerate(features):
-        mixed = _mix_bits(keys.astype(np.uint64) + np.uint64(1_000_003 * (i + 1)))
+        mixed = _mix_bits(row_keys.astype(np.uint64) + np.uint64(1_000_003 * (i + 1)))
         if isinstance(feature, Category):
             drawn[:, i] = np.array(feature.ids, np.float32)[(mixed % np.uint64(len(feature.ids))).astype(np.int64)]
         else:

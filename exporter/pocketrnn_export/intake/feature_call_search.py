@@ -59,11 +59,11 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
         with contextlib.suppress(ExportError):
             found = find_convention(tame, call) if tame.features != asked.features else None
         if found is not None:
-            _refuse_failing_feature_numbers(tame, found, is_finite=True)
+            _refuse_failing_feature_numbers(tame, found, must_be_finite=True)
         _refuse_features_of_tokens(asked)
         raise
     _refuse_failing_category_ids(asked, convention)
-    _refuse_failing_feature_numbers(asked, convention, is_finite=False)
+    _refuse_failing_feature_numbers(asked, convention, must_be_finite=False)
     return replace(convention, notes=(*convention.notes, *_note_unused_features(asked, convention)))
 
 
@@ -127,7 +127,7 @@ def _find_error_on_category_ids(
 ) -> BaseException | None:
     """Run the module on texts with these ids as a category. Return its error, or None if it runs."""
     # As many rows as in the trials, or more.
-    tokens, lengths = asked.draw_batch(max(len(ids), asked.rows), asked.trial_batch_widths[0][0])
+    tokens, lengths = asked.draw_batch(max(len(ids), asked.trial_rows), asked.trial_batch_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
     numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
     try:
@@ -138,14 +138,14 @@ def _find_error_on_category_ids(
     return None
 
 
-def _refuse_failing_feature_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
+def _refuse_failing_feature_numbers(asked: ModuleFacts, convention: Convention, *, must_be_finite: bool) -> None:
     """Refuse a module that fails on a number as a feature: on -1, on 0, or on a very large number of either sign."""
     for column, (name, feature) in enumerate(asked.features):
         if isinstance(feature, Category):
             continue
 
         def find_failure(number: float, column: int = column) -> str:
-            return _find_failure_on_feature_number(asked, convention, column, number, is_finite=is_finite)
+            return _find_failure_on_feature_number(asked, convention, column, number, must_be_finite=must_be_finite)
 
         bad = next((number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if find_failure(number)), None)
         if bad is None:
@@ -169,10 +169,10 @@ def _refuse_failing_feature_numbers(asked: ModuleFacts, convention: Convention, 
 
 
 def _find_failure_on_feature_number(
-    asked: ModuleFacts, convention: Convention, column: int, number: float, *, is_finite: bool
+    asked: ModuleFacts, convention: Convention, column: int, number: float, *, must_be_finite: bool
 ) -> str:
     """Run the module on texts with this number as a feature. Return its error, or an empty string if it runs."""
-    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_batch_widths[0][0])
+    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.trial_rows, asked.trial_batch_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
     numbers[:, column] = number
     try:
@@ -180,7 +180,7 @@ def _find_failure_on_feature_number(
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {first_line(error)}".rstrip(".")
-    return "its answer is not finite" if is_finite and not bool(torch.isfinite(answer).all()) else ""
+    return "its answer is not finite" if must_be_finite and not bool(torch.isfinite(answer).all()) else ""
 
 
 def _limit_numbers_to_ordinary_range(features: Features) -> Features:
@@ -202,7 +202,7 @@ def _limit_categories_to_first_value(features: Features) -> Features:
 def _note_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Run the module with other values of each feature. Return a note that names the features that change no answer;
     else return an empty tuple."""
-    tokens, lengths = asked.draw_batch(asked.rows, asked.trial_batch_widths[-1][-1])
+    tokens, lengths = asked.draw_batch(asked.trial_rows, asked.trial_batch_widths[-1][-1])
     own = draw_feature_numbers(asked.features, np.arange(len(tokens)))
     before = call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, own))
     unused = []

@@ -11,14 +11,14 @@ from pocketrnn.errors import InputError
 
 def check_file_exists(
     path: Path,
-    ends: tuple[str, ...] = (".py", ".ipynb"),
+    suffixes: tuple[str, ...] = (".py", ".ipynb"),
     remedy: str = "Give the Python file or notebook that defines the module.",
 ) -> None:
     """Refuse a path that is not a file. The error names the file with the most similar path, or gives the remedy."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_file():
             return
-    raise InputError(f"{path} is not a file.", suggest_near_file(path, ends) or remedy)
+    raise InputError(f"{path} is not a file.", suggest_near_file(path, suffixes) or remedy)
 
 
 def check_weights_exist(path: Path) -> None:

@@ -26,7 +26,7 @@ _TYPES: Final[dict[Any, Any]] = {
 }
 
 
-def _replace_doubles(module: nn.Module) -> nn.Module:
+def _replace_float64_in_forward(module: nn.Module) -> nn.Module:
     """Change the class of the module, so that its forward makes float32 where its code says float64. Return the module.
 
     Args:
@@ -53,10 +53,13 @@ class _DoubleReplacer(FunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.double:
             return args[0].float()
-        return func(*map(_convert_type, args), **{name: _convert_type(value) for name, value in (kwargs or {}).items()})
+        return func(
+            *map(_replace_float64_type, args),
+            **{name: _replace_float64_type(value) for name, value in (kwargs or {}).items()},
+        )
 
 
-def _convert_type(value: Any) -> Any:
+def _replace_float64_type(value: Any) -> Any:
     return _TYPES.get(value, value) if isinstance(value, (str, torch.dtype, type(torch.DoubleTensor))) else value
 
 
@@ -98,4 +101,4 @@ def convert_to_float32(module: nn.Module) -> nn.Module:
         for tensor in () if isinstance(layer, torch.jit.ScriptModule) else find_layer_tensors(layer):
             if tensor.dtype in kinds and tensor.dtype != torch.float32:
                 tensor.data = tensor.data.float()
-    return _replace_doubles(made) if torch.float64 in kinds else made
+    return _replace_float64_in_forward(made) if torch.float64 in kinds else made

@@ -31,7 +31,7 @@ def add_import_folders(path: Path, other_files: Sequence[Path] = ()) -> Iterator
         path: the file.
         other_files: the other files of the command. What is not found for the file is searched for in their folders.
     """
-    first, last = _list_import_folders([path, *other_files])
+    first, last = _list_folders_before_and_after_packages([path, *other_files])
     sys.path[:0], sys.path[len(sys.path) :] = first, last
     here, options = Path.cwd(), sys.argv
     sys.argv = [str(path)]
@@ -46,20 +46,20 @@ def add_import_folders(path: Path, other_files: Sequence[Path] = ()) -> Iterator
                 sys.path.remove(folder)
 
 
-def _list_import_folders(files: Sequence[Path]) -> tuple[list[str], list[str]]:
+def _list_folders_before_and_after_packages(files: Sequence[Path]) -> tuple[list[str], list[str]]:
     """Return the folders to search before the installed packages, and the folders to search after them.
 
     Before: each file's folder, the working folder, and the folder above a package that contains the file. After: the
     folders above, up to the top of the project.
     """
     folders = [file.absolute().parent for file in files]
-    packages = [folder.parents[0] for start in folders for folder in _list_packages(start)]
+    packages = [folder.parents[0] for start in folders for folder in _list_package_folders_above(start)]
     first = dict.fromkeys(map(str, [folders[0], Path.cwd(), *folders[1:], *packages]))
     above = dict.fromkeys(str(folder) for start in folders for folder in _list_folders_above(start))
     return [*first], [folder for folder in above if folder not in first]
 
 
-def _list_packages(folder: Path) -> list[Path]:
+def _list_package_folders_above(folder: Path) -> list[Path]:
     """Return a folder and those above it, as long as each is a package, that is, has a file `__init__.py`."""
     return list(itertools.takewhile(lambda one: (one / "__init__.py").is_file(), [folder, *folder.parents]))
 
@@ -87,7 +87,7 @@ def import_package_of_file(path: Path) -> str:
     if not max(levels, default=0):
         return ""
     folder = path.absolute().parent
-    number = max(*levels, len(_list_packages(folder)))
+    number = max(*levels, len(_list_package_folders_above(folder)))
     folders = [folder, *folder.parents][:number][::-1]
     names = [one.name for one in folders]
     if not all(map(str.isidentifier, names)):

@@ -66,7 +66,7 @@ class ActivationRecorder(FunctionMode):
         name = _find_function_name(func)
         result = func(*args, **(kwargs or {}))
         if name in _KINDS:
-            site, line = _find_call_site(sys._getframe(1))
+            site, line = _find_call_stack_and_line(sys._getframe(1))
             self._observe(len(self.calls), result)
             self.calls.append(ActivationCall(name, site, self._occurrences[name, site], line))
             self._occurrences[name, site] += 1
@@ -91,7 +91,7 @@ class ActivationSkipper(FunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = _find_function_name(func)
         if name in self._functions:
-            site, _ = _find_call_site(sys._getframe(1))
+            site, _ = _find_call_stack_and_line(sys._getframe(1))
             occurrence = self._occurrences[name, site]
             self._occurrences[name, site] += 1
             if any((name, site, occurrence) == (call.function, call.site, call.occurrence) for call in self._calls):
@@ -113,7 +113,7 @@ def _find_function_name(func: Any) -> str:
     return str(getattr(func, "__name__", "")).split(".")[0]
 
 
-def _find_call_site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
+def _find_call_stack_and_line(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
     """Return the stack of code and instructions that leads to a call of a torch function, and the file and line of the
     call."""
     frames = list(list_call_frames(frame))

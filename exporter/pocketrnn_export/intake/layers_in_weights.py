@@ -16,7 +16,7 @@ _MOST: Final = 8
 def describe_layers(tensors: Mapping[str, Tensor]) -> str:
     """Describe the embeddings, the recurrent layers and the linear layers of saved weights. Return an empty string
     without such layers."""
-    found = list(_list_layers(tensors))
+    found = list(_describe_each_layer(tensors))
     more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
     return "; ".join(f"{name}: {said}" for name, said in found[:_MOST]) + more
 
@@ -51,7 +51,7 @@ def _has_weight(tensors: Mapping[str, Tensor], weight_name: str) -> bool:
     return sum(f".{key}".endswith(f".{weight_name}") for key in tensors) == 1
 
 
-def _list_layers(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+def _describe_each_layer(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
     """Yield the name of each embedding, recurrent layer and linear layer, with its sizes in words."""
     for key, tensor in tensors.items():
         name, _, weight = key.rpartition(".")

@@ -40,7 +40,10 @@ def find_exceeded_max_norms(module: nn.Module) -> dict[str, float]:
 
 
 def refuse_direct_weight_reads(
-    asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
+    asked: ModuleFacts,
+    convention: Convention,
+    exceeded_norms: Mapping[str, float],
+    sizes: Iterable[tuple[int, int]] = (),
 ) -> None:
     """Refuse a module that reads the weight of an embedding other than by look-up, if rows of this weight have a larger
     norm than the embedding's `max_norm`.
@@ -48,16 +51,16 @@ def refuse_direct_weight_reads(
     Args:
         asked: the module, which is left as it was.
         convention: how it is called.
-        norms: `find_exceeded_max_norms` of the module as it was given.
+        exceeded_norms: `find_exceeded_max_norms` of the module as it was given.
         sizes: more sizes (texts, tokens) to try.
     """
-    usual = [(asked.rows, width) for pair in asked.trial_batch_widths for width in pair]
-    for rows, width in [*usual, *sizes] if norms else []:
+    usual = [(asked.trial_rows, width) for pair in asked.trial_batch_widths for width in pair]
+    for rows, width in [*usual, *sizes] if exceeded_norms else []:
         batch = asked.draw_batch(1 if convention.one_text else rows, asked.widths.clip(width))
         with restore_module(asked.module):
-            layers = {path: asked.module.get_submodule(path) for path in norms}
+            layers = {path: asked.module.get_submodule(path) for path in exceeded_norms}
             for path, layer in layers.items():
-                layer.max_norm = norms[path]  # type: ignore[assignment]
+                layer.max_norm = exceeded_norms[path]  # type: ignore[assignment]
             reads = _WeightReadRecorder({read_memory_address(layer.weight): path for path, layer in layers.items()})  # type: ignore[arg-type]
             # A module that fails here also fails in the proof, which reports it.
             with contextlib.suppress(Exception, SystemExit), torch.no_grad(), run_quietly_on_cpu(), reads:
@@ -68,7 +71,7 @@ def refuse_direct_weight_reads(
                 f"forward reads {name} directly. The max_norm of this embedding changes a row in place when a text "
                 "first holds its word, so the answer depends on earlier texts.",
                 f"Limit all rows to the norm before the export: torch.embedding_renorm_(module.{name}.data, "
-                f"torch.arange(len(module.{name})), {norms[path]!r}, {layers[path].norm_type!r}).",
+                f"torch.arange(len(module.{name})), {exceeded_norms[path]!r}, {layers[path].norm_type!r}).",
             )
 
 

@@ -85,13 +85,13 @@ def find_values_for_missing_arguments(
     cells: Sequence[Cell] = ()
     with contextlib.suppress(InputError):
         cells = read_python_cells(named.path)
-    definition = _find_definition(maker, cells) if inspect.isclass(maker) else None
-    stated, place = _find_stated_arguments(takes, weights)
+    definition = _find_class_definition(maker, cells) if inspect.isclass(maker) else None
+    stated, place = _find_checkpoint_arguments_and_place(takes, weights)
     shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if definition is not None and weights is not None:
         shown |= find_parameter_values(definition, weights.tensors)
         taken |= {name: shown[name] for name in takes if name in shown and _differs_from_default(takes[name], shown)}
-        unused |= find_arguments_without_effect(definition) if _has_own_code_only(maker) else {}
+        unused |= find_arguments_without_effect(definition) if _inherits_only_from_torch(maker) else {}
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
         cells_shown = find_layer_kind_arguments(definition, of_cells, weights.tensors)
         taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}
@@ -119,12 +119,12 @@ def find_values_for_missing_arguments(
             else {name: list_strings_compared_with_argument(definition, name) for name in missing}
         )
         _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near)
-    for name in _find_contradicting_arguments(
+    for name in _find_arguments_that_change_weight_shapes(
         maker, args, {**kwargs, **found_values}, called.keys() - required, weights
     ):
         del called[name], found_values[name]
     left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
-    _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls, place, near.told_values)
+    _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls, place, near.value_phrases)
     if weights is not None:
         made_with = {name: found_values.get(name, parameter.default) for name, parameter in takes.items()}
         _log_unused_checkpoint_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
@@ -159,21 +159,21 @@ class _OwnerValues:
         return written | {name: one.values[0] for name, one in self.calls.items()}
 
     @property
-    def told_calls(self) -> list[str]:
+    def call_phrases(self) -> list[str]:
         """Phrases for a message: the calls, each time with all arguments that these calls give."""
-        places = dict.fromkeys(one.where_and_verb for one in self.calls.values())
+        places = dict.fromkeys(one.places_with_verb for one in self.calls.values())
         given = {
-            place: [f"{name}={one.listed_values}" for name, one in self.calls.items() if one.where_and_verb == place]
+            place: [f"{name}={one.listed_values}" for name, one in self.calls.items() if one.places_with_verb == place]
             for place in places
         }
         return [f"{place} it with {_join_names(some)}" for place, some in given.items()]
 
     @property
-    def told_values(self) -> list[str]:
+    def value_phrases(self) -> list[str]:
         """Phrases for a message: each value, with the file or the calls that show it."""
         told = [f"{name}={one.written}, {one.source}" for name, one in self.settings.items()]
         return told + [
-            f"{_write_values({name: one.values[0]})}, as {one.where_and_verb} it" for name, one in self.calls.items()
+            f"{_write_values({name: one.values[0]})}, as {one.places_with_verb} it" for name, one in self.calls.items()
         ]
 
 
@@ -225,7 +225,9 @@ def _find_setting(
     return found[0] if found[0] is not None and all(one == found[0] for one in found) else ...
 
 
-def _find_stated_arguments(takes: Collection[str], weights: SavedWeights | None) -> tuple[dict[str, Any], str]:
+def _find_checkpoint_arguments_and_place(
+    takes: Collection[str], weights: SavedWeights | None
+) -> tuple[dict[str, Any], str]:
     """Return the arguments that a checkpoint holds by name, from its dict that has most of them, and the place of this
     dict as a phrase."""
     if weights is None:
@@ -274,7 +276,7 @@ def _take_arguments_from_calls(
     }
 
 
-def _find_contradicting_arguments(
+def _find_arguments_that_change_weight_shapes(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
     """Make the class with and without some arguments. Return the arguments with which its weights get other shapes than
@@ -298,7 +300,7 @@ def _find_contradicting_arguments(
     return [name for name in names if not has_shapes_of_file([other for other in names if other != name])]
 
 
-def _has_own_code_only(made_class: type) -> bool:
+def _inherits_only_from_torch(made_class: type) -> bool:
     """Return whether a class inherits from PyTorch's classes only. Methods of other base classes may read an
     argument, too."""
     return [kind for kind in made_class.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [
@@ -309,26 +311,27 @@ def _has_own_code_only(made_class: type) -> bool:
 def _log_taken_values(
     named: ModuleName,
     weights: SavedWeights | None,
-    values: Sequence[Mapping[str, Any]],
-    left: Mapping[str, Any],
+    values_by_source: Sequence[Mapping[str, Any]],
+    kept_defaults: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
-    place: str,
-    others: Sequence[str],
+    checkpoint_place: str,
+    further_phrases: Sequence[str],
 ) -> None:
     """Log the values that were found for arguments, each with what shows it, and the arguments that keep an unconfirmed
-    default. `place` is where the checkpoint has its values, and `others` are phrases on further arguments."""
+    default. `checkpoint_place` is where the checkpoint has its values, and `further_phrases` are phrases on further
+    arguments."""
     path = "" if weights is None else weights.path
-    where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""
-    how = (f"by the shapes in {path}", f"as {path} says{place}", "without effect on its answers", where)
-    told = [f"{_write_values(one)}, {why}" for one, why in zip(values, how, strict=True) if one]
-    told += others
+    where = f"as {next(iter(calls.values())).places_with_verb} it" if calls else ""
+    how = (f"by the shapes in {path}", f"as {path} says{checkpoint_place}", "without effect on its answers", where)
+    told = [f"{_write_values(one)}, {why}" for one, why in zip(values_by_source, how, strict=True) if one]
+    told += further_phrases
     kept: dict[str, dict[str, Any]] = {}
-    for name, default in left.items():
+    for name, default in kept_defaults.items():
         call = calls.get(name)
         if call is None and told and isinstance(default, bool | str):
             kept.setdefault("", {})[name] = default
         elif call is not None and not call.confirms(default):
-            kept.setdefault(f" ({call.where_and_verb} it with {call.listed_values})", {})[name] = default
+            kept.setdefault(f" ({call.places_with_verb} it with {call.listed_values})", {})[name] = default
     if kept:
         names = [*itertools.chain(*kept.values())]
         whose, yours = ("its default", "it") if len(names) == 1 else ("their defaults", "them")
@@ -364,24 +367,24 @@ def _refuse_missing_arguments(
     missing: Sequence[str],
     values: Mapping[str, Any],
     weights: SavedWeights | None,
-    objects: Sequence[str],
-    compared: Mapping[str, Sequence[str]],
-    near: _OwnerValues,
+    object_names: Sequence[str],
+    compared_strings: Mapping[str, Sequence[str]],
+    owner_values: _OwnerValues,
 ) -> None:
     """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
     and how to write the call."""
     known = [
         f"Its code compares {name} with {', '.join(map(_write_value, some))}."
-        for name, some in compared.items()
+        for name, some in compared_strings.items()
         if some
     ]
-    known += [f"{one}." for one in near.told_calls]
+    known += [f"{one}." for one in owner_values.call_phrases]
     if weights is None:
         known.append("With --weights FILE, the sizes that its tensors show are used.")
     else:
-        if shown := {name: value for name, value in values.items() if name not in (*missing, *near.calls)}:
+        if shown := {name: value for name, value in values.items() if name not in (*missing, *owner_values.calls)}:
             known.append(f"{weights.path} shows {_write_values(shown)}.")
-        layers = describe_layers(weights.tensors) or weights.beginning
+        layers = describe_layers(weights.tensors) or weights.first_tensors_phrase
         known.append(f"It holds {layers}." if shown else f"{weights.path} holds {layers}.")
         if said := ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20]):
             known.append(f"It was made with: {said}.")
@@ -389,16 +392,16 @@ def _refuse_missing_arguments(
     given = [*map(ast.unparse, named.args), *(f"{k}={ast.unparse(v)}" for k, v in (named.kwargs or {}).items())]
     call = ", ".join([*given, _write_values(values)])
     source = f"{named.path}:{named.name}({call})"
-    held = {} if weights is None else {name: weights.dicts[name] for name in objects if weights.dicts.get(name)}
+    held = {} if weights is None else {name: weights.dicts[name] for name in object_names if weights.dicts.get(name)}
     for name, keys in held.items():
         file = "" if weights is None else str(weights.path)
         known.append(f'torch.load("{file}")["{name}"] is a dict with {", ".join(keys[:12])}.')
-    if objects:
+    if object_names:
         first = f"copy {named.name} to a file made.py, with" if named.is_notebook else "write a file made.py with"
         known.append(
-            f"{_join_names(objects)} {'is an object' if len(objects) == 1 else 'are objects'}: {first} a function "
-            f"make() that makes {'it' if len(objects) == 1 else 'them'} and returns {named.name}({call}), as in "
-            "docs/your-files.md."
+            f"{_join_names(object_names)} {'is an object' if len(object_names) == 1 else 'are objects'}: {first} a "
+            f"function make() that makes {'it' if len(object_names) == 1 else 'them'} and returns "
+            f"{named.name}({call}), as in docs/your-files.md."
         )
         source = "made.py:make"
     said = " ".join(known)
@@ -440,7 +443,7 @@ def _join_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _find_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
+def _find_class_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
     """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports it.
     Return None if its code is not found."""
     owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)

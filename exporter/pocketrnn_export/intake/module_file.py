@@ -101,8 +101,8 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
 
 def load_text_function(
     named: ModuleName,
-    read_from: str = "",
-    content: Mapping[str, int] | None = None,
+    words_file: str = "",
+    ids_of_words: Mapping[str, int] | None = None,
     module_file: Path | None = None,
 ) -> Callable[..., Any]:
     """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
@@ -110,8 +110,8 @@ def load_text_function(
     Args:
         named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
             object that can be called; or a class of such objects, which is made with the arguments.
-        read_from, content: the name of a file of words, and the ids of its words. A name that the code makes by opening
-            this file gets these ids, and the code is not run.
+        words_file, ids_of_words: the name of a file of words, and the ids of its words. A name that the code makes by
+            opening this file gets these ids, and the code is not run.
         module_file: the file of the module. Its code imports from its own folders, and this file may import from them,
             too.
 
@@ -124,13 +124,13 @@ def load_text_function(
         try:
             file = _run_file(named, None)
         except NeededNamesError as error:
-            read = [name for name, code in error.made_by.items() if read_from and read_from in code]
+            read = [name for name, code in error.made_by.items() if words_file and words_file in code]
             if not read:
                 raise
             _log.warning("%s of %s is used as a dict from the words of %s to their ids", ", ".join(read), named.path,
-                         read_from)  # fmt: skip
+                         words_file)  # fmt: skip
             # Parsing the code of a large dict would take seconds.
-            made = {name: ast.Constant(dict(content or {})) for name in read}  # type: ignore[arg-type]
+            made = {name: ast.Constant(dict(ids_of_words or {})) for name in read}  # type: ignore[arg-type]
             file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
         found = getattr(file, named.name, None)
         args, kwargs = _evaluate_arguments(named, file)
@@ -157,10 +157,10 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
     """
     cells, _ = read_notebook(named.path)
     with add_import_folders(named.path):
-        file = _make_empty_module(named.path)
+        file = _make_empty_python_module(named.path)
         sys.modules[file.__name__] = file
         vars(file)["get_ipython"] = _JupyterStandIn
-        values = _evaluate_values(named)
+        values = _evaluate_values_for_names(named)
         with pretend_jupyter(file):
             for statement in list_statements(cells):
                 _run_statement(statement, file, cells, named)
@@ -191,7 +191,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     if cell is not None and any(isinstance(node, ast.For | ast.While | ast.With) for node in cell.statements):
         # A script, which would begin to train.
         return _run_needed_statements(named, [cell], [], weights)
-    file = _make_empty_module(path)
+    file = _make_empty_python_module(path)
     spec = importlib.util.spec_from_file_location(file.__name__, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} cannot be imported as Python.", "Give the .py file that defines the module.")
@@ -214,10 +214,10 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
         try:
             found = find_needed_statements([cell], _list_wanted_names(named), str(path), set())
         except InputError:
-            _warn_of_name_checks(named, list_statements_that_check_name([cell]))
+            _warn_of_checks_for_jupyter_or_main(named, list_statements_that_check_name([cell]))
         else:
             _warn_of_code_not_run(found.alone, [])
-            _warn_of_name_checks(named, found.asks)
+            _warn_of_checks_for_jupyter_or_main(named, found.asks)
     return file
 
 
@@ -232,7 +232,7 @@ def _run_needed_statements(
     """Run only the statements that the wanted names need. Return a module object with the names that these statements
     define."""
     path = named.path
-    values = _evaluate_values(named)
+    values = _evaluate_values_for_names(named)
     known = list_defined_names(cells)
     for name in _list_wanted_names(named):
         if name not in known:
@@ -264,8 +264,8 @@ def _run_needed_statements(
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
     _log.info("Only the code of %s that %s needs is run: %s", path, named.name, told)
     _warn_of_code_not_run(found.notes, unreadable)
-    _warn_of_name_checks(named, found.asks)
-    file = _make_empty_module(path)
+    _warn_of_checks_for_jupyter_or_main(named, found.asks)
+    file = _make_empty_python_module(path)
     sys.modules[file.__name__] = file
     vars(file).update(values)
     with pretend_jupyter(file) if named.is_notebook else contextlib.nullcontext():
@@ -275,7 +275,7 @@ def _run_needed_statements(
     return file
 
 
-def _evaluate_values(named: ModuleName) -> dict[str, Any]:
+def _evaluate_values_for_names(named: ModuleName) -> dict[str, Any]:
     """Evaluate the values that the user gives for names of the file. A value for `config.vocab` becomes a part of the
     object `config`."""
     values: dict[str, Any] = {}
@@ -343,7 +343,7 @@ def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> No
         )
 
 
-def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
+def _warn_of_checks_for_jupyter_or_main(named: ModuleName, places: Sequence[str]) -> None:
     """Log the statements that check whether they run in Jupyter, or whether their file is run by itself."""
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
@@ -362,9 +362,10 @@ def _run_statement(
     file: ModuleType,
     cells: Sequence[Cell],
     named: ModuleName,
-    likely: Mapping[str, str] = MappingProxyType({}),
+    likely_values: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run a statement of the file. If it fails, the message proposes the values in `likely`, which fit the weights."""
+    """Run a statement of the file. If it fails, the message proposes the values in `likely_values`, which fit the
+    weights."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
@@ -379,7 +380,7 @@ def _run_statement(
     try:
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
     except (Exception, SystemExit) as error:
-        instead = _suggest_values(statement, likely)
+        instead = _suggest_set_options(statement, likely_values)
         if not isinstance(error, ImportError):
             remedy = "Install that package anew" if statement.is_import else "Correct it"
             remedy += f", or copy the class to a Python file{' without it' * statement.is_import}.{instead}"
@@ -399,16 +400,18 @@ def _run_statement(
         ) from error
 
 
-def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
+def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str]) -> str:
     """Return command-line options that set the names of a failing import, if the weights show their values. Else return
     an empty string."""
     options = [
-        f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
+        f"--set {shlex.quote(f'{name}={likely_values[name]}')}"
+        for name in likely_values
+        if name.split(".")[0] in statement.binds
     ]
     return f" Or give the values that are used of it: {' '.join(options)} (which fits the weights)." if options else ""
 
 
-def _make_empty_module(path: Path) -> ModuleType:
+def _make_empty_python_module(path: Path) -> ModuleType:
     """Return an empty Python module with the name and the path of a file."""
     # The name of the module is the name of the file, as in messages and pickles. It is not so for a notebook, since a
     # Python file of the same name may be in its folder.

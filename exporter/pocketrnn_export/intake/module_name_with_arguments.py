@@ -46,7 +46,7 @@ class ModuleName:
         return self.path.suffix == ".ipynb"
 
 
-def parse_module_name(text: str, values: Sequence[str] = ()) -> ModuleName | None:
+def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName | None:
     """Parse `model.py:Classifier(8000, hidden=32)`. Return None for a text of another form.
 
     The arguments are Python literals, or names, attributes and calls from the file: `Model(Config(3))`. Nothing is
@@ -54,8 +54,8 @@ def parse_module_name(text: str, values: Sequence[str] = ()) -> ModuleName | Non
 
     Args:
         text: what stands on the command line.
-        values: `name=value` for names of the file: a Python literal, or a call of torch or numpy. `name.part=value`
-            stands for an object of which only that part is used.
+        set_options: `name=value` for names of the file: a Python literal, or a call of torch or numpy.
+            `name.part=value` stands for an object of which only that part is used.
 
     Raises:
         InputError: the text has this form, but the arguments or values are not allowed, or the file does not exist.
@@ -70,16 +70,16 @@ def parse_module_name(text: str, values: Sequence[str] = ()) -> ModuleName | Non
         if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
             raise ValueError("not one call")
         for argument in (*parsed.args, *(keyword.value for keyword in parsed.keywords)):
-            _check_argument(argument)
+            _require_plain_argument(argument)
         kwargs = {keyword.arg: keyword.value for keyword in parsed.keywords if keyword.arg is not None}
         if len(kwargs) != len(parsed.keywords):
             raise ValueError("it unpacks a dictionary")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"The arguments {call} are not plain values.", NO_VALUES) from None
-    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_parse_assignment, values)))
+    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_parse_assignment, set_options)))
 
 
-def _check_argument(node: ast.expr) -> None:
+def _require_plain_argument(node: ast.expr) -> None:
     """Raise ValueError for an argument that contains anything but literals, names, attributes and calls."""
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
@@ -99,7 +99,7 @@ def _parse_assignment(text: str) -> tuple[str, ast.expr]:
         if not all(part.isidentifier() for part in name.strip().split(".")):
             raise ValueError("no name")
         node = ast.parse(value.strip(), mode="eval").body
-        _check_argument(node)
+        _require_plain_argument(node)
         return name.strip(), node
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise InputError(

@@ -289,7 +289,7 @@ def prepare_module(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
         example=_make_trace_inputs(padding_id, widths, convention), convention=convention, activation=asked.activation,
         widths=widths, given=_make_owners_module(module, called, asked, convention),
-        refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
+        refuse_kept=functools.partial(_refuse_dependence_on_sizes_or_max_norms, asked, convention, norms),
         notes=note_extracted_numbers(asked, convention),
     )  # fmt: skip
     _refuse_reads_of_nonfinite_weights(nonfinite, asked, prepared.given, reference)
@@ -349,13 +349,13 @@ def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) ->
         )
 
 
-def _refuse_dependence_on_sizes(
-    asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
+def _refuse_dependence_on_sizes_or_max_norms(
+    asked: ModuleFacts, convention: Convention, exceeded_norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
     """Refuse a module whose answer to a text of one of these sizes (texts, tokens) depends on earlier texts, also
     through the `max_norm` of an embedding."""
     refuse_dependence_on_sizes(asked, convention, sizes)
-    refuse_direct_weight_reads(asked, convention, norms, sizes)
+    refuse_direct_weight_reads(asked, convention, exceeded_norms, sizes)
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
@@ -370,7 +370,7 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
         found = find_batch_dependent_ids(
             prepared.make_reference(),
             left,
-            known=prepared.alone,
+            known_dependent_ids=prepared.alone,
             ids=prepared.ids,
             padding_id=prepared.padding_id,
             widths=prepared.widths,
@@ -453,14 +453,16 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
     return lambda tokens, lengths: make_run()(tokens, lengths)
 
 
-def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: LineFinder) -> str:
+def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, find_line: LineFinder) -> str:
     """Return the operation of forward at which a graph first differs from forward, with its line. Return an empty
     string for two texts and for features."""
     if prepared.two_texts or prepared.features:
         return ""
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
-    return str(find_differing_operation(make_float64_copy(prepared.module_for_float64), content, inputs, place) or "")
+    return str(
+        find_differing_operation(make_float64_copy(prepared.module_for_float64), content, inputs, find_line) or ""
+    )
 
 
 def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:

@@ -45,7 +45,7 @@ def find_initial_matrices(
     found: dict[str, Any] = {}
     for name in names:
         uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == name]
-        kinds = {use: _find_kind_of_use(use, parents) for use in uses}
+        kinds = {use: _find_use_as_array_tensor_or_size(use, parents) for use in uses}
         layers = {_find_initialized_layer(use, parents) for use, kind in kinds.items() if kind in ("array", "tensor")}
         shapes = {
             tuple(tensor.shape) for layer in layers for key, tensor in tensors.items()
@@ -59,7 +59,7 @@ def find_initial_matrices(
     return found
 
 
-def _find_kind_of_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
+def _find_use_as_array_tensor_or_size(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
     """Return `array` if code makes a tensor of a value, `tensor` if it uses the value as a tensor, and `size` if it
     reads the value's size. Return an empty string for another use."""
     parent = parents[use]
@@ -82,14 +82,14 @@ def _find_initialized_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -
     node: ast.AST = use
     while not isinstance(node, ast.stmt):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "copy_":
-            return _read_layer_name(node.func.value)
+            return _read_layer_name_of_attribute(node.func.value)
         node = parents[node]
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        return _read_layer_name(node.targets[0])
+        return _read_layer_name_of_attribute(node.targets[0])
     return ""
 
 
-def _read_layer_name(node: ast.expr) -> str:
+def _read_layer_name_of_attribute(node: ast.expr) -> str:
     """Return NAME for `self.NAME`, `self.NAME.weight` and `self.NAME.weight.data`; an empty string for other code."""
     parts = ast.unparse(node).removesuffix(".data").removesuffix(".weight").split(".")
     return ".".join(parts[1:]) if parts[0] == "self" and all(map(str.isidentifier, parts)) else ""

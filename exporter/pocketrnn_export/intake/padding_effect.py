@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def measure_padding_effect(
     *,
     padding_id: int,
     widths: Widths,
-    most: int | None,
+    most_tokens: int | None,
     takes_lengths: bool,
     one_text: bool,
     activation: Activation,
@@ -91,7 +91,7 @@ def measure_padding_effect(
         texts: the ids of texts; the first 64 that can be padded are tried.
         padding_id: the id of padding.
         widths: how many tokens a text can have by its rules.
-        most: the most tokens that the module takes; None for any number.
+        most_tokens: the most tokens that the module takes; None for any number.
         takes_lengths: whether it is given lengths, which do not count the padding.
         one_text: whether it answers one text at a time.
         activation: what makes probabilities of its logits.
@@ -99,7 +99,7 @@ def measure_padding_effect(
     Returns:
         None if nothing could be measured: every text has one width, or the module does not take padded ones.
     """
-    widest = min(widths.most or most or 1 << 30, most or 1 << 30)
+    widest = min(widths.most or most_tokens or 1 << 30, most_tokens or 1 << 30)
     rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) < widest][:_MOST_TEXTS]
     if not rows or widths.fixed is not None or (one_text and takes_lengths):
         return None
@@ -114,8 +114,8 @@ def measure_padding_effect(
     }
     if not moved["after"]:
         return None
-    after, ids_after = max(moved["after"], key=lambda found: found[0])
-    before, ids_before = max(moved.get("before", ()), key=lambda found: found[0], default=(None, 0))
+    after, ids_after = max(moved["after"], key=lambda found: found.probability)
+    before, ids_before = max(moved.get("before", ()), key=lambda found: found.probability, default=(None, 0))
     return PaddingEffect(len(rows), after, ids_after, before, ids_before)
 
 
@@ -127,6 +127,13 @@ def _choose_batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Se
     longest = max(map(len, rows))
     for width in dict.fromkeys(min(longest + beyond, widest) for beyond in _BEYOND):
         yield rows[: max(_IDS_OF_A_BATCH // width - 1, 1)], width
+
+
+class _PaddingChange(NamedTuple):
+    """The largest change of a probability of a text by padding, and the number of padding ids."""
+
+    probability: float
+    padding_ids: int
 
 
 class _PaddedRun:
@@ -145,7 +152,7 @@ class _PaddedRun:
         self._padding_id, self._takes_lengths = padding_id, takes_lengths
         self._one_text, self._activation = one_text, activation
 
-    def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
+    def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[_PaddingChange]:
         """Return for each text that the module answers the largest change of a probability by padding, and the number
         of padding ids."""
         if self._one_text and len(rows) > 1:
@@ -166,7 +173,7 @@ class _PaddedRun:
                 own = two[: len(one)] if side == "after" else two[len(two) - len(one) :]
                 if np.isfinite(one).all() and np.isfinite(own).all():
                     found.append(
-                        (
+                        _PaddingChange(
                             compute_largest_probability_difference(one, own, activation=self._activation),
                             width - len(row),
                         )

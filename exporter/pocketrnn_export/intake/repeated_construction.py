@@ -40,7 +40,7 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
         weights: the weights that were loaded into it. Tensors that are not in them, such as layers in a plain list,
             are checked too.
     """
-    again, answer = _make_in_new_process(named, weights)
+    again, answer = _compute_digests_and_answer_in_new_process(named, weights)
     for name, digest in _compute_digests(module).items():
         if again.get(name) != digest:
             raise InputError(
@@ -102,7 +102,9 @@ def _digest_tensor(tensor: Tensor) -> str:
     return hashlib.sha256(repr((tensor.dtype, tuple(tensor.shape))).encode() + content).hexdigest()
 
 
-def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[str, str], Any]:
+def _compute_digests_and_answer_in_new_process(
+    named: ModuleName, weights: SavedWeights | None
+) -> tuple[dict[str, str], Any]:
     """Make the module again in a new process with other seeds. Return the digests of its numbers, and its answer to
     fixed tokens.
 
@@ -110,7 +112,7 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
     otherwise do so twice.
     """
     try:
-        answer = run_in_process(_make_and_answer_with_new_seed, named, weights)
+        answer = run_in_process(_compute_digests_and_answer_with_new_seed, named, weights)
     except EOFError:
         raise InputError(
             f"{named.path} ends the process when its code is run a second time.",
@@ -122,7 +124,7 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
     return made
 
 
-def _make_and_answer_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
+def _compute_digests_and_answer_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
     """Make a module with other seeds. Return the digests of its numbers and its answer to fixed tokens, or the
     error."""
     # The forked process does not have the threads of its parent.

@@ -89,13 +89,13 @@ def find_settings(
         weights: the weights, maybe of a checkpoint that holds the settings.
         parsers: the defaults of the command lines in the owner's files.
     """
-    reads = _Reads(others=True) if definition is None else _find_reads(definition, name)
+    reads = _Reads(others=True) if definition is None else _find_settings_read_by_class(definition, name)
     kind = _find_settings_class(maker, name)
-    fields = {} if kind is None else _list_fields(kind)
+    fields = {} if kind is None else _list_fields_and_whether_required(kind)
     is_other = definition is not None and _is_used_as_other_object(definition, name)
     if (kind is not None and not fields) or (kind is None and is_other):
         return None
-    shown = {} if weights is None or definition is None else _find_shown_settings(definition, name, weights)
+    shown = {} if weights is None or definition is None else _find_settings_shown_by_weights(definition, name, weights)
     if fields:
         shown = {one: value for one, value in shown.items() if one in fields}
     return _find_fitting_settings(_Wanted(name, reads, kind, fields, shown), weights, parsers)
@@ -112,7 +112,7 @@ def find_global_settings(
         definitions: the classes.
         weights, parsers: as in `find_settings`.
     """
-    all_reads = [_find_reads(one, name) for one in definitions]
+    all_reads = [_find_settings_read_by_class(one, name) for one in definitions]
     reads = _Reads(
         frozenset().union(*(one.attributes for one in all_reads)),
         frozenset().union(*(one.members for one in all_reads)),
@@ -123,7 +123,7 @@ def find_global_settings(
         return None
     shown: dict[str, int] = {}
     for one in definitions if weights is not None else ():
-        shown |= _find_shown_settings(one, name, weights) if weights is not None else {}
+        shown |= _find_settings_shown_by_weights(one, name, weights) if weights is not None else {}
     return _find_fitting_settings(_Wanted(name, reads, None, {}, shown, of_file=True), weights, parsers)
 
 
@@ -131,7 +131,7 @@ def find_global_sizes(name: str, definitions: Sequence[ast.ClassDef], weights: S
     """Return the settings of a global of a file that the shapes of the weights show, such as 64 for `args.dim`."""
     found: dict[str, int] = {}
     for one in definitions:
-        found |= _find_shown_settings(one, name, weights)
+        found |= _find_settings_shown_by_weights(one, name, weights)
     return found
 
 
@@ -153,16 +153,17 @@ class _Wanted:
         return required if self.fields else self.reads.needed
 
     @property
-    def read(self) -> Collection[str]:
+    def read_names(self) -> Collection[str]:
         return self.fields.keys() if self.fields else self.reads.needed | self.reads.optional
 
 
 def _find_fitting_settings(
     wanted: _Wanted, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
 ) -> FoundSettings | None:
-    """Return the settings of the source that has all of the needed ones, and of those that are read most."""
-    needed, read, shown = {*wanted.needed}, {*wanted.read}, wanted.shown
-    sources = list(_list_sources(wanted.name, weights, parsers))
+    """Return the settings of a source that has all needed settings. Of several such sources, take the one with most of
+    the settings that the code reads."""
+    needed, read, shown = {*wanted.needed}, {*wanted.read_names}, wanted.shown
+    sources = list(_list_settings_sources(wanted.name, weights, parsers))
     fitting = [
         one for one in sources if needed <= one.values.keys() | shown.keys() and one.has_any_of(read, wanted.name)
     ]
@@ -205,7 +206,9 @@ class _Source:
         return bool(self.values.keys() & read) if read else self.name == name
 
 
-def _list_sources(name: str, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]) -> Iterator[_Source]:
+def _list_settings_sources(
+    name: str, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
+) -> Iterator[_Source]:
     """Yield each set of settings: first those of the checkpoint, of which the one with the argument's name comes first;
     then the defaults of command lines."""
     if weights is not None:
@@ -218,7 +221,7 @@ def _list_sources(name: str, weights: SavedWeights | None, parsers: Iterable[Par
         yield _Source(parser.values, "", f"by the defaults of the command line of {parser.path}")
 
 
-def _find_reads(definition: ast.ClassDef, name: str) -> _Reads:
+def _find_settings_read_by_class(definition: ast.ClassDef, name: str) -> _Reads:
     """Return the settings that a class reads from its argument, or from the attribute that holds it."""
     held = {name} | {
         attribute for attribute, parameter in find_stored_parameters(definition).items() if parameter == name
@@ -271,7 +274,7 @@ def _find_settings_class(maker: Any, name: str) -> type | None:
     return found if owned and not issubclass(found, dict) else None
 
 
-def _list_fields(kind: type) -> dict[str, bool]:
+def _list_fields_and_whether_required(kind: type) -> dict[str, bool]:
     """Return a dict from each field of a class of settings to whether the field needs a value. Return an empty dict for
     any other class."""
     if not dataclasses.is_dataclass(kind) and not (hasattr(kind, "_fields") or hasattr(kind, "model_fields")):
@@ -280,7 +283,7 @@ def _list_fields(kind: type) -> dict[str, bool]:
     return {one.name: one.default is one.empty for one in parameters}
 
 
-def _find_shown_settings(definition: ast.ClassDef, name: str, weights: SavedWeights) -> dict[str, int]:
+def _find_settings_shown_by_weights(definition: ast.ClassDef, name: str, weights: SavedWeights) -> dict[str, int]:
     """Return the settings that the shapes of the weights show."""
     held = [name, *(a for a, parameter in find_stored_parameters(definition).items() if parameter == name)]
     found: dict[str, int] = {}

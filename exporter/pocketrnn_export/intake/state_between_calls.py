@@ -67,7 +67,7 @@ class _RecordedAnswer:
 
 def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> None:
     """Refuse a module whose answer to a text depends on earlier texts, or on the number of earlier calls."""
-    rows, width = 1 if convention.one_text else asked.rows, asked.trial_batch_widths[-1][-1]
+    rows, width = 1 if convention.one_text else asked.trial_rows, asked.trial_batch_widths[-1][-1]
     text, other, longer = (
         asked.draw_batch(rows, width),
         (asked.draw_batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
@@ -78,11 +78,11 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
             lambda: _compute_answers_to_batches(asked, convention, [text], recorded=False), asked.module
         )
     sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
-    _refuse_dependence_on_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
+    _refuse_dependence_on_earlier_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
         if (held := _find_attributes_with_used_state(asked, convention, order)) is not None:
             raise _make_dependence_error(_BEFORE, held, convention)
-    alone = _answer_and_restore(asked, convention, text)
+    alone = _answer_and_restore_if_possible(asked, convention, text)
     for one in kept if alone else ():
         if one.is_number and any(
             _depends_on_call_count(asked, convention, one, calls, text, alone[0]) for calls in _CALLS
@@ -101,8 +101,8 @@ def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes
         sizes: (texts, tokens) around each size that forward compares with.
     """
     if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
-        rows = asked.rows
-        _refuse_dependence_on_batches(
+        rows = asked.trial_rows
+        _refuse_dependence_on_earlier_batches(
             asked, convention, _make_batches(asked, convention, [(1, 1), (rows, 1), (rows, 2), *sizes])
         )
 
@@ -113,24 +113,29 @@ def _make_batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tu
     return [asked.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 
 
-def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
+def _refuse_dependence_on_earlier_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
     """Refuse a module whose answer to a batch changes after other batches. A new copy gives the expected answer.
     Each batch runs twice, then all batches run in reverse order. If calls leave state in the module, each batch also
     runs after each other batch.
     """
     answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
     for batch in batches:
-        for recorded in clock.decide_recording(batch):
-            answered += [(batch, answer) for answer in _answer_and_restore(asked, convention, batch, recorded=recorded)]
+        for recorded in clock.yield_recording_while_time_is_left(batch):
+            answered += [
+                (batch, answer)
+                for answer in _answer_and_restore_if_possible(asked, convention, batch, recorded=recorded)
+            ]
     last = len(answered) - 1
     twice = [place for place in range(last) for _ in range(2)]
     for order in ([*twice, *range(last, -1, -1)], _order_with_all_neighbour_pairs(last + 1)):
         differs = list[Batch]()
         with restore_module(asked.module):
-            run = partial(_compare_batches_in_order, asked, convention, [answered[place] for place in order], differs)
+            run = partial(
+                _collect_first_differing_batch, asked, convention, [answered[place] for place in order], differs
+            )
             changed = find_attributes_changed_by_run(run, asked.module)
         if differs:
-            drawn = None if changed else _find_random_error(asked, convention, differs[0])
+            drawn = None if changed else _find_error_of_random_draws(asked, convention, differs[0])
             raise drawn or _make_dependence_error(_BEFORE, changed, convention)
         if not changed:
             return
@@ -144,7 +149,7 @@ class _TimeBudget:
         # The longest time for a step in batches whose operators were recorded.
         self._a_step = 0.0
 
-    def decide_recording(self, batch: Batch) -> Iterator[bool]:
+    def yield_recording_while_time_is_left(self, batch: Batch) -> Iterator[bool]:
         """Yield whether the operators of a batch are recorded: always for short batches, and for others while time is
         left. Yield nothing once the time is spent."""
         steps, now = batch[0].shape[1], time.process_time()
@@ -156,17 +161,20 @@ class _TimeBudget:
                 self._a_step = max(self._a_step, (time.process_time() - now) / max(steps, _LONG))
 
 
-def _compare_batches_in_order(
-    asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _RecordedAnswer]], differs: list[Batch]
+def _collect_first_differing_batch(
+    asked: ModuleFacts,
+    convention: Convention,
+    answered: Iterable[tuple[Batch, _RecordedAnswer]],
+    differing: list[Batch],
 ) -> None:
     """Answer batches one after the other, and compare each answer with the expected one. Stop at the first batch whose
-    answer differs, and add it to `differs`."""
+    answer differs, and add it to `differing`."""
     clock = _TimeBudget()
     for batch, expected in answered:
-        for recorded in clock.decide_recording(batch):
+        for recorded in clock.yield_recording_while_time_is_left(batch):
             answers = _compute_answers_to_batches(asked, convention, [batch], recorded=recorded)
             if not answers or not _is_same_up_to_rounding(answers[0], expected):
-                differs.append(batch)
+                differing.append(batch)
                 return
 
 
@@ -203,7 +211,7 @@ def _find_attributes_with_used_state(
     return sorted(changed, key=lambda kept: not operations.find_labels(*list_tensors_in(kept.after)) & before)
 
 
-def _answer_and_restore(
+def _answer_and_restore_if_possible(
     asked: ModuleFacts, convention: Convention, batch: Batch, *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
     """Return the answer to a batch, and undo the changes of the call; an empty list if the module fails."""
@@ -241,12 +249,12 @@ def _call_module(
 
 
 def _depends_on_list_length(
-    asked: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, entries: int
+    asked: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_entries: int
 ) -> bool:
     """Return whether the answer changes after many calls have extended a list of the module."""
     if not isinstance(kept.after, list | deque):
         return False
-    expected = _answer_and_restore(asked, convention, batch)
+    expected = _answer_and_restore_if_possible(asked, convention, batch)
     path, _, name = kept.name.rpartition(".")
     layer = asked.module.get_submodule(path)
     with restore_module(asked.module):
@@ -261,7 +269,7 @@ def _depends_on_list_length(
         is_anew = getattr(layer, name, None) is not held
         if is_anew or len(held) <= before:
             return False
-        held.extend(list(held)[before:] * entries)
+        held.extend(list(held)[before:] * further_entries)
         answers = _compute_answers_to_batches(asked, convention, [batch])
     return bool(answers) and bool(expected) and not _is_same_up_to_rounding(answers[0], expected[0])
 
@@ -290,7 +298,7 @@ def _depends_on_call_count(
     return bool(answers) and not _is_same_up_to_rounding(answers[0], expected)
 
 
-def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
+def _find_error_of_random_draws(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
     """Return the error for a module that draws random numbers in eval mode for some texts; else None."""
     with restore_module(asked.module):
         line = find_drawing_line(asked.module, lambda: _compute_answers_to_batches(asked, convention, [batch]))
@@ -319,7 +327,7 @@ def assigns_without_effect(asked: ModuleFacts, convention: Convention) -> bool:
 
     Such assignments are undone. A module whose next answer changes, as with a counter, is refused later.
     """
-    rows = 1 if convention.one_text else asked.rows
+    rows = 1 if convention.one_text else asked.trial_rows
     # A cache may grow only for the longest text of the proof.
     shapes = ((rows, asked.trial_batch_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
     return any(_assigns_without_effect_at_size(asked, convention, *shape) for shape in shapes)

@@ -59,7 +59,7 @@ class SavedWeights:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
-    def beginning(self) -> str:
+    def first_tensors_phrase(self) -> str:
         """The names and shapes of the first tensors, for a message."""
         return _join_names([f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items()], 6)
 
@@ -80,8 +80,8 @@ def read_weights(path: Path) -> SavedWeights:
         state, arguments, dicts, settings = _read_safetensors(path), {}, {}, {}
     else:
         saved = _read_torch_save(path)
-        state, arguments = _find_state_dict(saved, path), _find_arguments(saved)
-        settings = dict(_find_settings(saved))
+        state, arguments = _find_state_dict(saved, path), _find_module_arguments(saved)
+        settings = dict(_find_dicts_of_settings(saved))
         members = saved.items() if isinstance(saved, Mapping) else ()
         dicts = {str(name): tuple(map(str, held)) for name, held in members if isinstance(held, Mapping)}
         # torch 2.8 takes a storage that its archive does not hold, and reads beyond it.
@@ -118,7 +118,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     if problems:
         raise InputError(
             f"{'; '.join(problems)}.",
-            f"Make the module with the sizes it was trained with; the file begins with: {weights.beginning}.",
+            f"Make the module with the sizes it was trained with; the file begins with: "
+            f"{weights.first_tensors_phrase}.",
         )
     for name, tensor in state.items():
         if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():
@@ -279,7 +280,7 @@ def _is_state_dict(value: Mapping[Any, Any]) -> bool:
     )
 
 
-def _find_arguments(saved: Any) -> dict[str, Any]:
+def _find_module_arguments(saved: Any) -> dict[str, Any]:
     """Return the module's arguments that a checkpoint contains, if they are plain values."""
     if not isinstance(saved, Mapping):
         return {}
@@ -293,7 +294,7 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
     }
 
 
-def _find_settings(saved: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def _find_dicts_of_settings(saved: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each dict of a checkpoint that may hold settings, with its place. Vocabularies, labels, and the states of
     optimizers are left out."""
     held = saved.state if isinstance(saved, _UnreadObject) else saved
@@ -308,7 +309,7 @@ def _find_settings(saved: Any, place: str = "") -> Iterator[tuple[str, dict[str,
         yield place, plain
     for name, member in held.items():
         if isinstance(name, str) and not _NOT_SETTINGS.search(name):
-            yield from _find_settings(member, f"{place}.{name}".strip("."))
+            yield from _find_dicts_of_settings(member, f"{place}.{name}".strip("."))
 
 
 def _read_plain_value(value: Any, depth: int = 0) -> Any:

@@ -50,8 +50,8 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
     Raises:
         DataError: the file is damaged, or no embedding was made of it.
     """
-    words, vectors = _read_words(path)
-    words = _leave_out_missing_values(words, path)
+    words, vectors = _read_words_and_some_vectors(path)
+    words = _replace_words_read_as_missing(words, path)
     width = len(next(iter(vectors.values())))
     tables = {
         name: tensor
@@ -67,7 +67,7 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
         )
     name, table = next(iter(tables.items()))
     others = len(table) - len(words)
-    begin, share = _find_first_row(table, vectors, others)
+    begin, share = _find_first_row_and_share(table, vectors, others)
     first = _FIRST_TOKENS[begin] if begin < len(_FIRST_TOKENS) else tuple(f"{PLACEHOLDER}{i}>" for i in range(begin))
     unknown = begin - 1 if begin else len(words) if others else None
     reason = (
@@ -83,11 +83,11 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
     return Vocabulary((*first, *words), unknown)
 
 
-def _leave_out_missing_values(words: list[str], path: Path) -> list[str]:
+def _replace_words_read_as_missing(words: list[str], path: Path) -> list[str]:
     """Replace the words that pandas reads as missing values by placeholders, if code near the file reads such files by
     pandas. For this code they are unknown words."""
     found = sorted(_MISSING.intersection(words))
-    if not found or not any(map(_reads_missing_values, list_files_near(path))):
+    if not found or not any(map(_reads_words_by_pandas, list_files_near(path))):
         return words
     _log.warning(
         "%s: your code reads word vectors by pandas, which takes %s for missing values. So they are unknown words",
@@ -96,7 +96,7 @@ def _leave_out_missing_values(words: list[str], path: Path) -> list[str]:
     return [f"{PLACEHOLDER}{i}>" if word in _MISSING else word for i, word in enumerate(words)]
 
 
-def _reads_missing_values(file: Path) -> bool:
+def _reads_words_by_pandas(file: Path) -> bool:
     """Return whether a file of code reads words by pandas with its usual missing values."""
     try:
         code = file.read_text(encoding="utf-8")
@@ -105,7 +105,7 @@ def _reads_missing_values(file: Path) -> bool:
     return any(not re.search("keep_default_na|na_filter", one[0]) for one in _PANDAS_READ.finditer(code))
 
 
-def _read_words(path: Path) -> tuple[list[str], dict[int, Tensor]]:
+def _read_words_and_some_vectors(path: Path) -> tuple[list[str], dict[int, Tensor]]:
     """Return the words of a file, and the vectors of some of them by their positions. A placeholder replaces a word
     that occurs again, since no text gets its second id."""
     size = path.stat().st_size
@@ -142,14 +142,14 @@ def _read_lines(path: Path) -> Iterator[str]:
         raise InputError(f"{path} cannot be read: {error}.", "Save it as UTF-8.") from None
 
 
-def _find_first_row(table: Tensor, vectors: dict[int, Tensor], others: int) -> tuple[int, float]:
+def _find_first_row_and_share(table: Tensor, vectors: dict[int, Tensor], other_rows: int) -> tuple[int, float]:
     """Return the row of an embedding at which the vectors of a file begin, and the share of the compared vectors that
     are like their rows. If fewer than half are, return the number of rows that code usually puts before them, and 0."""
     places: Sequence[int] = sorted(vectors)
     rows = torch.stack([vectors[place] for place in places])
     shares = {}
-    for begin in range(others + 1):
+    for begin in range(other_rows + 1):
         there = table[torch.tensor(places) + begin].float()
         shares[begin] = float((torch.cosine_similarity(rows, there) > _ALIKE).float().mean())
     begin = max(shares, key=lambda one: shares[one])
-    return (begin, shares[begin]) if shares[begin] > 0.5 else (min(others, len(_FIRST_TOKENS) - 1), 0.0)
+    return (begin, shares[begin]) if shares[begin] > 0.5 else (min(other_rows, len(_FIRST_TOKENS) - 1), 0.0)

@@ -238,22 +238,27 @@ class ChangeFinder:
         )
 
     def find_changes(
-        self, statement: Statement, objects: Set[str], code: Set[str], parts: Set[str], models: Set[str]
+        self,
+        statement: Statement,
+        object_names: Set[str],
+        code_names: Set[str],
+        part_names: Set[str],
+        wanted_modules: Set[str],
     ) -> PossibleChanges:
         """Return the names that a statement may change.
 
         Args:
             statement: a statement that is not run.
-            objects: names of objects.
-            code: names of functions, classes, packages.
-            parts: names of objects of classes that are run.
-            models: names of objects of the wanted class, whose weights are loaded later.
+            object_names: names of objects.
+            code_names: names of functions, classes, packages.
+            part_names: names of objects of classes that are run.
+            wanted_modules: names of objects of the wanted class, whose weights are loaded later.
         """
         total = self.totals[statement.index]
         written = {_read_top_name(name) for name in total.writes if not self.find_full_name(name).startswith(SWITCHES)}
         weights = {_read_top_name(name) for name in total.weights}
         found = set()
-        for name in objects - models:
+        for name in object_names - wanted_modules:
             of_file = self._kinds.get(name, _OF_FILE) == _OF_FILE
             if name in self._alive and name in total.loads:
                 found.add(name)
@@ -262,20 +267,24 @@ class ChangeFinder:
             )
             if name in written | weights or self._is_passed_to_changer(total, name) or (called and not of_file):
                 found.add(name)
-        for name in code:
+        for name in code_names:
             if name in written or (total.sets_given and any(one == name for one, _, part in total.hands if not part)):
                 found.add(name)
-        found |= {name for name in parts - objects - models if self._is_module_changed(name, total, written)}
-        made = {name for name in models if self._is_module_changed(name, total, written)}
-        return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._find_unlimited_change(total))
+        found |= {
+            name
+            for name in part_names - object_names - wanted_modules
+            if self._may_change_more_than_weights(name, total, written)
+        }
+        made = {name for name in wanted_modules if self._may_change_more_than_weights(name, total, written)}
+        return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._find_code_of_unlimited_change(total))
 
-    def _is_module_changed(self, name: str, total: Mentions, written: Set[str]) -> bool:
+    def _may_change_more_than_weights(self, name: str, total: Mentions, written: Set[str]) -> bool:
         """Return whether a statement may change more of a user's module than the weights."""
         handed = {to for one, to, _ in total.hands if one == name}
         return (
             name in written
             or (total.sets_given and bool(handed))
-            or any(map(self._is_unknown_receiver, handed))
+            or any(map(self._is_function_of_unknown_code, handed))
             or any(
                 of == name and method not in HARMLESS_METHODS and self._may_method_change_object(method)
                 for of, method in total.methods
@@ -296,14 +305,16 @@ class ChangeFinder:
                 return True
         return False
 
-    def _is_unknown_receiver(self, to: str) -> bool:
-        """Return whether the function `to`, which receives a module as argument, has unknown code."""
-        package, to = self.find_full_name(to).split(".")[0], _read_top_name(to)
-        if to in self._imports:
+    def _is_function_of_unknown_code(self, called: str) -> bool:
+        """Return whether the function `called`, which receives a module as argument, has unknown code."""
+        package, called = self.find_full_name(called).split(".")[0], _read_top_name(called)
+        if called in self._imports:
             return package not in LEAVE_ALONE
-        if to in self._binding:
-            given = (s.now.loads for s in self._binding[to])
-            return any(one in self._imports and self._is_unknown_receiver(one) for loads in given for one in loads)
+        if called in self._binding:
+            given = (s.now.loads for s in self._binding[called])
+            return any(
+                one in self._imports and self._is_function_of_unknown_code(one) for loads in given for one in loads
+            )
         return False
 
     def _has_stateful_forward(self, name: str) -> bool:
@@ -311,11 +322,11 @@ class ChangeFinder:
         known = (self._find_made_class(one) for one in self._binding.get(name, ()))
         return any(reads_own_state(one) for one in known if one is not None)
 
-    def find_changed_packages(self, statement: Statement, file_name: str, *, later: bool = False) -> set[str]:
-        """Return the packages and files that a statement of the file `file_name` may change. With `later`, return those
-        that a call of a function in the statement may change."""
-        total = statement.later if later else self.totals[statement.index]
-        if self._find_unlimited_change(total):
+    def find_changed_packages(self, statement: Statement, file_name: str, *, in_later_calls: bool = False) -> set[str]:
+        """Return the packages and files that a statement of the file `file_name` may change. With `in_later_calls`,
+        return those that a call of a function in the statement may change."""
+        total = statement.later if in_later_calls else self.totals[statement.index]
+        if self._find_code_of_unlimited_change(total):
             return {ANY}
         used = self._beside(self.find_source_modules(total.loads))
         written = {_read_top_name(name) for name in total.writes | total.weights}
@@ -346,7 +357,7 @@ class ChangeFinder:
             changed |= {"sys.path"}
         return {"any package"} if ANY in changed else changed & packages
 
-    def _find_unlimited_change(self, total: Mentions) -> str:
+    def _find_code_of_unlimited_change(self, total: Mentions) -> str:
         """Return the code by which a statement may reach any object, even one that the statement does not name, such as
         `exec`. Return an empty string if there is no such code."""
         mentioned = {self.find_full_name(name) for name in total.loads | total.writes} | set(total.imports.values())
@@ -367,35 +378,37 @@ class ChangeFinder:
                 given = {
                     target
                     for target, name, to, part in done.aliases
-                    if self._is_passed_on(name, found, part=part) and self._may_keep_argument(to, part=part)
+                    if self._passes_on_found_object(name, found, part=part)
+                    and self._may_result_hold_argument(to, part=part)
                 }
                 given |= {target for target, name, to, part in done.mixes
-                          if self._is_passed_on(name, found, part=part) and self._may_mix_arguments(to)}  # fmt: skip
-                given |= {target for target, name in done.made if self._may_return_known(name, found, makers)}
+                          if self._passes_on_found_object(name, found, part=part)
+                          and self._may_store_argument_in_other(to)}  # fmt: skip
+                given |= {target for target, name in done.made if self._may_return_found_object(name, found, makers)}
                 found |= {one for one in given if self._kinds.get(one) != _PLAIN and one not in self._imports}
             if len(found) == before:
                 return found
 
-    def _is_passed_on(self, name: str, found: Set[str], *, part: bool) -> bool:
+    def _passes_on_found_object(self, name: str, found: Set[str], *, part: bool) -> bool:
         """Return whether a use of a name passes on an object whose name is in `found`. A number or a string in the
         object does not count."""
         return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
 
-    def _may_keep_argument(self, called: str, *, part: bool) -> bool:
+    def _may_result_hold_argument(self, called: str, *, part: bool) -> bool:
         """Return whether the result of a call may contain the argument, or a `part` of the argument."""
         if not called or called == "()":
             return True
         top, last = _read_top_name(called), called.split(".")[-1]
         if top in self._imports:
             return self.find_full_name(called) not in READING and (
-                last[:1].isupper() or (not part and not self._is_unknown_receiver(called))
+                last[:1].isupper() or (not part and not self._is_function_of_unknown_code(called))
             )
         nodes = [one.node for one in self._binding.get(top, ())]
         if any(isinstance(node, Function) for node in nodes):
             return self._collect_mentions_of_functions(top).returns_given
         return True
 
-    def _may_mix_arguments(self, called: str) -> bool:
+    def _may_store_argument_in_other(self, called: str) -> bool:
         """Return whether a function of the file may store one argument in another argument."""
         return (
             called in self._binding
@@ -403,7 +416,7 @@ class ChangeFinder:
             and self._collect_mentions_of_functions(called).writes_given
         )
 
-    def _may_return_known(self, called: str, found: Set[str], makers: Set[str]) -> bool:
+    def _may_return_found_object(self, called: str, found: Set[str], makers: Set[str]) -> bool:
         """Return whether a function may return an object whose name is in `found`, or the result of a function in
         `makers`."""
         name, _, method = called.partition(".")
@@ -414,7 +427,7 @@ class ChangeFinder:
                    for node in nodes):  # fmt: skip
             return False
         code = self._collect_mentions_of_functions(called)
-        handed = any(self._is_passed_on(name, found, part=part) for name, to, part in code.hands if not to)
+        handed = any(self._passes_on_found_object(name, found, part=part) for name, to, part in code.hands if not to)
         return handed or called in makers or bool(code.calls & makers)
 
 

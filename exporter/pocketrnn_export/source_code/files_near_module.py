@@ -46,7 +46,7 @@ def list_files_that_import(path: Path) -> list[Path]:
     found = []
     for file in list_files_near(path)[1:]:
         with contextlib.suppress(InputError, OSError):
-            nodes = _list_nodes(file) if file.stat().st_size <= _LARGEST_CODE else ()
+            nodes = _list_nodes_with_places(file) if file.stat().st_size <= _LARGEST_CODE else ()
             modules = [node.module or "" for _, node in nodes if isinstance(node, ast.ImportFrom)]
             modules += [one.name for _, node in nodes if isinstance(node, ast.Import) for one in node.names]
             if names & {module.rpartition(".")[2] for module in modules}:
@@ -63,10 +63,10 @@ def list_code_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
     for file in list_files_near(path):
         with contextlib.suppress(InputError, OSError):
             if file.stat().st_size <= _LARGEST_CODE:
-                yield from _list_nodes(file)
+                yield from _list_nodes_with_places(file)
 
 
-def _list_nodes(file: Path) -> list[tuple[str, ast.AST]]:
+def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
     """Return each syntax node of a file with the file and its line."""
     found: list[tuple[str, ast.AST]] = []
     for cell in read_python_cells(file):
@@ -76,13 +76,13 @@ def _list_nodes(file: Path) -> list[tuple[str, ast.AST]]:
     return found
 
 
-def list_data_files_named_in_code(path: Path, suffixes: str) -> dict[Path, str]:
+def list_data_files_named_in_code(path: Path, suffix_pattern: str) -> dict[Path, str]:
     """Return the existing files whose names stand in the code of a module's file, or near it, each with the place in
     the code. The files are looked for in the working folder and in the module's, and in folders below these.
 
     Args:
         path: the file of the module.
-        suffixes: a regular expression of the endings to look for.
+        suffix_pattern: a regular expression of the endings to look for.
 
     Example:
         >>> list_data_files_named_in_code(Path("api.py"), "json|pkl")
@@ -92,7 +92,7 @@ def list_data_files_named_in_code(path: Path, suffixes: str) -> dict[Path, str]:
     for where, node in list_code_near(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value.replace("\\", "/").rpartition("/")[2]
-            if re.search(rf"(?i)\.({suffixes})$", name):
+            if re.search(rf"(?i)\.({suffix_pattern})$", name):
                 named.setdefault(name, where)
     files: dict[Path, tuple[Path, str]] = {}
     for folder in dict.fromkeys((Path(), path.parent)):

@@ -62,11 +62,13 @@ class HarmlessStatements:
                 return "loops"
             if isinstance(part, ast.AsyncWith | ast.Await) or (isinstance(part, ast.With) and _opens_resource(part)):
                 return "opens something"
-            if isinstance(part, ast.Call) and (name := self._name_impure_call(part.func, seen, before)):
+            if isinstance(part, ast.Call) and (name := self._find_name_of_impure_call(part.func, seen, before)):
                 return f"calls {name}, which may read, download or train"
         return ""
 
-    def _name_impure_call(self, called: ast.expr, seen: set[str], before: Sequence[Statement]) -> str:
+    def _find_name_of_impure_call(
+        self, called: ast.expr, seen: set[str], earlier_statements: Sequence[Statement]
+    ) -> str:
         """Return the name of a called function that may read files or train. Return an empty string for a harmless
         call."""
         parts: list[str] = []
@@ -76,7 +78,7 @@ class HarmlessStatements:
             root = root.value
         name = ".".join([*([root.id] if isinstance(root, ast.Name) else []), *reversed(parts)])
         binding: Sequence[Statement] = []
-        if isinstance(root, ast.Name) and not is_deleted_at_end(root.id, before):
+        if isinstance(root, ast.Name) and not is_deleted_at_end(root.id, earlier_statements):
             binding = self._binding.get(root.id, [])
         imported = next((s.node for s in reversed(binding) if isinstance(s.node, Import)), None)
         if imported is not None:

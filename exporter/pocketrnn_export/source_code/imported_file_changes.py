@@ -76,7 +76,7 @@ class ImportableFiles:
             changes = names.find_changed_packages(part, name.split(".")[0])
             if not isinstance(part.node, ast.ClassDef | Function):
                 facts.changes |= changes - {name.split(".")[0]}
-            facts.changes_later |= changes | names.find_changed_packages(part, name.split(".")[0], later=True)
+            facts.changes_later |= changes | names.find_changed_packages(part, name.split(".")[0], in_later_calls=True)
 
 
 def _make_absolute_name(module: str, inside: str) -> str:

@@ -52,7 +52,7 @@ def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
             held = getattr(part.left, "value", "") in also and ast.unparse(part.comparators[0]) in _HOLD_NAMES
             if held or _compares_with_main(part):
                 return True
-        if _looks_up_names(part, also | _OF_FILES):
+        if _looks_up_names_as_strings(part, also | _OF_FILES):
             return True
         if isinstance(part, ast.Import) and any(alias.name in _OF_JUPYTER for alias in part.names):
             return not isinstance(statement, ast.Import)
@@ -64,7 +64,7 @@ def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
     return False
 
 
-def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
+def _looks_up_names_as_strings(part: ast.AST, names: Set[str]) -> bool:
     """Return whether a call or subscript looks up a name as a string, as in `globals().get("In")`."""
     if not isinstance(part, ast.Call | ast.Subscript) or _is_name_variable(part):
         return False

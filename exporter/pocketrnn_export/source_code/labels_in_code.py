@@ -54,28 +54,30 @@ def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
         target = node.targets[0]
         is_own = isinstance(target, ast.Name) or (
-            isinstance(target, ast.Attribute) and _read_id(target.value) == "self"
+            isinstance(target, ast.Attribute) and _read_identifier(target.value) == "self"
         )
         is_named = is_own and _NAMES.search(_read_last_name(target)) is not None
         if is_named and isinstance(node.value, ast.List | ast.Tuple):
             yield _read_strings(node.value.elts)
         elif isinstance(node.value, ast.Dict):
-            yield from _read_dict(node.value, is_named=is_named)
+            yield from _read_labels_of_dict(node.value, is_named=is_named)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "map":
         for argument in node.args:
             if isinstance(argument, ast.Dict):
-                yield from _read_dict(argument, is_named=True)
+                yield from _read_labels_of_dict(argument, is_named=True)
     elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
-        yield from _read_dict(node.value, is_named=True)
+        yield from _read_labels_of_dict(node.value, is_named=True)
     elif isinstance(node, ast.IfExp):
-        yield _order_by_test(node.test, node.body, node.orelse)
+        yield _order_choice_by_prediction(node.test, node.body, node.orelse)
     elif isinstance(node, ast.If) and len(node.body) == len(node.orelse) == 1:
-        yield _order_by_test(node.test, *(getattr(one, "value", None) for one in (*node.body, *node.orelse)))
+        yield _order_choice_by_prediction(
+            node.test, *(getattr(one, "value", None) for one in (*node.body, *node.orelse))
+        )
 
 
-def _read_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
-    """Yield the labels of a dict from numbers to labels; if its name says so, also of one from labels to numbers, and
-    of numbers from 1."""
+def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
+    """Yield the labels of a dict from the numbers 0, 1, ... to labels. If the name of the dict means labels, also take
+    numbers from 1 on, and a dict from labels to numbers."""
     pairs = [
         (key.value, value.value)
         for key, value in zip(node.keys, node.values, strict=True)
@@ -90,8 +92,9 @@ def _read_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
                 yield [by_number[i] for i in sorted(by_number)]
 
 
-def _order_by_test(test: ast.expr, body: ast.expr | None, other: ast.expr | None) -> Sequence[str]:
-    """Return the two strings of a choice by a prediction, that of the number 0 first; else nothing."""
+def _order_choice_by_prediction(test: ast.expr, body: ast.expr | None, other: ast.expr | None) -> Sequence[str]:
+    """Return the two strings between which code chooses by a prediction: first that of the number 0, then that of 1.
+    Return nothing for other code."""
     strings = _read_strings([one for one in (body, other) if one is not None])
     if len(strings) != 2 or not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return ()
@@ -114,8 +117,8 @@ def _read_strings(nodes: Sequence[ast.expr]) -> list[str]:
 
 
 def _read_last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else _read_id(node)
+    return node.attr if isinstance(node, ast.Attribute) else _read_identifier(node)
 
 
-def _read_id(node: ast.expr) -> str:
+def _read_identifier(node: ast.expr) -> str:
     return str(getattr(node, "id", ""))

@@ -15,8 +15,8 @@ _MOST_NAMED = 8
 
 
 def list_module_classes(path: Path) -> list[str]:
-    """List the names of the classes with a forward in a file. Left out are the parts of others: a class that another
-    one of them is made of, or derived from.
+    """List the names of the classes with a forward in a file. A class of which another of them is made, or from which
+    it is derived, is left out.
 
     Args:
         path: a Python file or notebook.

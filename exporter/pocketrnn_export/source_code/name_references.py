@@ -129,7 +129,7 @@ class _MentionReader:
             self.read_later_body(node, None)
         elif isinstance(node, ast.ClassDef):
             for one in list_head_expressions(node):
-                self.read_handed_value(one, "", {node.name})
+                self.read_value_for_targets(one, "", {node.name})
             for part in node.body:
                 if isinstance(part, Function):
                     self.read_values(list_head_expressions(part), "")
@@ -176,7 +176,7 @@ class _MentionReader:
                         self.record_object_write(one, one)
         value = getattr(node, "value", getattr(node, "iter", getattr(node, "context_expr", None)))
         if isinstance(value, ast.expr):
-            self.read_handed_value(value, "", targets)
+            self.read_value_for_targets(value, "", targets)
         for name, part in ast.iter_fields(node):
             if name not in ("targets", "target", "optional_vars", "value", "iter", "context_expr"):
                 for one in part if isinstance(part, list) else [part]:
@@ -185,11 +185,12 @@ class _MentionReader:
                     elif isinstance(one, ast.AST):
                         self.read_statement(one)
 
-    def read_handed_value(self, value: ast.expr | None, to: str | None, targets: Set[str]) -> None:
-        """Collect the names in a value that code assigns to the names `targets`, or passes to the function `to`."""
+    def read_value_for_targets(self, value: ast.expr | None, passed_to: str | None, targets: Set[str]) -> None:
+        """Collect the names in a value that code assigns to the names `targets`, or passes to the function
+        `passed_to`."""
         before, self.now.hands = self.now.hands, set()
         made, self.returned = self.returned, set()
-        self.read_value_expression(value, to)
+        self.read_value_expression(value, passed_to)
         targets = {target for target in targets if target and target not in self.local}
         self.now.aliases |= {(target, *handed) for handed in self.now.hands for target in targets}
         self.now.made |= {(target, name) for name in self.returned for target in targets}
@@ -226,23 +227,23 @@ class _MentionReader:
         self.later.add(inner.now)
         self.later.add(inner.later)
 
-    # --- expressions; `to` is the receiver of the value: a call, "" for a name, None if it is only read
+    # --- expressions; `passed_to` is the receiver of the value: a call, "" for a name, None if it is only read
 
-    def read_values(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
-        """Collect the names in expressions. `to` is the function that is called with their values: "" for an
+    def read_values(self, nodes: Iterable[ast.expr | None], passed_to: str | None) -> None:
+        """Collect the names in expressions. `passed_to` is the function that is called with their values: "" for an
         assignment, None if nothing keeps the values."""
         for node in nodes:
-            self.read_value_expression(node, to)
+            self.read_value_expression(node, passed_to)
 
-    def read_value_expression(self, node: ast.AST | None, to: str | None) -> None:
-        """Collect the names in an expression. `to` is the function that is called with its value: "" for an assignment,
-        None if nothing keeps the value."""
+    def read_value_expression(self, node: ast.AST | None, passed_to: str | None) -> None:
+        """Collect the names in an expression. `passed_to` is the function that is called with its value: "" for an
+        assignment, None if nothing keeps the value."""
         if isinstance(node, ast.Name):
-            self.read_variable(node.id, to)
+            self.read_variable(node.id, passed_to)
         elif isinstance(node, ast.Attribute | ast.Subscript):
-            self.read_attribute_or_item(node, to)
+            self.read_attribute_or_item(node, passed_to)
         elif isinstance(node, ast.Call):
-            self.read_call_expression(node, to)
+            self.read_call_expression(node, passed_to)
         elif isinstance(node, ast.Lambda):
             self.read_values([*node.args.defaults, *node.args.kw_defaults], "")
             self.read_later_body(node, None)
@@ -260,14 +261,14 @@ class _MentionReader:
         ):
             self.read_values([one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)], None)
         elif isinstance(node, ast.NamedExpr):
-            self.read_handed_value(node.value, "", {node.target.id})
+            self.read_value_for_targets(node.value, "", {node.target.id})
         elif isinstance(node, ast.IfExp):
             self.read_value_expression(node.test, None)
-            self.read_values([node.body, node.orelse], to)
+            self.read_values([node.body, node.orelse], passed_to)
         elif node is not None:
             for one in ast.iter_child_nodes(node):
                 if isinstance(one, ast.expr):
-                    self.read_value_expression(one, to or "")
+                    self.read_value_expression(one, passed_to or "")
 
     def read_comprehension(self, node: _Comprehension) -> None:
         """Collect the names in a comprehension. Its own variables are local."""
@@ -279,37 +280,38 @@ class _MentionReader:
         self.read_values([getattr(node, name, None) for name in ("elt", "key", "value")], "")
         self.local = before
 
-    def read_variable(self, name: str, to: str | None) -> None:
-        """Record the use of a name, and that its object is passed to the function `to`, unless this is None."""
+    def read_variable(self, name: str, passed_to: str | None) -> None:
+        """Record the use of a name, and that its object is passed to the function `passed_to`, unless this is None."""
         if name in self.local:
             return
         self.now.loads.add(name)
         if name in REACH_ANY or name in _JUPYTERS:
             self.record_unlimited_change(name)
-        if to is not None:
-            self.now.hands.add((name, to, False))
+        if passed_to is not None:
+            self.now.hands.add((name, passed_to, False))
 
-    def read_attribute_or_item(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
-        """Record the names in `a.b` or `a[b]`, and that a part of the object `a` is passed to the function `to`."""
-        if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _list_chain(node)):
+    def read_attribute_or_item(self, node: ast.Attribute | ast.Subscript, passed_to: str | None) -> None:
+        """Record the names in `a.b` or `a[b]`, and that a part of the object `a` is passed to the function
+        `passed_to`."""
+        if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _walk_to_base_object(node)):
             self.record_unlimited_change(ast.unparse(node))
         if isinstance(node, ast.Subscript):
             self.read_value_expression(node.slice, None)
-        elif node.attr in CHANGING_METHODS and to is not None:
+        elif node.attr in CHANGING_METHODS and passed_to is not None:
             # `map(config.update, ...)`
             self.record_object_write(node, node.value)
         root = _find_base_object(node)
         if not isinstance(root, ast.Name):
-            self.read_value_expression(root, "" if to is None else to)
+            self.read_value_expression(root, "" if passed_to is None else passed_to)
         elif root.id not in self.local:
             self.read_variable(root.id, None)
             self.now.loads.add(_make_dotted_name(node))
-            if (to is not None or isinstance(node, ast.Subscript)) and not is_weight_access(node):
-                self.now.hands.add((root.id, to or "", True))
+            if (passed_to is not None or isinstance(node, ast.Subscript)) and not is_weight_access(node):
+                self.now.hands.add((root.id, passed_to or "", True))
 
-    def read_call_expression(self, node: ast.Call, to: str | None) -> None:
+    def read_call_expression(self, node: ast.Call, passed_to: str | None) -> None:
         """Record a call: the function, its arguments, and the objects that it writes to. The result of the call is
-        passed to the function `to`."""
+        passed to the function `passed_to`."""
         called, arguments = node.func, list_arguments(node)
         if (
             isinstance(called, ast.Attribute)
@@ -321,14 +323,14 @@ class _MentionReader:
         name = root.id if isinstance(root, ast.Name) else ""
         if isinstance(called, ast.Name) and name not in self.local:
             self.now.calls.add(name)
-            self.returned |= {name} if to is not None else set()
+            self.returned |= {name} if passed_to is not None else set()
         given: str | None = _make_dotted_name(called) or "()"
         if isinstance(called, ast.Name):
             if called.id in ("vars", "getattr", "type", "dir") and arguments:
                 # `vars(config)["a"]` is a part of it.
                 if any(getattr(one, "value", None) in REFLECTIVE for one in arguments):
                     self.record_unlimited_change(ast.unparse(node))
-                self.read_values(arguments, to or "")
+                self.read_values(arguments, passed_to or "")
                 return
             if called.id == "super":
                 return
@@ -339,7 +341,7 @@ class _MentionReader:
             self.read_variable(called.id, None)
             given = None if called.id in FRESH_BUILTINS else "" if called.id in HOLDING_BUILTINS else given
         elif isinstance(called, ast.Attribute):
-            self.read_method_call(called, arguments, name, to)
+            self.read_method_call(called, arguments, name, passed_to)
         else:
             self.read_value_expression(called, "")
         for keyword in node.keywords:
@@ -348,27 +350,29 @@ class _MentionReader:
         roots = {one: one_root.id for one in arguments if isinstance(one_root := _find_base_object(one), ast.Name)}
         receiver = {name} if isinstance(called, ast.Attribute) and called.attr not in HARMLESS_METHODS else set()
         for argument in arguments:
-            self.read_handed_value(argument, given, set() if given is None else receiver)
+            self.read_value_for_targets(argument, given, set() if given is None else receiver)
             if given is not None and name not in self.local:
                 others = {one for part, one in roots.items() if part is not argument} - self.local
                 before = {one for one in self.now.hands if one[1] == given}
                 self.now.mixes |= {(other, *handed) for handed in before for other in others}
 
-    def read_method_call(self, called: ast.Attribute, arguments: list[ast.expr], root: str, to: str | None) -> None:
+    def read_method_call(
+        self, called: ast.Attribute, arguments: list[ast.expr], root: str, passed_to: str | None
+    ) -> None:
         """Record a method call, such as `config.update(...)` or `dict.update(config, ...)`."""
         method, of = called.attr, called.value
         changes = method in CHANGING_METHODS or (method.endswith("_") and not method.endswith("__"))
         self.read_value_expression(called, None)
         if method == "apply":
             self.read_value_expression(of, "apply")
-        if method in ("named_parameters", "parameters") and to is not None and root not in self.local:
+        if method in ("named_parameters", "parameters") and passed_to is not None and root not in self.local:
             self.now.weights.add(root)
-        if to is not None and method in GIVING_METHODS:
+        if passed_to is not None and method in GIVING_METHODS:
             if root and root not in self.local and method not in GIVE_THEMSELVES:
-                self.now.hands.add((root, to, True))
+                self.now.hands.add((root, passed_to, True))
             else:
-                self.read_value_expression(of, to)
-        elif to is not None and root and root not in self.local:
+                self.read_value_expression(of, passed_to)
+        elif passed_to is not None and root and root not in self.local:
             self.returned.add(f"{root}.{method}")
         if changes:
             of_package = root in self.packages and root not in self.local
@@ -395,7 +399,7 @@ class _MentionReader:
     def record_object_write(self, target: ast.expr, node: ast.expr) -> None:
         """Record a write to the object of an expression. `target` is the expression, or a call of the object's
         method."""
-        chain = list(_list_chain(node))
+        chain = list(_walk_to_base_object(node))
         root, depth = chain[-1], len(chain) - (target is node)
         sets = isinstance(target, ast.Call) or (isinstance(target, ast.Attribute) and _sets_attribute(target))
         weight = is_weight_access(node)
@@ -413,15 +417,15 @@ class _MentionReader:
                     self.now.through.add(called)
                     parts = []
             for name in (n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)):
-                self.record_write(name, name, depth + 1, weight=weight, sets=sets)
+                self.record_write(name, name, depth + 1, is_weight=weight, sets_attribute=sets)
             return
-        self.record_write(root.id, _make_dotted_name(node), depth, weight=weight, sets=sets)
+        self.record_write(root.id, _make_dotted_name(node), depth, is_weight=weight, sets_attribute=sets)
 
-    def record_write(self, name: str, dotted: str, depth: int, *, weight: bool, sets: bool) -> None:
+    def record_write(self, name: str, dotted: str, depth: int, *, is_weight: bool, sets_attribute: bool) -> None:
         """Record a write to a name of the file, or to an object that a function is given. `depth` counts the attributes
         and items between the name and the object."""
         if name not in self.local:
-            (self.now.weights if weight else self.now.writes).add(dotted)
+            (self.now.weights if is_weight else self.now.writes).add(dotted)
             return
         attribute = dotted.split(".")[1:2]
         if name == self.itself and self.of_class is not None:
@@ -434,7 +438,7 @@ class _MentionReader:
         elif name in self.fresh and depth < 2:
             return
         self.now.writes_given = True
-        self.now.sets_given |= sets and not weight
+        self.now.sets_given |= sets_attribute and not is_weight
 
     def record_unlimited_change(self, code: str) -> None:
         """Record code that may reach any name or object, such as `exec`. Only the first such code is kept."""
@@ -448,7 +452,7 @@ def _is_harmless_command(node: ast.Call) -> bool:
     return command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
 
 
-def _list_chain(node: ast.AST) -> Iterator[ast.AST]:
+def _walk_to_base_object(node: ast.AST) -> Iterator[ast.AST]:
     """Yield an expression and the objects that contain it: `a.b[0]`, `a.b` and `a`."""
     yield node
     while isinstance(node, ast.Attribute | ast.Subscript):
@@ -458,7 +462,7 @@ def _list_chain(node: ast.AST) -> Iterator[ast.AST]:
 
 def _make_dotted_name(node: ast.AST) -> str:
     """Return the dotted name at the start of an expression: `a.b` for `a.b[0].c`."""
-    *parts, root = _list_chain(node)
+    *parts, root = _walk_to_base_object(node)
     dotted = getattr(root, "id", "")
     for part in reversed(parts):
         if not isinstance(part, ast.Attribute):
@@ -474,4 +478,4 @@ def _sets_attribute(node: ast.Attribute) -> bool:
 
 def _find_base_object(node: ast.AST) -> ast.AST:
     """Return the expression at the start of attributes and items: `a` for `a.b[0]`."""
-    return list(_list_chain(node))[-1]
+    return list(_walk_to_base_object(node))[-1]

@@ -76,7 +76,7 @@ def find_needed_statements(
     wanted: Iterable[str],
     path: str,
     names_with_value: Set[str],
-    likely: Mapping[str, str] | None = None,
+    likely_values: Mapping[str, str] | None = None,
 ) -> NeededCode:
     """Find the statements that define the wanted names, and the statements that these need. Statements that may
     change them are found, too.
@@ -90,13 +90,13 @@ def find_needed_statements(
         wanted: the names.
         path: the name of the file in messages.
         names_with_value: names that already have a value; their statements are not needed.
-        likely: likely values of names, for the message.
+        likely_values: likely values of names, for the message.
 
     Raises:
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
     """
     try:
-        search = _NeededSearch(cells, path, names_with_value, likely or {})
+        search = _NeededSearch(cells, path, names_with_value, likely_values or {})
         wanted = list(wanted)
         # The reachable methods depend on the needed code, and the other way round.
         while True:
@@ -245,9 +245,9 @@ class _NeededSearch:
             # Its owner ran the cells in another order.
             self._in_order = False
         last = earlier[-1] if earlier else binding[0]
-        if _is_plain_import(last):
+        if _is_import_without_alias(last):
             # `import a.b` and `import a.c` bind the same name, and both are needed.
-            chosen = list({ast.unparse(s.node): s for s in reversed(binding) if _is_plain_import(s)}.values())
+            chosen = list({ast.unparse(s.node): s for s in reversed(binding) if _is_import_without_alias(s)}.values())
         else:
             chosen = _find_last_sure_bindings(name, earlier) if earlier else [last]
             # The wanted module gets its weights later: the changes by its training are not needed.
@@ -366,7 +366,11 @@ class _NeededSearch:
         """Yield the statements that check whether they run in Jupyter, or whether the file is run directly."""
         looked_at = {s.index: s for s in run}
         for statement in [self._all[i] for i in self.notes]:
-            used = (one for name in self._find_used_names(statement)[0] for one in self.find_binding_statements(name))
+            used = (
+                one
+                for name in self._find_names_used_now_and_in_calls(statement)[0]
+                for one in self.find_binding_statements(name)
+            )
             looked_at |= {one.index: one for one in (statement, *used)}
         for _, statement in sorted(looked_at.items()):
             if statement.cell.name:
@@ -395,7 +399,7 @@ class _NeededSearch:
             return
         self.taken.add(statement.index)
         reason = self._harmless.explain_refusal(statement)
-        names = (set(), set()) if reason else self._find_used_names(statement)
+        names = (set(), set()) if reason else self._find_names_used_now_and_in_calls(statement)
         failed = []
         for used, at in [(n, statement.index) for n in sorted(names[0])] + [(n, None) for n in sorted(names[1])]:
             if at is None and statement not in self.order:
@@ -410,7 +414,7 @@ class _NeededSearch:
         if failed and (wanted or isinstance(statement.node, ast.ClassDef | Function)):
             whose = name if wanted else min(statement.binds)
             settings = " ".join(self._make_setting_option(error.name) for error in failed)
-            fits = any(self._find_likely_name(error.name) in self._likely for error in failed)
+            fits = any(self._find_part_with_likely_value(error.name) in self._likely for error in failed)
             fit = " (which fits the weights)" if fits else ""
             remedy = f"Give plain values on the command line, {settings}{fit}, or set them in the file."
             if not fits and isinstance(statement.node, Function) and any(one.reads_file for one in failed):
@@ -442,17 +446,17 @@ class _NeededSearch:
 
     def _make_setting_option(self, name: str) -> str:
         """Return the command-line option that sets the value of a name."""
-        name = self._find_likely_name(name)
+        name = self._find_part_with_likely_value(name)
         setting = f"{name}={self._likely.get(name, 'VALUE')}"
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
-    def _find_likely_name(self, name: str) -> str:
+    def _find_part_with_likely_value(self, name: str) -> str:
         """Return `name.part`, such as `config.size`, if a likely value is known for exactly one part of the name, and
         none for the name itself. Else return the name."""
         parts = [one for one in self._likely if one.startswith(f"{name}.")]
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 
-    def _find_used_names(self, statement: Statement) -> tuple[set[str], set[str]]:
+    def _find_names_used_now_and_in_calls(self, statement: Statement) -> tuple[set[str], set[str]]:
         """Return the global names that a statement uses, and the global names that its functions use when called."""
         now: set[str] = set()
         later: set[str] = set()
@@ -465,7 +469,7 @@ class _NeededSearch:
             for child in table.get_children():
                 kind, title = str(child.get_type()), child.get_name()
                 if kind == "function" and title not in ("listcomp", "setcomp", "dictcomp", "genexpr", "lambda"):
-                    if str(table.get_type()) != "class" or self._may_be_called(title):
+                    if str(table.get_type()) != "class" or self._may_forward_call(title):
                         visit_table(child, later, False)
                 else:
                     visit_table(child, names, False)
@@ -477,7 +481,9 @@ class _NeededSearch:
             now |= {target.id for target in statement.node.targets if isinstance(target, ast.Name)}
         if isinstance(statement.node, ast.ClassDef):
             live = [
-                part for part in statement.node.body if not isinstance(part, Function) or self._may_be_called(part.name)
+                part
+                for part in statement.node.body
+                if not isinstance(part, Function) or self._may_forward_call(part.name)
             ]
         self.attributes |= {n.attr for part in live for n in ast.walk(part) if isinstance(n, ast.Attribute)}
         # Not needed: a class's own name in its methods, as in super(RNN, self), and names that the statement binds.
@@ -485,12 +491,12 @@ class _NeededSearch:
         # `class Net(Net)` uses an earlier class of that name.
         return now - (own - _find_names_in_head(statement.node)), later - own
 
-    def _may_be_called(self, method: str) -> bool:
+    def _may_forward_call(self, method: str) -> bool:
         """Return whether a forward pass may call a method with this name."""
         return method.startswith(_CALLED_FROM_OUTSIDE) or method in self.attributes
 
 
-def _is_plain_import(statement: Statement) -> bool:
+def _is_import_without_alias(statement: Statement) -> bool:
     return isinstance(statement.node, ast.Import) and statement.node.names[0].asname is None
 
 

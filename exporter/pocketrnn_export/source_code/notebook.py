@@ -171,7 +171,7 @@ def _parse_cell(source: str) -> tuple[str, list[ast.stmt] | None]:
             head, *body = stripped.split("\n")
             if setup := _OPTIONS.sub("", head.removeprefix(f"%%{magic}").strip()):
                 body.insert(0, setup)
-            body = list(_replace_magics(textwrap.dedent("\n".join(body)).split("\n"), automatic=False))
+            body = list(_replace_magics(textwrap.dedent("\n".join(body)).split("\n"), without_percent_too=False))
             lines = [f"    {line}" if line.strip() else "" for line in body]
             source = "\n".join([f"def timed_cell():{'' if any(lines) else ' pass'}", *lines, "timed_cell()"])
             return source, parse_statements(source)
@@ -185,7 +185,7 @@ def _parse_cell(source: str) -> tuple[str, list[ast.stmt] | None]:
         return source, statements
     # Only then: a line of a long string may begin with % or ! too.
     for more in (False, True):
-        python = textwrap.dedent("\n".join(_replace_magics(source.split("\n"), automatic=more)))
+        python = textwrap.dedent("\n".join(_replace_magics(source.split("\n"), without_percent_too=more)))
         statements = parse_statements(python)
         if statements is not None:
             break
@@ -211,13 +211,15 @@ def parse_statements(source: str) -> list[ast.stmt] | None:
         return None
 
 
-def _replace_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
+def _replace_magics(lines: list[str], *, without_percent_too: bool) -> Iterator[str]:
     """Replace each line that only Jupyter understands by a line of Python. Line numbers stay the same."""
     goes_on = False
     for line in lines:
         code = line.lstrip()
         before = line[: len(line) - len(code)]
-        is_magic = _MAGIC.fullmatch(code) is not None or (automatic and _AUTOMATIC.fullmatch(code.rstrip()) is not None)
+        is_magic = _MAGIC.fullmatch(code) is not None or (
+            without_percent_too and _AUTOMATIC.fullmatch(code.rstrip()) is not None
+        )
         if goes_on:
             yield ""
         elif is_magic and (timed := _TIMED.fullmatch(code)):

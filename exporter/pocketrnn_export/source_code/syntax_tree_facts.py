@@ -112,23 +112,24 @@ def reads_own_state(node: ast.ClassDef) -> bool:
     return bool(read & assigned)
 
 
-def is_number_or_string_value(node: ast.AST | None, names: Set[str]) -> bool:
-    """Return whether an expression is certainly a number, a string or a similar value, as the variables `names` are."""
+def is_number_or_string_value(node: ast.AST | None, plain_names: Set[str]) -> bool:
+    """Return whether an expression is certainly a number, a string or a similar value, as the variables `plain_names`
+    are."""
     if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
         return True
     if isinstance(node, ast.Name):
-        return node.id in names
+        return node.id in plain_names
     if isinstance(node, ast.UnaryOp):
-        return is_number_or_string_value(node.operand, names)
+        return is_number_or_string_value(node.operand, plain_names)
     if isinstance(node, ast.IfExp):
-        return is_number_or_string_value(node.body, names) and is_number_or_string_value(node.orelse, names)
+        return is_number_or_string_value(node.body, plain_names) and is_number_or_string_value(node.orelse, plain_names)
     if isinstance(node, ast.BinOp):
-        return is_number_or_string_value(node.left, names) and is_number_or_string_value(node.right, names)
+        return is_number_or_string_value(node.left, plain_names) and is_number_or_string_value(node.right, plain_names)
     made = ("bool", "device", "float", "int", "is_available", "len", "round", "str")
     return isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made
 
 
-def is_flat_container(node: ast.expr | None, names: Set[str]) -> bool:
+def is_flat_container(node: ast.expr | None, plain_names: Set[str]) -> bool:
     """Return whether an expression is a list, dict or namespace of numbers, strings and similar values only."""
     if isinstance(node, ast.Call):
         made = getattr(node.func, "id", getattr(node.func, "attr", ""))
@@ -138,7 +139,7 @@ def is_flat_container(node: ast.expr | None, names: Set[str]) -> bool:
         is_one = isinstance(node, ast.Dict | ast.List | ast.Tuple | ast.Set)
         values = node.values if isinstance(node, ast.Dict) else getattr(node, "elts", [])
         is_one = is_one and (not isinstance(node, ast.Dict) or None not in node.keys)
-    return is_one and all(is_number_or_string_value(value, names) for value in values)
+    return is_one and all(is_number_or_string_value(value, plain_names) for value in values)
 
 
 def is_weight_access(node: ast.expr) -> bool:
@@ -168,7 +169,7 @@ def may_return_self(method: Function) -> bool:
 
 
 def find_only_new_names(node: ast.AST) -> set[str]:
-    """Return the names, and attributes such as `.count`, that the code assigns only new lists, layers and numbers."""
+    """Return the names, and attributes such as `.count`, to which code assigns only new lists, layers and numbers."""
     new: dict[str, bool] = {}
 
     def record_assignment(target: ast.expr | None, value: ast.expr | None) -> None:

@@ -23,14 +23,14 @@ _OF_LABELS = re.compile(r"label|class(es)?(_|$)|target|categor", re.IGNORECASE)
 _TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
 
 
-def refuse_function_with_more_arguments(path: Path, name: str, given: Collection[str]) -> None:
+def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: Collection[str]) -> None:
     """Refuse a function of a file that needs more arguments than a text, a vocabulary and the given ones. Other objects
     pass.
 
     Args:
         path: the file.
         name: the function's name.
-        given: the names of arguments that are given to it.
+        given_arguments: the names of arguments that are given to it.
 
     Raises:
         InputError: it needs others.
@@ -40,7 +40,7 @@ def refuse_function_with_more_arguments(path: Path, name: str, given: Collection
         return
     arguments = function.args
     plain = [*arguments.posonlyargs, *arguments.args]
-    needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given]
+    needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given_arguments]
     # Without any that it needs, whether it can be called with one is seen when it is loaded.
     if len(needed) > 1 and find_vocabulary_argument(needed) is None:
         error = make_function_arguments_error(f"{path}:{name}", needed)

@@ -73,7 +73,7 @@ def find_open_settings(
     found: dict[tuple[str, int], str] = {}
     unknown: dict[int, _CodeLine] = {}
     sigmoids: list[_CodeLine] = []
-    for path, cell, tree in _list_code(paths):
+    for path, cell, tree in _list_code_with_imports(paths):
         of_modules = _list_nodes_of_module_classes(tree)
         for node in ast.walk(tree):
             for name, value in _list_named_numbers(node) if node not in of_modules else ():
@@ -81,7 +81,9 @@ def find_open_settings(
                     found.setdefault((name, value.value), _describe_place(path, cell, value))
             if (number := _read_id_of_unknown(node)) is not None:
                 unknown.setdefault(number, _CodeLine(_describe_place(path, cell, node), ast.unparse(node)))
-        sigmoids += [_CodeLine(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
+        sigmoids += [
+            _CodeLine(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids_and_losses(tree)
+        ]
     of_code = [
         NamedLength(f"{where},", *key) for key, where in found.items() if longest is not None and key[1] > longest
     ]
@@ -166,7 +168,7 @@ def find_token_id_function(path: Path, splitter: str) -> str:
         'encode_text'
     """
     found = []
-    for given, _, tree in _list_code([path]):
+    for given, _, tree in _list_code_with_imports([path]):
         for node in tree.body if given == path else ():
             if not isinstance(node, ast.FunctionDef) or node.name == splitter or not node.args.args:
                 continue
@@ -186,7 +188,7 @@ def find_token_id_function(path: Path, splitter: str) -> str:
 def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
     """Return a sentence for the user: the line that saves the vocabulary which the code in these files makes, such as
     the vocabulary of a torchtext Field."""
-    for file, cell, tree in _list_code(paths):
+    for file, cell, tree in _list_code_with_imports(paths):
         for node in ast.walk(tree):
             made = line = ""
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "build_vocab":
@@ -251,7 +253,7 @@ def find_uncompared_length_and_unknown_id(
     return max((len(encoder.encode(one.text)) for one in told), default=0), unknown_id
 
 
-def _list_code(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
+def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
     """Yield (path, cell, syntax tree) for the code in the files, and in the files of the same folder that they
     import."""
     waiting, seen = [(path, True) for path in paths], set[Path]()
@@ -328,7 +330,7 @@ def _read_id_of_unknown(node: ast.AST) -> int | None:
     return number if type(number) is int and number >= 0 else None
 
 
-def _list_sigmoids(tree: ast.Module) -> Iterator[ast.AST]:
+def _list_sigmoids_and_losses(tree: ast.Module) -> Iterator[ast.AST]:
     """Yield the losses for independent labels, and the calls of a sigmoid. Calls inside modules are left out: there,
     a sigmoid may be a gate."""
     inside = {

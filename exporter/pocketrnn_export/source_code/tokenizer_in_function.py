@@ -44,10 +44,10 @@ def write_tokenizer_of_function(path: Path, name: str) -> str:
     functions = {one.name: one for one in statements if isinstance(one, Function)}
     if name not in functions:
         return ""
-    made = _write_words(functions[name], functions, WRITTEN_NAME, _MOST_CALLS)
+    made = _write_token_functions(functions[name], functions, WRITTEN_NAME, _MOST_CALLS)
     if made is None:
         return ""
-    helpers = _list_needed_statements(made, statements)
+    helpers = _list_file_statements_that_code_needs(made, statements)
     return "" if helpers is None else f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
 
 
@@ -73,37 +73,39 @@ def is_basic_english(code: str) -> bool:
     return is_plain and not changes
 
 
-def _write_words(function: Function, functions: dict[str, Function], name: str, deep: int) -> list[ast.stmt] | None:
+def _write_token_functions(
+    function: Function, functions: dict[str, Function], written_name: str, calls_left: int
+) -> list[ast.stmt] | None:
     """Return functions, the last of which makes the tokens of a text as `function` does; None if it is not known."""
     helpers: list[ast.stmt] = []
     found: _Split | None = None
-    for at, statement in enumerate(body := [*_flatten(function.body)]):
-        if (tokens := _find_looked_up(statement)) is None and deep:
+    for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
+        if (tokens := _find_looked_up_tokens(statement)) is None and calls_left:
             for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
                 called = functions.get(getattr(call.func, "id", ""))
                 if called is None or called is function or not call.args:
                     continue
-                inner = f"{name}_of_{called.name}"
-                if (made := _write_words(called, functions, inner, deep - 1)) is not None:
+                inner = f"{written_name}_of_{called.name}"
+                if (made := _write_token_functions(called, functions, inner, calls_left - 1)) is not None:
                     helpers, tokens = made, ast.Call(ast.Name(inner, ast.Load()), [call.args[0]], [])
                     break
         if tokens is not None:
             found = _Split(body[:at], tokens)
             break
-    text = None if found is None else _keep_what_tokens_need(function, found)
-    return None if text is None else [*helpers, _make_function(name, *text)]
+    text = None if found is None else _find_text_and_statements_that_tokens_need(function, found)
+    return None if text is None else [*helpers, _make_text_function(written_name, *text)]
 
 
-def _flatten(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield statements, and in place of a `with` or `try` those in it."""
     for one in statements:
         if isinstance(one, ast.With | ast.Try):
-            yield from _flatten(one.body)
+            yield from _flatten_with_and_try_blocks(one.body)
         else:
             yield one
 
 
-def _find_looked_up(statement: ast.stmt) -> ast.expr | None:
+def _find_looked_up_tokens(statement: ast.stmt) -> ast.expr | None:
     """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`."""
     for node in ast.walk(statement):
         if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
@@ -118,7 +120,9 @@ def _find_looked_up(statement: ast.stmt) -> ast.expr | None:
     return None
 
 
-def _keep_what_tokens_need(function: Function, split: _Split) -> tuple[str, list[ast.stmt], ast.expr] | None:
+def _find_text_and_statements_that_tokens_need(
+    function: Function, split: _Split
+) -> tuple[str, list[ast.stmt], ast.expr] | None:
     """Return the parameter that is the text, the statements that the tokens need, and the tokens. Return None if they
     need another parameter without a default."""
     kept: list[ast.stmt] = []
@@ -140,7 +144,7 @@ def _make_assignment(name: str, value: ast.expr) -> ast.stmt:
     return ast.parse(f"{name} = {ast.unparse(value)}").body[0]
 
 
-def _make_function(name: str, parameter: str, statements: Sequence[ast.stmt], tokens: ast.expr) -> ast.stmt:
+def _make_text_function(name: str, parameter: str, statements: Sequence[ast.stmt], tokens: ast.expr) -> ast.stmt:
     """Make a function of a text. A parameter of which only one attribute is read, as `request.text`, is the text."""
     # Unparsed and parsed again, since the owner's nodes must not change.
     body = ast.parse(ast.unparse(ast.Module([*statements, ast.Return(tokens)], []))).body
@@ -165,7 +169,9 @@ class _ReplaceAttribute(ast.NodeTransformer):
         return node.value if getattr(node.value, "id", "") == self._name else self.generic_visit(node)
 
 
-def _list_needed_statements(made: Sequence[ast.stmt], statements: Sequence[ast.stmt]) -> list[ast.stmt] | None:
+def _list_file_statements_that_code_needs(
+    made: Sequence[ast.stmt], statements: Sequence[ast.stmt]
+) -> list[ast.stmt] | None:
     """Return the imports, functions and constants of a file that some code needs; None if a name is not known."""
     defined = {one.name for one in made if isinstance(one, ast.FunctionDef)}
     waiting = [name for one in made for name in _list_free_names(one)]

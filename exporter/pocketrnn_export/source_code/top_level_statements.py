@@ -87,7 +87,7 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
         (cell, part, alone)
         for cell in cells
         for node in cell.statements
-        for part, alone in _split_statement(node, cell)
+        for part, alone in _split_statement_and_mark_main_parts(node, cell)
     ]
     nodes = [node for _, part, _ in parts for node in ast.walk(part) if isinstance(node, Import)]
     packages = {name for node in nodes for name, _ in list_imported_names(node)}
@@ -104,7 +104,7 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
     ]
 
 
-def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
+def _split_statement_and_mark_main_parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
     """Yield the parts of a statement, one for each import, and for each part whether it runs only if the file is run
     directly."""
     if isinstance(node, Import):
@@ -116,19 +116,23 @@ def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, boo
             )
             yield ast.copy_location(part, node), False
     elif isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}:
-        by_itself = _tests_for_main(node.test)
+        by_itself = _is_test_true_for_main(node.test)
         if cell.name and by_itself is None:
             yield node, False
             return
         first, second = (node.orelse, node.body) if by_itself is False else (node.body, node.orelse)
-        yield from ((part, not cell.name or alone) for one in first for part, alone in _split_statement(one, cell))
+        yield from (
+            (part, not cell.name or alone)
+            for one in first
+            for part, alone in _split_statement_and_mark_main_parts(one, cell)
+        )
         if not cell.name:
-            yield from (pair for one in second for pair in _split_statement(one, cell))
+            yield from (pair for one in second for pair in _split_statement_and_mark_main_parts(one, cell))
     else:
         yield node, False
 
 
-def _tests_for_main(test: ast.expr) -> bool | None:
+def _is_test_true_for_main(test: ast.expr) -> bool | None:
     """Return True for the condition `__name__ == "__main__"`, False for its opposite, None for another condition."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
         return None

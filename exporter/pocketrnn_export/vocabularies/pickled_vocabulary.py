@@ -193,7 +193,7 @@ class _VocabReader(PickleReader):
             return self._make_persistent_stand_in(require_type(self.pop_items(1)[0], tuple))
         return super().make_object(name, argument)
 
-    def make_call_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def make_call_result_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         name = require_type(called, _Name).name
         if name == "collections.OrderedDict" and not arguments:
             return {}
@@ -219,7 +219,7 @@ class _VocabReader(PickleReader):
                             "Give a list of tokens, or a dict from token to id.")  # fmt: skip
         super().set_items(target.members if isinstance(target, _RecordedObject) else target, items)
 
-    def make_name_stand_in(self, module: str, name: str) -> _Name:
+    def make_class_or_function_stand_in(self, module: str, name: str) -> _Name:
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full not in _KNOWN:
             self.refused = self.refused or self._make_refused_name_error(full)

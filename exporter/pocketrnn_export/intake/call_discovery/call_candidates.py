@@ -18,7 +18,7 @@ from torch import nn
 
 from pocketrnn_export.intake.call_discovery.character_inputs import list_character_signatures
 from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_assignments
-from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot, list_signatures
+from pocketrnn_export.intake.call_discovery.forward_signature import CodesByInput, Signature, Slot, list_signatures
 from pocketrnn_export.intake.call_discovery.initial_states import list_initial_states
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
@@ -91,7 +91,7 @@ class CallCandidate:
         options[i] = replace(options[i], value=value)
         return replace(self, options=tuple(options))
 
-    def give_lengths_only_to(self, i: int) -> CallCandidate:
+    def give_lengths_only_to(self, input_index: int) -> CallCandidate:
         """Return a candidate that gives the lengths of the texts to one input only. Every other input of lengths
         gets the width of the batch for each text."""
         full = "torch.full_like(lengths, tokens.size(1))"
@@ -102,7 +102,7 @@ class CallCandidate:
                 value=None
                 if option.value is None
                 else forms.get(option.value, option.value)
-                if j == i
+                if j == input_index
                 else re.sub(r"\blengths\b", full, option.value),
             )
             for j, option in enumerate(self.options)
@@ -134,7 +134,9 @@ def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
     """Yield the candidates that call the module, the likely ones first."""
     if asked.two_texts:
-        yield from (CallCandidate(None, plain=line) for line in list_pair_lines(asked.module, lengths=asked.lengths))
+        yield from (
+            CallCandidate(None, plain=line) for line in list_pair_lines(asked.module, with_lengths=asked.lengths)
+        )
         return
     seen = set()
     signatures = list(list_signatures(asked.module))
@@ -172,7 +174,7 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 
 def _list_feature_and_character_inputs(
     asked: ModuleFacts, signature: Signature
-) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
+) -> Iterator[tuple[Signature, CodesByInput]]:
     """Yield (signature, codes). `codes` is a dict from the index of each input that takes features or characters to the
     code of values to try; it is empty for a module without features and characters."""
     if asked.spellings is not None:
@@ -183,9 +185,9 @@ def _list_feature_and_character_inputs(
         yield signature, {}
 
 
-def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_InputOption]:
+def _list_input_options(asked: ModuleFacts, signature: Signature, input_index: int) -> list[_InputOption]:
     """Return the possible values of an input, the likeliest first."""
-    slot = signature.slots[i]
+    slot = signature.slots[input_index]
     taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
     options = _TABLE[slot.role](asked)
     # A state is made as (hidden, cell).
@@ -193,8 +195,8 @@ def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> lis
         (j for j, other in enumerate(signature.slots) if other.role == "state"),
         key=lambda j: signature.slots[j].name.lstrip("_").startswith("c"),
     )
-    if i in states and len(states) > 1:
-        options = _make_options("state", *list_initial_states(asked.module, states.index(i)))
+    if input_index in states and len(states) > 1:
+        options = _make_options("state", *list_initial_states(asked.module, states.index(input_index)))
     if not signature.plain:
         # A module that takes its text in a tuple or a dict has an embedding, and names for the other inputs.
         options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]
@@ -203,7 +205,7 @@ def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> lis
         # as a tensor or a list.
         options = [*(option for option in _list_length_options(asked) if option.value != "tokens.size(1)"), *options]
     if slot.role == "lengths" and asked.lengths is False:
-        options = _list_constant_options(asked)
+        options = _make_placeholder_of_constant(asked)
     if slot.required:
         return options
     # An input without a role keeps its default.
@@ -234,7 +236,7 @@ def _list_length_options(_asked: ModuleFacts) -> list[_InputOption]:
     )
 
 
-def _list_constant_options(_asked: ModuleFacts) -> list[_InputOption]:
+def _make_placeholder_of_constant(_asked: ModuleFacts) -> list[_InputOption]:
     return _make_options("constant", "None")
 
 
@@ -246,8 +248,8 @@ _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
     "batch size": lambda _asked: _make_options("known", "tokens.size(0)"),
     "device": lambda _asked: _make_options("known", "tokens.device"),
     "training": lambda _asked: _make_options("known", "False"),
-    "targets": _list_constant_options,
-    "other": _list_constant_options,
+    "targets": _make_placeholder_of_constant,
+    "other": _make_placeholder_of_constant,
 }
 
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.character_inputs import is_characters_name
@@ -18,6 +18,10 @@ from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_li
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
+# What is wrong with a module or a call, and what to do.
+ProblemAndAdvice: TypeAlias = tuple[str, str]
+# The line of a call, and the code that selects a part of its answer, such as `[0]`; empty for the whole answer.
+CallAndPart: TypeAlias = tuple[str, str]
 SAY_TWO_TEXTS: Final = "If the module takes two texts, give --two-texts (two_texts=True in Python)."
 
 # The names of logits in an answer.
@@ -65,12 +69,12 @@ class FailedCall:
 
 
 def explain_exception(
-    error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
-) -> tuple[str, str]:
+    error: BaseException, asked: ModuleFacts, line: str, can_run: Callable[[str], bool]
+) -> ProblemAndAdvice:
     """Return the problem and advice for an exception that a module raised. The problem names the line of the owner's
     code that raised it."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
-    place = _find_line_in_user_file(error)
+    place = _describe_place_in_user_file(error)
     names = _join_parameter_names(asked)
     given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
     given = f"tokens, lengths, {', '.join(list_feature_variables(asked.features))}" if asked.features else given
@@ -121,10 +125,10 @@ def explain_exception(
             f"The module chooses between two branches by torch.cond{place}, which cannot be traced.",
             "Compute both branches and choose one: torch.where(condition, one, other).",
         )
-    return f"The module fails{place}: {what}.", advise_on_fixed_batch(asked.module, error, line, runs) or advice
+    return f"The module fails{place}: {what}.", advise_on_fixed_batch(asked.module, error, line, can_run) or advice
 
 
-def _find_line_in_user_file(error: BaseException) -> str:
+def _describe_place_in_user_file(error: BaseException) -> str:
     """Return the file and line of the user's code that raised an error. Return an empty string if the line is
     unknown."""
     ours = str(Path(__file__).parents[2])
@@ -147,7 +151,7 @@ class AmbiguousCallError(ExportError):
     deciding_id: int | None = None
 
 
-def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
+def make_ambiguity_error(calls: Sequence[CallAndPart], deciding_id: int | None = None) -> AmbiguousCallError:
     """Return the error for several calls that work but give different answers. The error proposes first a call that
     takes the part of the answer with "logits" in its name.
 
@@ -160,7 +164,7 @@ def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | No
     return error
 
 
-def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | None) -> AmbiguousCallError:
+def _describe_ambiguity(calls: Sequence[CallAndPart], deciding_id: int | None) -> AmbiguousCallError:
     """Return the error for several calls, or several outputs of one call, that work but give different answers."""
     calls = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in calls]

@@ -105,7 +105,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
         elif asked.features:
             function = FeatureCall(cast("Any", call), asked.features)
         convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
-    return add_activation(asked, convention, was_searched=call is None)
+    return add_activation(asked, convention, call_was_searched=call is None)
 
 
 def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
@@ -151,14 +151,14 @@ def _search_convention(asked: ModuleFacts) -> Convention:
             said for said in (make_number_inputs_failure(asked, ways), make_unknown_inputs_failure(ways, first)) if said
         ][:1]
     if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
-        failures += filter(None, [_explain_short_texts_only(asked, ways[:_LIKELY])])
+        failures += filter(None, [_find_failure_on_longer_texts(asked, ways[:_LIKELY])])
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
         failures += filter(None, [make_unknown_inputs_failure(ways, first, ("other", "targets"))])
-    raise _make_refusal(asked, failures)
+    raise _choose_refusal_with_advice_on_two_texts(asked, failures)
 
 
-def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
+def _choose_refusal_with_advice_on_two_texts(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
     """Choose the failed call that says most about the module, and return it as an error. If the module may take two
     texts, the advice says so."""
     error = choose_refusal(asked, failures)
@@ -168,7 +168,7 @@ def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportE
         or asked.samples
         or not any(
             can_run_line(asked, line)
-            for line in itertools.islice(list_pair_lines(asked.module, lengths=None), _MOST_PAIRS)
+            for line in itertools.islice(list_pair_lines(asked.module, with_lengths=None), _MOST_PAIRS)
         )
     ):
         return error
@@ -215,13 +215,15 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
             if len(working_calls) > 1:
                 raise make_ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in working_calls])
             if working_calls:
-                return _add_assumption_notes(asked, working_calls[0], widths)
+                return _refuse_ambiguity_and_note_assumptions(asked, working_calls[0], widths)
             if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
-                raise _make_refusal(asked, failures)
+                raise _choose_refusal_with_advice_on_two_texts(asked, failures)
         if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
             # time.
-            raise _make_refusal(asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER])
+            raise _choose_refusal_with_advice_on_two_texts(
+                asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER]
+            )
     return failures
 
 
@@ -232,15 +234,15 @@ def _takes_documents(asked: ModuleFacts, working: WorkingCall) -> bool:
     return line != working.convention.line and can_run_line(asked, line)
 
 
-def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
+def _find_failure_on_longer_texts(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a call that works on short texts and fails on longer ones. Return None if no candidate
     works on short texts."""
     tried = max(asked.trial_batch_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
-        working = _try_on_width(asked, way, most)
+        working = _try_on_texts_of_width(asked, way, most)
         if not isinstance(working, WorkingCall) or _has_constant_inputs(working):
             continue
-        if isinstance(longer := _try_on_width(asked, way, most + 1), FailedCall):
+        if isinstance(longer := _try_on_texts_of_width(asked, way, most + 1), FailedCall):
             return replace(
                 longer,
                 reason=Reason.USELESS_LOGITS,
@@ -259,10 +261,10 @@ def _has_constant_inputs(working: WorkingCall) -> bool:
     )
 
 
-def _try_on_width(asked: ModuleFacts, way: CallCandidate, tokens: int) -> WorkingCall | FailedCall | None:
+def _try_on_texts_of_width(asked: ModuleFacts, candidate: CallCandidate, width: int) -> WorkingCall | FailedCall | None:
     """Try a candidate on texts of one width. Return the first result: a call that works, or a failure. Return None if
     there is no result."""
-    return next(iter(try_candidate(asked, way, (tokens,), one_text=asked.one_text)), None)
+    return next(iter(try_candidate(asked, candidate, (width,), one_text=asked.one_text)), None)
 
 
 def _find_working_calls(
@@ -291,7 +293,7 @@ def _find_working_calls(
                 asked.of_tokens
                 and found.way is not None
                 and found.way.around
-                and not _can_decode_one_text(asked, found.way)
+                and not _can_decode_labels_of_one_text(asked, found.way)
             ):
                 failures.append(
                     FailedCall(
@@ -308,12 +310,12 @@ def _find_working_calls(
     return [working for working in working_calls if not working.leaks] or working_calls, failures
 
 
-def _can_decode_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
+def _can_decode_labels_of_one_text(asked: ModuleFacts, candidate: CallCandidate) -> bool:
     """Return whether a tagger's call also works for the labels of one text. Its mask may need another dtype."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
-            asked.module, asked.compile(replace(way, around="").line), *asked.draw_batch(1, asked.widths.clip(7))
+            asked.module, asked.compile(replace(candidate, around="").line), *asked.draw_batch(1, asked.widths.clip(7))
         )
         return True
     return False
@@ -328,13 +330,16 @@ def _is_only_possible_call(way: CallCandidate) -> bool:
     )  # fmt: skip
 
 
-def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequence[int]) -> Convention:
-    """Return the convention of a call that works, with notes on what is assumed about the call."""
+def _refuse_ambiguity_and_note_assumptions(
+    asked: ModuleFacts, working: WorkingCall, widths: Sequence[int]
+) -> Convention:
+    """Return the convention of a call that works, with notes on what is assumed about the call. Refuse it if a call
+    with another mask, or without lengths, may be meant."""
     if working.way is None:
         return working.convention
     if asked.two_texts:
         return replace(working.convention, pair=find_pair_names(asked.module, working.way.plain))
-    batches = asked.make_batches(1 if working.convention.one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if working.convention.one_text else asked.trial_rows, widths)
     if (other := find_call_with_other_mask(asked, working.way, working.suffix, batches)) is not None:
         raise _make_error_of_two_calls(asked, working, other)
     if (other := find_call_without_lengths(asked, working.way, working.suffix, batches[0])) is not None:
@@ -392,5 +397,5 @@ def _have_equal_answers_and_programs(
         return False
     if one.way is None or other.way is None or one.way.line != other.way.line:
         return True
-    batch = asked.draw_batch(1 if one.convention.one_text else asked.rows, widths[0])
+    batch = asked.draw_batch(1 if one.convention.one_text else asked.trial_rows, widths[0])
     return have_same_program(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))

@@ -96,7 +96,7 @@ def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a call that the owner wrote. Yield the call if it works, or its failure."""
-    batches = asked.make_batches(1 if one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if one_text else asked.trial_rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
 
@@ -116,7 +116,7 @@ def try_candidate(
     if one_text and "lengths.tolist()" in line and not asked.two_texts:
         # `[tokens.size(1)]` is tried in its place.
         return
-    batches = asked.make_batches(1 if one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if one_text else asked.trial_rows, widths)
     with_constants = find_constant_inputs(asked, way, batches)
     way = way if with_constants is None else with_constants
     tried = _try_head_outputs if asked.heads else _try_call
@@ -143,11 +143,11 @@ def _try_call(
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
-    places = find_logits_places(asked, known, suffixes=way is not None)
+    places = find_logits_places(asked, known, search_parts=way is not None)
     following: tuple[str, ...] = ()
     if places and not asked.of_tokens:
         tried = [tokens.shape[1] for tokens, _ in known]
-        lengths = asked.list_further_lengths(tried, skip_short=way is None)
+        lengths = asked.list_further_lengths(tried, from_least_width=way is None)
         known += _list_answered_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
         following = count_numbers_per_output(asked, known).following
         places = [place for place in places if place.suffix not in following]
@@ -178,7 +178,7 @@ def _try_call(
             continue
         # Checked first: a constant given to each text may be why an answer depends on the other texts.
         refused = None if way is None else make_changing_inputs_failure(asked, way, suffix, batches)
-        one = refused or _check_call(asked, convention, batches, way)
+        one = refused or _check_answers_of_call(asked, convention, batches, way)
         if isinstance(one, FailedCall) and place.arranged.startswith(".reshape"):
             # It is a guess that the rows are tokens of several texts: if it fails, that means little.
             one = replace(one, reason=min(one.reason, Reason.USELESS_LOGITS))
@@ -186,7 +186,7 @@ def _try_call(
     if way is None or asked.heads or not any(isinstance(one, WorkingCall) for one in found):
         yield from found
     else:
-        yield from _judge_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
+        yield from _check_suitable_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
 
 
 def _answer_trial_batches(
@@ -252,7 +252,7 @@ def _wrap_in_head_join(function: Call, joined: JoinedHeads) -> Call:
     return wrap_answer(function, compile_call(joined.write_call("module")))
 
 
-def _judge_outputs(
+def _check_suitable_outputs(
     asked: ModuleFacts,
     outcomes: Sequence[WorkingCall | FailedCall],
     flow: FlowRecorder,
@@ -311,7 +311,7 @@ def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
     )
 
 
-def _check_call(
+def _check_answers_of_call(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
     """Check that a call repeats its answer, answers different texts differently, and answers each text in a batch as
@@ -325,7 +325,7 @@ def _check_call(
         said = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
         return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
-        return _explain_infinity(asked, convention, batches, answers)
+        return _explain_infinite_answers(asked, convention, batches, answers)
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
         problem = "The module gives other answers when it is run again on the same texts."
         return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(asked, line))
@@ -346,7 +346,7 @@ def _check_call(
         # Its owner wrote this call.
         convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
     convention = replace(convention, takes_lengths=depends_on_lengths(asked, convention, batches))
-    exact, fails_alone = _check_shapes_and_single_text(asked, convention, batches[0])
+    exact, fails_alone = _check_shapes_and_if_alone_fails(asked, convention, batches[0])
     convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
     if not convention.one_text and (mixes := _find_batch_dependence(asked, convention, batches, answers)) is not None:
         return mixes
@@ -444,7 +444,7 @@ def _depends_on_batch_only_by_highest_id(
         return False
 
 
-def _explain_infinity(
+def _explain_infinite_answers(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> FailedCall:
     """Return the failure of a call with infinite or NaN answers. The failure names the line that first computes such a
@@ -471,7 +471,7 @@ def _explain_infinity(
 
 def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     """Return advice for a module whose answers change from call to call."""
-    batch = asked.draw_batch(asked.rows, asked.widths.clip(7))
+    batch = asked.draw_batch(asked.trial_rows, asked.widths.clip(7))
     for name, arguments in find_state_methods(asked.module):
         states = []
         with contextlib.suppress(Exception, SystemExit):
@@ -482,7 +482,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
         found = [[leaf for _, leaf in find_float_tensors(state)] for state in states]
         if found and found[0] and not all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
             zeros = [
-                f"torch.zeros({', '.join('tokens.size(0)' if n == asked.rows else str(n) for n in leaf.shape)})"
+                f"torch.zeros({', '.join('tokens.size(0)' if n == asked.trial_rows else str(n) for n in leaf.shape)})"
                 for leaf in found[0]
             ]
             made = zeros[0] if isinstance(states[0], Tensor) else f"({', '.join(zeros)})"
@@ -506,7 +506,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     )
 
 
-def _check_shapes_and_single_text(
+def _check_shapes_and_if_alone_fails(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[bool, bool]:
     """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""

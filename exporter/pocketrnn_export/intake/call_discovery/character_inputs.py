@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from pocketrnn.text.token_characters import Characters
-from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot
+from pocketrnn_export.intake.call_discovery.forward_signature import CodesByInput, Signature, Slot
 from pocketrnn_export.intake.call_discovery.parameter_roles import is_lengths_name, is_text_name, split_name
 from pocketrnn_export.intake.character_call import CHARACTERS
 
@@ -19,9 +19,7 @@ def is_characters_name(name: str) -> bool:
     return bool(_NAMES & set(split_name(name)))
 
 
-def list_character_signatures(
-    signature: Signature, characters: Characters
-) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
+def list_character_signatures(signature: Signature, characters: Characters) -> Iterator[tuple[Signature, CodesByInput]]:
     """Yield the possible signatures of a module that takes characters. Each comes with the code to try for every
     input that may take characters, or their number in each word."""
     slots = signature.slots
@@ -35,7 +33,7 @@ def list_character_signatures(
         others = [i for i in open_ if i != at and i not in said and i not in of_lengths]
         text = next((i for i in others if is_text_name(slots[i].name)), next(iter(others), None))
         if text is not None:
-            moved = tuple(_set_role(slot, i == text) for i, slot in enumerate(slots))
+            moved = tuple(_give_tokens_role_only_to_text(slot, i == text) for i, slot in enumerate(slots))
             # Some take the words of all texts one below the other.
             given = {i: [CHARACTERS, f"{CHARACTERS}.flatten(0, 1)"] for i in (said or [at])}
             yield replace(signature, slots=moved), {**given, **of_lengths}
@@ -43,5 +41,5 @@ def list_character_signatures(
             return
 
 
-def _set_role(slot: Slot, is_text: bool) -> Slot:
+def _give_tokens_role_only_to_text(slot: Slot, is_text: bool) -> Slot:
     return replace(slot, role="tokens" if is_text else "other" if slot.role == "tokens" else slot.role)

@@ -9,7 +9,7 @@ import inspect
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,13 +31,15 @@ _CONVERSIONS: Final = frozenset({
     "values",
 })  # fmt: skip
 _MISSING: Final = object()
+# The code after the name of an object that reads a value from it, such as `.logits` or `[0]`; and the value.
+SuffixAndValue: TypeAlias = tuple[str, Any]
 
 
 class UncalledCode:
     """A marker for the unknown value of a property or method that is not called."""
 
 
-def find_computed_parts(holder: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
+def find_computed_parts(holder: Any, held_ids: set[int]) -> Iterator[SuffixAndValue]:
     """Yield (suffix, value) for each value that an object computes by properties and methods. The code `object` +
     suffix gives the value. The value is `UncalledCode` if the code was not called."""
     kinds = [kind for kind in type(holder).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
@@ -51,23 +53,29 @@ def find_computed_parts(holder: Any, held: set[int]) -> Iterator[tuple[str, Any]
                 part = _read_value_or_missing(lambda name=name: getattr(holder, name)()) if called else UncalledCode()
                 if part is not _MISSING:
                     yield f".{name}()", part
-        elif _is_computed(member) and (part := read_attribute(holder, name)) is not _MISSING and id(part) not in held:
+        elif (
+            _is_computed(member)
+            and (part := _read_attribute_or_missing(holder, name)) is not _MISSING
+            and id(part) not in held_ids
+        ):
             yield f".{name}", part
     asked = [members[name] for name in ("__getattr__", "__getattribute__") if name in members]
-    yield from _find_values_by_name(holder, asked, held, ".{}", lambda name: read_attribute(holder, name))
+    yield from _find_values_by_name(
+        holder, asked, held_ids, ".{}", lambda name: _read_attribute_or_missing(holder, name)
+    )
     asked = [members[name] for name in ("__getitem__", "__missing__") if name in members]
     yield from _find_values_by_name(
-        holder, asked, held, "[{!r}]", lambda name: _read_value_or_missing(lambda: holder[name])
+        holder, asked, held_ids, "[{!r}]", lambda name: _read_value_or_missing(lambda: holder[name])
     )
     if "__call__" in members and not isinstance(holder, torch.nn.Module):
         yield "()", UncalledCode()
     if "__iter__" in members and not isinstance(holder, Mapping | Sequence | Tensor):
         found = _read_value_or_missing(lambda: list(holder))
-        if found is not _MISSING and not all(id(part) in held for part in found):
+        if found is not _MISSING and not all(id(part) in held_ids for part in found):
             yield ".__iter__()", UncalledCode()
 
 
-def read_attribute(holder: Any, name: str) -> Any:
+def _read_attribute_or_missing(holder: Any, name: str) -> Any:
     """Return an attribute of an object by its name. Return the marker `_MISSING` if the attribute does not exist."""
     return _read_value_or_missing(lambda: getattr(holder, name))
 
@@ -81,8 +89,8 @@ def _read_value_or_missing(read_value: Any) -> Any:
 
 
 def _find_values_by_name(
-    holder: Any, functions: Sequence[Any], held: set[int], suffix_form: str, read_part: Any
-) -> Iterator[tuple[str, Any]]:
+    holder: Any, functions: Sequence[Any], held_ids: set[int], suffix_form: str, read_part: Any
+) -> Iterator[SuffixAndValue]:
     """Yield (suffix, value) for each value that an object computes for a name. Common names are tried, and the strings
     in the code of the object's class."""
     if not functions:
@@ -102,7 +110,7 @@ def _find_values_by_name(
         part = read_part(name)
         if part is not _MISSING and isinstance(part, Tensor | Mapping | list | tuple):
             found = True
-            if id(part) not in held:
+            if id(part) not in held_ids:
                 yield suffix_form.format(name), part
     if not found and any(isinstance(function, types.FunctionType) for function in functions):
         yield suffix_form.format("<name>").replace("'", ""), UncalledCode()

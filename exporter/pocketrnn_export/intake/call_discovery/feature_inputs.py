@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from pocketrnn.text.features import Category, Features
-from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot
+from pocketrnn_export.intake.call_discovery.forward_signature import CodesByInput, Signature, Slot
 from pocketrnn_export.intake.call_discovery.parameter_roles import split_name
 
 # The roles of inputs that may be features where their names do not say so.
 _OPEN = ("other",)
 
 
-def list_feature_assignments(signature: Signature, features: Features) -> Iterator[dict[int, list[str]]]:
+def list_feature_assignments(signature: Signature, features: Features) -> Iterator[CodesByInput]:
     """Yield ways to give the features to inputs, the likely ways first. Each is a dict from the index of an input to
     the code of values to try.
 
@@ -32,7 +32,7 @@ def list_feature_assignments(signature: Signature, features: Features) -> Iterat
 
 def _list_assignments_with_named(
     signature: Signature, features: Features, named: Mapping[int, str]
-) -> Iterator[dict[int, list[str]]]:
+) -> Iterator[CodesByInput]:
     """Yield ways to give all features: those in `named` to the inputs with their names, the rest to the other inputs in
     order. A way is a dict from the index of an input to the code of the values to try."""
     given = {i: _list_codes_for_feature(name, features) for i, name in named.items()}

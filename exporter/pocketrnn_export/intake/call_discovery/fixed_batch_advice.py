@@ -21,7 +21,7 @@ _TABLE: Final = re.compile(r"pos|pe$|mask|weight|table|embed", re.IGNORECASE)
 
 
 def advise_on_fixed_batch(
-    module: nn.Module, error: BaseException, line: str, runs: Callable[[str], bool]
+    module: nn.Module, error: BaseException, line: str, can_run: Callable[[str], bool]
 ) -> str | None:
     """Return advice for a module that fails because it holds a fixed batch size, or a state of that size. Return
     None for other failures.
@@ -32,7 +32,7 @@ def advise_on_fixed_batch(
         module: the module.
         error: the error that it raised.
         line: how it was called.
-        runs: whether the module runs with a line.
+        can_run: whether the module runs with a line.
     """
     if isinstance(module, torch.jit.ScriptModule):
         return None
@@ -40,7 +40,7 @@ def advise_on_fixed_batch(
     for texts in dict.fromkeys(map(int, re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", str(error)))):
         states = [state for state in held if state.texts == texts > 1 and f"{state.target} = " not in line]
         if weights := [state for state in states if state.is_weight]:
-            names, one = _join_names(weights), len(weights) == 1
+            names, one = _join_state_names(weights), len(weights) == 1
             kept = f"keep {'one' if one else 'each'} for a single text, such as {list(weights[0].of_one)}"
             return (
                 f"Its {names} {'is a state' if one else 'are states'} for {texts} texts: {kept}, and expand "
@@ -52,11 +52,11 @@ def advise_on_fixed_batch(
         ways: list[list[str]] = [zeros, sizes, [*sizes, *zeros], *([size] for size in sizes)]
         for made in ways:
             given = "; ".join([*made, line])
-            if not made or not runs(given):
+            if not made or not can_run(given):
                 continue
             if made is zeros:
                 is_one = f"is a state for {texts} texts" if len(states) == 1 else f"are states for {texts} texts"
-                told = f"Its {_join_names(states)} {is_one}. If each text begins with zeros, say so:"
+                told = f"Its {_join_state_names(states)} {is_one}. If each text begins with zeros, say so:"
             else:
                 fixed = [setting.partition(" = ")[0] for setting in made]
                 said = f"is {texts}, a fixed number" if len(fixed) == 1 else f"are {texts}, fixed numbers"
@@ -84,7 +84,7 @@ class _HeldState:
     is_weight: bool
 
 
-def _join_names(states: Sequence[_HeldState]) -> str:
+def _join_state_names(states: Sequence[_HeldState]) -> str:
     *others, last = [state.target for state in states]
     return f"{', '.join(others)} and {last}" if others else last
 
@@ -126,7 +126,9 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
             at = places.pop()
             shape = tensors[0].shape
             of_one = tuple(1 if i == at else n for i, n in enumerate(shape))
-            zeros = _write_container(value, [_write_zeros(t.shape, _find_batch_axis_of_state(t)) for t in tensors])
+            zeros = _write_zeros_in_like_container(
+                value, [_write_zeros(t.shape, _find_batch_axis_of_state(t)) for t in tensors]
+            )
             yield _HeldState(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
 
 
@@ -140,7 +142,7 @@ def _write_zeros(shape: Sequence[int], batch_axis: int) -> str:
     return f"torch.zeros({', '.join('tokens.size(0)' if i == batch_axis else str(n) for i, n in enumerate(shape))})"
 
 
-def _write_container(container: object, zeros: Sequence[str]) -> str:
+def _write_zeros_in_like_container(container: object, zeros: Sequence[str]) -> str:
     """Return the code of a dict, list or tuple of zeros, like the container in which a module holds its states. For a
     state without a container, return the code of the zeros alone."""
     if isinstance(container, dict):

@@ -10,7 +10,7 @@ import itertools
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -31,6 +31,10 @@ _NAMELESS: Final = 3
 # are tried together.
 _MOST_FURTHER: Final = 8
 _MOST_ALIKE: Final = 3
+
+
+# For each input of forward, by its index: the code of the values to try.
+CodesByInput: TypeAlias = dict[int, list[str]]
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
         ]
         positional = len(first) + extra
         if slots:
-            write = functools.partial(_write_arguments, tuple(slots), positional)
-            beside = _name_unread_inputs(more or "", extra, bool(keys), reads)
+            write = functools.partial(_write_call_with_arguments, tuple(slots), positional)
+            beside = _describe_inputs_not_given(more or "", extra, bool(keys), reads)
             yield from (replace(signature, plain=True, more=beside) for signature in _assign_roles(slots, write))
     required = [_make_slot(p) for p in own if p.default is p.empty]
     targets = [replace(slot, role="targets") for slot in required[1:] if find_role(slot.name) == "targets"]
@@ -119,7 +123,9 @@ def _make_slot(parameter: inspect.Parameter) -> Slot:
     return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
 
 
-def _name_unread_inputs(args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs) -> tuple[str, ...]:
+def _describe_inputs_not_given(
+    args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs
+) -> tuple[str, ...]:
     """Return phrases such as "*args" and "more of **kwargs", if forward may read more of these than the call gives."""
     found = []
     if args_name and (reads.rest or reads.places > given_count):
@@ -129,13 +135,13 @@ def _name_unread_inputs(args_name: str, given_count: int, gives_keywords: bool, 
     return tuple(found)
 
 
-def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[str | None]) -> str:
+def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, values: Sequence[str | None]) -> str:
     """Write the line of a call. Arguments after one that is left out are given by name."""
     arguments, in_order = [], True
     for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
         if value is None:
             in_order = False
-        elif in_order and i < positional:
+        elif in_order and i < positional_count:
             arguments.append(value)
         else:
             arguments.append(f"{slot.name}={value}")
@@ -154,7 +160,7 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
         return
     at = _find_tokens_slot(slots)
     text = slots[at].name
-    roles = [find_role(s.name, text=text, required=s.required) if s.named else "other" for s in slots]
+    roles = [find_role(s.name, text_name=text, required=s.required) if s.named else "other" for s in slots]
     # The first of two that may be the lengths or the mask is taken.
     for role in ("lengths", "mask"):
         alike = [i for i, found in enumerate(roles) if found == role]
@@ -195,7 +201,7 @@ def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot])
     """Yield signatures of a forward with one argument that holds all inputs: a dict, an object or a tuple."""
     by_name = False
     for keys in (True, False):
-        names, more = _record_names_read_by_forward(module, targets, keys=keys)
+        names, more = _record_names_read_by_forward(module, targets, by_key=keys)
         slots = [Slot(name, required) for name, required in names.items()]
         if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
             continue
@@ -216,12 +222,12 @@ def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot])
         if not keys:
             yield from _assign_roles(slots, write_with_lengths)
     if parts := _find_unpacked_names(module):
-        yield from _assign_roles([Slot(name) for name in parts], _write_tuple)
+        yield from _assign_roles([Slot(name) for name in parts], _write_call_with_tuple)
     elif not by_name:
         yield from _list_tuple_signatures()
 
 
-def _write_tuple(values: Sequence[str | None]) -> str:
+def _write_call_with_tuple(values: Sequence[str | None]) -> str:
     return f"module(({', '.join(map(str, values))}))"
 
 
@@ -243,7 +249,7 @@ def _list_tuple_signatures() -> Iterator[Signature]:
     """Yield signatures of a forward with one argument that is a tuple or a list of inputs."""
     for n in range(2, _NAMELESS + 1):
         slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
-        yield from _assign_roles(slots, _write_tuple)
+        yield from _assign_roles(slots, _write_call_with_tuple)
         if n == 2:
             yield from _assign_roles(slots, lambda values: f"module([{', '.join(map(str, values))}])")
 
@@ -321,19 +327,26 @@ class _RecordingFields:
         return self._give(name)
 
 
-def _record_names_read_by_forward(
-    module: nn.Module, targets: Sequence[Slot], *, keys: bool
-) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Run forward, and return a dict from each name that it reads from its single argument to whether it fails without
-    the name. Also return phrases for further names that it may read."""
+class _NamesRead(NamedTuple):
+    """The names that forward reads from its single argument, each with whether it fails without the name; and phrases
+    for further names that it may read."""
+
+    is_needed: dict[str, bool]
+    more: tuple[str, ...]
+
+
+def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *, by_key: bool) -> _NamesRead:
+    """Run forward, and return the names that it reads from its single argument."""
     names: dict[str, bool] = {}
     more = False
-    for present, (text, other) in itertools.product((True, False), _list_trial_values(pairs=not keys)):
-        if not present and (not keys or all(names.values())):
+    for present, (text, other) in itertools.product(
+        (True, False), _list_trial_texts_and_other_values(text_with_lengths_too=not by_key)
+    ):
+        if not present and (not by_key or all(names.values())):
             # It needs every key.
             break
         give = functools.partial(_make_trial_value, text=text, other=other)
-        batch = _RecordingDict(give, present=present) if keys else _RecordingFields(give)
+        batch = _RecordingDict(give, present=present) if by_key else _RecordingFields(give)
         with (
             contextlib.suppress(Exception, SystemExit),
             torch.no_grad(),
@@ -343,16 +356,16 @@ def _record_names_read_by_forward(
             module(batch, **{slot.name: None for slot in targets})
         names.update({name: needed for name, needed in batch.asked.items() if needed or name not in names})
         more = more or batch.more
-    return names, ("further keys",) if more else ()
+    return _NamesRead(names, ("further keys",) if more else ())
 
 
-def _list_trial_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
+def _list_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterator[tuple[Any, Any]]:
     """Yield pairs of values for trial calls: a value for the text, and a value for any input that is neither the text
     nor lengths nor a mask."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
         yield one, other
-        if pairs:
+        if text_with_lengths_too:
             yield (one, lengths), other
 
 
@@ -369,7 +382,7 @@ def _make_trial_value(name: str, text: Any, other: Any) -> Any:
 def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Parameter]) -> list[str]:
     """Return the names that forward requires in **kwargs. A KeyError of forward names each missing name."""
     names: list[str] = []
-    for text, other in _list_trial_values(pairs=False):
+    for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
         for _ in range(8):
             given = {
                 n: _make_trial_value(n, text, other)
@@ -392,21 +405,21 @@ def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Para
 
 
 def _find_optional_keywords(
-    module: nn.Module, parameters: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
+    module: nn.Module, parameters: Sequence[inspect.Parameter], required_keywords: Sequence[str], reads: ReadInputs
 ) -> list[str]:
     """Return the optional names that forward takes from **kwargs, itself or in a function that gets the **kwargs."""
-    taken = {*keys, *(p.name for p in parameters)}
+    taken = {*required_keywords, *(p.name for p in parameters)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:
         return names
-    required = [*keys, *(p.name for p in parameters if p.default is p.empty)]
+    required = [*required_keywords, *(p.name for p in parameters if p.default is p.empty)]
     further = [name for name in list_optional_keyword_names(module) if name not in taken | set(names)]
-    return [*names, *[name for name in further if _can_run_with_name(module, required, name)][:_MOST_FURTHER]]
+    return [*names, *[name for name in further if _runs_with_none_for_keyword(module, required, name)][:_MOST_FURTHER]]
 
 
-def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
+def _runs_with_none_for_keyword(module: nn.Module, required: Sequence[str], name: str) -> bool:
     """Return whether a module runs if it also gets None for the keyword argument `name`."""
-    for text, other in _list_trial_values(pairs=False):
+    for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
         with (
             contextlib.suppress(Exception, SystemExit),
             torch.no_grad(),

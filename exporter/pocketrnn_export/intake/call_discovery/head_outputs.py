@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import suggest_similar_name
+from pocketrnn_export.intake.call_discovery.call_failures import ProblemAndAdvice
 from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers_per_output, find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_line import wrap_last_expression
@@ -72,7 +73,7 @@ class _Output:
 
 def find_head_outputs(
     asked: ModuleFacts, known: Sequence[Known], answer_to_one_text: Any | None
-) -> JoinedHeads | tuple[str, str]:
+) -> JoinedHeads | ProblemAndAdvice:
     """Find the output of each head. If this is not possible, return the problem and advice.
 
     Args:
@@ -92,11 +93,11 @@ def find_head_outputs(
         for first, around, part in ((rows, "{}.flatten(1)", "[:, %d]"), (len(units), _HEADS_FIRST, "[%d]")):
             if tuple(answer.shape) == (first, rows + len(units) - first, units[0]):
                 return JoinedHeads(around, units, tuple(part % i for i in range(len(units))), note=note)
-    outputs = list(_list_outputs(asked, known))
+    outputs = list(_list_outputs_of_fixed_size(asked, known))
     chosen = _choose_by_name(asked, outputs)
     note = ""
     if chosen is None:
-        chosen, note = _choose_by_count(asked, outputs, answer)
+        chosen, note = _choose_by_count_with_note(asked, outputs, answer)
     if isinstance(chosen, tuple):
         return chosen
     taken = [chosen[name] for name in asked.heads]
@@ -114,7 +115,7 @@ def find_head_outputs(
     return JoinedHeads(around, units, parts, tuple(one.suffix for one in taken), note)
 
 
-def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
+def _list_outputs_of_fixed_size(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
     """Yield each output that has the same count of numbers for every text."""
     answer, fixed, seen = known[0][1], count_numbers_per_output(asked, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):
@@ -133,7 +134,7 @@ def _name_output(answer: Any, suffix: str) -> str:
     return next(filter(None, found.groups()), "") if found else ""
 
 
-def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | tuple[str, str] | None:
+def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | ProblemAndAdvice | None:
     """Return a dict from each head to the output with its name. Return the problem and advice if an output is missing
     or does not fit, and None if no output has the name of a head."""
     named: dict[str, list[_Output]] = {name: _find_outputs_by_name(name, outputs) for name in asked.heads}
@@ -181,7 +182,9 @@ def _split_output_name(name: str) -> tuple[str, ...]:
     return tuple(word for word in map(str.lower, words) if word not in _BESIDE) or (name,)
 
 
-def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any) -> tuple[Any, str]:
+def _choose_by_count_with_note(
+    asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
+) -> tuple[dict[str, _Output] | ProblemAndAdvice, str]:
     """Choose each head's output by its count of numbers, and by the order of the outputs if counts are equal. Return
     the outputs by head, or the problem and advice; also return a note on this order, or an empty string."""
     chosen: dict[str, _Output] = {}
@@ -193,7 +196,9 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
             fitting = [one for one in outputs if one.numbers in (1, 2)]
         of_heads = dict(zip(names, fitting, strict=False))
         if len(fitting) != len(names) or not all(one.fits_head(asked.heads[name]) for name, one in of_heads.items()):
-            return _explain_token_outputs(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
+            return _explain_token_outputs(asked, names, answer) or _explain_unfit_counts(
+                asked, outputs, names, fitting
+            ), ""
         if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
             problem = f"forward names its outputs ({said}), but the heads are called {', '.join(asked.heads)}"
@@ -207,7 +212,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
     return chosen, note if ordered else ""
 
 
-def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
+def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any) -> ProblemAndAdvice | None:
     """Return the problem and advice for an output that labels each token although its head labels whole texts; else
     None."""
     count = len(asked.heads[names[0]].labels)
@@ -222,9 +227,9 @@ def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any
     return None
 
 
-def _explain_counts(
+def _explain_unfit_counts(
     asked: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
-) -> tuple[str, str]:
+) -> ProblemAndAdvice:
     """Return the problem and advice for heads that have no fitting output: the counts of numbers and of labels
     differ."""
     gives = ", ".join(f"answer{one.suffix} with {one.numbers}" for one in outputs) or "no output with numbers of a text"

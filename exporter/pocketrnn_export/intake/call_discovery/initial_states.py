@@ -16,21 +16,24 @@ from pocketrnn_export.intake.call_line import write_layer_code
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 
 
-def list_initial_states(module: nn.Module, tensor_index: int | None = None) -> list[str]:
+def list_initial_states(module: nn.Module, index_in_state_tuple: int | None = None) -> list[str]:
     """Return the code of initial states. A method of the module makes them; else they are None or zeros.
 
     Args:
         module: the module.
-        tensor_index: for a forward that takes the tensors of a state one by one, such as `h0` and `c0`, which of them.
+        index_in_state_tuple: for a forward that takes the tensors of a state one by one, such as `h0` and `c0`, which
+            of them.
     """
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(module)]
-    if tensor_index is not None:
-        made = [*(f"{state}[{tensor_index}]" for state in made), *made]
+    if index_in_state_tuple is not None:
+        made = [*(f"{state}[{index_in_state_tuple}]" for state in made), *made]
     zeros = []
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             state = f"torch.zeros({layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size})"
-            zeros.append(f"({state}, {state})" if isinstance(layer, nn.LSTM) and tensor_index is None else state)
+            zeros.append(
+                f"({state}, {state})" if isinstance(layer, nn.LSTM) and index_in_state_tuple is None else state
+            )
             break
     size = next((v for n in ("hidden_size", "hidden_dim") if isinstance(v := getattr(module, n, None), int)), None)
     if size is not None and not zeros:
@@ -73,7 +76,7 @@ def list_setup_statements(module: nn.Module) -> list[str]:
         for name, value in vars(layer).items():
             if type(value) is int and BATCH_SIZE.search(name):
                 sizes.append(f"{target}.{name} = tokens.size(0)")
-        sizes += [f"{target}{code} = tokens.size(0)" for code, _, _ in find_batch_sizes_outside(layer)]
+        sizes += [f"{target}{outside.code} = tokens.size(0)" for outside in find_batch_sizes_outside(layer)]
         if isinstance(layer, nn.RNNBase):
             continue
         makers = list(find_state_methods(layer))
@@ -82,7 +85,7 @@ def list_setup_statements(module: nn.Module) -> list[str]:
             call = f"{target}.{name}({arguments})"
             states.append(call)
             states += [f"{target}.{attribute} = {call}" for attribute in kept]
-        states += [f"{target}.{name} = {made}" for name, made in _list_zero_state_attributes(layer)]
+        states += [f"{target}.{name} = {made}" for name, made in _list_zero_state_attributes_with_code(layer)]
     setup = "; ".join(sizes)
     found = [f"{setup}; "] if setup else []
     for state in states:
@@ -100,7 +103,7 @@ def _list_state_attributes(layer: nn.Module) -> list[str]:
     return [name for name in sorted(named) if re.search(r"^_?(hidden(_?state)?s?|state|h|hc|h_?0)$", name)][:3]
 
 
-def _list_zero_state_attributes(layer: nn.Module) -> Iterator[tuple[str, str]]:
+def _list_zero_state_attributes_with_code(layer: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the name of each attribute that holds zeros [layers, batch, hidden], with code that makes such zeros for
     any batch."""
     for name, value in vars(layer).items():

@@ -17,7 +17,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
     """Return the attributes that every call changes, without the attributes that the line of the call sets."""
-    call, batch = asked.compile(line), asked.draw_batch(asked.rows, asked.trial_batch_widths[-1][-1])
+    call, batch = asked.compile(line), asked.draw_batch(asked.trial_rows, asked.trial_batch_widths[-1][-1])
 
     def run_module() -> None:
         with torch.no_grad(), run_quietly_on_cpu():

@@ -50,7 +50,7 @@ def explain_unsuitable_output(
         if counts.may_count_tokens(suffix) and other.numbers is not None and not asked.of_tokens:
             why: str | None = "may hold one number for each token: the module answers only texts of that length"
         else:
-            why = None if own is None else _explain_other_answer(flow, own, counts.fixed.get(suffix), other)
+            why = None if own is None else _explain_why_other_is_answer(flow, own, counts.fixed.get(suffix), other)
         if why is not None:
             place = f"answer{other.suffix}"
             problem = (
@@ -116,21 +116,31 @@ def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str
             yield _OtherOutput(other, leaf, numbers)
 
 
-def _explain_other_answer(flow: FlowRecorder, own_leaf: Tensor, units: int | None, other: _OtherOutput) -> str | None:
+def _explain_why_other_is_answer(
+    flow: FlowRecorder, own_leaf: Tensor, units: int | None, other: _OtherOutput
+) -> str | None:
     """Return why another output is the answer instead of the tensor `own_leaf`, which has `units` numbers for each
     text. Return None if `own_leaf` may be the answer."""
     leaf, numbers = other.leaf, other.numbers
     if flow.is_only_source(own_leaf, leaf):
         return "is used to compute {}" if flow.has_weights_between(own_leaf, leaf) else None
-    if flow.is_state(own_leaf) and flow.has_weights(leaf) and not flow.is_state(leaf):
+    if (
+        flow.is_state_or_embedding(own_leaf)
+        and flow.is_computed_with_weights(leaf)
+        and not flow.is_state_or_embedding(leaf)
+    ):
         return "is a state of a layer"
     if numbers is None:
         return None
     if flow.is_only_source(leaf, own_leaf):
         return None if flow.has_weights_between(leaf, own_leaf) else "is computed from {}"
-    if flow.has_weights(leaf) and not flow.has_weights(own_leaf):
+    if flow.is_computed_with_weights(leaf) and not flow.is_computed_with_weights(own_leaf):
         return "is computed without weights"
-    if units is not None and flow.is_layer_output(leaf, numbers) and not flow.is_layer_output(own_leaf, units):
+    if (
+        units is not None
+        and flow.comes_from_layer_of_size(leaf, numbers)
+        and not flow.comes_from_layer_of_size(own_leaf, units)
+    ):
         return "is not the output of a layer of that size"
     return None
 
@@ -141,8 +151,8 @@ def _is_intermediate_result(flow: FlowRecorder, own_leaf: Tensor, other: _OtherO
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True
-    is_of_a_layer = numbers is not None and flow.is_layer_output(leaf, numbers)
-    if not is_of_a_layer and (flow.shares_last_weights(leaf, own_leaf) or flow.leads_to(own_leaf, leaf)):
+    is_of_a_layer = numbers is not None and flow.comes_from_layer_of_size(leaf, numbers)
+    if not is_of_a_layer and (flow.leads_from_last_layer_of(leaf, own_leaf) or flow.leads_to(own_leaf, leaf)):
         return True
     alone = flow.is_only_source(own_leaf, leaf) or flow.is_only_source(leaf, own_leaf)
-    return alone or flow.is_state(leaf) or not flow.has_weights(leaf)
+    return alone or flow.is_state_or_embedding(leaf) or not flow.is_computed_with_weights(leaf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ class _UnusableLengths:
 
 
 def works_as_mask(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Return whether an input hides tokens as a mask does: with shorter lengths for this input only, the tokens past
     them do not change the answer.
@@ -66,11 +66,12 @@ def works_as_mask(
     An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
     mask is tested, as it may be true at the tokens or at the padding.
     """
-    if way.slots[i].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
+    if way.slots[input_index].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
         return True
-    if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
+    value = way.options[input_index].value or ""
+    if "lengths" not in value and "size(1)" not in value:
         return True
-    return _ignores_tokens_past_lengths(asked, convention, way, i, batch)
+    return _ignores_tokens_past_lengths(asked, convention, way, input_index, batch)
 
 
 def note_inputs_unlike_lengths(
@@ -88,13 +89,15 @@ def note_inputs_unlike_lengths(
 
 
 def _ignores_tokens_past_lengths(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Return whether tokens past the lengths leave the answer unchanged, if only one input gets the lengths: that with
-    the index `i`."""
-    function = wrap_answer_part(asked.compile(way.give_lengths_only_to(i).line), convention.line[len(way.line) :])
+    this index."""
+    function = wrap_answer_part(
+        asked.compile(way.give_lengths_only_to(input_index).line), convention.line[len(way.line) :]
+    )
     answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
-    return answers is not None and are_answers_near(answers[0], answers[2])
+    return answers is not None and are_answers_near(answers.unchanged, answers.with_others_past_end)
 
 
 def reads_exactly_to_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
@@ -106,9 +109,17 @@ def reads_exactly_to_length(asked: ModuleFacts, convention: Convention, batch: t
     return are_answers_near(own, cut) and bool(((own - changed).abs().amax(1) > ROUNDING).all())
 
 
+class _AnswersAroundEnds(NamedTuple):
+    """Three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the end."""
+
+    unchanged: Tensor
+    with_other_last: Tensor
+    with_others_past_end: Tensor
+
+
 def _compute_answers_around_ends(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor] | None:
+) -> _AnswersAroundEnds | None:
     """Return three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the
     end. Return None if the module fails."""
     tokens, _ = batch
@@ -136,4 +147,4 @@ def _compute_answers_around_ends(
             numbers.reshape(rows, width, -1).masked_fill(past[:, :, None], 0.0).flatten(1)
             for numbers in (own, changed, cut)
         )
-    return own, changed, cut
+    return _AnswersAroundEnds(own, changed, cut)

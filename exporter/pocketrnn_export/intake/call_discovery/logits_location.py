@@ -9,13 +9,17 @@ import inspect
 import types
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.computed_answer_attributes import UncalledCode, find_computed_parts
+from pocketrnn_export.intake.call_discovery.computed_answer_attributes import (
+    SuffixAndValue,
+    UncalledCode,
+    find_computed_parts,
+)
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
 # How deep lists, dicts and objects in an answer are searched.
@@ -33,6 +37,8 @@ _CODE: Final = (
 
 # Tokens [batch, sequence], and what the module answers to them.
 Known = tuple[Tensor, Any]
+# For each code that reorders axes: the shapes that it accepts at each width.
+_ShapesByArrangement: TypeAlias = dict[str, list[set[tuple[int, ...]]]]
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,8 @@ class AnswerPlace:
     arranged: str = ""
 
 
-def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
-    """Return the places in an answer of tensors that may be the logits: [rows, units], or for labels of tokens [rows,
+def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, search_parts: bool) -> list[AnswerPlace]:
+    """Return the places of tensors in an answer that may be the logits: [rows, units], or for labels of tokens [rows,
     sequence, units] in any order of axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
@@ -103,12 +109,12 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: 
     widths = [tokens.shape[1] for tokens, _ in known]
     places: list[AnswerPlace] = []
     for wanted in units:
-        asked_for = [suffix for suffix in leaves[0] if suffixes or not suffix]
+        asked_for = [suffix for suffix in leaves[0] if search_parts or not suffix]
         if asked.of_tokens:
             found = [
                 AnswerPlace(suffix, wanted, arranged)
                 for suffix in asked_for
-                for arranged, shapes in _list_axis_arrangements(rows, wanted, widths).items()
+                for arranged, shapes in _list_shapes_by_axis_arrangement(rows, wanted, widths).items()
                 if all(
                     tuple(leaf[suffix].shape) in of for leaf, of in zip(leaves, shapes, strict=True) if suffix in leaf
                 )
@@ -134,11 +140,11 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: 
     return places
 
 
-def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
+def _list_shapes_by_axis_arrangement(rows: int, units: int, widths: Sequence[int]) -> _ShapesByArrangement:
     """Return the ways to reorder the axes of token logits to [rows, sequence, units]. Each way has its code, and the
-    shape that it accepts for each width."""
+    shapes that it accepts for each width."""
     flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
-    made: dict[str, list[set[tuple[int, ...]]]] = {
+    made: _ShapesByArrangement = {
         "": [{(rows, n, units)} | ({(n, units), (n, 1, units)} if rows == 1 else set()) for n in widths],
         ".transpose(-1, -2)": [{(rows, units, n)} | ({(units, n)} if rows == 1 else set()) for n in widths],
     }
@@ -168,7 +174,7 @@ def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
             yield suffix, type(part).__name__
 
 
-def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[SuffixAndValue]:
     """Yield (suffix, part) for each tensor in a value, and for each part that is not searched. Each container is
     visited once."""
     if isinstance(value, _PLAIN) or id(value) in seen:
@@ -188,7 +194,7 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
             yield from _walk_parts(part, suffix + written, 1, set(seen))
 
 
-def _list_items(value: Any) -> list[tuple[str, Any]] | None:
+def _list_items(value: Any) -> list[SuffixAndValue] | None:
     """Return the items of a value, each with the code that reads it; None if the value is not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]

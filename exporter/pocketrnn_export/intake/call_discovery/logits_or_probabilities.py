@@ -92,7 +92,7 @@ class _ProbedAnswers:
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
-def add_activation(asked: ModuleFacts, convention: Convention, *, was_searched: bool) -> Convention:
+def add_activation(asked: ModuleFacts, convention: Convention, *, call_was_searched: bool) -> Convention:
     """Return the convention with the answer to two questions: whether the module gives logits, and which activation
     turns the logits into probabilities.
 
@@ -100,7 +100,7 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, was_searched: 
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
     """
     if asked.heads:
-        return _add_activations(asked, convention, was_searched=was_searched)
+        return _decide_for_each_head(asked, convention, call_was_searched=call_was_searched)
     if asked.values:
         return replace(convention, gives="values", values=True)
     if asked.gives == "logits":
@@ -114,11 +114,11 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, was_searched: 
     if probed.kind == "softmax" and probed.exp_sums_to_one(1):
         why = "log-probabilities: exp of each answer sums to 1, and softmax gives these probabilities again"
         return replace(convention, gives=why)
-    if asked.of_tokens and convention.units > 1 and (shares := _describe_sums_over_tokens(probed)):
+    if asked.of_tokens and convention.units > 1 and (shares := _name_numbers_that_sum_over_tokens(probed)):
         why = f"logits: {shares} of a label sum to 1 over the tokens of a text, and not over the labels, as of a "
         return replace(convention, gives=f"{why}softmax along another axis; the label of a token is its largest number")
     _refuse_common_sums(convention, probed)
-    refuse_regression_values(asked.module, convention, probed.all, was_searched=was_searched)
+    refuse_regression_values(asked.module, convention, probed.all, call_was_searched=call_was_searched)
     if probed.sign == 0:
         return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.are_between_zero_and_one:
@@ -132,13 +132,13 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, was_searched: 
     raise _make_ambiguous_numbers_error(convention, probed)
 
 
-def _add_activations(asked: ModuleFacts, convention: Convention, *, was_searched: bool) -> Convention:
+def _decide_for_each_head(asked: ModuleFacts, convention: Convention, *, call_was_searched: bool) -> Convention:
     """Add to the convention of each head whether its answers are logits, and the activation that turns these into
     probabilities. Return the convention with these heads."""
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
-            heads.append(add_activation(asked.make_facts_for_head(name), one, was_searched=was_searched))
+            heads.append(add_activation(asked.make_facts_for_head(name), one, call_was_searched=call_was_searched))
         except ExportError as error:
             raise ExportError(f"The head {name!r}: {error.problem}", error.remedy) from error.__cause__
     heads = [_take_logarithm_for_dependent_heads(asked, one, heads) for one in heads]
@@ -157,7 +157,7 @@ def _take_logarithm_for_dependent_heads(
     with its probabilities, its logits are computed from the probabilities, and the activation stays."""
     if head.activation is None:
         return head
-    batch = asked.draw_batch(1 if head.one_text else asked.rows, asked.trial_batch_widths[0][0])
+    batch = asked.draw_batch(1 if head.one_text else asked.trial_rows, asked.trial_batch_widths[0][0])
     for other in heads:
         own = call_and_read_numbers(asked, other, *batch)
         with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(head.activation):
@@ -171,7 +171,7 @@ def _take_logarithm_for_dependent_heads(
 def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
     """Return the module's answers to random texts of several lengths."""
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
-    rows = 1 if convention.one_text else asked.rows
+    rows = 1 if convention.one_text else asked.trial_rows
     tried = [asked.draw_batch(rows, width) for width in itertools.chain(*asked.trial_batch_widths)]
     # Several texts, even if one at a time: the sum of a single text's numbers shows nothing.
     tokens, lengths = asked.draw_batch(16, asked.widths.clip(11))
@@ -210,8 +210,8 @@ def _find_removable_activation(
                 logits.append(answer.float().reshape(-1, convention.units))
         if len(logits) != len(probed.batches):
             continue
-        if _matches_answers(probed.kind, logits, probed.answers):
-            if _is_last_operation(asked, convention, call, probed):
+        if _does_activation_give_answers(probed.kind, logits, probed.answers):
+            if _is_followed_only_by_moves(asked, convention, call, probed):
                 return call
             if asked.gives == "probabilities":
                 return None
@@ -221,7 +221,7 @@ def _find_removable_activation(
                 "Return the logits from forward, after every such change; or export these numbers as they are: "
                 "--gives probabilities, in Python gives=.",
             )
-        if convention.units > 1 and _matches_answers("sigmoid", logits, probed.answers):
+        if convention.units > 1 and _does_activation_give_answers("sigmoid", logits, probed.answers):
             raise ExportError(
                 f"The module gives a sigmoid of each label ({call.line}), which need not sum to 1.",
                 "If a text can have any number of labels, export it with --multi-label (multi_label=True). If these "
@@ -242,7 +242,7 @@ def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _
     return [call for number, call in enumerate(seen.calls) if f"call {number}" in labels][: -_TRIED - 1 : -1]
 
 
-def _is_last_operation(
+def _is_followed_only_by_moves(
     asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
 ) -> bool:
     """Return whether operations after an activation only reshape or move its output, for every text. A division, a mask
@@ -283,7 +283,7 @@ def _make_sum_axis_indices(shares: Tensor) -> Tensor:
     return places
 
 
-def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
+def _does_activation_give_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
     """Return whether an activation turns logits into the module's answers, for every batch."""
     return all(
         torch.allclose(apply_activation(kind, given), answer, atol=1e-6)
@@ -316,7 +316,7 @@ def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention
     return replace(convention, undone=undone, gives=why, notes=notes)
 
 
-def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
+def _name_numbers_that_sum_over_tokens(probed: _ProbedAnswers) -> str:
     """Return "the numbers" if the module's numbers sum to 1 over the tokens of each text, and "exp of the numbers" if
     their exp does. Else return an empty string."""
     for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
@@ -413,7 +413,7 @@ def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, p
         for scale in _DRAWS:
             for i, weight in enumerate(matrices):
                 weight.data.copy_(own[i] * scale if i == kept else _draw_weights(own[i], scale, generator))
-            for answer in _select_finite_answers(again, convention, batches):
+            for answer in _compute_finite_answers(again, convention, batches):
                 crosses = crosses or bool((answer * probed.sign < -_ROUNDING).any())
                 exceeds = exceeds or bool((answer > 1 + 1e-3).any())
             if (crosses or not crossed) and (exceeds or not exceeded):
@@ -426,7 +426,7 @@ def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, p
     return "above 1" if exceeded else None
 
 
-def _select_finite_answers(
+def _compute_finite_answers(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> Iterator[Tensor]:
     """Yield the module's answers to each batch, [rows, units], without the rows that contain infinity or NaN."""

@@ -23,20 +23,22 @@ _LOSS_OF_LABELS: Final = re.compile(
 _SURE: Final = 1.0
 
 
-def refuse_regression_values(module: nn.Module, convention: Convention, numbers: Tensor, *, was_searched: bool) -> None:
+def refuse_regression_values(
+    module: nn.Module, convention: Convention, numbers: Tensor, *, call_was_searched: bool
+) -> None:
     """Refuse a module whose numbers for texts may be values instead of logits.
 
     Args:
         module: the owner's module.
         convention: how it is called.
         numbers: what it gives to some texts, [texts, units].
-        was_searched: whether the call was found out. A call that an owner wrote may make logits of values.
+        call_was_searched: whether the call was found out. A call that an owner wrote may make logits of values.
 
     Raises:
         ExportError: a single number is never below 1; or the file names a loss of values and none of labels.
     """
     one, least, most = convention.units == 1, float(numbers.min()), float(numbers.max())
-    loss = _find_loss_of_values(module) if was_searched else None
+    loss = _find_loss_of_values(module) if call_was_searched else None
     if one and least > _SURE:
         why = f"from {least:.3g} to {most:.3g} for the tried texts: as logits, they give every text the second label"
     elif loss is not None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from torch import Tensor
 
-from pocketrnn_export.intake.call_discovery.call_failures import Reason
+from pocketrnn_export.intake.call_discovery.call_failures import ProblemAndAdvice, Reason
 from pocketrnn_export.intake.call_discovery.logits_location import (
     Known,
     OutputCounts,
@@ -24,7 +24,7 @@ _DECODED: Final = (
 )
 
 
-def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str) -> tuple[str, str]:
+def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str) -> ProblemAndAdvice:
     """Return the problem and advice for an answer without a tensor [batch, classes]."""
     tokens, answer = known[0]
     leaves = dict(find_float_tensors(answer))
@@ -52,7 +52,7 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str
     gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.number_word}"
     if asked.of_tokens:
         return _explain_missing_token_logits(gives, leaves, rows, asked)
-    if (step := _write_last_step(leaves, rows, width, asked)) is not None:
+    if (step := _write_code_of_last_step(leaves, rows, width, asked)) is not None:
         written = f'--call "{line}{step}", say' if step else "--call"
         return (
             f"{gives}: one answer for every token, as a module that labels each word does.",
@@ -91,24 +91,24 @@ def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: Module
 
 
 def _explain_missing_token_logits(
-    gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts
-) -> tuple[str, str]:
+    given_shapes: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts
+) -> ProblemAndAdvice:
     """Return the problem and advice for an answer without a tensor [batch, sequence, labels] in any order of axes."""
     if _has_number_per_label(leaves, rows, asked):
         return (
-            f"{gives}: one answer for a text, and not one for each of its tokens.",
+            f"{given_shapes}: one answer for a text, and not one for each of its tokens.",
             "Export it as a classifier of texts: without --labels-of, or labels_of=.",
         )
     last = sorted({leaf.shape[-1] for leaf in leaves.values() if leaf.dim() >= 2})
     several = " or ".join(map(str, last))
     return (
-        f"{gives}, which are not numbers of {asked.classes} labels for each token.",
+        f"{given_shapes}, which are not numbers of {asked.classes} labels for each token.",
         f"Give as many labels as a token has numbers{f' ({several})' if several else ''}, in their order; or say where "
         f"these numbers are: --call, or call=.{_DECODED}",
     )
 
 
-def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
+def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> ProblemAndAdvice | None:
     """Return the problem and advice for outputs whose count of numbers differs from the number of labels."""
     fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_count_tokens(suffix)}
     following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
@@ -154,20 +154,20 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
     )
 
 
-def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked: ModuleFacts) -> str | None:
+def _write_code_of_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked: ModuleFacts) -> str | None:
     """Return the code that takes the last step of an answer with one row for each token. Return an empty string for
     an unknown axis, and None if no output has such rows."""
     # A step may have one number for two labels: the logit of the second.
     units = (asked.classes, 1) if asked.classes == 2 and not asked.values else (asked.classes,)
     for suffix, leaf in leaves.items():
-        if any(_has_number_per_token(leaf, rows, width, n) for n in units):
+        if any(_has_logits_of_each_token(leaf, rows, width, n) for n in units):
             axes = tuple(leaf.shape[:2])
             steps = "[:, -1]" if axes == (rows, width) else "[-1]" if axes == (width, rows) else ""
             return steps and f"{suffix}{steps}"
     return None
 
 
-def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
+def _has_logits_of_each_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
     """Return whether a tensor holds logits of each token, in any order of axes."""
     shape = tuple(leaf.shape)
     return sorted(shape) == sorted((rows, width, classes)) or shape in {

@@ -86,16 +86,16 @@ class ModuleFacts:
         more = self.widths.least - 1
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
-    def list_further_lengths(self, tried: Collection[int], *, skip_short: bool) -> list[int]:
+    def list_further_lengths(self, tried: Collection[int], *, from_least_width: bool) -> list[int]:
         """Return more lengths of texts at which to measure the sizes of a call's outputs.
 
         Args:
             tried: the lengths at which the size is known.
-            skip_short: whether to leave out lengths below the shortest text.
+            from_least_width: whether to leave out lengths below the shortest text.
         """
         longest = max(tried)
         lengths = {*_LENGTHS, longest + 1, longest + 4}
-        return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not skip_short)
+        return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not from_least_width)
 
     def draw_batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
         """Return random tokens [rows, width] with the highest id among them and without padding, and their lengths."""
@@ -158,7 +158,7 @@ class ModuleFacts:
         return "values" if self.values else "labels"
 
     @property
-    def rows(self) -> int:
+    def trial_rows(self) -> int:
         """The number of texts in a batch. It differs from the numbers of labels, so that the axes can be told apart."""
         taken = {self.classes, len(self.heads), *self.head_sizes}
         return next(rows for rows in itertools.count(3) if rows not in taken)

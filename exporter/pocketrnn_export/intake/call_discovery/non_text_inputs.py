@@ -53,7 +53,7 @@ class _ValueKind:
 
 
 @functools.lru_cache(maxsize=1)
-def _collect_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
+def _list_cached_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
     return tuple(_list_value_kinds(asked))
 
 
@@ -95,7 +95,7 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
         steps = f"(torch.arange(tokens.numel() * {size}).reshape(*tokens.shape, {size}) * 0.07 - 1.1)"
         yield _ValueKind("numbers for each token", (f"torch.zeros(*tokens.shape, {size})", steps))
     yield _ValueKind("an image", ("torch.zeros(tokens.size(0), 3, 32, 32)", "torch.ones(tokens.size(0), 3, 32, 32)"))
-    for state in _list_state_shapes(asked.module):
+    for state in _write_state_shapes(asked.module):
         zeros, ones = f"torch.zeros({state})", f"torch.full(({state}), 0.7)"
         yield _ValueKind("a state", (zeros, ones))
         yield _ValueKind("a state", (f"({zeros}, {zeros})", f"({ones}, {ones})"))
@@ -115,7 +115,7 @@ def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
 
-def _list_state_shapes(module: nn.Module) -> list[str]:
+def _write_state_shapes(module: nn.Module) -> list[str]:
     """Return code for the shape of an initial state, by the sizes of the first recurrent layer: a list of one shape.
     Return an empty list without such a layer."""
     for layer in module.modules():
@@ -156,7 +156,7 @@ def find_constant_inputs(
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
-    kinds = [kind.values for kind in _collect_value_kinds(asked)]
+    kinds = [kind.values for kind in _list_cached_value_kinds(asked)]
     first = [values[0] for values in kinds]
     # Further values where the first one fails: a length of 0, a division by 0.
     single = [*first, *(value for values in kinds for value in values[1:3])]
@@ -180,7 +180,8 @@ def make_changing_inputs_failure(
 ) -> FailedCall | None:
     """Return the failure of a call if constants in the call change, or may change, its answer; else None."""
     changing = [
-        (i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.find_inputs_of_kind("constant")
+        (i, _describe_value_kind_that_changes_answer(asked, way, i, suffix, batches[0]))
+        for i in way.find_inputs_of_kind("constant")
     ]
     said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
     if not said:
@@ -220,8 +221,8 @@ def make_changing_inputs_failure(
     return FailedCall(way.line, Reason.INPUT_BESIDE, problem, advice)
 
 
-def _find_changing_kind(
-    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+def _describe_value_kind_that_changes_answer(
+    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
     """Return in words the kind of value for one input that changes the answer; or a sentence that too few values could
     be tried. Return None if no value changes the answer."""
@@ -229,14 +230,14 @@ def _find_changing_kind(
     if own is None:
         return "no value that was tried runs twice"
     ran, changing = 0, []
-    for kind in _collect_value_kinds(asked):
+    for kind in _list_cached_value_kinds(asked):
         for value in kind.values:
-            answer = trace_answer(asked, way.replace_value(i, f"beside({value})"), suffix, batch)
+            answer = trace_answer(asked, way.replace_value(input_index, f"beside({value})"), suffix, batch)
             # An answer of another shape, as for a switch that adds an output, shows nothing.
             if answer is None or answer.numbers.shape != own.numbers.shape:
                 continue
-            ran += value not in {"None", way.options[i].value}
-            if answer.reads_beside or not answer.is_like(own):
+            ran += value not in {"None", way.options[input_index].value}
+            if answer.reads_beside or not answer.equals_up_to_rounding(own):
                 changing.append(kind.said)
                 break
     if "a second text" in changing and "one number" in changing:
@@ -244,7 +245,10 @@ def _find_changing_kind(
     if changing:
         # The kind with the most axes is the right one; a number for each text can often be broadcast to it.
         ranks = ("a second text", "token", "features", "each text", "state", "word", "")
-        return min(dict.fromkeys(changing), key=lambda said: next(i for i, part in enumerate(ranks) if part in said))
+        return min(
+            dict.fromkeys(changing),
+            key=lambda said: next(rank for rank, part in enumerate(ranks) if part in said),
+        )
     return None if ran >= 2 else _ONE_VALUE
 
 
@@ -257,7 +261,7 @@ class _TracedAnswer:
     program: Program
     reads_beside: bool
 
-    def is_like(self, other: _TracedAnswer) -> bool:
+    def equals_up_to_rounding(self, other: _TracedAnswer) -> bool:
         """Return whether both answers have equal numbers and equal programs, up to rounding."""
         return is_equal_up_to_rounding(self.numbers, other.numbers) and are_equal_up_to_rounding(
             self.program, other.program
@@ -265,11 +269,16 @@ class _TracedAnswer:
 
 
 def trace_answer(
-    asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
+    asked: ModuleFacts,
+    way: CallCandidate,
+    suffix: str,
+    batch: tuple[Tensor, Tensor],
+    *,
+    skip_neutral_operators: bool = False,
 ) -> _TracedAnswer | None:
     """Return the part `suffix` of a module's answer, with the operators that compute it from the text. Return None if
     the module fails, or if its answer lacks this part."""
-    operations = OperatorRecorder(neutral=neutral)
+    operations = OperatorRecorder(neutral=skip_neutral_operators)
     answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
         return None
@@ -316,7 +325,7 @@ def is_equal_up_to_rounding(one: Tensor | None, other: Tensor) -> bool:
 def note_inputs_with_defaults(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
-    """Return notes on inputs that keep their defaults, and on initial states that the call leaves out."""
+    """Return notes on inputs that keep their defaults, and on initial states that are assumed."""
     notes, telling, lines = [], [], list[str]()
     own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
     if own is None:
@@ -324,22 +333,28 @@ def note_inputs_with_defaults(
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(asked.module)]
     for i, slot in enumerate(way.slots):
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
-            values = [v for kind in _collect_value_kinds(asked) for v in kind.values] if slot.role == "other" else made
+            values = (
+                [v for kind in _list_cached_value_kinds(asked) for v in kind.values] if slot.role == "other" else made
+            )
             given = [way.replace_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
             ran = [
                 one for one in (trace_answer(asked, other, suffix, batches[0]) for other in given) if one is not None
             ]
-            same = [not one.reads_beside and one.is_like(own) for one in ran if one.numbers.shape == own.numbers.shape]
+            same = [
+                not one.reads_beside and one.equals_up_to_rounding(own)
+                for one in ran
+                if one.numbers.shape == own.numbers.shape
+            ]
             enough = 3 if slot.default is None else 1
             if not all(same) or (slot.role == "other" and len(ran) < enough):
                 telling.append(f"{slot.name} ({slot.default!r:.40})")
         if (
             way.options[i].given == "default"
             and slot.role == "mask"
-            and _may_mask_change_answer(asked, way, i, suffix, batches[0])
+            and _may_mask_of_all_tokens_change_answer(asked, way, i, suffix, batches[0])
         ):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
-            lines += _find_masked_call(asked, way, i, suffix, batches[0])
+            lines += _list_first_line_with_mask(asked, way, i, suffix, batches[0])
         value = way.options[i].value
         if way.options[i].given == "state" and not (value and value.startswith(tuple(made))):
             notes.append(f"forward's {slot.name} is given {value}, on the assumption that each text begins so.")
@@ -354,44 +369,45 @@ def note_inputs_with_defaults(
     return tuple(notes)
 
 
-def _find_masked_call(
-    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+def _list_first_line_with_mask(
+    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
     """Return a tuple with the line of the first call that runs with a mask for the input. Return an empty tuple if none
     runs."""
-    masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
+    masked = (way.replace_value(input_index, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
 
-def _may_mask_change_answer(
-    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+def _may_mask_of_all_tokens_change_answer(
+    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Compare the answers with a mask that hides no token and without a mask. Return whether these may differ."""
-    own = trace_answer(asked, way, suffix, batch, neutral=True)
+    own = trace_answer(asked, way, suffix, batch, skip_neutral_operators=True)
     if own is None:
         return False
     told = False
     for both in _MASKS:
         of_ones, of_zeros = (
-            trace_answer(asked, way.replace_value(i, mask), suffix, batch, neutral=True) for mask in both
+            trace_answer(asked, way.replace_value(input_index, mask), suffix, batch, skip_neutral_operators=True)
+            for mask in both
         )
         for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
             # The opposite mask hides everything, so this one hides nothing.
             if (
                 one is not None
-                and one.is_like(own)
+                and one.equals_up_to_rounding(own)
                 and (other is None or not is_equal_up_to_rounding(other.numbers, own.numbers))
             ):
                 return False
-        told = told or any(one is not None and not one.is_like(own) for one in (of_ones, of_zeros))
+        told = told or any(one is not None and not one.equals_up_to_rounding(own) for one in (of_ones, of_zeros))
     return told
 
 
 def find_call_with_other_mask(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> str | None:
-    """Return the call with the opposite mask, if it gives the tried texts the same answers by other operators.
-    Return None if only one kind of mask fits."""
+    """Return the line of the call with the opposite mask, if it gives the tried texts the same answers by other
+    operators. Return None if only one kind of mask fits."""
     for i in way.find_inputs_of_kind("mask"):
         own, masks = trace_answer(asked, way, suffix, batches[0]), list_mask_expressions(asked)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
@@ -435,7 +451,7 @@ def make_number_inputs_failure(asked: ModuleFacts, ways: Sequence[CallCandidate]
     """Return the failure of a module that takes numbers instead of ids. Return None for a module that takes ids."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None
-    batch = asked.draw_batch(asked.rows, asked.widths.clip(29))
+    batch = asked.draw_batch(asked.trial_rows, asked.widths.clip(29))
     for way in [way for way in ways if way.signature is not None][:24]:
         for size in _list_layer_sizes(asked.module, "input_size", "in_channels", "in_features"):
             numbers = f"torch.zeros(*tokens.shape, {size})"

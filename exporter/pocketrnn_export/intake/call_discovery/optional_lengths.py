@@ -30,8 +30,8 @@ _MOST: Final = 24_000
 def find_call_without_lengths(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the call without the optional lengths, if forward then counts the tokens itself. Return None if the
-    answers are the same without lengths.
+    """Return the line of the call without the optional lengths, if forward then counts the tokens itself. Return None
+    if the answers are the same without lengths.
 
     Even if the tried texts get the same answers, a text with the padding id or a step of zeros inside may not. So every
     id is tried, and where the numbers are equal the operators are compared.
@@ -45,13 +45,13 @@ def find_call_without_lengths(
         own, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if own is None or other is None:
             continue
-        more = _count_operators(other.program) - _count_operators(own.program)
-        if more or not _agrees_for_every_id(asked, way, left_out, suffix, rows=len(batch[0])):
+        more = _count_operators_that_count_tokens(other.program) - _count_operators_that_count_tokens(own.program)
+        if more or not _are_answers_same_without_lengths(asked, way, left_out, suffix, rows=len(batch[0])):
             return left_out.line + suffix
     return None
 
 
-def _count_operators(program: Program) -> Counter[str]:
+def _count_operators_that_count_tokens(program: Program) -> Counter[str]:
     names = (name.partition(".")[0] for name, _ in program)
     return Counter(name for name in names if name in _COUNTS)
 
@@ -66,11 +66,11 @@ def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bo
         one_text: whether the module takes one text at a time.
     """
     calls = [asked.compile(line) for line in lines]
-    rows = 1 if one_text else asked.rows
+    rows = 1 if one_text else asked.trial_rows
     for without in dict.fromkeys((asked.padding_id, 0)):
         # Whatever a user's module raises.
         with contextlib.suppress(Exception, SystemExit):
-            given = list(_make_batches_of_every_id(asked, rows=rows, without=without))
+            given = list(_make_batches_of_every_id(asked, rows=rows, without_id=without))
             answers = ([call_and_restore_state(asked.module, call, *batch) for call in calls] for batch in given)
             if all(is_equal_up_to_rounding(one, other) for one, other in answers):
                 return without
@@ -78,7 +78,7 @@ def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bo
 
 
 def _make_batches_of_every_id(
-    asked: ModuleFacts, *, rows: int, without: int | None = None
+    asked: ModuleFacts, *, rows: int, without_id: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield texts that contain every id, or every id but one, with their lengths."""
     width = asked.widths.clip(_WIDTH)
@@ -86,8 +86,8 @@ def _make_batches_of_every_id(
     usual = asked.ids - 1 - (asked.padding_id == asked.ids - 1)
     tokens = torch.full((-(-len(ids) // width), width), usual)
     tokens.view(-1)[: len(ids)] = ids
-    if without is not None:
-        tokens[tokens == without] = usual
+    if without_id is not None:
+        tokens[tokens == without_id] = usual
     # Reversed rows, too: an id that ends a row hides an error in counting there.
     tokens = torch.cat([tokens, tokens.flip(1)])
     step = 1 if rows == 1 else len(tokens)
@@ -95,12 +95,12 @@ def _make_batches_of_every_id(
         yield several, torch.full((len(several),), width)
 
 
-def _agrees_for_every_id(
-    asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
+def _are_answers_same_without_lengths(
+    asked: ModuleFacts, way: CallCandidate, without_lengths: CallCandidate, suffix: str, *, rows: int
 ) -> bool:
     """Return whether texts with every id get the same answers with lengths and without lengths."""
     for batch in _make_batches_of_every_id(asked, rows=rows):
-        one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
+        one, other = (trace_answer(asked, each, suffix, batch) for each in (way, without_lengths))
         if one is not None and other is not None and not is_equal_up_to_rounding(one.numbers, other.numbers):
             return False
     return True

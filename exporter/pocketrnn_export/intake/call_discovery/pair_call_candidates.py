@@ -25,16 +25,16 @@ _MASK: Final = "torch.arange({0}.size(1)) < {0}_lengths[:, None]"
 _MASK_WORDS: Final = {"mask", "masks", "msk"}
 
 
-def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]:
+def list_pair_lines(module: nn.Module, *, with_lengths: bool | None) -> Iterator[str]:
     """Yield each line that may call a module with two texts, the likely lines first.
 
     Args:
         module: its signature is read; forward is called only where that needs it.
-        lengths: whether forward is given lengths; None if that is not known.
+        with_lengths: whether forward is given lengths; None if that is not known.
     """
     lines = (line for signature in list_signatures(module) for line in _list_signature_lines(signature))
     for line in dict.fromkeys(lines):
-        if lengths is None or lengths == ("_lengths" in line):
+        if with_lengths is None or with_lengths == ("_lengths" in line):
             yield line
 
 

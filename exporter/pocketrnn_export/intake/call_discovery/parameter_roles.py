@@ -51,16 +51,16 @@ def is_lengths_name(name: str) -> bool:
     return any(_LENGTHS.search(word) for word in split_name(name) if not word.isdigit())
 
 
-def find_role(name: str, *, text: str = "", required: bool = True) -> Role:
+def find_role(name: str, *, text_name: str = "", required: bool = True) -> Role:
     """Return the role of a parameter by its name. The role is `other` if the name shows no known role.
 
     Args:
         name: the name of the parameter.
-        text: the name of the text's parameter, whose words may occur in the name, too.
+        text_name: the name of the text's parameter, whose words may occur in the name, too.
         required: whether it has no default.
     """
     words, lower = split_name(name), name.lower()
-    plain = _PLAIN | set(split_name(text))
+    plain = _PLAIN | set(split_name(text_name))
     if "device" in words:
         return "device"
     if re.search(r"^(is_?)?(train|training|teacher_forcing)$", lower):

@@ -77,7 +77,7 @@ class FlowRecorder(FunctionMode):
         name = str(getattr(func, "__name__", "")).split(".")[0]
         inputs, outputs = list(list_tensors_in((args, kwargs))), list(list_tensors_in(result))
         if inputs and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))):
-            outputs += self._list_views(inputs[0])
+            outputs += self._list_tensor_and_viewed_tensors(inputs[0])
         self._record_function_call(name, inputs, outputs)
         return result
 
@@ -103,7 +103,7 @@ class FlowRecorder(FunctionMode):
             elif sizes:
                 self._weights.add(i)
 
-    def _list_views(self, tensor: Tensor) -> list[Tensor]:
+    def _list_tensor_and_viewed_tensors(self, tensor: Tensor) -> list[Tensor]:
         """Return a tensor that is changed in place, and the tensors of which it may be a view."""
         found = [tensor]
         for one in found:
@@ -113,18 +113,18 @@ class FlowRecorder(FunctionMode):
 
     def leads_to(self, source: Tensor, result: Tensor) -> bool:
         """Return whether the tensor `result` is computed from the tensor `source`."""
-        return self._find_origin(source) in self._find_ancestors(id(result))
+        return self._find_origin_id(source) in self._find_ancestor_ids(id(result))
 
     def is_only_source(self, source: Tensor, result: Tensor) -> bool:
         """Return whether `result` depends on the text only through the tensor `source`."""
-        origin = self._find_origin(source)
+        origin = self._find_origin_id(source)
         return self.leads_to(source, result) and self._given.isdisjoint(
-            self._find_ancestors(id(result), lambda i, _: i == origin)
+            self._find_ancestor_ids(id(result), lambda i, _: i == origin)
         )
 
     def has_weights_between(self, source: Tensor, result: Tensor) -> bool:
         """Return whether a path from one tensor to another uses weights."""
-        above, found = self._find_ancestors(id(result)), {self._find_origin(source)}
+        above, found = self._find_ancestor_ids(id(result)), {self._find_origin_id(source)}
         # A tensor is recorded after all of its inputs.
         for i, made in self._made.items():
             if i in above and not found.isdisjoint(made.of):
@@ -133,7 +133,7 @@ class FlowRecorder(FunctionMode):
                 found.add(i)
         return False
 
-    def has_weights(self, tensor: Tensor) -> bool:
+    def is_computed_with_weights(self, tensor: Tensor) -> bool:
         """Return whether a tensor is computed with weights. If its computation was not recorded, return True."""
         return not self.was_recorded(tensor) or bool(self._find_last_weighted_tensors(tensor))
 
@@ -141,30 +141,30 @@ class FlowRecorder(FunctionMode):
         """Return whether the computation of a tensor was recorded."""
         return id(tensor) in self._made
 
-    def is_state(self, tensor: Tensor) -> bool:
+    def is_state_or_embedding(self, tensor: Tensor) -> bool:
         """Return whether a tensor is the output of a recurrent layer or an embedding, possibly selected, pooled or
         joined."""
         last = {made.function for made in self._find_last_weighted_tensors(tensor).values()}
         return bool(last) and last <= _STATES
 
-    def shares_last_weights(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether `other` is computed from an output of the layer that has the last weights before `one`. For
-        example, `one` is a mean of attention weights, and `other` is these weights."""
-        given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
-        return not given.isdisjoint(self._find_ancestors(id(other)))
+    def leads_from_last_layer_of(self, layer_result: Tensor, other: Tensor) -> bool:
+        """Return whether `other` is computed from an output of the layer that has the last weights before
+        `layer_result`. For example, `layer_result` is a mean of attention weights, and `other` is these weights."""
+        given = {i for made in self._find_last_weighted_tensors(layer_result).values() for i in made.beside}
+        return not given.isdisjoint(self._find_ancestor_ids(id(other)))
 
-    def is_layer_output(self, tensor: Tensor, numbers: int) -> bool:
+    def comes_from_layer_of_size(self, tensor: Tensor, numbers: int) -> bool:
         """Return whether the last weights before a tensor belong to a layer with `numbers` outputs."""
         last = self._find_last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 
     def _find_last_weighted_tensors(self, tensor: Tensor) -> dict[int, _ComputedTensor]:
-        """Go back from a tensor until a function with weights. Return the tensors that these functions computed, by
-        id."""
-        above = self._find_ancestors(id(tensor), lambda _, made: made.has_weights_as_input)
+        """Go back from a tensor to the last function with weights on each path. Return the tensors that these functions
+        computed, by id."""
+        above = self._find_ancestor_ids(id(tensor), lambda _, made: made.has_weights_as_input)
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
 
-    def _find_origin(self, tensor: Tensor) -> int:
+    def _find_origin_id(self, tensor: Tensor) -> int:
         """Go back over changes of shape, and return the id of the tensor that first had these numbers."""
         i = id(tensor)
         while (made := self._made.get(i)) is not None and made.function in _SHAPES:
@@ -174,13 +174,13 @@ class FlowRecorder(FunctionMode):
             i = same[0]
         return i
 
-    def _find_ancestors(
-        self, i: int, stop: Callable[[int, _ComputedTensor], bool] = lambda _i, _made: False
+    def _find_ancestor_ids(
+        self, tensor_id: int, stop: Callable[[int, _ComputedTensor], bool] = lambda _i, _made: False
     ) -> set[int]:
         """Return the ids of a tensor and of all tensors from which it is computed. The search goes no further back than
         a tensor for which `stop` is true."""
         seen: set[int] = set()
-        left = [i]
+        left = [tensor_id]
         while left:
             one = left.pop()
             if one not in seen:

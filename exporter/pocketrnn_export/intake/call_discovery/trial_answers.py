@@ -60,7 +60,7 @@ def answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens: 
 def can_run_line(asked: ModuleFacts, line: str) -> bool:
     """Return whether a module runs with a line of code, on several texts and on one text."""
     try:
-        for rows in (asked.rows, 1):
+        for rows in (asked.trial_rows, 1):
             call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
     # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
     except (Exception, SystemExit):
@@ -91,10 +91,10 @@ def wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) ->
     return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
 
 
-def read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the part of an answer that the code `written` selects, such as `[0]`; the whole answer for empty code."""
+def read_answer_part(answer: Any, suffix: str, tokens: Tensor, lengths: Tensor) -> Any:
+    """Return the part of an answer that the code `suffix` selects, such as `[0]`; the whole answer for empty code."""
     # Only this code is compiled; the answer stands for `module` in it.
-    return compile_call(f"module{written}")(answer, tokens, lengths) if written else answer
+    return compile_call(f"module{suffix}")(answer, tokens, lengths) if suffix else answer
 
 
 def are_answers_near(a: Tensor, b: Tensor) -> bool:
