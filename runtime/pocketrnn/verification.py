@@ -171,7 +171,7 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
     rows = manifest.golden_logit_rows
     golden = np.array([row for each in rows for row in each], np.float64)
     try:
-        answers, faults = _answer_examples(classifier)
+        answers, faults = _answer_examples_and_describe_id_faults(classifier)
     except BundleError:
         raise
     except PocketRNNError as error:
@@ -192,15 +192,15 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
 
 
 def _find_largest_difference_by_example(
-    rows: Sequence[Sequence[object]], differences: Sequence[float]
+    rows: Sequence[Sequence[object]], row_differences: Sequence[float]
 ) -> tuple[float, ...]:
-    """Find the largest difference of each example. `differences` has one number for each row of logits of the examples,
-    in order."""
-    left = iter(differences)
+    """Find the largest difference of each example. `row_differences` has one number for each row of logits, in the
+    order of the examples."""
+    left = iter(row_differences)
     return tuple(max(next(left) for _ in each) for each in rows)
 
 
-def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+def _answer_examples_and_describe_id_faults(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Answer the golden examples alone, in one batch, and as streams. Return a dict from the name of each way to its
     logits, and a message for each text whose ids differ from those in the bundle."""
     manifest = classifier.manifest

@@ -105,7 +105,7 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
     # A vocabulary of 100,000 tokens is checked in 3 ms this way, in 90 ms item by item.
     plain_strings = items is not None and items.keys() <= {"type", "description"} and items.get("type") == "string"
     if items is not None and not (
-        (plain_strings and all(type(item) is str for item in value)) or _are_numbers_in_limits(value, items)
+        (plain_strings and all(type(item) is str for item in value)) or _are_only_numbers_in_limits(value, items)
     ):
         for i, item in enumerate(value):
             if fault := find_first_fault(item, items, root, f"{path}[{i}]"):
@@ -120,15 +120,21 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
     return None
 
 
-def _are_numbers_in_limits(value: list[Any], items: dict[str, Any]) -> bool:
+def _are_only_numbers_in_limits(value: list[Any], item_schema: dict[str, Any]) -> bool:
     """Return whether a schema asks only for numbers within limits, and all of `value` are such numbers. It is fast:
     half a million numbers take 20 ms."""
-    if items.keys() - {"type", "minimum", "maximum"} or items.get("type") not in ("integer", "number") or not value:
+    if (
+        item_schema.keys() - {"type", "minimum", "maximum"}
+        or item_schema.get("type") not in ("integer", "number")
+        or not value
+    ):
         return False
-    kinds = {int} if items["type"] == "integer" else {int, float}
+    kinds = {int} if item_schema["type"] == "integer" else {int, float}
     if not set(map(type, value)) <= kinds:
         return False
-    return bool(items.get("minimum", -math.inf) <= min(value) and max(value) <= items.get("maximum", math.inf))
+    return bool(
+        item_schema.get("minimum", -math.inf) <= min(value) and max(value) <= item_schema.get("maximum", math.inf)
+    )
 
 
 def _find_string_fault(value: str, schema: dict[str, Any], here: str) -> str | None:

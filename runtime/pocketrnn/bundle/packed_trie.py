@@ -37,7 +37,7 @@ class _Block:
         is no such base."""
         fitting = self.bases
         for label in labels:
-            fitting &= _permute_bits(self.free, label)
+            fitting &= _permute_bits_by_xor(self.free, label)
             if not fitting:
                 return None
         return (fitting & -fitting).bit_length() - 1
@@ -48,10 +48,10 @@ class _Block:
             self.free &= ~(1 << (base ^ label))
 
 
-def _permute_bits(bits: int, label: int) -> int:
-    """Permute 256 bits: bit i of the result is bit (i xor label) of `bits`."""
+def _permute_bits_by_xor(bits: int, index_mask: int) -> int:
+    """Permute 256 bits: bit i of the result is bit (i xor `index_mask`) of `bits`."""
     for k, group in enumerate(_GROUPS):
-        if label >> k & 1:
+        if index_mask >> k & 1:
             bits = (bits & group) << (1 << k) | bits >> (1 << k) & group
     return bits
 

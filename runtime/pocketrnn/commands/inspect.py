@@ -63,7 +63,7 @@ def inspect(bundle: str, as_json: bool) -> None:
     )
 
 
-def _describe_as_document(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _describe_as_document(manifest: Manifest, file_sizes: Mapping[str, int]) -> dict[str, Any]:
     """Describe a bundle and the sizes of its files as a JSON object."""
     from pocketrnn.bundle.manifest import make_manifest_document
     from pocketrnn.text.text_input import TextInput
@@ -74,10 +74,10 @@ def _describe_as_document(manifest: Manifest, sizes: Mapping[str, int]) -> dict[
     if isinstance(manifest.input, TextInput):
         described["vocabulary_size"] = len(manifest.input.vocabulary)
         verdicts["text_rules"] = read_text_verdict(manifest).document
-    return {**described, "bytes": dict(sizes)}
+    return {**described, "bytes": dict(file_sizes)}
 
 
-def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
+def _describe_as_lines(manifest: Manifest, file_sizes: Mapping[str, int]) -> Iterator[str]:
     """Describe a bundle and the sizes of its files as lines: facts, verdicts, proof and provenance."""
     from pocketrnn.bundle.manifest import describe_padding_effect
     from pocketrnn.text.text_input import TextInput
@@ -105,7 +105,7 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
             else []
         ),
         *([("not compared", str(left))] if (left := manifest.provenance.get("not_compared")) else []),
-        *((name, f"{size:,} bytes") for name, size in sizes.items()),
+        *((name, f"{size:,} bytes") for name, size in file_sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
     ]
     yield from align_columns([(name, escape_line(value)) for name, value in facts])
