@@ -34,7 +34,7 @@ class ChosenLabels:
     indices: tuple[int, ...]
     weights: tuple[float, ...]
 
-    def select_logits_of_row(self, logits: Sequence[float]) -> list[float]:
+    def select_and_weight_logits_of_row(self, logits: Sequence[float]) -> list[float]:
         """Select the logits of these labels from one row of all logits, and weight them."""
         return [logits[index] + weight for index, weight in zip(self.indices, self.weights, strict=True)]
 
@@ -185,7 +185,7 @@ class _ChosenLabelsEngine:
         return getattr(self._engine, name)
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        return self._chosen.select_logits_of_row(self._engine.compute_item_logits(steps))
+        return self._chosen.select_and_weight_logits_of_row(self._engine.compute_item_logits(steps))
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         logits, refused = self._engine.logits(steps, lengths)
@@ -197,7 +197,7 @@ class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.compute_logits_of_text(text)
-        return None if logits is None else self._chosen.select_logits_of_row(logits)
+        return None if logits is None else self._chosen.select_and_weight_logits_of_row(logits)
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         logits, refused = self._engine.logits_of_texts(texts)

@@ -163,7 +163,7 @@ class TagIntake(TextIntake):
             # This checks that the items are tokens, or words.
             text = (
                 self.row_encoder.tokens(text, text_name)
-                if self.encoder.pieces is None
+                if self.encoder.subword_encoder is None
                 else self.row_encoder.words(text, text_name)
             )
             located = locate_split_tokens(self.encoder, text)

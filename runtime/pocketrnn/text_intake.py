@@ -127,7 +127,7 @@ class TextIntake:
         Raises:
             LimitError: a text is beyond the limits, and `on_error` is `raise`.
         """
-        strings = chunk.strings
+        strings = chunk.texts_if_all_strings
         if strings is not None and self._text_engine is not None:
             logits, refused = self._text_engine.logits_of_texts(strings)
         else:

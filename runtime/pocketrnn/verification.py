@@ -100,8 +100,9 @@ def compute_logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> ND
 def verify(bundle: str | os.PathLike[str]) -> Verification:
     """Check every digest of a bundle, and answer its golden examples again on this machine.
 
-    Every example must give the ids, the label and, within the bundle's tolerance, the logits that the PyTorch module
-    gave when the bundle was made, alone, in a batch with all the others, and, where the bundle can, as a stream.
+    Every example is answered alone, in a batch with all the others and, where the bundle can, as a stream. Each time it
+    must give the ids, the label and, within the bundle's tolerance, the logits that the PyTorch module gave when the
+    bundle was made.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file.
@@ -126,7 +127,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
             path = folder / manifest.torchscript.file
             if compute_file_sha256(path) != manifest.torchscript.sha256:
                 raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
-        _check_metadata(classifier, folder / manifest.graph.file)
+        _check_graph_metadata_fits_manifest(classifier, folder / manifest.graph.file)
         files = manifests.list_bundle_files(manifest)
     return Verification(manifest.name, files, _replay_examples(classifier), manifest.parity.tolerance, manifest)
 
@@ -145,7 +146,7 @@ def compute_streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDA
     return np.array(rows, np.float32)
 
 
-def _check_metadata(classifier: Classifier, path: Path) -> None:
+def _check_graph_metadata_fits_manifest(classifier: Classifier, path: Path) -> None:
     """Check that the graph's metadata states the same labels and input rules as the manifest.
 
     Loading leaves this out: there the graph's sha256 in classifier.json ties the two together already, and this would
@@ -229,9 +230,9 @@ def _answer_examples_and_describe_id_faults(classifier: Classifier) -> tuple[dic
 
 
 def _describe_wrong_answers(
-    manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str
+    manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], way: str
 ) -> list[str]:
-    """Describe each example whose logits, answered in the way `how`, differ too much from the golden logits."""
+    """Describe each example whose logits, answered in the way `way`, differ too much from the golden logits."""
     faults = []
     differences = compute_logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
@@ -248,5 +249,5 @@ def _describe_wrong_answers(
             called = (
                 repr(manifest.golden_texts[example].shown[:40]) if manifest.golden_texts else f"number {example + 1}"
             )
-            faults.append(f"{called}, {how}, differs by {difference:.2g}{label}")
+            faults.append(f"{called}, {way}, differs by {difference:.2g}{label}")
     return faults

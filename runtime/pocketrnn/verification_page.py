@@ -75,10 +75,10 @@ def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
         f"<title>{_escape_html(manifest.name)}: the proof</title><style>{_STYLE}</style></head><body>",
         f"<h1>{_escape_html(manifest.name)}: the proof</h1>",
         *_render_verdict(verified, when),
-        *_render_facts(manifest),
+        *_render_labels_vocabulary_and_digests(manifest),
         *_render_export_proof(manifest.parity.comparisons),
         *_render_replays(verified),
-        *_render_open_points(manifest),
+        *_render_limits_of_proof(manifest),
         *_render_provenance(manifest),
         '<p class="sign">Date, name</p>',
         "</body></html>",
@@ -143,7 +143,7 @@ def _read_installed_versions() -> str:
     return ", ".join(found)
 
 
-def _render_facts(manifest: Manifest) -> Iterator[str]:
+def _render_labels_vocabulary_and_digests(manifest: Manifest) -> Iterator[str]:
     """Yield the table with the labels, the vocabulary and the digests of the files."""
     graph = manifest.graph
     files = [(graph.file, graph.sha256)]
@@ -151,7 +151,7 @@ def _render_facts(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What was checked</h2>"
     facts = [
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
-        ("probabilities", _describe_probabilities(manifest)),
+        ("probabilities", _describe_activations(manifest)),
         ("vocabulary", f"{len(manifest.text.vocabulary):,} tokens, tokenizer {manifest.text.rules.tokenizer}"),
         *((f"sha256 of {name}", digest) for name, digest in files),
     ]
@@ -216,7 +216,11 @@ def _render_replays(verified: Verification) -> Iterator[str]:
     yield from _render_html_table(
         ("text", "label", "largest difference"),
         (
-            (example.shown or "(the empty text)", _format_example_labels(manifest, example), f"{difference:.1e}")
+            (
+                example.shown or "(the empty text)",
+                _format_example_labels(manifest, example),
+                f"{difference:.1e}",
+            )
             for example, difference in zip(manifest.golden_texts, worst, strict=True)
         ),
         2,
@@ -229,14 +233,14 @@ def _format_example_labels(manifest: Manifest, example: Example) -> str:
     return " ".join(join_likeliest_labels(answers, row) for row in example.rows)
 
 
-def _describe_probabilities(manifest: Manifest) -> str:
+def _describe_activations(manifest: Manifest) -> str:
     if isinstance(manifest.output, HeadsOutput):
         each = (f"of {name} {head.activation}" for name, head in manifest.output.heads.items())
         return f"{', '.join(each)} of its logits"
     return f"{manifest.output.activation} of the logits"
 
 
-def _render_open_points(manifest: Manifest) -> Iterator[str]:
+def _render_limits_of_proof(manifest: Manifest) -> Iterator[str]:
     """Yield the list of what neither the proof nor the verification says."""
     yield "<h2>What this does not say</h2><ul>"
     as_what = (

@@ -222,14 +222,16 @@ def classify(
     from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.text.text_input import TextInput
 
-    _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
+    _refuse_options_that_exclude_each_other(
+        files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens
+    )
     classifier = _restrict_to_head_and_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
     answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
         return
     if of_texts:
-        _check_text_options(classifier, files, sequence_column, as_json=as_json)
+        _refuse_options_not_for_texts(classifier, files, sequence_column, as_json=as_json)
     else:
         from pocketrnn.commands.classify_recordings import check_recording_options, classify_recordings
 
@@ -277,7 +279,7 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
     return Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
 
 
-def _check_options(
+def _refuse_options_that_exclude_each_other(
     files: FileOptions,
     texts: Sequence[str],
     top: int | None,
@@ -308,7 +310,7 @@ def _check_options(
         raise click.UsageError("--threshold and --top exclude each other: leave one of them out.")
 
 
-def _check_text_options(
+def _refuse_options_not_for_texts(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool
 ) -> None:
     """Refuse options that have no meaning for a classifier of texts.

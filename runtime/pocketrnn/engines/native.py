@@ -21,7 +21,7 @@ __all__ = [
     "NativeEngine",
     "import_native_module",
     "make_out_of_memory_error",
-    "open_shared_file",
+    "open_shared_packed_file",
     "translate_open_errors",
 ]
 
@@ -57,7 +57,7 @@ def import_native_module() -> ModuleType:
     return _engine
 
 
-def open_shared_file(path: Path) -> Any:
+def open_shared_packed_file(path: Path) -> Any:
     """Open a packed file. If this process still has the file open, return that object.
 
     Raises:
@@ -110,7 +110,7 @@ class NativeEngine:
         content = map_file(path)
         with translate_open_errors(path):
             # Kept, so that the next Classifier for this file reuses the open file.
-            self._file = open_shared_file(path)
+            self._file = open_shared_packed_file(path)
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
             self.manifest = read_packed_manifest(content, self._packed.tokens, path)
         of_texts = isinstance(self.manifest.input, TextInput)

@@ -469,14 +469,14 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
         given = False
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             given = True
-            yield _make_batch_from_arrow(batch, source, text_column)
+            yield _make_batch_from_arrow_and_count_rows(batch, source, text_column)
         if not given:
-            yield _make_batch_from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
+            yield _make_batch_from_arrow_and_count_rows(arrow.RecordBatch.from_pylist([], schema), source, text_column)
     except (arrow.ArrowException, *DAMAGED_PARQUET) as error:
         raise make_parquet_error(source.name, error) from None
 
 
-def _make_batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
+def _make_batch_from_arrow_and_count_rows(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
     """Make a batch of rows from a record batch of Parquet, and count the rows without a text."""
     column = batch.column(text_column)
     first = source.rows + 1

@@ -130,11 +130,11 @@ def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Itera
             rows = [_format_row_cells(row, names) for row in batch.rows.make_dicts()]
         if first:
             yield _format_csv([[*names, *(column.name for column in answers)]], delimiter)
-        cells = zip(*map(_format_column_cells, answers), strict=True)
+        cells = zip(*map(_format_answer_cells, answers), strict=True)
         yield _format_csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
 
 
-def _format_column_cells(column: Column) -> list[Any]:
+def _format_answer_cells(column: Column) -> list[Any]:
     if not column.is_list:
         return column.values
     return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]

@@ -40,7 +40,7 @@ class Chunk:
     first: int = 0
 
     @property
-    def strings(self) -> list[str] | None:
+    def texts_if_all_strings(self) -> list[str] | None:
         """The texts, if all are strings; else None."""
         return self.texts if set(map(type, self.texts)) <= {str} else None  # type: ignore[return-value]
 

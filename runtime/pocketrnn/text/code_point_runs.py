@@ -110,7 +110,7 @@ class Run:
         return self.from_boundary or any(part.to_boundary for part in self.parts)
 
     @property
-    def fewest(self) -> int:
+    def fewest_code_points(self) -> int:
         """The smallest number of code points that the run takes."""
         return sum(part.least for part in self.parts)
 

@@ -124,7 +124,7 @@ class TextEncoder:
         return (ids if self._is_plain else add_outer_ids_and_pad(ids, self.rules)) or [self.rules.empty_id]
 
     @property
-    def pieces(self) -> SubwordEncoder | None:
+    def subword_encoder(self) -> SubwordEncoder | None:
         """The encoder for subword rules; None for other rules."""
         return self._pieces
 

@@ -287,10 +287,10 @@ class _Parser:
         return [(ord(point), ord(point))]
 
 
-def _split_optional_first_item(before: _Items, alternative: _Items) -> list[_Items]:
+def _split_optional_first_item(items_before: _Items, alternative: _Items) -> list[_Items]:
     """If the first item of an alternative may match nothing, make two alternatives: with the item, and without it. A
-    run must begin with a code point."""
-    if not all(item.is_boundary for item in before) or len(alternative) != 1 or alternative[0].is_required:
+    run must begin with a code point. `items_before` come before the alternative in the pattern."""
+    if not all(item.is_boundary for item in items_before) or len(alternative) != 1 or alternative[0].is_required:
         return [alternative]
     there: list[_Items] = [[replace(alternative[0], least=1)], []]
     return there[::-1] if alternative[0].is_lazy else there

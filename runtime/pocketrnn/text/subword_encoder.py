@@ -125,7 +125,7 @@ class SubwordEncoder:
         self._cuts_before_marks = len(rules.splits) < 2 and never_merges_across_marks(rules.model, pieces, SPACE_MARK)
         self._kept: dict[str, tuple[int, ...]] = {}
 
-    def apply_steps(self, text: str) -> str:
+    def apply_steps_to_continuing_text(self, text: str) -> str:
         """Apply the cleaning steps to a text that continues an earlier text."""
         text = _replace_surrogates(text)
         return text if self._continuing_steps is None else self._continuing_steps(text)

@@ -172,7 +172,7 @@ def _cut_clip(word: str, kinds: _CharacterKinds) -> list[str]:
     return made
 
 
-def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
+def _cut_cl100k(word: str, kinds: _CharacterKinds, most_digits: int) -> list[str]:
     """Cut a word into the matches of GPT-4's pattern:
     (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|
     \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
@@ -189,7 +189,7 @@ def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
         elif kind != _NUMBER and first not in "\r\n" and start + 1 < size and kinds[word[start + 1]] == _LETTER:
             end = _find_run_end(word, start + 1, kinds)
         elif kind == _NUMBER:
-            end = _find_run_end(word, start, kinds, digits)
+            end = _find_run_end(word, start, kinds, most_digits)
         elif body < size and kinds[word[body]] == _OTHER:
             end = _find_points_end(word, _find_run_end(word, body, kinds), "\r\n")
         else:
@@ -244,7 +244,7 @@ def _find_capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> in
     return end if end > start else 0
 
 
-def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: bool) -> list[str]:
+def _cut_o200k(word: str, kinds: _CharacterKinds, most_digits: int, contractions: bool) -> list[str]:
     """Cut a word into the matches of GPT-4o's pattern:
     [^\\r\\n\\p{L}\\p{N}]?U*W+C?|[^\\r\\n\\p{L}\\p{N}]?U+W*C?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|
     \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+; U stands for capitals, W for small letters, both also for
@@ -265,7 +265,7 @@ def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: boo
             if contractions and word[end : end + 1] == "'":
                 end += _find_any_case_contraction_length(word, end)
         elif kind == _NUMBER:
-            end = _find_run_end(word, start, kinds, digits)
+            end = _find_run_end(word, start, kinds, most_digits)
         elif body < size and kinds[word[body]] in (_OTHER, _MARK):
             end = body
             while end < size and kinds[word[end]] in (_OTHER, _MARK):

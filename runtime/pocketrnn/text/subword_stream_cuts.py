@@ -95,7 +95,7 @@ class SubwordCuts:
         """Return whether the cleaning steps leave a character that is not white space before the space at `cut`."""
         if not self._looks_back:
             return True
-        made = self._pieces.apply_steps(text[text.rfind(_SPACE, 0, cut) + 1 : cut])
+        made = self._pieces.apply_steps_to_continuing_text(text[text.rfind(_SPACE, 0, cut) + 1 : cut])
         return bool(made) and made[-1] not in WHITE_SPACE and made[-1] != self._mark
 
 

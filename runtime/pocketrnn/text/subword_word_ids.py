@@ -71,8 +71,8 @@ def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[in
 
 
 def _encode_pieces(encoder: TextEncoder, text: str, *, continues_text: bool = False) -> list[int]:
-    assert encoder.pieces is not None  # noqa: S101 - whoever asks has rules of subwords
-    return encoder.pieces.encode(text, continues_text=continues_text)
+    assert encoder.subword_encoder is not None  # noqa: S101 - whoever asks has rules of subwords
+    return encoder.subword_encoder.encode(text, continues_text=continues_text)
 
 
 def _classify_as_mark_or_other(point: str) -> str:
