@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, isfinite, tanh
 from typing import Any
@@ -20,7 +20,7 @@ __all__ = ["Answers", "Prediction"]
 Floats = NDArray[np.float32]
 # The logits of some texts, and the indices of the skipped texts. The rows of logits of skipped texts do not hold an
 # answer.
-LogitsAndSkipped = tuple[Floats, Collection[int]]
+LogitsAndSkipped = tuple[Floats, list[int]]
 
 
 @dataclass(frozen=True, slots=True)

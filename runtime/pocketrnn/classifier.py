@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers, Prediction
+from pocketrnn.answers import Answers, LogitsAndSkipped, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.manifest import Manifest
@@ -738,7 +738,7 @@ class Classifier(TrainedEstimator):
 
     def _compute_logits_of_chunks(
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
-    ) -> Generator[tuple[Floats, list[int]], None, None]:
+    ) -> Generator[LogitsAndSkipped, None, None]:
         """Yield for each chunk, in order, its logits and the indices of its skipped items."""
         total, intake = 0, cast("Any", self._intake)
         work = partial(intake.logits, on_error=on_error)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
+from pocketrnn.answers import Answers, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, compute_logits
 from pocketrnn.errors import SequenceError, replace_error_subject, short_repr
@@ -112,7 +112,7 @@ class NumberIntake:
             )
         return _divide_into_chunks(iter(sequences))
 
-    def logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> tuple[Floats, list[int]]:
+    def logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits, float32 [sequences, labels]; also return the indices of skipped sequences.
 
         The rows of skipped sequences hold no answer.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pocketrnn.answers import Answers
+from pocketrnn.answers import Answers, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import (
     SKIP_THEM,
@@ -119,7 +119,7 @@ class TextIntake:
         """Check lists of texts; each list becomes a chunk."""
         return check_batches(batches, self.row_encoder)
 
-    def logits(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
+    def logits(self, chunk: Chunk, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits, float32 [texts, labels]; also return the indices of skipped texts.
 
         The rows of skipped texts hold no answer.

@@ -137,14 +137,14 @@ def _are_only_numbers_in_limits(value: list[Any], item_schema: dict[str, Any]) -
     )
 
 
-def _find_string_fault(value: str, schema: dict[str, Any], here: str) -> str | None:
+def _find_string_fault(value: str, schema: dict[str, Any], value_name: str) -> str | None:
     if len(value) < schema.get("minLength", 0):
-        return f"{here} is an empty string" if not value else f"{here} is too short"
+        return f"{value_name} is an empty string" if not value else f"{value_name} is too short"
     if len(value) > schema.get("maxLength", len(value)):
-        return f"{here} is longer than {schema['maxLength']} characters"
+        return f"{value_name} is longer than {schema['maxLength']} characters"
     # \Z, since $ would accept a line break at the end.
     if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value):
-        return f"{here} is {short_repr(value)}, which does not match {schema['pattern']}"
+        return f"{value_name} is {short_repr(value)}, which does not match {schema['pattern']}"
     return None
 
 

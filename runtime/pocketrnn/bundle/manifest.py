@@ -727,7 +727,7 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
     """
     from pocketrnn.bundle.names_from_paths import suggest_near_file
 
-    return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
+    return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), other_names=shipped)
 
 
 def _is_pocketrnn_checkpoint(folder: Path) -> bool:

@@ -176,12 +176,12 @@ def map_file(path: Path) -> mmap.mmap:
         ) from None
 
 
-def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
+def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
     """Read the manifest of a packed file. The engine must open the file first, since only the engine checks offsets.
 
     Args:
         content: the file's bytes.
-        tokens: returns its vocabulary, where it takes texts.
+        list_tokens: returns its vocabulary, where it takes texts.
         path: for messages.
 
     Raises:
@@ -202,7 +202,7 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
         examples = decode_number_examples(read_section(content, Section.EXAMPLES), count, labels, channels)
         document |= {"examples": examples}
     else:
-        vocabulary, rules = list(tokens()), read_section(content, Section.RULES)
+        vocabulary, rules = list(list_tokens()), read_section(content, Section.RULES)
         if rules[:4] == _RULES_OF_SUBWORDS:
             from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model
 

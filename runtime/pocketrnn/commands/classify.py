@@ -222,9 +222,7 @@ def classify(
     from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.text.text_input import TextInput
 
-    _refuse_options_that_exclude_each_other(
-        files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens
-    )
+    _refuse_clashing_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _restrict_to_head_and_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
     answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
@@ -279,7 +277,7 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
     return Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
 
 
-def _refuse_options_that_exclude_each_other(
+def _refuse_clashing_options(
     files: FileOptions,
     texts: Sequence[str],
     top: int | None,
