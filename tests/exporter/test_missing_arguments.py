@@ -147,10 +147,11 @@ def test_a_name_that_the_class_does_not_take_is_refused_with_those_that_it_takes
         ("self.rnn = nn.GRU(2, 2, dropout=p)", {"p": 0.0}),
         ("self.e = nn.Embedding(4, 2, p)", {"p": None}),
         ("self.e = nn.EmbeddingBag(4, 2, padding_idx=p)", {}),
+        ("self.e = nn.Embedding.from_pretrained(torch.zeros(4, 2), freeze=p)", {"p": None}),
         ("p = p or 0.1; self.d = nn.Dropout(p)", {}),
     ],
 )
-def test_only_rates_of_dropout_and_the_padding_of_an_embedding_are_without_effect(
+def test_only_rates_of_dropout_and_the_padding_and_freezing_of_an_embedding_are_without_effect(
     init: str, expected: dict[str, float | None]
 ) -> None:
     (definition,) = ast.parse(f"class Net(nn.Module):\n def __init__(self, p): {init}").body

@@ -215,6 +215,31 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
     assert read_text_verdict(made).answers is not None
 
 
+def test_a_width_to_which_longer_texts_are_not_cut_is_found_from_answers(tmp_path: Path) -> None:
+    texts = drawn(24, 5)
+    width = sorted(len(split(text)) for text in texts)[16] + 1
+    pairs = [(text, split(text), dict(zip(LABELS, answer(ids_of(text), width), strict=True))) for text in texts]
+    with pytest.raises(ParityError, match=rf"{width} .* not cut.*\"min_width\": {width}\}}"):
+        exported(tmp_path / "b", example_ids=pairs)
+
+
+def test_rules_that_are_proposed_have_the_ids_that_the_vocabulary_does_not_imply(tmp_path: Path) -> None:
+    words = ["zz", "<pad>", *SYLLABLES]
+    pairs = [(" ".join([*split(text), "unheard"]), None, answer([*ids_of(text), 0], 40)) for text in drawn(24, 5)]
+    rules = TextRules("whitespace", unknown_id=0, empty_id=0, padding_id=1)
+    with pytest.raises(ParityError, match=r'"unknown_id": 0'):
+        exported(tmp_path / "b", tokenizer=None, vocabulary=words, rules=rules, example_ids=pairs)
+
+
+def test_rules_that_agree_on_the_first_texts_only_are_not_proposed(tmp_path: Path) -> None:
+    texts = drawn(230, 5)
+    pairs = [(text, split(text), dict(zip(LABELS, answer(ids_of(text)), strict=True))) for text in texts]
+    text, tokens, numbers = pairs[220]
+    pairs[220] = text, tokens, dict(zip(LABELS, [*numbers.values()][::-1], strict=True))
+    with pytest.raises(ParityError, match=r"(?s)^(?!.*All \d+ texts)"):
+        exported(tmp_path / "b", example_ids=pairs)
+
+
 def test_a_cut_with_which_nearly_all_answers_agree_is_told_with_the_text_that_does_not(tmp_path: Path) -> None:
     texts = drawn(60, 5)
     pairs = [(text, split(text), dict(zip(LABELS, answer(ids_of(text, 12)), strict=True))) for text in texts]
@@ -748,6 +773,7 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
         ("p_negative,p_positive", ("Negative", "Positive"), True),
         ("negative (%),positive (%)", ("negative", "positive"), True),
         ("prob_0,prob_1", ("bad", "good"), True),
+        ("p_negative,p_positive", ("Negative 😞", "Positive 😀"), True),
         # Logits, columns of another kind, and those of `classify --top`.
         ("p_bad,p_good", ("bad", "good"), False),
         ("p_bad,p_other", ("bad", "good"), False),
@@ -789,6 +815,10 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     (tmp_path / "texts.csv").write_text("id,text\n3,oil\n7,film\n9,sea\n")
     assert [(one.text, one.answer) for one in read_pairs(path, ["bad", "good"])] == [("film", "good"), ("oil", "bad")]
     assert ("texts.csv" in caplog.text, "not read" in caplog.text) == (True, False)
+    # A file that `classify` wrote has texts too, beside its answers.
+    (tmp_path / "got.csv").write_text("id,text,label\n3,oil,bad\n7,film,good\n")
+    assert len(read_pairs(path, ["bad", "good"])) == 2
+    (tmp_path / "got.csv").unlink()
     # The rows of two files, or none: which texts were answered is not known.
     for again, said in (("3,a\n7,b\n", r"more\.csv, texts\.csv"), ("3,a\n3,b\n7,c\n", "")):
         (tmp_path / "more.csv").write_text(f"id,text\n{again}")
@@ -805,6 +835,14 @@ def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, capl
     assert [answer for _, answer in found] == [("World", "Sports"), ()]
     assert "1 rows" in caplog.text
     assert [one.text for one in read_pairs(path, LABELS)] == ["oil"]
+
+
+@pytest.mark.parametrize("column", ["p_positive", "Positive 😀"])
+def test_a_column_of_one_of_two_labels_gives_the_probability_of_the_other(column: str, tmp_path: Path) -> None:
+    path, labels = tmp_path / "answers.csv", ["Negative 😞", "Positive 😀"]
+    path.write_text(f"text,label,{column}\noil,Negative 😞,0.25\nfilm,Positive 😀,0.75\n", encoding="utf-8")
+    answers = [answer for _, answer in map_answers_to_labels(read_pairs(path, labels), labels)]
+    assert answers == [dict(zip(labels, (0.75, 0.25), strict=True)), dict(zip(labels, (0.25, 0.75), strict=True))]
 
 
 def test_a_row_without_an_answer_is_left_out_beside_the_probability_of_one_label(

@@ -126,6 +126,15 @@ def test_a_row_of_padding_only_shows_no_side_of_the_padding() -> None:
     assert (agreed, found.min_width, found.max_width, found.pad_side) == (3, 4, 4, "right")
 
 
+def test_short_texts_are_padded_where_longer_ones_are_not_cut() -> None:
+    texts = ["oil", "oil rises", "rises", "rises oil oil rises oil", "oil oil oil oil"]
+    rows = [[KNOWN.tokens.index(word) for word in text.split()] for text in texts]
+    pairs = [(text, row + [1] * (3 - len(row))) for text, row in zip(texts, rows, strict=True)]
+    found, agreed = find_rules_from_ids(TextRules("whitespace", padding_id=1), KNOWN.tokens, pairs)
+    assert agreed == 5
+    assert (found.min_width, found.max_width, found.pad_side) == (3, None, "right")
+
+
 def test_a_width_is_not_proposed_that_cuts_other_texts() -> None:
     pairs = [("oil rises oil", [2, 4, 2]), ("Oil rises", [2])]
     with pytest.raises(InputError) as caught:

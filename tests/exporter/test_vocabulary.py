@@ -268,6 +268,8 @@ KERAS = {"class_name": "Tokenizer", "config": {"num_words": 4, "oov_token": "<OO
         ({"oil": 1, "<PAD>": 3, "gas": 4}, (" <unused 0>", "oil", " <unused 2>", "<PAD>", "gas"), None),
         ({"a": 0, "<unk>": 1, "[UNK]": 2}, ("a", "<unk>", "[UNK]"), 1),
         ({"[UNK]": 0, "<OOV>": 1}, ("[UNK]", "<OOV>"), None),
+        ({"#PAD#": 0, "#UNK#": 1, "#unk": 2, "unk": 3}, ("#PAD#", "#UNK#", "#unk", "unk"), 1),
+        ({"#unk": 0, "(unknown)": 1, "*unknown*": 2}, ("#unk", "(unknown)", "*unknown*"), None),
         ({"word2idx": 0, "itos": 1}, ("word2idx", "itos"), None),
         (KERAS, ("<pad>", "<OOV>", "oil", "rises"), 1),
     ],

@@ -121,7 +121,7 @@ def test_a_stream_that_leads_to_no_whole_number_of_32_bits_stays_as_it_was(roots
 
 def test_a_row_of_the_proof_that_a_packed_file_refuses_is_not_answered(roots: Path) -> None:
     ids, lengths = np.array([[2, 2], [2, 3]]), np.array([2, 2])
-    for run in (make_packed_run(roots), make_packed_step_run(roots, parts=None)):
+    for run in (make_packed_run(roots), make_packed_step_run(roots, chunk_count=None)):
         assert run(ids[:1], lengths[:1]).tolist() == [[2, 2]]
         with pytest.raises(ExportError, match=r"32 bits.*[cC]lamp.*onnxruntime"):
             run(ids, lengths)

@@ -19,7 +19,7 @@ from pocketrnn_export.checking.call_recording import ModuleCall, RecordedCall, r
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
 from pocketrnn_export.checking.input_output_matching import MatchedInput, OutputPair, make_file_inputs, squeeze_shape
 from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs
-from pocketrnn_export.checking.missing_activation import Activation
+from pocketrnn_export.checking.missing_activation import MissingActivation
 from pocketrnn_export.checking.perturbed_inputs import perturb_number_inputs
 from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
@@ -80,6 +80,13 @@ class _Float64Difference(NamedTuple):
     is_rounding: bool
 
 
+class OutputColumns(NamedTuple):
+    """An output of a file: its name, and its columns in the table of joined outputs."""
+
+    name: str
+    columns: slice
+
+
 class Float64Comparison(NamedTuple):
     """The comparison of a file with its module in double precision.
 
@@ -120,29 +127,29 @@ class ComparedFile:
     scales: Mapping[str, Array] = field(default_factory=dict)
     classes: frozenset[str] = frozenset()
     values: frozenset[str] = frozenset()
-    activations: Mapping[str, tuple[str, Activation]] = field(default_factory=dict)
+    activations: Mapping[str, MissingActivation] = field(default_factory=dict)
     _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
 
     def run_file(self, call: RecordedCall) -> list[Array] | str:
         """Run the file on the inputs of a call; return its outputs or its error."""
         return self.file.compute_outputs(make_file_inputs(self.fed, call.inputs))
 
-    def _select_module_outputs(self, call: RecordedCall) -> list[Array]:
+    def _compute_comparable_module_outputs(self, call: RecordedCall) -> list[Array]:
         """Return the outputs of the module that are compared. An activation that only the file has at its end is
         applied to the module's output."""
-        return [self._apply_activation("module", name, call.outputs[name]) for _, name in self.outputs]
+        return [self._apply_activation_missing_on("module", name, call.outputs[name]) for _, name in self.outputs]
 
-    def _select_file_outputs(self, call: RecordedCall) -> list[Array] | str:
+    def _compute_comparable_file_outputs(self, call: RecordedCall) -> list[Array] | str:
         """Return the outputs of the file that are compared, or the file's error. An activation that only the module has
         at its end is applied to the file's output."""
         answers = self.run_file(call)
         if isinstance(answers, str):
             return answers
-        return [self._apply_activation("file", name, answers[number]) for number, name in self.outputs]
+        return [self._apply_activation_missing_on("file", name, answers[number]) for number, name in self.outputs]
 
-    def _apply_activation(self, side: str, output: str, numbers: Array) -> Array:
-        of_side, activation = self.activations.get(output, ("", None))
-        return numbers if activation is None or of_side != side else activation.compute(numbers)
+    def _apply_activation_missing_on(self, side: str, output: str, numbers: Array) -> Array:
+        found = self.activations.get(output)
+        return numbers if found is None or found.side != side else found.activation.compute(numbers)
 
     def compare_case(self, case: Case) -> Outcome | None:
         """Compare the file with the module on a case; return None if the module fails.
@@ -159,7 +166,7 @@ class ComparedFile:
         expected = join_outputs(own, rows)
         if not np.isfinite(expected).any():
             return None
-        given = self._select_file_outputs(call)
+        given = self._compute_comparable_file_outputs(call)
         if isinstance(given, str):
             return Outcome(case, Difference("file", case.name, math.inf, 0), False, given)
         if [squeeze_shape(one) for one in given] != [squeeze_shape(one) for one in own]:
@@ -209,7 +216,7 @@ class ComparedFile:
         """Call the module on a case; return the recorded call and the compared outputs, or None if the module fails."""
         try:
             call = record_call(self.called, case)
-            return call, self._select_module_outputs(call)
+            return call, self._compute_comparable_module_outputs(call)
         # Whatever a user's module raises.
         except (Exception, SystemExit):
             return None
@@ -288,7 +295,11 @@ class ComparedFile:
     def measure_case(self, case: Case) -> Difference:
         """Measure the difference between the two answers to a case. Both sides must answer the case."""
         call = record_call(self.called, case)
-        own, rows, given = self._select_module_outputs(call), len(case.lengths), self._select_file_outputs(call)
+        own, rows, given = (
+            self._compute_comparable_module_outputs(call),
+            len(case.lengths),
+            self._compute_comparable_file_outputs(call),
+        )
         assert not isinstance(given, str)  # noqa: S101 - both answered before
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
         expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
@@ -305,20 +316,20 @@ class ComparedFile:
         """Compute the answers of the module and of the file to a case, each as one table. The second is the file's
         error if the file fails."""
         call, rows = record_call(self.called, case), len(case.lengths)
-        expected = join_outputs(self._select_module_outputs(call), rows)
-        given = self._select_file_outputs(call)
+        expected = join_outputs(self._compute_comparable_module_outputs(call), rows)
+        given = self._compute_comparable_file_outputs(call)
         return expected, given if isinstance(given, str) else join_outputs(given, rows)
 
-    def find_most_differing_output(self, case: Case) -> tuple[str, slice]:
+    def find_most_differing_output(self, case: Case) -> OutputColumns:
         """Find the output of the file that differs most; return its name and its columns in the tables.
 
         The tables are those of `compute_both_answers`. The difference is in the output's unit. The name is empty if one
         output is compared.
         """
-        own = self._select_module_outputs(record_call(self.called, case))
+        own = self._compute_comparable_module_outputs(record_call(self.called, case))
         expected, given = self.compute_both_answers(case)
         if len(own) == 1 or isinstance(given, str):
-            return "", slice(0, None)
+            return OutputColumns("", slice(0, None))
         ends = np.cumsum([join_outputs([one], len(case.lengths)).shape[1] for one in own]).tolist()
         columns = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
@@ -327,12 +338,12 @@ class ComparedFile:
             for some, (_, name) in zip(columns, self.outputs, strict=True)
         ]
         worst = int(np.argmax(largest))
-        return self.file.find_output_name(self.outputs[worst][0]), columns[worst]
+        return OutputColumns(self.file.find_output_name(self.outputs[worst][0]), columns[worst])
 
     def describe_shape_difference(self, case: Case) -> str:
         """Describe the two shapes that differ, if the answers cannot be compared number by number; else return ""."""
         call = record_call(self.called, case)
-        own, given = self._select_module_outputs(call), self._select_file_outputs(call)
+        own, given = self._compute_comparable_module_outputs(call), self._compute_comparable_file_outputs(call)
         if isinstance(given, str) or [squeeze_shape(one) for one in given] == [squeeze_shape(one) for one in own]:
             return ""
         return _describe_shape_difference(own, given)
@@ -417,7 +428,7 @@ class ComparedFile:
         is_same = is_same or (
             self.file.rounding > 1 and self._is_within_half_precision_rounding(exact, given, _OF_CONSTANTS)
         )
-        if not is_same and self._is_nearer_to_exact(exact.logits, table, call, scales):
+        if not is_same and self._is_engine_nearer_to_exact_answer(exact.logits, table, call, scales):
             return "onnx's reference operators give another answer than onnxruntime."
         return _Float64Difference(apart, is_same)
 
@@ -432,14 +443,16 @@ class ComparedFile:
             _log.debug("%s", error.problem)
             return f"{self.file.path.name} does not run in that precision."
 
-    def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall, scales: Logits) -> bool:
+    def _is_engine_nearer_to_exact_answer(
+        self, exact: Logits, by_reference: Logits, call: RecordedCall, scales: Logits
+    ) -> bool:
         """Return whether onnxruntime's answer is nearer to the exact answer than to the reference operators' answer.
 
         If so, the reference operators compute something else than onnxruntime.
         """
-        given = self._select_file_outputs(call)
-        own = table if isinstance(given, str) else join_outputs(given, len(exact)) / scales
-        return bool(np.abs(own - exact).max() < np.abs(own - table).max())
+        given = self._compute_comparable_file_outputs(call)
+        own = by_reference if isinstance(given, str) else join_outputs(given, len(exact)) / scales
+        return bool(np.abs(own - exact).max() < np.abs(own - by_reference).max())
 
     def _convert_inputs_to_float64(self, call: RecordedCall) -> list[Array]:
         return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_file_inputs(self.fed, call.inputs)]

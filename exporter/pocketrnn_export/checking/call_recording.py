@@ -83,10 +83,10 @@ def record_call(called: ModuleCall, case: Case) -> RecordedCall:
     return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
 
 
-def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _record_tensors(called: ModuleCall, case: Case, inputs_to_fill: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
-        return record_forward(called.module, called.function, *tensors, inputs)
+        return record_forward(called.module, called.function, *tensors, inputs_to_fill)
 
 
 def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
@@ -142,14 +142,14 @@ def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool |
     return True
 
 
-def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> bool:
-    """Return whether a module accepts the largest ids below `count`.
+def can_take_ids_below(called: ModuleCall, id_limit: int, *, tried_ids: int = 1) -> bool:
+    """Return whether a module accepts the largest ids below `id_limit`.
 
-    The `draws` largest are tried, in batches of one id only.
+    The `tried_ids` largest are tried, in batches of one id only.
     """
     shape = called.sizes[0]
-    for last in range(draws):
-        tokens = np.full(shape, (count - 1 - last) % count)
+    for last in range(tried_ids):
+        tokens = np.full(shape, (id_limit - 1 - last) % id_limit)
         try:
             record_call(called, Case("the last ids", tokens, np.full(shape[0], shape[1], np.int64)))
         # Whatever a user's module raises.
@@ -159,16 +159,16 @@ def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> boo
 
 
 def record_forward(
-    module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs: dict[str, Tensor]
+    module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs_to_fill: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Call `function` on the module. Record the inputs of the last call of forward in `inputs`, and return its
+    """Call `function` on the module. Record the inputs of the last call of forward in `inputs_to_fill`, and return its
     outputs."""
     outputs: dict[str, Tensor] = {}
 
     def record_inputs_of_call(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        inputs.clear()
+        inputs_to_fill.clear()
         # Forward may change what it is given.
-        inputs.update({name: tensor.clone() for name, tensor in list_named_inputs(layer, args, kwargs)})
+        inputs_to_fill.update({name: tensor.clone() for name, tensor in list_named_inputs(layer, args, kwargs)})
 
     def record_outputs_of_call(_layer: nn.Module, _args: Any, answer: Any) -> None:
         outputs.clear()

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -75,9 +75,9 @@ class UncallableModuleError(InputError):
 def find_call_by_axes(
     module: nn.Module,
     file: CheckedFile,
-    counts: Sequence[int],
+    id_counts: Sequence[int],
     padding_id: int,
-    runs_in_file: Callable[[ModuleCall], bool],
+    is_preferred: Callable[[ModuleCall], bool],
 ) -> ModuleCall:
     """Find a call of a module with the inputs that a file declares. Each axis is tried as the batch, as the sequence,
     and with a fixed size.
@@ -87,73 +87,78 @@ def find_call_by_axes(
 
     Args:
         module, file: as for `find_call`.
-        counts: the possible numbers of ids of an input, in ascending order; each input gets the largest with which the
-            module runs.
+        id_counts: the possible numbers of ids of an input, in ascending order; each input gets the largest with which
+            the module runs.
         padding_id: the id past a row's length.
-        runs_in_file: whether the file runs on the inputs of a call.
+        is_preferred: whether a call is better than one for which this is false: the file runs on its inputs.
 
     Raises:
         UncallableModuleError: the module runs in no way that was tried.
     """
-    ports = _sort_ports(module, file)
+    ports = _sort_and_type_ports(module, file)
     # The input size of a layer is the second axis of its weight, or a later one of a convolution over columns.
     matrices = [weight.shape for weight in module.parameters() if weight.dim() > 1]
     taken = list(dict.fromkeys([*(shape[1] for shape in matrices), *itertools.chain(*(one[2:] for one in matrices))]))
-    ways = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS]
+    role_choices = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS]
     # First try any sizes, then the declared ones: a module may accept only those.
-    of_any, of_declared = (itertools.product([sizes], ways) for sizes in (SIZES[:2], ()))
+    of_any, of_declared = (itertools.product([sizes], role_choices) for sizes in (SIZES[:2], ()))
     others: list[ModuleCall] = []
-    ways_of_others: list[tuple[Roles, ...]] = []
+    roles_of_others: list[tuple[Roles, ...]] = []
     until = time.process_time() + _SECONDS
     for sizes, axis_roles in itertools.chain(
-        of_any, of_declared, (((), axis_roles) for axis_roles in _find_declared_roles(ports))
+        of_any, of_declared, (((), axis_roles) for axis_roles in _list_roles_with_declared_sizes(ports))
     ):
         is_declared = "b" not in itertools.chain(*axis_roles)
         if not is_declared and time.process_time() > until:
             continue
-        called = try_axis_roles(module, ports, axis_roles, sizes, counts, padding_id)
-        if called is None or _treats_columns_as_steps(called, ports, axis_roles):
+        called = try_axis_roles(module, ports, axis_roles, sizes, id_counts, padding_id)
+        if called is None or _mistakes_features_for_steps(called, ports, axis_roles):
             continue
         if is_declared:
             called = _note_limit_to_declared_sizes(called, others)
         varies = len(_list_input_shapes(called)) > 1
-        if is_declared or (varies and has_independent_rows(called) and runs_in_file(called)):
-            return _choose_call_with_variable_steps(called, axis_roles, zip(ways_of_others, others, strict=True))
+        if is_declared or (varies and has_independent_rows(called) and is_preferred(called)):
+            return _choose_call_with_variable_steps(called, axis_roles, zip(roles_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
-        ways_of_others.append(axis_roles)
+        roles_of_others.append(axis_roles)
     if not others and any(_is_float(port) for port in ports):
         whole = (
-            try_axis_roles(module, ports, axis_roles, SIZES[:2], counts, padding_id, kinds=(_WHOLE,))
-            for axis_roles in ways[:_LIKELY]
+            try_axis_roles(module, ports, axis_roles, SIZES[:2], id_counts, padding_id, kinds_of_numbers=(_WHOLE,))
+            for axis_roles in role_choices[:_LIKELY]
         )
         others = [called for called in whole if called is not None and has_independent_rows(called)]
     if not any(len(_list_input_shapes(called)) > 1 for called in others):
-        others = _find_calls_with_fixed_steps(module, ports, ways, counts, padding_id) or others
+        fixed = _find_call_with_one_number_of_steps(module, ports, role_choices, id_counts, padding_id)
+        others = others if fixed is None else [fixed]
     if others:
-        return max(others, key=lambda called: (runs_in_file(called), *_rate_call(called)))
+        return max(others, key=lambda called: (is_preferred(called), *_rate_call(called)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableModuleError(f"The module does not run on the inputs of the file ({shapes})")
 
 
-def _find_calls_with_fixed_steps(
-    module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
-) -> list[ModuleCall]:
-    """Find the number of steps on which a module runs, if it runs on no other. Return a list with the call for this
-    number; an empty list if no number of steps runs."""
+def _find_call_with_one_number_of_steps(
+    module: nn.Module,
+    ports: Sequence[Port],
+    role_choices: Sequence[tuple[Roles, ...]],
+    id_counts: Sequence[int],
+    padding_id: int,
+) -> ModuleCall | None:
+    """Find the number of steps on which a module runs, if it runs on no other. Return the call for this number; None if
+    no number of steps runs."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
     others: list[tuple[bool, ModuleCall]] = []
     for steps in sorted({*range(1, _MOST_STEPS + 1), *lengths} - {0}):
-        for axis_roles in [axis_roles for axis_roles in ways if "s" in itertools.chain(*axis_roles)][:_LIKELY]:
+        for axis_roles in [axis_roles for axis_roles in role_choices if "s" in itertools.chain(*axis_roles)][:_LIKELY]:
             sizes = list_sizes_with_different_rows(steps)
-            found = try_axis_roles(module, ports, axis_roles, (), counts, padding_id, trials=sizes)
+            found = try_axis_roles(module, ports, axis_roles, (), id_counts, padding_id, optional_sizes=sizes)
             several = found is not None and len(found.sizes) > 1
             if found is not None and several and has_independent_rows(found):
-                return [found]
+                return found
             others += [(several, found)] if found is not None else []
-    return [max(others, key=lambda other: other[0])[1]] if others else []
+    return max(others, key=lambda other: other[0])[1] if others else None
 
 
 def _choose_call_with_variable_steps(
@@ -177,34 +182,42 @@ def try_axis_roles(
     module: nn.Module,
     ports: Sequence[Port],
     axis_roles: Sequence[Roles],
-    sizes: Iterable[RowsAndSteps],
-    counts: Sequence[int],
+    required_sizes: Iterable[RowsAndSteps],
+    id_counts: Sequence[int],
     padding_id: int,
-    trials: Sequence[RowsAndSteps] = (),
-    kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
+    optional_sizes: Sequence[RowsAndSteps] = (),
+    kinds_of_numbers: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
     """Call the module with inputs whose axes have the roles `axis_roles`: the batch, the sequence or a fixed size.
-    Return the call if the module runs with it on all `sizes`; else None.
+    Return the call if the module runs with it on all `required_sizes`; else None.
 
-    It must give finite answers on one of the `trials` of numbers and masks. Without trials, it has to run on one of the
-    sizes for first calls.
+    The call gets those of the `optional_sizes`, or else of the usual sizes for first calls, on which the module runs.
+    There must be one, and the answers must be finite for one kind of numbers and masks.
     """
     usual, unusual = ((KEEPS, HIDES), (ONE_STEP,)) if any(map(is_mask, ports)) else ((KEEPS,), ())
     failing: set[str] = set()
-    for kind, masks in itertools.chain(itertools.product(kinds, usual), itertools.product(kinds, unusual)):
+    for kind, masks in itertools.chain(
+        itertools.product(kinds_of_numbers, usual), itertools.product(kinds_of_numbers, unusual)
+    ):
         if masks in failing:
             continue
         make = functools.partial(
-            make_call_with_roles, module, ports, axis_roles, padding_id=padding_id, kind=kind, masks=masks
+            make_call_with_roles,
+            module,
+            ports,
+            axis_roles,
+            padding_id=padding_id,
+            kind_of_numbers=kind,
+            marked_by_masks=masks,
         )
-        made = make({port.name: counts[:1] for port in ports})
-        runs = all(can_run_on_size(made, *size) for size in sizes)
-        called = select_running_sizes(made, trials or _list_trial_sizes(ports, axis_roles)) if runs else None
+        made = make({port.name: id_counts[:1] for port in ports})
+        runs = all(can_run_on_size(made, *size) for size in required_sizes)
+        called = select_running_sizes(made, optional_sizes or _list_trial_sizes(ports, axis_roles)) if runs else None
         if called is None:
             failing.add(masks)
         elif _gives_finite_answers(called):
             return select_running_sizes(
-                make(_count_ids_per_input(make, called, ports, axis_roles, counts)), called.sizes
+                make(_find_most_ids_per_column(make, called, ports, axis_roles, id_counts)), called.sizes
             )
     return None
 
@@ -229,7 +242,7 @@ def has_independent_rows(called: ModuleCall) -> bool:
     )
 
 
-def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
+def _sort_and_type_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
     """Return the inputs of a file in the order of the module's inputs. If the module has no embedding, an input without
     a declared type gets float32."""
     names = [parameter.name for parameter in list_forward_parameters(module)]
@@ -241,15 +254,23 @@ def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
     return [replace(port, kind=port.kind or "float32") for port in ports]
 
 
-def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
-    """Return a rating by which calls are compared: whether a call takes several sizes, whether its rows are
-    independent, and how many of the sizes `SIZES` it takes.
+class _CallRating(NamedTuple):
+    """A rating by which calls are compared: whether a call takes several sizes, whether its rows are independent, and
+    how many of the sizes `SIZES` it takes."""
+
+    takes_several_sizes: bool
+    has_independent_rows: bool
+    usual_sizes: int
+
+
+def _rate_call(called: ModuleCall) -> _CallRating:
+    """Return the rating of a call. A better call has a larger rating.
 
     If only one size runs, nothing shows that its one row is independent.
     """
     rows, steps = called.sizes[0]
     varies = len(_list_input_shapes(replace(called, sizes=(*called.sizes, (rows, steps + 1))))) > 1
-    return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
+    return _CallRating(varies, has_independent_rows(called), len({*SIZES} & {*called.sizes}))
 
 
 def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
@@ -269,7 +290,7 @@ def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
     return {tuple(array.shape for array in record_inputs(called, case).values()) for case in cases}
 
 
-def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], axis_roles: Sequence[Roles]) -> bool:
+def _mistakes_features_for_steps(called: ModuleCall, ports: Sequence[Port], axis_roles: Sequence[Roles]) -> bool:
     """Return whether a call changes the number of columns, one for each feature, as if they were the steps of a
     sequence.
 
@@ -293,12 +314,12 @@ def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], axis_rol
     return False
 
 
-def _count_ids_per_input(
-    make: Callable[[Mapping[str, Sequence[int]]], ModuleCall],
+def _find_most_ids_per_column(
+    make_call: Callable[[Mapping[str, Sequence[int]]], ModuleCall],
     called: ModuleCall,
     ports: Sequence[Port],
     axis_roles: Sequence[Roles],
-    counts: Sequence[int],
+    id_counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
     """Return for each input a list with a number of ids for each column: the largest number with which the module runs.
 
@@ -306,15 +327,15 @@ def _count_ids_per_input(
     """
     widths = [_multiply_fixed_sizes(roles) for roles in axis_roles]
     found: dict[str, Sequence[int]] = {
-        port.name: [counts[0]] * (width if width <= _MOST_COLUMNS else 1)
+        port.name: [id_counts[0]] * (width if width <= _MOST_COLUMNS else 1)
         for port, width in zip(ports, widths, strict=True)
     }
     every = [(port.name, column) for port in ports if not _is_float(port) for column in range(len(found[port.name]))]
-    for name, column in every if len(counts) > 1 else ():
-        for count in counts[:0:-1]:
+    for name, column in every if len(id_counts) > 1 else ():
+        for count in id_counts[:0:-1]:
             columns = [*found[name][:column], count, *found[name][column + 1 :]]
-            tried = replace(make({**found, name: columns}), sizes=called.sizes)
-            if can_take_ids_below(tried, count, draws=len(ports) + max(widths)):
+            tried = replace(make_call({**found, name: columns}), sizes=called.sizes)
+            if can_take_ids_below(tried, count, tried_ids=len(ports) + max(widths)):
                 found[name] = columns
                 break
     return found
@@ -342,11 +363,11 @@ def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> lis
 Roles = tuple[str | int, ...]
 
 
-def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
+def _list_possible_roles(port: Port, layer_widths: Sequence[int]) -> Iterator[Roles]:
     """Yield the roles that an input's axes may have. Each axis is the batch, the sequence, or has a fixed size."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
-        for size in sizes if _is_float(port) else ():
+        for size in layer_widths if _is_float(port) else ():
             # Steps, channels, a row of numbers, a picture, the state of a layer.
             yield from (("b", "s", size), ("b", size, "s"), ("b", size))
             yield from (("b", size, "s", _OTHER_SIZE), (1, "b", size))
@@ -361,17 +382,17 @@ def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
             yield roles
 
 
-def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[Roles, ...]]:
+def _list_role_choices(ports: Sequence[Port], layer_widths: Sequence[int]) -> list[tuple[Roles, ...]]:
     """List the choices of roles (batch, sequence or a fixed size) for the axes of all inputs, the likeliest first.
 
     Inputs with equal axes, such as two states, get equal roles.
     """
     alike = {(port.axes, _is_float(port)): port for port in ports}
-    every = itertools.product(*(list(_list_possible_roles(port, sizes)) for port in alike.values()))
+    every = itertools.product(*(list(_list_possible_roles(port, layer_widths)) for port in alike.values()))
     chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
     same = [tuple(axis_roles[port.axes, _is_float(port)] for port in ports) for axis_roles in chosen]
     others = itertools.islice(
-        itertools.product(*(list(_list_possible_roles(port, sizes)) for port in ports)), _MOST_ROLES
+        itertools.product(*(list(_list_possible_roles(port, layer_widths)) for port in ports)), _MOST_ROLES
     )
     in_order = (sorted(ways, key=lambda axis_roles: _rank_axis_roles(ports, axis_roles)) for ways in (same, others))
     return [
@@ -379,7 +400,7 @@ def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tupl
     ]
 
 
-def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[Roles, ...]]:
+def _list_roles_with_declared_sizes(ports: Sequence[Port]) -> list[tuple[Roles, ...]]:
     """Return a list with the one choice of roles in which each axis has its declared size. Return an empty list if the
     file declares an axis as variable."""
     declared = [(None,) if port.axes is None else port.axes for port in ports]
@@ -409,36 +430,36 @@ def make_call_with_roles(
     module: nn.Module,
     ports: Sequence[Port],
     axis_roles: Sequence[Roles],
-    counts: Mapping[str, Sequence[int]],
+    id_counts: Mapping[str, Sequence[int]],
     *,
     padding_id: int,
-    kind: str,
-    masks: str,
+    kind_of_numbers: str,
+    marked_by_masks: str,
 ) -> ModuleCall:
-    """Make a call of the module with inputs whose axes have these roles: batch, sequence or a fixed size. `masks` says
-    what a mask marks: the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP)."""
+    """Make a call of the module with inputs whose axes have these roles: batch, sequence or a fixed size. A mask marks
+    the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP), as `marked_by_masks` says."""
     # Whole numbers may be ids of any table.
-    least = min(map(min, counts.values())) if kind == _WHOLE else None
+    least = min(map(min, id_counts.values())) if kind_of_numbers == _WHOLE else None
     sizes = {_multiply_fixed_sizes(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
-    tables = {size: _make_sample_rows(size, kind, least) for size in sizes}
+    tables = {size: _make_sample_rows(size, kind_of_numbers, least) for size in sizes}
     most = min((len(table) for table in tables.values()), default=0)
     has_steps, has_offsets = any("s" in roles for roles in axis_roles), any(map(_is_offset_input, ports, axis_roles))
     missing = _count_missing_steps(ports, axis_roles)
 
-    def make_input(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
-        port, roles = ports[number], axis_roles[number]
+    def make_input(port_number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
+        port, roles = ports[port_number], axis_roles[port_number]
         width = _multiply_fixed_sizes(roles)
-        tokens, lengths = _drop_last_steps(tokens, lengths, missing[number])
+        tokens, lengths = _drop_last_steps(tokens, lengths, missing[port_number])
         real = torch.arange(tokens.shape[1]) < lengths[:, None]
         # Each input is given another draw, so that one in the place of another is seen; and so is each column of one.
-        drawn = torch.where(real, tokens + number, tokens)
+        drawn = torch.where(real, tokens + port_number, tokens)
         if roles == ("s",) and has_offsets:
             # The rows one after the other: the offsets say where each begins.
-            return _cast_as_declared(drawn[real] % counts[port.name][0], port)
+            return _cast_as_declared(drawn[real] % id_counts[port.name][0], port)
         places = slice(None if "b" in roles else 1), slice(None if "s" in roles else 1)
         drawn = drawn[places]
         if is_mask(port):
-            value = _make_mask(lengths, tokens.shape[1], masks).to(torch.int64)[..., None]
+            value = _make_mask(lengths, tokens.shape[1], marked_by_masks).to(torch.int64)[..., None]
         elif _is_offset_input(port, roles):
             value = (lengths.cumsum(0) - lengths)[:, None, None]
         elif _is_float(port):
@@ -447,35 +468,35 @@ def make_call_with_roles(
             value = lengths[:, None, None]
         else:
             columns = torch.arange(width) * real[places][..., None]
-            value = (drawn[..., None] + columns) % torch.tensor(counts[port.name])
+            value = (drawn[..., None] + columns) % torch.tensor(id_counts[port.name])
         return _order_axes(value.expand(*value.shape[:2], width), port, roles)
 
-    def call_module(module: nn.Module, tokens: Tensor, lengths: Tensor, shorter: int | None = None) -> Any:
+    def call_module(module: nn.Module, tokens: Tensor, lengths: Tensor, shorter_port: int | None = None) -> Any:
         half = max(1, tokens.shape[1] // 2)
         cut = (tokens[:, :half], lengths.clamp(max=half))
-        every = [make_input(n, *(cut if n == shorter else (tokens, lengths))) for n in range(len(ports))]
+        every = [make_input(n, *(cut if n == shorter_port else (tokens, lengths))) for n in range(len(ports))]
         return _call_with_inputs(module, dict(zip((port.name for port in ports), every, strict=True)))
 
     samples = next(iter(tables.values())).numpy() if tables else None
     ragged = has_offsets or any(map(_is_length_input, ports, axis_roles)) or any(map(is_mask, ports))
     in_steps = [n for n, roles in enumerate(axis_roles) if "s" in roles and not is_mask(ports[n])]
-    unequal = tuple(functools.partial(call_module, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
-    ids = max([most] * bool(tables) + [n for port in ports if not _is_float(port) for n in counts[port.name]])
+    unequal = tuple(functools.partial(call_module, shorter_port=n) for n in in_steps) if len(in_steps) > 1 else ()
+    ids = max([most] * bool(tables) + [n for port in ports if not _is_float(port) for n in id_counts[port.name]])
     return ModuleCall(
         module, f"module({_describe_inputs(ports, axis_roles, missing)})", call_module, ids,
         0 if tables else padding_id, ragged, samples, unit=("steps" if tables else "tokens") if has_steps else "",
         unequal=() if ragged else unequal, one_row="b" not in itertools.chain(*axis_roles),
-        numbers="" if kind == EVERYWHERE or not tables else kind,
+        numbers="" if kind_of_numbers == EVERYWHERE or not tables else kind_of_numbers,
     )  # fmt: skip
 
 
-def _make_mask(lengths: Tensor, steps: int, masks: str) -> Tensor:
+def _make_mask(lengths: Tensor, steps: int, marked: str) -> Tensor:
     """Make the mask of rows of these lengths, bool [batch, steps]. It is true at the steps of a row for KEEPS, at the
     padding for HIDES, and at the last step for ONE_STEP."""
     places = torch.arange(steps)
-    if masks == ONE_STEP:
+    if marked == ONE_STEP:
         return places == lengths[:, None] - 1
-    return (places < lengths[:, None]) ^ (masks == HIDES)
+    return (places < lengths[:, None]) ^ (marked == HIDES)
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
@@ -513,16 +534,16 @@ def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
-    """Make rows of `size` random numbers. If `below` is given, the numbers are integers from 0 to `below` - 1.
+def _make_sample_rows(width: int, kind_of_numbers: str, integers_below: int | None) -> Tensor:
+    """Make rows of `width` random numbers. With `integers_below`, they are integers from 0 to below it.
 
     For sizes as large as a picture's, return fewer rows with repeated numbers.
     """
-    rows = make_sample_table(min(size, _LARGE), kind=EVERYWHERE if kind == _WHOLE else kind).rows
-    if size > _LARGE:
-        rows = np.stack([np.resize(row, size) for row in rows[:: -(-len(rows) * size // _MOST_NUMBERS)]])
-    if below is not None:
-        rows = np.floor(np.abs(rows)) % below
+    rows = make_sample_table(min(width, _LARGE), kind=EVERYWHERE if kind_of_numbers == _WHOLE else kind_of_numbers).rows
+    if width > _LARGE:
+        rows = np.stack([np.resize(row, width) for row in rows[:: -(-len(rows) * width // _MOST_NUMBERS)]])
+    if integers_below is not None:
+        rows = np.floor(np.abs(rows)) % integers_below
     return torch.from_numpy(rows)
 
 
@@ -533,8 +554,8 @@ def _describe_inputs(ports: Sequence[Port], axis_roles: Sequence[Roles], missing
     )
 
 
-def _drop_last_steps(tokens: Tensor, lengths: Tensor, missing: int) -> tuple[Tensor, Tensor]:
-    steps = max(1, tokens.shape[1] - missing)
+def _drop_last_steps(tokens: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    steps = max(1, tokens.shape[1] - count)
     return tokens[:, :steps], lengths.clamp(max=steps)
 
 

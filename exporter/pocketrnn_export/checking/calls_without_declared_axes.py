@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import nn
@@ -50,8 +50,13 @@ _OF_NUMBERS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b",), ("s",),
 # A possible meaning of an input: its type, and the roles of its axes.
 _Meaning = tuple[str, Roles]
 _Way = tuple[_Meaning, ...]
-# How many places in the code call torch, and how many calls these are.
-_PlacesAndCalls = tuple[int, int]
+
+
+class _TorchCalls(NamedTuple):
+    """At how many places in the code torch is called, and how often."""
+
+    code_places: int
+    calls: int
 
 
 def find_call_without_axes(
@@ -176,23 +181,29 @@ class _MeaningSearch:
                 self.rated[way] = (1, int(has_independent_rows(called)), int(level > 0), int(has_steps), level)
         return self.rated[way]
 
-    def _count_torch_calls_before_failure(self, way: _Way) -> _PlacesAndCalls | None:
+    def _count_torch_calls_before_failure(self, way: _Way) -> _TorchCalls | None:
         """Return at how many places in the code forward calls torch before it fails, and how often. Return None if
         forward runs."""
-        kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_way(way)[0])) else (KEEPS,)
-        furthest = (0, 0)
+        kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_into_ports_and_roles(way)[0])) else (KEEPS,)
+        furthest = _TorchCalls(0, 0)
         for masks in kinds:
             if (places := self._count_torch_calls_with_masks(way, masks)) is None:
                 return None
             furthest = max(furthest, places)
         return furthest
 
-    def _count_torch_calls_with_masks(self, way: _Way, masks: str) -> _PlacesAndCalls | None:
+    def _count_torch_calls_with_masks(self, way: _Way, marked_by_masks: str) -> _TorchCalls | None:
         """Return the counts of `_count_torch_calls_before_failure` for masks of one kind, or None if forward runs."""
-        ports, roles = self._split_way(way)
+        ports, roles = self._split_into_ports_and_roles(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(
-            self.module, ports, roles, counts, padding_id=self.padding_id, kind=NEAR, masks=masks
+            self.module,
+            ports,
+            roles,
+            counts,
+            padding_id=self.padding_id,
+            kind_of_numbers=NEAR,
+            marked_by_masks=marked_by_masks,
         )
         recorder = _PlaceRecorder()
 
@@ -209,23 +220,25 @@ class _MeaningSearch:
             record_call(replace(called, function=function), draw_case(called, *_UNUSUAL))
         # Whatever a user's module raises.
         except (Exception, SystemExit):
-            return len(recorder.places), recorder.places.total()
+            return _TorchCalls(len(recorder.places), recorder.places.total())
         return None
 
     def _make_running_call(self, way: _Way) -> ModuleCall | None:
         """Make the call of the module for a way. Return None if the module does not run with it on several numbers of
         rows."""
-        ports, roles = self._split_way(way)
-        called = try_axis_roles(self.module, ports, roles, SIZES[:1], self.counts, self.padding_id, trials=SIZES)
+        ports, roles = self._split_into_ports_and_roles(way)
+        called = try_axis_roles(
+            self.module, ports, roles, SIZES[:1], self.counts, self.padding_id, optional_sizes=SIZES
+        )
         return called if called is not None and len({rows for rows, _ in called.sizes}) > 1 else None
 
-    def _split_way(self, way: _Way) -> tuple[list[Port], list[Roles]]:
+    def _split_into_ports_and_roles(self, way: _Way) -> tuple[list[Port], list[Roles]]:
         ports = [replace(port, kind=kind) for port, (kind, _) in zip(self.ports, way, strict=True)]
         return ports, [roles for _, roles in way]
 
 
 def _list_likely_types_and_roles(
-    port: Port, widths: Sequence[int], layers: Sequence[int], *, takes_ids: bool
+    port: Port, widths: Sequence[int], hidden_state_counts: Sequence[int], *, takes_ids: bool
 ) -> list[_Meaning]:
     """List the types and axes that an input may have, the likeliest first."""
     masks = [(kind, roles) for roles in _OF_MASKS for kind in ("bool", "int64", "float32")]
@@ -237,7 +250,13 @@ def _list_likely_types_and_roles(
     wide: list[Roles] = [
         roles
         for n in widths
-        for roles in (("b", "s", n), ("s", "b", n), ("b", n), *((count, "b", n) for count in layers), ("b", n, "s"))
+        for roles in (
+            ("b", "s", n),
+            ("s", "b", n),
+            ("b", n),
+            *((count, "b", n) for count in hidden_state_counts),
+            ("b", n, "s"),
+        )
     ]
     numbers: list[_Meaning] = [("float32", roles) for roles in (*wide, *_OF_NUMBERS)]
     return [*ids, *numbers, *masks[:3]] if takes_ids else [*numbers, *ids, *masks[:3]]

@@ -233,7 +233,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
     compared = _pair_outputs(ComparedFile(called, file, fed, ()), calls)
     _refuse_random_answers(called, compared, cases[0], calls[0])
     fixed = _find_fixed_sizes(compared, calls)
-    with _use_half_precision_weights(own, file):
+    with _round_weights_if_file_is_half_precision(own, file):
         outcomes = _compare_cases(compared, collect_cases(called, file, fixed))
         if not outcomes:
             raise InputError(
@@ -297,7 +297,7 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
 
 
 @contextlib.contextmanager
-def _use_half_precision_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
+def _round_weights_if_file_is_half_precision(module: nn.Module, file: CheckedFile) -> Iterator[None]:
     """While the block runs, round the module's weights to half precision if the file stores weights or computes in half
     precision."""
     kept: list[tuple[Tensor, Tensor]] = []
@@ -326,15 +326,15 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 
 
 def _compute_output_scales(
-    calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
+    calls: Sequence[RecordedCall], scaled_by_column: Collection[str], unscaled: Collection[str]
 ) -> dict[str, Array]:
     """Return a dict from an output's name to its scale: its largest number, divided by the smallest such number of all
-    outputs. An output in `columns` has a scale for each column, and one in `left_out` has none."""
+    outputs. An output in `scaled_by_column` has a scale for each column, and one in `unscaled` has none."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
-        if array.dtype.kind != "f" or name in left_out:
+        if array.dtype.kind != "f" or name in unscaled:
             continue
-        shape = (-1, array.shape[-1]) if name in columns else (-1, 1)
+        shape = (-1, array.shape[-1]) if name in scaled_by_column else (-1, 1)
         numbers = np.concatenate([np.abs(call.outputs[name]).reshape(shape) for call in calls if name in call.outputs])
         found[name] = numbers.max(0, initial=1.0, where=np.isfinite(numbers)).astype(np.float64)
     least = min((float(scale.min()) for scale in found.values()), default=1.0)
@@ -364,16 +364,16 @@ def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
     return own, type(own).__name__
 
 
-def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Case, first: RecordedCall) -> None:
+def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Case, first_call: RecordedCall) -> None:
     """Refuse a module, or a file, that answers the same inputs differently when it runs again."""
     again = record_call(called, case)
-    if not _are_near(list(first.outputs.values()), list(again.outputs.values())):
+    if not _are_near(list(first_call.outputs.values()), list(again.outputs.values())):
         line = find_drawing_line(called.module, lambda: record_call(called, case))
         raise InputError(
             f"The module gives another answer at each call{': ' * bool(line)}{line}.",
             "Remove the random numbers from forward, as eval() does with dropout.",
         )
-    one, other = compared.run_file(first), compared.run_file(first)
+    one, other = compared.run_file(first_call), compared.run_file(first_call)
     if not isinstance(one, str) and not isinstance(other, str) and not _are_near(one, other):
         raise InputError(
             f"{compared.file.path} gives another answer at each run.", "Export the module again, in eval mode."
@@ -407,7 +407,7 @@ def _find_fixed_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> 
 
 
 def _compare_cases(
-    compared: ComparedFile, cases: Mapping[str, Sequence[Case]], seconds: float = SECONDS
+    compared: ComparedFile, cases: Mapping[str, Sequence[Case]], time_limit: float = SECONDS
 ) -> dict[str, list[Outcome]]:
     """Compare the file with its module on the cases of each kind, until the processor time is used up. Return the
     outcomes by kind."""
@@ -416,14 +416,14 @@ def _compare_cases(
     for inputs, some in cases.items():
         found[inputs] = []
         for case in log_item_progress(some, f"Comparing {compared.file.path.name} on {inputs}"):
-            if time.process_time() - started > seconds:
+            if time.process_time() - started > time_limit:
                 break
             found[inputs] += compare_cases(compared, [case])
     return {inputs: some for inputs, some in found.items() if some}
 
 
 def _compare_more_cases_after_failures(
-    compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
+    compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed_sizes: Bounds
 ) -> dict[str, list[Outcome]]:
     """If a file fails on some cases and answers all others right, compare it on further cases. Return the new outcomes
     by kind of case; an empty dict for any other file.
@@ -439,7 +439,7 @@ def _compare_more_cases_after_failures(
         tried = _compare_cases(compared, held, _MORE_SECONDS)
         found = {inputs: taken for inputs, some in tried.items() if (taken := [one for one in some if not one.error])}
     right = [outcome.case for outcome in itertools.chain(every, *found.values()) if outcome.is_same]
-    regrouped = {"rows of other lengths": draw_cases_that_reshape_regroups(compared.called, right, fixed)}
+    regrouped = {"rows of other lengths": draw_cases_that_reshape_regroups(compared.called, right, fixed_sizes)}
     return found | _compare_cases(compared, regrouped, _MORE_SECONDS)
 
 

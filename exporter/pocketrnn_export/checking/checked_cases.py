@@ -40,16 +40,16 @@ _MOST_HELD_ROWS: Final = 64
 _MOST_HELD: Final = 300
 
 
-def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[str, list[Case]]:
+def collect_cases(called: ModuleCall, file: CheckedFile, fixed_sizes: Bounds) -> dict[str, list[Case]]:
     """Collect the cases by kind: the cases of `export`'s proof, and every small batch and length.
 
     Args:
         called: how the module is called.
         file: the exported file; sizes near its whole numbers are among the cases.
-        fixed: the sizes that the file declares as fixed; the proof's cases stay inside them.
+        fixed_sizes: the sizes that the file declares as fixed; the proof's cases stay inside them.
     """
     if called.one_row:
-        return make_cases_within_bounds(called, fixed)
+        return make_cases_within_bounds(called, fixed_sizes)
     ids, padding_id, ragged = called.ids, called.padding_id, called.ragged
     steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size_comparison.MOST_TOKENS) + 1)]
     rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size_comparison.MOST_TEXTS) + 1)]
@@ -61,8 +61,8 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
         cases["uneven rows"] = uneven
         widened = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
         cases["padded wider"] = [case for case in widened if not _is_cut_to_longest_row(called, case)]
-    if fixed != Bounds():
-        return {**make_cases_within_bounds(called, fixed), **cases}
+    if fixed_sizes != Bounds():
+        return {**make_cases_within_bounds(called, fixed_sizes), **cases}
     proof = _make_proof_cases(called, None, _list_boundary_sizes(called.module, file))
     few = [
         row
@@ -74,7 +74,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
 
 
 def _make_proof_cases(
-    called: ModuleCall, limits: Limits | None, bounds: Iterable[RowsAndSteps] = ()
+    called: ModuleCall, limits: Limits | None, boundary_sizes: Iterable[RowsAndSteps] = ()
 ) -> dict[str, list[Case]]:
     """Make the cases of `export`'s proof by kind, for the ids and the padding of the module."""
     most = called.ids - 1
@@ -82,7 +82,13 @@ def _make_proof_cases(
     one_row = limits is not None and limits.max_batch == 1
     loud = [] if called.samples is not None else find_ids_of_extreme_vectors(called.module, called.ids)
     return make_cases_for_rules(
-        rules, ids=called.ids, ragged=called.ragged, limits=limits, bounds=bounds, one_row=one_row, loud=loud[:12]
+        rules,
+        ids=called.ids,
+        ragged=called.ragged,
+        limits=limits,
+        bounds=boundary_sizes,
+        one_row=one_row,
+        loud=loud[:12],
     )
 
 
@@ -116,7 +122,9 @@ def draw_cases_of_reshape_sizes(called: ModuleCall, file: CheckedFile) -> list[C
     return [draw_case(called, r, s, ragged=False) for r, s in sizes]
 
 
-def draw_cases_that_reshape_regroups(called: ModuleCall, right: Sequence[Case], fixed: Bounds) -> list[Case]:
+def draw_cases_that_reshape_regroups(
+    called: ModuleCall, right_cases: Sequence[Case], fixed_sizes: Bounds
+) -> list[Case]:
     """Draw batches of further sizes that a Reshape to a constant number of rows or steps may still take, although it
     mixes their rows.
 
@@ -124,10 +132,10 @@ def draw_cases_that_reshape_regroups(called: ModuleCall, right: Sequence[Case], 
 
     Args:
         called: how the module is called.
-        right: the cases that the file answers right.
-        fixed: the sizes that the file declares as fixed.
+        right_cases: the cases that the file answers right.
+        fixed_sizes: the sizes that the file declares as fixed.
     """
-    sizes = {(len(case.lengths), case.tokens.shape[1]) for case in right}
+    sizes = {(len(case.lengths), case.tokens.shape[1]) for case in right_cases}
     rows, steps = ({size[place] for size in sizes} for place in (0, 1))
     if not called.unit or called.one_row or not sizes or len(rows) > 1 < len(steps):
         return []
@@ -137,7 +145,7 @@ def draw_cases_that_reshape_regroups(called: ModuleCall, right: Sequence[Case], 
     found = {
         (r, s): (r * s not in totals, next(n for n, size in enumerate(frozen) if r * s % size == 0), r * s)
         for r, s in grid
-        if (r, s) not in sizes and fixed.contains_size(r, s, padding=NO_PADDING)
+        if (r, s) not in sizes and fixed_sizes.contains_size(r, s, padding=NO_PADDING)
         if any(r * s % size == 0 for size in frozen)
     }
     chosen = sorted(found, key=lambda size: found[size])[:_MOST_REGROUPED]
@@ -174,9 +182,9 @@ def classify_padding(case: Case) -> int:
     return WIDER if longest < width else TO_LONGEST if case.lengths.min() < width else NO_PADDING
 
 
-def _widen_case(case: Case, columns: int, padding_id: int) -> Case:
+def _widen_case(case: Case, added_columns: int, padding_id: int) -> Case:
     """Add columns of padding at the end of a case, as in batches that are all padded to one width."""
-    tokens = np.pad(case.tokens, ((0, 0), (0, columns)), constant_values=padding_id)
+    tokens = np.pad(case.tokens, ((0, 0), (0, added_columns)), constant_values=padding_id)
     return Case(f"{case.name}, padded to {tokens.shape[1]}", tokens, case.lengths)
 
 

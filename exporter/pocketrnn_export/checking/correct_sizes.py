@@ -47,11 +47,13 @@ class Bounds:
         """Return whether a size is inside the bounds."""
         return _is_within_bounds(self.rows, rows) and _is_within_bounds(self.steps, steps) and padding <= self.padding
 
-    def describe_bounds(self, steps: str) -> str:
-        """Describe the bounds in words. `steps` is the unit of a row's length: tokens, or steps."""
+    def describe_bounds(self, step_word: str) -> str:
+        """Describe the bounds in words. `step_word` is the unit of a row's length: tokens, or steps."""
         parts = [_describe_range(self.rows, "batch {0} only", "batches of up to {0}", "batches of {0} or more")]
         parts.append(
-            _describe_range(self.steps, f"rows of {{0}} {steps} only", f"up to {{0}} {steps}", f"{{0}} {steps} or more")
+            _describe_range(
+                self.steps, f"rows of {{0}} {step_word} only", f"up to {{0}} {step_word}", f"{{0}} {step_word} or more"
+            )
         )
         parts.append(_PADDINGS.get(self.padding, ""))
         return " and ".join(filter(None, parts))
@@ -92,9 +94,9 @@ def find_right_sizes(compared: Sequence[ComparedSize], is_right_at: Callable[[in
     return None
 
 
-def _list_candidate_bounds(right: Sequence[ComparedSize]) -> Iterator[Bounds]:
+def _list_candidate_bounds(right_sizes: Sequence[ComparedSize]) -> Iterator[Bounds]:
     """Yield bounds that contain all right sizes, the simplest first."""
-    of_rows, of_steps = ([getattr(one, name) for one in right] for name in ("rows", "steps"))
+    of_rows, of_steps = ([getattr(one, name) for one in right_sizes] for name in ("rows", "steps"))
     every = itertools.product(
         _list_possible_ranges(of_rows), _list_possible_ranges(of_steps), (WIDER, TO_LONGEST, NO_PADDING)
     )

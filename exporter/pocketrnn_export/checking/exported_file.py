@@ -255,7 +255,7 @@ def _open_torchscript(path: Path) -> CheckedFile:
     )
     run = _TorchScriptRunner(lambda: load_torchscript(path), tuple(map(len, parts)))
     numbers = tuple(float(value) for value in _NUMBER_IN_CODE.findall(str(script.inlined_graph)))
-    weights = _convert_weights_and_find_rounding(script.state_dict())
+    weights = _convert_weights_and_find_rounding_factor(script.state_dict())
     return CheckedFile(path, inputs, (), run, None, *weights, numbers=tuple(dict.fromkeys(numbers)))
 
 
@@ -267,22 +267,22 @@ class _TorchScriptRunner:
         parts: the number of tensors of each argument that is a tuple; 0 where it is a tensor.
     """
 
-    def __init__(self, load: Callable[[], torch.jit.ScriptModule], parts: Sequence[int]) -> None:
-        self.load, self.parts, self.script = load, parts, load()
+    def __init__(self, load: Callable[[], torch.jit.ScriptModule], tuple_sizes: Sequence[int]) -> None:
+        self.load, self.tuple_sizes, self.script = load, tuple_sizes, load()
         self.keeps_state: bool | None = None
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         if self.keeps_state:
-            return _run_on_arrays(self.load(), arrays, self.parts)
-        answers = _run_on_arrays(self.script, arrays, self.parts)
+            return _run_on_arrays(self.load(), arrays, self.tuple_sizes)
+        answers = _run_on_arrays(self.script, arrays, self.tuple_sizes)
         if self.keeps_state is None:
-            again = _run_on_arrays(self.script, arrays, self.parts)
+            again = _run_on_arrays(self.script, arrays, self.tuple_sizes)
             same = zip(answers, again, strict=True)
             self.keeps_state = not all(np.array_equal(one, other, equal_nan=True) for one, other in same)
         return answers
 
 
-def _convert_weights_and_find_rounding(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
+def _convert_weights_and_find_rounding_factor(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
     """Convert weights to arrays. Return the arrays, and how many times coarser than float32 the weights are rounded:
     1.0 for float32."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
@@ -308,7 +308,7 @@ def _open_torch_export(path: Path) -> CheckedFile:
         tuple(make_port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs)
     )
     module = program.module()
-    held = _convert_weights_and_find_rounding(program.state_dict)
+    held = _convert_weights_and_find_rounding_factor(program.state_dict)
     given: Any = program.call_spec.in_spec
     # Older torch has no `children`; there a tuple is not taken apart.
     arguments = given.children()[0].children() if hasattr(given, "children") else ()
@@ -316,11 +316,11 @@ def _open_torch_export(path: Path) -> CheckedFile:
     return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays, parts), None, *held)
 
 
-def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[int] = ()) -> list[Array]:
+def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], tuple_sizes: Sequence[int] = ()) -> list[Array]:
     """Run a module on arrays.
 
-    `parts` has the number of arrays for each argument that is a tuple, and 0 for one that is a tensor. If the module's
-    weights are in half precision, float arrays are converted to it first.
+    `tuple_sizes` has the number of arrays for each argument that is a tuple, and 0 for one that is a tensor. If the
+    module's weights are in half precision, float arrays are converted to it first.
     """
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
@@ -328,7 +328,7 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[i
     if kind in (torch.float16, torch.bfloat16):
         tensors = [tensor.to(kind) if tensor.is_floating_point() else tensor for tensor in tensors]
     left = iter(tensors)
-    joined: list[Any] = [tuple(itertools.islice(left, count)) if count else next(left) for count in parts]
+    joined: list[Any] = [tuple(itertools.islice(left, count)) if count else next(left) for count in tuple_sizes]
     with torch.no_grad():
         answer = module(*joined, *left)
     given = list_tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)

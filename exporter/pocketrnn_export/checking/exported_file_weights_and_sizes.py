@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnx
@@ -21,9 +21,9 @@ _OF_SEQUENCE: Final = ("seq", "time", "step", "tokens", "length")
 _SAME_WEIGHT: Final = 1e-6
 
 
-def find_axis_role(axis: str) -> str | None:
+def find_axis_role(axis_name: str) -> Literal["b", "s"] | None:
     """Return what the name of an axis means: "b" for the batch, "s" for the sequence, None for neither."""
-    name = axis.lower()
+    name = axis_name.lower()
     return "b" if "batch" in name else "s" if any(word in name for word in _OF_SEQUENCE) else None
 
 
@@ -50,13 +50,13 @@ def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> l
     ]
 
 
-def count_table_rows(file: CheckedFile, port: str) -> int | None:
+def count_table_rows(file: CheckedFile, input_name: str) -> int | None:
     """Count the rows of the smallest table in which a file looks up the ids of an input; None if unknown."""
     if file.model is None:
         return None
     nodes = list(_list_graph_nodes(file.model.graph))
     tables = {name: tensor.dims for name, tensor in _find_constants(file.model.graph, nodes).items()}
-    same, rows = {port}, []
+    same, rows = {input_name}, []
     for node in nodes:
         if node.op_type == "Gather" and node.input[1] in same and len(dims := tables.get(node.input[0], ())) == 2:
             rows.append(dims[_read_gather_axis(node)])

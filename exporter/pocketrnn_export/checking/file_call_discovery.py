@@ -129,14 +129,14 @@ def find_call(
 def _find_call_of_texts(
     module: nn.Module,
     file: CheckedFile,
-    counts: Sequence[int],
+    id_counts: Sequence[int],
     ids: int,
     padding_id: int,
-    runs_in_file: Callable[[ModuleCall], bool],
+    is_preferred: Callable[[ModuleCall], bool],
 ) -> ModuleCall | None:
     """Find a call of the module on token ids, among the calls that `export` tries. Prefer a call with whose inputs the
     file runs, too. Return None if the module runs with none of the calls."""
-    names = _list_module_inputs_in_file(module, file)
+    names = _list_inputs_in_file_if_some_are_optional(module, file)
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
@@ -153,8 +153,8 @@ def _find_call_of_texts(
         function = found.function if names is None else _restrict_call_to_inputs(found.function, names)
         called = ModuleCall(module, found.line, function, ids, padding_id, found.takes_lengths)
         if (running := select_running_sizes(called, SIZES)) is not None:
-            last = _choose_most_ids(running, counts)
-            if runs_in_file(last):
+            last = _choose_most_ids(running, id_counts)
+            if is_preferred(last):
                 break
     return last
 
@@ -208,7 +208,7 @@ def _find_call_with_undeclared_steps(
     return None
 
 
-def _list_module_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
+def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFile) -> list[str] | None:
     """Return the names of the module's inputs that the file takes, if the module has inputs with a default that the
     file may lack. Else return None."""
     parameters = list_forward_parameters(module)
@@ -245,15 +245,15 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
     return not whole and (table is None or any(port.axes is not None and len(port.axes) > 2 for port in file.inputs))
 
 
-def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated: int | None) -> list[int]:
+def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated_count: int | None) -> list[int]:
     """List how many ids an input may have, in ascending order.
 
     They are the owner's number, or the smaller of the file's number and the module's; and the numbers of rows of the
     module's tables.
     """
-    tables = _list_table_row_counts(module, stated)
-    if stated is not None:
-        return sorted({stated, *tables})
+    tables = _list_table_row_counts(module, stated_count)
+    if stated_count is not None:
+        return sorted({stated_count, *tables})
     # One-hot vectors are as long as a recurrent layer is wide.
     wide = next((layer.input_size for layer in module.modules() if isinstance(layer, nn.RNNBase)), _USUAL_IDS)
     of_file = [rows for port in file.inputs if (rows := count_table_rows(file, port.name)) is not None]
@@ -261,15 +261,15 @@ def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated: int | N
     return sorted({least, *(rows for rows in tables if rows > least)})
 
 
-def _list_table_row_counts(module: nn.Module, most: int | None) -> list[int]:
-    """List the row counts of the module's tables with fewer than `most` rows."""
+def _list_table_row_counts(module: nn.Module, below: int | None) -> list[int]:
+    """List the row counts of the module's tables with fewer than `below` rows."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
-    return [layer.num_embeddings for layer in layers if most is None or layer.num_embeddings < most]
+    return [layer.num_embeddings for layer in layers if below is None or layer.num_embeddings < below]
 
 
-def _choose_most_ids(called: ModuleCall, counts: Sequence[int]) -> ModuleCall:
+def _choose_most_ids(called: ModuleCall, id_counts: Sequence[int]) -> ModuleCall:
     """Return the call with the most ids on which the module runs. The file's table may have fewer rows."""
-    more = counts[:0:-1] if called.samples is None else ()
+    more = id_counts[:0:-1] if called.samples is None else ()
     largest = next((count for count in more if count > called.ids and can_take_ids_below(called, count)), called.ids)
     return replace(called, ids=largest)
 
@@ -332,7 +332,7 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
     return False
 
 
-def _make_call_on_sample_rows(function: Call, rows: Any) -> Call:
+def _make_call_on_sample_rows(function: Call, rows_of_ids: Any) -> Call:
     """Return a call that takes ids, and calls `function` with the row of numbers of each id."""
-    table = torch.from_numpy(rows)
+    table = torch.from_numpy(rows_of_ids)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)

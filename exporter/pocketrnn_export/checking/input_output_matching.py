@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -151,11 +151,17 @@ def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCal
     return found or [None]
 
 
+class _OrderRank(NamedTuple):
+    """How many axis names contradict an assignment of inputs, and how many inputs it transposes."""
+
+    contradicting_names: int
+    transposed_inputs: int
+
+
 def _rank_orders(
     matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[RowsAndSteps]
-) -> tuple[int, int]:
-    """Return the sort key of an assignment of inputs: how many axis names contradict it, and how many inputs it
-    transposes."""
+) -> _OrderRank:
+    """Return the sort key of an assignment of inputs: the best assignment has the smallest."""
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
@@ -166,7 +172,7 @@ def _rank_orders(
                 meant.setdefault(name, set()).add(given)
                 wrong += given != by_role.get(find_axis_role(name) or "", given)
     wrong += sum(len(different) - 1 for different in meant.values())
-    return wrong, sum(fed.order is not None for fed in matched)
+    return _OrderRank(wrong, sum(fed.order is not None for fed in matched))
 
 
 def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -51,8 +51,15 @@ def are_probabilities(numbers: Array) -> bool:
     return bool(numbers.min() >= 0 and np.abs(numbers.sum(-1, dtype=np.float64) - 1).max() < _SUM)
 
 
-def find_activation(module_output: Array, file_output: Array) -> tuple[str, Activation] | None:
-    """Find an activation that only one side has; return the side without it, `module` or `file`, and the activation.
+class MissingActivation(NamedTuple):
+    """An activation that only one side has, and the side without it: `module` or `file`."""
+
+    side: str
+    activation: Activation
+
+
+def find_activation(module_output: Array, file_output: Array) -> MissingActivation | None:
+    """Find an activation that only one side has; return it with the side that lacks it.
 
     None if both sides have the same.
 
@@ -70,7 +77,7 @@ def find_activation(module_output: Array, file_output: Array) -> tuple[str, Acti
     for activation in _ACTIVATIONS:
         for side, plain, other in (("module", module_output, file_output), ("file", file_output, module_output)):
             if _is_near(activation.compute(plain), other) and not _is_near(plain, other):
-                return side, activation
+                return MissingActivation(side, activation)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
 from pocketrnn_export.checking.call_recording import RecordedCall, draw_case, record_call
@@ -45,11 +45,17 @@ def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall
     return replace(verdict, comparisons=lines, notes=(*verdict.notes, *notes))
 
 
-def _list_unequal_inputs(
-    compared: ComparedFile, calls: Sequence[RecordedCall]
-) -> tuple[dict[str, ComparedFile], list[str]]:
-    """Return a dict from an input's name to the comparison in which this input is half as long as the others. Also
-    return the names of all inputs that may be shorter than others."""
+class _UnequalInputs(NamedTuple):
+    """The comparison in which an input is half as long as the others, by the input's name; and the names of all inputs
+    that may be shorter than others."""
+
+    comparisons: dict[str, ComparedFile]
+    names: list[str]
+
+
+def _list_unequal_inputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> _UnequalInputs:
+    """Find the inputs that may be shorter than others, and make a comparison for each that may be shorter in the file,
+    too."""
     called = compared.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs
@@ -75,8 +81,8 @@ def _list_unequal_inputs(
     }
     if len({size for size in axes.values() if isinstance(size, int)}) > 1:
         # Each has a length of its own in every run.
-        return {}, []
+        return _UnequalInputs({}, [])
     unequal = {
         name: asked for name, (asked, _) in places.items() if axes[name] is None or set(axes.values()) != {axes[name]}
     }
-    return unequal, list(places) or (list(named) if len(set(named.values())) > 1 else [])
+    return _UnequalInputs(unequal, list(places) or (list(named) if len(set(named.values())) > 1 else []))

@@ -96,7 +96,7 @@ def report_half_precision_rounding(
     return replace(verdict, notes=(*verdict.notes, f"The file {said}."))
 
 
-def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_activation(compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Return the verdict with the reason that only one side has an activation at its end. The reason also says whether
     the answers are equal if both have it."""
     side, activation = next(iter(compared.activations.values()))
@@ -105,16 +105,16 @@ def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict
     )
     said = f"{more} gives the {activation.name} of the numbers that {plain} gives"
     as_given = replace(compared, activations={})
-    case = min((one.case for one in every), key=lambda case: int(case.tokens.size))
+    case = min((one.case for one in outcomes), key=lambda case: int(case.tokens.size))
     found = as_given.compare_case(case)
     shown = None if found is None else find_shortest_failing_input(as_given, [found])[0]
-    same = all(outcome.is_same for outcome in every)
+    same = all(outcome.is_same for outcome in outcomes)
     departs = _describe_differing_operation(as_given, case) if same and side == "module" else ""
     reason = f"{said}; with it on both sides, the answers {'are equal' if same else 'still differ'}."
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
 
-def _report_size_limit(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_size_limit(compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Return the verdict, limited to one row if neither the module nor the file runs on more, or to the sizes that the
     file declares if the file takes no others."""
     called, file = compared.called, compared.file
@@ -122,7 +122,7 @@ def _report_size_limit(compared: ComparedFile, every: Sequence[Outcome], verdict
         reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
         reason = reason if verdict.is_right else verdict.reason
         return replace(verdict, kind="some sizes", sizes=f"{called.only_these} only", reason=reason)
-    if any(len(outcome.case.lengths) > 1 for outcome in every):
+    if any(len(outcome.case.lengths) > 1 for outcome in outcomes):
         return verdict
     first = called.sizes[0]
     if called.one_row:
@@ -141,12 +141,12 @@ def _report_size_limit(compared: ComparedFile, every: Sequence[Outcome], verdict
     return replace(verdict, kind="some sizes", sizes=sizes, reason=reason)
 
 
-def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
+def summarize_outcomes(module_name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
     """Return a comparison for each kind of cases: how many rows were compared, and their largest difference."""
     return tuple(
         summarize_differences(
             [one.difference for one in some],
-            reference=name,
+            reference=module_name,
             inputs=inputs,
             rows=sum(len(one.case.lengths) for one in some),
         ).line
@@ -197,14 +197,14 @@ def _format_range(least: int, most: int, unit: str) -> str:
     return f"{most:,} {unit if most > 1 else unit.removesuffix('s')}"
 
 
-def _describe_differing_operation(compared: ComparedFile, shown: Case) -> str:
+def _describe_differing_operation(compared: ComparedFile, failing_case: Case) -> str:
     """Describe where file and module differ first, if possible on an ordinary batch.
 
     The mean of one token is also its sum.
     """
     ordinary = compared.compare_case(draw_case(compared.called, *compared.called.sizes[0]))
     return compared.describe_first_differing_operation(
-        shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
+        failing_case if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
     )
 
 
@@ -247,20 +247,20 @@ def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
     ]
 
 
-def limit_verdict_to_inputs(verdict: Verdict, of_others: Verdict, sizes: str, reason: str) -> Verdict:
+def limit_verdict_to_inputs(verdict: Verdict, verdict_on_others: Verdict, right_inputs: str, reason: str) -> Verdict:
     """Return the verdict on a file that is right for some inputs only.
 
     Args:
-        verdict: the verdict on these.
-        of_others: the verdict on others.
-        sizes: for which it is right.
+        verdict: the verdict on these inputs.
+        verdict_on_others: the verdict on other inputs.
+        right_inputs: a phrase for the inputs for which the file is right.
         reason: the sentence for a file that fails on the others.
     """
     joined = replace(
-        of_others,
-        sizes=f"{sizes}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
+        verdict_on_others,
+        sizes=f"{right_inputs}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
         looked_at=verdict.looked_at,
-        comparisons=(*verdict.comparisons, *of_others.comparisons),
-        numbers_changed=max(verdict.numbers_changed, of_others.numbers_changed),
+        comparisons=(*verdict.comparisons, *verdict_on_others.comparisons),
+        numbers_changed=max(verdict.numbers_changed, verdict_on_others.numbers_changed),
     )
-    return joined if of_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)
+    return joined if verdict_on_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)

@@ -85,7 +85,9 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
             require_module(package, "export")
     with print_stages():
         found = (
-            _check_module_file(source, onnx, options) if onnx is not None else _check_two_files(source, after, options)
+            _check_file_of_module(source, onnx, options)
+            if onnx is not None
+            else _check_two_files(source, after, options)
         )
     if page is not None:
         from pocketrnn.bundle.atomic_writing import write_whole_file
@@ -98,7 +100,7 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
     raise click.exceptions.Exit(found.exit_status)
 
 
-def _check_module_file(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
+def _check_file_of_module(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
     """Compare an exported file with its module. A module that cannot be loaded is a wrong input."""
     from pocketrnn_export.checking.check import check as check_module
 

@@ -28,13 +28,14 @@ _COMPARE: Final = {
 }
 
 
-def print_verdicts(manifest: Manifest, summary: str = "") -> None:
+def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> None:
     """Print the verdict on the graph and the verdict on the text rules. An open verdict on the text rules is a
     warning.
 
     Args:
         manifest: the bundle's.
         summary: a sentence about the proof, which follows the verdict on the graph.
+        answers: a file that seems to hold the answers of the user's classifier; an empty string without one.
     """
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
@@ -44,6 +45,11 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
         print_line(f"Text rules: {verdict.sentence}")
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
+    if answers:
+        remedy = (
+            f"{escape_line(answers)} seems to hold your classifier's answers. If so, compare them: "
+            f"{format_command_with_changes({'pairs': answers, 'force': 'given'})}"
+        )
     print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
 
 
@@ -66,14 +72,14 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
     return [f"A text without a token is answered as {f'{kind} {escape_line(said)}'.strip()}{' ...' * (len(ids) > 8)}."]
 
 
-def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> str:
+def format_proof_summary(manifest: Manifest, rows_called: str, bundle: str) -> str:
     """Return a sentence with the number of compared rows and the largest difference. Return an empty string if the
     bundle's proof has no such comparison.
 
     Args:
         manifest: the bundle's.
         rows_called: the name of a row: `texts` or `sequences`.
-        where: the path of the bundle.
+        bundle: the path of the bundle.
     """
     from pocketrnn.verdicts import find_graph_name_in_proof
 
@@ -87,7 +93,7 @@ def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> st
     )  # fmt: skip
     return (
         f"On {sum(line.rows for line in lines):,} {rows_called}, most of them drawn, it gives {labels}{kind} within "
-        f"{largest:.1e}. Each comparison: pocketrnn inspect {shlex.quote(where)}."
+        f"{largest:.1e}. Each comparison: pocketrnn inspect {shlex.quote(bundle)}."
     )
 
 
@@ -135,14 +141,14 @@ def print_example_note(option: str, rows_called: str) -> None:
 
 
 def print_next_step(
-    manifest: Manifest, output: Path, corrected: Mapping[str, str | None] | None = None, tokenizer: str = ""
+    manifest: Manifest, output: Path, corrected_options: Mapping[str, str | None] | None = None, tokenizer: str = ""
 ) -> None:
     """Print the next command: it classifies a text with the written file, or writes the file again.
 
     Args:
         manifest: the file's.
         output: the file.
-        corrected: options with which to run the same command again first; then the printed command is this one.
+        corrected_options: options with which to run the same command again first; then the printed command is this one.
         tokenizer: the owner's function of a text alone, as file.py:function; an empty string without one.
     """
     from pocketrnn.numbers.number_input import NumberInput
@@ -171,8 +177,8 @@ def print_next_step(
         )
     for call in calls:
         print_line(f"In Python, {call}.")
-    if corrected:
-        print_line(f"Next: {format_command_with_changes({**corrected, 'force': 'given'})}")
+    if corrected_options:
+        print_line(f"Next: {format_command_with_changes({**corrected_options, 'force': 'given'})}")
         return
     print_line(f"Next: pocketrnn classify --bundle {where} {given}")
 

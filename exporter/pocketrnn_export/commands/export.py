@@ -8,7 +8,7 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import click
 
@@ -50,6 +50,7 @@ from pocketrnn_export.commands.owner_hints import CORRECTED, log_owner_hints, pr
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.proposed_options import (
     describe_labels,
+    propose_pairs,
     propose_tokenizer,
     propose_vocabulary,
     propose_weights,
@@ -294,13 +295,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
     with print_stages():
         if numbers.are_given:
-            module, call = _load_number_module(source, named, options)
+            module, call = _load_number_module_and_call(source, named, options)
             description = read_number_arguments(numbers, {**options, "call": call})
         else:
             module, description = _read_module_and_arguments(source, named, options, of_texts, refusals)
     profile = options["profile"]
     if "channels" not in description:
-        _check_text_options_and_read_texts(source, description, numbers, options)
+        _check_text_options_and_add_proof_texts(source, description, numbers, options)
         copied = options["torchscript"] if profile is None else False
         description |= {"torchscript": copied, "edge": profile == "edge"}
     elif not numbers.are_given:
@@ -317,13 +318,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
     )
     if "channels" in description:
-        for line in format_number_summary(manifest, output, whole=options["report"] is not None):
+        for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
     what = "labels of tokens" if manifest.output.of_tokens else "labels"
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
-    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
+    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), _propose_pairs(manifest, options))
     print_owner_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
                 is_answered=read_text_verdict(manifest).answers is not None)  # fmt: skip
     graph_limits = manifest.graph.limits
@@ -334,6 +335,14 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
     print_next_step(manifest, output, options.get(CORRECTED), options["tokenizer"] if alone else "")
+
+
+def _propose_pairs(manifest: Manifest, options: dict[str, Any]) -> str:
+    """Return a file that seems to hold the owner's answers, for an export without pairs. Return an empty string without
+    such a file, and for answers that are not one label or set of labels of a text."""
+    if manifest.heads or manifest.output.of_tokens or manifest.has_two_texts or options["pairs"]:
+        return ""
+    return propose_pairs(manifest.labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
@@ -349,7 +358,7 @@ def _load_pytorch() -> None:
     torch.set_num_threads(1)
 
 
-def _check_text_options_and_read_texts(
+def _check_text_options_and_add_proof_texts(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
     """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
@@ -429,12 +438,14 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
     from pocketrnn_export.bundle_export import export as export_module
 
     if options["compress"] or options["profile"] in ("mobile", "packed"):
-        return _export_in_stages(module, output, description, options)
+        return _export_and_compress_or_convert(module, output, description, options)
     with print_stages():
         return export_module(module, output, **description, force=options["force"])
 
 
-def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
+def _export_and_compress_or_convert(
+    module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]
+) -> Manifest:
     """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
     from pocketrnn.bundle import manifest
     from pocketrnn.bundle.names_from_paths import make_classifier_name
@@ -492,11 +503,11 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
     named = parse_module_name(source, options["set"])
     if named is None and not Path(source).is_dir():
-        _refuse_unusable_source(Path(source))
+        _refuse_missing_source(Path(source))
     return named
 
 
-def _refuse_unusable_source(path: Path) -> None:
+def _refuse_missing_source(path: Path) -> None:
     """Refuse a missing file."""
     if not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
@@ -589,26 +600,34 @@ def _refuse_missing_options(
     raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
 
 
-def _propose_vocabulary(named: ModuleName | None) -> tuple[str, str]:
+class _ProposedOption(NamedTuple):
+    """A sentence on a missing option, and the value to give it."""
+
+    sentence: str
+    value: str
+
+
+def _propose_vocabulary(named: ModuleName | None) -> _ProposedOption:
     """Return a sentence on the missing vocabulary, and what to give as --vocabulary."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
 
     if named is not None and (found := propose_vocabulary(named.path)) is not None:
-        return f"The vocabulary seems to be {found[0]} ({found[1]}).", str(found[0])
-    return f"The vocabulary is a file. {describe_vocabulary_to_save([] if named is None else [named.path])}", "FILE"
+        return _ProposedOption(f"The vocabulary seems to be {found.path} ({found.place_in_code}).", str(found.path))
+    said = describe_vocabulary_to_save([] if named is None else [named.path])
+    return _ProposedOption(f"The vocabulary is a file. {said}", "FILE")
 
 
-def _propose_labels(named: ModuleName | None) -> tuple[str, str]:
+def _propose_labels(named: ModuleName | None) -> _ProposedOption:
     """Return a sentence on the missing labels, and what to give as --labels."""
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
     if named is not None and (found := find_labels_in_code(named.path)):
-        return describe_labels(found), ",".join(found[0].labels)
+        return _ProposedOption(describe_labels(found), ",".join(found[0].labels))
     sentence = (
         "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
         "labels, and the number is the second label's."
     )
-    return sentence, "a,b,c"
+    return _ProposedOption(sentence, "a,b,c")
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -635,7 +654,7 @@ def _read_vocabulary_rules_and_pairs(
     tokens, rules = read
     # The rules beside a function are widths; `_add_rules_of_function` compares them with the pairs.
     if rules is not None and not _is_function_name(options["tokenizer"]):
-        rules = _read_agreeing_rules(tokens, rules, pairs, options)
+        rules = _choose_rules_agreeing_with_pairs(tokens, rules, pairs, options)
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
 
 
@@ -778,29 +797,31 @@ def _read_module_and_arguments(
     """Read the module and the arguments of `export`. If options are refused, raise one error that names all of them.
 
     Args:
-        source, named, options, text: as in `_read_arguments`.
+        source, named, options, text: as in `_load_module_and_read_arguments`.
         refusals: what was refused before.
     """
     path = None if named is None else named.path
     text = refusals.collect(lambda: _add_rules_of_function(path, options, text)) or text
     if text is not None:
         options[CORRECTED] = log_owner_hints(named, options, text)
-    given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
+    given = refusals.collect(
+        lambda: _load_module_and_read_arguments(source, named, options, text, is_any_refused=bool(refusals))
+    )
     refusals.raise_collected()
     return cast("tuple[Any, dict[str, Any]]", given)
 
 
-def _read_arguments(
-    source: str, named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None, *, refused: bool
+def _load_module_and_read_arguments(
+    source: str, named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None, *, is_any_refused: bool
 ) -> tuple[Any, dict[str, Any]]:
     """Load the module that SOURCE names, and read the other arguments of `export`.
 
     Args:
         source, named, options: as in `_read_text_arguments`.
         text: its result; None for a checkpoint.
-        refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
+        is_any_refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
     """
-    if text is None and not refused:
+    if text is None and not is_any_refused:
         from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
 
         return read_checkpoint_arguments(Path(source))
@@ -825,7 +846,7 @@ def _read_arguments(
     }
 
 
-def _read_agreeing_rules(
+def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
     """Return the text rules. If the user has not stated rules, return rules that give the ids of the pairs, or note
@@ -896,7 +917,7 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
     return heads
 
 
-def _load_number_module(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
+def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module of numbers that SOURCE names, and the way to call the module. Refuse a checkpoint."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")

@@ -149,27 +149,27 @@ def read_scale_and_unit_options(numbers: NumberOptions, channels: int) -> dict[s
     return found
 
 
-def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
+def refuse_text_options(options: dict[str, Any], option_or_source: str) -> None:
     """Refuse options for texts in an export of a module of numbers.
 
     Args:
         options: all options of the command.
-        of_numbers: the option or the source that shows that the module takes numbers.
+        option_or_source: the option or the source that shows that the module takes numbers.
     """
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
         raise click.UsageError(
-            f"{', '.join(given)} applies to texts, but {of_numbers} to numbers. Leave {', '.join(given)} out."
+            f"{', '.join(given)} applies to texts, but {option_or_source} to numbers. Leave {', '.join(given)} out."
         )
 
 
-def format_number_summary(manifest: Manifest, output: Path, *, whole: bool = False) -> list[str]:
+def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons: bool = False) -> list[str]:
     """Return the lines that `export` prints for a classifier of numbers: the bundle, the proof and the next command.
 
     Args:
         manifest: the bundle's.
         output: the bundle.
-        whole: whether to add each comparison of the proof.
+        with_comparisons: whether to add each comparison of the proof.
     """
     from pocketrnn.verdicts import SCALE, describe_graph_proof, describe_number_scale
 
@@ -185,7 +185,7 @@ def format_number_summary(manifest: Manifest, output: Path, *, whole: bool = Fal
         f"Graph: {escape_line(describe_graph_proof(manifest))} {summary}".rstrip(),
         known,
         *format_example_note(manifest),
-        *(format_proof_table(manifest.parity, "sequences", of_labels=False) if whole else []),
+        *(format_proof_table(manifest.parity, "sequences", of_labels=False) if with_comparisons else []),
         f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} --input recording.csv",
     ]  # fmt: skip
 

@@ -76,8 +76,8 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
         if options["tokenizer"] is options["rules"] is None and not pairs:
             hints += filter(None, [describe_unread_tokenizer(weights)])
     if named is not None and options["tokenizer"] is options["rules"] is None and not pairs:
-        hints += _name_text_functions(named)
-    given = "" if longest is None and unknown_id == -1 else _find_function_of_ids(options["tokenizer"])
+        hints += _describe_text_functions(named)
+    given = "" if longest is None and unknown_id == -1 else _find_function_from_tokens_to_ids(options["tokenizer"])
     if given:
         hints.append(
             f"--tokenizer {given} gives ids, so that its cut and its id of unknown words are found and compared"
@@ -111,7 +111,7 @@ def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bo
         print_line(line, err=True)
 
 
-def _name_text_functions(named: ModuleName) -> list[str]:
+def _describe_text_functions(named: ModuleName) -> list[str]:
     """Return a hint that names the functions of the owner's code that may split or clean texts, or an empty list."""
     from pocketrnn_export.source_code.text_function_check import list_text_functions
 
@@ -120,7 +120,7 @@ def _name_text_functions(named: ModuleName) -> list[str]:
     return [f"{said}, give it: --tokenizer {found[0]}"] if found else []
 
 
-def _find_function_of_ids(tokenizer: str | None) -> str:
+def _find_function_from_tokens_to_ids(tokenizer: str | None) -> str:
     """Return, as file.py:name, the function of the owner's code that converts the tokens of the --tokenizer function to
     ids. Return an empty string if there is none, or if it needs more than a text."""
     from pocketrnn_export.source_code.text_function_check import refuse_function_with_more_arguments
@@ -138,7 +138,7 @@ def _find_function_of_ids(tokenizer: str | None) -> str:
 
 
 def _make_corrected_options(
-    found: OpenSettings, options: dict[str, Any], stated: dict[str, Any], rules: Any
+    found: OpenSettings, options: dict[str, Any], stated_rules: dict[str, Any], rules: Any
 ) -> dict[str, str | None]:
     """Return the options that set the text length that the checkpoint and the code name, and the id that the code gives
     to unknown words. Return an empty dict if they name neither."""
@@ -152,10 +152,10 @@ def _make_corrected_options(
     if not members and not lengths:
         return {}
     members |= {} if length is None else {"max_tokens": length}
-    changes: dict[str, str | None] = {"max_tokens": None, "rules": json.dumps({**stated, **members})}
-    if parse_module_name(options["tokenizer"] or "") is not None or "tokenizer" in stated:
+    changes: dict[str, str | None] = {"max_tokens": None, "rules": json.dumps({**stated_rules, **members})}
+    if parse_module_name(options["tokenizer"] or "") is not None or "tokenizer" in stated_rules:
         return changes
     # Without a function, --rules says how texts are split, too.
     split = {"tokenizer": rules.tokenizer}
     split |= {} if rules.tokenizer == "external" else {"lowercase": rules.lowercase}
-    return {**changes, "rules": json.dumps({**split, **stated, **members}), "tokenizer": None}
+    return {**changes, "rules": json.dumps({**split, **stated_rules, **members}), "tokenizer": None}

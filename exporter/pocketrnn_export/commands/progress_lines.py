@@ -24,7 +24,7 @@ def print_stages() -> Iterator[None]:
     from pocketrnn.verdicts import LOGGER
     from pocketrnn_export.progress import ProgressLines, show_log_lines
 
-    def print_warning(record: logging.LogRecord) -> None:
+    def print_note_once(record: logging.LogRecord) -> None:
         line = f"Note: {record.getMessage()}"
         context = click.get_current_context(silent=True)
         printed: set[str] = set() if context is None else context.meta.setdefault(_PRINTED_NOTES, set())
@@ -34,7 +34,7 @@ def print_stages() -> Iterator[None]:
         if not (hasattr(record, "after_an_error") and print_at_end(line)):
             print_line(line, err=True)
 
-    lines = ProgressLines(lambda line: print_line(line, err=True), print_warning)
+    lines = ProgressLines(lambda line: print_line(line, err=True), print_note_once)
     lines.addFilter(lambda record: record.name != LOGGER)
     with show_log_lines(lines):
         yield

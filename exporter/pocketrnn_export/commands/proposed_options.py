@@ -1,11 +1,12 @@
-"""Propose the missing options of an export: the vocabulary, labels and weights that the owner's code names."""
+"""Propose the missing options of an export: the vocabulary, labels and weights that the owner's code names, and a file
+of the owner's answers."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pocketrnn.errors import InputError
 
@@ -16,10 +17,20 @@ _OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _LARGEST_VOCABULARY: Final = 64 * 2**20
 _FEWEST_WORDS: Final = 20
+# A file with another name may hold the true labels.
+_NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
+_LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 
 
-def propose_vocabulary(path: Path) -> tuple[Path, str] | None:
+class FileNamedInCode(NamedTuple):
+    """A file that code names, and the place in the code."""
+
+    path: Path
+    place_in_code: str
+
+
+def propose_vocabulary(path: Path) -> FileNamedInCode | None:
     """Find the vocabulary file that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
 
@@ -31,16 +42,18 @@ def propose_vocabulary(path: Path) -> tuple[Path, str] | None:
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
     from pocketrnn_export.vocabularies.weights_in_checkpoint import holds_weights
 
-    found: list[tuple[Path, str]] = []
+    found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             is_read = file.stat().st_size <= _LARGEST_VOCABULARY and not holds_weights(file)
-            if is_read and len(read_vocabulary(file).tokens) >= _FEWEST_WORDS:
-                found.append((file, where))
+            tokens = read_vocabulary(file).tokens if is_read else ()
+            # The lines of a file of texts have blanks.
+            if len(tokens) >= _FEWEST_WORDS and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
+                found.append(FileNamedInCode(file, where))
     return found[0] if len(found) == 1 else None
 
 
-def propose_weights(path: Path) -> tuple[Path, str] | None:
+def propose_weights(path: Path) -> FileNamedInCode | None:
     """Find the file of weights that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
 
@@ -51,7 +64,7 @@ def propose_weights(path: Path) -> tuple[Path, str] | None:
     from pocketrnn_export.vocabularies.weights_in_checkpoint import holds_weights
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
-    found = [(file, where) for file, where in named.items() if holds_weights(file)]
+    found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
     return found[0] if len(found) == 1 else None
 
 
@@ -69,6 +82,27 @@ def propose_tokenizer(path: Path) -> str:
         if names_answering_function(name) or Path(file) == path:
             return function
     return ""
+
+
+def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> str:
+    """Return the CSV file in the working folder that holds answers of the owner's classifier to texts, by its name and
+    its contents. Return an empty string if there is no such file, or there are several.
+
+    Args:
+        labels: the labels, in the order of the logits.
+        multi_label: whether a text may have several labels.
+    """
+    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
+
+    found: list[str] = []
+    for file in Path().glob("*.csv"):
+        is_named_so = any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
+        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+            if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
+                pairs = read_pairs(file, labels, multi_label=multi_label)
+                found += [str(file)] if map_answers_to_labels(pairs, labels, multi_label=multi_label) else []
+    return found[0] if len(found) == 1 else ""
 
 
 def describe_labels(found: Sequence[LabelsInCode]) -> str:

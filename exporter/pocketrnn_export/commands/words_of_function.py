@@ -39,7 +39,7 @@ def take_words_of_function(options: dict[str, Any]) -> bool:
             f"Note: {named.path}:{named.name} splits texts by torchtext's basic_english, which is taken.", err=True
         )
         return True
-    path = _write_code(Path(parameters["output"]), code)
+    path = _find_or_write_code_file(Path(parameters["output"]), code)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(
         f"Note: The lines of {named.path}:{named.name} that split a text are now a function in {path}, and --tokenizer "
@@ -49,7 +49,7 @@ def take_words_of_function(options: dict[str, Any]) -> bool:
     return True
 
 
-def _write_code(output: Path, code: str) -> Path:
+def _find_or_write_code_file(output: Path, code: str) -> Path:
     """Write code to a new file beside the output, or find it in one that was written before. Return the file."""
     for number in range(1, _MOST_FILES):
         path = output.with_name(f"{output.name}-words{number if number > 1 else ''}.py")

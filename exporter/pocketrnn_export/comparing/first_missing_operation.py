@@ -134,7 +134,7 @@ def find_differing_operation(
 
 
 def _find_differing_node(
-    model: onnx.ModelProto, made: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
+    model: onnx.ModelProto, graph_values: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
     """Return the name of the first node that takes an output of a call in forward (`step`), but gives no value of
     forward; "" if there is no such node."""
@@ -144,8 +144,8 @@ def _find_differing_node(
         _sort_numbers(tensor) for one in steps for tensor in (*one.taken, *one.given) if _can_search_tensor(tensor)
     )
     for node in model.graph.node:
-        outputs = [made[name] for name in node.output if name in made]
-        takes = any(_contains_numbers(taken, made[name]) for name in node.input if name in made)
+        outputs = [graph_values[name] for name in node.output if name in graph_values]
+        takes = any(_contains_numbers(taken, graph_values[name]) for name in node.input if name in graph_values)
         if (
             takes
             and outputs

@@ -36,7 +36,7 @@ SINGLE: Final = ".pocketrnn.single"
 _PYTORCH_S: Final = {np.float32(number): number for number in (1.0507009873554805, 1.6732632423543772, 1 / 6)}
 
 
-def make_float64_onnx_run(content: bytes, *, unrounded: bool = False) -> Run64:
+def make_float64_onnx_run(content: bytes, *, restores_constants: bool = False) -> Run64:
     """Wrap an ONNX file as a function of arrays that computes in double precision.
 
     The file takes whole texts.
@@ -44,17 +44,19 @@ def make_float64_onnx_run(content: bytes, *, unrounded: bool = False) -> Run64:
     Args:
         content: the file's bytes, weights included; its inputs are tokens and perhaps lengths, its first output is
             logits. int8 and float16 weights are used as the numbers that they stand for.
-        unrounded: replace attributes that hold one of PyTorch's constants, rounded, by the exact constant.
+        restores_constants: replace attributes that hold one of PyTorch's constants, rounded, by the exact constant.
 
     Raises:
         ExportError: the graph cannot be computed in double precision; the returned function may raise it too.
     """
-    return make_float64_model_run(convert_model_to_float64(onnx.load_from_string(content)), unrounded=unrounded)
+    return make_float64_model_run(
+        convert_model_to_float64(onnx.load_from_string(content)), restores_constants=restores_constants
+    )
 
 
-def make_float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -> Run64:
+def make_float64_model_run(model: onnx.ModelProto, *, restores_constants: bool = False) -> Run64:
     """Wrap a model from `convert_model_to_float64` as a function of arrays."""
-    evaluate = build_evaluator(model, unrounded=unrounded)
+    evaluate = build_evaluator(model, restores_constants=restores_constants)
     names = [value.name for value in model.graph.input]
 
     def run_graph(tokens: Ids, lengths: Ids) -> Doubles:
@@ -68,7 +70,7 @@ def make_float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -
 
 
 def build_evaluator(
-    model: onnx.ModelProto, *, unrounded: bool = False
+    model: onnx.ModelProto, *, restores_constants: bool = False
 ) -> Callable[[dict[str, npt.NDArray[Any]]], list[Doubles]]:
     """Wrap a model from `convert_model_to_float64` as a function from its inputs to its outputs.
 
@@ -82,7 +84,7 @@ def build_evaluator(
     # The evaluator raises exceptions of many classes.
     except Exception as error:
         raise _make_float64_graph_error(error) from error
-    if unrounded:
+    if restores_constants:
         _restore_float64_constants(reference)
 
     def evaluate_model(inputs: dict[str, npt.NDArray[Any]]) -> list[Doubles]:
@@ -103,10 +105,10 @@ def build_evaluator(
     return evaluate_model
 
 
-def _restore_float64_constants(reference: Any) -> None:
+def _restore_float64_constants(evaluator: Any) -> None:
     """Replace, in place, the attributes that a graph holds in float32: they get back the float64 constants of PyTorch
     that were rounded."""
-    for node in reference.rt_nodes_:
+    for node in evaluator.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)
             if isinstance(value, np.float32):

@@ -75,12 +75,12 @@ class Float64Mode(FunctionMode):
         # Convert tensors that `.double()` did not reach, such as a plain attribute of the module; but not when an
         # attribute of a tensor is read or set.
         if getattr(func, "__name__", "") not in {"__get__", "__set__"}:
-            args = tuple(_convert_argument_to_float64(value) for value in args)
-            kwargs = {name: _convert_argument_to_float64(value) for name, value in kwargs.items()}
+            args = tuple(_convert_argument_for_float64_run(value) for value in args)
+            kwargs = {name: _convert_argument_for_float64_run(value) for name, value in kwargs.items()}
         if func is multi_head_attention_forward:
             # It computes 1 / sqrt(head_dim) itself, where a function mode does not see it.
             with change_operator_arguments(
-                lambda value: _convert_argument_to_float64(value) if isinstance(value, float) else value
+                lambda value: _convert_argument_for_float64_run(value) if isinstance(value, float) else value
             ):
                 return func(*args, **kwargs)
         result = func(*args, **kwargs)
@@ -89,7 +89,7 @@ class Float64Mode(FunctionMode):
         return result
 
 
-def _convert_argument_to_float64(value: Any) -> Any:
+def _convert_argument_for_float64_run(value: Any) -> Any:
     """Return an argument of a torch function for a run in float64: float32 tensors and dtypes become float64, and
     Python floats are rounded to float32."""
     if isinstance(value, float):
@@ -97,7 +97,7 @@ def _convert_argument_to_float64(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.double() if value.dtype == torch.float32 else value
     if type(value) in (list, tuple):
-        return type(value)(_convert_argument_to_float64(item) for item in value)
+        return type(value)(_convert_argument_for_float64_run(item) for item in value)
     if isinstance(value, (str, torch.dtype, type(torch.FloatTensor))):
         return _TYPES.get(value, value)
     return value
@@ -185,12 +185,14 @@ def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_row
     return make_float64_copy_run(make_float64_copy(module), takes_lengths=takes_lengths, sorts_rows=sorts_rows)
 
 
-def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
+def make_float64_copy_run(float64_copy: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
     """Wrap a module from `make_float64_copy` as a function of arrays, as `make_float64_module_run` does."""
 
     def run_module(tokens: Ids, lengths: Ids) -> Doubles:
         try:
-            answer = compute_rows_by_length(module, tokens, lengths, takes_lengths=takes_lengths, sorts_rows=sorts_rows)
+            answer = compute_rows_by_length(
+                float64_copy, tokens, lengths, takes_lengths=takes_lengths, sorts_rows=sorts_rows
+            )
         # A user's module may raise anything, also by a call of sys.exit.
         except (Exception, SystemExit) as error:
             raise _make_float64_module_error(first_line(error)) from error

@@ -40,7 +40,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
     "Tanh": np.tanh,
     "Sigmoid": _compute_sigmoid,
     "Relu": lambda x: np.maximum(x, 0.0),
-    # The factor is 1 and the offset 0: `_refuse_attributes` rejects all others.
+    # The factor is 1 and the offset 0: `_refuse_unsupported_options` rejects all others.
     "Affine": lambda x: x,
 }
 
@@ -54,7 +54,9 @@ class _Recurrent(OpRun):
     states: int
     default_activations: tuple[str, ...]
 
-    def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _make_step_function(
+        self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]
+    ) -> CellFunction:
         """Return the function that computes one step in one direction from the recurrent weights `r` and biases `b`."""
         raise NotImplementedError
 
@@ -65,7 +67,7 @@ class _Recurrent(OpRun):
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
         """Compute the operator in float64, with ONNX's arguments, and return ONNX's results: the outputs and the final
         states."""
-        self._refuse_attributes(attributes, more)
+        self._refuse_unsupported_options(attributes, more)
         b, lengths, *initial = [*more, *[None] * (2 + self.states - len(more))][: 2 + self.states]
         batch_first = bool(attributes.get("layout"))
         if batch_first:
@@ -91,7 +93,7 @@ class _Recurrent(OpRun):
             each = len(self.default_activations)
             early = self._count_biases_added_early(hidden)
             input_b, recurrent_b = np.split(b[d], 2)
-            step = self._make_step(
+            step = self._make_step_function(
                 r[d], recurrent_b[early:], [_ACTIVATIONS[name] for name in names[d * each : (d + 1) * each]]
             )
             flat = x[:, order].reshape(steps * batch, -1)
@@ -114,11 +116,11 @@ class _Recurrent(OpRun):
         return results[: len(self.onnx_node.output)]
 
     @staticmethod
-    def _list_backward_flags(direction: str, directions: int) -> tuple[bool, ...]:
+    def _list_backward_flags(direction: str, direction_count: int) -> tuple[bool, ...]:
         backward = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction]
-        if len(backward) != directions:
+        if len(backward) != direction_count:
             raise ValueError(
-                f"a recurrent layer has the direction {direction!r}, but weights for {directions} directions"
+                f"a recurrent layer has the direction {direction!r}, but weights for {direction_count} directions"
             )
         return backward
 
@@ -133,11 +135,11 @@ class _Recurrent(OpRun):
             and not attributes.get("input_forget")
         )
 
-    def _refuse_attributes(self, attributes: dict[str, Any], more: tuple[Any, ...]) -> None:
+    def _refuse_unsupported_options(self, attributes: dict[str, Any], optional_inputs: tuple[Any, ...]) -> None:
         # Peepholes come after an LSTM's initial states. Our exporter writes none of these.
         names = ("clip", "input_forget", "activation_alpha", "activation_beta")
         unknown = [name for name in names if attributes.get(name) and not self._has_identity_activations(attributes)]
-        if unknown or any(value is not None for value in more[2 + self.states :]):
+        if unknown or any(value is not None for value in optional_inputs[2 + self.states :]):
             raise NotImplementedError(
                 f"{type(self).__name__} has an unsupported option: {', '.join(unknown) or 'peephole weights'}"
             )
@@ -148,7 +150,9 @@ class RNN(_Recurrent):
 
     gates, states, default_activations = 1, 1, ("Tanh",)
 
-    def _make_step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _make_step_function(
+        self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]
+    ) -> CellFunction:
         (f,), recurrent = activations, r.T.copy()
 
         def compute_rnn_step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
@@ -162,7 +166,9 @@ class LSTM(_Recurrent):
 
     gates, states, default_activations = 4, 2, ("Sigmoid", "Tanh", "Tanh")
 
-    def _make_step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _make_step_function(
+        self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]
+    ) -> CellFunction:
         (f, g, h), recurrent, hidden = activations, r.T.copy(), r.shape[1]
 
         def compute_lstm_step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
@@ -186,7 +192,9 @@ class GRU(_Recurrent):
         # The proposed state multiplies its recurrent bias by the reset gate first.
         return 2 * hidden
 
-    def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _make_step_function(
+        self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]
+    ) -> CellFunction:
         (f, g), hidden, gated = activations, r.shape[1], 2 * r.shape[1]
         after, recurrent = bool(self.linear_before_reset), r.T.copy()
         of_gates, of_proposed = recurrent[:, :gated].copy(), recurrent[:, gated:].copy()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -129,26 +129,34 @@ def prove_graph(
     raise _make_graph_differs_error(found, reason)
 
 
+class _RetracedComparison(NamedTuple):
+    """How well the graph of a module, traced in double precision, agrees with the exact answers; or None, and why this
+    says nothing about the shipped graph."""
+
+    agreement: Float64Agreement | None
+    why_not: str
+
+
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
-) -> tuple[Float64Agreement | None, str]:
+) -> _RetracedComparison:
     """Trace the module in double precision. Compare the answers of the new graph with the exact answers, and the new
     graph with `content`.
 
-    Return the agreement if the shipped graph is the other one with rounded numbers; else None and the reason.
+    There is an agreement if the shipped graph is the new one with rounded numbers.
     """
     try:
         double = retraced()
-        again = measure_agreement(make_float64_onnx_run(double, unrounded=True), exact)
+        again = measure_agreement(make_float64_onnx_run(double, restores_constants=True), exact)
     except ExportError as error:
-        return None, f"traced in double precision, {first_line(error)}"
+        return _RetracedComparison(None, f"traced in double precision, {first_line(error)}")
     different = find_difference_beyond_rounding(content, double)
     if different is not None:
-        return None, f"traced in double precision, its graph has another {different}"
+        return _RetracedComparison(None, f"traced in double precision, its graph has another {different}")
     if again.largest_difference > DOUBLE_TOLERANCE:
-        return None, f"traced in double precision, it is {again.largest_difference:.1e} off too"
+        return _RetracedComparison(None, f"traced in double precision, it is {again.largest_difference:.1e} off too")
     found = Float64Agreement(again.cases, again.rows, again.largest_difference, again.case, numbers_rounded=True)
-    return found, ""
+    return _RetracedComparison(found, "")
 
 
 def prove_module_graph(

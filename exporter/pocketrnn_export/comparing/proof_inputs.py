@@ -82,10 +82,10 @@ class Widths:
         """Return the nearest number of tokens that a text can have."""
         return max(self.least, min(tokens, self.most or tokens))
 
-    def fit_cases(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
+    def fit_cases(self, cases: Iterable[Case], padding_id: int, *, pads_some_rows: bool = True) -> list[Case]:
         """Return the cases with rows of the lengths that a text can have, each case once. Longer rows are cut.
 
-        The tokens of a shorter row are repeated; with `padded`, every other such row is padded instead.
+        The tokens of a shorter row are repeated; with `pads_some_rows`, every other such row is padded instead.
         """
         if self.least == 1 and self.most is None:
             return list(cases)
@@ -99,7 +99,7 @@ class Widths:
             tokens = np.full((len(lengths), lengths.max()), padding_id, np.int64)
             for row, (length, before) in enumerate(zip(lengths, case.lengths, strict=True)):
                 real = case.tokens[row, :before]
-                if padded and before < length and row % 2 == 0:
+                if pads_some_rows and before < length and row % 2 == 0:
                     start = length - before if self.pad_left else 0
                     tokens[row, start : start + before] = real
                 else:
@@ -233,7 +233,7 @@ def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int)
         return list(cases)
     most = limits.max_batch
     cases = [case if most is None or len(case.lengths) <= most else _select_first_rows(case, most) for case in cases]
-    inside = Widths(limits.min_tokens or 1, limits.max_tokens).fit_cases(cases, padding_id, padded=False)
+    inside = Widths(limits.min_tokens or 1, limits.max_tokens).fit_cases(cases, padding_id, pads_some_rows=False)
     return add_real_tokens(inside, padding_id) if limits.real_token else inside
 
 
@@ -284,12 +284,14 @@ def convert_to_pairs(case: Case, padding_id: int) -> Case:
     return make_case_from_rows(case.name, rows, padding_id)
 
 
-def _cut_pairs(case: Case, most: int, padding_id: int) -> Case:
-    """Cut both texts of each pair to at most `most` tokens."""
+def _cut_pairs(case: Case, most_tokens: int, padding_id: int) -> Case:
+    """Cut both texts of each pair to at most `most_tokens` tokens."""
     rows = [row[:length] for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True)]
     ends = [row.index(make_pair_mark(padding_id)) for row in rows]
-    cut = [[*row[: min(at, most)], *row[at : at + 1 + most]] for row, at in zip(rows, ends, strict=True)]
-    return case if cut == rows else make_case_from_rows(f"{case.name}, of {most} tokens at most", cut, padding_id)
+    cut = [[*row[: min(at, most_tokens)], *row[at : at + 1 + most_tokens]] for row, at in zip(rows, ends, strict=True)]
+    return (
+        case if cut == rows else make_case_from_rows(f"{case.name}, of {most_tokens} tokens at most", cut, padding_id)
+    )
 
 
 def make_case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:

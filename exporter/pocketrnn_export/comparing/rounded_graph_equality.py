@@ -41,20 +41,20 @@ def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None
     return _compare_graphs(a.graph, b.graph, {})
 
 
-def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
-    """Describe the first difference between two graphs, or return None. `names` maps the names of values in the first
-    graph to their names in the second."""
+def _compare_graphs(a: GraphProto, b: GraphProto, names_in_b: dict[str, str]) -> str | None:
+    """Describe the first difference between two graphs, or return None. `names_in_b` has the names in the second
+    graph of values in the first."""
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"
-    names = {**names, "": ""} | {x.name: y.name for x, y in zip(a.input, b.input, strict=True)}
+    names_in_b = {**names_in_b, "": ""} | {x.name: y.name for x, y in zip(a.input, b.input, strict=True)}
     numbers = {tensor.name: tensor for tensor in a.initializer}, {tensor.name: tensor for tensor in b.initializer}
     for x, y in zip(a.node, b.node, strict=True):
-        different = _compare_nodes(x, y, names, numbers)
+        different = _compare_nodes(x, y, names_in_b, numbers)
         if different:
             return f"{x.op_type} {x.name or x.output[0]}: {different}"
-        names.update(zip(x.output, y.output, strict=True))
-    wired = [names.get(x.name) == y.name for x, y in zip(a.output, b.output, strict=True)]
+        names_in_b.update(zip(x.output, y.output, strict=True))
+    wired = [names_in_b.get(x.name) == y.name for x, y in zip(a.output, b.output, strict=True)]
     return None if all(wired) else "the outputs"
 
 
@@ -84,23 +84,27 @@ def _remove_widening_casts(graph: GraphProto) -> GraphProto:
 def _compare_nodes(
     a: NodeProto,
     b: NodeProto,
-    names: dict[str, str],
-    numbers: tuple[dict[str, TensorProto], dict[str, TensorProto]],
+    names_in_b: dict[str, str],
+    initializers: tuple[dict[str, TensorProto], dict[str, TensorProto]],
 ) -> str | None:
     """Describe the first difference between two nodes: operator, inputs or attributes. Return None if there is none."""
     if (a.op_type, a.domain, len(a.input), len(a.output)) != (b.op_type, b.domain, len(b.input), len(b.output)):
         return f"is in the place of {b.op_type}"
     for x, y in zip(a.input, b.input, strict=True):
-        if x in names:
-            if names[x] != y:
+        if x in names_in_b:
+            if names_in_b[x] != y:
                 return f"its input {x}"
-        elif x not in numbers[0] or y not in numbers[1] or not _is_rounded_to_float32(numbers[0][x], numbers[1][y]):
+        elif (
+            x not in initializers[0]
+            or y not in initializers[1]
+            or not _is_rounded_to_float32(initializers[0][x], initializers[1][y])
+        ):
             return f"its number {x}"
     theirs, others = _read_node_attributes(a), _read_node_attributes(b)
     if [x.name for x in theirs] != [y.name for y in others]:
         return "its attributes"
     for x, y in zip(theirs, others, strict=True):
-        if not _are_attributes_equal(x, y, names):
+        if not _are_attributes_equal(x, y, names_in_b):
             return f"its attribute {x.name}"
     return None
 
@@ -112,14 +116,14 @@ def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
     return [*node.attribute]
 
 
-def _are_attributes_equal(a: AttributeProto, b: AttributeProto, names: dict[str, str]) -> bool:
+def _are_attributes_equal(a: AttributeProto, b: AttributeProto, names_in_b: dict[str, str]) -> bool:
     """Return whether an attribute equals another, with float32 in place of float64."""
     if a.type != b.type:
         return False
     if a.type == AttributeProto.TENSOR:
         return _is_rounded_to_float32(a.t, b.t)
     if a.type == AttributeProto.GRAPH:
-        return _compare_graphs(a.g, b.g, names) is None
+        return _compare_graphs(a.g, b.g, names_in_b) is None
     if a.type == AttributeProto.INT and a.name in {"to", "dtype"}:
         return bool(_TYPES.get(b.i, b.i) == a.i)
     return bool(a.SerializeToString(deterministic=True) == b.SerializeToString(deterministic=True))

@@ -59,14 +59,14 @@ class ExactAnswer:
 
 
 def compute_exact_answers(
-    run: Run64, moved: Iterator[Run64], cases: Sequence[Case], inputs: str = "cases"
+    run: Run64, perturbed_runs: Iterator[Run64], cases: Sequence[Case], inputs: str = "cases"
 ) -> list[ExactAnswer]:
     """Compute the answers to the cases in double precision, and how far the logits of each row move when all weights
     move by one ulp.
 
     Args:
         run: the module, or a graph, in double precision.
-        moved: the same with moved weights, one run for each draw; from `make_perturbed_module_runs` or
+        perturbed_runs: the same with moved weights, one run for each draw; from `make_perturbed_module_runs` or
             `make_perturbed_graph_runs`. Each run is used before the next one is made.
         cases: the inputs.
         inputs: the name of the inputs, for the progress.
@@ -75,7 +75,7 @@ def compute_exact_answers(
     answers = [run(case.tokens, case.lengths) for case in log_item_progress(cases, doing)]
     spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_replace_nonfinite_numbers(logits)).max(1)) for logits in answers]
     doing, most = f"Answering {inputs} with slightly changed weights", DRAWS * len(cases)
-    for draw, other in enumerate(moved):
+    for draw, other in enumerate(perturbed_runs):
         for i, case in log_item_progress(enumerate(cases), doing, before=draw * len(cases), of=most):
             given = other(case.tokens, case.lengths)
             # The difference of two infinities, from a probability of 0, is NaN and counts as 0.

@@ -29,7 +29,7 @@ def add_first_difference_to_error() -> Iterator[None]:
     except AnswersDifferError as error:
         raise _add_branching_line(error) from error.__cause__
     except FormsDifferError as error:
-        raise _add_operation(error) from error.__cause__
+        raise _add_first_differing_operation(error) from error.__cause__
 
 
 def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
@@ -41,7 +41,7 @@ def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
     return AnswersDifferError(f"{error.problem.rstrip('.')}: {line}.", error.remedy) if line else error
 
 
-def _add_operation(error: FormsDifferError) -> FormsDifferError:
+def _add_first_differing_operation(error: FormsDifferError) -> FormsDifferError:
     """Return the error with the operation whose result first differs from the module's, or with advice on cumsum."""
     form = next((form for form in error.forms if form.float64_run is not None), None)
     answers = error.answers

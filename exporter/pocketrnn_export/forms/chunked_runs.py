@@ -24,15 +24,16 @@ def choose_chunk_counts(step_word: str) -> dict[str, int | None]:
     return {"3 chunks": 3, f"1 {step_word} each": _EACH, "chunks at random": None}
 
 
-def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:
-    """Return a run that reads each text or sequence in `parts` chunks of nearly equal length. A short text has fewer
-    chunks.
+def make_chunked_run(
+    read_on: ReadOn, state_size: int, chunk_count: int | None, rows_of_ids: Floats | None = None
+) -> Run:
+    """Return a run that reads each text or sequence in chunks of nearly equal length. A short text has fewer chunks.
 
     Args:
         read_on: the step that reads a chunk.
         state_size: the size of the first state, which is zeros.
-        parts: the number of chunks; None for random cuts.
-        rows: the samples that ids stand for, where the step takes samples.
+        chunk_count: the number of chunks; None for random cuts.
+        rows_of_ids: the samples that ids stand for, where the step takes samples.
     """
     generator = np.random.default_rng(0)
 
@@ -40,18 +41,18 @@ def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: 
         answers = []
         for ids, length in zip(tokens, lengths, strict=True):
             state = np.zeros((1, state_size), np.float32)
-            for some in _cut_into_chunks(ids[:length], parts, generator):
-                logits, state = read_on(some if rows is None else rows[some], state)
+            for some in _cut_into_chunks(ids[:length], chunk_count, generator):
+                logits, state = read_on(some if rows_of_ids is None else rows_of_ids[some], state)
             answers.append(logits)
         return np.concatenate(answers)
 
     return run_in_chunks
 
 
-def _cut_into_chunks(ids: Ids, parts: int | None, generator: np.random.Generator) -> Iterator[Ids]:
-    """Cut a text into `parts` chunks, or into chunks of random lengths for None, and yield the chunks that are not
+def _cut_into_chunks(ids: Ids, chunk_count: int | None, generator: np.random.Generator) -> Iterator[Ids]:
+    """Cut a text into this number of chunks, or for None into chunks of random lengths. Yield the chunks that are not
     empty."""
-    places: Any = min(parts or 0, len(ids))
-    if parts is None:
+    places: Any = min(chunk_count or 0, len(ids))
+    if chunk_count is None:
         places = np.sort(generator.integers(0, len(ids) + 1, len(ids) // 3))
     yield from (some for some in np.array_split(ids, places) if len(some))

@@ -85,10 +85,10 @@ class FormKind:
     required: bool = True
 
 
-def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
-    """Log the parts of the forms that were not compared with the module, and the notes in `more`. Return all of them as
-    an entry of the bundle's provenance."""
-    notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
+def log_uncompared_parts(forms: Iterable[Form], further_notes: Iterable[str] = ()) -> dict[str, str]:
+    """Log the parts of the forms that were not compared with the module, and further notes. Return all of them as an
+    entry of the bundle's provenance."""
+    notes = dict.fromkeys([*(note for form in forms for note in form.notes), *further_notes])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))
     return {"not_compared": " ".join(notes)} if notes else {}

@@ -198,7 +198,7 @@ class _StepBuilder:
             self._set_source(node, _ValueSource.TEXT)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._selects_last_step(node):
             self._add_unchanged_node(node, _ValueSource.TEXT)
-        elif self._is_zero_step_padding(node):
+        elif self._adds_step_of_zeros_in_front(node):
             self._set_source(node, _ValueSource.PADDED)
             self.unmasked[node.output[0]] = node.input[0]
         elif self.sources[node.input[0]] is _ValueSource.PADDED and self._drops_last_step(node):
@@ -264,7 +264,7 @@ class _StepBuilder:
         """Return the numbers of a weight, or an empty list for a value that is not a weight."""
         return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
 
-    def _is_zero_step_padding(self, node: NodeProto) -> bool:
+    def _adds_step_of_zeros_in_front(self, node: NodeProto) -> bool:
         """Return whether a node adds one step of zeros in front of a value [batch, sequence, n]."""
         if (
             node.op_type != "Pad"
@@ -395,7 +395,7 @@ class _StepBuilder:
         self.sources |= {outputs[0]: _ValueSource.TOKENS, **dict.fromkeys(outputs[1:], _ValueSource.TEXT)}
         self.axis[outputs[0]] = 0
 
-    def _check_reduction(self, node: NodeProto) -> None:
+    def _refuse_unsupported_reduction(self, node: NodeProto) -> None:
         """Refuse a reduction over another axis than the sequence, a reduction before the first recurrent layer, and a
         second reduction."""
         if not self.hidden:
@@ -413,7 +413,7 @@ class _StepBuilder:
 
     def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
         """Add a reduction over the new tokens only, and return the name of its result."""
-        self._check_reduction(node)
+        self._refuse_unsupported_reduction(node)
         newest, tokens = f"{node.output[0]}.newest", self.unmasked.get(node.input[0], node.input[0])
         self.constants["step.second"] = np.array([1], np.int64)
         # The axes are an attribute of ReduceMax before opset 18, and of ReduceSum before 13.
@@ -454,16 +454,16 @@ class _StepBuilder:
             raise self._make_unsupported_error(f"the number of features in each step of {name} is not known")
         return sizes[-1][1]
 
-    def _encode_step_graph(self, nodes: Sequence[NodeProto], size: int) -> bytes:
-        """Return the ONNX file of the step graph, with the nodes that its outputs need. `size` is that of the state."""
+    def _encode_step_graph(self, nodes: Sequence[NodeProto], state_size: int) -> bytes:
+        """Return the ONNX file of the step graph, with the nodes that its outputs need."""
         kind = self.given.type.tensor_type
         more = [kind.shape.dim[2].dim_value] if self.takes_numbers else []
         inputs = [
             helper.make_tensor_value_info(self.given.name, kind.elem_type, ["batch", "sequence", *more]),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", size]),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", state_size]),
         ]
         logits = next(value for value in self.model.graph.output if value.name == "logits")
-        outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", size])]
+        outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", state_size])]
         kept = find_needed_nodes(nodes, [output.name for output in outputs])
         read = {name for node in kept for name in node.input}
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read]

@@ -29,7 +29,7 @@ from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassi
 STEP_FILE: Final = "model.step.onnx"
 
 
-def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
+def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Floats | None = None) -> Form:
     """Return the form of a step graph. Its runs read a whole text or sequence one step at a time, and in chunks.
 
     The beginning of a text is a text too: reading step by step covers every beginning of the cases.
@@ -37,16 +37,16 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | Non
     Args:
         content: the file's bytes.
         graph: its entry in classifier.json; the digest is set here.
-        rows: the samples that ids stand for, where the step graph takes samples. Then each sequence is read alone, also
-            in random chunks.
+        rows_of_ids: the samples that ids stand for, where the step graph takes samples. Then each sequence is read
+            alone, also in random chunks.
     """
-    chunks = choose_chunk_counts("token" if rows is None else "step")
-    if rows is None:
+    chunks = choose_chunk_counts("token" if rows_of_ids is None else "step")
+    if rows_of_ids is None:
         del chunks["chunks at random"]
-    session, name = open_session(content), "tokens" if rows is None else "samples"
+    session, name = open_session(content), "tokens" if rows_of_ids is None else "samples"
 
-    def read_on(some: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
-        logits, new = session.run(["logits", "new_state"], {name: some[None], "state": state})
+    def read_on(chunk: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
+        logits, new = session.run(["logits", "new_state"], {name: chunk[None], "state": state})
         return logits, new
 
     return Form(
@@ -54,15 +54,15 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | Non
         "stream",
         content,
         {
-            f"step graph, {cut}": make_chunked_run(read_on, graph.state_size, parts, rows)
+            f"step graph, {cut}": make_chunked_run(read_on, graph.state_size, parts, rows_of_ids)
             for cut, parts in chunks.items()
         },
-        one_row=rows is not None,
-        float64_run=lambda: _make_float64_step_run(content, graph.state_size, name, rows),
+        one_row=rows_of_ids is not None,
+        float64_run=lambda: _make_float64_step_run(content, graph.state_size, name, rows_of_ids),
     )
 
 
-def _check_streaming(module: nn.Module, rules: AnyTextRules) -> None:
+def _refuse_classifier_that_cannot_stream(module: nn.Module, rules: AnyTextRules) -> None:
     """Refuse a module or text rules that cannot stream."""
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
         raise make_bidirectional_error("text", "word")
@@ -90,14 +90,16 @@ def _make_step_form(_prepared: ExportableModule, description: Description, forms
     return wrap_step_graph_as_form(content, StepGraph(STEP_FILE, "", size))
 
 
-STEP: Final = FormKind("streaming", _make_step_form, _check_streaming)
+STEP: Final = FormKind("streaming", _make_step_form, _refuse_classifier_that_cannot_stream)
 
 
-def _make_streaming_error(held: str) -> ExportError:
-    return ExportError(f"The text rules contain {held}, which a stream does not support.", "Leave streaming out.")
+def _make_streaming_error(unsupported_rule: str) -> ExportError:
+    return ExportError(
+        f"The text rules contain {unsupported_rule}, which a stream does not support.", "Leave streaming out."
+    )
 
 
-def _make_float64_step_run(content: bytes, state_size: int, name: str, rows: Floats | None) -> Run64:
+def _make_float64_step_run(content: bytes, state_size: int, input_name: str, rows_of_ids: Floats | None) -> Run64:
     """Return a run of a step graph in double precision. It reads each text or sequence in three chunks."""
     evaluate = build_evaluator(convert_model_to_float64(onnx.load_from_string(content)))
 
@@ -108,8 +110,8 @@ def _make_float64_step_run(content: bytes, state_size: int, name: str, rows: Flo
             alike = np.flatnonzero(lengths == length)
             state = np.zeros((len(alike), state_size))
             for some in np.array_split(tokens[alike, :length], min(3, length), axis=1):
-                given = some if rows is None else rows[some].astype(np.float64)
-                answer, state = evaluate({name: given, "state": state})
+                given = some if rows_of_ids is None else rows_of_ids[some].astype(np.float64)
+                answer, state = evaluate({input_name: given, "state": state})
             if not logits.size:
                 logits = np.empty((len(lengths), answer.shape[1]))
             logits[alike] = answer

@@ -30,7 +30,7 @@ _SECONDS: Final = 2.0
 _MOST_TOKENS: Final = 4_096
 
 
-def _check_python_version(_module: nn.Module, _rules: AnyTextRules) -> None:
+def _refuse_python_without_torchscript(_module: nn.Module, _rules: AnyTextRules) -> None:
     if sys.version_info >= (3, 14):
         raise InputError(
             "TorchScript does not support Python 3.14.",
@@ -51,7 +51,7 @@ def _make_torchscript_form(prepared: ExportableModule, _description: Description
     )
 
 
-TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _check_python_version)
+TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _refuse_python_without_torchscript)
 
 
 def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
@@ -89,7 +89,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()
-    for sizes in _list_other_sizes(forms):
+    for sizes in _list_sizes_of_further_traces(forms):
         if time.process_time() - started > _SECONDS:
             return
         example = resize_example(prepared.example, sizes)
@@ -102,7 +102,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
             )
 
 
-def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
+def _list_sizes_of_further_traces(forms: Sequence[Form]) -> Iterator[Sizes]:
     """Yield sizes for further traces: some far from each other, and some near the size conditions in forward."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]
     limits = (graphs[0].limits if graphs else None) or Limits()
@@ -115,20 +115,20 @@ def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
             yield Sizes(batch, tokens)
 
 
-def _read_operations(block: Any, numbers: dict[int, int] | None = None) -> Iterator[tuple[Any, ...]]:
+def _read_operations(block: Any, value_numbers: dict[int, int] | None = None) -> Iterator[tuple[Any, ...]]:
     """Yield the operations of a TorchScript graph with their inputs and constants, but without shapes."""
-    numbers = {} if numbers is None else numbers
+    value_numbers = {} if value_numbers is None else value_numbers
     for value in block.inputs():
-        numbers[value.unique()] = len(numbers)
+        value_numbers[value.unique()] = len(value_numbers)
     for node in block.nodes():
-        read = tuple(numbers[value.unique()] for value in node.inputs())
+        read = tuple(value_numbers[value.unique()] for value in node.inputs())
         constants = tuple((name, _read_constant(node, name)) for name in node.attributeNames())
         yield node.kind(), read, constants
         for inner in node.blocks():
-            yield from _read_operations(inner, numbers)
+            yield from _read_operations(inner, value_numbers)
         for value in node.outputs():
-            numbers[value.unique()] = len(numbers)
-    yield tuple(numbers[value.unique()] for value in block.outputs())
+            value_numbers[value.unique()] = len(value_numbers)
+    yield tuple(value_numbers[value.unique()] for value in block.outputs())
 
 
 def _read_constant(node: Any, name: str) -> Any:

@@ -64,14 +64,14 @@ def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]
     model.metadata_props.update(metadata)
     if storage.rows is not None:
         _cut_table_rows(model.graph, storage.rows)
-    chosen = [(table, storage.embedding, -1) for table in _find_tables(model.graph)]
-    chosen += [(weight, storage.weights, axis) for weight, axis in _find_weights(model.graph)]
+    chosen = [(table, storage.embedding, -1) for table in _find_quantizable_tables(model.graph)]
+    chosen += [(weight, storage.weights, axis) for weight, axis in _find_weights_and_summed_axes(model.graph)]
     for value, stored, axis in chosen:
         if stored != "float32":
             whole = rounded.graph.initializers[str(value.name)]
             numbers, scales = _convert_weight(whole, stored, axis)
             _set_weight_numbers(whole, numbers.astype(np.float32) * (1 if scales is None else scales))
-            _store_weight(model.graph, value, *_convert_weight(value, stored, axis))
+            _store_and_dequantize_weight(model.graph, value, *_convert_weight(value, stored, axis))
     return QuantizedGraphs(_serialize_model(model), _serialize_model(rounded))
 
 
@@ -97,12 +97,12 @@ def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
         _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 
 
-def _find_tables(graph: ir.Graph) -> list[ir.Value]:
+def _find_quantizable_tables(graph: ir.Graph) -> list[ir.Value]:
     """Return the float32 tables [rows, numbers] that the graph uses only for lookups along the rows."""
     return [
         value
         for value in graph.initializers.values()
-        if _is_weight(value)
+        if _is_quantizable_weight(value)
         and len(value.shape or ()) == 2
         and all(
             node.op_type == "Gather" and index == 0 and _read_gather_axis(node) == 0 for node, index in value.uses()
@@ -110,14 +110,14 @@ def _find_tables(graph: ir.Graph) -> list[ir.Value]:
     ]
 
 
-def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
+def _find_weights_and_summed_axes(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
     """Return the weight matrices of products, each with the axis that its product sums. The numbers along this axis
     share a scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
             value = node.inputs[index] if index < len(node.inputs) else None
-            if value is not None and value.is_initializer() and _is_weight(value):
+            if value is not None and value.is_initializer() and _is_quantizable_weight(value):
                 found.setdefault(str(value.name), (value, _find_summed_axis(node, index)))
     return list(found.values())
 
@@ -130,7 +130,7 @@ def _find_summed_axis(node: ir.Node, index: int) -> int:
     return -2 if node.op_type == "MatMul" and index == 1 else -1
 
 
-def _is_weight(value: ir.Value) -> bool:
+def _is_quantizable_weight(value: ir.Value) -> bool:
     """Return whether a value is a float32 constant that is large enough to be quantized."""
     return (
         value.dtype == ir.DataType.FLOAT
@@ -201,7 +201,9 @@ def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArr
     return _convert_to_int8(numbers, axis, value.name)
 
 
-def _store_weight(graph: ir.Graph, value: ir.Value, numbers: npt.NDArray[Any], scales: Floats | None) -> None:
+def _store_and_dequantize_weight(
+    graph: ir.Graph, value: ir.Value, numbers: npt.NDArray[Any], scales: Floats | None
+) -> None:
     """Store other numbers in a weight, and add nodes that convert them back to float32 where the weight is used."""
     uses, scale = list(value.uses()), None
     _set_weight_numbers(value, numbers)
@@ -211,7 +213,7 @@ def _store_weight(graph: ir.Graph, value: ir.Value, numbers: npt.NDArray[Any], s
         graph.register_initializer(scale)
     if all(node.op_type == "Gather" for node, _ in uses):
         for node, _ in uses:
-            _scale_after_lookup(graph, node, scale)
+            _dequantize_after_lookup(graph, node, scale)
         return
     nodes, result = _make_dequantize_nodes(value, scale, str(value.name))
     graph.insert_before(graph[0], nodes)
@@ -219,7 +221,7 @@ def _store_weight(graph: ir.Graph, value: ir.Value, numbers: npt.NDArray[Any], s
         node.replace_input_with(index, result)
 
 
-def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None) -> None:
+def _dequantize_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None) -> None:
     """Add nodes that convert the rows of a lookup to float32, and multiply each row by its scale if there is one."""
     looked_up, name = lookup.outputs[0], str(lookup.outputs[0].name)
     users, shape = list(looked_up.uses()), looked_up.shape

@@ -23,13 +23,15 @@ _WITHOUT_EFFECT: Final = {
     **{f"{f}.dropout{kind}": (1, "p", "dropout") for f in ("F", "nn.functional") for kind in ("", "1d", "2d", "3d")},
     **{f"{nn}.{layer}": (5, "dropout", "dropout") for nn in ("nn", "torch.nn") for layer in GATES},
     **{f"{nn}.Embedding": (2, "padding_idx", "padding") for nn in ("nn", "torch.nn")},
+    **{f"{nn}.Embedding.from_pretrained": (1, "freeze", "freezing") for nn in ("nn", "torch.nn")},
 }
 
 
 def find_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
     """Return a dict from each parameter of a class that changes no answer in eval mode to a value for it.
 
-    Such a parameter is a rate of dropout, or the id that an nn.Embedding leaves out in training. The class passes the
+    Such a parameter is a rate of dropout, the id that an nn.Embedding leaves out in training, or whether training
+    changes its vectors. The class passes the
     parameter to such layers only, and does not read the value from a layer again, as in
     `tokens != self.embedding.padding_idx`. Or the class reads the parameter nowhere.
     """

@@ -7,7 +7,7 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,18 +69,24 @@ def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module)
     with contextlib.suppress(Exception, SystemExit):
         run()
     found = []
-    for name, (state, value) in _list_attribute_states(module):
+    for name, state in _list_attribute_states(module):
         if name not in before:
             path, _, last = name.rpartition(".")
-            found.append(ChangedAttribute(name, getattr(type(module.get_submodule(path)), last, None), value))
-        elif before[name][0] != state:
-            found.append(ChangedAttribute(name, before[name][1], value))
+            found.append(ChangedAttribute(name, getattr(type(module.get_submodule(path)), last, None), state.value))
+        elif before[name].key != state.key:
+            found.append(ChangedAttribute(name, before[name].value, state.value))
     return sorted(found, key=lambda kept: not kept.is_number)
 
 
-def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yield (name, (state, value)) for each attribute of a module and its layers. The state is a key, such as the ids
-    of a list's items, that differs after a change of the attribute."""
+class _AttributeState(NamedTuple):
+    """The value of an attribute, and a key, such as the ids of a list's items, that differs after a change of it."""
+
+    key: Any
+    value: Any
+
+
+def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, _AttributeState]]:
+    """Yield the name and the state of each attribute of a module and its layers."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue
@@ -88,17 +94,17 @@ def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, 
             for name, value in table.items():
                 if name.startswith("_"):
                     continue
-                state: Any = id(value)
+                key: Any = id(value)
                 if isinstance(value, Tensor):
                     # `weight.data = ...` keeps the tensor object but gives it other memory.
                     place = read_memory_address(value) if value.layout == torch.strided else 0
-                    state = (id(value), count_writes(value), place)
+                    key = (id(value), count_writes(value), place)
                 elif isinstance(value, dict | list | set | deque):
                     held = value.values() if isinstance(value, dict) else value
-                    state = (id(value), len(value), [id(one) for one in held] if len(value) <= _FEW else None)
+                    key = (id(value), len(value), [id(one) for one in held] if len(value) <= _FEW else None)
                 elif type(value) in (int, float, bool, str):
-                    state = value
-                yield f"{path}.{name}".lstrip("."), (state, value)
+                    key = value
+                yield f"{path}.{name}".lstrip("."), _AttributeState(key, value)
 
 
 def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:

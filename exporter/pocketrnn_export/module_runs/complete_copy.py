@@ -34,16 +34,16 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
                  type(None), type(...), range, slice)  # fmt: skip
 
 
-def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
+def make_complete_copy(value: _T, copies_by_id: Mapping[int, Any] | None = None) -> _T:
     """Make a deep copy that shares nothing with the original. If `copy.deepcopy` fails at that, copy each object
-    attribute by attribute. `known` has the copies to use for some objects, by the objects' ids.
+    attribute by attribute. `copies_by_id` has the copies to use for some objects, by the objects' ids.
 
     Raises:
         Exception: the exception of `copy.deepcopy`, if both ways fail.
     """
     failure: Exception | None = None
     made: Any = None
-    memory: dict[int, Any] = dict(known or {})
+    memory: dict[int, Any] = dict(copies_by_id or {})
     try:
         made = copy.deepcopy(value, memory)
         _ReferenceFixer(memory).fix_references(made)
@@ -52,7 +52,7 @@ def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     # A user's class may raise anything.
     except Exception as error:
         failure = error
-    memory = dict(known or {})
+    memory = dict(copies_by_id or {})
     try:
         again = _copy_by_attributes(value, memory)
         _ReferenceFixer(memory).fix_references(again)
@@ -86,10 +86,10 @@ def has_settable_attributes(value: Any) -> bool:
     )
 
 
-def find_copy_difference(original: Any, made: Any) -> str | None:
+def find_copy_difference(original: Any, copied: Any) -> str | None:
     """Find the first item or attribute of a copy that differs from the original, or that the copy shares with the
     original. Return its path, such as `encoder.scale`; None for a complete copy."""
-    waiting, met = deque([("", original, made)]), set[tuple[int, int]]()
+    waiting, met = deque([("", original, copied)]), set[tuple[int, int]]()
     while waiting:
         path, one, other = waiting.popleft()
         if (id(one), id(other)) in met or (one is other and not isinstance(one, torch.nn.Module | Tensor)):
@@ -213,18 +213,18 @@ def _make_object_without_attributes(kind: type) -> Any:
     return next((base for base in (dict, list, set, deque) if issubclass(kind, base)), object).__new__(kind)
 
 
-def _fill_copy(made: Any, original: Any, memory: dict[int, Any]) -> None:
+def _fill_copy(copied: Any, original: Any, memory: dict[int, Any]) -> None:
     """Copy the items and attributes of an object into an empty object of its class."""
     if isinstance(original, dict):
-        dict.update(made, {key: _copy_or_share(part, memory) for key, part in original.items()})
+        dict.update(copied, {key: _copy_or_share(part, memory) for key, part in original.items()})
     elif isinstance(original, list | deque):
-        made.extend(_copy_or_share(part, memory) for part in original)
+        copied.extend(_copy_or_share(part, memory) for part in original)
     elif isinstance(original, set):
-        set.update(made, original)
+        set.update(copied, original)
     for name, part in vars(original).items():
-        vars(made)[name] = _copy_or_share(part, memory)
+        vars(copied)[name] = _copy_or_share(part, memory)
     for name, part in _read_slot_values(original):
-        object.__setattr__(made, name, _copy_or_share(part, memory))
+        object.__setattr__(copied, name, _copy_or_share(part, memory))
 
 
 def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:

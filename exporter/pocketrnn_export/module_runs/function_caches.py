@@ -51,12 +51,12 @@ def find_caches(module: nn.Module) -> list[Entry]:
 
 
 @contextlib.contextmanager
-def use_fresh_caches(places: Iterable[Entry]) -> Iterator[None]:
+def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
     """While the block runs, cached functions have new, empty caches."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []
-    for holder, name, cached in places:
+    for holder, name, cached in caches:
         again = fresh.setdefault(id(cached), functools.lru_cache(**cached.cache_parameters())(cached.__wrapped__))
         if isinstance(holder, type):
             methods[holder, name] = again

@@ -168,7 +168,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._constants.clear()
         for tensor in filter(_has_memory, tensors):
             self._record_write(
-                tensor, self._add_step(_Step("input", (label,), frozenset(), frozenset({label}))), whole=True
+                tensor, self._add_step(_Step("input", (label,), frozenset(), frozenset({label}))), replaces_all=True
             )
 
     def label_later_steps(self, *labels: str) -> None:
@@ -256,13 +256,13 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             return result
         number = self._add_step(step)
         for tensor in written:
-            self._record_write(tensor, number, whole=overwrites)
+            self._record_write(tensor, number, replaces_all=overwrites)
         for tensor in flatten_tree(result)[0]:
             if _has_memory(tensor) and not any(tensor is one for one in written):
                 if read_memory_address(tensor) in places:
                     self._record_tensor_step(tensor, number)
                 else:
-                    self._record_write(tensor, number, whole=True)
+                    self._record_write(tensor, number, replaces_all=True)
         return result
 
     def record_as_one_operator(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -273,7 +273,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             result = func(*args, **kwargs)
         number = self._add_step(step)
         for tensor in filter(_has_memory, flatten_tree(result)[0]):
-            self._record_write(tensor, number, whole=True)
+            self._record_write(tensor, number, replaces_all=True)
         return result
 
     def _add_step(self, step: _Step) -> int:
@@ -284,26 +284,30 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._kept.append(tensor)
         self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
 
-    def _record_write(self, tensor: Tensor, step: int, *, whole: bool) -> None:
-        """Record a write into a tensor. `whole` means that the write replaces all numbers of the tensor."""
+    def _record_write(self, tensor: Tensor, step: int, *, replaces_all: bool) -> None:
+        """Record a write into a tensor. `replaces_all` means that the write replaces all numbers of the tensor."""
         place = read_memory_address(tensor)
         before = self._written.get(place)
         self._written[place] = step
-        if whole and before is not None and tensor.numel() * tensor.element_size() < tensor.untyped_storage().nbytes():
+        if (
+            replaces_all
+            and before is not None
+            and tensor.numel() * tensor.element_size() < tensor.untyped_storage().nbytes()
+        ):
             # A read of more than this part also reads the numbers from before.
             both = frozenset({step, before})
             labels = self._steps[step].labels | self._steps[before].labels
             self._written[place] = self._add_step(_Step("part", (), both, labels))
         self._record_tensor_step(tensor, step)
-        if whole:
+        if replaces_all:
             self._made[_make_memory_key(tensor)] = self._made[id(tensor)]
 
     def _find_unchanged_operand_steps(
-        self, name: str, given: Sequence[Any], step: _Step, result: Any
+        self, name: str, arguments: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
         """Return the steps that made `x`, if an operator returns its operand `x` unchanged, as in `x * 1`. Else return
         None."""
-        values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
+        values = [one for one in zip(arguments, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
             left = values[1 if constants[0].values.all() else 2] if constants[0].values.unique().numel() == 1 else None
@@ -325,15 +329,15 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             return False
         return any(bool((args[0].amax(axis) != args[0].amin(axis)).any()) for axis in along)
 
-    def _make_operator_step(self, name: str, given: Sequence[Any]) -> _Step:
-        """Return the step for a call of an operator with the arguments `given`. The step has the labels of all inputs
-        on which these arguments depend."""
-        steps = [self.find_steps_that_made(value) if isinstance(value, Tensor) else frozenset() for value in given]
+    def _make_operator_step(self, name: str, operands: Sequence[Any]) -> _Step:
+        """Return the step for a call of an operator with these operands. The step has the labels of all inputs on
+        which the operands depend."""
+        steps = [self.find_steps_that_made(value) if isinstance(value, Tensor) else frozenset() for value in operands]
         every = frozenset[int]().union(*steps)
         labels = _NONE.union(*(self._steps[step].labels for step in every))
-        if any(isinstance(value, Tensor) for value in given):
+        if any(isinstance(value, Tensor) for value in operands):
             labels |= self._now
-        arguments = tuple(self._make_argument(value, of, labels) for value, of in zip(given, steps, strict=True))
+        arguments = tuple(self._make_argument(value, of, labels) for value, of in zip(operands, steps, strict=True))
         return _Step(name, arguments, every, labels)
 
     def _make_argument(self, value: Any, steps: frozenset[int], labels: Labels) -> Any:
@@ -341,9 +345,9 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             return value if value is None or isinstance(value, bool | int | float | complex | str) else repr(value)
         # Only constants that meet labelled values are compared; new memory holds arbitrary numbers.
         is_constant = labels and not any(self._steps[s].labels or self._steps[s].name.startswith(_NEW) for s in steps)
-        return _Argument(steps, self._find_constant(value) if is_constant and not self._now else None)
+        return _Argument(steps, self._make_or_reuse_constant(value) if is_constant and not self._now else None)
 
-    def _find_constant(self, tensor: Tensor) -> _Constant:
+    def _make_or_reuse_constant(self, tensor: Tensor) -> _Constant:
         """Return the numbers of a tensor as a constant. The constants of large tensors are kept for later calls."""
         if tensor.numel() < _SAMPLED or not _has_memory(tensor):
             return _make_constant(tensor)
@@ -405,9 +409,9 @@ def normalize_program_with_positions(program: Program) -> tuple[Program, list[in
     for place, (full_name, given) in enumerate(program):
         name = full_name.partition(".")[0]
         name = _ONE_NAME.get(name, name)
-        whole = name == "slice" and _read_slice_arguments(given)[2:] == _ALL
+        replaces_all = name == "slice" and _read_slice_arguments(given)[2:] == _ALL
         made = [one for one in given if isinstance(one, tuple)]
-        if (name in SHAPES or whole) and len(made) == 1:
+        if (name in SHAPES or replaces_all) and len(made) == 1:
             origins.append(tuple(sorted({origin for step in made[0] for origin in origins[step]})))
             continue
         arguments = tuple(
@@ -459,14 +463,14 @@ def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range
             yield axes, index
 
 
-def _replace_tensors_by_positions(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:
+def _replace_tensors_by_positions(arguments: tuple[Any, ...], positions_of_steps: Mapping[int, int]) -> tuple[Any, ...]:
     """Return the arguments of a step. If other steps of the program made a tensor, the positions of these steps replace
     the tensor. Any other tensor becomes a constant."""
     placed: list[Any] = []
     for argument in arguments:
-        inside = argument.steps & places.keys() if isinstance(argument, _Argument) else ()
+        inside = argument.steps & positions_of_steps.keys() if isinstance(argument, _Argument) else ()
         if inside:
-            placed.append(tuple(sorted(places[step] for step in inside)))
+            placed.append(tuple(sorted(positions_of_steps[step] for step in inside)))
         else:
             placed.append(argument.constant if isinstance(argument, _Argument) else argument)
     return tuple(placed)

@@ -48,7 +48,7 @@ _SAID_OF_TEXTS: Final = re.compile(
 )
 
 
-def reword_for_numbers(said: str) -> str:
+def reword_for_numbers(sentence: str) -> str:
     """Replace the words for texts in a sentence by the words for sequences of numbers."""
 
     def choose_replacement(found: re.Match[str]) -> str:
@@ -56,8 +56,8 @@ def reword_for_numbers(said: str) -> str:
         return found[0] if which == 1 else _WORDS[which - 2][1]
 
     for of_texts, of_sequences in TEXT_RULE_ADVICE:
-        said = of_texts.sub(of_sequences, said)
-    return _SAID_OF_TEXTS.sub(choose_replacement, said.replace(LOOKUP, ""))
+        sentence = of_texts.sub(of_sequences, sentence)
+    return _SAID_OF_TEXTS.sub(choose_replacement, sentence.replace(LOOKUP, ""))
 
 
 def _choose_word_for_value(found: re.Match[str]) -> str:

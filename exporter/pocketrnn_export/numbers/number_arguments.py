@@ -133,21 +133,21 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     return replace(made, mean=mean, scale=scale)
 
 
-def _convert_to_tuple(name: str, value: object) -> tuple[Any, ...]:
+def _convert_to_tuple(argument_name: str, value: object) -> tuple[Any, ...]:
     """Return the value of an argument that has one item for each channel as a tuple. A single value becomes a tuple of
     one."""
     try:
         # Scalars of torch and numpy are single values, too.
-        is_one = isinstance(value, str) if name == "units" else (
-            name == "integer_scale" and getattr(value, "ndim", 0) == 0 and hasattr(value, "__float__")
+        is_one = isinstance(value, str) if argument_name == "units" else (
+            argument_name == "integer_scale" and getattr(value, "ndim", 0) == 0 and hasattr(value, "__float__")
         )  # fmt: skip
         items: list[Any] = [value] if is_one else list(value)  # type: ignore[call-overload]
-        if name == "training_range":
+        if argument_name == "training_range":
             return tuple(tuple(map(float, pair)) for pair in items)
-        return tuple(items if name == "units" else map(float, items))
+        return tuple(items if argument_name == "units" else map(float, items))
     except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f"{name} is {short_repr(value)}, not a list of values.",
+            f"{argument_name} is {short_repr(value)}, not a list of values.",
             "Give a list, with one value for each channel.",
         ) from None
 
@@ -167,10 +167,15 @@ def check_value_names(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_units(units: Sequence[str], values: int) -> tuple[str, ...]:
-    if isinstance(units, str) or not values or len(units) != values or not all(isinstance(u, str) for u in units):
+def _check_units(units: Sequence[str], value_count: int) -> tuple[str, ...]:
+    if (
+        isinstance(units, str)
+        or not value_count
+        or len(units) != value_count
+        or not all(isinstance(u, str) for u in units)
+    ):
         raise InputError(
-            f"value_units is {short_repr(units)}, but there are {values} values.", "Give one unit for each value."
+            f"value_units is {short_repr(units)}, but there are {value_count} values.", "Give one unit for each value."
         )
     return tuple(units)
 

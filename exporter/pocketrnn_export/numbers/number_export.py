@@ -130,21 +130,21 @@ class NumberExport:
         return replace(find_text_widths(make_id_rules(self.rules, self.least)), filled=self.least == 1)
 
 
-def make_id_rules(rules: NumberInput, least: int) -> TextRules:
+def make_id_rules(rules: NumberInput, least_steps: int) -> TextRules:
     """Return text rules for the proof of a module of numbers. In the proof, each id stands for a row of numbers, and
-    a sequence has at least `least` steps."""
+    a sequence has at least `least_steps` steps."""
     return TextRules(
         "external",
         unknown_id=1,
         empty_id=1,
         padding_id=_PADDING,
-        min_width=rules.steps if least == 1 else least,
+        min_width=rules.steps if least_steps == 1 else least_steps,
         max_width=rules.steps,
         pad_side=rules.pad_side or "right",
     )
 
 
-def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, force: bool = False) -> Manifest:
+def export_number_module(module: nn.Module, path: Path, arguments: NumberExport, *, force: bool = False) -> Manifest:
     """Export a recurrent module of sequences of numbers as a bundle, and prove that module and bundle give the same
     answers.
 
@@ -154,12 +154,12 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
         ParityError: the graph or the runtime does not give the module's answers. Nothing was written.
     """
     module = unwrap_module(module)
-    if known.wanted.streaming:
-        refuse_rules_that_cannot_stream(known.rules, None)
-    given = [_prepare_sequence(known, number, sequence) for number, sequence in enumerate(known.sequences)]
-    with reword_messages_for_numbers(of_values=known.gives_values):
-        known = _find_and_add_least_steps(module, known)
-        held = _find_layout(module, known, given)
+    if arguments.wanted.streaming:
+        refuse_rules_that_cannot_stream(arguments.rules, None)
+    given = [_prepare_sequence(arguments, number, sequence) for number, sequence in enumerate(arguments.sequences)]
+    with reword_messages_for_numbers(of_values=arguments.gives_values):
+        arguments = _find_and_add_least_steps(module, arguments)
+        held = _find_layout(module, arguments, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
@@ -167,84 +167,84 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
             _log.warning("The module's answers to some numbers are not finite, so the proof uses only %s", kind)
         with (
             contextlib.suppress(_RoundingError),
-            _make_module_take_ids(module, known, held.table, held.layout) as of_ids,
+            _make_module_take_ids(module, arguments, held.table, held.layout) as of_ids,
         ):
-            return _export_on_ids(of_ids, path, known, held, force=force)
-        held = _find_layout(module, known, given, (NEAR, POSITIVE))
+            return _export_on_ids(of_ids, path, arguments, held, force=force)
+        held = _find_layout(module, arguments, given, (NEAR, POSITIVE))
         _log.warning(
             "For numbers of up to 10,000 the graph equals the module in double precision, but in float32 rounding "
             "changes the answers by more than a proof allows. So the proof uses only %s. If the module was trained on "
             "scaled numbers, give their mean and scale, or the scaler",
             held.table.kind,
         )
-        with _make_module_take_ids(module, known, held.table, held.layout) as of_ids:
-            return _export_on_ids(of_ids, path, known, held, force=force)
+        with _make_module_take_ids(module, arguments, held.table, held.layout) as of_ids:
+            return _export_on_ids(of_ids, path, arguments, held, force=force)
 
 
-def _prepare_sequence(known: NumberExport, number: int, sequence: object) -> Samples:
+def _prepare_sequence(arguments: NumberExport, index: int, sequence: object) -> Samples:
     try:
-        return known.rules.prepared(sequence)
+        return arguments.rules.prepared(sequence)
     except SequenceError as error:
-        raise SequenceError(f"Sequence {number} for the proof: {error.problem}", error.remedy) from None
+        raise SequenceError(f"Sequence {index} for the proof: {error.problem}", error.remedy) from None
 
 
-def _make_table(known: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
+def _make_table(arguments: NumberExport, given_sequences: Sequence[Samples], kind: str) -> SampleTable:
     """Make the rows of numbers for the proof, with the channels, the steps and the range of the rules."""
-    rules = known.rules
+    rules = arguments.rules
     return make_sample_table(
         len(rules.channels),
         padding=rules.pad_value,
-        given=given,
+        given_sequences=given_sequences,
         steps=rules.steps,
-        least=known.least,
+        least_steps=arguments.least,
         kind=kind,
         clip=rules.clip,
     )
 
 
 def _prepare_module_on_ids(
-    module: nn.Module, known: NumberExport, table: SampleTable, *, one_text: bool, line: str | None = None
+    module: nn.Module, arguments: NumberExport, table: SampleTable, *, one_text: bool, call_line: str | None = None
 ) -> ExportableModule:
     """Prepare a module that takes ids in place of samples, as a module of texts is prepared."""
-    call = known.wanted.call
+    call = arguments.wanted.call
     return prepare_module(
         module,
-        lengths=known.wanted.lengths,
+        lengths=arguments.wanted.lengths,
         ids=len(table.rows),
         padding_id=_PADDING,
-        classes=len(known.description.output.labels),
-        multi_label=known.description.output.activation == "sigmoid",
-        call=line if call is None else rewrite_call_for_ids(call),
-        gives=known.wanted.gives,
+        classes=len(arguments.description.output.labels),
+        multi_label=arguments.description.output.activation == "sigmoid",
+        call=call_line if call is None else rewrite_call_for_ids(call),
+        gives=arguments.wanted.gives,
         one_text=one_text,
-        widths=known.widths,
-        values=known.gives_values,
+        widths=arguments.widths,
+        values=arguments.gives_values,
         samples=True,
         shortest=_SHORTEST,
     )
 
 
-def _find_and_add_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
+def _find_and_add_least_steps(module: nn.Module, arguments: NumberExport) -> NumberExport:
     """If the module fails on few steps, find the smallest number of steps on which it runs. Return the arguments with
     this number. Convolutions with strides, and an index of a fixed step, may need dozens of steps.
 
     Raises:
         ExportError: it runs only on sequences with one fixed number of steps.
     """
-    if known.rules.steps is not None:
-        return known
-    table = _make_table(known, (), NEAR)
+    if arguments.rules.steps is not None:
+        return arguments
+    table = _make_table(arguments, (), NEAR)
 
     @functools.cache
     def can_run_on_steps(steps: int) -> bool:
-        for layout in known.layouts:
-            with _collect_log_records(), _make_module_take_ids(module, known, table, layout) as of_ids:
-                if _can_run_on_ids(of_ids, known, len(table.rows), steps):
+        for layout in arguments.layouts:
+            with _collect_and_hide_log_records(), _make_module_take_ids(module, arguments, table, layout) as of_ids:
+                if _can_run_on_ids(of_ids, arguments, len(table.rows), steps):
                     return True
         return False
 
     if can_run_on_steps(_USUAL_STEPS) or can_run_on_steps(_FEW_STEPS):
-        return known
+        return arguments
     longer = next((steps for steps in _MORE_STEPS if can_run_on_steps(steps)), None)
     if longer is None:
         if (only := next(filter(can_run_on_steps, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
@@ -252,19 +252,19 @@ def _find_and_add_least_steps(module: nn.Module, known: NumberExport) -> NumberE
                 f"The module takes sequences of {only:,} steps, but fails on longer ones.",
                 f"If every sequence has {only} steps, say so: steps={only}, or --steps {only}.",
             )
-        return known
+        return arguments
     failing = longer // 2
     while longer - failing > 1:
         middle = (failing + longer) // 2
         failing, longer = (failing, middle) if can_run_on_steps(middle) else (middle, longer)
-    return replace(known, least=longer)
+    return replace(arguments, least=longer)
 
 
 def _find_layout(
     module: nn.Module,
-    known: NumberExport,
-    given: Sequence[Samples],
-    kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
+    arguments: NumberExport,
+    given_sequences: Sequence[Samples],
+    kinds_of_numbers: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> _FoundLayout:
     """Find the order of axes that the module takes, and a kind of random numbers for which its answers are finite.
 
@@ -272,12 +272,12 @@ def _find_layout(
         ExportError: no layout fits; or several do.
     """
     first: PocketRNNError | None = None
-    for kind in kinds:
-        table = _make_table(known, given, kind)
+    for kind in kinds_of_numbers:
+        table = _make_table(arguments, given_sequences, kind)
         held: list[_FoundLayout] = []
-        for layout in known.layouts:
+        for layout in arguments.layouts:
             try:
-                held.append(_try_layout(module, known, table, layout, line=_find_likely_call_line(held)))
+                held.append(_try_layout(module, arguments, table, layout, call_line=_find_likely_call_line(held)))
             except _LayoutNotExportableError as error:
                 # view() accepts any layout: if the likelier one runs, another that fits is only a guess.
                 if not held:
@@ -288,11 +288,11 @@ def _find_layout(
         # The owner's layout is the one with which the module takes a batch. A single sequence may by chance run in
         # another layout, too.
         of_batches = [one for one in held if not one.prepared.one_text]
-        of_batches = of_batches or [one for one in held if one.layout == known.layouts[0]]
-        if held and not of_batches and known.wanted.one_text:
+        of_batches = of_batches or [one for one in held if one.layout == arguments.layouts[0]]
+        if held and not of_batches and arguments.wanted.one_text:
             runs = " and ".join(LAYOUTS[one.layout] for one in held)
             raise ExportError(
-                f"With one sequence at a time, the module takes {runs}, but not {LAYOUTS[known.layouts[0]]}.",
+                f"With one sequence at a time, the module takes {runs}, but not {LAYOUTS[arguments.layouts[0]]}.",
                 f"If these are the module's axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
             )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
@@ -306,24 +306,24 @@ def _find_layout(
         if first is not None and "finite" not in str(first):
             break
     assert first is not None  # noqa: S101 - no layout held
-    if (taken := _find_other_channel_count(module, known)) is not None:
+    if (taken := _find_other_channel_count(module, arguments)) is not None:
         raise ExportError(
-            f"The module takes {taken} channels, but channels= gives {len(known.rules.channels)}.",
+            f"The module takes {taken} channels, but channels= gives {len(arguments.rules.channels)}.",
             "Give the number or the names of its channels: channels=, or --channels.",
         ) from first
     raise first
 
 
-def _find_other_channel_count(module: nn.Module, known: NumberExport) -> int | None:
+def _find_other_channel_count(module: nn.Module, arguments: NumberExport) -> int | None:
     """Return the input size of a layer if the module runs with as many channels, and not with the given ones; else
     None."""
-    rules, given = known.rules, len(known.rules.channels)
+    rules, given = arguments.rules, len(arguments.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
         table = make_sample_table(count, padding=rules.pad_value, steps=rules.steps, kind=NEAR)
-        for layout in known.layouts:
-            with _collect_log_records(), make_module_take_ids(module, table.rows, layout) as of_ids:
-                if _can_run_on_ids(of_ids, known, len(table.rows)):
+        for layout in arguments.layouts:
+            with _collect_and_hide_log_records(), make_module_take_ids(module, table.rows, layout) as of_ids:
+                if _can_run_on_ids(of_ids, arguments, len(table.rows)):
                     return count
     return None
 
@@ -360,25 +360,27 @@ class _FoundLayout:
     said: tuple[logging.LogRecord, ...]
 
 
-def _find_likely_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the line that calls the module with the first order of axes in `held`, if it is one of the likely calls;
-    else None. Other orders of axes are tried with this line only."""
-    line = held[0].prepared.convention.line if held else ""
+def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
+    """Return the line that calls the module with the first of the found orders of axes, if it is one of the likely
+    calls; else None. Other orders of axes are tried with this line only."""
+    line = found_layouts[0].prepared.convention.line if found_layouts else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
 
 def _try_layout(
-    module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout, *, line: str | None
+    module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout, *, call_line: str | None
 ) -> _FoundLayout:
     """Prepare the module with one order of axes. Refuse an order with which it cannot be called or exported."""
-    with _collect_log_records() as said, _make_module_take_ids(module, known, table, layout) as of_ids:
+    with _collect_and_hide_log_records() as said, _make_module_take_ids(module, arguments, table, layout) as of_ids:
         try:
-            prepared = _prepare_module_on_ids(of_ids, known, table, one_text=known.wanted.one_text, line=line)
+            prepared = _prepare_module_on_ids(
+                of_ids, arguments, table, one_text=arguments.wanted.one_text, call_line=call_line
+            )
         except ExportError as error:
             if (
-                known.wanted.call is None
+                arguments.wanted.call is None
                 and "finite" not in str(error)
-                and _can_run_on_ids(of_ids, known, len(table.rows))
+                and _can_run_on_ids(of_ids, arguments, len(table.rows))
             ):
                 raise _LayoutNotExportableError(error) from error
             raise
@@ -400,20 +402,20 @@ def _compute_one_answer(prepared: ExportableModule) -> Logits:
 
 
 def _make_module_take_ids(
-    module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout
+    module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
     """While the block runs, the module (or the owner's call) takes ids instead of numbers."""
-    return make_module_take_ids(module, table.rows, layout if known.wanted.call is None else None)
+    return make_module_take_ids(module, table.rows, layout if arguments.wanted.call is None else None)
 
 
-def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
+def _can_run_on_ids(module: nn.Module, arguments: NumberExport, id_count: int, steps: int | None = None) -> bool:
     """Return whether the module runs on a batch of ids with this order of axes. The answer itself is not checked."""
-    width = known.widths.clip(31) if steps is None else steps
-    tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
+    width = arguments.widths.clip(31) if steps is None else steps
+    tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (id_count - 8))
     lengths = torch.full((3,), width)
     calls: list[Callable[[], Any]] = [lambda: module(tokens), lambda: module(tokens, lengths)]
-    if known.wanted.call is not None:
-        call = rewrite_call_for_ids(known.wanted.call)
+    if arguments.wanted.call is not None:
+        call = rewrite_call_for_ids(arguments.wanted.call)
         function = compile_call(call) if isinstance(call, str) else call
         calls = [lambda: function(module, tokens, lengths), lambda: function(module, tokens[:1], lengths[:1])]
     for call_once in calls:
@@ -432,7 +434,7 @@ def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int
 
 
 @contextmanager
-def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
+def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
     """Collect the log records of the block instead of showing them, since the block only tries an order of axes."""
     records: list[logging.LogRecord] = []
 
@@ -444,37 +446,41 @@ def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
         yield records
 
 
-def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _FoundLayout, *, force: bool) -> Manifest:
+def _export_on_ids(
+    module: nn.Module, path: Path, arguments: NumberExport, found_layout: _FoundLayout, *, force: bool
+) -> Manifest:
     """Export a module that takes ids, and return the manifest."""
-    table = held.table
-    prepared, form = _make_module_and_graph(module, known, held)
+    table = found_layout.table
+    prepared, form = _make_module_and_graph(module, arguments, found_layout)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     refuse_batch_dependent_answers(prepared, graph.limits, form.bounds, list_integers_near_constants(form.content))
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
-    proof = make_module_proof_cases(prepared, make_id_rules(known.rules, known.least), graph, form.bounds)
+    proof = make_module_proof_cases(prepared, make_id_rules(arguments.rules, arguments.least), graph, form.bounds)
     cases = drop_unstable_cases(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
-    wanted = known.wanted
+    wanted = arguments.wanted
     closed = find_constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.from_module(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     seconds = estimate_proof_seconds(plan.reference, cases, len(form.runs))
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
-    description = known.description.add_provenance({
+    description = arguments.description.add_provenance({
         **log_uncompared_parts([form], closed),
         **said,
         **make_condition_sizes_entry(form.bounds),
-        "layout": LAYOUTS[held.layout],
+        "layout": LAYOUTS[found_layout.layout],
         "numbers_in_proof": table.kind,
         "golden_examples": "given sequences" if table.sequences and wanted.examples else "made signals",
         "versions": read_package_versions(),
     })  # fmt: skip
-    examples = functools.partial(_make_golden_examples, known, table)
+    examples = functools.partial(_make_golden_examples, arguments, table)
     try:
-        return write_bundle(path, description, _collect_forms(form, known, table), plan, examples=examples, force=force)
+        return write_bundle(
+            path, description, _collect_forms(form, arguments, table), plan, examples=examples, force=force
+        )
     except ParityError:
         if table.kind == EVERYWHERE and _is_equal_in_doubles(form, plan):
             raise _RoundingError from None
@@ -525,9 +531,11 @@ def _has_constant_row(case: Case) -> bool:
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
-def _make_module_and_graph(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
+def _make_module_and_graph(
+    module: nn.Module, arguments: NumberExport, found_layout: _FoundLayout
+) -> tuple[ExportableModule, Form]:
     """Return the prepared module and its graph. If batches are impossible, the graph takes one sequence at a time."""
-    prepared, table = held.prepared, held.table
+    prepared, table = found_layout.prepared, found_layout.table
     if prepared.needs_real_token:
         raise ExportError(
             "The module fails on a sequence in which every number is 0.",
@@ -538,21 +546,21 @@ def _make_module_and_graph(module: nn.Module, known: NumberExport, held: _FoundL
             "A sequence with zeros inside gets another answer in a batch than alone. So each sequence is answered "
             "alone, which takes longer for many sequences"
         )
-        prepared = _prepare_module_on_ids(module, known, table, one_text=True)
+        prepared = _prepare_module_on_ids(module, arguments, table, one_text=True)
 
     def make_module_and_form(prepared: ExportableModule) -> tuple[ExportableModule, Form]:
         _log.info("Tracing the module for ONNX")
-        return prepared, make_onnx_form(prepared, known.description.metadata, ids=len(table.rows))
+        return prepared, make_onnx_form(prepared, arguments.description.metadata, ids=len(table.rows))
 
     return run_with_single_text_fallback(
-        prepared, make_module_and_form, functools.partial(_prepare_module_on_ids, module, known, table)
+        prepared, make_module_and_form, functools.partial(_prepare_module_on_ids, module, arguments, table)
     )
 
 
-def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
+def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> list[Form]:
     """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and with streaming the
     step graph. The graph of ids is only proven, also in double precision. The graph of samples is written."""
-    content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(known.rules.channels)), form.entry
+    content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(arguments.rules.channels)), form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     limits = graph.limits and replace(graph.limits, real_token=None)
     inputs = ("samples", "lengths")[: len(graph.inputs)]
@@ -569,23 +577,23 @@ def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[
     }
     of_ids = replace(form, entry=OtherFile(form.file), member=None)
     forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
-    if known.wanted.streaming:
+    if arguments.wanted.streaming:
         stream, step = make_step_graph(content, limits)
         forms.append(wrap_step_graph_as_form(step, stream, table.rows))
     return forms
 
 
 def _make_golden_examples(
-    known: NumberExport, table: SampleTable, answers: ReferenceAnswers
+    arguments: NumberExport, table: SampleTable, answers: ReferenceAnswers
 ) -> tuple[NumberExample, ...]:
     """Make the golden examples of small sequences and the module's answers. Without the owner's sequences, generated
     ones are taken."""
     pairs = answers.compute_answers("texts", one_row=False)
-    if not known.wanted.examples:
+    if not arguments.wanted.examples:
         # Rows of the table may resemble a given sequence; generated signals contain nobody's data.
         own = {ids.tobytes() for ids in table.made}
         pairs = [pair for pair in pairs if pair[0].tokens[0].tobytes() in own]
-    small = [pair for pair in pairs if pair[0].tokens.size * len(known.rules.channels) <= _SMALL]
+    small = [pair for pair in pairs if pair[0].tokens.size * len(arguments.rules.channels) <= _SMALL]
     chosen = (small or sorted(pairs, key=lambda pair: pair[0].tokens.size)[:1])[:_GOLDEN]
     return tuple(
         NumberExample(

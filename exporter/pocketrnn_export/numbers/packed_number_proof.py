@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,28 +27,39 @@ _GRAPH: Final = "onnx on samples"
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
 
 
-def make_number_proof(
-    manifest: Manifest, content: bytes, turns: frozenset[int]
-) -> tuple[Reference, dict[str, Sequence[Case]], Samples]:
-    """Return the reference and the cases for the proof of a packed file, and the rows of numbers that the ids stand
-    for. The reference is the bundle's graph, called with ids. The rows are float32 [ids, channels], drawn as in the
-    bundle's own proof. The golden examples are the cases `texts`.
+class NumberProofPlan(NamedTuple):
+    """The reference and the cases for the proof of a packed file, and the rows of numbers that the ids stand for.
+
+    Args:
+        reference: the bundle's graph, called with ids.
+        cases: the cases by kind. The golden examples are the cases `texts`.
+        rows: float32 [ids, channels], drawn as in the bundle's own proof.
     """
+
+    reference: Reference
+    cases: dict[str, Sequence[Case]]
+    rows: Samples
+
+
+def make_number_proof(manifest: Manifest, content: bytes, further_tokens: frozenset[int]) -> NumberProofPlan:
+    """Make the reference and the cases for the proof of a packed file, with cases of `further_tokens` samples, too."""
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
     rules = make_id_rules(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
-    cases = make_cases_for_graph(rules, manifest.graph, manifest.provenance, further_tokens=turns, ids=len(table.rows))
+    cases = make_cases_for_graph(
+        rules, manifest.graph, manifest.provenance, further_tokens=further_tokens, ids=len(table.rows)
+    )
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
-    return reference, drop_unstable_cases(reference, {**cases, "texts": golden}), table.rows
+    return NumberProofPlan(reference, drop_unstable_cases(reference, {**cases, "texts": golden}), table.rows)
 
 
-def add_table_to_graph(content: bytes, rows: Samples) -> bytes:
+def add_table_to_graph(content: bytes, rows_of_ids: Samples) -> bytes:
     """Turn a graph that takes samples into a graph that takes ids of samples. `replace_ids_by_samples` does the
     opposite.
 
     Args:
         content: the ONNX file, whose first input is `samples` float32 [batch, time, channels].
-        rows: float32 [rows, channels].
+        rows_of_ids: float32 [rows, channels].
 
     Returns:
         an ONNX file whose first input is `tokens` int64 [batch, time].
@@ -59,7 +70,7 @@ def add_table_to_graph(content: bytes, rows: Samples) -> bytes:
     axes = [axis.dim_param or (axis.dim_value if axis.HasField("dim_value") else None)
             for axis in graph.input[0].type.tensor_type.shape.dim[:2]]  # fmt: skip
     graph.input[0].CopyFrom(helper.make_tensor_value_info("tokens", TensorProto.INT64, axes))
-    graph.initializer.append(numpy_helper.from_array(rows, "pocketrnn.rows"))
+    graph.initializer.append(numpy_helper.from_array(rows_of_ids, "pocketrnn.rows"))
     graph.node.insert(0, helper.make_node("Gather", ["pocketrnn.rows", "tokens"], [samples], axis=0))
     made: bytes = model.SerializeToString()
     return made
@@ -71,14 +82,14 @@ def _rebuild_table(manifest: Manifest) -> SampleTable:
     return make_sample_table(
         len(rules.channels),
         padding=rules.pad_value,
-        given=[np.array(example.samples, np.float32) for example in manifest.golden_sequences],
+        given_sequences=[np.array(example.samples, np.float32) for example in manifest.golden_sequences],
         steps=rules.steps,
         kind=stated if stated in (NEAR, POSITIVE) else EVERYWHERE,
         clip=rules.clip,
     )
 
 
-def compare_number_rules(file: Path, rows: Samples, rules: NumberInput) -> Comparison:
+def compare_number_rules(file: Path, rows_of_ids: Samples, rules: NumberInput) -> Comparison:
     """Compare how the engine and Python scale samples by the rules. The results must be equal bit by bit.
 
     Raises:
@@ -86,7 +97,7 @@ def compare_number_rules(file: Path, rows: Samples, rules: NumberInput) -> Compa
     """
     module = import_native_module()
     packed = module.Packed(file.read_bytes())
-    given = _make_raw_samples(rows.astype(np.float64), rules)
+    given = _make_raw_samples(rows_of_ids.astype(np.float64), rules)
     for samples in given:
         expected = replace(rules, steps=None, pad_side=None, window=None, hop=None).prepared(samples)
         found = np.empty_like(expected)

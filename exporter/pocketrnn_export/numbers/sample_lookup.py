@@ -47,12 +47,12 @@ class _LookupModule(nn.Module):
 
 
 @contextlib.contextmanager
-def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterator[nn.Module]:
+def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout | None) -> Iterator[nn.Module]:
     """While the block runs, a module takes ids instead of samples. After the block, the module is unchanged.
 
     Args:
         module: the owner's module. Its class is extended, so that its methods and attributes stay available.
-        rows: float32 [rows, channels], the samples that the ids stand for.
+        rows_of_ids: float32 [rows, channels], the samples that the ids stand for.
         layout: the layout of forward's input; None if the owner's call looks up the samples
             (`rewrite_call_for_ids`), so that whole numbers given to forward are not ids.
 
@@ -60,7 +60,9 @@ def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None
         ExportError: the module cannot take ids.
     """
     undo_changes_to_module()
-    table = nn.Embedding(rows.shape[0], rows.shape[1], _weight=torch.from_numpy(rows.copy()), _freeze=True)
+    table = nn.Embedding(
+        rows_of_ids.shape[0], rows_of_ids.shape[1], _weight=torch.from_numpy(rows_of_ids.copy()), _freeze=True
+    )
     first = next((t for t in module.parameters() if t.is_floating_point()), None)
     if first is not None:
         table = table.to(device=first.device, dtype=first.dtype)

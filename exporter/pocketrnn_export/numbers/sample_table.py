@@ -47,9 +47,9 @@ def make_sample_table(
     channels: int,
     *,
     padding: float = 0.0,
-    given: Sequence[Samples] = (),
+    given_sequences: Sequence[Samples] = (),
     steps: int | None = None,
-    least: int = 1,
+    least_steps: int = 1,
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
 ) -> SampleTable:
@@ -60,36 +60,36 @@ def make_sample_table(
     Args:
         channels: how many numbers a row has.
         padding: the number that pads a sequence after its end.
-        given: sequences in the form that the module takes, float32 [time, channels].
+        given_sequences: sequences in the form that the module takes, float32 [time, channels].
         steps: how many steps every sequence has; None for any number.
-        least: how many steps a sequence has at least.
+        least_steps: how many steps a sequence has at least.
         kind: the kind of random numbers.
         clip: the least and the largest number that the rules let through to the module.
     """
     generator = np.random.default_rng(0)
-    drawn = _draw_rows(generator, channels, kind, given)
+    drawn = _draw_rows(generator, channels, kind, given_sequences)
     if kind != EVERYWHERE:
         drawn = np.clip(drawn, 0 if kind == POSITIVE else -_NEAR, 1 if kind == POSITIVE else _NEAR)
     first = np.concatenate([np.full((1, channels), padding), _make_special_rows(channels)])[:_SPECIAL]
     if kind == POSITIVE:
         first[1:] = np.abs(first[1:]).clip(0, 1)
-    lengths = dict.fromkeys(max(n, least + n % least) for n in _MADE_STEPS)
+    lengths = dict.fromkeys(max(n, least_steps + n % least_steps) for n in _MADE_STEPS)
     made = [_make_signal(generator, n, channels, kind) for n in ((steps,) * 4 if steps else lengths)]
-    given = _select_first_sequences(given)
-    parts: list[npt.NDArray[Any]] = [first, drawn, *given, *made]
+    given_sequences = _select_first_sequences(given_sequences)
+    parts: list[npt.NDArray[Any]] = [first, drawn, *given_sequences, *made]
     ends = np.cumsum([len(part) for part in parts])
     indices = [np.arange(end - len(part), end, dtype=np.int64) for part, end in zip(parts, ends, strict=True)][2:]
     # The last row is an ordinary one: every sequence of the first trials contains the highest id.
     rows = np.concatenate([*parts, drawn[:1]]).astype(np.float32)
     if clip is not None:
         rows[1:] = rows[1:].clip(*clip)
-    return SampleTable(rows, tuple(indices[: len(given)]), tuple(indices[len(given) :]), kind)
+    return SampleTable(rows, tuple(indices[: len(given_sequences)]), tuple(indices[len(given_sequences) :]), kind)
 
 
-def _select_first_sequences(given: Sequence[Samples]) -> list[Samples]:
+def _select_first_sequences(sequences: Sequence[Samples]) -> list[Samples]:
     """Return as many of the first sequences as have at most _MOST_GIVEN steps together."""
-    ends = np.cumsum([len(sequence) for sequence in given])
-    return [s for s, end in zip(given, ends, strict=True) if end <= _MOST_GIVEN] or list(given[:1])
+    ends = np.cumsum([len(sequence) for sequence in sequences])
+    return [s for s, end in zip(sequences, ends, strict=True) if end <= _MOST_GIVEN] or list(sequences[:1])
 
 
 def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
@@ -102,7 +102,7 @@ def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
 
 
 def _draw_rows(
-    generator: np.random.Generator, channels: int, kind: str, given: Sequence[Samples]
+    generator: np.random.Generator, channels: int, kind: str, given_sequences: Sequence[Samples]
 ) -> npt.NDArray[np.float64]:
     """Draw independent rows of random numbers. The rows of ordinary size come first."""
 
@@ -123,8 +123,8 @@ def _draw_rows(
         # Spikes, numbers far outside of any scale, and those below the smallest that float32 holds in full.
         parts += [draw_normal_numbers(12, 100.0), draw_normal_numbers(6, 1e4), draw_normal_numbers(6, 1e-40)]
     rows = np.concatenate(parts)[:_DRAWN]
-    if given:
-        real = np.concatenate(given).astype(float)
+    if given_sequences:
+        real = np.concatenate(given_sequences).astype(float)
         like = real[generator.integers(0, len(real), len(rows) // 2)]
         rows[: len(like)] = (
             like + draw_normal_numbers(len(like), 1.0) * real.std(0) * (generator.random((len(like), 1)) < 0.5) * 0.3

@@ -80,7 +80,7 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
     return made
 
 
-def _replace_ids_by_positions(content: bytes, table: str, channels: int, operator: str) -> bytes:
+def _replace_ids_by_positions(content: bytes, table: str, channels: int, refused_operator: str) -> bytes:
     """Return a graph that takes samples. In it, the samples themselves are the table, and their positions 1, 2, ... are
     the ids. Row 0 of the table is the padding.
 
@@ -98,10 +98,10 @@ def _replace_ids_by_positions(content: bytes, table: str, channels: int, operato
             continue
         filled = constants.get(node.input[2]) if node.op_type == "Pad" and len(node.input) > 2 else None
         if read != [0] or node.op_type not in _PICKS or (filled is not None and numpy_helper.to_array(filled).any()):
-            raise _make_other_use_error(operator)
+            raise _make_other_use_error(refused_operator)
         ids.update(node.output)
     if len(names) != 1:
-        raise _make_other_use_error(operator)
+        raise _make_other_use_error(refused_operator)
     (name,) = names
     rows = next(t for t in model.graph.initializer if t.name == name)
     padding = numpy_helper.from_array(numpy_helper.to_array(rows)[:1], "places.padding")
@@ -141,31 +141,31 @@ def _find_table_names(graph: GraphProto, table: str) -> set[str]:
 
 
 def _convert_node_to_samples(
-    node: NodeProto, ids: dict[str, str], names: set[str], constants: Mapping[str, TensorProto]
+    node: NodeProto, samples_of_ids: dict[str, str], table_names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
-    """Convert a node that takes ids to nodes that take samples. `ids` maps each tensor of ids to the tensor of its
-    samples."""
-    if node.op_type == "Gather" and node.input[0] in names:
-        if node.input[1] not in ids:
+    """Convert a node that takes ids to nodes that take samples. `samples_of_ids` maps each tensor of ids to the
+    tensor of its samples."""
+    if node.op_type == "Gather" and node.input[0] in table_names:
+        if node.input[1] not in samples_of_ids:
             raise _NoSampleOperatorError(node.input[1])
-        return [helper.make_node("Identity", [ids[node.input[1]]], list(node.output), name=node.name)]
-    if not node.input or node.input[0] not in ids:
+        return [helper.make_node("Identity", [samples_of_ids[node.input[1]]], list(node.output), name=node.name)]
+    if not node.input or node.input[0] not in samples_of_ids:
         return [node]
-    samples, made = ids[node.input[0]], NodeProto()
+    samples, made = samples_of_ids[node.input[0]], NodeProto()
     made.CopyFrom(node)
     made.input[0] = samples
     if node.op_type == "Shape":
         _exclude_channel_axis(made)
         return [made]
     if node.op_type == "Cast":
-        ids[node.output[0]] = samples
+        samples_of_ids[node.output[0]] = samples
         return []
     if node.op_type not in _MOVES or not _keeps_channels(made, constants):
         raise _NoSampleOperatorError(node.op_type)
     if node.op_type == "Transpose":
         (order,) = made.attribute
         order.ints.append(len(order.ints))
-    ids[node.output[0]] = made.output[0] = node.output[0] + _SUFFIX
+    samples_of_ids[node.output[0]] = made.output[0] = node.output[0] + _SUFFIX
     return [made]
 
 

@@ -123,9 +123,9 @@ def _find_numbers_under_keys(keys: Sequence[str], values: Mapping[str, Any], nam
     return next(iter(said.values()), None)
 
 
-def _refuse_other_transform(transform: Any, pair: MeanAndScale, name: str) -> None:
+def _refuse_other_transform(transform: Any, mean_and_scale: MeanAndScale, name: str) -> None:
     """Refuse a transform that does more to some rows than subtract the mean and divide by the scale."""
-    mean, scale = map(np.array, pair)
+    mean, scale = map(np.array, mean_and_scale)
     wanted = np.array([[0.0], [1.0], [-1.5], [100.0], [-10_000.0]]) * np.ones(len(mean))
     rows = mean + scale * wanted
     # The owner's own scaler may take tensors.
@@ -157,7 +157,7 @@ def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
     try:
         # A list inside a list of lists: a crafted pickle can contain itself many times.
         if isinstance(value, list | tuple) and any(
-            isinstance(i, list | tuple) for row in value for i in _list_items(row)
+            isinstance(i, list | tuple) for row in value if isinstance(row, list | tuple) for i in row
         ):
             raise ValueError
         numbers = tuple(np.asarray(value, np.float64).reshape(-1).tolist())
@@ -167,7 +167,3 @@ def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
         shown = short_repr(value, 40) if isinstance(value, np.ndarray) else brief_text(value)
         raise InputError(f"{name} holds {shown}, but one finite number for each channel is needed.", _OTHER)
     return numbers
-
-
-def _list_items(row: object) -> Sequence[object]:
-    return row if isinstance(row, list | tuple) else ()

@@ -52,13 +52,13 @@ def compare_end_to_end(
         streamed = compute_streamed_logits(classifier, [text for text in rows if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
     return [
-        _compare_rows(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
+        _compare_answers_in_one_call(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
         for against, candidate, wanted, rows in pairs
     ]
 
 
 def compare_hazard_rows_together_and_alone(
-    classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[Any] | None = None
+    classifier: Classifier, answers: ReferenceAnswers, engine_input_by_id: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
     """Run the runtime on rows of difficult cases, such as rows of padding, in one call and on each row alone, and
     compare the answers.
@@ -69,8 +69,8 @@ def compare_hazard_rows_together_and_alone(
     Args:
         classifier: the bundle, as the runtime loads it.
         answers: the reference's answers; their cases are used.
-        rows: what the engine is given for each id, if it is not the id: samples float32 [ids, channels], or words with
-            their characters int64 [ids, 1 + width].
+        engine_input_by_id: what the engine is given for each id, if it is not the id: samples float32 [ids, channels],
+            or words with their characters int64 [ids, 1 + width].
 
     Returns:
         one line; empty for a graph that takes one text a run.
@@ -80,20 +80,20 @@ def compare_hazard_rows_together_and_alone(
     # The first rows of a batch of 300 show as much as all of them.
     hazards = [case for case, _ in answers.compute_answers("hazards", one_row=False)]
     cases = [row for case in hazards for row in make_one_row_cases([case])[:_ROWS_OF_A_CASE]]
-    given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]
+    given = [case.tokens[0] if engine_input_by_id is None else engine_input_by_id[case.tokens[0]] for case in cases]
     together, alone = (
         compute_logits_of_engine_input(classifier, given),
         [compute_logits_of_engine_input(classifier, [one]) for one in given],
     )
     inputs = f"rows of special {'numbers' if classifier.manifest.golden_sequences else 'ids'}"
-    return [_compare_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
+    return [_compare_answers_in_one_call("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 
 
-def _compare_rows(
+def _compare_answers_in_one_call(
     candidate: str,
-    given: Logits,
+    given_together: Logits,
     cases: Sequence[Case],
-    expected: Sequence[Logits],
+    expected_by_case: Sequence[Logits],
     answers: ReferenceAnswers,
     *,
     reference: str,
@@ -101,11 +101,11 @@ def _compare_rows(
 ) -> CandidateComparison:
     """Compare answers that were computed for all cases in one call, [rows, labels], with the answers to each case, and
     return the comparison."""
-    parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
+    parts = np.split(given_together, np.cumsum(list(map(len, expected_by_case)))[:-1])
     differences = [
         measure_case_difference(
             candidate, case, rows, part, answers.compute_answer_with_spread, answers.reference.heads
         )
-        for case, rows, part in zip(cases, expected, parts, strict=True)
+        for case, rows, part in zip(cases, expected_by_case, parts, strict=True)
     ]
     return summarize_differences(differences, reference=reference, inputs=inputs, rows=len(cases))

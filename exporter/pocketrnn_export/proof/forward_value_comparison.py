@@ -65,8 +65,8 @@ class ForwardValues:
         # A user's module may raise anything.
         try:
             if id(traced) not in self._own:
-                self._own[id(traced)] = traced, _find_missing_values(self._module, traced, inputs_of_trace)
-            found = _find_missing_values(self._module, traced, inputs)
+                self._own[id(traced)] = traced, _find_if_missing_by_place(self._module, traced, inputs_of_trace)
+            found = _find_if_missing_by_place(self._module, traced, inputs)
         except Exception:
             return True
         before = self._own[id(traced)][1]
@@ -79,9 +79,9 @@ class ForwardValues:
         )
 
 
-def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
+def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
     """Run a module and its program on the same inputs. Return for each operator of forward whether the program lacks
-    one of its results, and for one with several operands whether the program lacks an operator of this name with these
+    one of its results; and for each with several operands, whether no operator of this name in the program has these
     operands."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values(), *_list_sorted_operands_of_argsort(values)])
@@ -114,8 +114,8 @@ def _list_sorted_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> lis
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """Return a pair for each operator with several operands: a key, its name and how many elements each operand has,
-    and the digests of the operands."""
+    """Return a pair for each operator with several operands: a key made of its name and the number of elements of each
+    operand, and the digests of the operands."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])
@@ -172,12 +172,12 @@ def _digest_values(values: Any) -> list[_Digest]:
         if value.is_complex() or not 0 < value.numel() <= _LARGEST:
             continue
         numbers = torch.nan_to_num(value.detach().reshape(-1).double(), 0.5, 1e30, -1e30)
-        made.append((len(numbers), float(numbers.norm()), float(numbers @ _draw_numbers()[: len(numbers)])))
+        made.append((len(numbers), float(numbers.norm()), float(numbers @ _draw_digest_weights()[: len(numbers)])))
     return made
 
 
 @functools.cache
-def _draw_numbers() -> Tensor:
+def _draw_digest_weights() -> Tensor:
     """Return fixed random numbers from a standard normal distribution, the weights of a digest."""
     return torch.randn(_LARGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 

@@ -39,7 +39,7 @@ _LIKE: Final = frozenset({"isfinite", "isinf", "isnan", "scalar_tensor", "zeros_
 def find_constant_value_notes(
     program: torch.export.ExportedProgram | None,
     cases: Mapping[str, Sequence[Case]],
-    names: Sequence[str],
+    input_names: Sequence[str],
     *,
     one_row: bool,
 ) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def find_constant_value_notes(
     if program is None:
         return ()
     lines: dict[str, str] = {}
-    for node, shown in find_constant_values(program, _make_program_inputs(cases, names, one_row=one_row)).items():
+    for node, shown in find_constant_values(program, _make_program_inputs(cases, input_names, one_row=one_row)).items():
         line = find_node_line(node)
         if _TRAINED_HERE not in line:
             lines.setdefault(line or UNKNOWN_LINE, shown)
@@ -104,10 +104,10 @@ class _ValueRange:
         self.low: Any = None
         self.high: Any = None
 
-    def add(self, value: Tensor, places: int) -> None:
+    def add(self, value: Tensor, columns: int) -> None:
         numbers = value.detach()
         numbers = numbers.to(torch.uint8) if numbers.dtype == torch.bool else numbers
-        rows = numbers.reshape(-1, places)
+        rows = numbers.reshape(-1, columns)
         low, high = (np.clip(one.double().numpy(), -_LARGE, _LARGE) for one in (rows.amin(0), rows.amax(0)))
         if self.low is not None:
             low, high = np.minimum(low, self.low), np.maximum(high, self.high)
@@ -162,7 +162,7 @@ def _count_checked_places(node: Node, value: Tensor) -> int:
 
 
 def _make_program_inputs(
-    cases: Mapping[str, Sequence[Case]], names: Sequence[str], *, one_row: bool
+    cases: Mapping[str, Sequence[Case]], input_names: Sequence[str], *, one_row: bool
 ) -> Iterator[tuple[Tensor, ...]]:
     """Yield the cases in the form that a program takes. Cases that change the most values come first."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
@@ -170,5 +170,5 @@ def _make_program_inputs(
         for one in make_one_row_cases([case]) if one_row else [case]:
             # A module may need its texts sorted by length.
             order = np.argsort(-one.lengths, kind="stable")
-            given = list_graph_inputs(names, one.tokens[order], one.lengths[order])
-            yield tuple(map(torch.from_numpy, given[: len(names)]))
+            given = list_graph_inputs(input_names, one.tokens[order], one.lengths[order])
+            yield tuple(map(torch.from_numpy, given[: len(input_names)]))

@@ -18,6 +18,8 @@ from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_ar
 # The most functions that a message names.
 _MOST_CALLED = 4
 # The names of functions that split texts, and of those that only clean them.
+# `class_encoder` encodes no texts.
+_OF_LABELS = re.compile(r"label|class(es)?(_|$)|target|categor", re.IGNORECASE)
 _TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
 
 
@@ -73,6 +75,8 @@ def list_text_functions(path: Path) -> list[str]:
                 if names_answering_function(one.name) and write_tokenizer_of_function(file, one.name):
                     found[f"{file}:{one.name}"] = -1
                 if one.decorator_list or isinstance(one, ast.AsyncFunctionDef):
+                    continue
+                if _OF_LABELS.search(one.name):
                     continue
                 ranks = [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, one.name, re.IGNORECASE)]
                 needed = one.args.args[: len(one.args.args) - len(one.args.defaults)]

@@ -98,8 +98,8 @@ def _infer_shape_of_write_step(x: Tensor, value: Tensor, axis: int, index: Any) 
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """Mark where a trace stacks the results of all iterations of a loop; the rebuilt loop computes them. If `flipped`,
-    the order is reversed."""
+    """Stand in a trace for the stacked results of all iterations of a loop; in reverse order if `flipped`. The operator
+    is never run, since the rebuilt loop computes the results."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
@@ -115,8 +115,8 @@ def _infer_shape_of_stack_iterations(
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Mark other results of the iterations as needed, so that the graph keeps them, and give x. The operator is only
-    traced."""
+    """Return x, and mark `values`, further results of a loop's iterations, as needed, so that the graph keeps them. The
+    operator stands in traces only and is never run."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 

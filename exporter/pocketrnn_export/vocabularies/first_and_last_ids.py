@@ -23,21 +23,27 @@ def list_rules_with_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence
     if len(rows) < 2 or (rules.first_id, rules.last_id, rules.max_width, rules.min_width) != (None,) * 4:
         return [rules]
     widths = {len(row) for row in rows}
-    other = _find_padding_id(rows) if len(widths) == 1 else None
+    # Code that pads short texts may leave longer ones as they are.
+    shortest = [row for row in rows if len(row) == min(widths)]
+    padded = shortest if 2 * len(shortest) >= len(rows) else []
+    other = _find_padding_id(padded) if padded else None
     tried = [rules] if other in (None, rules.padding_id) else [rules, replace(rules, padding_id=other)]
-    return [one for some in tried for one in _list_rules_by_shown_members(some, rows, widths)]
+    return [one for some in tried for one in _list_rules_by_shown_members(some, rows, widths, padded)]
 
 
-def _list_rules_by_shown_members(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
-    """Return the rules with each combination of a first id, a last id and a width that the rows show."""
+def _list_rules_by_shown_members(
+    rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int], padded: Sequence[Sequence[int]]
+) -> list[TextRules]:
+    """Return the rules with each combination of a first id, a last id and a width that the rows show. `padded` are the
+    rows that may be padded to one width."""
     padding, found = rules.padding_id, [rules]
-    if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
-        (width,) = widths
+    if any(padding in (row[0], row[-1]) for row in padded):
         # A row of padding only, as of an empty text, shows no side.
-        begun, ended = (sum(row[end] == padding for row in rows) for end in (0, -1))
+        begun, ended = (sum(row[end] == padding for row in padded) for end in (0, -1))
         side: Any = "left" if begun > ended else "right"
-        both = replace(rules, max_width=width, min_width=width, pad_side=side)
-        found += [replace(both, cut_side=cut) for cut in ("right", "left")]
+        only_padded = replace(rules, min_width=min(widths), pad_side=side)
+        both = [replace(only_padded, max_width=min(widths), cut_side=cut) for cut in ("right", "left")]
+        found += both if len(widths) == 1 else [only_padded]
     elif max(widths) > 1 and sum(len(row) == max(widths) for row in rows) > 1:
         # Several texts have the largest length: they are cut there.
         found += [replace(rules, max_width=max(widths), cut_side=cut) for cut in ("right", "left")]

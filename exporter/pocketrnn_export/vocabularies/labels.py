@@ -11,7 +11,10 @@ from typing import Any, Final
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.array_and_pickle_labels import has_array_or_pickle_suffix, read_encoder_labels
+from pocketrnn_export.vocabularies.array_and_pickle_labels import (
+    has_array_or_pickle_suffix,
+    read_array_or_pickle_labels,
+)
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
 from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
 from pocketrnn_export.vocabularies.text_lines import read_lines
@@ -28,7 +31,7 @@ _NESTED: Final = (
 )
 
 
-def read_labels(given: str, head: str = "") -> list[str]:
+def read_labels(labels_or_file: str, head: str = "") -> list[str]:
     """Read the labels that `--labels` names: `a,b,c`; a text file with one label in each line; a JSON file; or a file
     of scikit-learn.
 
@@ -40,24 +43,24 @@ def read_labels(given: str, head: str = "") -> list[str]:
     (`checkpoint_labels`).
 
     Args:
-        given: the labels, or the file.
+        labels_or_file: the labels, or the file.
         head: the head that they are of, which may be part of the key in a checkpoint.
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
     """
     try:
-        is_file = Path(given).is_file()
+        is_file = Path(labels_or_file).is_file()
     except (OSError, ValueError):
         # Too long for a file name, or with a NUL in it: a list of labels.
         is_file = False
     if not is_file:
-        if "," not in given and Path(given).suffix:
+        if "," not in labels_or_file and Path(labels_or_file).suffix:
             # A single label is never enough, so it must be a file.
-            near = suggest_near_file(Path(given), (".json", ".txt", ".npy", ".pkl", ".pt"))
-            raise InputError(f"There is no file {given} of labels.", near or _GIVE)
-        return [label.strip() for label in given.split(",")]
-    path = Path(given)
+            near = suggest_near_file(Path(labels_or_file), (".json", ".txt", ".npy", ".pkl", ".pt"))
+            raise InputError(f"There is no file {labels_or_file} of labels.", near or _GIVE)
+        return [label.strip() for label in labels_or_file.split(",")]
+    path = Path(labels_or_file)
     if has_array_or_pickle_suffix(path) or is_checkpoint(path):
         found = _read_pickled_labels(path, head)
         return [
@@ -84,7 +87,7 @@ def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
     if not has_array_or_pickle_suffix(path):
         return find_labels_in_checkpoint(path, head)
     try:
-        return read_encoder_labels(path)
+        return read_array_or_pickle_labels(path)
     except InputError:
         with contextlib.suppress(InputError):
             return find_labels_in_checkpoint(path, head)

@@ -10,7 +10,7 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pocketrnn.errors import PocketRNNError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -28,6 +28,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
 from pocketrnn_export.vocabularies.text_rules_writing import write_rules_option
+from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 MOST_TEXTS: Final = 200
@@ -36,6 +37,7 @@ _ENOUGH: Final = 2
 MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
+_SMALL_WIDTHS: Final = range(2, 129)
 # How many words of the vocabulary are asked whether they come through rules, how many rules without steps there are,
 # and the fewest texts whose answers tell between these.
 _WORDS: Final = 2_000
@@ -45,36 +47,43 @@ _TEXTS_TO_TELL_BY: Final = 8
 _TEXTS_FOR_AN_EXCEPTION: Final = 50
 
 
+# Advice on a difference, and the text rules with which all answers agree, if they are found.
+AdviceAndAgreeingRules: TypeAlias = "tuple[str, AnyTextRules | None]"
+
+
 def explain_difference(
-    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float
-) -> tuple[str, AnyTextRules | None]:
+    source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
+) -> AdviceAndAgreeingRules:
     """Return the likely cause of different answers, with advice, and the text rules with which they agree, if there are
     any."""
-    if (order := _find_other_order(source, rows, tolerance)) is not None:
+    if (order := _describe_other_order(source, rows, tolerance)) is not None:
         return order, None
-    if (threshold := _find_other_threshold(source, rows)) is not None:
+    if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold, None
-    if (empty := _find_other_empty_id(source, [rows[i][0] for i in wrong], tolerance)) is not None:
+    if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
         return empty, None
-    first = [i for i in wrong if i < MOST_TEXTS]
-    if (way := _find_other_size(source, rows[:MOST_TEXTS], first, tolerance)) is not None:
+    # Texts with wrong answers must be among those that are tried.
+    tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
+    first = [i for i, number in enumerate(tried) if number in {*wrong_indices}]
+    some = [rows[i] for i in tried]
+    if (way := _find_other_truncation_or_padding(source, some, first, tolerance)) is not None:
         return way
-    most = min(len(rows[:MOST_TEXTS]) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
-    near = _find_other_size(source, rows[:MOST_TEXTS], first, tolerance, most_exceptions=most) if most else None
-    if near is not None and (rows[wrong[0]][0].ids_agree or not _is_split_by_text_rules(source)):
+    most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
+    near = _find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most) if most else None
+    if near is not None and (rows[wrong_indices[0]][0].ids_agree or not _is_split_by_text_rules(source)):
         return near[0], None
-    if rows[wrong[0]][0].ids_agree:
+    if rows[wrong_indices[0]][0].ids_agree:
         return (
             "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
             "weights and the labels of the classifier that gave these answers, and the labels that it predicted, not "
             "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         ), None
-    if (other := _find_other_rules(source, rows[:MOST_TEXTS], tolerance)) is not None:
+    if (other := _find_other_rules(source, some, tolerance)) is not None:
         return other
     if near is not None:
         return near[0], None
-    split = _find_other_split(source, rows[:MOST_TEXTS], tolerance)
+    split = _advise_on_other_split(source, some, tolerance)
     return (
         f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
         "the vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids "
@@ -97,10 +106,9 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     found = find_rules_from_answers(rules, tokens, [one.text for one, _ in rows], measure, tolerance)
     if not found:
         return None
-    best, ids = found[0].rules, {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
-    option = shlex.quote(write_rules_option(best, replace(TextRules(), **ids)))
+    best = found[0].rules
     more = " Other rules agree, too: probabilities in place of labels show the right ones." * (len(found) > 1)
-    return f"All {len(rows):,} texts that were tried agree with --rules {option}.{more}", best
+    return f"All {len(rows):,} texts that were tried agree with {_write_rules(best, tokens)}.{more}", best
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
@@ -109,7 +117,7 @@ def _is_split_by_text_rules(source: AnswerSource) -> bool:
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
 
-def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
+def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
     """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then or
     more words of the vocabulary come through. Return an empty string if there is no such tokenizer."""
     text = source.text
@@ -134,7 +142,7 @@ def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     agreed, _, best = max(found, key=lambda one: one[:2])
     before = sum(measure_distance(one.answer, numbers, source) <= tolerance for one, numbers in rows)
     if 2 * (agreed - before) > len(rows) - before:
-        return f"{agreed:,} of {len(rows):,} texts agree with {_write_rules(best)}. "
+        return f"{agreed:,} of {len(rows):,} texts agree with {_write_rules(best, tokens)}. "
     # Answers to a few texts agree by chance.
     _, unreached, best = max(found, key=lambda one: (one[1], one[2].tokenizer == rules.tokenizer))
     unreached = -unreached
@@ -143,11 +151,11 @@ def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     return (
         f"Words of the vocabulary never come through the rules: {', '.join(map(short_repr, own[:4]))}"
         f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With "
-        f"{_write_rules(best)}, {len(own) - unreached} of {len(own)} come through. "
+        f"{_write_rules(best, tokens)}, {len(own) - unreached} of {len(own)} come through. "
     )
 
 
-def _find_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str | None:
+def _describe_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str | None:
     """Describe an order of the labels for which all answers agree. Return None if no order does."""
     labels = source.labels
     if len(labels) > MOST_LABELS:
@@ -180,7 +188,7 @@ def _find_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     )
 
 
-def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | None:
+def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | None:
     """Describe a threshold for which all answers agree. Return None if no threshold does."""
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return None
@@ -220,9 +228,9 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
     return max(without, default=-1.0), min(with_it, default=2.0)
 
 
-def _write_threshold(between: tuple[float, float]) -> str:
+def _write_threshold(bounds: tuple[float, float]) -> str:
     """Write a threshold above the first bound and not above the second, with the fewest digits. Prefer 0.5."""
-    lowest, highest = max(between[0], 0.0), min(between[1], 1.0)
+    lowest, highest = max(bounds[0], 0.0), min(bounds[1], 1.0)
     if lowest < 0.5 <= highest:
         return "0.5"
     for digits in range(1, 9):
@@ -232,7 +240,9 @@ def _write_threshold(between: tuple[float, float]) -> str:
     return repr(highest)
 
 
-def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> str | None:
+def _advise_on_texts_without_tokens(
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
+) -> str | None:
     """Return advice about texts without a token, with the ids of empty texts for which the answers agree. Return None
     if one of the texts with wrong answers has a token, or if the rules pad texts."""
     text = source.text
@@ -257,21 +267,25 @@ def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], to
     )
 
 
-def _find_other_size(
-    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float, most_exceptions: int = 0
+def _find_other_truncation_or_padding(
+    source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float, most_exceptions: int = 0
 ) -> tuple[str, AnyTextRules] | None:
     """Find a truncation or padding for which all answers agree but for a few exceptions, and describe it. Return None
     if no truncation and no padding does."""
     rules = source.text.rules
-    if not wrong or rules.max_width is not None or rules.min_width is not None:
+    if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
     ids = [source.encode(one.read) for one, _ in rows]
     # The shortest text, if possible one that surely has a token.
-    first = min(wrong, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
+    first = min(wrong_indices, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
     # The shortest differing text first: most ways fail on it.
-    order = [first, *(i for i in wrong if i != first), *(i for i in range(len(rows)) if i not in {*wrong})]
+    order = [
+        first,
+        *(i for i in wrong_indices if i != first),
+        *(i for i in range(len(rows)) if i not in {*wrong_indices}),
+    ]
     agreeing = []
-    for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
+    for said, changed in _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first])):
         exceptions = []
         with contextlib.suppress(PocketRNNError):
             for i in order:
@@ -291,7 +305,8 @@ def _find_other_size(
         text = short_repr(rows[exceptions[0]][0].text, _NAMED)
         more = f" Look at what your code does to the others: the first is {text}."
     counts = f"{len(rows) - len(exceptions):,} of" if exceptions else "All"
-    way = f"{counts} {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
+    option = _describe_rules_option(changed, source.text.vocabulary)
+    way = f"{counts} {len(rows):,} texts that were tried agree if {said}: {option}.{more}"
     return way, changed
 
 
@@ -299,7 +314,9 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
     return measure_distance(answer, source.answer_ids(ids), source)
 
 
-def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
+def _list_size_changes_with_descriptions(
+    rules: AnyTextRules, longest: int, shortest: int
+) -> Iterator[tuple[str, AnyTextRules]]:
     """Yield rules that cut texts to fewer tokens than `shortest`, or pad them to one width, each after its description.
     Round numbers come first."""
     changed: Any = replace
@@ -309,11 +326,14 @@ def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iter
             for side, where in (("right", "first"), ("left", "last")):
                 said = f"only the {where} {most_tokens} tokens of each text are read"
                 yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
-    usual = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
-    for width in (longest, *(width for width in usual if width != longest)):
+    round_widths = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
+    for width in dict.fromkeys([longest, *round_widths, *_SMALL_WIDTHS]):
         for side in ("right", "left"):
-            said = f"each text is padded to {width} ids on the {side}" + ", or cut to as many" * (width < longest)
-            yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
+            said = f"each text is padded to {width} ids on the {side}"
+            cut = ", or cut to as many" * (width < longest)
+            yield said + cut, changed(rules, min_width=width, max_width=width, pad_side=side)
+            if cut:
+                yield f"{said}, and not cut", changed(rules, min_width=width, pad_side=side)
 
 
 def _agrees_by_changed_rules(
@@ -341,19 +361,20 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
     return add_outer_ids_and_pad(inner, changed)
 
 
-def _describe_rules_option(rules: AnyTextRules) -> str:
+def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
     """Return advice with the command-line option that gives these rules."""
-    if rules.max_width is None and rules.cut_side == "right":
+    if rules.min_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
         names = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side")
         widths = {name: value for name in names if (value := getattr(rules, name)) not in (None, "right")}
         widths |= {} if rules.min_width is None else {"padding_id": rules.padding_id}
         return f"give --rules {shlex.quote(json.dumps(widths))}, unless the tokenizer's file states other widths"
-    return f"give {_write_rules(rules)}"
+    return f"give {_write_rules(rules, tokens)}"
 
 
-def _write_rules(rules: TextRules) -> str:
-    """Write the option --rules with the members that are not usual, without the ids that the vocabulary implies."""
-    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
-    return f"--rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"
+def _write_rules(rules: TextRules, tokens: Sequence[str]) -> str:
+    """Write the option --rules with the members that are not usual, without the ids that the tokens of the vocabulary
+    imply."""
+    implied = make_implied_rules(read_vocabulary(tokens), TextRules().tokenizer)
+    return f"--rules {shlex.quote(write_rules_option(rules, implied))}"

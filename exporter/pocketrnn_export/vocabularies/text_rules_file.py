@@ -24,7 +24,7 @@ _GIVE: Final = (
 )
 
 
-def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
+def read_rules(json_or_file: str, vocabulary: Vocabulary) -> TextRules:
     """Read the text rules that `--rules` gives: a JSON object, or a file with one.
 
     The object has members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step,
@@ -32,14 +32,14 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     "first_id": "<sos>". The vocabulary implies the missing members.
 
     Args:
-        given: the path of a file, or the JSON itself, which begins with a brace.
+        json_or_file: the path of a file, or the JSON itself, which begins with a brace.
         vocabulary: the tokens, whose ids the rules use.
 
     Raises:
         InputError: the file does not exist, is not JSON, or holds something that is not a rule, or a token outside the
             vocabulary.
     """
-    name, document = parse_rules_json(given)
+    name, document = parse_rules_json(json_or_file)
     if isinstance(steps := document.get("steps"), list):
         document["steps"] = [made for step in steps for made in make_step_documents(_make_steps(step))]
     for member, value in document.items():
@@ -73,23 +73,23 @@ def _find_member_for_empty_text(rules: AnyTextRules) -> str:
     return "first_id" if rules.first_ids else "last_id" if rules.last_ids else ""
 
 
-def parse_rules_json(given: str) -> tuple[str, dict[str, Any]]:
+def parse_rules_json(json_or_file: str) -> tuple[str, dict[str, Any]]:
     """Parse the value of `--rules` as JSON. Return a name of the rules for messages, and the JSON object, unchecked.
 
     Args:
-        given: the path of a file, or the JSON itself, which begins with a brace.
+        json_or_file: the path of a file, or the JSON itself, which begins with a brace.
 
     Raises:
         InputError: the file does not exist, or it is not a JSON object.
     """
-    name = "The JSON of the text rules" if given.lstrip().startswith("{") else given
+    name = "The JSON of the text rules" if json_or_file.lstrip().startswith("{") else json_or_file
     try:
-        content = given if name != given else _read_content(Path(given))
+        content = json_or_file if name != json_or_file else _read_content(Path(json_or_file))
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is not JSON: {error}.", _GIVE) from None
     except OSError as error:
-        near = suggest_near_file(Path(given), (".json",)) if isinstance(error, FileNotFoundError) else ""
+        near = suggest_near_file(Path(json_or_file), (".json",)) if isinstance(error, FileNotFoundError) else ""
         raise InputError(f"{name} cannot be read: {error.strerror or error}.", near or _GIVE) from None
     if not isinstance(document, dict):
         raise InputError(f"{name} is JSON, but not an object.", _GIVE)

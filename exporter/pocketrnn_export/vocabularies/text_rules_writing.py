@@ -39,27 +39,27 @@ def describe_rules(rules: TextRules) -> str:
     return rules.tokenizer + (" with " + " and ".join(said) if said else "")
 
 
-def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) -> str:
+def write_nearest_rules(rules: TextRules, given_rules: TextRules, implied: TextRules) -> str:
     """Write for a message how to give these rules: by the option `--rules`, or, if the steps are long and unchanged, by
     the members that differ from the given rules."""
     option = write_rules_option(rules, implied)
-    if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
+    if not rules.steps or rules.steps != given_rules.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
-    return f"the same rules with {write_rules_option(rules, given)}"
+    return f"the same rules with {write_rules_option(rules, given_rules)}"
 
 
-def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[Any] = ()) -> str:
+def write_rules_option(rules: TextRules, implied: TextRules, steps_as_given: Sequence[Any] = ()) -> str:
     """Write the value of `--rules` for these rules: the members that differ from the rules that the vocabulary
     implies.
 
     Args:
         rules: the rules.
         implied: those that the vocabulary implies.
-        written: their steps as `cleaning` takes them, if they were made so.
+        steps_as_given: their steps as `cleaning` takes them, if they were made so.
     """
     before = make_rules_document(implied)
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
-    short = [step for i, step in enumerate(written) if i or step != "lowercase" or not rules.lowercase]
+    short = [step for i, step in enumerate(steps_as_given) if i or step != "lowercase" or not rules.lowercase]
     if "steps" in document and rules.steps == cleaning(*short):
         document["steps"] = [_shorten_step(step) for step in short]
     elif "steps" in document:

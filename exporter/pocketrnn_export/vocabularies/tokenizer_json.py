@@ -126,23 +126,23 @@ def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], 
     return Subwords(rules, tokens, content=text)
 
 
-def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[SubwordRules, tuple[str, ...]]:
+def _make_rules(document: Mapping[str, Any], reader: _JsonReader) -> tuple[SubwordRules, tuple[str, ...]]:
     """Return the text rules and the tokens of the document of a tokenizer.json."""
-    steps = reading.read_normalizer_steps(document.get("normalizer"))
-    splits = reading.read_splits(document.get("pre_tokenizer"))
-    model, ids, unknown = reading.read_subword_model(document["model"], of_bytes=_ends_in_bytes((*steps, *splits)))
+    steps = reader.read_normalizer_steps(document.get("normalizer"))
+    splits = reader.read_splits(document.get("pre_tokenizer"))
+    model, ids, unknown = reader.read_subword_model(document["model"], of_bytes=_ends_in_bytes((*steps, *splits)))
     # Several tokens of a Unigram model may be one piece.
     size = len(model.scores) if isinstance(model, Unigram) else len(ids)
-    added, all_ids = reading.read_added_tokens_and_ids(document.get("added_tokens") or [], ids, size)
-    tokens = reading.order_tokens_by_id(all_ids)
-    reading.refuse_tokens_made_equal(added, tokens, steps)
+    added, all_ids = reader.read_added_tokens_and_ids(document.get("added_tokens") or [], ids, size)
+    tokens = reader.order_tokens_by_id(all_ids)
+    reader.refuse_tokens_made_equal(added, tokens, steps)
     if any(isinstance(split, PrependTo) and split.first for split in splits) and any(map(_may_remove_text, steps)):
-        raise reading.make_refusal_error(
+        raise reader.make_refusal_error(
             "a Metaspace whose prepend_scheme is first, after a normalizer that may remove text"
         )
-    first, last = reading.read_ids_around_text(document.get("post_processor"))
-    most, cut = reading.read_truncation(document.get("truncation"), len(first) + len(last))
-    padding, width, side = reading.read_padding_rules(document.get("padding"), all_ids)
+    first, last = reader.read_ids_around_text(document.get("post_processor"))
+    most, cut = reader.read_most_pieces_and_cut_side(document.get("truncation"), len(first) + len(last))
+    padding, width, side = reader.read_padding_id_width_and_side(document.get("padding"), all_ids)
     if isinstance(model, Unigram):
         scores = list(model.scores) + [0.0] * (len(tokens) - len(model.scores))
         model = Unigram(tuple(scores), model.byte_fallback)
@@ -299,7 +299,7 @@ class _JsonReader:
 
     def _read_replace(self, part: Mapping[str, Any]) -> list[SubwordStep]:
         """Return the step of a Replace, whose pattern is a string or runs of characters."""
-        kind, pattern = self._read_pattern(part, "Replace")
+        kind, pattern = self._read_pattern_kind_and_text(part, "Replace")
         by = part.get("content")
         if not isinstance(by, str):
             raise self.make_damaged_error(f"content is {brief_text(by)}, not a string")
@@ -312,7 +312,7 @@ class _JsonReader:
                 return [Fold(ranges, least, by)]
         raise self.make_refusal_error(f"Replace with the pattern {short_repr(pattern)}")
 
-    def _read_pattern(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
+    def _read_pattern_kind_and_text(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
         """Return the kind of a pattern, `String` or `Regex`, and the pattern."""
         pattern: Any = part.get("pattern")
         match pattern:
@@ -376,7 +376,7 @@ class _JsonReader:
 
     def _read_split(self, part: Mapping[str, Any]) -> list[Split]:
         """Return the split at a string or at a regular expression. Refuse a pattern that is not supported."""
-        kind, pattern = self._read_pattern(part, "Split")
+        kind, pattern = self._read_pattern_kind_and_text(part, "Split")
         how, invert = self._read_split_behavior(part), self._read_flag(part, "invert")
         if kind == "String" and pattern and not invert:
             return [SplitAtText(pattern, how)]
@@ -516,17 +516,17 @@ class _JsonReader:
     # --- Added tokens, and the ids around a text ---
 
     def read_added_tokens_and_ids(
-        self, given: Any, ids: Mapping[str, int], following: int
+        self, given: Any, ids: Mapping[str, int], first_free_id: int
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
         """Return the added tokens, and the ids of all tokens. As in the library, tokens that the model lacks get the
-        ids from `following` on."""
+        ids from `first_free_id` on."""
         every, of_id = dict(ids), {number: text for text, number in ids.items()}
         found: dict[int, AddedToken] = {}
         for part in self._read_parts(given, "added_tokens"):
             text = self._read_string(part, "content")
             number = every.get(text)
             if number is None:
-                number, following = following, following + 1
+                number, first_free_id = first_free_id, first_free_id + 1
             if self._read_id(part.get("id"), f"the added token {short_repr(text, 40)}") != number:
                 raise InputError(
                     f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, but its "
@@ -621,7 +621,7 @@ class _JsonReader:
             raise self.make_refusal_error(f"TemplateProcessing with {texts} texts in `single`")
         return tuple(sides[0]), tuple(sides[1])
 
-    def read_truncation(self, part: Any, around: int) -> tuple[int | None, Any]:
+    def read_most_pieces_and_cut_side(self, part: Any, around: int) -> tuple[int | None, Any]:
         """Return how many pieces of a text are kept (None for all), and the side on which other pieces are cut off.
         `around` is the number of ids that are added to a text."""
         if part is None:
@@ -645,7 +645,7 @@ class _JsonReader:
                 return most - around, direction.lower()
         raise self.make_refusal_error(f"the truncation {brief_text(str(part))}")
 
-    def read_padding_rules(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
+    def read_padding_id_width_and_side(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
         """Return the padding id, the width to which texts are padded, and the side of the padding."""
         if part is None:
             return next((ids[token] for token in PADDING_NAMES if token in ids), 0), None, "right"

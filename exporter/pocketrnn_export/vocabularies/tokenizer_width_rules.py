@@ -25,12 +25,12 @@ _GIVE: Final = (
 )
 
 
-def add_widths_to_tokenizer(subwords: Subwords, given: Mapping[str, Any], source: str) -> Subwords:
+def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any], source: str) -> Subwords:
     """Add widths, sides and padding to the text rules of a tokenizer.
 
     Args:
         subwords: the text rules and tokens of the tokenizer.
-        given: some of `max_tokens`, `max_width`, `min_width`, `cut_side`, `pad_side` and `padding_id`, as in
+        width_members: some of `max_tokens`, `max_width`, `min_width`, `cut_side`, `pad_side` and `padding_id`, as in
             `TextRules`; `padding_id` may be a token.
         source: the tokenizer's name in messages.
 
@@ -38,9 +38,9 @@ def add_widths_to_tokenizer(subwords: Subwords, given: Mapping[str, Any], source
         InputError: there is another member, a value is out of its range, the file says another value, or texts are
             padded and nothing says which id pads them.
     """
-    if others := [str(name) for name in given if name not in _MEMBERS]:
+    if others := [str(name) for name in width_members if name not in _MEMBERS]:
         raise InputError(f"The rules give {short_repr(', '.join(others), 80)}, which {source} already defines.", _GIVE)
-    widths = {name: value for name, value in given.items() if value is not None}
+    widths = {name: value for name, value in width_members.items() if value is not None}
     if isinstance(token := widths.get("padding_id"), str):
         if token not in subwords.tokens:
             raise InputError(

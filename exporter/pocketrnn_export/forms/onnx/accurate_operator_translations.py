@@ -100,14 +100,16 @@ def _make_add_with_factor_translation(
     return translate_add_with_factor
 
 
-def _compute_softplus_of_difference(first: Any, second: Any) -> Any:
+def _compute_softplus_of_negative_distance(first: Any, second: Any) -> Any:
     return op.Softplus(op.Neg(op.Abs(op.Sub(first, second))))
 
 
 def _translate_log_add_exp(first: Any, second: Any) -> Any:
     """Translate `torch.logaddexp(a, b)`: the larger number plus softplus(-|a - b|), or log(2) if a equals b."""
     more = op.Where(
-        op.Equal(first, second), _make_constant_like(math.log(2), first), _compute_softplus_of_difference(first, second)
+        op.Equal(first, second),
+        _make_constant_like(math.log(2), first),
+        _compute_softplus_of_negative_distance(first, second),
     )
     return op.Add(op.Max(first, second), more)
 
@@ -115,7 +117,7 @@ def _translate_log_add_exp(first: Any, second: Any) -> Any:
 def _translate_log_add_exp2(first: Any, second: Any) -> Any:
     """Translate `torch.logaddexp2(a, b)`: like `_translate_log_add_exp`, but with powers of two."""
     two = _make_constant_like(math.log(2), first)
-    scaled = op.Div(_compute_softplus_of_difference(op.Mul(first, two), op.Mul(second, two)), two)
+    scaled = op.Div(_compute_softplus_of_negative_distance(op.Mul(first, two), op.Mul(second, two)), two)
     more = op.Where(op.Equal(first, second), _make_constant_like(1.0, first), scaled)
     return op.Add(op.Max(first, second), more)
 
@@ -361,11 +363,11 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
     return translate_softmax
 
 
-def _translate_isinf(signs: Mapping[str, int], x: Any) -> Any:
+def _translate_isinf(counted_signs: Mapping[str, int], x: Any) -> Any:
     """Translate `torch.isinf(x)` in the dtype of x. torch's translation tests doubles in float32."""
     if x.dtype not in _FLOATS:
         x = op.Cast(x, to=ir.DataType.FLOAT)
-    return op.IsInf(x, **signs)
+    return op.IsInf(x, **counted_signs)
 
 
 def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
@@ -446,10 +448,10 @@ def _is_integer(x: Any) -> bool:
     return x.dtype not in _FLOATS
 
 
-def _have_different_signs(rest: Any, other: Any) -> Any:
+def _have_different_signs(remainder: Any, divisor: Any) -> Any:
     """Return whether the remainder and the divisor have different signs. A remainder of 0 has no sign."""
-    zero = _make_constant_like(0.0, other)
-    return op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(other, zero)))
+    zero = _make_constant_like(0.0, divisor)
+    return op.And(op.Not(op.Equal(remainder, zero)), op.Xor(op.Less(remainder, zero), op.Less(divisor, zero)))
 
 
 def _translate_remainder(x: Any, other: Any) -> Any:
@@ -556,12 +558,12 @@ def _may_be_empty(size: Any) -> bool:
     return not isinstance(size, int) and _OF_INPUT.fullmatch(str(size)) is None
 
 
-def _make_extreme_reduction_translation(reduced: Callable[..., Any]) -> Callable[..., Any]:
+def _make_extreme_reduction_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
     """Return a translation of `amax` or `amin`. Without `dim`, the translation reduces all axes."""
 
     def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)
-        return reduced(x, op.Constant(value_ints=axes), keepdims=keepdim) if axes else reduced(x, keepdims=keepdim)
+        return operator(x, op.Constant(value_ints=axes), keepdims=keepdim) if axes else operator(x, keepdims=keepdim)
 
     return translate_reduction
 

@@ -79,7 +79,7 @@ def _replace_by_identity(op: Any, x: Any, **_: Any) -> Any:
     return op.Identity(x)
 
 
-def _is_constant_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
+def _is_lookup_in_constant_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
     """Return whether the table of a GatherND is constant, and the Unsqueeze before it gives its ids one new axis at the
     end."""
     return table.const_value is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [-1]
@@ -99,7 +99,7 @@ REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
     pattern.RewriteRule(
         lambda op, table, ids, axes: op.GatherND(table, op.Unsqueeze(ids, axes), batch_dims=0),
         lambda op, table, ids, **_: op.Gather(table, ids, axis=0),
-        _is_constant_table,
+        _is_lookup_in_constant_table,
         name="Lookup",
     ),
     *(rule for rule in list_default_rewrite_rules() if id(rule) not in _UNSOUND),

@@ -65,8 +65,10 @@ def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.fl
         if node.domain or node.op_type in _LEFT_OUT or not all(_add_known_constant(value, known) for value in inputs):
             continue
         singles |= {value: known[value] for value in inputs if value not in singles}
-        made = _compute_node(node, known, model)
-        rounded = _compute_node(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
+        made = _compute_node_in_float64(node, known, model)
+        rounded = (
+            _compute_node_in_float64(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
+        )
         made = rounded if _has_jumps(node) else made
         if node.op_type in _CURVED or not curved.isdisjoint(inputs):
             curved.update(node.outputs)
@@ -107,10 +109,10 @@ def _has_jumps(node: ir.Node) -> bool:
     return node.op_type in _STEPS or (node.op_type == "Cast" and node.outputs[0].dtype in _WHOLE)
 
 
-def set_folded_values(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def set_folded_values(model: ir.Model, rounded_constants: Mapping[str, npt.NDArray[np.float32]]) -> None:
     """Replace the values of folded constants in place by the values from `compute_rounded_constants`."""
     graph = model.graph
-    for name, array in exact.items():
+    for name, array in rounded_constants.items():
         value = graph.initializers.get(name)
         if value is not None and value.const_value is not None and tuple(value.const_value.shape) == array.shape:
             value.const_value = ir.tensor(array, name=name)
@@ -128,7 +130,9 @@ def _add_known_constant(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]
     return True
 
 
-def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model) -> list[npt.NDArray[Any]]:
+def _compute_node_in_float64(
+    node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model
+) -> list[npt.NDArray[Any]]:
     """Return the outputs of one node in double precision; an empty list if the node fails, or if the outputs are too
     large."""
     if _compute_largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:

@@ -60,9 +60,9 @@ def remove_nan_guards(content: bytes, operators: frozenset[str] | None = None) -
         if not (node.name or "").startswith(_GUARD) or node.outputs[0].is_graph_output():
             continue
         operator, index = str(node.name).removeprefix(_GUARD).split("_")[:2]
-        bare = node.inputs[int(index)]
-        if bare is not None and (operators is None or operator in operators):
-            ir.convenience.replace_all_uses_with(node.outputs[0], bare)
+        input_without_guard = node.inputs[int(index)]
+        if input_without_guard is not None and (operators is None or operator in operators):
+            ir.convenience.replace_all_uses_with(node.outputs[0], input_without_guard)
             is_guarded = True
     if not is_guarded:
         return content
@@ -99,10 +99,10 @@ class _GuardBuilder:
     def op(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
         return self.tape.op(kind, list(inputs), attributes=attributes)
 
-    def add_guard(self, kind: str, *inputs: Any, bare: int, output: int = 0) -> Any:
+    def add_guard(self, kind: str, *inputs: Any, input_without_guard: int, output_index: int = 0) -> Any:
         """Add a guard node, and return its output. `remove_nan_guards` replaces it by the input with the index
-        `bare`."""
-        name = f"{_GUARD}{self.node.op_type}_{bare}_{self.node.outputs[output].name}"
+        `input_without_guard`."""
+        name = f"{_GUARD}{self.node.op_type}_{input_without_guard}_{self.node.outputs[output_index].name}"
         return self.tape.op(kind, list(inputs), name=name)
 
     def copy_node(self, first: Any) -> Any:
@@ -119,7 +119,7 @@ class _GuardBuilder:
     def add_float_constant(self, value: float) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=self.x.dtype))
 
-    def add_integers(self, value: int | list[int]) -> Any:
+    def add_integer_constant(self, value: int | list[int]) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
 
     def add_nan_addend(self, x: Any) -> Any:
@@ -133,34 +133,42 @@ class _GuardBuilder:
         return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(infinity))
 
 
-def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ...]) -> None:
-    old = list(make.node.outputs)
-    for before, after in zip(old, made, strict=True):
+def _replace_node(graph: ir.Graph, builder: _GuardBuilder, new_outputs: tuple[ir.Value, ...]) -> None:
+    old = list(builder.node.outputs)
+    for before, after in zip(old, new_outputs, strict=True):
         after.shape = before.shape
         if before.dtype is not None:
             after.dtype = before.dtype
-    ir.convenience.replace_nodes_and_values(graph, make.node, [make.node], list(make.tape.nodes), old, list(made))
+    ir.convenience.replace_nodes_and_values(
+        graph, builder.node, [builder.node], list(builder.tape.nodes), old, list(new_outputs)
+    )
 
 
-def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
+def _guard_reduce(builder: _GuardBuilder) -> tuple[Any, ...]:
     """Replace a ReduceMax or ReduceMin: its result is NaN if one of the reduced numbers is NaN. Return the new
     output."""
-    inputs = [make.add_nan_addend(make.x), *make.node.inputs[1:]]
-    found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
-    return (make.add_guard("Add", make.copy_node(make.x), found, bare=0),)
+    inputs = [builder.add_nan_addend(builder.x), *builder.node.inputs[1:]]
+    found = builder.tape.op("ReduceSum", inputs, attributes=dict(builder.node.attributes.items()))
+    return (builder.add_guard("Add", builder.copy_node(builder.x), found, input_without_guard=0),)
 
 
-def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
+def _guard_max_pool(builder: _GuardBuilder) -> tuple[Any, ...]:
     """Replace a MaxPool: its result is NaN if the window contains NaN, and minus infinity if all numbers of the window
     are minus infinity. Return the new outputs."""
-    one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
-    flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
-    found = make.copy_node_with_all_outputs(flags)[0]
-    values, *places = make.copy_node_with_all_outputs(make.x)
-    is_least = make.op("LessOrEqual", values, make.add_float_constant(-_LARGEST))
-    values = make.add_guard("Where", is_least, make.add_float_constant(-np.inf), values, bare=2)
+    one, zero = builder.add_float_constant(1.0), builder.add_float_constant(0.0)
+    flags = builder.op("Where", builder.op("Equal", builder.x, builder.x), zero, one)
+    found = builder.copy_node_with_all_outputs(flags)[0]
+    values, *places = builder.copy_node_with_all_outputs(builder.x)
+    is_least = builder.op("LessOrEqual", values, builder.add_float_constant(-_LARGEST))
+    values = builder.add_guard("Where", is_least, builder.add_float_constant(-np.inf), values, input_without_guard=2)
     return (
-        make.add_guard("Where", make.op("Greater", found, zero), make.add_float_constant(np.nan), values, bare=2),
+        builder.add_guard(
+            "Where",
+            builder.op("Greater", found, zero),
+            builder.add_float_constant(np.nan),
+            values,
+            input_without_guard=2,
+        ),
         *places,
     )
 
@@ -168,77 +176,91 @@ def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
 def _guard_arg_extreme(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
     """Return a function that replaces an ArgMax, or an ArgMin if not `largest`: its result is the index of the first
     NaN, if there is one."""
-    return lambda make: (make.copy_node(make.replace_nans(np.inf if largest else -np.inf)),)
+    return lambda builder: (builder.copy_node(builder.replace_nans(np.inf if largest else -np.inf)),)
 
 
-def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
+def _guard_top_k(builder: _GuardBuilder) -> tuple[Any, ...]:
     """Replace a TopK, so that NaN counts as larger than all other numbers. Return the new outputs."""
-    axis = make.node.attributes.get("axis")
-    _, places = make.copy_node_with_all_outputs(make.replace_nans(np.inf))
-    places.dtype, places.shape = ir.DataType.INT64, make.node.outputs[1].shape
-    return make.op("GatherElements", make.x, places, axis=-1 if axis is None else axis.as_int()), places
+    axis = builder.node.attributes.get("axis")
+    _, places = builder.copy_node_with_all_outputs(builder.replace_nans(np.inf))
+    places.dtype, places.shape = ir.DataType.INT64, builder.node.outputs[1].shape
+    return builder.op("GatherElements", builder.x, places, axis=-1 if axis is None else axis.as_int()), places
 
 
-def _guard_sign(make: _GuardBuilder) -> tuple[Any, ...]:
+def _guard_sign(builder: _GuardBuilder) -> tuple[Any, ...]:
     """Replace a Sign, so that its result for NaN is 0. Return the new output."""
-    return (make.op("Where", make.op("Equal", make.x, make.x), make.copy_node(make.x), make.add_float_constant(0.0)),)
+    return (
+        builder.op(
+            "Where",
+            builder.op("Equal", builder.x, builder.x),
+            builder.copy_node(builder.x),
+            builder.add_float_constant(0.0),
+        ),
+    )
 
 
-def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
+def _guard_scatter(builder: _GuardBuilder) -> tuple[Any, ...] | None:
     """Replace a ScatterElements or ScatterND that takes maxima or minima: its result is NaN if one of the compared
     numbers is NaN. Return the new output, or None for other reductions."""
-    kind = make.node.attributes.get("reduction")
+    kind = builder.node.attributes.get("reduction")
     if kind is None or kind.as_string() not in ("max", "min"):
         return None
-    data, places, updates = make.node.inputs
-    attributes = {**dict(make.node.attributes.items()), "reduction": "add"}
-    found = make.op(make.node.op_type, make.add_nan_addend(data), places, make.add_nan_addend(updates), **attributes)
-    return (make.op("Add", make.copy_node(make.x), found),)
+    data, places, updates = builder.node.inputs
+    attributes = {**dict(builder.node.attributes.items()), "reduction": "add"}
+    found = builder.op(
+        builder.node.op_type, builder.add_nan_addend(data), places, builder.add_nan_addend(updates), **attributes
+    )
+    return (builder.op("Add", builder.copy_node(builder.x), found),)
 
 
-def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
+def _guard_layer(builder: _GuardBuilder) -> tuple[Any, ...]:
     """Replace an RNN, GRU or LSTM: its results are NaN from the first step at which an input of a gate is NaN. Return
     the new outputs."""
-    x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
-    name = make.node.attributes.get("direction")
+    x, w, _, _, lengths, *states = [*builder.node.inputs, *[None] * 7][:7]
+    name = builder.node.attributes.get("direction")
     direction = "forward" if name is None else name.as_string()
     assert w is not None and w.shape is not None  # noqa: S101, PT018 - weights are initializers
     # [directions, gates, input] -> [input, all gates]; infinite inputs of both signs make NaN here, as they do there.
-    flat = make.op("Reshape", w, make.add_integers([-1, w.shape.numpy()[2]]))
-    gates = make.op("MatMul", x, make.op("Transpose", flat, perm=[1, 0]))
-    found = make.op("ReduceSum", make.add_nan_addend(gates), make.add_integers([2]), keepdims=0)
+    flat = builder.op("Reshape", w, builder.add_integer_constant([-1, w.shape.numpy()[2]]))
+    gates = builder.op("MatMul", x, builder.op("Transpose", flat, perm=[1, 0]))
+    found = builder.op("ReduceSum", builder.add_nan_addend(gates), builder.add_integer_constant([2]), keepdims=0)
     valid = None
     if lengths is not None:
-        steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.add_integers([0]))
-        each = make.op(
+        steps = builder.op("Squeeze", builder.op("Shape", x, start=0, end=1), builder.add_integer_constant([0]))
+        each = builder.op(
             "Unsqueeze",
-            make.op("Range", make.add_integers(0), steps, make.add_integers(1)),
-            make.add_integers([1]),
+            builder.op("Range", builder.add_integer_constant(0), steps, builder.add_integer_constant(1)),
+            builder.add_integer_constant([1]),
         )
-        valid = make.op("Less", each, make.op("Cast", lengths, to=_INT64))
-        found = make.op("Where", valid, found, make.add_float_constant(0.0))
-    total = make.op(
-        "Unsqueeze", make.op("ReduceSum", found, make.add_integers([0]), keepdims=0), make.add_integers([0, 2])
+        valid = builder.op("Less", each, builder.op("Cast", lengths, to=_INT64))
+        found = builder.op("Where", valid, found, builder.add_float_constant(0.0))
+    total = builder.op(
+        "Unsqueeze",
+        builder.op("ReduceSum", found, builder.add_integer_constant([0]), keepdims=0),
+        builder.add_integer_constant([0, 2]),
     )
     given = [
-        make.op("ReduceSum", make.add_nan_addend(state), make.add_integers([2]), keepdims=1)
+        builder.op("ReduceSum", builder.add_nan_addend(state), builder.add_integer_constant([2]), keepdims=1)
         for state in states
         if state is not None
     ]
     for state in given:
-        total = make.op("Add", total, state)
+        total = builder.op("Add", total, state)
     ways = []
     for backward in (False, True) if direction == "bidirectional" else (direction == "reverse",):
-        so_far = make.op("CumSum", found, make.add_integers(0), reverse=int(backward))
+        so_far = builder.op("CumSum", found, builder.add_integer_constant(0), reverse=int(backward))
         if valid is not None:
-            so_far = make.op("Where", valid, so_far, make.add_float_constant(0.0))
-        ways.append(make.op("Unsqueeze", so_far, make.add_integers([1, 3])))
-    each_step = ways[0] if len(ways) == 1 else make.op("Concat", *ways, axis=1)
+            so_far = builder.op("Where", valid, so_far, builder.add_float_constant(0.0))
+        ways.append(builder.op("Unsqueeze", so_far, builder.add_integer_constant([1, 3])))
+    each_step = ways[0] if len(ways) == 1 else builder.op("Concat", *ways, axis=1)
     for state in given:
-        each_step = make.op("Add", each_step, state)
-    outputs = make.copy_node_with_all_outputs(x)
+        each_step = builder.op("Add", each_step, state)
+    outputs = builder.copy_node_with_all_outputs(x)
     every = zip(outputs, (each_step, *[total] * (len(outputs) - 1)), strict=True)
-    return tuple(make.add_guard("Add", given, nans, bare=0, output=i) for i, (given, nans) in enumerate(every))
+    return tuple(
+        builder.add_guard("Add", given, nans, input_without_guard=0, output_index=i)
+        for i, (given, nans) in enumerate(every)
+    )
 
 
 # Operators that need a guard for infinities too.

@@ -89,14 +89,14 @@ def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
 
 
 def convert_program(
-    traced: TracedProgram, metadata: Mapping[str, str], names: tuple[str, ...], *, in_doubles: bool = False
+    traced: TracedProgram, metadata: Mapping[str, str], input_names: tuple[str, ...], *, in_doubles: bool = False
 ) -> OnnxGraph:
     """Convert a traced program to an ONNX graph.
 
     Args:
         traced: the program.
         metadata: the file's `metadata_props`.
-        names: the names of the graph's inputs.
+        input_names: the names of the graph's inputs.
         in_doubles: whether the whole module was converted to double precision, for the proof: its numbers may be
             rounded, and the proof measures by how much.
 
@@ -114,7 +114,7 @@ def convert_program(
                 dynamo=True,
                 opset_version=OPSET,
                 custom_translation_table=translations,
-                input_names=names,
+                input_names=input_names,
                 output_names=("logits",),
                 optimize=False,
                 verbose=False,
@@ -134,7 +134,7 @@ def convert_program(
         except Exception as error:
             raise _make_unsupported_error(traced.program, read_message_of_first_cause(error)) from error
     return replace(
-        _make_onnx_graph(exported.model, metadata, names),
+        _make_onnx_graph(exported.model, metadata, input_names),
         plan=traced.plan,
         cut_counted=traced.cut_counted,
         loops=traced.loops,
@@ -187,7 +187,7 @@ def _read_operator_base_name(operator: str) -> str:
     return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
 
-def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], names: tuple[str, ...]) -> OnnxGraph:
+def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: tuple[str, ...]) -> OnnxGraph:
     """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file. Refuse a model with
     other inputs or outputs than a classifier."""
     graph = model.graph
@@ -197,8 +197,8 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], names: tuple[
         value.metadata_props.clear()
     CommonSubexpressionEliminationPass()(model)
     given = tuple(value.name for value in graph.inputs)
-    if given != names:
-        unused = " and ".join(name for name in names if name not in given) or "one of its inputs"
+    if given != input_names:
+        unused = " and ".join(name for name in input_names if name not in given) or "one of its inputs"
         raise ExportError(
             f"Forward does not use {unused}.", "Use this input in forward, or remove the argument from forward."
         )

@@ -113,7 +113,7 @@ def _is_random_operator(problem: str) -> bool:
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
-def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
+def make_graph_limits(graph: OnnxGraph, prepared: ExportableModule) -> Limits | None:
     """Return the limits of the texts that a graph takes, as classifier.json stores them.
 
     Raises:
@@ -124,7 +124,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
             "The module's answer to two texts of one token each is NaN or infinite.",
             "Leave out operations that need more steps, such as a standard deviation; or pad short texts in forward.",
         )
-    limits, width = made.limits, prepared.widths.fixed
+    limits, width = graph.limits, prepared.widths.fixed
     # The graph for one width is right for that width only.
     if width is not None:
         limits = Limits(width, width, limits.max_batch)
@@ -135,10 +135,10 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
     return None if limits == Limits() else limits
 
 
-def list_sizes_around_conditions(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
+def list_sizes_around_conditions(graph: OnnxGraph) -> tuple[tuple[int, int], ...]:
     """List the sizes (batch, sequence) just below, at and above every size condition in forward, within the graph's
     limits."""
-    return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
+    return tuple((sizes.batch, sizes.tokens) for sizes in graph.bounds if is_within_limits(graph.limits, sizes))
 
 
 def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:

@@ -45,13 +45,13 @@ def _read_float32_constant(value: ir.Value | None) -> list[float]:
     return [float(tensor.numpy().reshape(()))] if is_single else []
 
 
-def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
+def refuse_rounded_doubles(graph: ir.Graph, float32_numbers: Collection[float]) -> None:
     """Refuse a graph that computes in double precision with a number that a translation rounded to float32, such as the
     slope of a LeakyRelu. If forward rounds the result down, the graph may get another integer.
 
     Args:
         graph: without operations on constants.
-        held: the result of `find_float32_numbers`.
+        float32_numbers: the result of `find_float32_numbers`.
     """
     for node in graph.all_nodes():
         given = [value for value in node.inputs if value is not None]
@@ -60,7 +60,7 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
             # An epsilon that is off in its eighth digit moves no result by 1e-12.
             singles = [a for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT and a.name != "epsilon"]
             numbers += [float(np.float32(single.value)) for single in singles]
-        if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
+        if (rounded := next((n for n in numbers if n in float32_numbers and _was_rounded(n)), None)) is not None:
             line = describe_last_user_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
                 f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "

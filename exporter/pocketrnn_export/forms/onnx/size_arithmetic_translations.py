@@ -52,23 +52,23 @@ def _make_integer_constant(value: Any) -> Any:
 
 
 def _make_number_translation(
-    floats: Callable[..., Any], integers: Callable[..., Any] | None = None
+    float_operator: Callable[..., Any], integer_operator: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
-    """Return a translation that uses the operator `floats`, or `integers` if all values are integers."""
+    """Return a translation that uses `float_operator`, or `integer_operator` if all values are integers."""
 
     def translate_numbers(*values: Any) -> Any:
         if any(map(_is_float, values)):
-            return _mark_as_size_number(floats(*map(_convert_to_float64, values)))
-        return (integers or floats)(*map(_make_integer_constant, values))
+            return _mark_as_size_number(float_operator(*map(_convert_to_float64, values)))
+        return (integer_operator or float_operator)(*map(_make_integer_constant, values))
 
     return translate_numbers
 
 
-def _make_comparison_translation(floats: Callable[..., Any]) -> Callable[..., Any]:
+def _make_comparison_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
     def translate_comparison(first: Any, second: Any) -> Any:
         pair = (first, second)
         return _mark_as_size_number(
-            floats(*map(_convert_to_float64 if any(map(_is_float, pair)) else _make_integer_constant, pair))
+            operator(*map(_convert_to_float64 if any(map(_is_float, pair)) else _make_integer_constant, pair))
         )
 
     return translate_comparison
@@ -90,11 +90,11 @@ def _translate_power_of_numbers(base: Any, exponent: Any) -> Any:
     return op.Pow(_make_integer_constant(base), _make_integer_constant(exponent))
 
 
-def _make_rounding_translation(rounded: Callable[[Any], Any]) -> Callable[..., Any]:
+def _make_rounding_translation(operator: Callable[[Any], Any]) -> Callable[..., Any]:
     def translate_rounding(value: Any, *_: Any) -> Any:
         if not _is_float(value):
             return _make_integer_constant(value)
-        return _mark_as_size_number(op.Cast(_mark_as_size_number(rounded(_convert_to_float64(value))), to=_INT64))
+        return _mark_as_size_number(op.Cast(_mark_as_size_number(operator(_convert_to_float64(value))), to=_INT64))
 
     return translate_rounding
 
@@ -106,11 +106,11 @@ def _translate_round(value: Any, digits: Any = None) -> Any:
     return _mark_as_size_number(op.Round(_convert_to_float64(value)))
 
 
-def _make_shift_translation(by: Callable[..., Any]) -> Callable[..., Any]:
+def _make_shift_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
     def translate_shift(value: Any, bits: Any) -> Any:
         if not isinstance(bits, int):
             raise TypeError("forward shifts by a number of bits that it computes from a size")
-        return by(_make_integer_constant(value), op.Constant(value_int=2**bits))
+        return operator(_make_integer_constant(value), op.Constant(value_int=2**bits))
 
     return translate_shift
 

@@ -49,7 +49,7 @@ def rewrite_sigmoids_with_small_values(model: ir.Model) -> None:
 
 
 def _needs_small_values(
-    value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]
+    value: ir.Value, nodes_of_subgraphs: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]
 ) -> bool:
     """Return whether a later result changes if the small numbers in a value are rounded to 0."""
     # For each other value, the factor by which the first value was multiplied on its way there.
@@ -73,16 +73,18 @@ def _needs_small_values(
                 visit_users(scales[one], *body.inputs)
             if not _hides_small_values(node):
                 visit_users(scales[one] * max(1.0, factor), *node.outputs)
-        for graph, node in outer.items():
+        for graph, node in nodes_of_subgraphs.items():
             if one in graph.outputs:
                 visit_users(scales[one], *node.outputs, *graph.inputs)
     return False
 
 
-def _find_largest_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
+def _find_largest_factor(node: ir.Node, input_index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
     """Return the largest absolute number by which a node multiplies its input with this index."""
-    others = [ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != index and value is not None]
-    if node.op_type == "Div" and index == 0:
+    others = [
+        ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != input_index and value is not None
+    ]
+    if node.op_type == "Div" and input_index == 0:
         # An integer divisor is at least 1, or the quotient is not finite.
         least = 0.0 if others[0].may_be_zero else min(abs(others[0].low), abs(others[0].high))
         return 1.0 if _is_integer_divisor(node.inputs[1]) else math.inf if least == 0 else 1.0 / least
@@ -90,7 +92,7 @@ def _find_largest_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, Nu
         epsilon = node.attributes.get("epsilon")
         least = max(others[3].low, 0.0) + (1e-5 if epsilon is None else epsilon.as_float())
         return others[0].largest_magnitude / math.sqrt(least) if least > 0 else math.inf
-    if node.op_type == "Pow" and index == 0:
+    if node.op_type == "Pow" and input_index == 0:
         return others[0].largest_magnitude
     alpha = node.attributes.get("alpha")
     scaled = 1.0 if alpha is None or node.op_type not in {"Gemm", "LeakyRelu"} else abs(alpha.as_float())
@@ -101,18 +103,18 @@ def _find_largest_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, Nu
     )
 
 
-def _depends_on_small_values(node: ir.Node, index: int) -> bool:
+def _depends_on_small_values(node: ir.Node, input_index: int) -> bool:
     """Return whether a node's result depends on how small the input with this index is, as in a logarithm."""
     if node.op_type in _ASKS:
         return True
     if node.op_type == "Cast":
         return bool(node.outputs[0].dtype == ir.DataType.BOOL)
     if node.op_type == "Div":
-        return index == 1
+        return input_index == 1
     if node.op_type == "Pow":
         exponent = _read_constant_array(node.inputs[1])
         whole = exponent is not None and bool(((exponent >= 1) & (exponent == np.round(exponent))).all())
-        return index == 1 or not whole
+        return input_index == 1 or not whole
     # In a sum with a number that is not small, as `1 + p`, it does not matter how small p is. But only a constant is
     # known to be not small, and a difference may cancel. So sums are not in this list.
     return False

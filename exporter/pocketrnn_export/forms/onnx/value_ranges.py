@@ -67,8 +67,8 @@ class NumberRange:
 
 
 # A rule: (a node, the ranges of its inputs, 0 for one left out, and its output's type) -> the range of its outputs.
-_Inputs = Sequence[NumberRange]
-_Rule = Callable[[ir.Node, _Inputs, np.dtype[Any]], NumberRange]
+_InputRanges = Sequence[NumberRange]
+_Rule = Callable[[ir.Node, _InputRanges, np.dtype[Any]], NumberRange]
 ANYTHING: Final = NumberRange(-math.inf, math.inf, nan=True)
 _ZERO: Final = NumberRange(0.0, 0.0)
 _UNIT: Final = NumberRange(-1.0, 1.0)
@@ -81,40 +81,42 @@ def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
     return [value.as_graph() for value in node.attributes.values() if value.type == ir.AttributeType.GRAPH]
 
 
-def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
-    """Return the range of every value of a graph and its subgraphs. `given` is the range of its float inputs."""
-    known = {value: _convert_range_to_dtype(given, _find_numpy_type(value)) for value in graph.inputs}
+def compute_ranges(graph: ir.Graph, input_range: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
+    """Return the range of every value of a graph and its subgraphs. `input_range` is the range of its float inputs."""
+    known = {value: _convert_range_to_dtype(input_range, _find_numpy_type(value)) for value in graph.inputs}
     _compute_graph_ranges(graph, known)
     return known
 
 
-def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
-    """Add the ranges of all values of a graph to `known`, which has the ranges of the graph's inputs."""
+def _compute_graph_ranges(graph: ir.Graph, known_ranges: dict[ir.Value, NumberRange]) -> None:
+    """Add the ranges of all values of a graph to `known_ranges`, which has the ranges of the graph's inputs."""
     for value in graph.initializers.values():
-        known[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
+        known_ranges[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
         if (value.name or "").endswith(f"{SAMPLES}.weight"):
-            known[value] = NumberRange(-_LARGEST_SAMPLE, _LARGEST_SAMPLE)
+            known_ranges[value] = NumberRange(-_LARGEST_SAMPLE, _LARGEST_SAMPLE)
     for node in graph:
         inside = list_subgraphs(node)
-        given = [_ZERO if value is None else known.get(value, ANYTHING) for value in node.inputs]
-        found = _compute_subgraph_range(given, inside, known) if inside else None
+        given = [_ZERO if value is None else known_ranges.get(value, ANYTHING) for value in node.inputs]
+        found = _compute_subgraph_range(given, inside, known_ranges) if inside else None
         for output_index, value in enumerate(node.outputs):
-            kind = _find_numpy_type(value)
-            known[value] = _convert_range_to_dtype(
-                _compute_node_range(node, given, kind, output_index) if found is None else found, kind
+            dtype = _find_numpy_type(value)
+            known_ranges[value] = _convert_range_to_dtype(
+                _compute_node_range(node, given, dtype, output_index) if found is None else found, dtype
             )
 
 
 def _compute_subgraph_range(
-    given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]
+    given: _InputRanges, subgraphs: Sequence[ir.Graph], known_ranges: dict[ir.Value, NumberRange]
 ) -> NumberRange:
     """Return the range of the outputs of an If, Loop or Scan. Any input of the node may reach any output."""
     taken = _join_ranges(given)
     for _ in range(_ROUNDS):
-        for body in inside:
-            known.update({value: _convert_range_to_dtype(taken, _find_numpy_type(value)) for value in body.inputs})
-            _compute_graph_ranges(body, known)
-        made = taken | _join_ranges(known.get(value, ANYTHING) for body in inside for value in body.outputs)
+        for body in subgraphs:
+            known_ranges.update(
+                {value: _convert_range_to_dtype(taken, _find_numpy_type(value)) for value in body.inputs}
+            )
+            _compute_graph_ranges(body, known_ranges)
+        made = taken | _join_ranges(known_ranges.get(value, ANYTHING) for body in subgraphs for value in body.outputs)
         made = NumberRange(_widen_loop_end(made.low), _widen_loop_end(made.high), made.nan)
         if made == taken:
             return taken
@@ -148,31 +150,31 @@ def _find_array_range(array: Any) -> NumberRange:
 
 def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
     """Return the numpy dtype of a value, or float32 for an unknown dtype and for bfloat16, which numpy lacks."""
-    kind = value.dtype
-    if kind is None or kind in (ir.DataType.BFLOAT16, ir.DataType.STRING):
+    dtype = value.dtype
+    if dtype is None or dtype in (ir.DataType.BFLOAT16, ir.DataType.STRING):
         return np.dtype(np.float32)
-    return np.dtype(kind.numpy())
+    return np.dtype(dtype.numpy())
 
 
-def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+def _convert_range_to_dtype(found: NumberRange, dtype: np.dtype[Any]) -> NumberRange:
     """Return the range after a conversion. Integers wrap around, and are neither NaN nor infinite."""
-    if kind.kind == "b":
+    if dtype.kind == "b":
         return _SHARE
-    if kind.kind not in "iu":
+    if dtype.kind not in "iu":
         return found
-    least, most = float(np.iinfo(kind).min), float(np.iinfo(kind).max)
+    least, most = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
     if found.nan or found.low < least or found.high > most:
         return NumberRange(least, most)
     return NumberRange(float(math.trunc(found.low)), float(math.trunc(found.high)))
 
 
-def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], output_index: int) -> NumberRange:
+def _compute_node_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any], output_index: int) -> NumberRange:
     """Return the range of the output with the index `output_index`, by the rule for operators of this kind."""
     compute_range = _RULES.get(node.op_type)
     if node.domain or compute_range is None:
         return ANYTHING
     with np.errstate(all="ignore"):
-        found = compute_range(node, given, kind)
+        found = compute_range(node, given, dtype)
     # The cells of an LSTM are sums, unlike its states.
     return replace(_STATE, nan=found.nan) if output_index == 2 and node.op_type == "LSTM" else found
 
@@ -185,10 +187,10 @@ def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
 
 
 def _compute_range_from_corners(
-    function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
+    function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, dtype: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
     """Return the range of a function that is monotone in each of two numbers, from the ends of their ranges."""
-    made = kind.type if kind.kind == "f" else np.float64
+    made = dtype.type if dtype.kind == "f" else np.float64
     corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
     return _make_range_from_ends(corners, nan=nan or a.nan or b.nan)
 
@@ -197,50 +199,50 @@ def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) 
     """Return the rule for a function of one number that never decreases. A rule computes the range of an operator's
     output from the ranges of its inputs."""
 
-    def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-        made = kind.type if kind.kind == "f" else np.float64
+    def compute_range(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
+        made = dtype.type if dtype.kind == "f" else np.float64
         ends = _make_range_from_ends([function(made(given[0].low)), function(made(given[0].high))], nan=given[0].nan)
-        return _widen_range(ends, kind) if rough else ends
+        return _widen_range(ends, dtype) if rough else ends
 
     return compute_range
 
 
-def _widen_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+def _widen_range(found: NumberRange, dtype: np.dtype[Any]) -> NumberRange:
     """Return a slightly wider range, for a function that is not rounded to the nearest number."""
     return _round_range(
-        NumberRange(found.low - _ROUGH * abs(found.low), found.high + _ROUGH * abs(found.high), found.nan), kind
+        NumberRange(found.low - _ROUGH * abs(found.low), found.high + _ROUGH * abs(found.high), found.nan), dtype
     )
 
 
-def _negate_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
+def _negate_range(_: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
     return NumberRange(-given[0].high, -given[0].low, given[0].nan)
 
 
-def _add_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _add_ranges(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     a, b = given
     cancels = (math.isinf(a.high) and math.isinf(b.low)) or (math.isinf(a.low) and math.isinf(b.high))
-    return _compute_range_from_corners(lambda x, y: x + y, a, b, kind, nan=cancels)
+    return _compute_range_from_corners(lambda x, y: x + y, a, b, dtype, nan=cancels)
 
 
-def _multiply_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _multiply_ranges(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     a, b = given
     nan = (a.may_be_infinite and b.may_be_zero) or (b.may_be_infinite and a.may_be_zero)
-    found = _compute_range_from_corners(lambda x, y: x * y, a, b, kind, nan=nan)
+    found = _compute_range_from_corners(lambda x, y: x * y, a, b, dtype, nan=nan)
     # Near 0 a product may be 0. Infinity times 0 is NaN, and the other products are still possible.
     found = found | _ZERO if a.may_be_zero or b.may_be_zero else found
     return replace(found, low=max(found.low, 0.0)) if node.inputs[0] is node.inputs[1] else found
 
 
-def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _divide_ranges(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     a, b = given
     nan = (a.may_be_zero and b.may_be_zero) or (a.may_be_infinite and b.may_be_infinite)
     if b.may_be_zero:
         return replace(ANYTHING, nan=nan or a.nan or b.nan)
-    found = _compute_range_from_corners(lambda x, y: x / y, a, b, kind, nan=nan)
+    found = _compute_range_from_corners(lambda x, y: x / y, a, b, dtype, nan=nan)
     return found | _ZERO if a.may_be_zero or b.may_be_infinite else found
 
 
-def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_matmul_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     """Return the range of sums of products. If a product may be infinite, the sum may be NaN."""
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest_magnitude for one in factors)
@@ -251,9 +253,9 @@ def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) ->
     # alpha and beta of a Gemm.
     scales = [abs(value.as_float()) for value in node.attributes.values() if value.name in ("alpha", "beta")]
     largest *= max([1.0, *scales])
-    found = _round_range(NumberRange(-largest if any(one.low < 0 for one in factors) else 0.0, largest), kind)
+    found = _round_range(NumberRange(-largest if any(one.low < 0 for one in factors) else 0.0, largest), dtype)
     for more in given[len(factors) :]:
-        found = _add_ranges(node, (found, more if not scales else more | _ZERO), kind)
+        found = _add_ranges(node, (found, more if not scales else more | _ZERO), dtype)
     return replace(
         found, nan=_join_ranges(given).nan or found.may_be_infinite or any(one.may_be_infinite for one in given)
     )
@@ -275,25 +277,25 @@ def _compute_largest_weight_sum(
     return float(weights.max(initial=0.0))
 
 
-def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    if kind.kind != "f":
+def _round_range(found: NumberRange, dtype: np.dtype[Any]) -> NumberRange:
+    if dtype.kind != "f":
         return found
-    return NumberRange(float(kind.type(found.low)), float(kind.type(found.high)), found.nan)
+    return NumberRange(float(dtype.type(found.low)), float(dtype.type(found.high)), found.nan)
 
 
-def _compute_pad_range(node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
+def _compute_pad_range(node: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
     """Return the range of the first input and of the padding value, which is 0 by default. A Trilu pads by 0."""
     return given[0] | (given[2] if node.op_type == "Pad" and len(given) > 2 else _ZERO)
 
 
-def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_scatter_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     how = node.attributes.get("reduction")
     data, _, updates = given[:3]
     if how is None or how.as_string() in ("none", "max", "min"):
         return data | updates
     if how.as_string() != "add":
         return ANYTHING
-    return data | _add_ranges(node, (data, _round_range(_compute_sum_range(updates), kind)), kind)
+    return data | _add_ranges(node, (data, _round_range(_compute_sum_range(updates), dtype)), dtype)
 
 
 def _compute_sum_range(x: NumberRange) -> NumberRange:
@@ -302,33 +304,33 @@ def _compute_sum_range(x: NumberRange) -> NumberRange:
     return NumberRange(min(x.low, x.low * _MOST_SUMMED), max(x.high, x.high * _MOST_SUMMED), x.nan or cancels)
 
 
-def _compute_reduce_sum_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _round_range(_compute_sum_range(given[0]), kind)
+def _compute_reduce_sum_range(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
+    return _round_range(_compute_sum_range(given[0]), dtype)
 
 
-def _compute_mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_mean_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     # The sum may overflow before it is divided.
-    total = _compute_reduce_sum_range(node, given, kind)
+    total = _compute_reduce_sum_range(node, given, dtype)
     if total.may_be_infinite:
         return total
-    moved = _widen_range(given[0], kind)
+    moved = _widen_range(given[0], dtype)
     return moved | _ZERO if node.op_type == "AveragePool" else moved
 
 
-def _compute_max_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
+def _compute_max_range(_: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
     return NumberRange(max(one.low for one in given), max(one.high for one in given), any(one.nan for one in given))
 
 
-def _compute_min_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
+def _compute_min_range(_: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
     return NumberRange(min(one.low for one in given), min(one.high for one in given), any(one.nan for one in given))
 
 
-def _compute_clip_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_clip_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     bounds = [given[i] if len(node.inputs) > i and node.inputs[i] is not None else None for i in (1, 2)]
     found = given[0]
     if bounds[0] is not None:
-        found = _compute_max_range(node, (found, bounds[0]), kind)
-    return found if bounds[1] is None else _compute_min_range(node, (found, bounds[1]), kind)
+        found = _compute_max_range(node, (found, bounds[0]), dtype)
+    return found if bounds[1] is None else _compute_min_range(node, (found, bounds[1]), dtype)
 
 
 def _read_constant_number(node: ir.Node, index: int) -> float | None:
@@ -342,38 +344,38 @@ def _make_bounded_rule(bounds: NumberRange) -> _Rule:
     """Return the rule for a function whose results are within `bounds`, and NaN for NaN. A rule computes the range of
     an operator's output from the ranges of its inputs."""
 
-    def compute_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
+    def compute_range(_: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
         return replace(bounds, nan=given[0].nan)
 
     return compute_range
 
 
-def _compute_leaky_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_leaky_relu_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     """Return the range of LeakyRelu, Elu and similar functions."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
     below = min(x.low, 0.0) * times
     above = max(max(x.high, 0.0) * 2, -below if alpha is not None and alpha.as_float() < 0 else 0.0)
-    return _round_range(NumberRange(below, above, x.nan), kind) | _ZERO
+    return _round_range(NumberRange(below, above, x.nan), dtype) | _ZERO
 
 
-def _compute_log_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_log_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     x = given[0]
     above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
-    return _make_monotone_rule(np.log, rough=True)(node, (above,), kind)
+    return _make_monotone_rule(np.log, rough=True)(node, (above,), dtype)
 
 
-def _compute_sqrt_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_sqrt_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     x = given[0]
     above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
-    return _make_monotone_rule(np.sqrt)(node, (above,), kind)
+    return _make_monotone_rule(np.sqrt)(node, (above,), dtype)
 
 
-def _compute_pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_pow_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     x, exponent = given[0], _read_constant_number(node, 1)
     if exponent is None or not math.isfinite(exponent):
         return ANYTHING
-    made = kind.type if kind.kind == "f" else np.float64
+    made = dtype.type if dtype.kind == "f" else np.float64
     is_whole = exponent == round(exponent)
     below = x.low < 0
     if exponent < 0 and x.may_be_zero:
@@ -382,15 +384,15 @@ def _compute_pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> Nu
     if below and not is_whole:
         ends[0] = made(0.0)
     found = _make_range_from_ends([*ends, *([0.0] if x.may_be_zero else [])], nan=x.nan or (below and not is_whole))
-    return _widen_range(found, kind)
+    return _widen_range(found, dtype)
 
 
-def _compute_log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_log_softmax_range(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     x = given[0]
-    return _round_range(NumberRange(-2 * x.largest_magnitude - 100, 0.0, x.nan or x.may_be_infinite), kind)
+    return _round_range(NumberRange(-2 * x.largest_magnitude - 100, 0.0, x.nan or x.may_be_infinite), dtype)
 
 
-def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_normalization_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     """Return the range of layers that subtract the mean and divide by the standard deviation. Each of n results is at
     most the root of n. Without an epsilon, equal numbers give NaN. BatchNormalization divides by a stored deviation."""
     x = _join_ranges(given)
@@ -399,7 +401,7 @@ def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[A
         x = replace(x, nan=True)
     if node.op_type == "BatchNormalization":
         return replace(
-            _round_range(NumberRange(-x.largest_magnitude * 1e6, x.largest_magnitude * 1e6), kind),
+            _round_range(NumberRange(-x.largest_magnitude * 1e6, x.largest_magnitude * 1e6), dtype),
             nan=x.nan or x.may_be_infinite,
         )
     others = [one.largest_magnitude for one in given[1:]]
@@ -407,32 +409,32 @@ def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[A
     return NumberRange(-most, most, x.nan or x.may_be_infinite)
 
 
-def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_magnitude_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     """Return the range of absolute numbers, or of a norm or a sum of squares."""
     x = given[0]
     size = NumberRange(0.0 if x.may_be_zero else min(abs(x.low), abs(x.high)), x.largest_magnitude, x.nan)
     if node.op_type == "Abs":
         return size
     if node.op_type == "ReduceL1":
-        return _round_range(_compute_sum_range(size), kind)
-    squares = _compute_sum_range(_compute_range_from_corners(lambda a, b: a * b, size, size, kind, nan=False))
+        return _round_range(_compute_sum_range(size), dtype)
+    squares = _compute_sum_range(_compute_range_from_corners(lambda a, b: a * b, size, size, dtype, nan=False))
     if node.op_type == "ReduceSumSquare":
-        return _round_range(squares, kind)
-    return _compute_sqrt_range(node, (_round_range(squares, kind),), kind)
+        return _round_range(squares, dtype)
+    return _compute_sqrt_range(node, (_round_range(squares, dtype),), dtype)
 
 
-def _compute_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    found = _compute_max_range(node, (given[0], _ZERO), kind)
+def _compute_relu_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
+    found = _compute_max_range(node, (given[0], _ZERO), dtype)
     return found if node.op_type == "Relu" else replace(found, low=0.0, high=found.high + 1)
 
 
-def _compute_constant_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_constant_range(node: ir.Node, _: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     value = next(iter(node.attributes.values()), None)
     if value is None:
         return _ZERO
     if value.type == ir.AttributeType.TENSOR:
         return _find_array_range(value.as_tensor().numpy())
-    return _find_array_range(np.asarray(value.value)) if kind.kind in "fiub" else ANYTHING
+    return _find_array_range(np.asarray(value.value)) if dtype.kind in "fiub" else ANYTHING
 
 
 def _has_bounded_activations(node: ir.Node) -> bool:
@@ -441,7 +443,7 @@ def _has_bounded_activations(node: ir.Node) -> bool:
     return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
 
 
-def _compute_recurrent_range(node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
+def _compute_recurrent_range(node: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
     """Return the range of a recurrent layer. Finite inputs give finite outputs; infinite inputs may give NaN."""
     lengths, initial = 4, 5
     x = _join_ranges(one for i, one in enumerate(given) if i != lengths)
@@ -452,19 +454,19 @@ def _compute_recurrent_range(node: ir.Node, given: _Inputs, _kind: np.dtype[Any]
 
 _OPERATORS: Final[Mapping[_Rule, str]] = {
     _add_ranges: "Add",
-    lambda node, given, kind: _add_ranges(node, (given[0], _negate_range(node, given[1:], kind)), kind): "Sub",
+    lambda node, given, dtype: _add_ranges(node, (given[0], _negate_range(node, given[1:], dtype)), dtype): "Sub",
     _multiply_ranges: "Mul",
     _divide_ranges: "Div",
-    lambda node, given, kind: _divide_ranges(node, (NumberRange(1.0, 1.0), given[0]), kind): "Reciprocal",
+    lambda node, given, dtype: _divide_ranges(node, (NumberRange(1.0, 1.0), given[0]), dtype): "Reciprocal",
     _negate_range: "Neg",
     _compute_matmul_range: "MatMul Gemm Conv Einsum",
-    lambda _node, given, _kind: _join_ranges(given): "Concat",
+    lambda _node, given, _dtype: _join_ranges(given): "Concat",
     _compute_pad_range: "Pad Trilu",
-    lambda _node, given, _kind: given[2]: "OneHot",
+    lambda _node, given, _dtype: given[2]: "OneHot",
     _compute_scatter_range: "ScatterElements ScatterND",
     # The numbers, or their indices.
-    lambda _node, given, _kind: given[0] | NumberRange(0.0, float(_MOST_SUMMED)): "TopK",
-    lambda _node, given, _kind: given[
+    lambda _node, given, _dtype: given[0] | NumberRange(0.0, float(_MOST_SUMMED)): "TopK",
+    lambda _node, given, _dtype: given[
         0
     ]: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
     "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
@@ -478,27 +480,27 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     _compute_max_range: "Max",
     _compute_min_range: "Min",
     _compute_clip_range: "Clip",
-    lambda _node, given, kind: _round_range(given[0], kind): "Cast CastLike",
+    lambda _node, given, dtype: _round_range(given[0], dtype): "Cast CastLike",
     _make_bounded_rule(_SHARE): "Sigmoid HardSigmoid",
     _make_bounded_rule(_UNIT): "Tanh Erf Sign Softsign",
-    lambda _node, given, _kind: replace(_UNIT, nan=given[0].nan or given[0].may_be_infinite): "Sin Cos",
+    lambda _node, given, _dtype: replace(_UNIT, nan=given[0].nan or given[0].may_be_infinite): "Sin Cos",
     _make_monotone_rule(np.exp, rough=True): "Exp",
     _compute_log_range: "Log",
     _compute_sqrt_range: "Sqrt",
     _compute_pow_range: "Pow",
     # The softmax of nothing but minus infinities is NaN.
-    lambda _node, given, _kind: replace(_SHARE, nan=given[0].nan or given[0].may_be_infinite): "Softmax",
+    lambda _node, given, _dtype: replace(_SHARE, nan=given[0].nan or given[0].may_be_infinite): "Softmax",
     _compute_log_softmax_range: "LogSoftmax",
     _compute_normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
     "LpNormalization",
     _compute_magnitude_range: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
     _compute_relu_range: "Relu Softplus",
-    lambda _node, given, _kind: given[1] | given[2]: "Where",
+    lambda _node, given, _dtype: given[1] | given[2]: "Where",
     _compute_constant_range: "ConstantOfShape Constant",
     _compute_recurrent_range: "RNN GRU LSTM",
-    lambda _node, given, _kind: _join_ranges(given[:2]): "Range",
+    lambda _node, given, _dtype: _join_ranges(given[:2]): "Range",
     # Sizes, indices and booleans.
-    lambda _node, _given, _kind: NumberRange(
+    lambda _node, _given, _dtype: NumberRange(
         0.0, 2.0**40
     ): "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
     "LessOrEqual Greater GreaterOrEqual",

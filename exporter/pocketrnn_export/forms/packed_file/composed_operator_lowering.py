@@ -31,12 +31,16 @@ def _add_float_operand(lowering: Lowering, name: str) -> int:
 
 
 def _add_elementwise_operation(
-    lowering: Lowering, kind: int, pair: tuple[int, int], view: tuple[Size, ...], axes: tuple[int, int]
+    lowering: Lowering,
+    kind: int,
+    operands: tuple[int, int],
+    outer_middle_inner: tuple[Size, ...],
+    axis_masks: tuple[int, int],
 ) -> int:
     """Add an elementwise operation on two values, whose axes are [outer, middle, inner] or some of these. Return the
     number of the result."""
-    made = lowering.program.add_value(FLOAT, view)
-    lowering.program.add("binary", [*pair, made], kind, _ONE, *view, *axes)
+    made = lowering.program.add_value(FLOAT, outer_middle_inner)
+    lowering.program.add("binary", [*operands, made], kind, _ONE, *outer_middle_inner, *axis_masks)
     return made
 
 

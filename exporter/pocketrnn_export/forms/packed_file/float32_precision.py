@@ -90,12 +90,12 @@ class Precision:
         # float32.
         self._of_sizes: set[str] = set()
 
-    def record_output_precision(self, node: onnx.NodeProto, whole: Bound) -> Bound:
+    def record_output_precision(self, node: onnx.NodeProto, integer_bound: Bound) -> Bound:
         """Record how exactly float32 holds those outputs of an operator that depend on the tokens.
 
         Args:
             node: the operator.
-            whole: the bound of its output, if it has integer values as floats, computed from such values.
+            integer_bound: the bound of its output, if it has integer values as floats, computed from such values.
 
         Returns:
             the bound that must not exceed 2^24, for this operator to give the graph's result.
@@ -110,23 +110,23 @@ class Precision:
         inputs = [name for name in node.input if name and self._read_dtype(name).kind not in "iub"]
         made = self._read_dtype(outputs[0])
         self._most[outputs[0]] = self._estimate_magnitude(node)
-        states = [self._read_precision(name) for name in inputs]
+        input_precisions = [self._read_precision(name) for name in inputs]
         need = choose_larger_bound((0,), *(self._find_needed_bound(name) for name in inputs))
         if made.kind not in "fiub":
             raise ExportError(f"The operator computes with {made}, which the engine does not have.", COMPUTE_IN_FLOAT32)
-        if made == np.float16 and not self._is_exact_in_float16(node, inputs, whole):
+        if made == np.float16 and not self._is_exact_in_float16(node, inputs, integer_bound):
             raise ExportError("The operator computes in float16, which the engine does not have.", COMPUTE_IN_FLOAT32)
         if made.kind != "f" or node.op_type in _STEPS:
-            if any(states):
+            if any(input_precisions):
                 raise ExportError(
                     "The result depends on the last digits of numbers in double precision, which are computed from the "
                     "tokens. The engine computes these numbers in float32.", COMPUTE_IN_FLOAT32,
                 )  # fmt: skip
             return need
         self._needs |= dict.fromkeys(
-            outputs, choose_larger_bound(need, whole) if whole and made == np.float64 else need
+            outputs, choose_larger_bound(need, integer_bound) if integer_bound and made == np.float64 else need
         )
-        state = self._compute_output_precision(node, inputs, states, whole)
+        state = self._compute_output_precision(node, inputs, input_precisions, integer_bound)
         self._states |= dict.fromkeys(outputs, state)
         self._errors |= dict.fromkeys(outputs, self._estimate_error(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
@@ -206,10 +206,10 @@ class Precision:
         ]
         held = self._graph.size_values.known
         self._of_sizes.update(
-            outputs if given else [n for n in varying if n not in held or self._classify_digits(n) != _HELD]
+            outputs if given else [n for n in varying if n not in held or self._classify_float32_exactness(n) != _HELD]
         )
 
-    def _classify_digits(self, name: str) -> int:
+    def _classify_float32_exactness(self, name: str) -> int:
         """Return whether float32 holds the observed double-precision numbers of a value exactly, `_HELD`, or only
         nearly, `_CLOSE`."""
         numbers = self._list_observed_numbers(name)
@@ -248,33 +248,33 @@ class Precision:
             raise ExportError(
                 f"{name} contains a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
             )
-        return self._classify_digits(name)
+        return self._classify_float32_exactness(name)
 
-    def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
+    def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], integer_bound: Bound) -> bool:
         """Return whether float16 holds an operator's output exactly, for every number of tokens."""
         end = self._graph.size_values.span.end
-        if whole is not None and find_most_tokens(whole, end, _MOST_HALF) == end:
+        if integer_bound is not None and find_most_tokens(integer_bound, end, _MOST_HALF) == end:
             return True
         return node.op_type in _CHOOSES and all(
             self._read_dtype(name) == np.float16 for name in inputs or node.input[:1]
         )
 
     def _compute_output_precision(
-        self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound
+        self, node: onnx.NodeProto, inputs: Sequence[str], input_precisions: Sequence[int], integer_bound: Bound
     ) -> int:
         """Return how exactly float32 holds an operator's floats: `_HELD`, `_CLOSE` or `_ROUGH`. Refuse floats that it
         cannot replace."""
-        kind, worst = node.op_type, max(states, default=_HELD)
+        kind, worst = node.op_type, max(input_precisions, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]
             kind = "Mul" if all(np.isin(one, _PRODUCTS).all() for one in exponents) else kind
         is_double = self._read_dtype(next(filter(None, node.output))) == np.float64
-        if worst == _HELD and (whole is not None or not is_double):
+        if worst == _HELD and (integer_bound is not None or not is_double):
             return _HELD
         if kind in _CHOOSES:
             # Integers without a known bound may lose digits.
             return worst if inputs else _CLOSE
-        steep = states[1:] if kind == "Div" else states
+        steep = input_precisions[1:] if kind == "Div" else input_precisions
         if kind in _STEEP and _ROUGH in steep:
             raise ExportError(
                 "The input is a sum in double precision that may be near 0, and float32 is not exact enough there.",

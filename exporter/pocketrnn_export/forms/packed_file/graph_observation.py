@@ -143,7 +143,7 @@ def observe_graph(
     )  # fmt: skip
 
 
-def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
+def find_size_values(model: onnx.ModelProto, most_tokens: int | None) -> SizeValues:
     """Return the values of a graph for whole texts or sequences that depend only on the number of tokens.
 
     Raises:
@@ -152,12 +152,12 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
     first = model.graph.input[0]
     kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
     more = [axis.dim_value for axis in first.type.tensor_type.shape.dim[2:]]
-    lengths = _choose_observed_lengths(1, most)
+    lengths = _choose_observed_lengths(1, most_tokens)
 
     def make_inputs(length: int) -> dict[str, Array]:
         return {first.name: np.zeros((1, length, *more), kind), "lengths": np.array([length], np.int64)}
 
-    return _observe_lengths(model, Span(1, most), lengths, make_inputs, 0).size_values
+    return _observe_lengths(model, Span(1, most_tokens), lengths, make_inputs, 0).size_values
 
 
 def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def _convert_tables_to_float32(model: onnx.ModelProto) -> bytes:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {name: node for node in model.graph.node for name in node.output}
 
-    def find_looked_up_table(name: str) -> tuple[str, str] | None:
+    def find_table_and_indices_of_lookup(name: str) -> tuple[str, str] | None:
         node = made.get(name)
         if node is None or node.op_type != "Gather" or len(node.input) != 2 or node.input[0] not in tensors:
             return None
@@ -85,13 +85,15 @@ def _convert_tables_to_float32(model: onnx.ModelProto) -> bytes:
 
     for node in model.graph.node:
         if node.op_type == "Mul" and len(node.input) == 2:
-            cast, scaled = made.get(node.input[0]), find_looked_up_table(node.input[1])
-            stored = None if cast is None or not _is_float32_cast(cast) else find_looked_up_table(cast.input[0])
+            cast, scaled = made.get(node.input[0]), find_table_and_indices_of_lookup(node.input[1])
+            stored = (
+                None if cast is None or not _is_float32_cast(cast) else find_table_and_indices_of_lookup(cast.input[0])
+            )
             if stored is None or scaled is None or stored[1] != scaled[1] or read_array(stored[0]).dtype != np.int8:
                 continue
             table = read_array(stored[0]).astype(np.float32) * read_array(scaled[0])
         elif _is_float32_cast(node):
-            stored = find_looked_up_table(node.input[0])
+            stored = find_table_and_indices_of_lookup(node.input[0])
             if stored is None or read_array(stored[0]).dtype != np.float16:
                 continue
             table = read_array(stored[0]).astype(np.float32)

@@ -55,14 +55,15 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
     return bound
 
 
-def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
-    """Return the largest number of tokens, up to `most`, for which a bound is at most `largest`; 0 if there is none."""
+def find_most_tokens(bound: Bound, most_tokens: int, largest_integer: int = LARGEST) -> int:
+    """Return the largest number of tokens, up to `most_tokens`, for which a bound is at most `largest_integer`; 0 if
+    there is none."""
     if bound is None:
         return 0
-    least, beyond = 0, most + 1
+    least, beyond = 0, most_tokens + 1
     while beyond - least > 1:
         middle = (least + beyond) // 2
-        if sum(c * middle**power for power, c in enumerate(bound)) <= largest:
+        if sum(c * middle**power for power, c in enumerate(bound)) <= largest_integer:
             least = middle
         else:
             beyond = middle

@@ -74,7 +74,7 @@ def convert_products_to_integers(program: Program) -> IntegerForm:
             integer_ops.add(number)
         elif op.name in ("recurrent", "linear", "matmul", "conv"):
             left.append(op.name)
-    tables = _round_tables(made, integer_ops)
+    tables = _round_tables_read_by_integer_ops(made, integer_ops)
     return IntegerForm(made, len(matrices), tables, tuple(dict.fromkeys(left)))
 
 
@@ -127,7 +127,7 @@ def _convert_linear_to_integers(program: Program, op: Op) -> Op | None:
     return Op(op.name, (op.operands[_X], integers, *op.operands[_WEIGHTS + 1 :]), op.words)
 
 
-def _round_tables(program: Program, integer_ops: set[int]) -> int:
+def _round_tables_read_by_integer_ops(program: Program, integer_ops: set[int]) -> int:
     """Round to int8 the embedding tables whose rows are used only by the operations `integer_ops`, which multiply
     integers. Return the number of these tables."""
     tables = set()

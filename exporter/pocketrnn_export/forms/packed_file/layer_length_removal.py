@@ -9,7 +9,7 @@ in reverse.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import onnx
@@ -55,6 +55,13 @@ def rewrite_layers_without_lengths(
     return made_of
 
 
+class _DirectionOutputs(NamedTuple):
+    """The names of the outputs of one direction: of all steps [steps, 1, 1, hidden], and of the last step."""
+
+    every: str
+    last: str
+
+
 class _RewrittenLayer:
     """The nodes that replace a recurrent layer with lengths by one that reads all steps, and their constants."""
 
@@ -67,8 +74,9 @@ class _RewrittenLayer:
         self._attributes = attributes
         self._add_step_indices()
         reversed_ones = [False, True] if direction == "bidirectional" else [direction == "reverse"]
-        ways = [self._add_direction(i, len(reversed_ones), is_reverse=one) for i, one in enumerate(reversed_ones)]
-        self._join_directions(ways)
+        self._join_directions(
+            [self._add_direction(i, len(reversed_ones), is_reverse=one) for i, one in enumerate(reversed_ones)]
+        )
 
     def _add_node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = f"{self._node.name}.whole.{len(self.nodes)}"
@@ -98,8 +106,8 @@ class _RewrittenLayer:
         self._read = self._add_node("Reshape", read, self._add_int64_constant(-1, 1, 1, 1))
         self._back = self._add_node("Max", self._add_node("Sub", self._last, places), self._add_int64_constant(0))
 
-    def _add_direction(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
-        """Add the nodes of one direction. Return its outputs [steps, 1, 1, hidden] and the last [1, 1, 1, hidden]."""
+    def _add_direction(self, i: int, direction_count: int, *, is_reverse: bool) -> _DirectionOutputs:
+        """Add the nodes of one direction, that of weights with the index `i`. Return its outputs."""
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:
@@ -115,21 +123,22 @@ class _RewrittenLayer:
         attributes = dict(self._attributes)
         for name in ("activations", "activation_alpha", "activation_beta"):
             if name in attributes:
-                each = len(attributes[name]) // count
+                each = len(attributes[name]) // direction_count
                 attributes[name] = attributes[name][i * each : (i + 1) * each]
         every = self._add_node(self._node.op_type, *inputs, direction="forward", **attributes)
         last = self._add_node("Gather", every, self._last, axis=0)
-        return (self._add_node("Gather", every, self._back, axis=0) if is_reverse else every), last
+        every = self._add_node("Gather", every, self._back, axis=0) if is_reverse else every
+        return _DirectionOutputs(every, last)
 
-    def _join_directions(self, ways: list[tuple[str, str]]) -> None:
+    def _join_directions(self, directions: list[_DirectionOutputs]) -> None:
         """Add nodes that join the outputs and the last outputs of all directions as the layer's own outputs."""
         outputs = [*self._node.output, "", ""][:2]
         if outputs[0]:
-            every = self._add_node("Concat", *(one for one, _ in ways), axis=1)
+            every = self._add_node("Concat", *(one.every for one in directions), axis=1)
             kept = self._add_node("Where", self._read, every, self._add_constant(np.float32(0)))
             self.nodes.append(helper.make_node("Identity", [kept], [outputs[0]], name=f"{self._node.name}.outputs"))
         if outputs[1]:
-            last = self._add_node("Concat", *(one for _, one in ways), axis=1)
+            last = self._add_node("Concat", *(one.last for one in directions), axis=1)
             self.nodes.append(
                 helper.make_node(
                     "Squeeze", [last, self._add_int64_constant(0)], [outputs[1]], name=f"{self._node.name}.last"

@@ -321,7 +321,7 @@ class Lowering:
         self.known[name] = made
         return made
 
-    def _add_index_range(self, name: str, made: int) -> None:
+    def _add_index_range(self, name: str, target: int) -> None:
         """Add an operation that writes a graph value whose numbers increase by a fixed step along one axis, and are
         equal along the other axes."""
         values, sizes = self.graph.values[name], self.find_sizes(name)
@@ -342,7 +342,7 @@ class Lowering:
             ):
                 outer, inner = multiply_sizes(sizes[:axis]), multiply_sizes(sizes[axis + 1 :])
                 if outer is not None and inner is not None:
-                    self.program.add("count", [made], outer, sizes[axis], inner, start, step)
+                    self.program.add("count", [target], outer, sizes[axis], inner, start, step)
                     return
         raise ExportError(f"The engine cannot compute {name} from the number of tokens.", USE_OTHER_OPERATIONS)
 
@@ -576,29 +576,29 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
     return [list(some) for some in zip(*maps, strict=True)]
 
 
-def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
+def _fit_strides(lengths: Sequence[Lengths], index_maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
     """Return an offset and a stride for each axis, so that at every length the element of a map at some indices is
     offset + sum of strides * indices. Return None if no such numbers fit."""
     # A text may be so short that nothing is left to move.
-    some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
+    some = [(length, m) for length, m in zip(lengths, index_maps, strict=True) if m.size]
     if not some:
         return None
-    lengths, maps = [length for length, _ in some], [m for _, m in some]
-    offset = fit_affine(lengths, [m.ravel()[0] for m in maps])
+    lengths, index_maps = [length for length, _ in some], [m for _, m in some]
+    offset = fit_affine(lengths, [m.ravel()[0] for m in index_maps])
     if offset is None:
         return None
     strides: list[Size] = []
-    for axis in range(maps[0].ndim):
+    for axis in range(index_maps[0].ndim):
         seen = [
             (length, int(np.take(m, 1, axis).ravel()[0]) - int(m.ravel()[0]))
-            for length, m in zip(lengths, maps, strict=True)
+            for length, m in zip(lengths, index_maps, strict=True)
             if m.shape[axis] > 1
         ]
         stride = fit_affine([length for length, _ in seen], [s for _, s in seen]) if seen else (0, 0)
         if stride is None:
             return None
         strides.append(stride)
-    for length, m in zip(lengths, maps, strict=True):
+    for length, m in zip(lengths, index_maps, strict=True):
         expected = np.full(m.shape, compute_size(offset, length))
         for axis, stride in enumerate(strides):
             along = compute_size(stride, length) * np.arange(m.shape[axis])
@@ -917,17 +917,17 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
 
     def add_integer_operation(
-        kind: int, one: int, other: int, of_one: int | Size, of_other: int | Size, made: int | None = None
+        kind: int, left: int, right: int, left_axes: int | Size, right_axes: int | Size, result: int | None = None
     ) -> int:
-        made = program.add_value(INT, lowering.find_sizes(out)) if made is None else made
-        program.add("binary", [one, other, made], kind, *sizes, of_one, of_other)
-        return made
+        result = program.add_value(INT, lowering.find_sizes(out)) if result is None else result
+        program.add("binary", [left, right, result], kind, *sizes, left_axes, right_axes)
+        return result
 
-    def add_remainder(value: int, of_value: int | Size, made: int | None) -> int:
+    def add_remainder(value: int, value_axes: int | Size, result: int | None) -> int:
         whole = add_integer_operation(
-            Binary.MUL, add_integer_operation(Binary.DIV, value, by, of_value, of_divisor), by, everywhere, of_divisor
+            Binary.MUL, add_integer_operation(Binary.DIV, value, by, value_axes, of_divisor), by, everywhere, of_divisor
         )
-        return add_integer_operation(Binary.SUB, value, whole, of_value, everywhere, made)
+        return add_integer_operation(Binary.SUB, value, whole, value_axes, everywhere, result)
 
     if from_zero or read_attributes(node).get("fmod"):
         add_remainder(value, of_value, lowering.add_value(out))

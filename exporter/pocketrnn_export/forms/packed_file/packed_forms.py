@@ -23,29 +23,31 @@ WAYS: Final = {"packed": False, "packed, in place": True}
 Floats = NDArray[np.float32]
 
 
-def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
+def make_packed_form(path: Path, graph: Graph, rows_of_ids: Floats | None = None) -> Form:
     """Return the form of a packed file's program. Its runs open the file with copied weights, and with weights left in
     the file's memory.
 
     Args:
         path: the file.
         graph: the entry of its program.
-        rows: the samples that ids stand for, where the program takes samples.
+        rows_of_ids: the samples that ids stand for, where the program takes samples.
 
     Raises:
         MissingExtraError: the native engine is not installed.
         BundleError: the file does not open.
     """
-    runs = {opened: make_packed_run(path, in_place=in_place, rows=rows) for opened, in_place in WAYS.items()}
+    runs = {opened: make_packed_run(path, in_place=in_place, rows=rows_of_ids) for opened, in_place in WAYS.items()}
     return Form(graph, "graph", path.read_bytes(), runs, one_row=True)
 
 
-def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = None) -> Form:
+def make_packed_step_form(path: Path, step: StepGraph, rows_of_ids: Floats | None = None) -> Form:
     """Return the form of a packed file's step graph. The arguments are those of `make_packed_form`."""
     runs = {
-        f"{opened} step, {chunks}": make_packed_step_run(path, parts=parts, in_place=in_place, rows=rows)
+        f"{opened} step, {chunks}": make_packed_step_run(
+            path, chunk_count=chunk_count, in_place=in_place, rows=rows_of_ids
+        )
         for opened, in_place in WAYS.items()
-        for chunks, parts in choose_chunk_counts("token" if rows is None else "step").items()
+        for chunks, chunk_count in choose_chunk_counts("token" if rows_of_ids is None else "step").items()
     }
     return Form(step, "stream", path.read_bytes(), runs, one_row=True)
 
@@ -85,7 +87,9 @@ def _convert_limit_errors() -> Iterator[None]:
         ) from error
 
 
-def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
+def make_packed_step_run(
+    path: Path, *, chunk_count: int | None, in_place: bool = False, rows: Floats | None = None
+) -> Run:
     """Return a function that runs a packed file's step graph on whole texts or sequences.
 
     Raises:
@@ -94,9 +98,9 @@ def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = Fals
     """
     engine = NativeEngine(path, in_place=in_place)
 
-    def read_on(some: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
+    def read_on(chunk: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
         with _convert_limit_errors():
-            return engine.step(some, state)
+            return engine.step(chunk, state)
 
     stream = engine.manifest.stream
-    return make_chunked_run(read_on, 0 if stream is None else stream.state_size, parts, rows)
+    return make_chunked_run(read_on, 0 if stream is None else stream.state_size, chunk_count, rows)

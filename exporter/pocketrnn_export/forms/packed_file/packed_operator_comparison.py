@@ -378,8 +378,9 @@ class _OperatorFile:
         alone.program.outputs.append(logits)
         return alone.program
 
-    def _copy_to_logits(self, alone: Lowering, name: str, logits: int, offset: int, halves: int) -> None:
-        """Copy an output to the logits. Each integer becomes two floats: its quotient by 2^16, and the remainder."""
+    def _copy_to_logits(self, alone: Lowering, name: str, logits: int, offset: int, low_offset: int) -> None:
+        """Copy an output to the logits. If `low_offset` is not 0, an integer becomes two floats: its quotient by 2^16,
+        and the remainder, `low_offset` numbers later."""
         program, sizes, value = alone.program, alone.find_sizes(name), alone.add_whole_value(name)
         kind = program.values[value].type
 
@@ -390,7 +391,7 @@ class _OperatorFile:
                 alone.add_unary("Cast", value, made)
             _add_copy_in_order(alone, made, logits, sizes, (0, 0), (0, offset))
 
-        if not halves:
+        if not low_offset:
             add_float_copy(value, offset)
             return
         count = program.add_constant(np.array([_HALF], np.int32))
@@ -402,7 +403,7 @@ class _OperatorFile:
         program.add("binary", [high, count, part], Binary.MUL, *words, all_axes, 0)
         program.add("binary", [value, part, low], Binary.SUB, *words, all_axes, all_axes)
         add_float_copy(high, offset)
-        add_float_copy(low, offset + halves)
+        add_float_copy(low, offset + low_offset)
 
     def _pack_program(self, program: PackedProgram) -> bytes:
         """Return the bytes of a packed file with this program, and otherwise without content."""

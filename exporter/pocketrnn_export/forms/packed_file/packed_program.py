@@ -154,23 +154,25 @@ class Program:
         numbers = numbers.astype(["<f4", "<i4", "?"][kind])
         return self._add_new_constant(_Value(kind, ((0, numbers.size),), numbers, is_table))
 
-    def add_integer_matrix(self, whole: Array, scales: Array) -> int:
+    def add_integer_matrix(self, int8_matrix: Array, column_scales: Array) -> int:
         """Add weights that are multiplied as integers, unless the program has equal ones. Return the number of their
         value.
 
         Args:
-            whole: int8 [rows, columns], from -127.
-            scales: float32 [columns], the factor of each column.
+            int8_matrix: int8 [rows, columns], from -127.
+            column_scales: float32 [columns], the factor of each column.
         """
-        sizes = ((0, whole.shape[0]), (0, whole.shape[1]))
-        return self._add_new_constant(_Value(FLOAT, sizes, whole.astype(np.int8), scales=scales.astype("<f4")))
+        sizes = ((0, int8_matrix.shape[0]), (0, int8_matrix.shape[1]))
+        return self._add_new_constant(
+            _Value(FLOAT, sizes, int8_matrix.astype(np.int8), scales=column_scales.astype("<f4"))
+        )
 
-    def _add_new_constant(self, made: _Value) -> int:
+    def _add_new_constant(self, constant: _Value) -> int:
         """Add a constant unless the program has an equal one. Return the number of the constant."""
-        same = (index for index, known in enumerate(self.values) if _is_same_constant(made, known))
+        same = (index for index, known in enumerate(self.values) if _is_same_constant(constant, known))
         if (index := next(same, None)) is not None:
             return index
-        self.values.append(made)
+        self.values.append(constant)
         return len(self.values) - 1
 
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
@@ -192,11 +194,11 @@ class Program:
             )
         return first + (second << 16), size[1]
 
-    def encode_sections(self, step: Program | None = None) -> PackedProgram:
+    def encode_sections(self, step_program: Program | None = None) -> PackedProgram:
         """Encode the program as sections of the packed file.
 
         Args:
-            step: the program of a step, where the file can stream; it shares the constants.
+            step_program: the program of a step, where the file can stream; it shares the constants.
         """
         self.drop_unused_operations()
         regions = self._assign_memory_regions()
@@ -204,13 +206,13 @@ class Program:
         values = b"".join(self._encode_value(value, weights) for value in self.values)
         numbers = (*self.outputs, len(self.values), len(self.ops), regions)
         steps = b""
-        if step is not None:
-            step.drop_unused_operations()
-            of_step = step._assign_memory_regions()
-            own = step._reuse_known_constants(self.values)
+        if step_program is not None:
+            step_program.drop_unused_operations()
+            of_step = step_program._assign_memory_regions()
+            own = step_program._reuse_known_constants(self.values)
             values += b"".join(self._encode_value(value, weights) for value in own)
-            head = [step.state_size, len(own), len(step.ops), of_step, *step.outputs]
-            steps = struct.pack("<6I", *head) + step._encode_operations()
+            head = [step_program.state_size, len(own), len(step_program.ops), of_step, *step_program.outputs]
+            steps = struct.pack("<6I", *head) + step_program._encode_operations()
         return PackedProgram(values, self._encode_operations(), bytes(weights), numbers, steps)
 
     def _encode_operations(self) -> bytes:
@@ -221,15 +223,17 @@ class Program:
             code += struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
         return bytes(code)
 
-    def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Renumber this program's values for a file that already has the values `known`. A constant that equals a known
-        one gets the number of the known one, and every other value gets a new number. Return the values with new
+    def _reuse_known_constants(self, known_values: Sequence[_Value]) -> list[_Value]:
+        """Renumber this program's values for a file that already has some known values. A constant that equals a
+        known one gets the number of the known one, and every other value gets a new number. Return the values with new
         numbers, in order."""
         numbers = {NONE: NONE, 0: 0}
         own: list[_Value] = []
         for index, value in enumerate(self.values[1:], 1):
-            same = [i for i, one in enumerate(known) if value.constant is not None and _is_same_constant(value, one)]
-            numbers[index] = same[0] if same else len(known) + len(own)
+            same = [
+                i for i, one in enumerate(known_values) if value.constant is not None and _is_same_constant(value, one)
+            ]
+            numbers[index] = same[0] if same else len(known_values) + len(own)
             if not same:
                 own.append(value)
         self._apply_value_numbers(numbers)
@@ -266,15 +270,15 @@ class Program:
         self.values = [self.values[old] for old in sorted(wanted)]
         self._apply_value_numbers({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
 
-    def _apply_value_numbers(self, numbers: dict[int, int]) -> None:
+    def _apply_value_numbers(self, new_numbers: dict[int, int]) -> None:
         """Replace the old number of each value by the new one, in the outputs and in all operations."""
-        self.outputs = [numbers[output] for output in self.outputs]
+        self.outputs = [new_numbers[output] for output in self.outputs]
         self.ops = [
             Op(
                 op.name,
-                tuple(numbers[v] for v in op.operands),
-                _renumber_weight_words(op, numbers),
-                tuple(numbers[w] for w in op.weights),
+                tuple(new_numbers[v] for v in op.operands),
+                _renumber_weight_words(op, new_numbers),
+                tuple(new_numbers[w] for w in op.weights),
             )
             for op in self.ops
         ]
@@ -342,21 +346,21 @@ def _is_same_constant(value: _Value, other: _Value) -> bool:
     )
 
 
-def _drop_unread_outputs(op: Op, wanted: set[int]) -> Op:
+def _drop_unread_outputs(op: Op, wanted_values: set[int]) -> Op:
     """Return a recurrent layer without the outputs that are not among the wanted values; other operations unchanged."""
     if op.name != "recurrent":
         return op
     written = _LAYOUT[op.name][2]
-    operands = tuple(NONE if i in written and v not in wanted else v for i, v in enumerate(op.operands))
+    operands = tuple(NONE if i in written and v not in wanted_values else v for i, v in enumerate(op.operands))
     return Op(op.name, operands, op.words, op.weights)
 
 
-def _renumber_weight_words(op: Op, numbers: dict[int, int]) -> tuple[int, ...]:
+def _renumber_weight_words(op: Op, new_numbers: dict[int, int]) -> tuple[int, ...]:
     """Return the words of an operation, with new numbers for the weights among them."""
     if not op.weights:
         return op.words
     behind = 8 if op.name == "recurrent" else len(op.weights)
-    return (*op.words[:-behind], *(numbers[w] for w in op.words[-behind:]))
+    return (*op.words[:-behind], *(new_numbers[w] for w in op.words[-behind:]))
 
 
 def _append_weights(weights: bytearray, array: Array) -> int:
@@ -367,11 +371,11 @@ def _append_weights(weights: bytearray, array: Array) -> int:
     return offset
 
 
-def group_rows_by_four(whole: Array) -> Array:
+def group_rows_by_four(matrix: Array) -> Array:
     """Arrange integers [rows, columns] as [rows / 4, columns, 4] for kernels, with rows of zeros at the end."""
-    rows, columns = whole.shape
+    rows, columns = matrix.shape
     filled = np.zeros((-(-rows // 4) * 4, columns), np.int8)
-    filled[:rows] = whole
+    filled[:rows] = matrix
     return np.ascontiguousarray(filled.reshape(-1, 4, columns).transpose(0, 2, 1))
 
 

@@ -268,7 +268,7 @@ class SizeValues:
         elif not drawn and not of_tokens.intersection(outputs) and self._has_affine_output(node):
             for name in outputs:
                 self._record_affine_numbers(name)
-                if not self._is_exact(name):
+                if not self._is_exact_in_dtype(name):
                     del self.known[name]
 
     def _has_constant_inputs(self, node: onnx.NodeProto) -> bool:
@@ -279,7 +279,7 @@ class SizeValues:
                 return False
         return True
 
-    def _is_exact(self, name: str) -> bool:
+    def _is_exact_in_dtype(self, name: str) -> bool:
         """Return whether the dtype of a value holds its numbers, a * tokens + b, exactly for all numbers of tokens."""
         known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:

@@ -97,7 +97,7 @@ class Condition:
         """Return whether the condition is true for these sizes."""
         return bool(compute_value_at(self.relation, sizes))
 
-    def holds_for_both(self, batch: int, tokens: int, second: int) -> bool:
+    def holds_for_pair(self, batch: int, tokens: int, second: int) -> bool:
         """Return whether the condition is true for a batch of two texts with these numbers of tokens."""
         sizes = {BATCH: batch, TOKENS: tokens, SECOND: second}
         at = {symbol: np.array([size], np.int64) for symbol, size in sizes.items()}
@@ -176,7 +176,7 @@ def join_by_or(conditions: list[Condition]) -> Condition:
     return Condition(sympy.Or(*(condition.relation for condition in conditions)))
 
 
-def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
+def rename_size_symbols(expression: Any, names: Mapping[str, str]) -> Any:
     """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None for other symbols, or without symbols."""
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():
@@ -243,37 +243,39 @@ _TENSORS: Final = _NumberLibrary(
 )
 
 
-def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], kind: _NumberLibrary) -> Any:
+def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], number_library: _NumberLibrary) -> Any:
     """Evaluate an expression, from its leaves upwards."""
     if expression in sizes:
         return sizes[expression]
     if isinstance(expression, BooleanTrue | BooleanFalse):
-        return kind.constant(bool(expression))
+        return number_library.constant(bool(expression))
     if expression.is_Integer:
-        return kind.constant(int(expression))
+        return number_library.constant(int(expression))
     if expression.is_Number:
-        return kind.real(kind.constant(float(expression)))
+        return number_library.real(number_library.constant(float(expression)))
     if isinstance(expression, sympy.Piecewise):
-        return _evaluate_piecewise(expression, sizes, kind)
+        return _evaluate_piecewise(expression, sizes, number_library)
     if isinstance(expression, sympy.Pow) and expression.exp.is_Integer and 1 < expression.exp <= _MOST_FACTORS:
         # onnxruntime computes powers of whole numbers in doubles.
-        base = _evaluate_expression(expression.base, sizes, kind)
+        base = _evaluate_expression(expression.base, sizes, number_library)
         with np.errstate(all="ignore"):
-            return _compute_checked_product(kind, *[base] * int(expression.exp))
+            return _compute_checked_product(number_library, *[base] * int(expression.exp))
     function = _FUNCTIONS.get(expression.func) or _BY_NAME.get(expression.func.__name__)
     if function is None:
         raise UnsolvableError(f"a {expression.func.__name__} of sizes")
-    arguments = [_evaluate_expression(argument, sizes, kind) for argument in expression.args]
+    arguments = [_evaluate_expression(argument, sizes, number_library) for argument in expression.args]
     with np.errstate(all="ignore"):
-        return function(kind, *arguments)
+        return function(number_library, *arguments)
 
 
-def _evaluate_piecewise(expression: Any, sizes: Mapping[Any, Any], kind: _NumberLibrary) -> Any:
+def _evaluate_piecewise(expression: Any, sizes: Mapping[Any, Any], number_library: _NumberLibrary) -> Any:
     *first, (otherwise, _) = expression.args
-    result = _evaluate_expression(otherwise, sizes, kind)
+    result = _evaluate_expression(otherwise, sizes, number_library)
     for value, condition in reversed(first):
-        result = kind.library.where(
-            _evaluate_expression(condition, sizes, kind), _evaluate_expression(value, sizes, kind), result
+        result = number_library.library.where(
+            _evaluate_expression(condition, sizes, number_library),
+            _evaluate_expression(value, sizes, number_library),
+            result,
         )
     return result
 
@@ -295,20 +297,20 @@ def _make_rounding_function(name: str) -> Callable[..., Any]:
     return lambda kind, value: kind.whole(getattr(kind.library, name)(kind.real(value)))
 
 
-def _compute_checked_product(kind: _NumberLibrary, *values: Any) -> Any:
+def _compute_checked_product(number_library: _NumberLibrary, *values: Any) -> Any:
     """Return the product of some values. Refuse a product that exceeds 62 bits."""
-    return kind.checked(
-        functools.reduce(operator.mul, values), functools.reduce(operator.mul, (kind.real(v) for v in values))
+    return number_library.checked(
+        functools.reduce(operator.mul, values), functools.reduce(operator.mul, (number_library.real(v) for v in values))
     )
 
 
-def _compute_checked_power(kind: _NumberLibrary, base: Any, exponent: Any) -> Any:
+def _compute_checked_power(number_library: _NumberLibrary, base: Any, exponent: Any) -> Any:
     """Return a power. Refuse an integer with a negative exponent, and a power that exceeds 62 bits."""
-    if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype == np.int64 and (exponent < 0).any():
+    if number_library is _ARRAYS and base.dtype == np.int64 and exponent.dtype == np.int64 and (exponent < 0).any():
         raise UnsolvableError("a negative power")
-    if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype != np.int64:
-        base = kind.real(base)
-    return kind.checked(base**exponent, kind.real(base) ** kind.real(exponent))
+    if number_library is _ARRAYS and base.dtype == np.int64 and exponent.dtype != np.int64:
+        base = number_library.real(base)
+    return number_library.checked(base**exponent, number_library.real(base) ** number_library.real(exponent))
 
 
 def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -320,13 +322,13 @@ def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[...,
     return divide_checked
 
 
-def _compute_bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
+def _compute_bitwise_and(number_library: _NumberLibrary, value: Any, mask: Any) -> Any:
     """Compute `value & mask` by division in a graph, since not every engine has bit operators."""
-    if kind is _ARRAYS:
+    if number_library is _ARRAYS:
         if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
             raise UnsolvableError("bits of large numbers")
         return value & mask
-    both = kind.constant(0)
+    both = number_library.constant(0)
     for bit in (2**i for i in range(_MASKED)):
         both = both + (value // bit) % 2 * ((mask // bit) % 2) * bit
     return both
