@@ -290,7 +290,7 @@ def test_the_help_shows_the_examples_before_the_options_and_each_option_once(nam
         assert line.startswith(" ") == before.endswith("\\")
         before = line
     with command.make_context(name, [], resilient_parsing=True) as context:
-        grouped = [p.name for options in command.group_options(context).values() for p in options]
+        grouped = [p.name for options in command.list_options_by_group(context).values() for p in options]
         expected = [p.name for p in command.get_params(context) if isinstance(p, click.Option)]
     assert sorted(grouped, key=str) == sorted(expected, key=str)
 

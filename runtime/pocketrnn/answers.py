@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, isfinite, tanh
 from typing import Any
@@ -20,7 +20,7 @@ __all__ = ["Answers", "Prediction"]
 Floats = NDArray[np.float32]
 # The logits of some texts, and the indices of the skipped texts. The rows of logits of skipped texts do not hold an
 # answer.
-Chunk = tuple[Floats, Collection[int]]
+LogitsAndSkipped = tuple[Floats, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Answers:
         rows = self.mark_reached_labels(probabilities, threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
-    def find_likeliest_labels(self, chunks: Iterable[Chunk]) -> list[str | None]:
+    def find_likeliest_labels(self, chunks: Iterable[LogitsAndSkipped]) -> list[str | None]:
         """Find the likeliest label of each text from chunks of logits; None for a skipped text."""
         labels: list[str | None] = []
         for logits, skipped in chunks:
@@ -191,7 +191,9 @@ class Answers:
         self.check_finite(logits)
         return list(logits) if self.gives_values else [self.make_prediction(row, top) for row in logits.tolist()]
 
-    def iterate_predictions(self, chunks: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
+    def iterate_predictions(
+        self, chunks: Generator[LogitsAndSkipped, None, None], top: int
+    ) -> Iterator[Prediction | None]:
         """Yield the answer to each text from chunks of logits; None for a skipped text.
 
         If the caller stops before the end, the generator of the chunks is closed, too.
@@ -206,7 +208,7 @@ class Answers:
                 for index, row in enumerate(logits.tolist()):
                     yield None if index in passed_over else self.make_prediction(row, top)
 
-    def join_logits(self, chunks: Iterable[Chunk]) -> Floats:
+    def join_logits(self, chunks: Iterable[LogitsAndSkipped]) -> Floats:
         """Join chunks of logits into one array; the row of a skipped text is NaN."""
         parts = [np.empty((0, len(self.labels)), np.float32)]
         for logits, skipped in chunks:
@@ -215,19 +217,19 @@ class Answers:
         return np.concatenate(parts)
 
     def list_reached_labels_with_probabilities(
-        self, answer: Prediction, threshold: float | None = None
+        self, answer_with_all_labels: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
         """List the labels of one text that reach their threshold, with their probabilities.
 
         Args:
-            answer: the prediction for the text, with all labels in `top`.
+            answer_with_all_labels: the prediction for the text, with all labels in `top`.
             threshold: as in `mark_reached_labels`.
 
         Returns:
             the labels that are given, with their probabilities, likeliest first.
         """
         needed = dict(zip(self.labels, self._list_thresholds(threshold), strict=True))
-        some = answer.top[:1] if self.activation == "softmax" else answer.top
+        some = answer_with_all_labels.top[:1] if self.activation == "softmax" else answer_with_all_labels.top
         return tuple(pair for pair in some if pair[1] >= needed[pair[0]])
 
     def _list_thresholds(self, threshold: float | None) -> tuple[float, ...]:

@@ -37,7 +37,7 @@ __all__ = [
 
 BARE = "onnxruntime, bare `session.run` on ready ids"
 
-Run = Callable[[], NDArray[np.float64]]
+TimedRun = Callable[[], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Speed:
         return 1e6 / self.mean
 
 
-def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
+def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> TimedRun:
     """Make a function that answers the items one after the other, and returns the seconds of each answer, float64
     [items]."""
 
@@ -79,7 +79,7 @@ def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -
     return time_each_item
 
 
-def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
+def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> TimedRun:
     """Make a function that answers all items in one call, and returns the seconds of the call, float64 [1]."""
 
     def time_all_items() -> NDArray[np.float64]:
@@ -90,7 +90,7 @@ def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) 
     return time_all_items
 
 
-def measure_interleaved(contestants: Mapping[str, Run], text_count: int, rounds: int) -> list[Speed]:
+def measure_interleaved(contestants: Mapping[str, TimedRun], text_count: int, rounds: int) -> list[Speed]:
     """Measure every contestant once in every round. A first round, which does not count, warms up the machine.
 
     Args:
@@ -112,20 +112,22 @@ def measure_interleaved(contestants: Mapping[str, Run], text_count: int, rounds:
 
 
 def _compute_median_speed(
-    name: str, seconds: list[NDArray[np.float64]], first_totals: list[float], text_count: int
+    name: str, seconds_by_round: list[NDArray[np.float64]], first_contestant_totals: list[float], text_count: int
 ) -> Speed:
     """Compute the speed of a contestant from the seconds of its rounds and those of the first contestant."""
-    is_single = len(seconds[0]) == text_count
+    is_single = len(seconds_by_round[0]) == text_count
 
-    def percentile(q: int) -> float | None:
-        return statistics.median(float(np.percentile(t, q)) for t in seconds) * 1e6 if is_single else None
+    def compute_percentile_in_microseconds(q: int) -> float | None:
+        return statistics.median(float(np.percentile(t, q)) for t in seconds_by_round) * 1e6 if is_single else None
 
     return Speed(
         name=name,
-        p50=percentile(50),
-        p99=percentile(99),
-        mean=statistics.median(float(t.sum()) for t in seconds) / text_count * 1e6,
-        ratio=statistics.median(float(t.sum() / f) for t, f in zip(seconds, first_totals, strict=True)),
+        p50=compute_percentile_in_microseconds(50),
+        p99=compute_percentile_in_microseconds(99),
+        mean=statistics.median(float(t.sum()) for t in seconds_by_round) / text_count * 1e6,
+        ratio=statistics.median(
+            float(t.sum() / f) for t, f in zip(seconds_by_round, first_contestant_totals, strict=True)
+        ),
     )
 
 
@@ -184,7 +186,7 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
         raise InputError(f"rounds is {rounds}.", "Use a whole number from 1.")
     folder = find_bundle_folder(bundle)
     classifier = Classifier.load(folder)
-    contestants: dict[str, Run] = {}
+    contestants: dict[str, TimedRun] = {}
     if not is_packed_file(folder):
         feeds = encode_graph_inputs(classifier, texts)
         session = open_bare_session(folder / classifier.manifest.graph.file)

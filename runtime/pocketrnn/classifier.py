@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers, Prediction
+from pocketrnn.answers import Answers, LogitsAndSkipped, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.manifest import Manifest
@@ -293,18 +293,18 @@ class Classifier(TrainedEstimator):
         """
         return self._get_number_intake("encode()").prepared(sequence)
 
-    def _get_text_intake(self, instead: str) -> TextIntake:
+    def _get_text_intake(self, method_instead: str) -> TextIntake:
         """Return the `TextIntake`. If the classifier takes numbers, raise an error that names the method to use
         instead."""
         if not isinstance(self._intake, TextIntake):
-            raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {instead}.")
+            raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {method_instead}.")
         return self._intake
 
-    def _get_number_intake(self, instead: str) -> NumberIntake:
+    def _get_number_intake(self, method_instead: str) -> NumberIntake:
         """Return the `NumberIntake`. If the classifier takes texts, raise an error that names the method to use
         instead."""
         if isinstance(self._intake, TextIntake):
-            raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {instead}.")
+            raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {method_instead}.")
         return self._intake
 
     @overload
@@ -467,11 +467,11 @@ class Classifier(TrainedEstimator):
         self._answers.require_single_head("explain()")
         row_encoder = self._get_text_intake("predict_proba()").row_encoder
         whole = text if isinstance(text, str) and row_encoder.splits else row_encoder.tokens(text)
-        return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explain_label(
+        return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_and_refused).explain_label(
             whole, label, most_fragments
         )
 
-    def _compute_logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
+    def _compute_logits_and_refused(self, text_and_variants: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
         """Compute the logits of a text and of its shortened variants; also return the indices of the refused variants.
 
         Raises:
@@ -479,12 +479,12 @@ class Classifier(TrainedEstimator):
         """
         parts: list[Floats] = []
         refused: list[int] = []
-        for logits, skipped in self._compute_logits_of_chunks(texts, "skip", warns=False):
+        for logits, skipped in self._compute_logits_of_chunks(text_and_variants, "skip", warns=False):
             before = sum(len(part) for part in parts)
             refused += [before + index for index in skipped]
             parts.append(logits)
         if refused and refused[0] == 0:
-            raise make_refusal_error(self, texts[0])
+            raise make_refusal_error(self, text_and_variants[0])
         return np.concatenate(parts), refused
 
     @overload
@@ -738,7 +738,7 @@ class Classifier(TrainedEstimator):
 
     def _compute_logits_of_chunks(
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
-    ) -> Generator[tuple[Floats, list[int]], None, None]:
+    ) -> Generator[LogitsAndSkipped, None, None]:
         """Yield for each chunk, in order, its logits and the indices of its skipped items."""
         total, intake = 0, cast("Any", self._intake)
         work = partial(intake.logits, on_error=on_error)
@@ -755,7 +755,7 @@ class Classifier(TrainedEstimator):
             _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.skip_reasons))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_copy, (
+        return _load_pickled_copy, (
             self._folder, self._workers.threads, self._options, self._tokenizer, self._out_of_range, self._chosen,
         )  # fmt: skip
 
@@ -916,7 +916,7 @@ def get_chosen_answers(classifier: Classifier) -> Answers:
     return classifier._answers
 
 
-def _load_copy(
+def _load_pickled_copy(
     folder: Path,
     threads: int,
     options: Options,

@@ -171,13 +171,13 @@ def find_file_error_reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or first_line(error)
 
 
-def replace_error_subject(error: _Error, subject: str, by: str) -> _Error:
+def replace_error_subject(error: _Error, subject: str, new_subject: str) -> _Error:
     """Return the error with another subject: "The text has ..." becomes "Line 3 has ...".
 
-    A problem with another subject gets `by` in front, with a colon.
+    A problem with another subject gets `new_subject` in front, with a colon.
     """
-    problem = error.problem.replace(subject, by, 1)
-    return type(error)(problem if problem.startswith(by) else f"{by}: {problem}", error.remedy)
+    problem = error.problem.replace(subject, new_subject, 1)
+    return type(error)(problem if problem.startswith(new_subject) else f"{new_subject}: {problem}", error.remedy)
 
 
 def short_repr(value: object, length: int = 60) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers, Chunk, Floats
+from pocketrnn.answers import Answers, Floats, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
@@ -87,7 +87,7 @@ class HeadAnswers(Answers):
         }
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
-    def find_likeliest_labels(self, chunks: Iterable[Chunk]) -> Any:
+    def find_likeliest_labels(self, chunks: Iterable[LogitsAndSkipped]) -> Any:
         """List for each text a dict from each head's name to its likeliest label; None for a skipped text."""
         labels: list[dict[str, str] | None] = []
         for logits, skipped in chunks:

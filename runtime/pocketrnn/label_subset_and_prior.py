@@ -34,7 +34,7 @@ class ChosenLabels:
     indices: tuple[int, ...]
     weights: tuple[float, ...]
 
-    def select_logits_of_row(self, logits: Sequence[float]) -> list[float]:
+    def select_and_weight_logits_of_row(self, logits: Sequence[float]) -> list[float]:
         """Select the logits of these labels from one row of all logits, and weight them."""
         return [logits[index] + weight for index, weight in zip(self.indices, self.weights, strict=True)]
 
@@ -44,13 +44,15 @@ class ChosenLabels:
         chosen: Floats = logits[:, list(self.indices)] + np.array(self.weights, np.float32)
         return chosen
 
-    def convert_to_engine_labels(self, earlier: ChosenLabels | None) -> ChosenLabels:
-        """Return these labels, which were chosen among the labels `earlier`, as labels of the engine. Their weights are
-        the sums of both weights."""
-        if earlier is None:
+    def convert_to_engine_labels(self, already_chosen: ChosenLabels | None) -> ChosenLabels:
+        """Return these labels, which were chosen among `already_chosen`, as labels of the engine. Their weights are the
+        sums of both weights."""
+        if already_chosen is None:
             return self
-        weights = (earlier.weights[index] + weight for index, weight in zip(self.indices, self.weights, strict=True))
-        return ChosenLabels(tuple(earlier.indices[index] for index in self.indices), tuple(weights))
+        weights = (
+            already_chosen.weights[index] + weight for index, weight in zip(self.indices, self.weights, strict=True)
+        )
+        return ChosenLabels(tuple(already_chosen.indices[index] for index in self.indices), tuple(weights))
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
@@ -69,7 +71,7 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
         raise InputError(
             f"among is {short_repr(among, 40)}, which is one string.", 'Use a list of labels: ["en", "de"].'
         )
-    _check_single_label(answers, "among")
+    _require_exactly_one_label(answers, "among")
     named, left_out = set[str](), set[str]()
     for label in among:
         if label in answers.labels:
@@ -90,7 +92,7 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
     return ChosenLabels(indices, (0.0,) * len(indices))
 
 
-def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
+def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], bundle_priors: Priors) -> ChosenLabels:
     """Weight all labels by how often each is expected; return them as `ChosenLabels`.
 
     The labels that `prior` does not name are together expected as often as the rarest label that it names.
@@ -99,19 +101,23 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
 
     Args:
         answers: the classifier's answers.
-        prior: for each label, a number from 0: how often it is expected, in any unit. Or a name in `named`.
-        named: the priors of the bundle.
+        prior: for each label, a number from 0: how often it is expected, in any unit. Or a name in `bundle_priors`.
+        bundle_priors: the priors of the bundle.
 
     Raises:
         InputError: a name or a label is unknown, a number is not finite or below 0, all are 0, or the classifier may
             give a text several labels or none.
     """
-    _check_single_label(answers, "prior")
+    _require_exactly_one_label(answers, "prior")
     if isinstance(prior, str):
-        if prior not in named:
-            has = f"Its priors: {', '.join(named)}." if named else "It has none: give a map from labels to numbers."
+        if prior not in bundle_priors:
+            has = (
+                f"Its priors: {', '.join(bundle_priors)}."
+                if bundle_priors
+                else "It has none: give a map from labels to numbers."
+            )
             raise InputError(f"{answers.name} has no prior {short_repr(prior, 40)}.", has)
-        prior = named[prior]
+        prior = bundle_priors[prior]
     if not isinstance(prior, Mapping):
         raise InputError(
             f"prior is {short_repr(prior, 40)}, which is not a map.",
@@ -132,7 +138,7 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
     return ChosenLabels(tuple(range(len(answers.labels))), tuple(weights.get(label, rare) for label in answers.labels))
 
 
-def _check_single_label(answers: Answers, option: str) -> None:
+def _require_exactly_one_label(answers: Answers, option: str) -> None:
     """Refuse `among` or `prior` for a classifier that gives several labels or values."""
     answers.require_single_head(option)
     if answers.activation != "softmax":
@@ -179,7 +185,7 @@ class _ChosenLabelsEngine:
         return getattr(self._engine, name)
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        return self._chosen.select_logits_of_row(self._engine.compute_item_logits(steps))
+        return self._chosen.select_and_weight_logits_of_row(self._engine.compute_item_logits(steps))
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         logits, refused = self._engine.logits(steps, lengths)
@@ -191,7 +197,7 @@ class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.compute_logits_of_text(text)
-        return None if logits is None else self._chosen.select_logits_of_row(logits)
+        return None if logits is None else self._chosen.select_and_weight_logits_of_row(logits)
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         logits, refused = self._engine.logits_of_texts(texts)

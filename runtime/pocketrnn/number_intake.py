@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
+from pocketrnn.answers import Answers, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, compute_logits
 from pocketrnn.errors import SequenceError, replace_error_subject, short_repr
@@ -22,7 +22,7 @@ __all__ = ["NumberIntake"]
 # How many sequences are prepared at a time.
 _CHUNK: Final = 256
 # The position of a chunk's first sequence among all, and the chunk's sequences.
-_Chunk = tuple[int, list[object]]
+_FirstIndexAndSequences = tuple[int, list[object]]
 
 
 class NumberIntake:
@@ -36,7 +36,7 @@ class NumberIntake:
 
     Attributes:
         input: the rules for channels, their scale, and steps.
-        watch: checks samples before they are scaled.
+        check_numbers: checks samples before they are scaled.
 
     Raises:
         InputError: `out_of_range` is none of these.
@@ -48,7 +48,7 @@ class NumberIntake:
         self._name, self._engine, self._answers = manifest.name, engine, answers
         self._limits = manifest.graph.limits or Limits()
         self.input = manifest.numbers
-        self.watch = TrainingRangeCheck(manifest.name, self.input, out_of_range)
+        self.check_numbers = TrainingRangeCheck(manifest.name, self.input, out_of_range)
 
     def compute_item_logits(self, sequence: object) -> list[float]:
         """Compute the logits of one sequence.
@@ -64,7 +64,7 @@ class NumberIntake:
         Raises:
             SequenceError: the argument is not such a sequence, or is beyond the limits.
         """
-        samples, limits = self.input.prepared(sequence, self.watch), self._limits
+        samples, limits = self.input.prepared(sequence, self.check_numbers), self._limits
         if not limits.allows_length(len(samples)):
             short = len(samples) < (limits.min_tokens or 1)
             bound = f"at least {limits.min_tokens:,}" if short else f"at most {limits.max_tokens:,}"
@@ -76,20 +76,20 @@ class NumberIntake:
             )
         return samples
 
-    def check_arriving_samples(self, samples: NDArray[Any], first: int) -> None:
+    def check_arriving_samples(self, samples: NDArray[Any], first_step: int) -> None:
         """Refuse samples [time, channels] of a recording that are infinite or missing.
 
         Samples far outside the training range are refused, too, if the user wants this.
 
         Args:
             samples: the samples as the sensor gives them.
-            first: the index in the recording of the first step.
+            first_step: the index in the recording of the first step.
 
         Raises:
             SequenceError: a sample is refused.
         """
-        self.input.check_samples(samples, first)
-        self.watch(self.input.convert_to_units(samples), first)
+        self.input.check_samples(samples, first_step)
+        self.check_numbers(self.input.convert_to_units(samples), first_step)
 
     def replace_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
         """Return a copy of the intake with another engine and other `Answers`."""
@@ -97,7 +97,7 @@ class NumberIntake:
         other._engine, other._answers = engine, answers
         return other
 
-    def chunks(self, sequences: Iterable[object], on_error: OnError, threads: int) -> Iterator[_Chunk]:  # noqa: ARG002
+    def chunks(self, sequences: Iterable[object], on_error: OnError, threads: int) -> Iterator[_FirstIndexAndSequences]:  # noqa: ARG002
         """Divide sequences into chunks. Each sequence is checked when it is answered.
 
         Raises:
@@ -112,7 +112,7 @@ class NumberIntake:
             )
         return _divide_into_chunks(iter(sequences))
 
-    def logits(self, chunk: _Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
+    def logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits, float32 [sequences, labels]; also return the indices of skipped sequences.
 
         The rows of skipped sequences hold no answer.
@@ -152,7 +152,7 @@ class NumberIntake:
         """Do nothing: the engine's work for one sequence is short."""
 
 
-def _divide_into_chunks(sequences: Iterator[object]) -> Iterator[_Chunk]:
+def _divide_into_chunks(sequences: Iterator[object]) -> Iterator[_FirstIndexAndSequences]:
     first = 0
     while items := list(islice(sequences, _CHUNK)):
         yield first, items

@@ -105,7 +105,7 @@ class CarriedStream:
         """
         rules, limits = self._intake.input, self._manifest.graph.limits or Limits()
         given = convert_steps_to_array(samples, rules.channels)
-        prepared = rules.scaled(given, self.steps, self._intake.watch)
+        prepared = rules.scaled(given, self.steps, self._intake.check_numbers)
         if not limits.allows_length(self.steps + len(prepared)):
             raise SequenceError(
                 f"The recording has {self.steps + len(prepared):,} steps, but {self._manifest.name} takes at most "

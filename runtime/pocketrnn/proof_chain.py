@@ -32,10 +32,10 @@ def group_chain_links(comparisons: Iterable[Comparison]) -> list[ProofLink]:
             chain[-1].append(line)
         else:
             chain.append([line])
-    return [ProofLink(_sum_comparisons(lines), tuple(lines)) for lines in chain]
+    return [ProofLink(_join_comparisons(lines), tuple(lines)) for lines in chain]
 
 
-def _sum_comparisons(lines: list[Comparison]) -> Comparison:
+def _join_comparisons(lines: list[Comparison]) -> Comparison:
     """Join the comparisons of a link into one, with the sums of their counts and the largest of their differences."""
     spreads = [line.spreads for line in lines if line.spreads is not None]
     return replace(

@@ -17,7 +17,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import verify
 
-__all__ = ["make_card", "push"]
+__all__ = ["make_hub_card", "push"]
 
 _CARD: Final = "README.md"
 _SHOWN_LABELS: Final = 100
@@ -64,14 +64,14 @@ def push(
         api.create_repo(wanted.name, private=private, exist_ok=True)
         additions = [library.CommitOperationAdd(path.name, str(path)) for path in files]
         if not api.file_exists(wanted.name, _CARD):
-            text = make_card(verification.manifest, wanted, files)
+            text = make_hub_card(verification.manifest, wanted, files)
             additions.append(library.CommitOperationAdd(_CARD, text.encode()))
         said = message or f"{verification.manifest.name}, by pocketrnn"
         commit = api.create_commit(wanted.name, additions, commit_message=said)
     return HubAddress(wanted.name, commit.oid)
 
 
-def make_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
+def make_hub_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
     """Make the card of a classifier for a hub: Markdown that says what it does, how to use it, and what is proven."""
     return "\n".join(_format_card_lines(manifest, address, files)) + "\n"
 

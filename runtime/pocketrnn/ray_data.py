@@ -135,14 +135,17 @@ def _load_classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
 
 
 def add_answer_columns(
-    table: pyarrow.Table, classifier: Classifier, columns: tuple[str, str, str], on_error: OnError
+    table: pyarrow.Table,
+    classifier: Classifier,
+    text_label_and_probability_columns: tuple[str, str, str],
+    on_error: OnError,
 ) -> pyarrow.Table:
     """Return a table of pyarrow with two more columns: labels and probabilities.
 
     Args:
         table: the rows.
         classifier: the classifier that gives the labels.
-        columns: the names of the columns of texts, labels and probabilities.
+        text_label_and_probability_columns: the names of the columns of texts, labels and probabilities.
         on_error: as in `classify_dataset`.
 
     Raises:
@@ -152,7 +155,7 @@ def add_answer_columns(
     """
     import pyarrow
 
-    text_column, *added = columns
+    text_column, *added = text_label_and_probability_columns
     if text_column not in table.column_names:
         raise InputError(
             f"The rows have no column {text_column!r}; they have {', '.join(table.column_names) or 'none'}.",

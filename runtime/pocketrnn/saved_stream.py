@@ -55,7 +55,7 @@ def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tu
     Raises:
         InputError: the bytes are not a saved stream, are of another version or bundle, or were changed.
     """
-    document = _parse_document(saved, {position_member, "bundle", "state", "logits"})
+    document = _parse_and_check_saved_document(saved, {position_member, "bundle", "state", "logits"})
     if document["bundle"] != _compute_bundle_digest(manifest):
         raise InputError(
             f"The stream was saved by another bundle than {manifest.name}.",
@@ -67,7 +67,7 @@ def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tu
     return document[position_member], state, None if logits is None else _decode_floats(logits, len(manifest.labels))
 
 
-def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
+def _parse_and_check_saved_document(saved: object, members: set[str]) -> dict[str, Any]:
     """Parse a saved stream, and check its digest, its format, its version and its `members`."""
     if not isinstance(saved, bytes):
         raise InputError(

@@ -69,7 +69,7 @@ class StreamPosition:
 
 
 def read_fragment(
-    position: StreamPosition, fragment: str, rules: TextRules, longest_token: int = sys.maxsize
+    position: StreamPosition, fragment: str, rules: TextRules, longest_token_length: int = sys.maxsize
 ) -> _PositionFinalAndOpenTokens:
     """Read the next fragment of a text. Return the new position, the tokens that are now final, and the tokens of the
     text after these, as they are if the text ends here.
@@ -78,7 +78,7 @@ def read_fragment(
         position: how far the stream has read.
         fragment: the new text; may be empty, and may begin and end anywhere.
         rules: the text rules, without n-grams.
-        longest_token: the length of the vocabulary's longest token in characters.
+        longest_token_length: the length of the vocabulary's longest token in characters.
 
     Returns:
         the new position, with its `ids` not yet counted; the tokens that are now final; and the tokens of the tail, as
@@ -114,7 +114,7 @@ def read_fragment(
             tokens=position.tokens + len(settled),
             context=context,
             undecided=undecided,
-            tail=_shorten_unfinished_word(text[cut:], longest_token),
+            tail=_shorten_unfinished_word(text[cut:], longest_token_length),
         ),
         settled,
         open_,
@@ -194,13 +194,13 @@ _LAST_CUT: Final[dict[str, Callable[[str], int]]] = {
 }
 
 
-def _shorten_unfinished_word(tail: str, longest_token: int) -> str:
+def _shorten_unfinished_word(tail: str, longest_token_length: int) -> str:
     """Shorten an unfinished word that is longer than every token: it is unknown, whatever follows.
 
     A push thus costs as much after a million characters without white space as after ten. The last characters are kept,
     since they may be the beginning of "<br />".
     """
-    kept = longest_token + 1
+    kept = longest_token_length + 1
     return tail if len(tail) <= kept + len(_BREAK) else tail[:kept] + tail[1 - len(_BREAK) :]
 
 
@@ -233,7 +233,7 @@ class Stream:
         else:
             from pocketrnn.text.subword_stream_cuts import SubwordCuts
 
-            self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordEncoder", encoder.pieces))
+            self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordEncoder", encoder.subword_encoder))
             self._read_on = self._read_fragment_as_pieces
         self._position = StreamPosition()
         self._state: Floats = np.zeros((1, 0 if manifest.stream is None else manifest.stream.state_size), np.float32)
@@ -310,7 +310,7 @@ class Stream:
         rest as if the text ended here. The ids added at the beginning are among the final ids, and those added at the
         end among the rest."""
         rules = cast("SubwordRules", self._manifest.text.rules)
-        pieces = cast("SubwordEncoder", self._encoder.pieces)
+        pieces = cast("SubwordEncoder", self._encoder.subword_encoder)
         most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - position.tokens
         if most <= 0:
             return replace(position, tail=""), [], [*rules.last_ids]

@@ -104,7 +104,7 @@ class TagIntake(TextIntake):
             LimitError: the text is beyond the graph's limits.
             InputError: the positions of its tokens cannot be found.
         """
-        return self._compute_tags([self._locate_tokens(text)])[0]
+        return self._compute_tags_of_located_texts([self._locate_tokens(text)])[0]
 
     def make_engine_input(self, text: object) -> Steps:
         """Make the engine's input for one text: int64 [ids]; with the characters of each token, [ids, 1 + width].
@@ -133,17 +133,17 @@ class TagIntake(TextIntake):
         check_on_error(on_error)
         numbered = enumerate(iterate_texts(texts))
         while some := list(islice(numbered, _TEXTS)):
-            yield [self._locate_or_skip(i, text, on_error) for i, text in some]
+            yield [self._locate_tokens_or_mark_skipped(i, text, on_error) for i, text in some]
 
     def compute_group_tags(self, group: list[_LocatedText]) -> list[Tags | None]:
         """Compute the tags of each text of a group; None for a skipped text."""
-        made = iter(self._compute_tags(group))
+        made = iter(self._compute_tags_of_located_texts(group))
         return [None if one.located is None else next(made) for one in group]
 
-    def _locate_or_skip(self, index: int, text: object, on_error: OnError) -> _LocatedText:
-        """Locate the tokens of a text; `index` is its position among all texts. With `on_error` `skip`, mark a refused
-        text as skipped."""
-        text_name = f"The text at position {index} (counted from 0)"
+    def _locate_tokens_or_mark_skipped(self, text_index: int, text: object, on_error: OnError) -> _LocatedText:
+        """Locate the tokens of a text; `text_index` is its position among all texts. With `on_error` `skip`, mark a
+        refused text as skipped."""
+        text_name = f"The text at position {text_index} (counted from 0)"
         try:
             return self._locate_tokens(text, text_name)
         except (TextError, LimitError) as error:
@@ -158,12 +158,12 @@ class TagIntake(TextIntake):
         if isinstance(text, str) and self.row_encoder.splits:
             located = locate_text_tokens(self.encoder, text)
         elif isinstance(text, str):
-            located = self._locate_tokenizer_tokens(text)
+            located = self._split_by_callers_tokenizer_and_locate(text)
         else:
             # This checks that the items are tokens, or words.
             text = (
                 self.row_encoder.tokens(text, text_name)
-                if self.encoder.pieces is None
+                if self.encoder.subword_encoder is None
                 else self.row_encoder.words(text, text_name)
             )
             located = locate_split_tokens(self.encoder, text)
@@ -171,7 +171,7 @@ class TagIntake(TextIntake):
             raise make_limit_error(self._name, self._limits, len(located.ids))
         return _LocatedText(text, located)
 
-    def _locate_tokenizer_tokens(self, text: str) -> LocatedTokens:
+    def _split_by_callers_tokenizer_and_locate(self, text: str) -> LocatedTokens:
         """Split a text with the caller's tokenizer, and find each token in the text after the token before it."""
         tokens, found, end = self.row_encoder.tokens(text), [], 0
         for token in tokens:
@@ -187,7 +187,7 @@ class TagIntake(TextIntake):
         moved = tuple(LocatedToken(one.token, *found[one.start], one.step) for one in located.tokens)
         return LocatedTokens(located.ids, moved)
 
-    def _compute_tags(self, group: list[_LocatedText]) -> list[Tags]:
+    def _compute_tags_of_located_texts(self, group: list[_LocatedText]) -> list[Tags]:
         """Compute the tags of the texts of a group that are not skipped."""
         pairs = [(one.text, one.located) for one in group if one.located is not None]
         if not pairs:
@@ -205,7 +205,7 @@ class TagIntake(TextIntake):
         if not asked:
             return Tags((), text, tuple((one.token, one.start, one.end) for one in located.tokens))
         steps = np.array([token.step for token in asked], np.int64)
-        best, likeliest = self._decide_labels(logits[:answered_steps], steps)
+        best, likeliest = self._decide_label_indices_and_probabilities(logits[:answered_steps], steps)
         tags = tuple(
             Tag(token.token, self._answers.labels[i], probability, token.start, token.end)
             for token, i, probability in zip(asked, best, likeliest, strict=True)
@@ -214,14 +214,19 @@ class TagIntake(TextIntake):
         rest = tuple((one.token, one.start, one.end) for one in located.tokens if one not in tagged)
         return Tags(tags, text, rest)
 
-    def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
-        """Choose the label of each token from the logits of a text; `steps` are the indices of the tokens' logits.
+    def _decide_label_indices_and_probabilities(
+        self, logits: Floats, token_steps: Ids
+    ) -> tuple[list[int], list[float]]:
+        """Choose the label of each token from the logits of a text; `token_steps` are the indices of their logits.
         Return the indices of the labels, and their probabilities."""
         if self._crf is None or self._crf.over_tokens:
-            logits, steps = logits[steps], np.arange(len(steps))
+            logits, token_steps = logits[token_steps], np.arange(len(token_steps))
         self._answers.check_finite(logits)
         if self._crf is None:
             best, probabilities = logits.argmax(1), self._answers.probabilities(logits).astype(np.float64)
         else:
-            best, probabilities = self._crf.decode_labels(logits)[steps], self._crf.probabilities(logits)[steps]
+            best, probabilities = (
+                self._crf.decode_labels(logits)[token_steps],
+                self._crf.probabilities(logits)[token_steps],
+            )
         return best.tolist(), probabilities[np.arange(len(best)), best].tolist()

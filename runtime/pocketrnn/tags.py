@@ -114,7 +114,7 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
     found: list[tuple[str, int, int]] = []
     open_label = None
     for tag in tags:
-        prefix, label = _split_label(tag.label, is_plain=is_plain)
+        prefix, label = _split_label_into_prefix_and_kind(tag.label, is_plain=is_plain)
         if label is None:
             open_label = None
             continue
@@ -136,13 +136,17 @@ def may_follow_label(label: str, before: str | None) -> bool:
 
     I, M, E and L continue a span of the same label that B, I or M has left open.
     """
-    prefix, name = _split_label(label, is_plain=False)
+    prefix, name = _split_label_into_prefix_and_kind(label, is_plain=False)
     if prefix not in "IMEL":
         return True
-    return before is not None and before[0] in "BIM" and _split_label(before, is_plain=False)[1] == name
+    return (
+        before is not None
+        and before[0] in "BIM"
+        and _split_label_into_prefix_and_kind(before, is_plain=False)[1] == name
+    )
 
 
-def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
+def _split_label_into_prefix_and_kind(label: str, *, is_plain: bool) -> tuple[str, str | None]:
     """Split a label such as B-PER into its prefix and its kind. The kind is None for a label outside all spans. With
     `is_plain`, the labels have no prefixes.
 

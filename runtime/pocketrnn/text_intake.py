@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pocketrnn.answers import Answers
+from pocketrnn.answers import Answers, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import (
     SKIP_THEM,
@@ -119,7 +119,7 @@ class TextIntake:
         """Check lists of texts; each list becomes a chunk."""
         return check_batches(batches, self.row_encoder)
 
-    def logits(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
+    def logits(self, chunk: Chunk, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits, float32 [texts, labels]; also return the indices of skipped texts.
 
         The rows of skipped texts hold no answer.
@@ -127,7 +127,7 @@ class TextIntake:
         Raises:
             LimitError: a text is beyond the limits, and `on_error` is `raise`.
         """
-        strings = chunk.strings
+        strings = chunk.texts_if_all_strings
         if strings is not None and self._text_engine is not None:
             logits, refused = self._text_engine.logits_of_texts(strings)
         else:

@@ -203,7 +203,7 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
     """Read the verdict on the text rules from a bundle. If the bundle states none, it is `not compared`."""
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
-    texts, by, answers = stated.get("texts"), stated.get("by"), _read_stated_answers(stated.get("answers"), manifest)
+    texts, by, answers = stated.get("texts"), stated.get("by"), _read_answer_comparison(stated.get("answers"), manifest)
     if stated.get("verdict") == "trained":
         return TextVerdict("trained")
     known = by in ("ids", "tokens") or (by == "answers" and answers is not None)
@@ -254,7 +254,7 @@ def list_uncompared_steps(manifest: Manifest) -> list[str]:
     return said
 
 
-def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | None:
+def _read_answer_comparison(stated: Any, manifest: Manifest) -> AnswerComparison | None:
     """Read the comparison with the owner's answers from a bundle; None if it has no valid one."""
     stated = stated if isinstance(stated, Mapping) else {}
     labels, probabilities, largest, tolerance = (

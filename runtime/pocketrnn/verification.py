@@ -100,8 +100,9 @@ def compute_logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> ND
 def verify(bundle: str | os.PathLike[str]) -> Verification:
     """Check every digest of a bundle, and answer its golden examples again on this machine.
 
-    Every example must give the ids, the label and, within the bundle's tolerance, the logits that the PyTorch module
-    gave when the bundle was made, alone, in a batch with all the others, and, where the bundle can, as a stream.
+    Every example is answered alone, in a batch with all the others and, where the bundle can, as a stream. Each time it
+    must give the ids, the label and, within the bundle's tolerance, the logits that the PyTorch module gave when the
+    bundle was made.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file.
@@ -126,7 +127,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
             path = folder / manifest.torchscript.file
             if compute_file_sha256(path) != manifest.torchscript.sha256:
                 raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
-        _check_metadata(classifier, folder / manifest.graph.file)
+        _check_graph_metadata_fits_manifest(classifier, folder / manifest.graph.file)
         files = manifests.list_bundle_files(manifest)
     return Verification(manifest.name, files, _replay_examples(classifier), manifest.parity.tolerance, manifest)
 
@@ -145,7 +146,7 @@ def compute_streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDA
     return np.array(rows, np.float32)
 
 
-def _check_metadata(classifier: Classifier, path: Path) -> None:
+def _check_graph_metadata_fits_manifest(classifier: Classifier, path: Path) -> None:
     """Check that the graph's metadata states the same labels and input rules as the manifest.
 
     Loading leaves this out: there the graph's sha256 in classifier.json ties the two together already, and this would
@@ -171,7 +172,7 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
     rows = manifest.golden_logit_rows
     golden = np.array([row for each in rows for row in each], np.float64)
     try:
-        answers, faults = _answer_examples(classifier)
+        answers, faults = _answer_examples_and_describe_id_faults(classifier)
     except BundleError:
         raise
     except PocketRNNError as error:
@@ -192,15 +193,15 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
 
 
 def _find_largest_difference_by_example(
-    rows: Sequence[Sequence[object]], differences: Sequence[float]
+    rows: Sequence[Sequence[object]], row_differences: Sequence[float]
 ) -> tuple[float, ...]:
-    """Find the largest difference of each example. `differences` has one number for each row of logits of the examples,
-    in order."""
-    left = iter(differences)
+    """Find the largest difference of each example. `row_differences` has one number for each row of logits, in the
+    order of the examples."""
+    left = iter(row_differences)
     return tuple(max(next(left) for _ in each) for each in rows)
 
 
-def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+def _answer_examples_and_describe_id_faults(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Answer the golden examples alone, in one batch, and as streams. Return a dict from the name of each way to its
     logits, and a message for each text whose ids differ from those in the bundle."""
     manifest = classifier.manifest
@@ -229,9 +230,9 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
 
 
 def _describe_wrong_answers(
-    manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str
+    manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], way: str
 ) -> list[str]:
-    """Describe each example whose logits, answered in the way `how`, differ too much from the golden logits."""
+    """Describe each example whose logits, answered in the way `way`, differ too much from the golden logits."""
     faults = []
     differences = compute_logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
@@ -248,5 +249,5 @@ def _describe_wrong_answers(
             called = (
                 repr(manifest.golden_texts[example].shown[:40]) if manifest.golden_texts else f"number {example + 1}"
             )
-            faults.append(f"{called}, {how}, differs by {difference:.2g}{label}")
+            faults.append(f"{called}, {way}, differs by {difference:.2g}{label}")
     return faults

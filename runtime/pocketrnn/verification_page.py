@@ -75,10 +75,10 @@ def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
         f"<title>{_escape_html(manifest.name)}: the proof</title><style>{_STYLE}</style></head><body>",
         f"<h1>{_escape_html(manifest.name)}: the proof</h1>",
         *_render_verdict(verified, when),
-        *_render_facts(manifest),
+        *_render_labels_vocabulary_and_digests(manifest),
         *_render_export_proof(manifest.parity.comparisons),
         *_render_replays(verified),
-        *_render_open_points(manifest),
+        *_render_limits_of_proof(manifest),
         *_render_provenance(manifest),
         '<p class="sign">Date, name</p>',
         "</body></html>",
@@ -94,12 +94,14 @@ def _escape_html(value: object, longest: int = _LONGEST) -> str:
     return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _render_html_table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> Iterator[str]:
-    """Yield the parts of an HTML table. Its columns from `numbers_from` on are right-aligned."""
+def _render_html_table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], first_number_column: int
+) -> Iterator[str]:
+    """Yield the parts of an HTML table. Its columns from `first_number_column` on are right-aligned."""
     yield "<table><thead><tr>" + "".join(f"<th>{_escape_html(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
     for row in rows:
         cells = (
-            f'<td class="number">{_escape_html(c)}</td>' if i >= numbers_from else f"<td>{_escape_html(c)}</td>"
+            f'<td class="number">{_escape_html(c)}</td>' if i >= first_number_column else f"<td>{_escape_html(c)}</td>"
             for i, c in enumerate(row)
         )
         yield f"<tr>{''.join(cells)}</tr>"
@@ -141,7 +143,7 @@ def _read_installed_versions() -> str:
     return ", ".join(found)
 
 
-def _render_facts(manifest: Manifest) -> Iterator[str]:
+def _render_labels_vocabulary_and_digests(manifest: Manifest) -> Iterator[str]:
     """Yield the table with the labels, the vocabulary and the digests of the files."""
     graph = manifest.graph
     files = [(graph.file, graph.sha256)]
@@ -149,7 +151,7 @@ def _render_facts(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What was checked</h2>"
     facts = [
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
-        ("probabilities", _describe_probabilities(manifest)),
+        ("probabilities", _describe_activations(manifest)),
         ("vocabulary", f"{len(manifest.text.vocabulary):,} tokens, tokenizer {manifest.text.rules.tokenizer}"),
         *((f"sha256 of {name}", digest) for name, digest in files),
     ]
@@ -214,7 +216,11 @@ def _render_replays(verified: Verification) -> Iterator[str]:
     yield from _render_html_table(
         ("text", "label", "largest difference"),
         (
-            (example.shown or "(the empty text)", _format_example_labels(manifest, example), f"{difference:.1e}")
+            (
+                example.shown or "(the empty text)",
+                _format_example_labels(manifest, example),
+                f"{difference:.1e}",
+            )
             for example, difference in zip(manifest.golden_texts, worst, strict=True)
         ),
         2,
@@ -227,14 +233,14 @@ def _format_example_labels(manifest: Manifest, example: Example) -> str:
     return " ".join(join_likeliest_labels(answers, row) for row in example.rows)
 
 
-def _describe_probabilities(manifest: Manifest) -> str:
+def _describe_activations(manifest: Manifest) -> str:
     if isinstance(manifest.output, HeadsOutput):
         each = (f"of {name} {head.activation}" for name, head in manifest.output.heads.items())
         return f"{', '.join(each)} of its logits"
     return f"{manifest.output.activation} of the logits"
 
 
-def _render_open_points(manifest: Manifest) -> Iterator[str]:
+def _render_limits_of_proof(manifest: Manifest) -> Iterator[str]:
     """Yield the list of what neither the proof nor the verification says."""
     yield "<h2>What this does not say</h2><ul>"
     as_what = (
@@ -273,14 +279,17 @@ def _render_provenance(manifest: Manifest) -> Iterator[str]:
             yield f"<p>{len(lines) - _LONGEST:,} lines more are in classifier.json.</p>"
 
 
-def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | None]], title: str) -> str:
+def _draw_dots(
+    names_dots_and_limits: Sequence[tuple[str, Sequence[tuple[float, str]], float | None]], title: str
+) -> str:
     """Draw dots on a logarithmic axis as SVG, with a line for each row.
 
     Args:
-        rows: for each row its name, its dots (a difference and its description), and the limit, drawn as a bar.
+        names_dots_and_limits: for each row its name, its dots (a difference and its description), and the limit, which
+            is drawn as a bar.
         title: the title of the drawing, for screen readers.
     """
-    height = _ROW * len(rows) + 46
+    height = _ROW * len(names_dots_and_limits) + 46
     right = _LEFT + _WIDTH
     parts = [f'<svg viewBox="0 0 {right + 20} {height}" role="img"><title>{_escape_html(title)}</title>']
     for power in range(_FIRST + 1, _LAST + 1):
@@ -289,7 +298,7 @@ def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | No
         if power % 4 == 0:
             parts.append(f'<text x="{x:.1f}" y="{height - 18}" text-anchor="middle">1e{power}</text>')
     parts.append(f'<text x="{_compute_x_position(0.0):.1f}" y="{height - 18}" text-anchor="middle">0</text>')
-    for i, (name, dots, limit) in enumerate(rows):
+    for i, (name, dots, limit) in enumerate(names_dots_and_limits):
         y = _ROW * i + 20
         parts.append(f'<text x="0" y="{y + 4}">{_escape_html(name, 38)}</text>')
         parts.append(f'<line x1="{_LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="#ccc"/>')

@@ -70,7 +70,7 @@ def test_logits_that_are_no_numbers_are_never_an_answer(
     def run(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         return np.full((len(tokens), 4), bad, np.float32)
 
-    monkeypatch.setattr(classifier._engine, "_run_graph", run)
+    monkeypatch.setattr(classifier._engine, "_compute_logits_of_run", run)
     for answer in (classifier.logits, classifier.predict, classifier.predict_proba):
         with pytest.raises(PocketRNNError, match="NaN or infinite"):
             answer(["oil"])
@@ -108,7 +108,7 @@ def test_probabilities_are_float32_and_add_up_to_one(classifier: Classifier) -> 
 
 def test_a_graph_without_lengths_only_sees_texts_of_one_length(unpadded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Classifier.load(unpadded)
-    run = classifier._engine._run_graph
+    run = classifier._engine._compute_logits_of_run
     seen: list[list[int]] = []
 
     def watched(tokens: Any, lengths: Any) -> Any:
@@ -116,7 +116,7 @@ def test_a_graph_without_lengths_only_sees_texts_of_one_length(unpadded: Path, m
         assert tokens.shape[1] == lengths.max()
         return run(tokens, lengths)
 
-    monkeypatch.setattr(classifier._engine, "_run_graph", watched)
+    monkeypatch.setattr(classifier._engine, "_compute_logits_of_run", watched)
     classifier.predict(["the"] * 3 + ["the oil"] * 2)
     assert sorted(seen) == [[1, 1, 1], [2, 2]]
 
@@ -167,7 +167,7 @@ def test_one_string_is_not_taken_for_a_list_of_texts(classifier: Classifier, met
 def test_an_item_that_is_no_text_is_named_by_its_place_before_any_work(
     classifier: Classifier, odd: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier._engine, "_run_graph", None)
+    monkeypatch.setattr(classifier._engine, "_compute_logits_of_run", None)
     with pytest.raises(TextError, match="position 2 "):
         classifier.predict(["a", "b", odd, "c"])  # type: ignore[list-item]
     with pytest.raises(TextError, match=type(odd).__name__):

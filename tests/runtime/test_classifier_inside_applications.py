@@ -163,13 +163,13 @@ def test_the_memory_of_a_stream_does_not_grow_with_its_length(
 def test_a_run_holds_no_more_tokens_than_asked_for(padded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Classifier.load(padded, max_batch_tokens=100)
     seen: list[tuple[int, int]] = []
-    run = classifier._engine._run_graph
+    run = classifier._engine._compute_logits_of_run
 
     def watched(tokens: Any, lengths: Any) -> Any:
         seen.append(tokens.shape)
         return run(tokens, lengths)
 
-    monkeypatch.setattr(classifier._engine, "_run_graph", watched)
+    monkeypatch.setattr(classifier._engine, "_compute_logits_of_run", watched)
     texts = [*TEXTS[:300], "the " * 500]
     assert classifier.predict(texts) == Classifier.load(padded).predict(texts)
     assert [shape for shape in seen if shape[0] * shape[1] > 100] == [(1, 500)]

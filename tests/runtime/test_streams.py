@@ -113,7 +113,7 @@ def test_what_is_kept_does_not_grow_with_the_text_nor_beyond_the_last_token_that
 def test_a_word_without_end_is_kept_short_and_still_unknown(tokenizer: str) -> None:
     at, rules = StreamPosition(), TextRules(tokenizer=tokenizer)
     for _ in range(1000):
-        at, settled, open_ = read_fragment(at, 'a"', rules, longest_token=20)
+        at, settled, open_ = read_fragment(at, 'a"', rules, longest_token_length=20)
         assert settled == []
         assert len(at.tail) < 30
     assert len(open_[0]) > 20

@@ -130,9 +130,9 @@ def test_a_run_holds_no_more_texts_than_the_graph_takes(limited: Path, monkeypat
     classifier = Classifier.load(limited)
     engine = classifier._engine
     sizes: list[int] = []
-    whole = engine._run_graph  # type: ignore[attr-defined]
+    whole = engine._compute_logits_of_run  # type: ignore[attr-defined]
     monkeypatch.setattr(
-        engine, "_run_graph", lambda tokens, lengths: sizes.append(len(tokens)) or whole(tokens, lengths)
+        engine, "_compute_logits_of_run", lambda tokens, lengths: sizes.append(len(tokens)) or whole(tokens, lengths)
     )
     classifier.logits(["the oil"] * 8)
     assert sorted(sizes) == [2, 3, 3]

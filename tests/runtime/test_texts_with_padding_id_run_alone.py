@@ -141,8 +141,8 @@ def test_texts_share_runs_where_the_graph_is_said_not_to_look(tmp_path: Path) ->
         )
         classifier = Classifier.load(folder)
         seen: list[int] = []
-        run = classifier._engine._run_graph  # type: ignore[attr-defined]
-        classifier._engine._run_graph = lambda tokens, lengths, run=run, seen=seen: (
+        run = classifier._engine._compute_logits_of_run  # type: ignore[attr-defined]
+        classifier._engine._compute_logits_of_run = lambda tokens, lengths, run=run, seen=seen: (
             seen.append(len(tokens))
             or run(  # type: ignore[attr-defined]
                 tokens, lengths

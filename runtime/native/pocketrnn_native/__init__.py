@@ -83,20 +83,20 @@ class _Labels(NamedTuple):
     columns: slice
     is_multi_label: bool
 
-    def make_prediction(self, logits: list[float], probabilities: list[float], top: int) -> Prediction:
+    def make_prediction(self, file_logits: list[float], file_probabilities: list[float], top: int) -> Prediction:
         """Make the prediction for one text from its logits and probabilities for all labels of the file."""
-        own, found = logits[self.columns], probabilities[self.columns]
+        own, found = file_logits[self.columns], file_probabilities[self.columns]
         order = sorted(range(len(own)), key=own.__getitem__, reverse=True)[:top]
         likeliest = tuple((self.labels[i], found[i]) for i in order)
         return Prediction(*likeliest[0], likeliest)
 
-    def find_likeliest_label(self, probabilities: list[float]) -> str:
-        own = probabilities[self.columns]
+    def find_likeliest_label(self, file_probabilities: list[float]) -> str:
+        own = file_probabilities[self.columns]
         return self.labels[own.index(max(own))]
 
-    def select_reached_labels(self, probabilities: list[float], thresholds: tuple[float, ...]) -> tuple[str, ...]:
+    def select_reached_labels(self, file_probabilities: list[float], thresholds: tuple[float, ...]) -> tuple[str, ...]:
         """Select the labels of one text that reach their thresholds; at most one, unless the labels are multi-label."""
-        own = probabilities[self.columns]
+        own = file_probabilities[self.columns]
         asked = range(len(own)) if self.is_multi_label else (own.index(max(own)),)
         return tuple(self.labels[i] for i in asked if own[i] >= thresholds[i])
 

@@ -93,7 +93,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
             f"You may not write in the folder {parent}.", "Check the folder's rights, or choose another one."
         )
     # Some names are too long, and some folders cannot be written although their permissions allow it.
-    with _make_temporary_sibling(parent / path.name, ".partial") as probe:
+    with _choose_temporary_sibling(parent / path.name, ".partial") as probe:
         probe.mkdir(0o700)
 
 
@@ -111,7 +111,7 @@ def write_whole_folder(path: Path, *, force: bool, marker_file: str) -> Iterator
     """
     check_output_folder(path, force=force, marker_file=marker_file)
     path = path.absolute()
-    with _make_temporary_sibling(path, ".partial") as work:
+    with _choose_temporary_sibling(path, ".partial") as work:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             work.mkdir(0o700)
@@ -170,7 +170,7 @@ def _move_folder_back(aside: Path, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _make_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
+def _choose_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
     """Choose the name of a temporary file or folder beside a path. It is deleted when the block ends.
 
     If a signal raises an exception here or in the caller's `with`, `remove_siblings` still knows the name.
@@ -233,7 +233,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         repair_interrupted_write(path)
     except (OSError, ValueError) as error:
         raise _make_write_error(path, error) from error
-    with _make_temporary_sibling(path, ".partial") as work:
+    with _choose_temporary_sibling(path, ".partial") as work:
         try:
             file = open(work, "xb", opener=_open_for_user_only)  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
@@ -290,7 +290,7 @@ def _replace_folder(work: Path, path: Path) -> None:
         return
     if _exchange_folders(work, path):
         return
-    with _make_temporary_sibling(path, ".old") as aside:
+    with _choose_temporary_sibling(path, ".old") as aside:
         try:
             aside.mkdir(0o700)
             path.rename(aside / path.name)

@@ -43,14 +43,14 @@ def read_checked_bytes(path: Path, sha256: str) -> bytes:
     return content
 
 
-def read_regular_file(path: Path, largest: int) -> bytes:
-    """Read a regular file of at most `largest` bytes.
+def read_regular_file(path: Path, largest_size: int) -> bytes:
+    """Read a regular file of at most `largest_size` bytes.
 
     Raises:
         BundleError: the file is missing, cannot be read, is not a regular file, is larger, or changes its size while
             it is read.
     """
-    with _open_regular_file(path, largest) as (file, size):
+    with _open_regular_file(path, largest_size) as (file, size):
         content = file.read(size)
         if len(content) != size or file.read(1):
             raise BundleError(f"{path} was written to while it was read.", "Try again when nobody writes to it.")
@@ -83,7 +83,7 @@ def read_file_size(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _open_regular_file(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
+def _open_regular_file(path: Path, largest_size: int) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file and yield it with its size.
 
     A pipe would make the reader wait for ever, a device may never end, and a sparse file of 20 GB takes almost no disk
@@ -93,24 +93,24 @@ def _open_regular_file(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int
         with _translate_read_errors(path):
             # Checked before it is opened, since opening alone can start a device; and after, since another file may
             # have taken its place.
-            _check_regular_file(path, path.stat(), largest)
+            _check_regular_file(path, path.stat(), largest_size)
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             file = stack.enter_context(open(os.open(path, flags), "rb"))  # noqa: PTH123 - of a descriptor
             status = os.fstat(file.fileno())
-            _check_regular_file(path, status, largest)
+            _check_regular_file(path, status, largest_size)
         with _translate_read_errors(path):
             yield file, status.st_size
 
 
-def _check_regular_file(path: Path, status: os.stat_result, largest: int) -> None:
-    """Refuse a folder, a device or a pipe, and a file of more than `largest` bytes."""
+def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -> None:
+    """Refuse a folder, a device or a pipe, and a file of more than `largest_size` bytes."""
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put a regular file in its place.")
-    if status.st_size > largest:
+    if status.st_size > largest_size:
         raise BundleError(
-            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", MAKE_AGAIN
+            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest_size:,}.", MAKE_AGAIN
         )
 
 

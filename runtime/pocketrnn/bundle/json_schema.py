@@ -105,7 +105,7 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
     # A vocabulary of 100,000 tokens is checked in 3 ms this way, in 90 ms item by item.
     plain_strings = items is not None and items.keys() <= {"type", "description"} and items.get("type") == "string"
     if items is not None and not (
-        (plain_strings and all(type(item) is str for item in value)) or _are_numbers_in_limits(value, items)
+        (plain_strings and all(type(item) is str for item in value)) or _are_only_numbers_in_limits(value, items)
     ):
         for i, item in enumerate(value):
             if fault := find_first_fault(item, items, root, f"{path}[{i}]"):
@@ -120,25 +120,31 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
     return None
 
 
-def _are_numbers_in_limits(value: list[Any], items: dict[str, Any]) -> bool:
+def _are_only_numbers_in_limits(value: list[Any], item_schema: dict[str, Any]) -> bool:
     """Return whether a schema asks only for numbers within limits, and all of `value` are such numbers. It is fast:
     half a million numbers take 20 ms."""
-    if items.keys() - {"type", "minimum", "maximum"} or items.get("type") not in ("integer", "number") or not value:
+    if (
+        item_schema.keys() - {"type", "minimum", "maximum"}
+        or item_schema.get("type") not in ("integer", "number")
+        or not value
+    ):
         return False
-    kinds = {int} if items["type"] == "integer" else {int, float}
+    kinds = {int} if item_schema["type"] == "integer" else {int, float}
     if not set(map(type, value)) <= kinds:
         return False
-    return bool(items.get("minimum", -math.inf) <= min(value) and max(value) <= items.get("maximum", math.inf))
+    return bool(
+        item_schema.get("minimum", -math.inf) <= min(value) and max(value) <= item_schema.get("maximum", math.inf)
+    )
 
 
-def _find_string_fault(value: str, schema: dict[str, Any], here: str) -> str | None:
+def _find_string_fault(value: str, schema: dict[str, Any], value_name: str) -> str | None:
     if len(value) < schema.get("minLength", 0):
-        return f"{here} is an empty string" if not value else f"{here} is too short"
+        return f"{value_name} is an empty string" if not value else f"{value_name} is too short"
     if len(value) > schema.get("maxLength", len(value)):
-        return f"{here} is longer than {schema['maxLength']} characters"
+        return f"{value_name} is longer than {schema['maxLength']} characters"
     # \Z, since $ would accept a line break at the end.
     if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value):
-        return f"{here} is {short_repr(value)}, which does not match {schema['pattern']}"
+        return f"{value_name} is {short_repr(value)}, which does not match {schema['pattern']}"
     return None
 
 

@@ -605,7 +605,7 @@ def encode_with_digest(document: Mapping[str, Any]) -> bytes:
     # The vocabulary has no spaces after its commas: 13,000 words take 133 kB so, and 146 kB with them.
     between = {"vocabulary": ","}
     lines = [
-        f"{json.dumps(name)}: {_encode_json_with_separator(value, between.get(name, ', '))}"
+        f"{json.dumps(name)}: {_encode_json_with_item_separator(value, between.get(name, ', '))}"
         for name, value in document.items()
     ]
     # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
@@ -688,7 +688,7 @@ def read_manifest(folder: Path) -> Manifest:
         remedy=MAKE_AGAIN,
         version_remedy=_EXPORT_AGAIN,
     )
-    _check_members(document, path)
+    _check_schema_and_nesting(document, path)
     _check_digest(document, content, path)
     return _build_consistent_manifest(document, path)
 
@@ -696,7 +696,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _make_no_bundle_error(path: Path) -> BundleError:
     """Make the error for a path that is not a bundle. The error says what the path is, if this is known."""
     if path.is_dir():
-        if _is_checkpoint(path):
+        if _is_pocketrnn_checkpoint(path):
             # Imported here, since loading a bundle needs neither.
             import shlex
 
@@ -727,10 +727,10 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
     """
     from pocketrnn.bundle.names_from_paths import suggest_near_file
 
-    return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
+    return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), other_names=shipped)
 
 
-def _is_checkpoint(folder: Path) -> bool:
+def _is_pocketrnn_checkpoint(folder: Path) -> bool:
     """Return whether the folder is a checkpoint of `pocketrnn train`: its config.json begins with the format's name."""
     config = folder / "config.json"
     try:
@@ -752,7 +752,7 @@ def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manife
     Raises:
         BundleError: the document is not valid, or its parts do not fit each other.
     """
-    _check_members(document, path)
+    _check_schema_and_nesting(document, path)
     return _build_consistent_manifest(document, path)
 
 
@@ -764,7 +764,7 @@ def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest
         raise BundleError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
 
 
-def _check_members(document: dict[str, Any], path: Path) -> None:
+def _check_schema_and_nesting(document: dict[str, Any], path: Path) -> None:
     """Check the members of classifier.json by its schema, and how deep the provenance is nested."""
     if fault := find_first_fault(document, load_manifest_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
@@ -845,21 +845,21 @@ def _build_examples(
     if "samples" in members[0]:
         rows = [tuple(tuple(map(float, row)) for row in one["samples"]) for one in members]
         return tuple(itertools.starmap(NumberExample, zip(rows, golden, strict=True)))
-    given = [_read_text_and_ids(one, int(padding_id), features) for one in members]
+    given = [_read_golden_text_and_ids(one, int(padding_id), features) for one in members]
     return tuple(Example(text, ids, logits) for (text, ids), logits in zip(given, golden, strict=True))
 
 
-def _read_text_and_ids(
-    one: Mapping[str, Any], padding_id: int, features: Features
+def _read_golden_text_and_ids(
+    example: Mapping[str, Any], padding_id: int, features: Features
 ) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
     """Read a golden example from its object in classifier.json. Return its text, its two texts, or its text and
     features; and its ids, with the negative ids that stand for features or separate two texts."""
     if features:
-        marks = make_feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
-        return (one["text"], tuple(one["features"].items())), (*marks, *map(int, one["ids"]))
-    if isinstance(one["text"], str):
-        return one["text"], tuple(map(int, one["ids"]))
-    (first, second), (ids, others) = one["text"], one["ids"]
+        marks = make_feature_marks(encode_values(features, example["features"], "A golden example")).tolist()
+        return (example["text"], tuple(example["features"].items())), (*marks, *map(int, example["ids"]))
+    if isinstance(example["text"], str):
+        return example["text"], tuple(map(int, example["ids"]))
+    (first, second), (ids, others) = example["text"], example["ids"]
     return (first, second), (*map(int, ids), make_pair_mark(padding_id), *map(int, others))
 
 
@@ -884,14 +884,14 @@ def _is_nested_deeper(value: Any, levels: int) -> bool:
     return bool(level)
 
 
-def _encode_json_with_separator(value: Any, separator: str) -> str:
-    """Encode a value as JSON with `separator` after each item. Only a value with a lone surrogate is written in
+def _encode_json_with_item_separator(value: Any, item_separator: str) -> str:
+    """Encode a value as JSON with `item_separator` after each item. Only a value with a lone surrogate is written in
     ASCII."""
-    text = json.dumps(value, ensure_ascii=False, separators=(separator, ": "), allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, separators=(item_separator, ": "), allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True, separators=(separator, ": "), allow_nan=False)
+        return json.dumps(value, ensure_ascii=True, separators=(item_separator, ": "), allow_nan=False)
     return text
 
 

@@ -28,7 +28,7 @@ def choose_default_bundle_folder(checkpoint: Path) -> Path:
 
 
 def suggest_near_file(
-    path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), also: Iterable[str] = ()
+    path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), other_names: Iterable[str] = ()
 ) -> str:
     """Suggest, in a sentence, an existing file whose name is similar to the name of a missing file.
 
@@ -38,7 +38,7 @@ def suggest_near_file(
         path: the path of a file that does not exist.
         ends: the endings of names to suggest, such as `.py`; by default, the path's own.
         folders_with: also suggest folders that hold a file with one of these names.
-        also: names to suggest wherever the path lies.
+        other_names: names to suggest wherever the path lies.
     """
     ends = ends or (path.suffix.lower(),)
     try:
@@ -51,4 +51,4 @@ def suggest_near_file(
         ]
     except (OSError, ValueError):
         beside = []
-    return suggest_similar_name(path.name, [*beside, *also])
+    return suggest_similar_name(path.name, [*beside, *other_names])

@@ -24,11 +24,11 @@ def encode_set(ranges: Iterable[str]) -> bytes:
     return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
 
 
-def encode_run(run: Run, *, with_rest: bool = True) -> bytes:
-    """Encode a run of code points. Without `with_rest`, encode only its first part and the code points that may come
+def encode_run(run: Run, *, first_part_only: bool = False) -> bytes:
+    """Encode a run of code points; with `first_part_only`, only its first part and the code points that may come
     before it."""
     content = _encode_run_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
-    if not with_rest:
+    if first_part_only:
         return content
     parts = b"".join(map(_encode_run_part, run.then))
     return content + encode_set(run.ends_at) + encode_set(run.not_before) + encode_words([len(run.then)]) + parts

@@ -99,13 +99,13 @@ class PackedProgram:
 _NO_PROGRAM: Final = PackedProgram(b"", b"", b"", (0, 0, 0, 0))
 
 
-def has_integer_weights(values: bytes) -> bool:
+def has_integer_weights(values_section: bytes) -> bool:
     """Return whether a program multiplies any weight as integers.
 
     Args:
-        values: the section of the values; see docs/packed-format.md.
+        values_section: the section of the values; see docs/packed-format.md.
     """
-    records = struct.iter_unpack(_VALUE, values)
+    records = struct.iter_unpack(_VALUE, values_section)
     return any((region, storage) == (_CONSTANT, Storage.INTEGERS_BY_COLUMN) for _, region, storage, *_ in records)
 
 
@@ -176,12 +176,12 @@ def map_file(path: Path) -> mmap.mmap:
         ) from None
 
 
-def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
+def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
     """Read the manifest of a packed file. The engine must open the file first, since only the engine checks offsets.
 
     Args:
         content: the file's bytes.
-        tokens: returns its vocabulary, where it takes texts.
+        list_tokens: returns its vocabulary, where it takes texts.
         path: for messages.
 
     Raises:
@@ -202,7 +202,7 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
         examples = decode_number_examples(read_section(content, Section.EXAMPLES), count, labels, channels)
         document |= {"examples": examples}
     else:
-        vocabulary, rules = list(tokens()), read_section(content, Section.RULES)
+        vocabulary, rules = list(list_tokens()), read_section(content, Section.RULES)
         if rules[:4] == _RULES_OF_SUBWORDS:
             from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model
 
@@ -219,9 +219,9 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
 
             document, marks = restore_crf(document, tags, header[0]), read_punctuation_marks(tags)
     manifest = manifests.build_manifest_from_document({**document, "digest": "0" * 64}, path)
-    stated, step = _make_manifest_sections(manifest, forms, marks), read_section(content, Section.STEP)
+    stated, step = _encode_manifest_sections(manifest, forms, marks), read_section(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
-    first, last = _make_header_numbers(manifest)
+    first, last = _make_header_words_before_and_after_program(manifest)
     if (
         any(read_section(content, name) != said for name, said in stated.items())
         or (header[:5], header[9:]) != (first, [len(manifest.examples), *last])
@@ -283,7 +283,7 @@ def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> byt
     Raises:
         BundleError: the file would be larger than 2 GiB.
     """
-    document, stated = make_manifest_document(manifest), _make_manifest_sections(manifest)
+    document, stated = make_manifest_document(manifest), _encode_manifest_sections(manifest)
     if not isinstance(manifest.input, TextInput):
         # The examples have a section of their own, where they take a third of their bytes as JSON.
         del document["examples"]
@@ -309,7 +309,7 @@ def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> byt
         Section.WEIGHTS: program.weights,
         Section.STEP: program.step,
     }
-    first, last = _make_header_numbers(manifest)
+    first, last = _make_header_words_before_and_after_program(manifest)
     return assemble_file([*first, *program.numbers, count, *last], [made[name] for name in sorted(made)])
 
 
@@ -330,11 +330,11 @@ def encode_compact_json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
+def assemble_file(header_words: Sequence[int], sections: Sequence[bytes]) -> bytes:
     """Join a header and sections into a packed file.
 
     Args:
-        header: the words of the header from the number of labels on.
+        header_words: the words of the header from the number of labels on.
         sections: the sections in their order.
 
     Raises:
@@ -351,7 +351,7 @@ def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
         raise BundleError("The packed file would be larger than 2 GiB.", "Use the bundle with onnxruntime.")
     head = bytearray(_HEADER)
     struct.pack_into("<4s3I", head, 0, _MAGIC, _VERSION, size, 0)
-    struct.pack_into(f"<{len(header)}I", head, _NUMBERS_AT, *header)
+    struct.pack_into(f"<{len(header_words)}I", head, _NUMBERS_AT, *header_words)
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
     content[32:64] = hashlib.sha256(content).digest()
@@ -374,7 +374,7 @@ def compute_checksums(content: bytes | bytearray) -> tuple[int, int]:
 def _encode_rules(rules: TextRules) -> bytes:
     """Encode the section of the text rules: its numbers, and then each cleaning step."""
 
-    def encode_or_none(number: int | None) -> int:
+    def encode_optional(number: int | None) -> int:
         return _NONE if number is None else number
 
     head = [
@@ -382,11 +382,11 @@ def _encode_rules(rules: TextRules) -> bytes:
         int(rules.lowercase),
         rules.ngrams,
         rules.max_tokens or 0,
-        encode_or_none(rules.unknown_id),
+        encode_optional(rules.unknown_id),
         rules.empty_id,
         rules.padding_id,
-        encode_or_none(rules.first_id),
-        encode_or_none(rules.last_id),
+        encode_optional(rules.first_id),
+        encode_optional(rules.last_id),
         rules.max_width or 0,
         rules.min_width or 0,
         int(rules.cut_side == "left"),
@@ -437,8 +437,8 @@ def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
     return encode_words([len(heads), *words]) + encode_strings(tuple(heads))
 
 
-def _make_manifest_sections(
-    manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None
+def _encode_manifest_sections(
+    manifest: Manifest, encode_normal_form: Forms | None = None, punctuation_ranges: Marks | None = None
 ) -> dict[int, bytes]:
     """Encode the sections that the manifest determines; return their bytes by the number of the section (`Section`).
 
@@ -462,11 +462,11 @@ def _make_manifest_sections(
         else:
             from pocketrnn.bundle.packed_subwords import encode_subwords_section
 
-            made[Section.RULES] = encode_subwords_section(given.rules, given.vocabulary, forms)
+            made[Section.RULES] = encode_subwords_section(given.rules, given.vocabulary, encode_normal_form)
     if output.of_tokens:
         from pocketrnn.bundle.packed_tags import encode_tags_section
 
-        made[Section.TAGS] = encode_tags_section(manifest, marks)
+        made[Section.TAGS] = encode_tags_section(manifest, punctuation_ranges)
     stated = {
         Section.TAGS: b"",
         Section.FEATURES: _encode_features(manifest),
@@ -476,7 +476,7 @@ def _make_manifest_sections(
     return {**stated, **made}
 
 
-def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
+def _make_header_words_before_and_after_program(manifest: Manifest) -> tuple[list[int], list[int]]:
     """Compute the numbers of the header that the manifest determines: those before the program's, and those after the
     number of examples."""
     limits, given = manifest.graph.limits or Limits(), manifest.input

@@ -77,17 +77,21 @@ _HASHED_LEFT, _HASHED_RIGHT = 0x9E3779B1, 0x85EBCA6B
 Forms = Callable[[Normalize], bytes]
 # A cleaning step or split in the section: its kind, the numbers a and b, and its content.
 _KindNumbersAndContent = tuple[int, int, int, bytes]
+_FirstLastAndOffset = tuple[int, int, int]
+_MergeCountSlotCountAndBytes = tuple[int, int, bytes]
 
 
-def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Forms | None = None) -> bytes:
+def encode_subwords_section(
+    rules: SubwordRules, vocabulary: Sequence[str], encode_normal_form: Forms | None = None
+) -> bytes:
     """Encode subword rules as the rules section of a packed file.
 
     Args:
         rules: the rules.
         vocabulary: the tokens.
-        forms: encodes a normal form's tables; by default, the tables of this Python's Unicode version.
+        encode_normal_form: encodes a normal form's tables; by default, the tables of this Python's Unicode version.
     """
-    forms = forms or _encode_normal_form
+    encode_normal_form = encode_normal_form or _encode_normal_form
     model = rules.model
     prefix, suffix = encode_utf8(getattr(model, "prefix", "")), encode_utf8(getattr(model, "suffix", ""))
     unknown = -1 if rules.unknown_id is None else rules.unknown_id
@@ -101,7 +105,7 @@ def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], form
     flags |= int(not getattr(model, "exact", True)) << 3
     flags |= _RANKED if getattr(model, "ranks", ()) else 0
     merges, slots, of_model = _encode_model(rules, vocabulary)
-    trie = encode_pieces_trie(_list_piece_ids(rules, vocabulary)) if isinstance(model, Unigram) else b""
+    trie = encode_pieces_trie(_map_pieces_to_ids(rules, vocabulary)) if isinstance(model, Unigram) else b""
     flags |= _TRIE if trie else 0
     more = [_MODELS[type(model)], flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
@@ -112,7 +116,7 @@ def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], form
         encode_words([*rules.first_ids, *rules.last_ids]),
     ]
     parts += [encode_words(sorted(rules.outside)), of_model, trie]
-    parts += [_encode_operation(step, forms) for step in (*rules.steps, *rules.splits)]
+    parts += [_encode_operation(step, encode_normal_form) for step in (*rules.steps, *rules.splits)]
     steps = make_subword_steps_function(rules.steps) if rules.steps else str
     early = {vocabulary[token.id]: token for token in rules.added if not token.after_steps}
     late = {
@@ -163,8 +167,8 @@ def restore_model(document: Mapping[str, Any], section: bytes, token_count: int)
     return {**document, "text": made}
 
 
-def _encode_table_as_base64(operation: _KindNumbersAndContent) -> str:
-    _, units, size, content = operation
+def _encode_table_as_base64(table_parts: _KindNumbersAndContent) -> str:
+    _, units, size, content = table_parts
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
 
@@ -202,20 +206,20 @@ def _is_subwords_section(section: bytes) -> bool:
     return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == PACKED_TOKENIZERS[SUBWORDS]
 
 
-def _compute_model_offset(sizes: Sequence[int]) -> int:
+def _compute_model_offset(numbers_after_head: Sequence[int]) -> int:
     """Compute where the model's content begins in the rules section, in bytes, from the numbers after the section's
     head."""
-    prefix, suffix, first, last, outside = sizes[3:8]
+    prefix, suffix, first, last, outside = numbers_after_head[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
 
 
-def _list_piece_ids(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
+def _map_pieces_to_ids(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
     """List the pieces that the model can produce, with their ids. Empty tokens are left out: they never match."""
     outside = set(rules.outside)
     return {token: i for i, token in enumerate(vocabulary) if token and i not in outside}
 
 
-def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, bytes]:
+def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> _MergeCountSlotCountAndBytes:
     """Encode the subword model; return its number of merges, the size of the hash table of merges, and its bytes."""
     model, outside = rules.model, set(rules.outside)
     if isinstance(model, Unigram):
@@ -248,12 +252,12 @@ def _encode_added_tokens(tokens: Mapping[str, AddedToken]) -> bytes:
     return encode_strings(list(found), looked_up=True) + encode_words(flags)
 
 
-def _encode_operation(step: SubwordStep | Split, forms: Forms) -> bytes:
-    kind, a, b, content = _encode_operation_parts(step, forms)
+def _encode_operation(step: SubwordStep | Split, encode_normal_form: Forms) -> bytes:
+    kind, a, b, content = _encode_operation_parts(step, encode_normal_form)
     return encode_words([kind, 4 + len(content) // 4, a, b]) + content
 
 
-def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> _KindNumbersAndContent:
+def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms) -> _KindNumbersAndContent:
     """Encode a cleaning step or a split: its kind, the numbers a and b, and its content."""
     match step:
         case Replace(what, by):
@@ -269,7 +273,7 @@ def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> _KindNum
                 kind = SubwordOperation.FOLD if step.least == 1 else SubwordOperation.FOLD_RUNS
             return kind, 0, len(encode_utf8(by)), encode_set(ranges) + pad_to_word(encode_utf8(by))
         case LowercaseEach():
-            rows = _list_later_capitals_with_lowercase_offset()
+            rows = _list_capital_ranges_beyond_engine_table()
             return SubwordOperation.LOWERCASE, len(rows), 0, encode_words(number for row in rows for number in row)
         case Strip(sides, of):
             points = encode_set(tuple(of)) if of else b""
@@ -283,7 +287,7 @@ def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> _KindNum
         case Table():
             return _encode_table_parts(step)
         case Normalize(form):
-            return SubwordOperation.NORMAL, int(form.endswith("C")), 0, forms(step)
+            return SubwordOperation.NORMAL, int(form.endswith("C")), 0, encode_normal_form(step)
         case SplitAt(ranges, how):
             return SubwordOperation.AT, _HOW[how], 0, encode_set(ranges)
         case SplitAtText(text, how):
@@ -295,7 +299,7 @@ def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> _KindNum
                 SubwordOperation.RUNS,
                 _HOW[how] + flags,
                 len(runs),
-                b"".join(encode_run(run, with_rest=goes_on) for run in runs),
+                b"".join(encode_run(run, first_part_only=not goes_on) for run in runs),
             )
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
@@ -311,9 +315,9 @@ def _encode_table_parts(step: Table) -> _KindNumbersAndContent:
     return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + pad_to_word(texts) + more + kept
 
 
-def _list_later_capitals_with_lowercase_offset() -> list[tuple[int, int, int]]:
+def _list_capital_ranges_beyond_engine_table() -> list[_FirstLastAndOffset]:
     """List the ranges of capitals that the engine's own table lacks, with the offset to their lower-case letters."""
-    rows: list[tuple[int, int, int]] = []
+    rows: list[_FirstLastAndOffset] = []
     for code, small in sorted(LATER_CAPITALS.items()):
         added = (small - code) & 0xFFFFFFFF
         if rows and rows[-1][1] + 1 == code and rows[-1][2] == added:

@@ -24,24 +24,26 @@ Marks = Sequence[int]
 _NO_CRF, _OVER_IDS, _OVER_TOKENS = range(3)
 
 
-def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes:
+def encode_tags_section(manifest: Manifest, punctuation_ranges: Marks | None = None) -> bytes:
     """Encode the section of the tags; empty if the classifier labels whole texts.
 
     Args:
         manifest: the file's manifest.
-        marks: the punctuation marks of an existing file; None for those of this Python's Unicode.
+        punctuation_ranges: the punctuation marks of an existing file; None for those of this Python's Unicode.
     """
     output = manifest.output
     if not isinstance(output, TagOutput):
         return b""
-    if marks is None:
-        marks = () if isinstance(manifest.text.rules, TextRules) else _list_unicode_punctuation()
+    if punctuation_ranges is None:
+        punctuation_ranges = (
+            () if isinstance(manifest.text.rules, TextRules) else _list_punctuation_ranges_beyond_ascii()
+        )
     kind, numbers = _NO_CRF, b""
     if output.crf is not None:
         kind = _OVER_TOKENS if output.crf.over_tokens else _OVER_IDS
         parts = (output.crf.start, *output.crf.transitions, output.crf.end)
         numbers = np.array([number for part in parts for number in part], "<f8").tobytes()
-    return encode_words([kind, len(marks) // 2, *marks]) + numbers
+    return encode_words([kind, len(punctuation_ranges) // 2, *punctuation_ranges]) + numbers
 
 
 def read_punctuation_marks(section: bytes) -> Marks:
@@ -69,7 +71,7 @@ def restore_crf(document: Mapping[str, Any], section: bytes, label_count: int) -
 
 
 @lru_cache(maxsize=1)
-def _list_unicode_punctuation() -> tuple[int, ...]:
+def _list_punctuation_ranges_beyond_ascii() -> Marks:
     """List the ranges of punctuation marks beyond ASCII. Every reader knows the ASCII marks."""
     marks = (code for code in range(0x80, sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P"))
     return tuple(end for some in merge_ranges((code, code) for code in marks) for end in some)

@@ -24,6 +24,8 @@ _ALL: Final = (1 << 256) - 1
 _OPEN: Final = 2
 # Masks that select every other group of bits, for groups of 1, 2, 4 and so on.
 _GROUPS: Final = [sum(((1 << size) - 1) << at for at in range(0, 256, 2 * size)) for size in (1 << k for k in range(8))]
+# A byte that can follow, and the first and the end of the pieces that have it.
+_ByteFirstAndStop = tuple[int, int, int]
 
 
 class _Block:
@@ -37,7 +39,7 @@ class _Block:
         is no such base."""
         fitting = self.bases
         for label in labels:
-            fitting &= _permute_bits(self.free, label)
+            fitting &= _permute_bits_by_xor(self.free, label)
             if not fitting:
                 return None
         return (fitting & -fitting).bit_length() - 1
@@ -48,10 +50,10 @@ class _Block:
             self.free &= ~(1 << (base ^ label))
 
 
-def _permute_bits(bits: int, label: int) -> int:
-    """Permute 256 bits: bit i of the result is bit (i xor label) of `bits`."""
+def _permute_bits_by_xor(bits: int, index_mask: int) -> int:
+    """Permute 256 bits: bit i of the result is bit (i xor `index_mask`) of `bits`."""
     for k, group in enumerate(_GROUPS):
-        if label >> k & 1:
+        if index_mask >> k & 1:
             bits = (bits & group) << (1 << k) | bits >> (1 << k) & group
     return bits
 
@@ -106,7 +108,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
 
 def _find_following_bytes_with_pieces(
     encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
-) -> Iterator[tuple[int, int, int]]:
+) -> Iterator[_ByteFirstAndStop]:
     """Yield each byte that can follow the first `depth` bytes of the pieces from `first` to `stop`, with the range of
     the pieces that have it. The byte 0 ends a piece."""
     while first < stop:

@@ -73,16 +73,16 @@ def describe_limit_faults(limits: Limits) -> list[str]:
     ]
 
 
-def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
+def add_text_name_to_error(error: LimitError, text_name: str, other_remedy: str = "") -> LimitError:
     """Return the error with the name of one of several texts in place of "The text".
 
     Args:
         error: the error.
-        text: the name of the text, as the beginning of a sentence.
-        otherwise: what else can be done about it, as the end of a sentence.
+        text_name: the name of the text, as the beginning of a sentence.
+        other_remedy: what else can be done about it, as the end of a sentence.
     """
-    remedy = f"{error.remedy.removesuffix('.')}, or {otherwise}." if otherwise else error.remedy
-    return LimitError(error.problem.replace("The text", text, 1), remedy)
+    remedy = f"{error.remedy.removesuffix('.')}, or {other_remedy}." if other_remedy else error.remedy
+    return LimitError(error.problem.replace("The text", text_name, 1), remedy)
 
 
 def make_too_costly_error(name: str, row_word: str = "text") -> LimitError:

@@ -222,20 +222,20 @@ def classify(
     from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.text.text_input import TextInput
 
-    _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
-    classifier = _choose_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
+    _refuse_clashing_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
+    classifier = _restrict_to_head_and_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
     answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
         return
     if of_texts:
-        _check_text_options(classifier, files, sequence_column, as_json=as_json)
+        _refuse_options_not_for_texts(classifier, files, sequence_column, as_json=as_json)
     else:
         from pocketrnn.commands.classify_recordings import check_recording_options, classify_recordings
 
         text_options = (as_stream, explains, as_tokens, threshold is not None)
         check_recording_options(classifier, files, sequence_column, top, text_options)
-    features = _parse_features(classifier, files, feature)
+    features = _parse_feature_options(classifier, files, feature)
     keeps = any(one.gives_reached_labels for one in (answers, *answers.heads.values()))
     by_threshold = of_texts and (threshold is not None or (top is None and not explains and keeps))
     if of_texts and files.asks_for_file:
@@ -261,10 +261,10 @@ def classify(
         _answer_texts_or_lines(classifier, texts, wanted, "Text" if of_texts else "Sequence")
 
 
-def _answer_texts_or_lines(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_called: str) -> None:
+def _answer_texts_or_lines(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str) -> None:
     """Answer the given texts, or, if there are none, the lines of standard input."""
     if texts:
-        _answer_texts(classifier, texts, wanted, row_called)
+        _answer_texts(classifier, texts, wanted, row_name)
     else:
         _answer_lines(classifier, wanted)
 
@@ -277,7 +277,7 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
     return Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
 
 
-def _check_options(
+def _refuse_clashing_options(
     files: FileOptions,
     texts: Sequence[str],
     top: int | None,
@@ -308,7 +308,7 @@ def _check_options(
         raise click.UsageError("--threshold and --top exclude each other: leave one of them out.")
 
 
-def _check_text_options(
+def _refuse_options_not_for_texts(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool
 ) -> None:
     """Refuse options that have no meaning for a classifier of texts.
@@ -328,7 +328,9 @@ def _check_text_options(
         raise click.UsageError("--second-text-column is for files: name the file with --input.")
 
 
-def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[str]) -> dict[str, Any] | None:
+def _parse_feature_options(
+    classifier: Classifier, files: FileOptions, feature_options: Sequence[str]
+) -> dict[str, Any] | None:
     """Parse NAME=VALUE of each feature, and return the values by name.
 
     None for files, or if the classifier takes no features.
@@ -340,13 +342,13 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
     from pocketrnn.text.features import encode_values, parse_written_values
 
     features = classifier.manifest.features
-    if given and (files.asks_for_file or not features):
+    if feature_options and (files.asks_for_file or not features):
         takes = "A file has a column for each feature" if features else f"{classifier.name} takes no features"
         raise click.UsageError(f"{takes}: leave --feature out.")
     if files.asks_for_file or not features:
         return None
     written: dict[str, str] = {}
-    for one in given:
+    for one in feature_options:
         name, equals, value = one.partition("=")
         if not equals or name in written:
             raise click.UsageError(
@@ -366,22 +368,30 @@ def _join_two_texts_by_tab(texts: tuple[str, ...]) -> tuple[str, ...]:
     return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
 
-def _choose_labels(classifier: Classifier, head: str | None, labels: str | None) -> Classifier:
+def _restrict_to_head_and_labels(
+    classifier: Classifier, head: str | None, comma_separated_labels: str | None
+) -> Classifier:
     """Restrict the classifier to the head of --head, and to the labels of --among."""
     classifier = classifier if head is None else classifier.head(head)
-    return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
+    return (
+        classifier
+        if comma_separated_labels is None
+        else classifier.among([one.strip() for one in comma_separated_labels.split(",") if one.strip()])
+    )
 
 
 def _answer_if_tagger(
     classifier: Classifier,
     texts: Sequence[str],
-    not_for_tags: Sequence[object],
+    values_of_options_not_for_tags: Sequence[object],
     *,
     as_json: bool,
     as_conll: bool,
     as_tokens: bool,
 ) -> bool:
-    """Answer all texts if the bundle labels tokens; return whether it does. A tagger refuses options `not_for_tags`."""
+    """Answer all texts if the bundle labels tokens; return whether it does.
+
+    A tagger refuses the options whose values are `values_of_options_not_for_tags`, if they are given."""
     if not classifier.manifest.output.of_tokens:
         if as_conll:
             raise click.UsageError(f"{classifier.name} gives no labels of tokens: leave --conll out.")
@@ -389,7 +399,7 @@ def _answer_if_tagger(
     from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.commands.classify_tags import classify_tags
 
-    for name, value in zip(_NOT_FOR_TAGS, not_for_tags, strict=True):
+    for name, value in zip(_NOT_FOR_TAGS, values_of_options_not_for_tags, strict=True):
         if value:
             raise click.UsageError(f"{classifier.name} gives a label for each token: leave {name} out.")
     if as_conll and as_json:
@@ -422,9 +432,9 @@ def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
 
 
 def _answer_texts(
-    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int = 0
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str, rows_before: int = 0
 ) -> None:
-    """Answer texts or sequences. Messages call each of them `kind`, and count them from `lines_before` + 1.
+    """Answer texts or sequences. Messages call each of them `row_name`, and count them from `rows_before` + 1.
 
     Raises:
         InputError: one of them cannot be answered. Those before it are answered first.
@@ -433,9 +443,9 @@ def _answer_texts(
     from pocketrnn.classifier import compute_logits_until_refused
 
     if wanted.explains:
-        _explain_texts(classifier, texts, wanted, kind, lines_before)
+        _explain_texts(classifier, texts, wanted, row_name, rows_before)
         return
-    given = _parse_inputs(classifier, texts, wanted, kind, lines_before)
+    given = _parse_and_check_inputs(classifier, texts, wanted, row_name, rows_before)
     logits, error = compute_logits_until_refused(classifier, given)
     rows = wanted.answers.make_answers(logits, wanted.top)
     answers = [
@@ -445,11 +455,11 @@ def _answer_texts(
     if answers:
         print_text("\n".join(answers))
     if error is not None:
-        raise add_text_name_to_error(error, f"{kind} {lines_before + len(rows) + 1}")
+        raise add_text_name_to_error(error, f"{row_name} {rows_before + len(rows) + 1}")
 
 
-def _parse_inputs(
-    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int
+def _parse_and_check_inputs(
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str, rows_before: int
 ) -> Sequence[Any]:
     """Parse each line as an input of the classifier.
 
@@ -462,19 +472,19 @@ def _parse_inputs(
     check = classifier.prepared if wanted.line_content == "rows" else classifier.encode
     given: list[Any] = []
     for index, text in enumerate(texts):
-        name = f"{kind} {lines_before + index + 1}"
+        name = f"{row_name} {rows_before + index + 1}"
         try:
             given.append(wanted.parse_input(text, name))
             check(given[-1])
         except InputError as error:
-            _answer_texts(classifier, texts[:index], wanted, kind, lines_before)
+            _answer_texts(classifier, texts[:index], wanted, row_name, rows_before)
             subject = "The sequence" if wanted.line_content == "rows" else "The text"
             raise replace_error_subject(error, subject, name) from None
     return given
 
 
 def _explain_texts(
-    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str, rows_before: int
 ) -> None:
     """Answer each text, and show the effect of each of its words on the answer."""
     from pocketrnn.bundle.refused_texts import add_text_name_to_error
@@ -484,7 +494,7 @@ def _explain_texts(
     coloured = on_terminal and not wanted.as_json and wanted.line_content is None
     format_line = format_coloured_line if coloured else format_explanation_as_json
     for index, text in enumerate(texts):
-        name = f"{kind} {lines_before + index + 1}"
+        name = f"{row_name} {rows_before + index + 1}"
         try:
             explanation = classifier.explain(wanted.parse_input(text, name))
         except LimitError as error:

@@ -90,7 +90,7 @@ def classify_file(
         # A pipe or a terminal has no size.
         size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
         if kind == "parquet" and size is None:
-            stream = stack.enter_context(_copy_to_disk(stream))
+            stream = stack.enter_context(_copy_to_temporary_file(stream))
         name = "Standard input" if given == _STREAM else given
         source = RowSource(name, kind, size, on_error=files.on_error)
         if classifier.manifest.has_two_texts:
@@ -108,8 +108,12 @@ def classify_file(
         sink = stack.enter_context(open_answer_output(destination, written, status, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
 
-            def make_columns(logits: NDArray[np.float32], without: list[int]) -> list[Column]:
-                return [column for head in heads for column in head.make_columns(logits[:, head.logits], without)]
+            def make_columns(logits: NDArray[np.float32], rows_without_answer: list[int]) -> list[Column]:
+                return [
+                    column
+                    for head in heads
+                    for column in head.make_columns(logits[:, head.logits], rows_without_answer)
+                ]
 
             answered = _answer_batches(classifier, batches, make_columns, source, progress)
             write_rows(sink, written, answered, files.text_column, flush=to_stdout)
@@ -179,26 +183,24 @@ def _answer_batches(
     with contextlib.closing(compute_logits_of_batches(classifier, yield_texts(), on_error="skip")) as answers:
         for logits in answers:
             batch = waiting.popleft()
-            without = _find_and_count_rows_without_answer(classifier, logits, batch, source, before)
+            without = _find_and_count_or_refuse_rows_without_answer(classifier, logits, batch, source, before)
             yield batch, make_columns(logits, without)
             before += len(batch.texts)
             progress.show(batch.read)
 
 
-def _find_and_count_rows_without_answer(
-    classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, before: int
+def _find_and_count_or_refuse_rows_without_answer(
+    classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, rows_before: int
 ) -> list[int]:
     """Find the rows of a batch without an answer: they lack a text, or have a text beyond the graph's limits. Count the
     latter in `source`, or refuse them.
-
-    `source` counts the latter.
 
     Args:
         classifier: the classifier that answered.
         logits: float32 [rows, labels], with NaN for texts beyond the graph's limits.
         batch: the rows.
         source: the source of the rows.
-        before: the number of rows in the batches before this one.
+        rows_before: the number of rows in the batches before this one.
 
     Raises:
         LimitError: a text is beyond the graph's limits, and such rows are refused.
@@ -208,7 +210,7 @@ def _find_and_count_rows_without_answer(
         return batch.without_text
     # If rows are refused, no row was left out before this one, so that its number is known.
     first, text = beyond[0], batch.texts[beyond[0]]
-    which = f"Row {before + first + 1}" if source.on_error == "raise" else f"The text {short_repr(text, 40)}"
+    which = f"Row {rows_before + first + 1}" if source.on_error == "raise" else f"The text {short_repr(text, 40)}"
     error = add_text_name_to_error(
         make_refusal_error(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
     )
@@ -221,7 +223,7 @@ def _find_and_count_rows_without_answer(
 
 def _make_reached_label_columns(
     answers: Answers,
-    names: tuple[str, str],
+    column_names: tuple[str, str],
     threshold: float | None,
     logits: NDArray[np.float32],
     rows_without_answer: list[int],
@@ -246,20 +248,23 @@ def _make_reached_label_columns(
         given, shown = ["".join(labels) for labels in given], [likeliest[0] for likeliest in shown]
     for row in rows_without_answer:
         given[row] = shown[row] = None
-    return [Column(names[0], given, False, is_list), Column(names[1], shown, True, is_list)]
+    return [Column(column_names[0], given, False, is_list), Column(column_names[1], shown, True, is_list)]
 
 
 def _make_likeliest_label_columns(
-    answers: Answers, names: Sequence[tuple[str, str]], logits: NDArray[np.float32], rows_without_answer: list[int]
+    answers: Answers,
+    column_names: Sequence[tuple[str, str]],
+    logits: NDArray[np.float32],
+    rows_without_answer: list[int],
 ) -> list[Column]:
-    """Make a column of labels and one of probabilities for each of `names`, the likeliest label first. Rows in
+    """Make a column of labels and one of probabilities for each of `column_names`, the likeliest label first. Rows in
     `rows_without_answer` get None in all."""
     rows, labels = np.arange(len(logits)), answers.labels
     # Sorted by logit and not by probability: with large logits, several labels of a row have the probability 1.0.
-    order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")
+    order = logits.argmax(1)[:, None] if len(column_names) == 1 else np.argsort(-logits, axis=1, kind="stable")
     rounded = answers.probabilities(logits).astype(np.float64).round(DECIMALS)
     columns = []
-    for rank, (label_name, probability_name) in enumerate(names):
+    for rank, (label_name, probability_name) in enumerate(column_names):
         chosen = order[:, rank]
         given: list[Any] = [labels[i] for i in chosen.tolist()]
         probabilities: list[Any] = rounded[rows, chosen].tolist()
@@ -296,7 +301,7 @@ def _read_file_status(stream: IO[bytes]) -> os.stat_result | None:
 
 
 @contextlib.contextmanager
-def _copy_to_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
+def _copy_to_temporary_file(stream: IO[bytes]) -> Iterator[IO[bytes]]:
     """Copy the stream to a temporary file: Parquet is read from its end."""
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(stream, copy)
@@ -306,14 +311,14 @@ def _copy_to_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def open_answer_output(
-    destination: str, kind: Kind, read_from: os.stat_result | None, *, force: bool
+    destination: str, kind: Kind, input_status: os.stat_result | None, *, force: bool
 ) -> Iterator[IO[bytes]]:
     """Open the output for answers: standard output, or a file that is written as a whole.
 
     Args:
         destination: the file; `-` is standard output.
         kind: the format of the output.
-        read_from: the system's record of the input file, which must not be overwritten; None if there is none.
+        input_status: the system's record of the input file, which must not be overwritten; None if there is none.
         force: replace a file that exists.
 
     Raises:
@@ -321,7 +326,7 @@ def open_answer_output(
     """
     if destination != _STREAM:
         path = Path(destination)
-        if read_from is not None and path.exists() and os.path.samestat(read_from, path.stat()):
+        if input_status is not None and path.exists() and os.path.samestat(input_status, path.stat()):
             raise OutputError(f"{destination} is the file that is read.", "Choose another output file.")
         with write_whole_file(path, force=force) as file:
             yield file
@@ -330,8 +335,8 @@ def open_answer_output(
     if kind == "parquet" and out.isatty():
         raise OutputError("Parquet cannot be shown on a terminal.", "Name a file with --output.")
     status = _read_file_status(out)
-    regular = read_from is not None and stat.S_ISREG(read_from.st_mode)
-    if regular and status is not None and os.path.samestat(read_from, status):  # type: ignore[arg-type]
+    regular = input_status is not None and stat.S_ISREG(input_status.st_mode)
+    if regular and status is not None and os.path.samestat(input_status, status):  # type: ignore[arg-type]
         raise OutputError("Standard output is the file that is read.", "Choose another output file.")
     yield out
     out.flush()
@@ -346,13 +351,13 @@ class _Progress:
         self._start = self._last = time.monotonic()
         self._shown = False
 
-    def show(self, read: int) -> None:
-        """Show that `read` bytes of the source are done, if the bar is due for an update."""
+    def show(self, bytes_read: int) -> None:
+        """Show that `bytes_read` bytes of the source are done, if the bar is due for an update."""
         now = time.monotonic()
         if self._hidden or now - self._start < _BAR_AFTER or now - self._last < _BAR_EVERY:
             return
         self._last, self._shown = now, True
-        click.echo(f"\r{_format_progress_line(read, self._source, now - self._start):<60}", nl=False, err=True)
+        click.echo(f"\r{_format_progress_line(bytes_read, self._source, now - self._start):<60}", nl=False, err=True)
 
     def __enter__(self) -> _Progress:
         return self
@@ -362,11 +367,11 @@ class _Progress:
             click.echo(f"\r{'':<60}\r", nl=False, err=True)
 
 
-def _format_progress_line(read: int, source: RowSource, seconds: float) -> str:
+def _format_progress_line(bytes_read: int, source: RowSource, seconds: float) -> str:
     rate = f"{source.rows:,} rows, {source.rows / seconds:,.0f} a second"
     if not source.size:
         return rate
-    share = min(1.0, read / source.size)
+    share = min(1.0, bytes_read / source.size)
     left = seconds / max(share, 1e-6) - seconds
     filled = round(20 * share)
     return f"[{'#' * filled}{'-' * (20 - filled)}] {share:4.0%}  {rate}, {left:,.0f} s left"

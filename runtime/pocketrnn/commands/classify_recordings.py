@@ -28,7 +28,7 @@ __all__ = ["check_recording_options", "classify_recordings"]
 _SEQUENCES_AT_A_TIME: Final = 256
 
 # The names of some windows or sequences of a file, and their answers.
-_NamedAnswers = tuple[list[str], list[Any]]
+_NamesAndAnswers = tuple[list[str], list[Any]]
 
 
 def check_recording_options(
@@ -36,7 +36,7 @@ def check_recording_options(
     files: FileOptions,
     sequence_column: str | None,
     top: int | None,
-    text_options: Sequence[bool],
+    are_text_options_given: Sequence[bool],
 ) -> None:
     """Refuse options that have no meaning for a classifier of sequences of numbers.
 
@@ -45,12 +45,12 @@ def check_recording_options(
         files: the options for files.
         sequence_column: the column that names the sequence of each row.
         top: how many labels an answer has.
-        text_options: whether --stream, --explain, --tokens and --threshold are given.
+        are_text_options_given: whether --stream, --explain, --tokens and --threshold are given.
 
     Raises:
         click.UsageError, InputError: such an option is given.
     """
-    if any(text_options):
+    if any(are_text_options_given):
         raise click.UsageError(
             f"{classifier.name} takes numbers, not texts: leave --stream, --explain, --tokens and --threshold out."
         )
@@ -83,7 +83,7 @@ def classify_recordings(
         InputError: a sequence or a file cannot be used.
     """
     to_stdout = files.output in (None, "-")
-    answered = _answer_file(classifier, files, wanted, sequence_column)
+    answered = _answer_windows_or_sequences(classifier, files, wanted, sequence_column)
     if to_stdout and files.output_format is None:
         for names, answers in answered:
             for name, answer in zip(names, answers, strict=True):
@@ -116,9 +116,9 @@ def _make_answer_columns(answers: Sequence[Any], files: FileOptions, wanted: Ans
     return made
 
 
-def _answer_file(
+def _answer_windows_or_sequences(
     classifier: Classifier, files: FileOptions, wanted: AnswerFormat, sequence_column: str | None
-) -> Iterator[_NamedAnswers]:
+) -> Iterator[_NamesAndAnswers]:
     """Answer each window of a recording, or each sequence of a file; yield their names and answers, some at a time."""
     rules, name = classifier.manifest.numbers, str(files.input)
     kind = find_file_kind(name, files.input_format, "--input-format")
@@ -145,7 +145,7 @@ def _answer_file(
 
 
 def _make_answer_table(
-    answered: Iterator[_NamedAnswers], name_column: str, files: FileOptions, wanted: AnswerFormat
+    answered: Iterator[_NamesAndAnswers], name_column: str, files: FileOptions, wanted: AnswerFormat
 ) -> Answered:
     """Make the rows of a table from answers; `name_column` names the sequence or the window of each row."""
     for names, answers in answered:

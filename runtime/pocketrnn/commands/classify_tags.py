@@ -40,30 +40,38 @@ def classify_tags(classifier: Classifier, texts: Sequence[str], wanted: AnswerFo
     Raises:
         InputError: a text cannot be tagged. Those before it are answered first.
     """
-    format_line = _format_conll if as_conll else _format_json if wanted.as_json else _format_brackets
+    format_line = (
+        _format_tags_as_conll
+        if as_conll
+        else _format_tags_as_json
+        if wanted.as_json
+        else _format_text_with_spans_in_brackets
+    )
     stdin = None if texts else open_standard_input()
     if stdin is not None and stdin.isatty():
         print_text("Reading texts, one a line, until Ctrl-D.", err=True)
     batches = [list(texts)] if stdin is None else read_arriving_lines(stdin)
     answered = untagged = 0
     for lines in batches:
-        untagged += _answer_texts(classifier, lines, wanted, format_line, "Text" if texts else "Line", answered)
+        untagged += _write_tags_and_count_untagged_tokens(
+            classifier, lines, wanted, format_line, "Text" if texts else "Line", answered
+        )
         answered += len(lines)
     if untagged:
         print_line(f"{untagged:,} tokens have no label: the text rules cut them off, or drop them.", err=True)
 
 
-def _answer_texts(
+def _write_tags_and_count_untagged_tokens(
     classifier: Classifier,
     texts: Sequence[str],
     wanted: AnswerFormat,
     format_line: Callable[[Tags], str],
-    kind: str,
-    lines_before: int,
+    row_name: str,
+    rows_before: int,
 ) -> int:
     """Write the tags of texts; return how many of their tokens have no tag.
 
-    Messages call the texts `kind`, and count them from `lines_before` + 1.
+    Messages call the texts `row_name`, and count them from `rows_before` + 1.
     """
     try:
         tagged = classifier.predict_tags([wanted.parse_input(text, "") for text in texts])
@@ -74,7 +82,7 @@ def _answer_texts(
         pass
     # One of the texts is refused: those before it are still answered.
     for index, text in enumerate(texts):
-        name = f"{kind} {lines_before + index + 1}"
+        name = f"{row_name} {rows_before + index + 1}"
         given = wanted.parse_input(text, name)
         try:
             tags = classifier.tag(given)
@@ -84,21 +92,21 @@ def _answer_texts(
     return 0
 
 
-def _format_brackets(tags: Tags) -> str:
+def _format_text_with_spans_in_brackets(tags: Tags) -> str:
     """Format a text on one line with its spans in brackets: `[PER Ada] lives in [LOC Berlin]`."""
     text, made, done = tags.text, list[str](), 0
     for span in tags.spans:
-        made += [_select_text_part(text, done, span.start), f"[{escape_line(span.label)} {escape_line(span.text)}]"]
+        made += [_escape_text_between(text, done, span.start), f"[{escape_line(span.label)} {escape_line(span.text)}]"]
         done = span.end
-    made.append(_select_text_part(text, done, len(text)))
+    made.append(_escape_text_between(text, done, len(text)))
     return "".join(made) if isinstance(text, str) else " ".join(part for part in made if part)
 
 
-def _select_text_part(text: str | Sequence[str], start: int, end: int) -> str:
+def _escape_text_between(text: str | Sequence[str], start: int, end: int) -> str:
     return escape_line(select_text_between(text, start, end))
 
 
-def _format_json(tags: Tags) -> str:
+def _format_tags_as_json(tags: Tags) -> str:
     """Format a text as a JSON object with its tags, its spans and its untagged tokens."""
     given: dict[str, Any] = {"text": tags.text} if isinstance(tags.text, str) else {"tokens": list(tags.text)}
     left = [{"token": token, "start": start, "end": end} for token, start, end in tags.untagged]
@@ -110,7 +118,7 @@ def _format_json(tags: Tags) -> str:
     })  # fmt: skip
 
 
-def _format_conll(tags: Tags) -> str:
+def _format_tags_as_conll(tags: Tags) -> str:
     """Format each token with its label on a line, and an empty line at the end."""
     rows = [(tag.start, tag.token, tag.label) for tag in tags]
     rows += [(start, token, _UNTAGGED) for token, start, _ in tags.untagged]

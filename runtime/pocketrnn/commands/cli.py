@@ -169,7 +169,7 @@ class _CommandGroup(click.Group):
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            raise SystemExit(_report_write_error(error)) from None
+            raise SystemExit(_report_write_error_and_choose_status(error)) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -201,7 +201,7 @@ class _CommandGroup(click.Group):
             raise _CommandError(_convert_unexpected_error(error)) from error
 
 
-def _report_write_error(error: OSError) -> int:
+def _report_write_error_and_choose_status(error: OSError) -> int:
     """Report that an error or a help text could not be written; return the exit status."""
     if isinstance(error.__context__, click.ClickException):
         discard_stream(sys.stderr)

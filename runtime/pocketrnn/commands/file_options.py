@@ -74,13 +74,13 @@ def add_file_options(command: _Command) -> _Command:
     """Add the options for files to a command, which receives them as the argument `files`."""
 
     @functools.wraps(command)
-    def with_files(**options: Any) -> Any:
+    def call_with_file_options(**options: Any) -> Any:
         files = FileOptions(**{member.name: options.pop(member.name) for member in fields(FileOptions)})
         return command(files=files, **options)
 
     for option in reversed(_OPTIONS):
-        with_files = option(with_files)
-    return with_files  # type: ignore[return-value]
+        call_with_file_options = option(call_with_file_options)
+    return call_with_file_options  # type: ignore[return-value]
 
 
 _OPTIONS: Final = (

@@ -102,7 +102,7 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the common options first, then the text, then the other groups of options."""
         rest = _make_help_without_examples(self).partition("\n\n")[2]
-        for place, (title, parameters) in enumerate(self.group_options(ctx).items()):
+        for place, (title, parameters) in enumerate(self.list_options_by_group(ctx).items()):
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
@@ -112,7 +112,7 @@ class Command(click.Command):
                     formatter.write_paragraph()
                     formatter.write_text(rest)
 
-    def group_options(self, ctx: click.Context) -> dict[str, list[click.Option]]:
+    def list_options_by_group(self, ctx: click.Context) -> dict[str, list[click.Option]]:
         """Return the options of each group by its title, in the order of the help."""
         by_name = {p.name: p for p in self.get_params(ctx) if isinstance(p, click.Option)}
         found = {title: [by_name.pop(name) for name in names] for title, names in self.groups.items()}

@@ -62,10 +62,10 @@ class AnswerFormat:
         Raises:
             InputError: the line is not a JSON list, or not two texts.
         """
-        given = self._parse_line(line, line_name)
+        given = self._parse_line_without_features(line, line_name)
         return given if self.features is None else (given, dict(self.features))
 
-    def _parse_line(self, line: str, line_name: str) -> Any:
+    def _parse_line_without_features(self, line: str, line_name: str) -> Any:
         if self.line_content is None:
             return line
         if self.line_content == "pairs":
@@ -91,14 +91,14 @@ class AnswerFormat:
         """Shorten an input for the line of its answer: the text, or the beginning of a sequence's JSON."""
         return text if self.line_content != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
-    def format_answer_line(self, name: str, answer: Any) -> str:
-        """Format one answer as a line; `name` is the text, or the name of the sequence or window.
+    def format_answer_line(self, text_or_name: str, answer: Any) -> str:
+        """Format one answer as a line; `text_or_name` is the text, or the name of the sequence or window.
 
         The line has no line break. An answer is a prediction or values.
         """
         kind = "sequence" if self.line_content == "rows" else "text"
         # A pair's two texts are two columns, or two members.
-        texts = name.split("\t") if self.line_content == "pairs" else [name]
+        texts = text_or_name.split("\t") if self.line_content == "pairs" else [text_or_name]
         named, columns = dict(zip((kind, SECOND_TEXT), texts, strict=False)), list(map(escape_line, texts))
         if self.answers.gives_values:
             values = [round(float(value), DECIMALS) for value in answer]
@@ -126,7 +126,7 @@ class AnswerFormat:
         has_some = self.threshold is not None or answers.gives_reached_labels
         return replace(self, answers=answers, by_threshold=has_some, top=len(answers.labels) if has_some else 1)
 
-    def _select_given_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
+    def _select_shown_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
         """Select the labels of a prediction that are shown, with their probabilities."""
         if self.by_threshold:
             return self.answers.list_reached_labels_with_probabilities(answer, self.threshold)
@@ -134,13 +134,13 @@ class AnswerFormat:
 
     def make_json_members(self, answer: Prediction) -> dict[str, Any]:
         """Make the members of the JSON object for one prediction."""
-        given = self._select_given_labels(answer)
+        given = self._select_shown_labels(answer)
         pairs = [{"label": label, "probability": probability} for label, probability in given]
         return {"label": answer.label if given else "", "probability": answer.probability, "top": pairs}
 
     def format_line_columns(self, answer: Prediction) -> str:
         """Make the columns of labels and probabilities for one prediction."""
-        given = self._select_given_labels(answer)
+        given = self._select_shown_labels(answer)
         if self.by_threshold:
             # One column of labels and one of probabilities, however many there are.
             labels = LABEL_SEPARATOR.join(escape_line(label) for label, _ in given)
@@ -149,12 +149,12 @@ class AnswerFormat:
         return "\t".join(f"{escape_line(label)}\t{probability:.4f}" for label, probability in given)
 
 
-def check_labels_separable(answers: Answers, instead: str) -> None:
+def check_labels_separable(answers: Answers, remedy_end: str) -> None:
     """Refuse labels that contain the separator `|`, if it stands between the labels of one text.
 
     Args:
         answers: the meaning of the classifier's logits. With softmax, a text has at most one label.
-        instead: what the user can do, as the end of the remedy.
+        remedy_end: what the user can do, as the end of the remedy.
 
     Raises:
         InputError: a text can have several labels, and one of them holds the separator.
@@ -165,5 +165,5 @@ def check_labels_separable(answers: Answers, instead: str) -> None:
         raise InputError(
             f"The label {short_repr(held[0], 40)} holds {LABEL_SEPARATOR!r}, which stands between the labels of one "
             "text.",
-            f"To tell them apart, {instead}.",
+            f"To tell them apart, {remedy_end}.",
         )

@@ -63,7 +63,7 @@ def inspect(bundle: str, as_json: bool) -> None:
     )
 
 
-def _describe_as_document(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _describe_as_document(manifest: Manifest, file_sizes: Mapping[str, int]) -> dict[str, Any]:
     """Describe a bundle and the sizes of its files as a JSON object."""
     from pocketrnn.bundle.manifest import make_manifest_document
     from pocketrnn.text.text_input import TextInput
@@ -74,10 +74,10 @@ def _describe_as_document(manifest: Manifest, sizes: Mapping[str, int]) -> dict[
     if isinstance(manifest.input, TextInput):
         described["vocabulary_size"] = len(manifest.input.vocabulary)
         verdicts["text_rules"] = read_text_verdict(manifest).document
-    return {**described, "bytes": dict(sizes)}
+    return {**described, "bytes": dict(file_sizes)}
 
 
-def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
+def _describe_as_lines(manifest: Manifest, file_sizes: Mapping[str, int]) -> Iterator[str]:
     """Describe a bundle and the sizes of its files as lines: facts, verdicts, proof and provenance."""
     from pocketrnn.bundle.manifest import describe_padding_effect
     from pocketrnn.text.text_input import TextInput
@@ -105,12 +105,12 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
             else []
         ),
         *([("not compared", str(left))] if (left := manifest.provenance.get("not_compared")) else []),
-        *((name, f"{size:,} bytes") for name, size in sizes.items()),
+        *((name, f"{size:,} bytes") for name, size in file_sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
     ]
     yield from align_columns([(name, escape_line(value)) for name, value in facts])
     yield ""
-    yield from _format_proof_lines(manifest, "texts" if of_texts else "sequences")
+    yield from _format_verdicts_and_proof_table(manifest, "texts" if of_texts else "sequences")
     if manifest.provenance:
         yield ""
         yield "Provenance"
@@ -157,7 +157,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
         ("tokens read", _describe_which_tokens_are_read(text)),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
         *([] if text.min_width or text.first_ids or text.last_ids else [("empty text", f"id {text.empty_id}")]),
-        *([("around a text", told)] if (told := _describe_added_ids(text)) else []),
+        *([("around a text", told)] if (told := _describe_added_ids_and_width(text)) else []),
         ("vocabulary", f"{len(given.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
     ]
 
@@ -207,17 +207,17 @@ def _describe_thresholds(thresholds: Sequence[float]) -> str:
     return f"{least:g}" if least == most else f"{least:g} to {most:g}; --json has that of each label"
 
 
-def _format_proof_lines(manifest: Manifest, row_kind: str) -> Iterator[str]:
+def _format_verdicts_and_proof_table(manifest: Manifest, row_word: str) -> Iterator[str]:
     """Yield the verdict on the graph, that on the text rules or on the scale of numbers, and a table of the proof with
     one line for each form of the classifier, such as ONNX.
 
-    A row of a comparison is a text or a sequence, as `row_kind` says. --json shows all comparisons.
+    A row of a comparison is a text or a sequence, as `row_word` says. --json shows all comparisons.
     """
     from pocketrnn.proof_chain import group_chain_links
     from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, read_text_verdict
 
     yield f"Graph: {escape_line(describe_graph_proof(manifest))}"
-    if row_kind == "texts":
+    if row_word == "texts":
         verdict = read_text_verdict(manifest)
         yield f"Text rules: {verdict.sentence} {verdict.remedy}".rstrip()
     else:
@@ -238,7 +238,7 @@ def _format_proof_lines(manifest: Manifest, row_kind: str) -> Iterator[str]:
         )
         for line in links
     ]
-    head = ("reference", "candidate", "inputs", row_kind, "difference", "labels differing")
+    head = ("reference", "candidate", "inputs", row_word, "difference", "labels differing")
     yield from (f"  {line}" for line in align_columns([head, *(tuple(map(escape_line, row)) for row in rows)]))
 
 
@@ -258,7 +258,7 @@ def _describe_which_tokens_are_read(text: AnyTextRules) -> str:
     return f"the {'first' if text.cut_side == 'right' else 'last'} {text.max_tokens}"
 
 
-def _describe_added_ids(text: AnyTextRules) -> str:
+def _describe_added_ids_and_width(text: AnyTextRules) -> str:
     """Describe the ids that are added before and after a text's own ids, and the limits on their number."""
     stated = (
         *(("id {} before it", number) for number in text.first_ids),

@@ -36,7 +36,7 @@ def exit_on_signals() -> None:
 
     This is for the start and the end of the command line: nothing is cleaned up.
     """
-    _install_handler(_exit_by_signal)
+    _install_handler_where_default(_exit_by_signal)
 
 
 def exit_process(status: int) -> NoReturn:
@@ -75,7 +75,7 @@ def raise_on_signals() -> Iterator[None]:
         SystemExit: SIGTERM or SIGHUP came.
     """
     block = _SignalledBlock()
-    before = _install_handler(block.handle_signal)
+    before = _install_handler_where_default(block.handle_signal)
     hook = sys.unraisablehook
     if before:
         sys.unraisablehook = lambda raised: block.resend_lost_signal(raised, hook)
@@ -126,14 +126,14 @@ class _SignalledBlock:
         raise Terminated(number)
 
     def resend_lost_signal(
-        self, raised: sys.UnraisableHookArgs, otherwise: Callable[[sys.UnraisableHookArgs], object]
+        self, raised: sys.UnraisableHookArgs, previous_hook: Callable[[sys.UnraisableHookArgs], object]
     ) -> None:
         """Send the signal again soon, if Python lost its exception.
 
         Python loses an exception in a `__del__` or in a callback from C.
         """
         if self.came is None or not isinstance(raised.exc_value, KeyboardInterrupt | Terminated):
-            otherwise(raised)
+            previous_hook(raised)
             return
         self._raised_at = -_PATIENCE
         self.again.cancel()
@@ -151,7 +151,7 @@ class _SignalledBlock:
             signal.raise_signal(self.came)
 
 
-def _install_handler(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+def _install_handler_where_default(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     """Install a handler for the signals that have no handler and are not ignored; return their previous handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}

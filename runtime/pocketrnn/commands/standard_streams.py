@@ -178,7 +178,7 @@ def print_text(text: str, *, err: bool = False) -> None:
     if not err:
         _check_stdout_open()
     try:
-        _echo(text, err=err)
+        _print_with_escapes(text, err=err)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -234,14 +234,14 @@ def print_line(line: str, *, err: bool = False) -> None:
         OSError: standard output cannot be written.
     """
     try:
-        _echo(escape_line(line), err=err)
+        _print_with_escapes(escape_line(line), err=err)
     except OSError:
         if not err:
             raise
         discard_stream(sys.stderr)
 
 
-def _echo(text: str, *, err: bool) -> None:
+def _print_with_escapes(text: str, *, err: bool) -> None:
     encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 

@@ -31,13 +31,13 @@ def format_command_with_changes(changed: Mapping[str, str | None]) -> str:
         if isinstance(parameter, click.Option) and parameter.is_flag:
             parts += [(parameter.opts if value else parameter.secondary_opts)[-1]]
         elif isinstance(parameter, click.Option):
-            parts += [part for one in values for part in (parameter.opts[0], _make_printable(str(one)))]
+            parts += [part for one in values for part in (parameter.opts[0], _convert_json_to_printable_line(str(one)))]
         else:
             parts += map(str, values)
-    return f"{context.command_path} {' '.join(map(_quote, parts))}"
+    return f"{context.command_path} {' '.join(map(_quote_for_shell, parts))}"
 
 
-def _quote(part: str) -> str:
+def _quote_for_shell(part: str) -> str:
     """Quote an argument for a shell. Characters that a terminal does not show are written as escapes, which Bash and
     Zsh read."""
     if part.isprintable():
@@ -46,7 +46,7 @@ def _quote(part: str) -> str:
     return f"$'{''.join(shown)}'"
 
 
-def _make_printable(value: str) -> str:
+def _convert_json_to_printable_line(value: str) -> str:
     """Convert JSON to one line of ASCII if it has several lines or characters that a terminal does not show."""
     if value.isprintable():
         return value

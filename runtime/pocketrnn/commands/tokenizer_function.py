@@ -11,19 +11,21 @@ from typing import Any
 from pocketrnn.errors import InputError, first_line
 
 
-def load_tokenizer_function(given: str) -> Callable[[str], Any]:
+def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     """Run a Python file, and return one of its functions. The file imports from its own folder, too.
 
     Args:
-        given: the file and the function, as `file.py:function`.
+        file_and_function: the file and the function, as `file.py:function`.
 
     Raises:
         InputError: there is no such file or function, or the file raises an error.
     """
-    file, colon, name = given.rpartition(":")
+    file, colon, name = file_and_function.rpartition(":")
     path = Path(file)
     if not colon or path.suffix != ".py":
-        raise InputError(f"--tokenizer {given} is not of the form file.py:function.", "Write it as split.py:words.")
+        raise InputError(
+            f"--tokenizer {file_and_function} is not of the form file.py:function.", "Write it as split.py:words."
+        )
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Give the Python file that has the function.")
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -21,7 +21,7 @@ __all__ = [
     "NativeEngine",
     "import_native_module",
     "make_out_of_memory_error",
-    "open_shared_file",
+    "open_shared_packed_file",
     "translate_open_errors",
 ]
 
@@ -57,7 +57,7 @@ def import_native_module() -> ModuleType:
     return _engine
 
 
-def open_shared_file(path: Path) -> Any:
+def open_shared_packed_file(path: Path) -> Any:
     """Open a packed file. If this process still has the file open, return that object.
 
     Raises:
@@ -110,7 +110,7 @@ class NativeEngine:
         content = map_file(path)
         with translate_open_errors(path):
             # Kept, so that the next Classifier for this file reuses the open file.
-            self._file = open_shared_file(path)
+            self._file = open_shared_packed_file(path)
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
             self.manifest = read_packed_manifest(content, self._packed.tokens, path)
         of_texts = isinstance(self.manifest.input, TextInput)
@@ -142,20 +142,20 @@ class NativeEngine:
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         """Compute the logits of many texts; see `TextEngine`."""
-        refusals = [*self._beyond, *self._refused]
-        return self._call_extension(self._packed.logits_of_texts, len(texts), refusals, list(texts))
+        refusal_statuses = [*self._beyond, *self._refused]
+        return self._call_extension(self._packed.logits_of_texts, len(texts), refusal_statuses, list(texts))
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
         """Compute the logits of one text or sequence; see `Engine.compute_item_logits`."""
         given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
         rows = steps.shape[1] if self._of_tokens else 1
-        return self._call_extension(self._many, 1, [], *given, rows=rows).logits[0].tolist()  # type: ignore[no-any-return]
+        return self._call_extension(self._many, 1, [], *given, row_count=rows).logits[0].tolist()  # type: ignore[no-any-return]
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """Compute the logits of many texts or sequences; see `Engine.logits`."""
         given = np.ascontiguousarray(steps, self._type), np.ascontiguousarray(lengths, np.int64)
         rows = len(steps) if self._of_tokens else len(lengths)
-        return self._call_extension(self._many, len(lengths), self._refused, *given, rows=rows)
+        return self._call_extension(self._many, len(lengths), self._refused, *given, row_count=rows)
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """Compute the embeddings of many texts; see `Engine.embeddings`."""
@@ -166,40 +166,42 @@ class NativeEngine:
                 "Use the logits or the probabilities.",
             )
         given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
-        return self._call_extension(self._packed.embeddings_of_ids, len(lengths), self._refused, *given, width=width)
+        return self._call_extension(
+            self._packed.embeddings_of_ids, len(lengths), self._refused, *given, row_width=width
+        )
 
     def _call_extension(
         self,
-        ask: Callable[..., None],
-        count: int,
-        refusals: list[int],
+        function: Callable[..., None],
+        text_count: int,
+        refusal_statuses: list[int],
         *given: object,
-        rows: int | None = None,
-        width: int | None = None,
+        row_count: int | None = None,
+        row_width: int | None = None,
     ) -> EngineAnswer:
         """Call the extension module on many texts, and check the status of each text.
 
         Args:
-            ask: the extension's function, called with `given` and the arrays for logits and statuses.
-            count: the number of texts.
-            refusals: the statuses for which a text counts as refused.
+            function: the extension's function, called with `given` and the arrays for logits and statuses.
+            text_count: the number of texts.
+            refusal_statuses: the statuses for which a text counts as refused.
             given: the texts.
-            rows: the number of rows in the answer; by default, the number of texts.
-            width: the length of a row; by default, the number of labels.
+            row_count: the number of rows in the answer; by default, the number of texts.
+            row_width: the length of a row; by default, the number of labels.
 
         Raises:
-            LimitError: the engine does not answer a text, and its status is not among `refusals`.
+            LimitError: the engine does not answer a text, and its status is not among `refusal_statuses`.
             PocketRNNError: a text has any other status than OK.
         """
         try:
-            shape = count if rows is None else rows, self._classes if width is None else width
-            logits, statuses = np.empty(shape, np.float32), np.zeros(count, np.uint8)
-            ask(*given, logits, statuses)
+            shape = text_count if row_count is None else row_count, self._classes if row_width is None else row_width
+            logits, statuses = np.empty(shape, np.float32), np.zeros(text_count, np.uint8)
+            function(*given, logits, statuses)
         except self._module.EngineError as error:
             raise self._convert_error(error) from None
         except MemoryError:
             raise make_out_of_memory_error(self.manifest.name) from None
-        is_refused = np.isin(statuses, refusals)
+        is_refused = np.isin(statuses, refusal_statuses)
         if (failed := statuses[~is_refused]).any():
             status = int(failed.max())
             raise self._convert_error(self._module.EngineError(status, self._module.sentence(status)))

@@ -98,8 +98,8 @@ class OnnxRuntimeEngine:
         self._session: onnxruntime.InferenceSession | None = self._open_session()
         # The current directory may change after this.
         self._folder = folder.absolute()
-        _register_for_fork(self)
-        self._check_shortest_input()
+        _register_for_reset_in_forks(self)
+        self._check_graph_on_shortest_input()
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -227,7 +227,7 @@ class OnnxRuntimeEngine:
     def compute_item_logits(self, steps: Steps) -> list[float]:
         """Compute the logits of one text or sequence; see `Engine.compute_item_logits`."""
         if self._pairs or self._features or steps.shape[1] > self._largest_bound:
-            return self._run_graph(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
+            return self._compute_logits_of_run(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # `pop` and `append` are atomic in the interpreter: neither another thread nor a signal handler that classifies
         # gets a bound run that is in use.
         try:
@@ -247,7 +247,7 @@ class OnnxRuntimeEngine:
         logits = np.empty((int(rows_of_each.sum()), self._classes), np.float32)
         starts = np.cumsum(rows_of_each) - rows_of_each
         for texts, given in self._make_padded_runs(steps, lengths):
-            found = self._run_graph(given, lengths[texts])
+            found = self._compute_logits_of_run(given, lengths[texts])
             if self._of_tokens:
                 places = starts[texts, None] + np.arange(given.shape[1])
                 inside = np.arange(given.shape[1]) < lengths[texts, None]
@@ -259,7 +259,8 @@ class OnnxRuntimeEngine:
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """Compute the embeddings of many texts; see `Engine.embeddings`."""
         parts = [
-            (rows, self._embed_run(given, lengths[rows])) for rows, given in self._make_padded_runs(steps, lengths)
+            (rows, self._compute_embeddings_of_run(given, lengths[rows]))
+            for rows, given in self._make_padded_runs(steps, lengths)
         ]
         width = parts[0][1].shape[1] if parts else 0
         embeddings = np.empty((len(lengths), width), np.float32)
@@ -275,7 +276,7 @@ class OnnxRuntimeEngine:
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
         ids = steps if self._characters is None else steps[:, 0]
         alone = mark_texts_with_ids(ids, lengths, graph.alone)
-        for some in self._group_texts(steps, starts):
+        for some in self._group_texts_that_may_share_runs(steps, starts):
             shapes = divide_into_runs(
                 lengths[some],
                 padding=graph.padding,
@@ -286,7 +287,7 @@ class OnnxRuntimeEngine:
             for rows in (some[run] for run in shapes):
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
-    def _group_texts(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    def _group_texts_that_may_share_runs(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
         """Yield the indices of texts that may share runs, group by group. If the graph takes pairs without padding, the
         first texts of a group are equally long."""
         if not self._pairs or self._manifest.graph.padding:
@@ -314,7 +315,7 @@ class OnnxRuntimeEngine:
                     self._embedding_session = session, name
         return self._embedding_session
 
-    def _embed_run(self, steps: Steps, lengths: Ids) -> Floats:
+    def _compute_embeddings_of_run(self, steps: Steps, lengths: Ids) -> Floats:
         """Compute the embeddings of one run: [batch, sequence, ...] and lengths int64 [batch] give float32 [batch,
         features]."""
         session, name = self._open_embedding_graph()
@@ -330,12 +331,12 @@ class OnnxRuntimeEngine:
             )
         return rows
 
-    def _run_graph(self, steps: Steps, lengths: Ids) -> Floats:
+    def _compute_logits_of_run(self, steps: Steps, lengths: Ids) -> Floats:
         """Run the graph once: [batch, sequence, ...] and lengths int64 [batch] give float32 [batch, labels], or [batch,
         sequence, labels] for labels of tokens."""
         logits = self._run_graph_for_output(self._open_graph_once(), "logits", steps, lengths)
-        logits = self._pad_missing_steps(logits, steps)
-        if logits.shape != self._compute_logits_shape(steps):
+        logits = self._append_nan_for_missing_steps(logits, steps)
+        if logits.shape != self._compute_expected_logits_shape(steps):
             raise PocketRNNError(
                 f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(steps)} "
                 f"{self._words.row}s and {self._classes} labels.",
@@ -343,9 +344,9 @@ class OnnxRuntimeEngine:
             )
         return logits
 
-    def _check_shortest_input(self) -> None:
+    def _check_graph_on_shortest_input(self) -> None:
         """Run the graph once to check that it accepts an input and gives one logit for each label."""
-        steps, asked = _make_shortest_input(self._manifest)
+        steps, asked = _make_and_describe_shortest_input(self._manifest)
         try:
             logits = self._run_graph_for_output(
                 self._open_graph_once(), "logits", steps, np.array(steps.shape[1:2], np.int64)
@@ -354,13 +355,15 @@ class OnnxRuntimeEngine:
             raise BundleError(
                 f"The graph of {self._name} cannot be run with {asked}: {first_line(error)}.", _EXPORT_AGAIN
             ) from None
-        if self._pad_missing_steps(logits, steps).shape != (wanted := self._compute_logits_shape(steps)):
+        if self._append_nan_for_missing_steps(logits, steps).shape != (
+            wanted := self._compute_expected_logits_shape(steps)
+        ):
             raise BundleError(
                 f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {list(wanted)}.",
                 _EXPORT_AGAIN,
             )
 
-    def _pad_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
+    def _append_nan_for_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
         """Append NaN for the last tokens of the batch if the graph gives no logits for them: a module may give logits
         only up to the length of the longest text."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= steps.shape[1]:
@@ -368,12 +371,12 @@ class OnnxRuntimeEngine:
         missing = steps.shape[1] - logits.shape[1]
         return np.pad(logits, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
 
-    def _compute_logits_shape(self, steps: Steps) -> tuple[int, ...]:
+    def _compute_expected_logits_shape(self, steps: Steps) -> tuple[int, ...]:
         """Return the shape of the logits for steps [batch, sequence, ...]."""
         return (*steps.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
-def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
+def _make_and_describe_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
     """Make the shortest input that the graph accepts, and describe it for a message.
 
     For texts, it is the highest id, which tests the embedding's last row, after a lower id if the highest is the
@@ -430,7 +433,7 @@ class _BoundRun:
 _engines: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
 
 
-def _register_for_fork(engine: OnnxRuntimeEngine) -> None:
+def _register_for_reset_in_forks(engine: OnnxRuntimeEngine) -> None:
     """Register `engine` to be reset in every forked process."""
     if hasattr(os, "register_at_fork") and not _registered.is_set():
         _registered.set()
@@ -544,5 +547,5 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
         )
 
 
-def _format_signature(nodes: dict[str, tuple[str, int]]) -> str:
-    return ", ".join(f"{name} ({kind}, rank {rank})" for name, (kind, rank) in nodes.items()) or "none"
+def _format_signature(type_and_rank_by_name: dict[str, tuple[str, int]]) -> str:
+    return ", ".join(f"{name} ({kind}, rank {rank})" for name, (kind, rank) in type_and_rank_by_name.items()) or "none"

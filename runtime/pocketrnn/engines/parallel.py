@@ -35,7 +35,10 @@ class Workers:
         self._started: tuple[int, ThreadPoolExecutor] | None = None
 
     def map_in_order(
-        self, work: Callable[[Given], Result], items: Iterable[Given], stop: Callable[[], None] = lambda: None
+        self,
+        work: Callable[[Given], Result],
+        items: Iterable[Given],
+        stop_running_work: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Given, Result]]:
         """Yield every item with the result of `work`, in the order of the items.
 
@@ -45,13 +48,13 @@ class Workers:
         Args:
             work: called with one item; it must release the interpreter lock to gain from several threads.
             items: the items.
-            stop: called when a signal ends the iteration, to stop the running work that is then waited for.
+            stop_running_work: called when a signal ends the iteration, since the running work is then waited for.
         """
         if self.threads == 1 or (isinstance(items, list) and len(items) <= 1):
             for item in items:
                 yield item, work(item)
             return
-        pool = self._start_pool()
+        pool = self._start_pool_once()
         waiting: deque[tuple[Given, Future[Result]]] = deque()
         failure: Exception | None = None
         items_left = iter(items)
@@ -72,14 +75,14 @@ class Workers:
                 yield waiting[0][0], waiting[0][1].result()
                 waiting.popleft()
         except (KeyboardInterrupt, Terminated):
-            stop()
+            stop_running_work()
             raise
         finally:
             _cancel_and_wait([future for _, future in waiting])
         if failure is not None:
             raise failure
 
-    def _start_pool(self) -> ThreadPoolExecutor:
+    def _start_pool_once(self) -> ThreadPoolExecutor:
         """Return the thread pool of this process; start it if there is none, as in a process that was just forked."""
         # This module is imported here and not at the top: it takes 1 % of the start time, which programs for one text
         # at a time need not spend.

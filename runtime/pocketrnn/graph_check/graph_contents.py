@@ -95,13 +95,13 @@ class GraphContents:
         if len(self.nodes) > MOST_OPERATORS:
             raise self.make_refusal(f"has more than {MOST_OPERATORS:,} operators")
 
-    def check_limits(self, size: int) -> None:
-        """Check the contents of a file of `size` bytes against the limits.
+    def check_limits(self, file_size: int) -> None:
+        """Check the contents of a file of `file_size` bytes against the limits.
 
         Raises:
             BundleError: an operator is not allowed, or something is too large.
         """
-        if size - self.weights > LARGEST_STRUCTURE:
+        if file_size - self.weights > LARGEST_STRUCTURE:
             raise self.make_refusal(f"holds more than {LARGEST_STRUCTURE >> 20} MiB beside its weights")
         if not self.nodes:
             raise self.make_refusal("holds no operator")
@@ -115,9 +115,9 @@ class GraphContents:
                 )
             if node.holds_graphs:
                 raise self.make_refusal(f"holds a graph inside the operator {node.operator}")
-        self._check_sizes()
+        self._refuse_operators_that_enlarge_data()
 
-    def _check_sizes(self) -> None:
+    def _refuse_operators_that_enlarge_data(self) -> None:
         """Refuse operators that would create too much data, as far as constants of the file show their sizes.
 
         Sizes are followed through the operators that only pass numbers on. A computed number is unknown; if a list has
@@ -139,7 +139,7 @@ class GraphContents:
                 made = ()
             if made and len(made) <= KNOWN_VALUES:
                 known.update(dict.fromkeys(node.outputs, made))
-            size = _compute_constant_growth(node, given)
+            size = _compute_growth_shown_by_constants(node, given)
             # NaN, too, is not within the limit.
             if not size <= LARGEST_ALLOCATION:
                 raise self.make_refusal(
@@ -147,22 +147,22 @@ class GraphContents:
                 )
 
 
-def _compute_constant_growth(node: Node, given: Sequence[Values]) -> float:
+def _compute_growth_shown_by_constants(node: Node, input_values: Sequence[Values]) -> float:
     """Compute the factor by which an operator enlarges its input, if constants show it; else 0."""
-    given = [*given, (), (), ()]
+    input_values = [*input_values, (), (), ()]
     padding = _compute_padding_growth(node.attributes.get("pads", ()))
     match node.operator:
         case "ConstantOfShape":
-            return _multiply_sizes(given[0])
+            return _multiply_sizes(input_values[0])
         case "Expand" | "Tile":
-            return _multiply_sizes(given[1])
+            return _multiply_sizes(input_values[1])
         case "Pad":
-            return max(padding, _compute_padding_growth(given[1]))
+            return max(padding, _compute_padding_growth(input_values[1]))
         case "OneHot":
-            return _multiply_sizes(given[1])
-        case "Range" if given[1]:
-            start, step = (*given[0], 0)[0], (*given[2], 1)[0]
-            return (given[1][0] - start) / step if step else math.nan
+            return _multiply_sizes(input_values[1])
+        case "Range" if input_values[1]:
+            start, step = (*input_values[0], 0)[0], (*input_values[2], 1)[0]
+            return (input_values[1][0] - start) / step if step else math.nan
     return padding
 
 

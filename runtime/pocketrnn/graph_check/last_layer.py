@@ -32,7 +32,7 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
     graph_contents = GraphContents(path, trusted=True)
     walk_onnx(content, graph_contents)
     made = {name: node for node in graph_contents.nodes for name in node.outputs}
-    fixed = _find_constants(graph_contents)
+    fixed = _find_names_independent_of_input(graph_contents)
     name = "logits"
     while (node := made.get(name)) is not None:
         given = [one for one in node.inputs if one and one not in fixed]
@@ -48,16 +48,16 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
     )
 
 
-def _find_constants(graph_contents: GraphContents) -> set[str]:
+def _find_names_independent_of_input(graph_contents: GraphContents) -> set[str]:
     """Find the names of all values that do not depend on the graph's input."""
     fixed = set(graph_contents.constants)
     for node in graph_contents.nodes:
-        if _is_constant(node, fixed):
+        if _has_only_constant_inputs(node, fixed):
             fixed.update(node.outputs)
     return fixed
 
 
-def _is_constant(node: Node, constant_names: set[str]) -> bool:
+def _has_only_constant_inputs(node: Node, constant_names: set[str]) -> bool:
     return all(name in constant_names for name in node.inputs if name)
 
 
@@ -67,11 +67,13 @@ def add_graph_output(content: bytes, name: str) -> bytes:
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
     Wins".
     """
-    return content + _encode_protobuf(_GRAPH, _encode_protobuf(_OUTPUT, _encode_protobuf(_NAME, name.encode())))
+    return content + _encode_protobuf_field(
+        _GRAPH, _encode_protobuf_field(_OUTPUT, _encode_protobuf_field(_NAME, name.encode()))
+    )
 
 
-def _encode_protobuf(number: int, content: bytes) -> bytes:
+def _encode_protobuf_field(field_number: int, content: bytes) -> bytes:
     size, left = b"", len(content)
     while left > 0x7F:
         size, left = size + bytes([left & 0x7F | 0x80]), left >> 7
-    return bytes([number << 3 | 2]) + size + bytes([left]) + content
+    return bytes([field_number << 3 | 2]) + size + bytes([left]) + content

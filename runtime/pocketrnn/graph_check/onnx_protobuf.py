@@ -23,6 +23,9 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _LETTERS: Final = {_VARINT: "v", _FIXED64: "q", _BYTES: "b", _FIXED32: "i"}
 _DEEPEST: Final = 16
+# A field of a message: its number, its wire type, and where it begins and ends. An integer has its value as the begin.
+_NumberWireBeginAndEnd = tuple[int, int, int, int]
+_WireBeginAndEnd = tuple[int, int, int]
 # The fields of each message: the wire types that a field may have (v, q, b, i), "*" if it may stand more than once, and
 # the message inside, if that is read. Fields that inference does not need are left out: training_info, sparse tensors,
 # segments, tensors of strings.
@@ -88,7 +91,7 @@ def walk_onnx(content: bytes, graph_contents: GraphContents) -> None:
     # onnxruntime reads a file with this mark as its own format, and the mark may be part of a name in an ONNX file.
     if content[4:8] == b"ORTM":
         raise graph_contents.make_refusal("is not an ONNX file: it is marked as of onnxruntime's own format")
-    _OnnxWalker(memoryview(content), graph_contents).read_graph_holder("ModelProto", 0, len(content), 0)
+    _OnnxWalker(memoryview(content), graph_contents).read_model_graph_or_function("ModelProto", 0, len(content), 0)
 
 
 class _OnnxWalker:
@@ -114,9 +117,9 @@ class _OnnxWalker:
                 return value & 0xFFFF_FFFF_FFFF_FFFF, position
         raise self.graph_contents.make_refusal("is not an ONNX file: a number in it has more than 10 bytes")
 
-    def read_fields(self, message: str, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    def read_fields(self, message_name: str, position: int, end: int) -> Iterator[_NumberWireBeginAndEnd]:
         """Yield the fields of a message: number, wire type, begin and end; for an integer, value and end."""
-        known, seen = MESSAGES[message], 0
+        known, seen = MESSAGES[message_name], 0
         while position < end:
             self.graph_contents.count_field()
             tag, position = self.read_varint(position, end)
@@ -124,10 +127,12 @@ class _OnnxWalker:
             letters, _ = known.get(number, ("", ""))
             if wire not in _LETTERS or _LETTERS[wire] not in letters:
                 raise self.graph_contents.make_refusal(
-                    f"is not an ONNX file that a classifier may have: field {number} of type {wire} in {message}"
+                    f"is not an ONNX file that a classifier may have: field {number} of type {wire} in {message_name}"
                 )
             if "*" not in letters and seen & (1 << number):
-                raise self.graph_contents.make_refusal(f"is not an ONNX file: field {number} of {message} stands twice")
+                raise self.graph_contents.make_refusal(
+                    f"is not an ONNX file: field {number} of {message_name} stands twice"
+                )
             seen |= 1 << number
             if wire == _VARINT:
                 value, position = self.read_varint(position, end)
@@ -156,12 +161,12 @@ class _OnnxWalker:
             values.append(value)
         return [value - (1 << 64) if value >> 63 else value for value in values]
 
-    def read_graph_holder(self, message: str, start: int, end: int, depth: int) -> None:
+    def read_model_graph_or_function(self, message_name: str, start: int, end: int, depth: int) -> None:
         """Read a model, a graph or a function, and add its operators and tensors."""
         if depth > _DEEPEST:
             raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
-        for number, _, begin, stop in self.read_fields(message, start, end):
-            inner = MESSAGES[message][number][1]
+        for number, _, begin, stop in self.read_fields(message_name, start, end):
+            inner = MESSAGES[message_name][number][1]
             if inner == "NodeProto":
                 self.graph_contents.add_node(self.read_node(begin, stop, depth))
             elif inner == "TensorProto":
@@ -172,7 +177,7 @@ class _OnnxWalker:
             elif inner:
                 if inner == "FunctionProto" and not self.graph_contents.trusted:
                     raise self.graph_contents.make_refusal("holds functions of its own")
-                self.read_graph_holder(inner, begin, stop, depth + 1)
+                self.read_model_graph_or_function(inner, begin, stop, depth + 1)
 
     def read_node(self, start: int, end: int, depth: int) -> Node:
         """Read an operator with its attributes."""
@@ -204,14 +209,14 @@ class _OnnxWalker:
                 node.holds_graphs = True
                 if not self.graph_contents.trusted:
                     continue
-                self.read_graph_holder("GraphProto", begin, stop, depth + 1)
+                self.read_model_graph_or_function("GraphProto", begin, stop, depth + 1)
         if values:
             node.attributes[name] = values
 
     def read_tensor(self, start: int, end: int) -> tuple[str, Values]:
         """Read a tensor's name. Also read its numbers if there are few."""
         name, kind, dims, stored = "", 0, list[int](), 0
-        spans: dict[int, list[tuple[int, int, int]]] = {}
+        spans: dict[int, list[_WireBeginAndEnd]] = {}
         for number, wire, begin, stop in self.read_fields("TensorProto", start, end):
             if number == 1:
                 dims += self.read_integers(wire, begin, stop)
@@ -233,15 +238,17 @@ class _OnnxWalker:
         if len(spans) > 1:
             raise self.graph_contents.make_refusal("holds a tensor that has its numbers twice")
         few = math.prod(dims) <= KNOWN_VALUES and stored <= 10 * KNOWN_VALUES
-        return name, self.read_numbers(kind, spans) if few else ()
+        return name, self.read_tensor_numbers(kind, spans) if few else ()
 
-    def read_numbers(self, kind: int, spans: dict[int, list[tuple[int, int, int]]]) -> Values:
-        """Read the numbers of a tensor of the type `kind`. Return an empty sequence if the type or the length of its
-        data is not known."""
-        field, letter = _NUMBERS.get(kind, (0, ""))
-        if field in (5, 7) and field in spans:
-            return tuple(value for span in spans[field] for value in self.read_integers(*span))
-        content = b"".join(self.view[begin:stop] for _, begin, stop in spans.get(9, spans.get(field, [])))
+    def read_tensor_numbers(self, element_type: int, spans_by_field: dict[int, list[_WireBeginAndEnd]]) -> Values:
+        """Read the numbers of a tensor of the type `element_type`; none if that type or the length of its data is not
+        known."""
+        field, letter = _NUMBERS.get(element_type, (0, ""))
+        if field in (5, 7) and field in spans_by_field:
+            return tuple(value for span in spans_by_field[field] for value in self.read_integers(*span))
+        content = b"".join(
+            self.view[begin:stop] for _, begin, stop in spans_by_field.get(9, spans_by_field.get(field, []))
+        )
         if not letter or len(content) % struct.calcsize(f"<{letter}"):
             return ()
         return tuple(value for (value,) in struct.iter_unpack(f"<{letter}", content))

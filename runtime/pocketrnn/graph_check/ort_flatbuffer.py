@@ -36,7 +36,7 @@ def walk_ort(content: bytes, graph_contents: GraphContents) -> None:
     walk = _OrtWalker(content, graph_contents)
     if content[4:8] != b"ORTM":
         raise graph_contents.make_refusal("is not a graph in onnxruntime's format")
-    model = walk.read_table_member(walk.find_table(0), _SESSION_MODEL)
+    model = walk.read_table_member(walk.follow_offset_to_table(0), _SESSION_MODEL)
     graph = None if model is None else walk.read_table_member(model, _MODEL_GRAPH)
     if graph is None:
         raise graph_contents.make_refusal("is not a graph in onnxruntime's format: it holds no graph")
@@ -61,35 +61,35 @@ class _OrtWalker:
             raise self.graph_contents.make_refusal("is not a graph in onnxruntime's format: it is cut short") from None
         return value
 
-    def find_table(self, position: int) -> int:
+    def follow_offset_to_table(self, position: int) -> int:
         """Find the position of the table to which the offset at `position` points."""
         self.graph_contents.count_field()
         return position + self.read_number("I", position)
 
-    def find_member(self, table: int, index: int) -> int | None:
+    def find_member(self, table: int, member_index: int) -> int | None:
         """Find the position of a table's member; None if the member is missing."""
         fields = table - self.read_number("i", table)
-        if 4 + 2 * index >= self.read_number("H", fields):
+        if 4 + 2 * member_index >= self.read_number("H", fields):
             return None
-        offset = self.read_number("H", fields + 4 + 2 * index)
+        offset = self.read_number("H", fields + 4 + 2 * member_index)
         return table + offset if offset else None
 
-    def read_table_member(self, table: int, index: int) -> int | None:
-        position = self.find_member(table, index)
-        return None if position is None else self.find_table(position)
+    def read_table_member(self, table: int, member_index: int) -> int | None:
+        position = self.find_member(table, member_index)
+        return None if position is None else self.follow_offset_to_table(position)
 
-    def list_item_positions(self, table: int, index: int, size: int) -> range:
-        """List the positions of a member's items of `size` bytes; empty if the member is missing."""
-        start = self.read_table_member(table, index)
+    def list_item_positions(self, table: int, member_index: int, item_size: int) -> range:
+        """List the positions of a member's items of `item_size` bytes; empty if the member is missing."""
+        start = self.read_table_member(table, member_index)
         if start is None:
             return range(0)
-        end = start + 4 + size * self.read_number("I", start)
+        end = start + 4 + item_size * self.read_number("I", start)
         if end > len(self.content):
             raise self.graph_contents.make_refusal("is not a graph in onnxruntime's format: it is cut short")
-        return range(start + 4, end, size)
+        return range(start + 4, end, item_size)
 
-    def list_tables(self, table: int, index: int) -> list[int]:
-        return [self.find_table(position) for position in self.list_item_positions(table, index, 4)]
+    def list_tables(self, table: int, member_index: int) -> list[int]:
+        return [self.follow_offset_to_table(position) for position in self.list_item_positions(table, member_index, 4)]
 
     def read_text_at(self, start: int) -> str:
         size = self.read_number("I", start)
@@ -100,8 +100,8 @@ class _OrtWalker:
         except UnicodeDecodeError:
             raise self.graph_contents.make_refusal("holds a name that is not UTF-8") from None
 
-    def read_member_text(self, table: int, index: int) -> str:
-        start = self.read_table_member(table, index)
+    def read_member_text(self, table: int, member_index: int) -> str:
+        start = self.read_table_member(table, member_index)
         return "" if start is None else self.read_text_at(start)
 
     def read_graph(self, table: int, depth: int) -> None:
@@ -145,8 +145,8 @@ class _OrtWalker:
                 node.attributes[self.read_member_text(attribute, _ATTRIBUTE_NAME)] = values
         return node
 
-    def read_integers(self, table: int, index: int) -> list[int]:
-        positions = self.list_item_positions(table, index, 8)
+    def read_integers(self, table: int, member_index: int) -> list[int]:
+        positions = self.list_item_positions(table, member_index, 8)
         for _ in positions:
             self.graph_contents.count_field()
         return [self.read_number("q", position) for position in positions]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, SequenceError, short_repr
 
-__all__ = ["FAR", "NumberInput", "Watch", "convert_sequence_to_array", "convert_steps_to_array"]
+__all__ = ["FAR", "NumberCheck", "NumberInput", "convert_sequence_to_array", "convert_steps_to_array"]
 
 Samples = NDArray[np.float32]
 # More channels than this are not those of a sensor, but an image or a mistake.
@@ -27,7 +27,7 @@ MOST_CHANNELS: Final = 65_536
 # wrong unit is off by 10 to 1,000.
 FAR: Final = 4.0
 # A function that gets numbers [time, channels] in the channels' own units, and the index of the first step.
-Watch = Callable[[NDArray[np.float64], int], None]
+NumberCheck = Callable[[NDArray[np.float64], int], None]
 MOST_STEPS: Final = (1 << 31) - 1
 
 
@@ -164,13 +164,13 @@ class NumberInput:
             values["training_range"] = tuple(tuple(map(float, pair)) for pair in values["training_range"])
         return cls(**values)
 
-    def prepared(self, sequence: object, watch: Watch | None = None) -> Samples:
+    def prepared(self, sequence: object, check_numbers: NumberCheck | None = None) -> Samples:
         """Prepare a sequence as the input of the graph.
 
         Args:
             sequence: numbers [time, channels], or [time] for a single channel: an array, lists, or a table with a
                 column for each channel by its name.
-            watch: as for `scaled`.
+            check_numbers: as for `scaled`.
 
         Returns:
             float32 [time, channels].
@@ -183,7 +183,7 @@ class NumberInput:
             >>> NumberInput(("x",), missing=0.0).prepared([1.0, float("nan")]).tolist()
             [[1.0], [0.0]]
         """
-        samples = self.scaled(convert_sequence_to_array(sequence, self.channels), watch=watch)
+        samples = self.scaled(convert_sequence_to_array(sequence, self.channels), check_numbers=check_numbers)
         steps = len(samples)
         if self.steps is None or steps == self.steps:
             return samples
@@ -202,12 +202,12 @@ class NumberInput:
         filled[start : start + steps] = samples
         return filled
 
-    def check_samples(self, samples: NDArray[Any], first: int = 0) -> None:
+    def check_samples(self, samples: NDArray[Any], first_step: int = 0) -> None:
         """Refuse samples [time, channels] if a sample is infinite, or missing without a rule that replaces it.
 
         Args:
             samples: as `convert_sequence_to_array` returns them.
-            first: the index in the recording of the first step.
+            first_step: the index in the recording of the first step.
 
         Raises:
             SequenceError: a sample is refused; the message names its channel and its step.
@@ -217,11 +217,11 @@ class NumberInput:
         """
         infinite, gaps = np.isinf(samples), np.isnan(samples)
         if infinite.any():
-            raise _make_sample_error(infinite, self.channels, "infinite", "Give finite numbers.", first)
+            raise _make_sample_error(infinite, self.channels, "infinite", "Give finite numbers.", first_step)
         if gaps.any() and self.missing is None:
             raise _make_sample_error(
                 gaps, self.channels, "missing (NaN)",
-                "Fill the gap, or export the classifier with missing=, the value that stands for a gap.", first,
+                "Fill the gap, or export the classifier with missing=, the value that stands for a gap.", first_step,
             )  # fmt: skip
 
     def convert_to_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
@@ -261,13 +261,13 @@ class NumberInput:
         far: NDArray[np.bool_] = (numbers < least - beyond) | (numbers > most + beyond)
         return far
 
-    def scaled(self, samples: NDArray[Any], first: int = 0, watch: Watch | None = None) -> Samples:
+    def scaled(self, samples: NDArray[Any], first_step: int = 0, check_numbers: NumberCheck | None = None) -> Samples:
         """Scale samples [time, channels] to the graph's input; there may be any number of steps.
 
         Args:
             samples: as `convert_sequence_to_array` returns them.
-            first: the index in the recording of the first step.
-            watch: called with the numbers in the channels' own units and `first`; it may refuse them.
+            first_step: the index in the recording of the first step.
+            check_numbers: called with the numbers in the channels' own units and `first_step`; it may refuse them.
 
         Raises:
             SequenceError: a sample is infinite, missing, or too large for float32.
@@ -277,9 +277,9 @@ class NumberInput:
             [[1.5]]
         """
         numbers = self.convert_to_units(samples)
-        self.check_samples(numbers, first)
-        if watch is not None:
-            watch(numbers, first)
+        self.check_samples(numbers, first_step)
+        if check_numbers is not None:
+            check_numbers(numbers, first_step)
         if self.missing is not None:
             numbers[np.isnan(numbers)] = self.missing
         if self.mean is not None:
@@ -292,7 +292,7 @@ class NumberInput:
             made = numbers.astype(np.float32)
         if np.isinf(made).any():
             raise _make_sample_error(
-                np.isinf(made), self.channels, "too large for float32", "Check the sensor's unit.", first
+                np.isinf(made), self.channels, "too large for float32", "Check the sensor's unit.", first_step
             )
         return made
 
@@ -369,11 +369,11 @@ def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
     return rows
 
 
-def _select_channel_columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
+def _select_channel_columns(table: Any, column_names: Sequence[str], channels: Sequence[str]) -> Any:
     """Select the channels' columns of a table, such as one of pandas or Arrow, in the order of the channels."""
-    if missing := [name for name in channels if name not in names]:
+    if missing := [name for name in channels if name not in column_names]:
         raise SequenceError(
-            f"The table has no column {missing[0]!r}; it has {', '.join(map(repr, names[:6])) or 'none'}.",
+            f"The table has no column {missing[0]!r}; it has {', '.join(map(repr, column_names[:6])) or 'none'}.",
             f"Give a column for each channel: {', '.join(channels[:6])}.",
         )
     try:
@@ -386,12 +386,12 @@ def _select_channel_columns(table: Any, names: Sequence[str], channels: Sequence
 
 
 def _make_sample_error(
-    mask: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int = 0
+    is_faulty: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int = 0
 ) -> SequenceError:
     """Make the error for the samples that a mask marks. It names the earliest of them, counted from the step
     `first_step`."""
-    step, channel = (int(found[0]) for found in np.nonzero(mask))
-    count = int(mask.sum())
+    step, channel = (int(found[0]) for found in np.nonzero(is_faulty))
+    count = int(is_faulty.sum())
     more = f", and {count - 1:,} more are" if count > 1 else ""
     return SequenceError(
         f"Channel {channels[channel]!r} is {fault} at step {first_step + step} (counted from 0){more}.", remedy

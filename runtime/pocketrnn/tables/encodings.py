@@ -108,7 +108,7 @@ class _Utf8Stream(io.RawIOBase):
             # Takes the bytes that have arrived from a pipe, without waiting for more.
             chunk: bytes = getattr(self._file, "read1", self._file.read)(_CHUNK)
             self._ended = not chunk
-            self._check_not_utf8(chunk)
+            self._refuse_if_already_utf8(chunk)
             self._waiting = self._decode_chunk(chunk).encode(UTF8, "surrogatepass")
         size = min(len(buffer), len(self._waiting))
         buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
@@ -137,7 +137,7 @@ class _Utf8Stream(io.RawIOBase):
             "Name the encoding that it was saved in with --encoding, or save it as UTF-8 and leave the option out.",
         )
 
-    def _check_not_utf8(self, chunk: bytes) -> None:
+    def _refuse_if_already_utf8(self, chunk: bytes) -> None:
         """Refuse a file that is already UTF-8.
 
         Hardly any text in another encoding is valid UTF-8, but most encodings would decode UTF-8 without an error, to

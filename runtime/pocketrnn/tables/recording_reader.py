@@ -158,12 +158,12 @@ def _replace_decimal_comma(field: str) -> str:
     return field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field.strip()) else field
 
 
-def _parse_numbers(column: Sequence[Any], channel: str, file_name: str) -> NDArray[Any]:
+def _parse_numbers(column_values: Sequence[Any], channel: str, file_name: str) -> NDArray[Any]:
     """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all are integers."""
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
-        return column
+    if isinstance(column_values, np.ndarray) and column_values.dtype.kind in "iuf":
+        return column_values
     made = []
-    for row, value in enumerate(column):
+    for row, value in enumerate(column_values):
         text = "" if value is None else str(value).strip()
         try:
             made.append(float(text) if text else math.nan)
@@ -173,5 +173,5 @@ def _parse_numbers(column: Sequence[Any], channel: str, file_name: str) -> NDArr
                 "Write a number, or leave the field empty where a sample is missing.",
             ) from None
     found = np.array(made)
-    whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column)) and len(found) > 0
+    whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column_values)) and len(found) > 0
     return found.astype(np.int64) if whole and np.abs(found).max() < 2**53 else found

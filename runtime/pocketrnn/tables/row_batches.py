@@ -96,16 +96,16 @@ class ArrowRows:
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _convert_arrow_to_python(name: str, column: pyarrow.Array) -> list[Any]:
+def _convert_arrow_to_python(column_name: str, column: pyarrow.Array) -> list[Any]:
     """Convert the values of a column to Python's own."""
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        raise OutputError(f"The column {name!r} holds bytes that are not UTF-8.", WRITE_PARQUET) from None
+        raise OutputError(f"The column {column_name!r} holds bytes that are not UTF-8.", WRITE_PARQUET) from None
     # pyarrow's own errors are among these two, and so are those for a time zone that is not known.
     except (ArithmeticError, LookupError, ValueError) as error:
         raise OutputError(
-            f"The column {name!r} holds a value of type {column.type} that JSON and CSV have no form for: "
+            f"The column {column_name!r} holds a value of type {column.type} that JSON and CSV have no form for: "
             f"{first_line(error)}.",
             WRITE_PARQUET,
         ) from None

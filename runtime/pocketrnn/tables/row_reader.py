@@ -89,7 +89,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
                 continue
             without.add(index)
             if isinstance(batch.rows, JsonRows):
-                _count_object_without_text(source, first + index, batch.rows.make_dicts()[index], column)
+                _count_or_refuse_object_without_text(source, first + index, batch.rows.make_dicts()[index], column)
             else:
                 source.count_without_text(first + index, f"has no text in {column!r}")
         pairs = [
@@ -195,7 +195,7 @@ class _LineChunks:
         """Start counting the chunks of a batch."""
         self._in_batch = 0
 
-    def is_batch_full(self, rows: int) -> bool:
+    def is_batch_complete(self, rows: int) -> bool:
         """Return whether a batch of `rows` rows is complete, and can be used without waiting for more."""
         if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
             return True
@@ -246,9 +246,9 @@ class _LineChunks:
             yield b"".join(begun)
 
 
-def _find_lines_not_utf8(whole: bytes, first: int) -> frozenset[int]:
-    """Find the numbers of the lines that are not UTF-8. The first line has the number `first`."""
-    return frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line))
+def _find_lines_not_utf8(lines: bytes, first_number: int) -> frozenset[int]:
+    """Find the numbers of the lines that are not UTF-8. The first line has the number `first_number`."""
+    return frozenset(number for number, line in enumerate(io.BytesIO(lines), first_number) if not _is_utf8(line))
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -290,7 +290,7 @@ class _DelimitedRows:
             self.not_utf8 |= chunk.not_utf8
             yield from chunk.lines
 
-    def remove_lines_not_utf8(self) -> bool:
+    def had_line_not_utf8_since_last_call(self) -> bool:
         """Remove the lines up to the end of the last row from `not_utf8`, and return whether there were any."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
@@ -316,13 +316,13 @@ def _read_delimited(
                     if len(row) == width and not not_utf8:
                         kept.append(row)
                     elif row:
-                        _append_or_leave_out_row(row, kept, width, rows, source)
-                    if chunks.is_batch_full(len(kept)):
+                        _append_or_leave_out_or_refuse_row(row, kept, width, rows, source)
+                    if chunks.is_batch_complete(len(kept)):
                         break
                 else:
                     break
         except csv.Error as error:
-            _leave_out_or_refuse_csv_row(len(kept), error, rows, source)
+            _leave_out_or_refuse_unparsable_row(len(kept), error, rows, source)
             continue
         source.rows += len(kept)
         yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
@@ -344,16 +344,16 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
         ) from None
     if names is None:
         raise DataError(f"{source.name} is empty.", "Give a file with a header line.")
-    if rows.remove_lines_not_utf8():
+    if rows.had_line_not_utf8_since_last_call():
         raise DataError(f"The header line of {source.name} is not UTF-8.", SAVE_AS_UTF8)
     return names
 
 
-def _append_or_leave_out_row(
+def _append_or_leave_out_or_refuse_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
     """Append a row to `kept`. If it is not UTF-8 or has not `width` fields, refuse it or leave it out."""
-    if rows.remove_lines_not_utf8():
+    if rows.had_line_not_utf8_since_last_call():
         what = "is not UTF-8"
     elif len(row) != width:
         what = f"has {len(row)} fields where the header has {width}"
@@ -363,23 +363,27 @@ def _append_or_leave_out_row(
     _leave_out_or_refuse_row(len(kept), f"(line {rows.reader.line_num}) {what}", source)
 
 
-def _leave_out_or_refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
-    """Refuse or leave out a row that the csv module cannot parse. The batch has `before` rows before it."""
-    rows.remove_lines_not_utf8()
+def _leave_out_or_refuse_unparsable_row(
+    rows_before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource
+) -> None:
+    """Refuse or leave out a row that the csv module cannot parse. The batch has `rows_before` rows before it."""
+    rows.had_line_not_utf8_since_last_call()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
         what = f"a field is longer than {_LARGEST_FIELD:,} characters; is a quotation mark not closed?"
-    _leave_out_or_refuse_row(before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
+    _leave_out_or_refuse_row(
+        rows_before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source
+    )
 
 
-def _leave_out_or_refuse_row(before: int, fault: str, source: RowSource) -> None:
-    """Count a row as left out, or refuse it. The batch has `before` rows before it, which `source` has not counted
+def _leave_out_or_refuse_row(rows_before: int, fault: str, source: RowSource) -> None:
+    """Count a row as left out, or refuse it. The batch has `rows_before` rows before it, which `source` has not counted
     yet."""
-    source.count_left_out(source.rows + before + 1, fault)
+    source.count_left_out(source.rows + rows_before + 1, fault)
     source.rows += 1
 
 
-def _number_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
+def _strip_and_number_lines_with_utf8_flag(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
     """Yield each line without white space around it, with its number from 1, and whether it is UTF-8."""
     number = 0
     for chunk in chunks:
@@ -397,9 +401,9 @@ def _read_json_lines(
     parsed: list[dict[str, Any]] = []
     without: list[int] = []
     given = False
-    for number, line, is_utf8 in _number_lines(chunks):
+    for number, line, is_utf8 in _strip_and_number_lines_with_utf8_flag(chunks):
         try:
-            row = _parse_object(line, is_utf8)
+            row = _parse_object_or_empty_line(line, is_utf8)
         except ValueError as error:
             row = None
             _leave_out_or_refuse_row(len(lines), f"(line {number}) {error}", source)
@@ -408,12 +412,12 @@ def _read_json_lines(
             text = row.get(text_column)
             if not isinstance(text, str):
                 without.append(len(lines))
-                _count_object_without_text(source, source.rows + len(lines) + 1, row, text_column)
+                _count_or_refuse_object_without_text(source, source.rows + len(lines) + 1, row, text_column)
                 text = ""
             texts.append(text)
             lines.append(line)
             parsed.append(row)
-        if chunks.is_batch_full(len(lines)):
+        if chunks.is_batch_complete(len(lines)):
             source.rows += len(lines)
             yield RowBatch(texts, without, JsonRows(lines, parsed), chunks.read)
             texts, lines, parsed, without, given = [], [], [], [], True
@@ -423,7 +427,7 @@ def _read_json_lines(
         yield RowBatch(texts, without, JsonRows(lines, parsed), chunks.read)
 
 
-def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
+def _parse_object_or_empty_line(line: str, is_utf8: bool) -> dict[str, Any] | None:
     """Parse the JSON object of a line; None for an empty line.
 
     Raises a ValueError whose message ends a sentence.
@@ -433,7 +437,7 @@ def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
     return parse_json_object(line) if line else None
 
 
-def _count_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
+def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
     """Count a JSON object without a text in the column, or refuse it; the message describes what it has there."""
     value = row.get(column)
     if column not in row:
@@ -465,14 +469,14 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
         given = False
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             given = True
-            yield _make_batch_from_arrow(batch, source, text_column)
+            yield _make_batch_from_arrow_and_count_rows(batch, source, text_column)
         if not given:
-            yield _make_batch_from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
+            yield _make_batch_from_arrow_and_count_rows(arrow.RecordBatch.from_pylist([], schema), source, text_column)
     except (arrow.ArrowException, *DAMAGED_PARQUET) as error:
         raise make_parquet_error(source.name, error) from None
 
 
-def _make_batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
+def _make_batch_from_arrow_and_count_rows(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
     """Make a batch of rows from a record batch of Parquet, and count the rows without a text."""
     column = batch.column(text_column)
     first = source.rows + 1
@@ -489,7 +493,7 @@ def _make_batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_c
 def _list_arrow_values(column: pyarrow.Array) -> list[Any]:
     """List the values of a column; b"" for a string that is not UTF-8."""
 
-    def decode_value(value: Any) -> Any:
+    def decode_value_or_empty_bytes(value: Any) -> Any:
         try:
             return value.as_py()
         except UnicodeDecodeError:
@@ -498,5 +502,5 @@ def _list_arrow_values(column: pyarrow.Array) -> list[Any]:
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        return [decode_value(value) for value in column]
+        return [decode_value_or_empty_bytes(value) for value in column]
     return values

@@ -66,7 +66,7 @@ def _format_json_lines(answered: Answered) -> Iterator[str]:
             if isinstance(batch.rows, JsonRows)
             else [_encode_json(row) for row in batch.rows.make_dicts()]
         )
-        yield "".join([_append_members(line, end) for line, end in zip(lines, ends, strict=True)])
+        yield "".join([_append_json_members(line, end) for line, end in zip(lines, ends, strict=True)])
 
 
 def _format_json_members(column: Column) -> list[str]:
@@ -82,7 +82,7 @@ def _format_json_members(column: Column) -> list[str]:
     return [texts.get(value) or f"{start}{value}" for value in column.values]
 
 
-def _append_members(line: str, members: str) -> str:
+def _append_json_members(line: str, members: str) -> str:
     """Append members to the JSON object of a line. They begin with a comma and a space."""
     head = line[:-1]
     return f"{head}{members}}}\n" if head.rstrip(BLANK) != "{" else f"{{{members[2:]}}}\n"
@@ -130,11 +130,11 @@ def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Itera
             rows = [_format_row_cells(row, names) for row in batch.rows.make_dicts()]
         if first:
             yield _format_csv([[*names, *(column.name for column in answers)]], delimiter)
-        cells = zip(*map(_format_column_cells, answers), strict=True)
+        cells = zip(*map(_format_answer_cells, answers), strict=True)
         yield _format_csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
 
 
-def _format_column_cells(column: Column) -> list[Any]:
+def _format_answer_cells(column: Column) -> list[Any]:
     if not column.is_list:
         return column.values
     return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]
@@ -226,8 +226,10 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
         ) from None
 
 
-def _make_arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
-    """Make the table of a batch and its answers. `schema` is that of the earlier batches; None for the first batch."""
+def _make_arrow_table(
+    arrow: Any, batch: RowBatch, answers: Sequence[Column], earlier_schema: Any, text_column: str
+) -> Any:
+    """Make the table of a batch and its answers. `earlier_schema` is that of earlier batches; None at first."""
     if isinstance(batch.rows, ArrowRows):
         table = arrow.Table.from_batches([batch.rows.batch])
     elif isinstance(batch.rows, CsvRows):
@@ -235,7 +237,11 @@ def _make_arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], sc
         table = arrow.table([arrow.array(column, arrow.string()) for column in columns], names=batch.rows.names)
     else:
         rows = batch.rows.make_dicts()
-        before = None if schema is None else arrow.schema([schema.field(i) for i in range(len(schema) - len(answers))])
+        before = (
+            None
+            if earlier_schema is None
+            else arrow.schema([earlier_schema.field(i) for i in range(len(earlier_schema) - len(answers))])
+        )
         if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
             raise OutputError(
                 f"A row has {min(other)!r}, which the first {BATCH_ROWS:,} rows lack; Parquet takes its columns from "
@@ -252,25 +258,36 @@ def _make_arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], sc
     return table
 
 
-def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], before: Any) -> Any:
-    """Convert JSON rows to a table. `before` is the schema of the earlier rows; None for the first rows."""
-    fields = {name: None for row in rows for name in row} if before is None else {f.name: f.type for f in before}
-    arrays = [_make_arrow_array(arrow, name, [row.get(name) for row in rows], kind) for name, kind in fields.items()]
-    return arrow.table(arrays, names=list(fields)) if before is None else arrow.table(arrays, schema=before)
+def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], earlier_schema: Any) -> Any:
+    """Convert JSON rows to a table. `earlier_schema` is the schema of the earlier rows; None for the first rows."""
+    fields = (
+        {name: None for row in rows for name in row}
+        if earlier_schema is None
+        else {f.name: f.type for f in earlier_schema}
+    )
+    arrays = [
+        _make_arrow_array(arrow, name, [row.get(name) for row in rows], wanted_type)
+        for name, wanted_type in fields.items()
+    ]
+    return (
+        arrow.table(arrays, names=list(fields))
+        if earlier_schema is None
+        else arrow.table(arrays, schema=earlier_schema)
+    )
 
 
-def _make_arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
-    """Make the array of a column; refuse values that the type `kind` cannot hold. With `kind` None, pyarrow chooses."""
+def _make_arrow_array(arrow: Any, name: str, values: list[Any], wanted_type: Any) -> Any:
+    """Make the array of a column; refuse values that `wanted_type` cannot hold. Where it is None, pyarrow chooses."""
     problem = None
     try:
         name.encode()
         array = arrow.array(values)
-        if kind is None or array.type == kind:
+        if wanted_type is None or array.type == wanted_type:
             return array
         # With a given type, pyarrow silently cuts 1.5 to 1, and drops a member that a struct does not have.
-        if _is_lossless_conversion(arrow, array.type, kind):
-            return arrow.array(values, kind)
-        problem = f"it has the type {kind} in the first {BATCH_ROWS:,} rows, but {array.type} in later ones"
+        if _is_lossless_conversion(arrow, array.type, wanted_type):
+            return arrow.array(values, wanted_type)
+        problem = f"it has the type {wanted_type} in the first {BATCH_ROWS:,} rows, but {array.type} in later ones"
     except UnicodeEncodeError:
         problem = "it holds half of a surrogate pair, which has no UTF-8 form"
     except OverflowError:
@@ -280,15 +297,15 @@ def _make_arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> An
     raise OutputError(f"The column {name!r} cannot be written as Parquet: {problem}.", _ONE_TYPE)
 
 
-def _is_lossless_conversion(arrow: Any, found: Any, kind: Any) -> bool:
-    """Return whether pyarrow converts values of the type `found` to the type `kind` without a loss."""
+def _is_lossless_conversion(arrow: Any, from_type: Any, to_type: Any) -> bool:
+    """Return whether pyarrow converts values of the type `from_type` to the type `to_type` without a loss."""
     types = arrow.types
-    if types.is_struct(found) and types.is_struct(kind):
+    if types.is_struct(from_type) and types.is_struct(to_type):
         return all(
-            kind.get_field_index(field.name) >= 0
-            and _is_lossless_conversion(arrow, field.type, kind.field(field.name).type)
-            for field in found
+            to_type.get_field_index(field.name) >= 0
+            and _is_lossless_conversion(arrow, field.type, to_type.field(field.name).type)
+            for field in from_type
         )
-    if types.is_list(found) and types.is_list(kind):
-        return _is_lossless_conversion(arrow, found.value_type, kind.value_type)
-    return not (types.is_floating(found) and types.is_integer(kind))
+    if types.is_list(from_type) and types.is_list(to_type):
+        return _is_lossless_conversion(arrow, from_type.value_type, to_type.value_type)
+    return not (types.is_floating(from_type) and types.is_integer(to_type))

@@ -40,7 +40,7 @@ class Chunk:
     first: int = 0
 
     @property
-    def strings(self) -> list[str] | None:
+    def texts_if_all_strings(self) -> list[str] | None:
         """The texts, if all are strings; else None."""
         return self.texts if set(map(type, self.texts)) <= {str} else None  # type: ignore[return-value]
 
@@ -76,11 +76,11 @@ def divide_into_chunks(
     check_on_error(on_error)
     items = iterate_texts(texts)
     if not isinstance(texts, Sized):
-        return _check_chunks(items, row_encoder, _LARGEST, on_error)
+        return _check_in_chunks(items, row_encoder, _LARGEST, on_error)
     everything = list(items)
     shared_out = -(-len(everything) // (_CHUNKS_A_THREAD * threads))
     size = _LARGEST if threads == 1 else min(_LARGEST, max(_SMALLEST, shared_out))
-    return list(_check_chunks(iter(everything), row_encoder, size, on_error))
+    return list(_check_in_chunks(iter(everything), row_encoder, size, on_error))
 
 
 def check_batches(batches: Iterable[list[str]], row_encoder: TextRowEncoder) -> Iterator[Chunk]:
@@ -91,30 +91,34 @@ def check_batches(batches: Iterable[list[str]], row_encoder: TextRowEncoder) -> 
     """
     first = 0
     for batch in batches:
-        yield _check_chunk(batch, row_encoder, first, "raise")
+        yield _check_and_encode_chunk(batch, row_encoder, first, "raise")
         first += len(batch)
 
 
-def _check_chunks(items: Iterator[Text], row_encoder: TextRowEncoder, size: int, on_error: OnError) -> Iterator[Chunk]:
+def _check_in_chunks(
+    items: Iterator[Text], row_encoder: TextRowEncoder, size: int, on_error: OnError
+) -> Iterator[Chunk]:
     first = 0
     while some := list(islice(items, size)):
-        yield _check_chunk(some, row_encoder, first, on_error)
+        yield _check_and_encode_chunk(some, row_encoder, first, on_error)
         first += len(some)
 
 
-def _check_chunk(items: Sequence[Text], row_encoder: TextRowEncoder, first: int, on_error: OnError) -> Chunk:
+def _check_and_encode_chunk(
+    items: Sequence[Text], row_encoder: TextRowEncoder, first_index: int, on_error: OnError
+) -> Chunk:
     """Check items, and make a chunk of them.
 
     Items that are not strings get ids; so do strings, unless the encoder encodes them later.
     """
     others = [i for i, item in enumerate(items) if not (row_encoder.splits and isinstance(item, str))]
     if not others:
-        return Chunk(list(items), [], first)  # type: ignore[arg-type]
+        return Chunk(list(items), [], first_index)  # type: ignore[arg-type]
     texts: list[Any] = list(items)
     skipped = []
     for index in others:
         try:
-            texts[index] = row_encoder.ids(items[index], f"The text at position {first + index} (counted from 0)")
+            texts[index] = row_encoder.ids(items[index], f"The text at position {first_index + index} (counted from 0)")
         except TextError as error:
             if on_error == "raise":
                 raise TextError(
@@ -122,7 +126,7 @@ def _check_chunk(items: Sequence[Text], row_encoder: TextRowEncoder, first: int,
                 ) from None
             texts[index] = row_encoder.blank
             skipped.append(index)
-    return Chunk(texts, skipped, first)
+    return Chunk(texts, skipped, first_index)
 
 
 def iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:

@@ -50,9 +50,9 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
     return tuple(made)
 
 
-def _make_ranges_without(points: str) -> tuple[str, ...]:
+def _make_ranges_of_all_except(ascii_characters: str) -> tuple[str, ...]:
     """Return the ranges of all code points except these ASCII characters."""
-    *most, last = find_ranges(lambda point: point not in points, range(0x80))
+    *most, last = find_ranges(lambda point: point not in ascii_characters, range(0x80))
     return (*most, last[0] + chr(sys.maxunicode))
 
 
@@ -77,10 +77,10 @@ _CLEAN_STR: Final = cleaning(
 )  # fmt: skip
 NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
     "lowercase": lambda: (Lowercase(),),
-    "remove_punctuation": lambda: (Keep(_make_ranges_without(_PUNCTUATION)),),
-    "punctuation_to_space": lambda: (Keep(_make_ranges_without(_PUNCTUATION), " "),),
+    "remove_punctuation": lambda: (Keep(_make_ranges_of_all_except(_PUNCTUATION)),),
+    "punctuation_to_space": lambda: (Keep(_make_ranges_of_all_except(_PUNCTUATION), " "),),
     "space_around_punctuation": lambda: tuple(Replace(point, f" {point} ") for point in _PUNCTUATION),
-    "remove_digits": lambda: (Keep(_make_ranges_without("0123456789")),),
+    "remove_digits": lambda: (Keep(_make_ranges_of_all_except("0123456789")),),
     "letters": lambda: (Keep(("AZ", "az"), " "),),
     "letters_and_digits": lambda: (Keep(("AZ", "az", "09"), " "),),
     "word_characters": lambda: _make_steps_of_re_sub(r"[^\w\s]", ""),
@@ -91,7 +91,7 @@ NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
     "remove_hashtags": lambda: _make_steps_of_re_sub(r"#\w+", ""),
     "remove_numbers": lambda: _make_steps_of_re_sub(r"\d+", ""),
     "collapse_spaces": lambda: _make_steps_of_re_sub(r"\s+", " "),
-    "keras_filters": lambda: (Keep(_make_ranges_without(_KERAS_FILTERS), " "),),
+    "keras_filters": lambda: (Keep(_make_ranges_of_all_except(_KERAS_FILTERS), " "),),
     "basic_english": lambda: _BASIC_ENGLISH,
     "clean_str": lambda: _CLEAN_STR,
 }

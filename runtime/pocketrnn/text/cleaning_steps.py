@@ -181,7 +181,7 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
             if isinstance(step, Keep):
                 rest = max(rest, grown)
             elif isinstance(step, ReplaceRuns):
-                grown /= min(run.fewest for run in step.runs)
+                grown /= min(run.fewest_code_points for run in step.runs)
                 if grown > rest:
                     of_sets.append(
                         (make_range_test(some for run in step.runs for part in run.sets for some in part), grown)

@@ -24,12 +24,12 @@ __all__ = [
 _MOST_RANGES: Final = 4096
 
 
-def check_ranges(ranges: Any, what: str) -> None:
+def check_ranges(ranges: Any, value_name: str) -> None:
     """Check that a value is a tuple of ranges: strings of one code point, or of the first and the last.
 
     Args:
         ranges: the value.
-        what: the name of the value, as the beginning of a sentence.
+        value_name: the name of the value, as the beginning of a sentence.
 
     Raises:
         InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
@@ -37,12 +37,14 @@ def check_ranges(ranges: Any, what: str) -> None:
     """
     if not isinstance(ranges, tuple) or not 1 <= len(ranges) <= _MOST_RANGES:
         raise InputError(
-            f"{what} is {short_repr(ranges)}.", f"Give a tuple of 1 to {_MOST_RANGES:,} ranges such as 'az'."
+            f"{value_name} is {short_repr(ranges)}.", f"Give a tuple of 1 to {_MOST_RANGES:,} ranges such as 'az'."
         )
     for some in ranges:
         check_string(some, "A range", 1, 2)
         if some[0] > some[-1]:
-            raise InputError(f"{what} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}.")
+            raise InputError(
+                f"{value_name} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}."
+            )
 
 
 def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:

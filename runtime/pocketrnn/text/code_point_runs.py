@@ -56,7 +56,7 @@ class RunPart:
 
     def __post_init__(self) -> None:
         check_ranges(self.ranges, "The set of a part of a run")
-        _check_count(self.least, self.most, 0)
+        _check_least_and_most(self.least, self.most, 0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Run:
         check_ranges(self.ranges, "The set of a run")
         for ranges in filter(None, (self.before, self.ends_at, self.not_before)):
             check_ranges(ranges, "The set beside a run")
-        _check_count(self.least, self.most, 1)
+        _check_least_and_most(self.least, self.most, 1)
         if not isinstance(self.then, tuple) or not all(isinstance(part, RunPart) for part in self.then):
             raise InputError(f"then is {short_repr(self.then)}.", "Give a tuple of RunPart.")
         if len(self.then) > MOST_PARTS:
@@ -110,7 +110,7 @@ class Run:
         return self.from_boundary or any(part.to_boundary for part in self.parts)
 
     @property
-    def fewest(self) -> int:
+    def fewest_code_points(self) -> int:
         """The smallest number of code points that the run takes."""
         return sum(part.least for part in self.parts)
 
@@ -121,20 +121,20 @@ class Run:
         return (self.ranges, self.before, self.ends_at, self.not_before, *(part.ranges for part in self.then))
 
 
-def _check_count(least: Any, most: Any, fewest: int) -> None:
-    """Check `least` and `most`, the numbers of code points that a part takes; `least` must be at least `fewest`."""
-    if type(least) is not int or not fewest <= least <= LONGEST_RUN:
-        raise InputError(f"least is {short_repr(least)}.", f"Use {fewest} to {LONGEST_RUN}.")
+def _check_least_and_most(least: Any, most: Any, smallest_least: int) -> None:
+    """Check the least and the most code points that a part takes; `least` must be at least `smallest_least`."""
+    if type(least) is not int or not smallest_least <= least <= LONGEST_RUN:
+        raise InputError(f"least is {short_repr(least)}.", f"Use {smallest_least} to {LONGEST_RUN}.")
     if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):
         raise InputError(f"most is {short_repr(most)}.", f"Use {max(least, 1)} to {LONGEST_RUN}, or none.")
 
 
-def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
+def check_runs(runs: Any, word_ranges: tuple[str, ...] = ()) -> None:
     """Check that a value is a tuple of 1 to 16 runs.
 
     Args:
         runs: the value.
-        word: the code points of words; empty if no run may ask for boundaries of words.
+        word_ranges: the code points of words; empty if no run may ask for boundaries of words.
 
     Raises:
         InputError: the value is something else.
@@ -143,11 +143,11 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
         raise InputError(f"runs is {short_repr(runs)}.", "Give a tuple of Run.")
     if not 1 <= len(runs) <= MOST_RUNS:
         raise InputError(f"There are {len(runs)} runs.", f"Use 1 to {MOST_RUNS} runs.")
-    if word:
-        check_ranges(word, "The set of a word's code points")
-    if bool(word) != any(run.needs_word_boundaries for run in runs):
+    if word_ranges:
+        check_ranges(word_ranges, "The set of a word's code points")
+    if bool(word_ranges) != any(run.needs_word_boundaries for run in runs):
         raise InputError(
-            f"The set of a word's code points is {short_repr(word)}.",
+            f"The set of a word's code points is {short_repr(word_ranges)}.",
             "Give this set if a run begins or ends at a boundary of a word; else leave it out.",
         )
 
@@ -174,22 +174,24 @@ class _RunBits:
 _FailedParts = dict[int, tuple[int, int]]
 
 
-def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callable[[str], Iterator[tuple[int, int]]]:
+def make_run_search(
+    runs: tuple[Run, ...], word_ranges: tuple[str, ...] = ()
+) -> Callable[[str], Iterator[tuple[int, int]]]:
     """Make a function that finds runs in a text, from left to right, and yields where each begins and ends.
 
     At each position the first of `runs` that matches counts. The search goes on after the match.
 
     Args:
         runs: what is found.
-        word: the code points of words, for runs that ask for boundaries of words.
+        word_ranges: the code points of words, for runs that ask for boundaries of words.
     """
-    sets = list({ranges: None for ranges in (word, *(some for run in runs for some in run.sets)) if ranges})
+    sets = list({ranges: None for ranges in (word_ranges, *(some for run in runs for some in run.sets)) if ranges})
     tests = [make_range_test(ranges) for ranges in sets]
     bits = CodePointCache[str, int](lambda point: sum(1 << i for i, inside in enumerate(tests) if inside(ord(point))))
     bit_of = {(): 0, **{ranges: 1 << i for i, ranges in enumerate(sets)}}
     each = [
         _RunBits(
-            bit_of[run.before], bit_of[run.ends_at], bit_of[run.not_before], bit_of[word], run.from_boundary,
+            bit_of[run.before], bit_of[run.ends_at], bit_of[run.not_before], bit_of[word_ranges], run.from_boundary,
             tuple((bit_of[part.ranges], part.least, part.most or sys.maxsize, part.to_boundary) for part in run.parts),
         )
         for run in runs
@@ -198,13 +200,13 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
     for run in each:
         firsts |= run.before | run.parts[0][0]
 
-    def find_end(text: str, start: int, here: int, failed: list[_FailedParts]) -> int:
+    def find_first_match_end(text: str, start: int, start_bits: int, failed: list[_FailedParts]) -> int:
         """Find the end of the first run that matches at `start`; 0 if none matches."""
         for i, run in enumerate(each):
             if run.from_boundary and not _is_boundary(text, start, bits, run.word):
                 continue
             for skipped, first in ((1, run.before), (0, run.parts[0][0])):
-                if here & first and (end := _find_run_end(text, start + skipped, bits, run, failed[i])):
+                if start_bits & first and (end := _find_run_end(text, start + skipped, bits, run, failed[i])):
                     return end
         return 0
 
@@ -213,7 +215,7 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
         failed: list[_FailedParts] = [{} for _ in each]
         while at < size:
             here = bits[text[at]]
-            end = find_end(text, at, here, failed) if here & firsts else 0
+            end = find_first_match_end(text, at, here, failed) if here & firsts else 0
             if end:
                 yield at, end
             at = end or at + 1
@@ -251,9 +253,9 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, failed: 
     return 0
 
 
-def _is_boundary(text: str, index: int, bits: _SetBits, word: int) -> bool:
+def _is_boundary(text: str, index: int, bits: _SetBits, word_bit: int) -> bool:
     """Return whether `\\b` of `re` matches at a position, with a given set of word characters."""
-    before, after = index and bits[text[index - 1]] & word, index < len(text) and bits[text[index]] & word
+    before, after = index and bits[text[index - 1]] & word_bit, index < len(text) and bits[text[index]] & word_bit
     return bool(before) != bool(after)
 
 

@@ -97,7 +97,7 @@ class TextEncoder:
         """Encode `text` as token ids; there is at least one."""
         if self._pieces is not None:
             return self._add_outer_ids(self._cut_and_add_ngrams(self._pieces.encode(text)))
-        return self._add_outer_ids(self._look_up(self.tokens(text)))
+        return self._add_outer_ids(self._look_up_without_marker(self.tokens(text)))
 
     def encode_tokens(self, tokens: Sequence[str]) -> list[int]:
         """Encode a text that is already split as token ids; there is at least one.
@@ -124,19 +124,19 @@ class TextEncoder:
         return (ids if self._is_plain else add_outer_ids_and_pad(ids, self.rules)) or [self.rules.empty_id]
 
     @property
-    def pieces(self) -> SubwordEncoder | None:
+    def subword_encoder(self) -> SubwordEncoder | None:
         """The encoder for subword rules; None for other rules."""
         return self._pieces
 
     def look_up(self, tokens: Sequence[str]) -> list[int]:
         """Look up the ids of tokens. Tokens that the rules drop are left out."""
         if self._many is None or _BatchEncoder.MARKER not in tokens:
-            return self._look_up(tokens)
+            return self._look_up_without_marker(tokens)
         unknown, known = self.rules.unknown_id, {**self._ids, _BatchEncoder.MARKER: self._id_of_marker}
         ids = (unknown if (i := known.get(token)) is None else i for token in tokens)
         return [i for i in ids if i is not None]
 
-    def _look_up(self, tokens: Sequence[str]) -> list[int]:
+    def _look_up_without_marker(self, tokens: Sequence[str]) -> list[int]:
         """Look up the ids of tokens. The marker of `_BatchEncoder` must not be among them."""
         lookup = self._ids.get
         unknown = self.rules.unknown_id
@@ -237,9 +237,9 @@ class _BatchEncoder:
             lowered = map(str.lower, texts[start : start + self.TEXTS_IN_A_PASS])
             tokens = self._tokenize(self._after_each.join(lowered) + self._after_each)
             parts.append(np.fromiter(map(self._ids.get, tokens, unknown), np.int64, len(tokens)))
-        return self._split_into_texts(np.concatenate(parts))
+        return self._drop_text_ends_and_count_ids(np.concatenate(parts))
 
-    def _split_into_texts(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _drop_text_ends_and_count_ids(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cut the ids of all texts at `END`, which follows each text; return the ids without `END`, and how many each
         text has."""
         ends = np.flatnonzero(ids == self.END)

@@ -60,8 +60,12 @@ class TextRowEncoder:
             InputError: the text is a string and there is no tokenizer; or the tokenizer fails or returns another type.
         """
         if isinstance(text, str):
-            return self._encoder.encode(text) if self._splits_strings else self._encode_with_tokenizer(text, text_name)
-        return self._encode_values(_list_values(text, text_name), text_name)
+            return (
+                self._encoder.encode(text)
+                if self._splits_strings
+                else self._encode_with_callers_tokenizer(text, text_name)
+            )
+        return self._check_and_encode_tokens_or_ids(_convert_text_items_to_list(text, text_name), text_name)
 
     def tokens(self, text: object, text_name: str = "The text") -> list[str]:
         """Return the tokens of a text: those that are given, or those that the tokenizer finds.
@@ -73,8 +77,8 @@ class TextRowEncoder:
             TextError: the text is given as ids, or as in `ids`.
             InputError: the tokenizer fails, or returns ids.
         """
-        values = self._call_tokenizer(text) if isinstance(text, str) else _list_values(text, text_name)
-        self._encode_values(values, text_name)
+        values = self._call_tokenizer(text) if isinstance(text, str) else _convert_text_items_to_list(text, text_name)
+        self._check_and_encode_tokens_or_ids(values, text_name)
         if not all(isinstance(value, str) for value in values):
             raise TextError(f"{text_name} is given as ids, so that its words are not known.", "Give its tokens.")
         return values
@@ -85,16 +89,16 @@ class TextRowEncoder:
         Raises:
             TextError: the text is neither a list nor an array, or holds something that is not a string.
         """
-        values = _list_values(text, text_name)
+        values = _convert_text_items_to_list(text, text_name)
         for index, value in enumerate(values):
             if not isinstance(value, str):
                 raise _make_mixed_list_error(value, index, text_name, "words")
         return values
 
-    def _encode_with_tokenizer(self, text: str, text_name: str) -> list[int]:
+    def _encode_with_callers_tokenizer(self, text: str, text_name: str) -> list[int]:
         """Split a string by the caller's tokenizer, and encode its tokens as ids."""
         try:
-            return self._encode_values(self._call_tokenizer(text), text_name)
+            return self._check_and_encode_tokens_or_ids(self._call_tokenizer(text), text_name)
         except TextError as error:
             raise InputError(
                 f"tokenizer gives something that is not a text for {short_repr(text, 40)}: {error.problem}",
@@ -110,7 +114,7 @@ class TextRowEncoder:
                 "line, --tokenizer file.py:function or --tokens).",
             )
         try:
-            return _list_values(self.tokenizer(text), "Its result")
+            return _convert_text_items_to_list(self.tokenizer(text), "Its result")
         except PocketRNNError as error:
             raise InputError(
                 f"tokenizer gives no tokens for {short_repr(text, 40)}: {error.problem}", error.remedy
@@ -122,7 +126,7 @@ class TextRowEncoder:
                 "Give a function that takes any text and returns its tokens or ids.",
             ) from error
 
-    def _encode_values(self, values: list[Any], text_name: str) -> list[int]:
+    def _check_and_encode_tokens_or_ids(self, values: list[Any], text_name: str) -> list[int]:
         """Check the tokens or ids of a text, and return its ids."""
         if not values:
             return self._encoder.encode_tokens([])
@@ -130,7 +134,7 @@ class TextRowEncoder:
             for index, value in enumerate(values):
                 if not isinstance(value, str):
                     raise _make_mixed_list_error(value, index, text_name, "tokens")
-            self._check_tokens(values, text_name)
+            self._refuse_tokens_that_would_be_split(values, text_name)
             return self._encoder.encode_tokens(values)
         ids = []
         for index, value in enumerate(values):
@@ -150,7 +154,7 @@ class TextRowEncoder:
             )
         return ids
 
-    def _check_tokens(self, tokens: Sequence[str], text_name: str) -> None:
+    def _refuse_tokens_that_would_be_split(self, tokens: Sequence[str], text_name: str) -> None:
         """Refuse a list whose items the bundle's tokenizer would split: it seems to hold several texts, not tokens.
 
         The caller's own tokenizer may return any tokens.
@@ -158,7 +162,7 @@ class TextRowEncoder:
         if not self._splits_strings:
             return
         for token in tokens:
-            if not self._encoder.holds(token) and _is_several_tokens(token, self._rules.tokenizer):
+            if not self._encoder.holds(token) and _would_split_token(token, self._rules.tokenizer):
                 raise TextError(
                     f"{text_name} has the token {short_repr(token, 40)}, which {self._rules.tokenizer} would split.",
                     "Here, a list of strings is one text, given as its tokens. To classify several texts, pass the "
@@ -166,7 +170,7 @@ class TextRowEncoder:
                 )
 
 
-def _is_several_tokens(token: str, tokenizer: str) -> bool:
+def _would_split_token(token: str, tokenizer: str) -> bool:
     """Return whether a tokenizer would split a token."""
     if tokenizer == "characters":
         return len(token) > 1
@@ -180,7 +184,7 @@ def _make_mixed_list_error(value: object, index: int, text_name: str, kind: str)
     )
 
 
-def _list_values(text: object, text_name: str) -> list[Any]:
+def _convert_text_items_to_list(text: object, text_name: str) -> list[Any]:
     """Convert a list, tuple, array or tensor to a list of its values."""
     if isinstance(text, (list, tuple)):
         return list(text)

@@ -154,7 +154,7 @@ class _Parser:
     def parse_alternatives(self) -> list[_Items]:
         """Parse the alternatives up to the end of the group or pattern."""
         found = self._parse_sequence()
-        while self._next_characters() == "|":
+        while self._peek_characters() == "|":
             self._at += 1
             found += self._parse_sequence()
         return found
@@ -162,7 +162,7 @@ class _Parser:
     def _parse_sequence(self) -> list[_Items]:
         """Parse one alternative of the pattern. With optional parts, it becomes several."""
         found: list[_Items] = [[]]
-        while self._next_characters() not in ("", "|", ")"):
+        while self._peek_characters() not in ("", "|", ")"):
             start = self._at
             alternatives = self._apply_quantifier(self._parse_atom(), start)
             if len(alternatives) > 1:
@@ -171,7 +171,7 @@ class _Parser:
                 [*before, *one]
                 for before in found
                 for alternative in alternatives
-                for one in _split_optional_beginning(before, alternative)
+                for one in _split_optional_first_item(before, alternative)
             ]
             if len(found) > _MOST_ALTERNATIVES:
                 raise _NoEqualStepError(self._pattern[start : self._at], "it makes too many alternatives")
@@ -179,16 +179,16 @@ class _Parser:
                 raise _NoEqualStepError(self._pattern[start:], f"it comes after {_LONGEST} others")
         return found
 
-    def _next_characters(self, length: int = 1) -> str:
+    def _peek_characters(self, length: int = 1) -> str:
         return self._pattern[self._at : self._at + length]
 
     def _parse_atom(self) -> list[_Items]:
         """Parse a character, a class or a group, without its quantifier."""
-        start, point = self._at, self._next_characters()
+        start, point = self._at, self._peek_characters()
         if point == "(":
             opened = _GROUP.match(self._pattern, start)
             if opened is None:
-                raise _NoEqualStepError(self._next_characters(4), "it looks around, or sets flags")
+                raise _NoEqualStepError(self._peek_characters(4), "it looks around, or sets flags")
             self._at = opened.end()
             found = self.parse_alternatives()
             self._at += 1
@@ -198,7 +198,7 @@ class _Parser:
             return [[_Item([], point, 0, 0)]]
         if point == "[":
             points = self._parse_class()
-        elif point == "\\" and self._next_characters() in ("b", "A", "Z"):
+        elif point == "\\" and self._peek_characters() in ("b", "A", "Z"):
             self._at += 1
             return [[_Item([], self._pattern[start : self._at], 0, 0)]]
         elif point == "\\":
@@ -246,12 +246,12 @@ class _Parser:
 
     def _parse_class(self) -> _Set:
         """Parse a class after its opening bracket, and return its code points."""
-        is_other = self._next_characters() == "^"
+        is_other = self._peek_characters() == "^"
         self._at += is_other
         found, first = list[tuple[int, int]](), self._at
-        while self._next_characters() != "]" or self._at == first:
+        while self._peek_characters() != "]" or self._at == first:
             inner = self._parse_class_item()
-            if self._next_characters() == "-" and self._next_characters(2) != "-]":
+            if self._peek_characters() == "-" and self._peek_characters(2) != "-]":
                 self._at += 1
                 inner = [(inner[0][0], self._parse_class_item()[0][0])]
             found += inner
@@ -260,16 +260,16 @@ class _Parser:
         return complement_points(merged) if is_other else merged
 
     def _parse_class_item(self) -> _Set:
-        point = self._next_characters()
+        point = self._peek_characters()
         self._at += 1
         return self._parse_escape(in_class=True) if point == "\\" else [(ord(point), ord(point))]
 
     def _parse_escape(self, *, in_class: bool) -> _Set:
         """Parse an escape after its backslash, and return its code points."""
-        point = self._next_characters()
+        point = self._peek_characters()
         if point.lower() in _UNICODE:
             self._at += 1
-            found = _find_unicode_points(point.lower())
+            found = _find_points_of_escape(point.lower())
             return complement_points(found) if point.isupper() else found
         if code := _CODE.match(self._pattern, self._at):
             self._at = code.end()
@@ -287,16 +287,16 @@ class _Parser:
         return [(ord(point), ord(point))]
 
 
-def _split_optional_beginning(before: _Items, alternative: _Items) -> list[_Items]:
+def _split_optional_first_item(items_before: _Items, alternative: _Items) -> list[_Items]:
     """If the first item of an alternative may match nothing, make two alternatives: with the item, and without it. A
-    run must begin with a code point."""
-    if not all(item.is_boundary for item in before) or len(alternative) != 1 or alternative[0].is_required:
+    run must begin with a code point. `items_before` come before the alternative in the pattern."""
+    if not all(item.is_boundary for item in items_before) or len(alternative) != 1 or alternative[0].is_required:
         return [alternative]
     there: list[_Items] = [[replace(alternative[0], least=1)], []]
     return there[::-1] if alternative[0].is_lazy else there
 
 
-def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list[_Items]:
+def _split_optional_items_before_boundaries(items: _Items, item_before: _Item | None = None) -> list[_Items]:
     """Where an item before a boundary may match nothing, make two alternatives: with the item, and without it.
 
     An item after one of its own kind, such as the last of `\\d\\d*\\b`, is not split: there is no boundary between two
@@ -305,12 +305,19 @@ def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list
     if not items:
         return [[]]
     first, *rest = items
-    found = _split_before_boundaries(rest, first)
+    found = _split_optional_items_before_boundaries(rest, first)
     end = next((item for item in rest if item.is_required), first)
     made = [[replace(first, branches=first.branches or len(found) > 1), *one] for one in found]
-    if first.is_required or not end.is_boundary or (before and _has_no_boundary_inside(end, before, first)):
+    if (
+        first.is_required
+        or not end.is_boundary
+        or (item_before and _is_boundary_impossible_within(end, item_before, first))
+    ):
         return made
-    there, without = [[replace(one[0], least=1), *one[1:]] for one in made], _split_before_boundaries(rest, before)
+    there, without = (
+        [[replace(one[0], least=1), *one[1:]] for one in made],
+        _split_optional_items_before_boundaries(rest, item_before),
+    )
     if len(there) + len(without) > _MOST_ALTERNATIVES:
         raise _NoEqualStepError(first.source, r"it makes too many alternatives before \b")
     return [*without, *there] if first.is_lazy else [*there, *without]
@@ -346,9 +353,9 @@ _UNICODE: Final[dict[str, Callable[[str], bool]]] = {
 
 
 @functools.cache
-def _find_unicode_points(name: str) -> _Set:
+def _find_points_of_escape(letter: str) -> _Set:
     """Find the code points of `\\w`, `\\s` or `\\d` in this Python's version of Unicode. The first call takes 0.2 s."""
-    return list_range_points(find_ranges(_UNICODE[name], range(sys.maxunicode + 1)))
+    return list_range_points(find_ranges(_UNICODE[letter], range(sys.maxunicode + 1)))
 
 
 # --- From alternatives to steps ---
@@ -357,8 +364,10 @@ def _find_unicode_points(name: str) -> _Set:
 def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
     """Make the steps that replace what the alternatives match by `by`."""
     found: list[_Items] = []
-    at_ends = _are_boundaries_ends_of_text(alternatives, pattern)
-    for items in map(_make_items_possessive, chain.from_iterable(map(_split_before_boundaries, alternatives))):
+    at_ends = _check_whether_boundaries_are_text_ends(alternatives, pattern)
+    for items in map(
+        _make_items_possessive, chain.from_iterable(map(_split_optional_items_before_boundaries, alternatives))
+    ):
         if by == "" and all(item.is_boundary for item in items):
             # After it has deleted nothing, `re` looks for another match at the same position.
             continue
@@ -373,7 +382,7 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
     if not found:
         return ()
     if _REFERENCE.search(by):
-        return _make_steps_around_match(found, pattern, by)
+        return _make_steps_that_keep_match(found, pattern, by)
     # The replacement has escapes, such as \n.
     by = re.compile("x").sub(by, "x")
     if len(found) == 1:
@@ -390,11 +399,11 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
     runs = tuple(map(_make_run, found))
     word: tuple[str, ...] = ()
     if any(run.needs_word_boundaries for run in runs):
-        word = _EVERYTHING if at_ends else make_ranges_from_points(_find_unicode_points("w"))
+        word = _EVERYTHING if at_ends else make_ranges_from_points(_find_points_of_escape("w"))
     return (ReplaceRuns(runs, by, word),)
 
 
-def _are_boundaries_ends_of_text(alternatives: Sequence[_Items], pattern: str) -> bool:
+def _check_whether_boundaries_are_text_ends(alternatives: Sequence[_Items], pattern: str) -> bool:
     """Return whether the boundaries of a pattern are ends of the text. Refuse those that no step can do."""
     found = [item for items in alternatives for item in items if item.is_boundary]
     if not any(item.is_text_end for item in found):
@@ -456,19 +465,23 @@ def _find_only_string(items: _Items) -> str:
     return what if len(what) <= _LONGEST else ""
 
 
-def _make_steps_around_match(found: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
+def _make_steps_that_keep_match(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
     """Make the steps for a replacement that contains the match: one step for each string that may match."""
     references = list(_REFERENCE.finditer(by))
     name = references[0][2] or references[0][3]
     is_whole = name == "0" or (name == "1" and _is_one_group(pattern))
     strings: list[str] = []
-    if len(found) == 1 and is_whole and len(references) == 1:
-        if what := _find_only_string(found[0]):
+    if len(alternatives) == 1 and is_whole and len(references) == 1:
+        if what := _find_only_string(alternatives[0]):
             strings = [what]
-        elif len(found[0]) == 1 and found[0][0].is_single and not _has_half_surrogate(found[0][0].points):
-            codes = sum(end - start + 1 for start, end in found[0][0].points)
+        elif (
+            len(alternatives[0]) == 1
+            and alternatives[0][0].is_single
+            and not _has_half_surrogate(alternatives[0][0].points)
+        ):
+            codes = sum(end - start + 1 for start, end in alternatives[0][0].points)
             if codes <= _MOST_REPLACED:
-                strings = [chr(code) for start, end in found[0][0].points for code in range(start, end + 1)]
+                strings = [chr(code) for start, end in alternatives[0][0].points for code in range(start, end + 1)]
     at = references[0]
     if not strings:
         raise _NoEqualStepError(
@@ -510,7 +523,7 @@ def _make_items_possessive(items: _Items) -> _Items:
             continue
         made = [*_convert_lazy_item(item, made), *made] if item.is_lazy else [item, *made]
     for i in range(len(made) - 3, -1, -1):
-        made[i : i + 3] = _convert_items_around_separator(*made[i : i + 3])
+        made[i : i + 3] = _remove_backtracking_around_separator(*made[i : i + 3])
     for i in range(len(made) - 2, -1, -1):
         made[i : i + 2] = _merge_overlapping_items(*made[i : i + 2])
     for i, item in enumerate(made):
@@ -525,7 +538,7 @@ def _refuse_item_that_backtracks(item: _Item, items_after: _Items) -> None:
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.
             is_end = not i and not item.branches and not any(more.is_required for more in items_after[1:])
-            if not is_end and not _has_no_boundary_inside(other, item):
+            if not is_end and not _is_boundary_impossible_within(other, item):
                 raise _NoEqualStepError(
                     item.source + other.source, "its first part may have to give back more than once"
                 )
@@ -538,12 +551,12 @@ def _refuse_item_that_backtracks(item: _Item, items_after: _Items) -> None:
             break
 
 
-def _has_no_boundary_inside(boundary: _Item, *items: _Item) -> bool:
+def _is_boundary_impossible_within(boundary: _Item, *items: _Item) -> bool:
     """Return whether a boundary is never between two code points of the items: whether all are word characters, or
     none of them is. An end of the text never is."""
     if boundary.is_text_end:
         return True
-    word, points = _find_unicode_points("w"), merge_ranges(point for item in items for point in item.points)
+    word, points = _find_points_of_escape("w"), merge_ranges(point for item in items for point in item.points)
     return not _subtract_points(points, word) or not _has_common_points(points, word)
 
 
@@ -553,7 +566,7 @@ def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
     if not items_after:
         return fewest
     end, *rest = items_after
-    if end.is_boundary and _has_no_boundary_inside(end, item):
+    if end.is_boundary and _is_boundary_impossible_within(end, item):
         return [replace(item, is_lazy=False)]
     is_free = not any(other.is_required for other in rest)
     if item.branches:
@@ -567,7 +580,7 @@ def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
     return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
 
 
-def _convert_items_around_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
+def _remove_backtracking_around_separator(first: _Item, separator: _Item, last: _Item) -> _Items:
     """Convert three items such as `\\S+@\\S+` to items that need no backtracking: `\\S[^\\s@]*@\\S+`.
 
     Both match the same text up to the end, whichever @ is the separator.
@@ -575,14 +588,14 @@ def _convert_items_around_separator(first: _Item, middle: _Item, last: _Item) ->
     is_same = first.points == last.points and (first.most, last.most) == (None, None) and not first.branches
     if (
         not is_same
-        or middle.least != 1
-        or middle.most not in (1, None)
-        or _subtract_points(middle.points, first.points)
+        or separator.least != 1
+        or separator.most not in (1, None)
+        or _subtract_points(separator.points, first.points)
     ):
-        return [first, middle, last]
-    others = _subtract_points(first.points, middle.points)
+        return [first, separator, last]
+    others = _subtract_points(first.points, separator.points)
     fewest = [replace(first, most=first.least)] if first.least else []
-    return [*fewest, *([replace(first, points=others, least=0)] if others else []), replace(middle, most=1), last]
+    return [*fewest, *([replace(first, points=others, least=0)] if others else []), replace(separator, most=1), last]
 
 
 def _merge_overlapping_items(first: _Item, second: _Item) -> _Items:

@@ -22,6 +22,8 @@ _VALUE: Final = 1 << 31
 # The longest replacement, in code points: that of U+FDFA in NFKC.
 _MOST_OF_ONE: Final = 18
 _REMEMBERED: Final = 1 << 14
+# The base of a node's children in the trie, and the replacement of a key that ends at the node.
+_ChildrenBaseAndReplacement = tuple[int, str | None]
 
 
 def check_charsmap(content: bytes) -> None:
@@ -119,7 +121,7 @@ class Charsmap:
         by = self._follow_first_code_point(point)[1]
         return point if by is None else by
 
-    def _follow_first_code_point(self, point: str) -> tuple[int, str | None]:
+    def _follow_first_code_point(self, point: str) -> _ChildrenBaseAndReplacement:
         """Follow a code point's bytes from the root of the trie. Return the base of its children, or -1; and the
         replacement of a key that ends there, or None."""
         found = self._firsts.get(point)
@@ -133,7 +135,7 @@ class Charsmap:
         unit: int = self._units[place]
         return place ^ ((unit >> 10) << ((unit & 0x200) >> 6))
 
-    def _follow_code_point(self, node: int, point: str) -> tuple[int, str | None] | None:
+    def _follow_code_point(self, node: int, point: str) -> _ChildrenBaseAndReplacement | None:
         """Follow a code point's bytes in the trie; return the base of its children, and the replacement of a key that
         ends there."""
         units, unit = self._units, 0

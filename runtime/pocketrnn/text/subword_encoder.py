@@ -125,7 +125,7 @@ class SubwordEncoder:
         self._cuts_before_marks = len(rules.splits) < 2 and never_merges_across_marks(rules.model, pieces, SPACE_MARK)
         self._kept: dict[str, tuple[int, ...]] = {}
 
-    def apply_steps(self, text: str) -> str:
+    def apply_steps_to_continuing_text(self, text: str) -> str:
         """Apply the cleaning steps to a text that continues an earlier text."""
         text = _replace_surrogates(text)
         return text if self._continuing_steps is None else self._continuing_steps(text)
@@ -148,16 +148,16 @@ class SubwordEncoder:
                     if isinstance(inner, int):
                         ids.append(inner)
                     elif inner:
-                        self._append_ids(inner, begins, ids)
+                        self._split_and_append_ids(inner, begins, ids)
                     begins = False
             begins, steps = False, self._steps
         return ids
 
-    def _append_ids(self, text: str, begins: bool, ids: list[int]) -> None:
-        """Split a part of a text into words, and append their ids to `ids`. `begins` says whether the text begins with
-        this part."""
+    def _split_and_append_ids(self, text: str, begins_text: bool, ids: list[int]) -> None:
+        """Split a part of a text into words, and append their ids to `ids`. `begins_text` says whether the text begins
+        with this part."""
         words = [text]
-        for split in self._first_splits if begins or not self._only_first else self._elsewhere:
+        for split in self._first_splits if begins_text or not self._only_first else self._elsewhere:
             words = split(words)
         if self._cuts_before_marks:
             words = [part for word in words for part in cut_before_marks(word)]
@@ -165,14 +165,14 @@ class SubwordEncoder:
         for word in words:
             found = kept.get(word)
             if found is None:
-                found = self._encode_part(word)
+                found = self._cut_and_encode_part(word)
                 if len(word) <= _LONGEST_KEPT:
                     if len(kept) >= _MOST_KEPT:
                         kept.clear()
                     kept[word] = found
             ids += found
 
-    def _encode_part(self, part: str) -> tuple[int, ...]:
+    def _cut_and_encode_part(self, part: str) -> tuple[int, ...]:
         """Encode a part of a text as ids. The first splits made the part; cut it by the other splits, and encode its
         words by the model."""
         words = [part]
@@ -198,13 +198,13 @@ class _AddedTokenFinder:
     def split_at_added_tokens(self, text: str) -> Iterable[str | int]:
         """Split a text into the ids of its added tokens, and the texts between them."""
         if self._may_hold(text):
-            return self._iterate_ids_and_texts(text)
+            return self._iterate_added_ids_and_other_texts(text)
         return (text,) if text else ()
 
-    def _iterate_ids_and_texts(self, text: str) -> Iterator[str | int]:
+    def _iterate_added_ids_and_other_texts(self, text: str) -> Iterator[str | int]:
         done = index = 0
         while index < len(text):
-            token, length = self._find_token_at(text, index)
+            token, length = self._find_token_and_length_at(text, index)
             if token is None:
                 index += 1
                 continue
@@ -223,7 +223,7 @@ class _AddedTokenFinder:
         if done < len(text):
             yield text[done:]
 
-    def _find_token_at(self, text: str, index: int) -> tuple[AddedToken | None, int]:
+    def _find_token_and_length_at(self, text: str, index: int) -> tuple[AddedToken | None, int]:
         """Find the longest added token at an index; return it with the length of its text, or None and 0."""
         for length in self._lengths.get(text[index], ()):
             stands = text[index : index + length]

@@ -155,6 +155,8 @@ Model = Bpe | WordPiece | Unigram | WholeWords
 ToIds = Callable[[str], Sequence[int]]
 # The ids of two neighbours -> the merge's rank, and the id of the merged piece.
 Merges = Mapping[tuple[int, int], tuple[int, int]]
+# A piece of a word: where it starts and ends in the word, and its id.
+_StartEndAndPiece = tuple[int, int, int]
 
 
 def _check_affix(value: Any) -> None:
@@ -257,19 +259,19 @@ def make_bpe_symbols_and_merges(
 def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
     """Make the function of `make_model_function` for byte-pair encoding."""
     symbols, merges = make_bpe_symbols_and_merges(model, pieces, tokens, unknown)
-    same: Literal[0, 1] = 0 if model.ranks else 1
+    compared_member: Literal[0, 1] = 0 if model.ranks else 1
 
     def encode_word(word: str) -> Sequence[int]:
         if model.whole_words and (found := pieces.get(word)) is not None:
             return [found]
         ids = symbols(word)
-        return ids if len(ids) < 2 else apply_merges(ids, merges, same=same)
+        return ids if len(ids) < 2 else apply_merges(ids, merges, compared_member=compared_member)
 
     return encode_word
 
 
 def apply_merges(
-    ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = None, *, same: Literal[0, 1] = 1
+    ids: list[int], merges: Merges, skips_merge: Callable[[], bool] | None = None, *, compared_member: Literal[0, 1] = 1
 ) -> list[int]:
     """Merge neighbouring pieces, given by their ids, as long as a merge is known: the lowest rank first, and within a
     rank the leftmost. Return the ids.
@@ -279,14 +281,17 @@ def apply_merges(
     Args:
         ids: the ids of a word's characters; may be changed.
         merges: the ids of two neighbours -> the merge's rank, and the id of the merged piece.
-        skipped: called before each merge; a merge for which it returns True may be applied after the next one that is
-            not skipped (BPE-dropout; Provilkov, Emelianenko and Voita 2020).
-        same: what must be unchanged for a waiting merge to be valid: 0, its rank; 1, its result, as in `tokenizers`.
+        skips_merge: called before each merge; a merge for which it returns True may be applied after the next one that
+            is not skipped (BPE-dropout; Provilkov, Emelianenko and Voita 2020).
+        compared_member: what must be unchanged for a waiting merge to be valid: 0, its rank; 1, its result, as in
+            `tokenizers`.
     """
     size = len(ids)
     # Each waiting merge: its rank, its index, and what must be unchanged.
     queue = [
-        (found[0], i, found[same]) for i in range(size - 1) if (found := merges.get((ids[i], ids[i + 1]))) is not None
+        (found[0], i, found[compared_member])
+        for i in range(size - 1)
+        if (found := merges.get((ids[i], ids[i + 1]))) is not None
     ]
     if not queue:
         return ids
@@ -294,10 +299,10 @@ def apply_merges(
     after = [*range(1, size), -1]
     before = list(range(-1, size - 1))
     gone = bytearray(size)
-    waiting: list[tuple[int, int, int]] = []
+    waiting: list[_StartEndAndPiece] = []
     while queue:
         first = heapq.heappop(queue)
-        if skipped is not None and skipped():
+        if skips_merge is not None and skips_merge():
             waiting.append(first)
             continue
         _, at, known = first
@@ -306,17 +311,17 @@ def apply_merges(
             continue
         found = merges.get((ids[at], ids[right]))
         # The pair at this index has changed meanwhile.
-        if found is None or found[same] != known:
+        if found is None or found[compared_member] != known:
             continue
         made = found[1]
         ids[at], gone[right], after[at] = made, 1, after[right]
         if after[right] >= 0:
             before[after[right]] = at
             if (found := merges.get((made, ids[after[at]]))) is not None:
-                heapq.heappush(queue, (found[0], at, found[same]))
+                heapq.heappush(queue, (found[0], at, found[compared_member]))
         left = before[at]
         if left >= 0 and (found := merges.get((ids[left], made))) is not None:
-            heapq.heappush(queue, (found[0], left, found[same]))
+            heapq.heappush(queue, (found[0], left, found[compared_member]))
         while waiting:
             heapq.heappush(queue, waiting.pop())
     return [number for i, number in enumerate(ids) if not gone[i]]
@@ -364,7 +369,7 @@ def _make_unigram_function(
     of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
     by_byte = _find_byte_pieces(of_token) if model.byte_fallback else None
 
-    def encode_path(word: str, path: Sequence[tuple[int, int, int]]) -> list[int]:
+    def encode_pieces_of_path(word: str, path: Sequence[_StartEndAndPiece]) -> list[int]:
         found: list[int] = []
         at = 0
         while at < len(path):
@@ -389,8 +394,8 @@ def _make_unigram_function(
 
     cuts = SPACE_MARK in pieces and _have_mark_only_at_beginning(pieces, SPACE_MARK)
     if not cuts or any(model.scores[i] > 0 for i in pieces.values()):
-        return lambda word: encode_path(word, find_best_path(word))
-    return _make_unigram_function_by_words(model, pieces, unknown, find_best_path, encode_path)
+        return lambda word: encode_pieces_of_path(word, find_best_path(word))
+    return _make_unigram_function_by_words(model, pieces, unknown, find_best_path, encode_pieces_of_path)
 
 
 @dataclass(frozen=True)
@@ -416,8 +421,8 @@ def _make_unigram_function_by_words(
     model: Unigram,
     pieces: Mapping[str, int],
     unknown: int,
-    find_best_path: Callable[..., list[tuple[int, int, int]]],
-    encode_path: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
+    find_best_path: Callable[..., list[_StartEndAndPiece]],
+    encode_pieces_of_path: Callable[[str, Sequence[_StartEndAndPiece]], list[int]],
 ) -> ToIds:
     """Make a function that encodes a text as ids word by word with a unigram model, and caches the words.
 
@@ -439,12 +444,12 @@ def _make_unigram_function_by_words(
     def find_piece_score(piece: int) -> float:
         return penalty if piece == unknown else model.scores[piece]
 
-    def cache_word(word: str) -> _KnownWord:
+    def encode_and_cache_word(word: str) -> _KnownWord:
         path = find_best_path(word)
         scores = tuple(find_piece_score(piece) for _, _, piece in path)
         first, second = margin(word)
         furthest = ((first - second) / (len(word) * unit) + first + second) / 2 if second > -math.inf else math.inf
-        made = _KnownWord(encode_path(word, path), scores, -sum(scores), furthest)
+        made = _KnownWord(encode_pieces_of_path(word, path), scores, -sum(scores), furthest)
         if len(kept) >= _MOST_KNOWN:
             kept.clear()
         kept[word] = made
@@ -458,14 +463,14 @@ def _make_unigram_function_by_words(
         for word in cut_before_marks(text):
             made = kept.get(word)
             if made is None and len(word) <= _LONGEST_KNOWN:
-                made = cache_word(word)
+                made = encode_and_cache_word(word)
             if made is None or total >= made.furthest:
                 for score in chain.from_iterable(scores):
                     before = keep(score + before)
                 scores.clear()
                 path = find_best_path(word, before)
                 found = tuple(find_piece_score(piece) for _, _, piece in path)
-                ids += encode_path(word, path)
+                ids += encode_pieces_of_path(word, path)
                 scores.append(found)
                 total -= sum(found)
             else:
@@ -474,7 +479,7 @@ def _make_unigram_function_by_words(
                 total += made.total
             # Where sums are reset, the text before a word matters more.
             if total > _COUNTED_ANEW / 2 and not model.exact:
-                return encode_path(text, find_best_path(text))
+                return encode_pieces_of_path(text, find_best_path(text))
         return ids
 
     return encode_word
@@ -517,7 +522,7 @@ def _make_best_two_scores_function(model: Unigram, pieces: Mapping[str, int]) ->
     """
     keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
-    lengths = _find_piece_lengths(pieces)
+    lengths = _find_piece_lengths_by_first_character(pieces)
 
     def find_best_two_sums(word: str) -> tuple[float, float]:
         size = len(word)
@@ -540,7 +545,7 @@ def _make_best_two_scores_function(model: Unigram, pieces: Mapping[str, int]) ->
     return find_best_two_sums
 
 
-def _find_piece_lengths(pieces: Mapping[str, int]) -> dict[str, list[int]]:
+def _find_piece_lengths_by_first_character(pieces: Mapping[str, int]) -> dict[str, list[int]]:
     """Find for each first character the lengths of the pieces that begin with it."""
     of_first: dict[str, set[int]] = {}
     for piece in pieces:
@@ -558,7 +563,7 @@ def _round_to_single(number: float) -> float:
 
 def _make_best_path_function(
     model: Unigram, pieces: Mapping[str, int], unknown: int
-) -> Callable[..., list[tuple[int, int, int]]]:
+) -> Callable[..., list[_StartEndAndPiece]]:
     """Make a function that finds the best way to split a word into pieces: the start, the end and the id of each.
 
     In a tie, the path with the longest last piece is the best.
@@ -568,10 +573,10 @@ def _make_best_path_function(
     scores, exact = model.scores, model.exact
     keep = float if exact else _round_to_single
     penalty = keep(min(scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
-    lengths = _find_piece_lengths(pieces)
+    lengths = _find_piece_lengths_by_first_character(pieces)
     marks_begin = _have_mark_only_at_beginning(pieces, SPACE_MARK)
 
-    def find_stops(word: str) -> list[int]:
+    def find_latest_piece_ends(word: str) -> list[int]:
         """Find for each index of a word where a piece that begins there must end at the latest: before the next run of
         marks."""
         found, stop = [len(word)] * len(word), len(word)
@@ -582,10 +587,10 @@ def _make_best_path_function(
                     stop = place
         return found
 
-    def find_path(word: str, before: float = 0.0) -> list[tuple[int, int, int]]:
+    def find_path(word: str, sum_before: float = 0.0) -> list[_StartEndAndPiece]:
         size = len(word)
-        sums = [before] + [0.0] * size
-        starts, ids, ends = [-1] * (size + 1), [0] * (size + 1), find_stops(word)
+        sums = [sum_before] + [0.0] * size
+        starts, ids, ends = [-1] * (size + 1), [0] * (size + 1), find_latest_piece_ends(word)
         reached = 0
         for start in range(size):
             here, alone = sums[start], False

@@ -91,9 +91,9 @@ _PUNCTUATION: Final = 8
 _CharacterKinds = CodePointCache[str, int]
 
 
-def _make_character_kinds(*sets: tuple[int, tuple[str, ...]]) -> _CharacterKinds:
+def _make_character_kinds(*kinds_and_ranges: tuple[int, tuple[str, ...]]) -> _CharacterKinds:
     """Make a dict that finds the kind of a code point: that of the first set whose ranges contain it."""
-    tests = [(kind, make_range_test(ranges)) for kind, ranges in sets]
+    tests = [(kind, make_range_test(ranges)) for kind, ranges in kinds_and_ranges]
 
     def find_kind(point: str) -> int:
         return next((kind for kind, inside in tests if inside(ord(point))), _OTHER)
@@ -134,7 +134,7 @@ def _find_contraction_length(word: str, start: int) -> int:
     return 3 if word[start + 1 : start + 3] in ("re", "ve", "ll") else 0
 
 
-def _find_space_end(word: str, start: int, end: int) -> int:
+def _find_cut_before_last_space(word: str, start: int, end: int) -> int:
     """Find the index at which white space is cut: before its last character, which begins the next word."""
     return end if end == len(word) or end == start + 1 else end - 1
 
@@ -152,7 +152,7 @@ def _cut_gpt2(word: str, kinds: _CharacterKinds) -> list[str]:
         elif body < size and kinds[word[body]] != _SPACE:
             end = _find_run_end(word, body, kinds)
         else:
-            end = _find_space_end(word, start, _find_run_end(word, start, kinds))
+            end = _find_cut_before_last_space(word, start, _find_run_end(word, start, kinds))
         made.append(word[start:end])
         start = end
     return made
@@ -172,7 +172,7 @@ def _cut_clip(word: str, kinds: _CharacterKinds) -> list[str]:
     return made
 
 
-def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
+def _cut_cl100k(word: str, kinds: _CharacterKinds, most_digits: int) -> list[str]:
     """Cut a word into the matches of GPT-4's pattern:
     (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|
     \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
@@ -189,11 +189,11 @@ def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
         elif kind != _NUMBER and first not in "\r\n" and start + 1 < size and kinds[word[start + 1]] == _LETTER:
             end = _find_run_end(word, start + 1, kinds)
         elif kind == _NUMBER:
-            end = _find_run_end(word, start, kinds, digits)
+            end = _find_run_end(word, start, kinds, most_digits)
         elif body < size and kinds[word[body]] == _OTHER:
             end = _find_points_end(word, _find_run_end(word, body, kinds), "\r\n")
         else:
-            end = _find_white_space_end(word, start, kinds)
+            end = _find_line_end_or_cut_before_last_space(word, start, kinds)
         made.append(word[start:end])
         start = end
     return made
@@ -212,11 +212,11 @@ def _find_points_end(word: str, start: int, points: str) -> int:
     return start
 
 
-def _find_white_space_end(word: str, start: int, kinds: _CharacterKinds) -> int:
+def _find_line_end_or_cut_before_last_space(word: str, start: int, kinds: _CharacterKinds) -> int:
     """Find where white space is cut: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
     end = _find_run_end(word, start, kinds)
     line_end = max(word.rfind("\n", start, end), word.rfind("\r", start, end)) + 1
-    return line_end or _find_space_end(word, start, end)
+    return line_end or _find_cut_before_last_space(word, start, end)
 
 
 def _find_cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
@@ -244,7 +244,7 @@ def _find_capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> in
     return end if end > start else 0
 
 
-def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: bool) -> list[str]:
+def _cut_o200k(word: str, kinds: _CharacterKinds, most_digits: int, contractions: bool) -> list[str]:
     """Cut a word into the matches of GPT-4o's pattern:
     [^\\r\\n\\p{L}\\p{N}]?U*W+C?|[^\\r\\n\\p{L}\\p{N}]?U+W*C?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|
     \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+; U stands for capitals, W for small letters, both also for
@@ -265,14 +265,14 @@ def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: boo
             if contractions and word[end : end + 1] == "'":
                 end += _find_any_case_contraction_length(word, end)
         elif kind == _NUMBER:
-            end = _find_run_end(word, start, kinds, digits)
+            end = _find_run_end(word, start, kinds, most_digits)
         elif body < size and kinds[word[body]] in (_OTHER, _MARK):
             end = body
             while end < size and kinds[word[end]] in (_OTHER, _MARK):
                 end += 1
             end = _find_points_end(word, end, "\r\n/")
         else:
-            end = _find_white_space_end(word, start, kinds)
+            end = _find_line_end_or_cut_before_last_space(word, start, kinds)
         made.append(word[start:end])
         start = end
     return made
@@ -303,7 +303,7 @@ def _cut_deepseek(word: str, kinds: _CharacterKinds) -> list[str]:
         elif body < size and kinds[word[body]] == _PUNCTUATION:
             end = _find_points_end(word, _find_run_end(word, body, kinds), "\r\n")
         elif kind == _SPACE:
-            end = _find_white_space_end(word, start, kinds)
+            end = _find_line_end_or_cut_before_last_space(word, start, kinds)
         if not end:
             start += 1
             continue

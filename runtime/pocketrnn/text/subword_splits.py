@@ -131,6 +131,8 @@ class PrependTo:
 Split = SplitAt | SplitAtText | SplitAtRuns | Pattern | PrependTo | Replace | Bytes
 _KINDS: Final = (SplitAt, SplitAtText, SplitAtRuns, Pattern, PrependTo, Replace, Bytes)
 Cut = Callable[[list[str]], list[str]]
+# A part of a word, and whether it is a match of the split.
+_PartAndIsMatch = tuple[str, bool]
 
 
 def check_splits(splits: Sequence[Split]) -> None:
@@ -168,11 +170,13 @@ def make_split_function(split: Split) -> Cut:
             inside = make_range_test(split.ranges)
             return _make_cut_of_each_word(lambda word: _split_into_runs(word, inside))
         case SplitAt():
-            return _cut_at_ranges(split)
+            return _make_cut_at_ranges(split)
         case SplitAtText(text, how):
-            return _make_cut_of_each_word(lambda word: list(_join_parts(_split_by_text(word, text), how)))
+            return _make_cut_of_each_word(
+                lambda word: list(_drop_or_join_parts(_split_by_text_and_flag_matches(word, text), how))
+            )
         case SplitAtRuns():
-            return _cut_at_runs(split)
+            return _make_cut_at_runs(split)
         case Pattern():
             return _make_cut_of_each_word(make_pattern_function(split))
         case PrependTo(before, first):
@@ -198,18 +202,18 @@ def _make_cut_of_each_word(function: Callable[[str], Iterable[str]]) -> Cut:
     return lambda words: [part for word in words for part in function(word) if part]
 
 
-def _cut_at_ranges(split: SplitAt) -> Cut:
+def _make_cut_at_ranges(split: SplitAt) -> Cut:
     """Make a function that cuts each word of a list at the code points of `split`."""
     inside = make_range_test(split.ranges)
     before = "" if split.how == "with_previous" else _CUT
     after = "" if split.how == "with_next" else _CUT
 
-    def mark_cuts(code: int) -> int | str:
+    def insert_cut_marks(code: int) -> int | str:
         if not inside(code):
             return code
         return _CUT if split.how == "removed" else f"{before}{chr(code)}{after}"
 
-    mark_text = make_code_point_map(mark_cuts)
+    mark_text = make_code_point_map(insert_cut_marks)
     return lambda words: [part for part in mark_text(_CUT.join(words)).split(_CUT) if part]
 
 
@@ -223,7 +227,7 @@ def _split_into_runs(word: str, inside: Callable[[int], bool]) -> Iterator[str]:
     yield word[start:]
 
 
-def _split_by_text(word: str, text: str) -> Iterator[tuple[str, bool]]:
+def _split_by_text_and_flag_matches(word: str, text: str) -> Iterator[_PartAndIsMatch]:
     """Split a word by a text; yield each part, and whether the part is that text."""
     for i, part in enumerate(word.split(text)):
         if i:
@@ -232,15 +236,15 @@ def _split_by_text(word: str, text: str) -> Iterator[tuple[str, bool]]:
             yield part, False
 
 
-def _join_parts(parts: Iterable[tuple[str, bool]], how: How) -> Iterable[str]:
+def _drop_or_join_parts(parts_with_match_flags: Iterable[_PartAndIsMatch], how: How) -> Iterable[str]:
     """Drop, keep or join the parts of a word as `how` says. Each part is a text, and whether it is a match of the
     split."""
     if how in ("removed", "isolated"):
-        return [part for part, found in parts if how == "isolated" or not found]
+        return [part for part, found in parts_with_match_flags if how == "isolated" or not found]
     backwards = how == "with_next"
     made: list[str] = []
     before = False
-    for part, found in reversed(list(parts)) if backwards else parts:
+    for part, found in reversed(list(parts_with_match_flags)) if backwards else parts_with_match_flags:
         joins = found == before if how == "runs" else found and not before
         if joins and made:
             made[-1] = part + made[-1] if backwards else made[-1] + part
@@ -250,11 +254,11 @@ def _join_parts(parts: Iterable[tuple[str, bool]], how: How) -> Iterable[str]:
     return reversed(made) if backwards else made
 
 
-def _cut_at_runs(split: SplitAtRuns) -> Cut:
+def _make_cut_at_runs(split: SplitAtRuns) -> Cut:
     """Make a function that cuts each word of a list at the runs of `split`."""
     find = make_run_search(split.runs)
 
-    def split_word(word: str) -> Iterator[tuple[str, bool]]:
+    def split_and_flag_matches(word: str) -> Iterator[_PartAndIsMatch]:
         done = 0
         for start, end in find(word):
             if done < start:
@@ -264,7 +268,7 @@ def _cut_at_runs(split: SplitAtRuns) -> Cut:
         if done < len(word):
             yield word[done:], split.inverted
 
-    return _make_cut_of_each_word(lambda word: _join_parts(split_word(word), split.how))
+    return _make_cut_of_each_word(lambda word: _drop_or_join_parts(split_and_flag_matches(word), split.how))
 
 
 # --- classifier.json ---

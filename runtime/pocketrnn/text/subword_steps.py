@@ -260,7 +260,7 @@ def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str],
     functions: list[Callable[[str], str]] = []
     by_character: list[SubwordStep] = []
     for step in steps:
-        if _is_by_character(step):
+        if _changes_ascii_characters_separately(step):
             by_character.append(step)
         else:
             functions += _combine_character_steps(by_character)
@@ -278,7 +278,7 @@ def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str],
     return apply_steps
 
 
-def _is_by_character(step: SubwordStep) -> bool:
+def _changes_ascii_characters_separately(step: SubwordStep) -> bool:
     """Return whether the step changes each character of an ASCII text separately."""
     if isinstance(step, Replace):
         return len(step.what) == 1
@@ -430,7 +430,7 @@ def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
         if in_short_ones.isdisjoint(text):
             return alone(text)
         made: list[str] = []
-        for cluster in _split_clusters(text, sets):
+        for cluster in _split_grapheme_clusters(text, sets):
             found = table.find_shortest_key(cluster) if len(cluster) > 1 and len(cluster.encode()) < 6 else None
             made += map(table.replace_code_point, cluster) if found is None else (found,)
         return "".join(made)
@@ -442,13 +442,13 @@ def _list_code_points(ranges: Iterable[str]) -> frozenset[str]:
     return frozenset(chr(code) for some in ranges for code in range(ord(some[0]), ord(some[-1]) + 1))
 
 
-def _split_clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
+def _split_grapheme_clusters(text: str, cluster_sets: Sequence[frozenset[str]]) -> Iterable[str]:
     """Split a text into grapheme clusters.
 
     The two halves of a flag stay separate: together they have eight bytes, and only clusters of fewer than six bytes
     are looked up.
     """
-    goes_on, begins, apart, pictographs, between, consonants, linkers, inner = sets
+    goes_on, begins, apart, pictographs, between, consonants, linkers, inner = cluster_sets
     start = 0
     # 1: after a pictograph, or a consonant, and characters that may follow it; 2: after a joiner, or a linker, as well.
     picture = consonant = 0
@@ -461,7 +461,7 @@ def _split_clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
             or before in begins
             or (picture == 2 and here in pictographs)
             or (consonant == 2 and here in consonants)
-            or _is_one_syllable(before, here)
+            or _belong_to_one_hangul_syllable(before, here)
         ):
             yield text[start:index]
             start = index
@@ -478,16 +478,16 @@ def _split_clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
         yield text[start:]
 
 
-def _is_one_syllable(before: str, here: str) -> bool:
+def _belong_to_one_hangul_syllable(before: str, here: str) -> bool:
     """Return whether two code points belong to one Hangul syllable (GB6 to GB8)."""
-    first, second = _find_syllable_part(before), _find_syllable_part(here)
+    first, second = _find_hangul_kind(before), _find_hangul_kind(here)
     return (first, second) in {
         *(("L", part) for part in ("L", "V", "LV", "LVT")),
         *(("LV", "V"), ("LV", "T"), ("V", "V"), ("V", "T"), ("LVT", "T"), ("T", "T")),
     }
 
 
-def _find_syllable_part(point: str) -> str:
+def _find_hangul_kind(point: str) -> str:
     """Find the kind of a Hangul code point: L, V, T, LV or LVT; empty for any other code point."""
     if "\uac00" <= point <= "\ud7a3":
         return "LVT" if (ord(point) - 0xAC00) % 28 else "LV"
@@ -560,11 +560,11 @@ def _build_step_of_document(document: Any) -> SubwordStep:
             return Bytes()
         case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
             clusters = tuple(map(convert_list_to_tuple, convert_list_to_tuple(document.get("clusters", []))))
-            return Table(_decode_table(table), clusters, convert_list_to_tuple(document.get("kept", [])))
+            return Table(_decode_base64_table(table), clusters, convert_list_to_tuple(document.get("kept", [])))
     raise InputError(f"{short_repr(document)} is not a step of subwords.", "Write it as docs/format.md shows.")
 
 
-def _decode_table(table: str) -> bytes:
+def _decode_base64_table(table: str) -> bytes:
     try:
         return base64.b64decode(table, validate=True)
     except ValueError:

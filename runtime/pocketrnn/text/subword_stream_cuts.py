@@ -44,7 +44,7 @@ class _CannotCutError(Exception):
 def find_stream_obstacle(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
     """Name the part of the rules that prevents streaming; empty if nothing prevents it."""
     try:
-        _find_character_of_space(rules, vocabulary)
+        _find_whether_cuts_look_back_and_space_mark(rules, vocabulary)
     except _CannotCutError as error:
         return str(error)
     return ""
@@ -60,7 +60,7 @@ class SubwordCuts:
     """
 
     def __init__(self, rules: SubwordRules, vocabulary: Sequence[str], pieces: SubwordEncoder) -> None:
-        self._looks_back, self._mark = _find_character_of_space(rules, vocabulary)
+        self._looks_back, self._mark = _find_whether_cuts_look_back_and_space_mark(rules, vocabulary)
         self._added = tuple({text for token in rules.added if (text := vocabulary[token.id])})
         self._pieces = pieces
 
@@ -76,7 +76,7 @@ class SubwordCuts:
             InputError: more than 65,536 characters wait.
         """
         cut = text.rfind(_SPACE)
-        while cut > 0 and not self._is_cut(text, cut):
+        while cut > 0 and not self._may_cut_at(text, cut):
             cut = text.rfind(_SPACE, 0, cut)
         cut = max(cut, 0)
         if len(text) - cut > MOST_WAITING:
@@ -86,20 +86,20 @@ class SubwordCuts:
             )
         return cut
 
-    def _is_cut(self, text: str, cut: int) -> bool:
+    def _may_cut_at(self, text: str, cut: int) -> bool:
         """Return whether the text may be cut before the space at an index."""
         behind = text[cut - 1] not in WHITE_SPACE and not text.endswith(self._added, 0, cut)
-        return behind and self._ends_in_non_space(text, cut)
+        return behind and self._ends_in_non_space_after_steps(text, cut)
 
-    def _ends_in_non_space(self, text: str, cut: int) -> bool:
+    def _ends_in_non_space_after_steps(self, text: str, cut: int) -> bool:
         """Return whether the cleaning steps leave a character that is not white space before the space at `cut`."""
         if not self._looks_back:
             return True
-        made = self._pieces.apply_steps(text[text.rfind(_SPACE, 0, cut) + 1 : cut])
+        made = self._pieces.apply_steps_to_continuing_text(text[text.rfind(_SPACE, 0, cut) + 1 : cut])
         return bool(made) and made[-1] not in WHITE_SPACE and made[-1] != self._mark
 
 
-def _find_character_of_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
+def _find_whether_cuts_look_back_and_space_mark(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
     """Find the character that stands for a space after the cleaning steps and splits. Return whether a cut before a
     space depends on the text before it, and this character.
 
@@ -167,7 +167,7 @@ def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
     return None
 
 
-def _apply_step_to_space(step: SubwordStep | Split, space: str, dropped: SplitAt | None) -> str:
+def _apply_step_to_space(step: SubwordStep | Split, space: str, dropping_split: SplitAt | None) -> str:
     """Return the character that stands for a space after a step; `space` stands for it before the step.
 
     The step must not join the texts before and after the space.
@@ -196,16 +196,16 @@ def _apply_step_to_space(step: SubwordStep | Split, space: str, dropped: SplitAt
         case Surround(ranges) if not make_range_test(ranges)(ord(space)):
             return space
         case Fold(ranges, _, by) if not make_range_test(ranges)(ord(space)) or (
-            dropped and _drops_all_points(ranges, dropped) and by == space
+            dropping_split and _drops_all_points(ranges, dropping_split) and by == space
         ):
             return space
-        case Strip(_, "") if dropped:
+        case Strip(_, "") if dropping_split:
             return space
     names = {"Table": "a table of sentencepiece's normalization", "Strip": "a step that strips the text's ends"}
     raise _CannotCutError(names.get(type(step).__name__, f"the step {type(step).__name__} where spaces are"))
 
 
-def _drops_all_points(ranges: Sequence[str], dropped: SplitAt) -> bool:
+def _drops_all_points(ranges: Sequence[str], dropping_split: SplitAt) -> bool:
     """Return whether the split drops all code points of the ranges."""
-    inside = make_range_test(dropped.ranges)
+    inside = make_range_test(dropping_split.ranges)
     return all(inside(code) for some in ranges for code in range(ord(some[0]), ord(some[-1]) + 1))

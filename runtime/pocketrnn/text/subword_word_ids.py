@@ -40,7 +40,7 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
     whole = _encode_pieces(encoder, text)
     for ends_between in _WORD_ENDS:
         words, done = list[Word](), 0
-        for start, end in _cut_words(text, ends_between):
+        for start, end in _find_word_bounds(text, ends_between):
             words.append(
                 (_encode_pieces(encoder, text[done:end], continues_text=done > 0), text[start:end], start, end)
             )
@@ -71,20 +71,20 @@ def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[in
 
 
 def _encode_pieces(encoder: TextEncoder, text: str, *, continues_text: bool = False) -> list[int]:
-    assert encoder.pieces is not None  # noqa: S101 - whoever asks has rules of subwords
-    return encoder.pieces.encode(text, continues_text=continues_text)
+    assert encoder.subword_encoder is not None  # noqa: S101 - whoever asks has rules of subwords
+    return encoder.subword_encoder.encode(text, continues_text=continues_text)
 
 
-def _classify_character(point: str) -> str:
+def _classify_as_mark_or_other(point: str) -> str:
     """Return "." for punctuation, to which ASCII symbols belong as in BERT, and "a" for another code point."""
     is_mark = unicodedata.category(point).startswith("P") or (point.isascii() and not point.isalnum())
     return "." if is_mark else "a"
 
 
-def _cut_words(text: str, ends_between: Callable[[str, str], bool]) -> Iterator[tuple[int, int]]:
+def _find_word_bounds(text: str, ends_between: Callable[[str, str], bool]) -> Iterator[tuple[int, int]]:
     """Yield the beginning and the end of each word of a text. A word ends at white space, and where `ends_between` is
     true for the kinds of two neighbouring characters."""
-    kinds, start = [" " if point.isspace() else _classify_character(point) for point in text], 0
+    kinds, start = [" " if point.isspace() else _classify_as_mark_or_other(point) for point in text], 0
     for i, kind in enumerate(kinds):
         if kind == " ":
             continue

@@ -67,7 +67,7 @@ class Characters:
     lowercase: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vocabulary", _check_entries(self.vocabulary))
+        object.__setattr__(self, "vocabulary", _check_character_vocabulary(self.vocabulary))
         if not is_whole_number(self.width) or not 1 <= self.width <= _MOST_WIDTH:
             raise InputError(
                 f"The number of characters of a token is {short_repr(self.width)}.",
@@ -180,7 +180,7 @@ def add_character_ids(characters: Characters, located: LocatedTokens) -> Ids:
     return np.array(steps, np.int64)
 
 
-def _check_entries(given: object) -> dict[str, int]:
+def _check_character_vocabulary(given: object) -> dict[str, int]:
     """Check a vocabulary of characters, a list or a map character -> id. Return it as a map.
 
     Raises:

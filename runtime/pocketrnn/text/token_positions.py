@@ -74,13 +74,13 @@ class _LocatedCharacters:
                 # The remaining characters get the position of the whole part.
                 first = last = 0
             new, start, stop = len(by) - first - last, begin + first, end - last
-            here = self.find_span(start, stop)
+            here = self.find_original_span(start, stop)
             starts += self.starts[done:start] + new * [here[0]] + self.starts[stop:end]
             ends += self.ends[done:start] + new * [here[1]] + self.ends[stop:end]
             done = end
         return _LocatedCharacters("".join(text), starts, ends)
 
-    def find_span(self, begin: int, end: int) -> tuple[int, int]:
+    def find_original_span(self, begin: int, end: int) -> tuple[int, int]:
         """Return where in the original text the characters from `begin` to `end` come from. If `begin` is `end`, return
         the position before the next character."""
         if begin == end:
@@ -109,7 +109,7 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     if not isinstance(rules, TextRules):
         from pocketrnn.text.subword_word_ids import find_words_with_ids
 
-        return _add_outer_ids_and_locate(encoder, text, find_words_with_ids(encoder, text))
+        return _locate_words_and_check_ids(encoder, text, find_words_with_ids(encoder, text))
     located = _LocatedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
     steps: tuple[CleaningStep, ...] = (*((Lowercase(),) if rules.lowercase else ()), *rules.steps)
     if rules.tokenizer == "basic_english":
@@ -120,9 +120,9 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     words: list[Word] = []
     for begin, end in _find_token_bounds(rules.tokenizer, located.text):
         if (cleaned := located.text[begin:end]) not in dropped:
-            start, stop = located.find_span(begin, end)
+            start, stop = located.find_original_span(begin, end)
             words.append((encoder.look_up([cleaned]), text[start:stop], start, stop))
-    return _add_outer_ids_and_locate(encoder, text, words)
+    return _locate_words_and_check_ids(encoder, text, words)
 
 
 def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedTokens:
@@ -142,16 +142,16 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
         from pocketrnn.text.subword_word_ids import encode_each_word
 
         groups = zip(encode_each_word(encoder, tokens), enumerate(tokens), strict=True)
-        return _add_outer_ids_to_words(encoder, [(ids, token, i, i + 1) for ids, (i, token) in groups])
+        return _cut_words_and_add_outer_ids(encoder, [(ids, token, i, i + 1) for ids, (i, token) in groups])
     dropped = frozenset(rules.stop_words)
     kept = ((i, token) for i, token in enumerate(tokens) if token not in dropped)
-    return _add_outer_ids_to_words(encoder, [(encoder.look_up([token]), token, i, i + 1) for i, token in kept])
+    return _cut_words_and_add_outer_ids(encoder, [(encoder.look_up([token]), token, i, i + 1) for i, token in kept])
 
 
-def _add_outer_ids_and_locate(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
+def _locate_words_and_check_ids(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
     """Add the first and last ids to the ids of words, and return the located tokens. Refuse a text for which the
     encoder makes other ids."""
-    made = _add_outer_ids_to_words(encoder, words)
+    made = _cut_words_and_add_outer_ids(encoder, words)
     if made.ids != encoder.encode(text):
         raise InputError(
             f"The tokens of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
@@ -160,7 +160,7 @@ def _add_outer_ids_and_locate(encoder: TextEncoder, text: str, words: Sequence[W
     return made
 
 
-def _add_outer_ids_to_words(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
+def _cut_words_and_add_outer_ids(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
     """Cut the ids of words to the largest width, and add the first and last ids. Return the ids, and each token with
     the index of its id."""
     rules = encoder.rules
@@ -223,17 +223,17 @@ def _find_replacements(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
     return ((i, i + 1, step.by) for i, point in enumerate(text) if not inside(ord(point)))
 
 
-def _find_token_bounds(tokenizer: str, text: str) -> Iterator[tuple[int, int]]:
+def _find_token_bounds(tokenizer: str, cleaned_text: str) -> Iterator[tuple[int, int]]:
     """Find where each token of a cleaned text begins and ends."""
     if tokenizer in ("characters", "space"):
         at = 0
-        for token in SPLITS[tokenizer](text):
+        for token in SPLITS[tokenizer](cleaned_text):
             yield at, at + len(token)
             at += len(token) + (tokenizer == "space")
         return
     at = 0
-    for token in text.split():
+    for token in cleaned_text.split():
         # Only white space precedes it, so that the first match is right.
-        at = text.index(token, at)
+        at = cleaned_text.index(token, at)
         yield at, at + len(token)
         at += len(token)

@@ -15,24 +15,24 @@ _LONGEST: Final = 256
 _MOST_IDS: Final = 1 << 24
 
 
-def check_string(value: Any, what: str, least: int, most: int = _LONGEST) -> None:
+def check_string(value: Any, value_name: str, least: int, most: int = _LONGEST) -> None:
     """Check that a value is a string of an allowed length, without half of a surrogate pair.
 
     Args:
         value: the value.
-        what: the name of the value, as the beginning of a sentence.
+        value_name: the name of the value, as the beginning of a sentence.
         least, most: the fewest and the most code points.
 
     Raises:
         InputError: the value is something else.
     """
     if not isinstance(value, str):
-        raise InputError(f"{what} is {short_repr(value)}, which is not a string.", "Give a string.")
+        raise InputError(f"{value_name} is {short_repr(value)}, which is not a string.", "Give a string.")
     if not least <= len(value) <= most:
-        raise InputError(f"{what} has {len(value)} characters.", f"Give {least} to {most} characters.")
+        raise InputError(f"{value_name} has {len(value)} characters.", f"Give {least} to {most} characters.")
     if any("\ud800" <= point <= "\udfff" for point in value):
         # In languages with UTF-16 strings it would match half of a character.
-        raise InputError(f"{what} holds half of a surrogate pair.", "Give whole characters.")
+        raise InputError(f"{value_name} holds half of a surrogate pair.", "Give whole characters.")
 
 
 def is_whole_number(value: object) -> TypeGuard[int]:
