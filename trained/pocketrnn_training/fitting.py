@@ -193,7 +193,7 @@ class FittedClassifier(TrainedEstimator):
             # A value that is not a sequence is refused where it is brought to scale.
             checkpoint = self.checkpoint
             of_numbers = isinstance(checkpoint.rules, NumberInput)
-            given = list(texts) if of_numbers else check_texts(texts, two=checkpoint.two_texts)
+            given = list(texts) if of_numbers else check_texts(texts, two_texts=checkpoint.two_texts)
             return compute_checkpoint_logits(checkpoint, given)
 
 

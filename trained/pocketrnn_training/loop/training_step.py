@@ -88,13 +88,13 @@ class Learner:
     ) -> None:
         """Build the module and its optimizers. `tensors` restores the state of an earlier learner."""
         torch.manual_seed(settings.seed)
-        self.module = build_classifier(_select_trained_part(task.architecture))
+        self.module = build_classifier(_drop_fitted_linear_part(task.architecture))
         if task.weights is not None:
             self.module.load_state_dict(task.weights)
         elif isinstance(self.module, RecurrentClassifier):
             _initialize_embedding(self.module, task.vectors)
             if task.several_labels:
-                _set_bias_to_shares(self.module, task.targets)
+                _set_bias_to_label_log_odds(self.module, task.targets)
         self._crf = get_crf_layer(self.module)
         if self._crf is not None and task.ruled_out is not None:
             self._crf.forbid_orders(task.ruled_out)
@@ -177,12 +177,12 @@ class Learner:
         return loss, logits
 
 
-def _select_trained_part(architecture: AnyArchitecture) -> AnyArchitecture:
+def _drop_fitted_linear_part(architecture: AnyArchitecture) -> AnyArchitecture:
     """Select the architecture that gradient steps train. The linear part is already fitted and left out."""
     return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
 
-def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
+def _set_bias_to_label_log_odds(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
     """Set the bias so that each label starts with the probability of its frequency among the rows (Lin et al. 2017).
 
     Starting from 0.5, most of a run goes into learning that labels are rare: on 5,431 rows with 77 labels, micro F1

@@ -113,7 +113,7 @@ def prepare_texts(
         | {"word_vectors": None if start is None else _describe_vectors(start)}
         | _describe_other_sources(len(outside), teacher, before, random_examples=examples is not None and not examples),
     )
-    return task, _complete_settings(decided, rules, task, len(data.single_texts))
+    return task, _complete_settings_after_encoding(decided, rules, task, len(data.single_texts))
 
 
 def _encode_texts(
@@ -191,7 +191,9 @@ def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
     return WordDropout(share, rules.unknown_id, rules.padding_id)
 
 
-def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, text_count: int) -> TextSettings:
+def _complete_settings_after_encoding(
+    decided: TextSettings, rules: AnyTextRules, task: Task, text_count: int
+) -> TextSettings:
     """Return the settings with the tokenizer and the parts of the classifier that encoding the texts has determined."""
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
@@ -253,7 +255,7 @@ def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[
     words share none."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
-    found = Spelling.from_vocabulary(tokens, known_from=len(vocabulary.SPECIALS))
+    found = Spelling.from_vocabulary(tokens, first_word_id=len(vocabulary.SPECIALS))
     return found if found.size else None
 
 
@@ -270,7 +272,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the {data.ROW} of another.")
     labelled = np.flatnonzero(data.labelled)
     # With several labels, a hash that is the same for the same set of labels.
-    codes = _hash_label_rows(data.targets) if data.several_labels else data.targets
+    codes = _hash_label_sets(data.targets) if data.several_labels else data.targets
     label_of_group = np.empty(len(first), dtype=np.int64)
     label_of_group[groups[labelled]] = codes[labelled]
     in_conflict = np.zeros(len(first), dtype=bool)
@@ -283,7 +285,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
     notices += _make_label_notices(data)
     skewed = settings.class_weights == "none" and not data.several_labels
     if validation is data:
-        return [*notices, *make_class_notices(data.labels, data.counts(), None, skewed=skewed)]
+        return [*notices, *make_class_notices(data.labels, data.counts(), None, warn_of_skew=skewed)]
     leaked = np.flatnonzero(np.isin(validation.hashes, hashes))
     if len(leaked):
         text = validation.format_row(int(leaked[0]))
@@ -291,7 +293,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
             f"{len(leaked):,} of {len(validation):,} validation rows have a {data.ROW} that is trained on, such as "
             f"{short_repr(text)}: the accuracy on new texts may be lower."
         )
-    return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), skewed=skewed)]
+    return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), warn_of_skew=skewed)]
 
 
 def _make_label_notices(data: LabelledTexts) -> list[str]:
@@ -311,7 +313,7 @@ def _make_label_notices(data: LabelledTexts) -> list[str]:
     ]
 
 
-def _hash_label_rows(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _hash_label_sets(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Compute a hash of each row's labels, int64 [rows]."""
     return np.fromiter((hash(row.tobytes()) for row in np.packbits(targets, axis=1)), np.int64, len(targets))
 

@@ -43,7 +43,7 @@ def make_rows_of_texts(
         DataError: the texts or labels cannot be used; see `fit`. A label is not one of `classes`.
     """
     checked, given_labels = check_texts(texts), dict[str, Any]()
-    if _are_pairs(checked):
+    if _begins_with_pair(checked):
         firsts, seconds = (list(some) for some in zip(*checked, strict=True))
         data, given_labels = make_rows_of_texts(firsts, labels, classes, several_labels=several_labels)
         return LabelledPairs.of(data, seconds), given_labels
@@ -167,7 +167,7 @@ def _convert_to_list(values: Iterable[Any], argument: str) -> list[Any]:
     return list(values) if as_list is None else as_list()
 
 
-def _are_pairs(items: Sequence[Any]) -> bool:
+def _begins_with_pair(items: Sequence[Any]) -> bool:
     """Return whether the first item is a pair of texts, so that all should be pairs."""
     return bool(items) and _is_pair(items[0])
 
@@ -176,18 +176,18 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
 
 
-def check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
+def check_texts(texts: Iterable[Any], *, two_texts: bool | None = None) -> list[Any]:
     """Return the texts as a list of strings, or of tuples of two strings. Refuse an item that is neither.
 
     Args:
         texts: the texts, or tuples of two texts.
-        two: whether each item must be two texts; None if the first item decides.
+        two_texts: whether each item must be two texts; None if the first item decides.
 
     Raises:
         DataError: an item is not a text, or not two texts.
     """
     found = _convert_to_list(texts, "texts")
-    if _are_pairs(found) if two is None else two:
+    if _begins_with_pair(found) if two_texts is None else two_texts:
         return [_check_pair(pair, row) for row, pair in enumerate(found)]
     for row, text in enumerate(found):
         if not isinstance(text, str):
