@@ -73,8 +73,8 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
     both = ({"ngram_range": (1, 2)}, *([{"ngram_range": (2, 5), "analyzer": "char_wb"}] if characters else []))
     if pairs:
         some = [
-            *make_vectorizers(_get_first_text, *both),
-            *make_vectorizers(_get_second_text, *both),
+            *make_vectorizers(_get_lowercase_first_text, *both),
+            *make_vectorizers(_get_lowercase_second_text, *both),
             *make_vectorizers(_join_common_words, {}),
         ]
     else:
@@ -87,11 +87,11 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
     return make_pipeline(make_union(*some), linear)
 
 
-def _get_first_text(pair: tuple[str, str]) -> str:
+def _get_lowercase_first_text(pair: tuple[str, str]) -> str:
     return pair[0].lower()
 
 
-def _get_second_text(pair: tuple[str, str]) -> str:
+def _get_lowercase_second_text(pair: tuple[str, str]) -> str:
     return pair[1].lower()
 
 

@@ -377,7 +377,8 @@ class _Variant:
         return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
 
     def _fit_part_weights(self, folds: Sequence[_Fold], *, with_recurrent: bool) -> RecurrentLinearWeights:
-        """Fit the weights of the parts on the logits of the folds' rows; without `with_recurrent`, its weight is 0."""
+        """Fit the weights of the parts on the logits of the folds' rows. If not `with_recurrent`, the weight of the
+        recurrent part is 0."""
         of_recurrent = [fold.recurrent for fold in folds if with_recurrent and fold.recurrent is not None]
         return fit_recurrent_linear_weights(
             np.concatenate(of_recurrent) if of_recurrent else None,

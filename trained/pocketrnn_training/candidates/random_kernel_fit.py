@@ -153,8 +153,8 @@ def _draw_kernel_classifier(
 
 
 def _scale_rows_and_set_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Set the ramps that turn the deviation and the mean of each row into features from 0 to 1. Their ends divide the
-    rows evenly. Return the scaled rows."""
+    """Divide each row by its own deviation, and return the scaled rows. Set the ramps that turn the deviation and the
+    mean of a row into features from 0 to 1; their ends divide the rows evenly."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
@@ -181,8 +181,8 @@ def _compute_response_ranges(
     channel_factors: npt.NDArray[np.float32],
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Compute the range of responses in which the feature of each kernel of a bank rises from 0 to 1: the lower and the
-    upper ends, float64 [kernels] each."""
+    """Compute for each kernel of a bank the range of responses in which its feature rises from 0 to 1, around its
+    quantile of the responses to a random row. Return the lower and the upper ends, float64 [kernels] each."""
     lows, highs = np.empty(len(weights)), np.empty(len(weights))
     for kernel, (row, level) in enumerate(
         zip(rng.integers(len(rows.lengths), size=len(weights)), quantiles, strict=True)

@@ -331,7 +331,7 @@ class TrainingLoop:
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
     def _find_divergence(self, history: Sequence[Epoch]) -> Notice | None:
-        """Make a notice if the loss of the first epoch is far above the loss of guessing; else return None."""
+        """Make a notice if the last epoch is the first whose loss is far above that of guessing; else return None."""
         guessing = compute_guessing_loss(len(self.task.labels), several_labels=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).

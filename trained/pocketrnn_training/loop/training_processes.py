@@ -149,10 +149,10 @@ class _SilentFabric:
     """Silences Fabric in each new process, when that process unpickles it: Fabric logs before it calls our function."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return _silence_logging, ()
+        return _silence_fabric_logging, ()
 
 
-def _silence_logging() -> None:
+def _silence_fabric_logging() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 

@@ -80,11 +80,11 @@ def read_teacher(
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
             answers.append(_read_answers_file(path, data, logits, text_column, label_column))
         else:
-            answers.append(_run_classifier(str(source), data))
+            answers.append(_run_teacher_classifier(str(source), data))
     return average_teachers(answers)
 
 
-def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
+def _run_teacher_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     """Run the classifier of a checkpoint or a bundle on the texts. Return its probabilities, in the order of the labels
     of the data."""
     folder = Path(path_or_name)

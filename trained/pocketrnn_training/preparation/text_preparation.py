@@ -92,7 +92,7 @@ def prepare_texts(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_add_linear_part(architecture, encoded.linear),
+        architecture=_set_linear_part_sizes(architecture, encoded.linear),
         changes=_make_word_dropout(settings.word_dropout, rules),
         vectors=start,
         spelling=_make_spelling(decided, rules, tokens) if before is None else None,
@@ -179,7 +179,7 @@ def _continue_from_checkpoint(
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 
-def _add_linear_part(architecture: Architecture, linear: LinearPart | None) -> Architecture:
+def _set_linear_part_sizes(architecture: Architecture, linear: LinearPart | None) -> Architecture:
     if linear is None:
         return architecture.without_linear_part
     return replace(architecture, pairs=linear.counted.pairs, joints=linear.counted.joints)
@@ -282,7 +282,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
         text = data.format_row(int(first[conflicts[0]]))
         how = "are labelled in several ways" if data.several_labels else "have several labels"
         notices.append(f"{len(conflicts):,} {data.ROW}s of the training rows {how}, such as {short_repr(text)}.")
-    notices += _make_label_notices(data)
+    notices += _make_multi_label_notices(data)
     skewed = settings.class_weights == "none" and not data.several_labels
     if validation is data:
         return [*notices, *make_class_notices(data.labels, data.counts(), None, warn_of_skew=skewed)]
@@ -296,7 +296,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
     return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), warn_of_skew=skewed)]
 
 
-def _make_label_notices(data: LabelledTexts) -> list[str]:
+def _make_multi_label_notices(data: LabelledTexts) -> list[str]:
     """Make a notice if --multi-label seems to be missing, or to have no effect."""
     if data.several_labels:
         if data.targets.sum(axis=1).max() <= 1:
