@@ -8,6 +8,7 @@ the rows of that fold, which it has not seen. The weights of both parts are fitt
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -160,11 +161,8 @@ def compare_candidates(
     chosen = [("how texts are split", len(tokenizers) > 1), ("whether word vectors help", len(vector_files) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
     report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}the weight of each part."))
-    read = (
-        _Variant.encode_and_fit_linear_parts(one, source, data, settings, fold_of)
-        for one in tokenizers
-        for source in vector_files
-    )
+    tried = itertools.product(tokenizers, vector_files)
+    read = (_Variant.encode_and_fit_linear_parts(*one, data, settings, fold_of) for one in tried)
     ways = [way for way in read if way is not None]
     if not ways:
         return None
@@ -180,14 +178,9 @@ def compare_candidates(
             way.train_recurrent_part(fold, run)
         if fold + 1 == _FOLDS_OF_ALL and rivals:
             best = min(rivals, key=lambda way: way.joint_answers.losses.mean())
-            rivals = (
-                [best]
-                if _compute_mean_gain_and_error(
-                    best.joint_answers.losses, ways[0].compute_linear_answers(fold + 1).losses
-                )[0]
-                > 0
-                else []
-            )
+            linear = ways[0].compute_linear_answers(fold + 1)
+            gain, _ = _compute_mean_gain_and_error(best.joint_answers.losses, linear.losses)
+            rivals = [best] if gain > 0 else []
     taken, is_linear = ways[0], True
     for way in rivals:
         gain, error = _compute_mean_gain_and_error(way.joint_answers.losses, ways[0].linear_answers.losses)
