@@ -239,7 +239,7 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
     """Yield the wanted members of the objects in a JSON Lines file, in chunks of rows."""
 
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
-    def select_members() -> Iterator[list[Any]]:
+    def select_wanted_members() -> Iterator[list[Any]]:
         for number, row in _read_json_rows(path, encoding):
             for column in wanted:
                 if column not in row:
@@ -247,7 +247,7 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
                     raise DataError(f"Line {number} of {path} has no {column!r}; it has {has}.", remedy)
             yield [row[column] for column in wanted]
 
-    return _gather_rows_into_columns(select_members())
+    return _gather_rows_into_columns(select_wanted_members())
 
 
 def _gather_rows_into_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:

@@ -18,7 +18,10 @@ from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Record
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_multi_label_texts
 from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
 
-__all__ = ["check_texts", "make_number_rules", "make_rows_of_sequences", "make_rows_of_texts"]
+__all__ = ["GivenLabels", "check_texts", "make_number_rules", "make_rows_of_sequences", "make_rows_of_texts"]
+
+# Labels as they were given, by their names: the number 1 has the name "1".
+GivenLabels = dict[str, Any]
 
 _SOURCE: Final = "texts given in Python"
 _LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
@@ -30,7 +33,7 @@ def make_rows_of_texts(
     classes: tuple[str, ...] | None = None,
     *,
     several_labels: bool | None = None,
-) -> tuple[LabelledTexts, dict[str, Any]]:
+) -> tuple[LabelledTexts, GivenLabels]:
     """Make the rows of texts or pairs of texts; also return the labels as they were given, by their names.
 
     Args:
@@ -93,7 +96,7 @@ def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any])
 
 def make_rows_of_sequences(
     sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, classes: tuple[str, ...] | None = None
-) -> tuple[LabelledSequences, dict[str, Any]]:
+) -> tuple[LabelledSequences, GivenLabels]:
     """Make the rows of sequences of numbers; also return the labels as they were given, by their names.
 
     Raises:
@@ -106,7 +109,7 @@ def make_rows_of_sequences(
     arrays, values = list(sequences), _convert_to_list(labels, "labels")
     if len(arrays) != len(values):
         raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one label for each.")
-    given_labels: dict[str, Any] = {}
+    given_labels: GivenLabels = {}
     recordings = []
     for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
         name = f"the sequence at position {row} (counted from 0)"
@@ -119,7 +122,7 @@ def make_rows_of_sequences(
 
 
 def _make_multi_label_rows(
-    texts: list[str], label_lists: Sequence[Any], classes: tuple[str, ...] | None, given_labels: dict[str, Any]
+    texts: list[str], label_lists: Sequence[Any], classes: tuple[str, ...] | None, given_labels: GivenLabels
 ) -> LabelledTexts:
     """Make the rows of texts from the list of labels of each text, and add the labels to `given_labels`."""
     names: list[list[str]] = []
@@ -212,7 +215,7 @@ def _check_pair(pair: Any, row: int) -> tuple[str, str]:
     return first, second
 
 
-def _add_given_label(label: Any, row: int, given_labels: dict[str, Any]) -> str:
+def _add_given_label(label: Any, row: int, given_labels: GivenLabels) -> str:
     """Add a label to `given_labels` under its name, and return the name."""
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":

@@ -347,12 +347,12 @@ def _read_texts_and_labels(
         labels = ["" if label is None else label for label in labels]
         _check_types(labels, (str, int), label_column, path, before)
         if "" in labels and not blank_labels:
-            raise _make_missing_labels_error(path, label_column, before + labels.index("") + 1, encoding)
+            raise _count_missing_labels_and_make_error(path, label_column, before + labels.index("") + 1, encoding)
         before += len(labels)
         yield [*columns, list(map(str, labels))]
 
 
-def _make_missing_labels_error(path: Path, column: str, first_row: int, encoding: str) -> DataError:
+def _count_missing_labels_and_make_error(path: Path, column: str, first_row: int, encoding: str) -> DataError:
     """Make the error for rows without a label. It counts these rows, and names the first."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
