@@ -330,7 +330,7 @@ def of_case(tokens: Any, lengths: Any) -> Any:
 def test_the_proof_draws_every_id_and_numbers_of_many_sizes() -> None:
     features: Features = make_features({**PRICE, **USER})
     plain = {"shapes": make_shape_grid(zoo.WORDS, 0, ragged=True)}
-    cases = add_features_and_feature_cases(plain, features, lambda case: case, most=4)
+    cases = add_features_and_feature_cases(plain, features, lambda case: case, most_rows=4)
     drawn = np.concatenate([of_case(case.tokens, case.lengths) for some in cases.values() for case in some])
     assert set(drawn[:, 1]) == set(range(zoo.USERS))
     sizes = np.abs(drawn[:, 0])

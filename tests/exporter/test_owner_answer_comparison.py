@@ -748,6 +748,7 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
         ("p_negative,p_positive", ("Negative", "Positive"), True),
         ("negative (%),positive (%)", ("negative", "positive"), True),
         ("prob_0,prob_1", ("bad", "good"), True),
+        ("p_negative,p_positive", ("Negative 😞", "Positive 😀"), True),
         # Logits, columns of another kind, and those of `classify --top`.
         ("p_bad,p_good", ("bad", "good"), False),
         ("p_bad,p_other", ("bad", "good"), False),
@@ -805,6 +806,14 @@ def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, capl
     assert [answer for _, answer in found] == [("World", "Sports"), ()]
     assert "1 rows" in caplog.text
     assert [one.text for one in read_pairs(path, LABELS)] == ["oil"]
+
+
+@pytest.mark.parametrize("column", ["p_positive", "Positive 😀"])
+def test_a_column_of_one_of_two_labels_gives_the_probability_of_the_other(column: str, tmp_path: Path) -> None:
+    path, labels = tmp_path / "answers.csv", ["Negative 😞", "Positive 😀"]
+    path.write_text(f"text,label,{column}\noil,Negative 😞,0.25\nfilm,Positive 😀,0.75\n", encoding="utf-8")
+    answers = [answer for _, answer in map_answers_to_labels(read_pairs(path, labels), labels)]
+    assert answers == [dict(zip(labels, (0.75, 0.25), strict=True)), dict(zip(labels, (0.25, 0.75), strict=True))]
 
 
 def test_a_row_without_an_answer_is_left_out_beside_the_probability_of_one_label(

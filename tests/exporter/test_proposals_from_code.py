@@ -14,6 +14,7 @@ from module_sources import make_net, run_source
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
+from pocketrnn_export.commands.proposed_options import propose_pairs
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
@@ -93,6 +94,31 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
     assert second.exit_code == 0, second.stderr
     assert "out-words.py:words" in second.stderr
     assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("files", "proposed"),
+    [
+        ({"answers.csv": "id,label,p_good\n0,good,0.75\n", "texts.csv": "id,text\n0,film\n"}, "answers.csv"),
+        ({"train.csv": "text,label\nfilm,good\n"}, ""),
+        ({"predicted.csv": "text,label\nfilm,other\n", "results.csv": "text\nfilm\n", "output.csv": "\0"}, ""),
+        ({"answers.csv": "text,label\nfilm,good\n", "predictions.csv": "text,label\nfilm,bad\n"}, ""),
+    ],
+)
+def test_a_file_of_answers_is_found_by_its_name_and_contents(
+    folder: Path, files: dict[str, str], proposed: str
+) -> None:
+    for name, content in files.items():
+        Path(name).write_text(content)
+    assert propose_pairs(["bad", "good"], multi_label=False) == proposed
+
+
+def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder: Path) -> None:
+    Path("answers.csv").write_text("text,label\nfilm,good\n")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    result = export("net.py:Net", *given, "--rules", '{"tokenizer": "whitespace"}')
+    assert result.exit_code == 0, result.stderr
+    assert "--pairs answers.csv" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self, words, kind, *, dim=2):
         super().__init__()
+        self.kind = kind
 """
 
 
@@ -328,7 +329,7 @@ SIZED = {"embedding.weight": (41, 3), "rnn.weight_ih_l0": (15, 3), "fc.weight": 
         ),
         # Two weights have that name: nothing is said of it.
         ("Small", {"a.embedding.weight": (41, 3), "b.embedding.weight": (9, 3)}, ["table=VALUE"], ["fits"]),
-        ("sized", SIZED, ["n.py:Sized(words=41, state=5, pool='\"'\"'max'\"'\"', device=...)"], ["classes="]),
+        ("sized", SIZED, ["n.py:Sized(words=41, state=5, pool='\"'\"'max'\"'\"', device=None)"], ["classes="]),
         ("unpacked", SIZED, ["--set"], ["Or name"]),
     ],
 )

@@ -78,7 +78,10 @@ def traced() -> Iterator[Callable[..., Traced]]:
 
 def axes_of(value: Tensor, of: Traced) -> list[str]:
     """A shape in the words of the session: `tokens`, `Min(5, tokens)`, `5`."""
-    return [str(of.session.rename_size(size) if isinstance(size, torch.SymInt) else size) for size in value.shape]
+    return [
+        str(of.session.express_size_by_batch_and_tokens(size) if isinstance(size, torch.SymInt) else size)
+        for size in value.shape
+    ]
 
 
 def test_a_slice_is_cut_for_every_size(traced: Callable[..., Traced]) -> None:
@@ -97,15 +100,15 @@ def test_a_pad_by_a_size_pads_by_nothing_where_the_branch_says_so(
     missing = 4
     cuts = traced(branches=[BRANCH])
     amounts = (0, missing - cuts.tokens.shape[1])
-    said = slicing.pad_from_zero(cuts.session, cuts.tokens, amounts)
+    said = slicing.pad_with_amounts_from_zero(cuts.session, cuts.tokens, amounts)
     assert isinstance(said, DeclinedRule)
     assert "negative amount" in said.reason
     assert cuts.session.log.pads == 1
     cuts.session.branch = Branch(Sizes(3, 7), pads_from_zero=True)
     given: list[Any] = []
     monkeypatch.setattr(nn.functional, "pad", lambda _, amounts: given.extend(amounts))
-    slicing.pad_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
-    assert [str(cuts.session.rename_size(n)) for n in given[1:]] == ["Max(0, 4 - tokens)"]
+    slicing.pad_with_amounts_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
+    assert [str(cuts.session.express_size_by_batch_and_tokens(n)) for n in given[1:]] == ["Max(0, 4 - tokens)"]
 
 
 def test_a_step_of_a_loop_restricts_no_size(traced: Callable[..., Traced]) -> None:
@@ -335,7 +338,7 @@ DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
     (slicing.narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
     (loops.index_step, lambda of: (of.tokens, 1), "no loop over a size runs"),
     (loops.assign_step, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
-    (loops.add, lambda of: (of.tokens, 0), "no loop over a size runs"),
+    (loops.add_to_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),
     (loops.unbind, lambda of: (of.steps, 2), "fixed length"),
     (loops.chunk, lambda of: (of.tokens, 3, 1), "not as many chunks as steps"),
     (loops.cat, lambda of: ([of.tokens, of.tokens],), "results of all iterations"),

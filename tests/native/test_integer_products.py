@@ -33,7 +33,11 @@ from pocketrnn_export.forms.packed_file.packed_program import group_rows_by_four
 from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_change_interval
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof import integer_product_comparison
-from pocketrnn_export.proof.integer_product_comparison import read_integer_weights, round_to_integers, sum_products
+from pocketrnn_export.proof.integer_product_comparison import (
+    multiply_by_integer_weights,
+    read_integer_weights,
+    round_to_integers,
+)
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NOT_FINITE
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -199,7 +203,7 @@ def test_the_statement_is_that_of_the_format() -> None:
     whole = np.arange(-10, 0, dtype=np.int8).reshape(5, 2)
     assert group_rows_by_four(whole).tolist() == [[[-10, -8, -6, -4], [-9, -7, -5, -3]], [[-2, 0, 0, 0], [-1, 0, 0, 0]]]
     weights = integer_product_comparison.IntegerWeights(0, whole, np.ones(2, np.float32))
-    assert sum_products(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
+    assert multiply_by_integer_weights(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
 
 
 @pytest.mark.slow

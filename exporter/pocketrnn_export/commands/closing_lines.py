@@ -28,13 +28,14 @@ _COMPARE: Final = {
 }
 
 
-def print_verdicts(manifest: Manifest, summary: str = "") -> None:
+def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> None:
     """Print the verdict on the graph and the verdict on the text rules. An open verdict on the text rules is a
     warning.
 
     Args:
         manifest: the bundle's.
         summary: a sentence about the proof, which follows the verdict on the graph.
+        answers: a file that seems to hold the answers of the user's classifier; an empty string without one.
     """
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
@@ -44,6 +45,11 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
         print_line(f"Text rules: {verdict.sentence}")
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
+    if answers:
+        remedy = (
+            f"{escape_line(answers)} seems to hold your classifier's answers. If so, compare them: "
+            f"{format_command_with_changes({'pairs': answers, 'force': 'given'})}"
+        )
     print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
 
 

@@ -50,6 +50,7 @@ from pocketrnn_export.commands.owner_hints import CORRECTED, log_owner_hints, pr
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.proposed_options import (
     describe_labels,
+    propose_pairs,
     propose_tokenizer,
     propose_vocabulary,
     propose_weights,
@@ -323,7 +324,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = "labels of tokens" if manifest.output.of_tokens else "labels"
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
-    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
+    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), _propose_pairs(manifest, options))
     print_owner_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
                 is_answered=read_text_verdict(manifest).answers is not None)  # fmt: skip
     graph_limits = manifest.graph.limits
@@ -334,6 +335,14 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
     print_next_step(manifest, output, options.get(CORRECTED), options["tokenizer"] if alone else "")
+
+
+def _propose_pairs(manifest: Manifest, options: dict[str, Any]) -> str:
+    """Return a file that seems to hold the owner's answers, for an export without pairs. Return an empty string without
+    such a file, and for answers that are not one label or set of labels of a text."""
+    if manifest.heads or manifest.output.of_tokens or manifest.has_two_texts or options["pairs"]:
+        return ""
+    return propose_pairs(manifest.labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:

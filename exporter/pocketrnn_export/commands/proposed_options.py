@@ -1,4 +1,5 @@
-"""Propose the missing options of an export: the vocabulary, labels and weights that the owner's code names."""
+"""Propose the missing options of an export: the vocabulary, labels and weights that the owner's code names, and a file
+of the owner's answers."""
 
 from __future__ import annotations
 
@@ -16,6 +17,9 @@ _OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _LARGEST_VOCABULARY: Final = 64 * 2**20
 _FEWEST_WORDS: Final = 20
+# A file with another name may hold the true labels.
+_NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
+_LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 
 
@@ -69,6 +73,27 @@ def propose_tokenizer(path: Path) -> str:
         if names_answering_function(name) or Path(file) == path:
             return function
     return ""
+
+
+def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> str:
+    """Return the CSV file in the working folder that holds answers of the owner's classifier to texts, by its name and
+    its contents. Return an empty string if there is no such file, or there are several.
+
+    Args:
+        labels: the labels, in the order of the logits.
+        multi_label: whether a text may have several labels.
+    """
+    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
+
+    found: list[str] = []
+    for file in Path().glob("*.csv"):
+        is_named_so = any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
+        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+            if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
+                pairs = read_pairs(file, labels, multi_label=multi_label)
+                found += [str(file)] if map_answers_to_labels(pairs, labels, multi_label=multi_label) else []
+    return found[0] if len(found) == 1 else ""
 
 
 def describe_labels(found: Sequence[LabelsInCode]) -> str:

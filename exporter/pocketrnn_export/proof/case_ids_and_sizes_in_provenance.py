@@ -42,20 +42,22 @@ def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]
     return {ASKED_IDS: list(compared_ids)} if compared_ids else {}
 
 
-def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
+def make_condition_sizes_entry(batch_and_token_counts: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
     """Return the provenance entry that lists sizes (batch, tokens) near forward's conditions on sizes, or {} if there
     are no such sizes."""
-    sizes = [list(size) for size in bounds]
+    sizes = [list(size) for size in batch_and_token_counts]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
-def read_condition_sizes(provenance: Mapping[str, Any], further_tokens: Iterable[int] = ()) -> list[tuple[int, int]]:
+def read_condition_sizes(
+    provenance: Mapping[str, Any], further_text_lengths: Iterable[int] = ()
+) -> list[tuple[int, int]]:
     """Return the sizes (batch, tokens) at which the proof of a further form compares answers: those in a bundle's
-    provenance, and one text of each length in `further_tokens`, but at most four longer than 5,000.
+    provenance, and one text of each length in `further_text_lengths`, but at most four longer than 5,000.
 
     Args:
         provenance: the bundle's provenance.
-        further_tokens: further numbers of tokens, each for a batch of one text.
+        further_text_lengths: further numbers of tokens, each for a batch of one text.
 
     Raises:
         BundleError: the provenance's entry of sizes is not valid.
@@ -67,7 +69,7 @@ def read_condition_sizes(provenance: Mapping[str, Any], further_tokens: Iterable
         plain = plain and whole and min(size) >= 1 and size[0] * size[1] <= LARGEST
     if not plain:
         raise BundleError(f"provenance.{ASKED_SIZES} of classifier.json is not a list of sizes.", MAKE_AGAIN)
-    few = sorted(further_tokens)
+    few = sorted(further_text_lengths)
     long = [tokens for tokens in few if _LONG < tokens <= LARGEST][:_LONG_TURNS]
     further = [*(tokens for tokens in few if tokens <= _LONG), *long]
     return [*((batch, tokens) for batch, tokens in stated), *((1, tokens) for tokens in further)]

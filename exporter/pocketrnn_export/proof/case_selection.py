@@ -94,7 +94,7 @@ def make_cases_for_rules(
         (inside,) = fit_to_limits(widths.fit_cases([case], padding_id), limits, padding_id)
         return replace_unwanted_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
 
-    return add_features_and_feature_cases(found, features, fit_case, most=limits.max_batch)
+    return add_features_and_feature_cases(found, features, fit_case, most_rows=limits.max_batch)
 
 
 def make_cases_for_graph(

@@ -46,7 +46,7 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
         if name in _COMPARE:
             for arg in node.args:
                 if isinstance(arg, Node):
-                    found += _list_few_numbers(known.get(arg))
+                    found += _list_few_integers(known.get(arg))
                 elif isinstance(arg, int) and not isinstance(arg, bool):
                     found += [arg] if name in ("eq", "ne") else [arg, arg + 1, arg - 1]
         elif name in _LOOK_UP and node.args and isinstance(node.args[0], Node):
@@ -69,7 +69,7 @@ def _find_constants_by_node(program: torch.export.ExportedProgram) -> dict[Node,
     return known
 
 
-def _list_few_numbers(constant: Tensor | None) -> list[int]:
+def _list_few_integers(constant: Tensor | None) -> list[int]:
     """Return the integers of a constant, or an empty list if it holds other numbers or more than 64."""
     if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
         return []

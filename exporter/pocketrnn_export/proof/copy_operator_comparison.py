@@ -32,7 +32,7 @@ from pocketrnn_export.module_runs.operator_recording import (
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
-from pocketrnn_export.proof.unscripted_functions import list_replaceable_functions
+from pocketrnn_export.proof.unscripted_functions import list_global_replacements
 from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 
@@ -89,7 +89,7 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
             "WeakKeyDictionary with layers as keys, a method under functools.lru_cache), or by the number of "
             "threads. Store such values as attributes of the module.",
         )  # fmt: skip
-        for function_of, what, advice in (
+        for find_replacement, what, advice in (
             (unwrap_scripted_function, "as a Python function, which is traced, than after torch.jit.script",
              "Remove torch.jit.script from that function and check the module's answers. Or make both versions "
              "compute the same: without torch.jit.is_scripting(), and without a helper that was redefined later."),
@@ -97,7 +97,7 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
              "Let a cached function depend only on its arguments, and not on values that may change. Or store its "
              "result as an attribute of the module."),
         ):  # fmt: skip
-            entries, methods = _find_replaceable_functions(copied, function_of)
+            entries, methods = _find_replaceable_functions(copied, find_replacement)
             if not entries and not methods:
                 continue
             # Another copy, only where it is run: copies of large weights take long.
@@ -143,15 +143,15 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
 
 
 def _find_replaceable_functions(
-    module: nn.Module, function_of: Callable[[Any], Any]
+    module: nn.Module, find_replacement: Callable[[Any], Any]
 ) -> tuple[list[Entry], dict[tuple[type, str], Any]]:
-    """Find the functions in the files and classes of a module for which `function_of` gives another function, such as
-    the Python function of a scripted one. Return the global ones as places to replace, and a dict from the class and
+    """Find the functions in the files and classes of a module for which `find_replacement` gives another function, such
+    as the Python function of a scripted one. Return the global ones as places to replace, and a dict from the class and
     name of each method to its other function."""
     methods = {
         (kind, name): function
         for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}
         for name, value in list(vars(kind).items())
-        if (function := function_of(value)) is not None
+        if (function := find_replacement(value)) is not None
     }
-    return list_replaceable_functions(module, function_of), methods
+    return list_global_replacements(module, find_replacement), methods

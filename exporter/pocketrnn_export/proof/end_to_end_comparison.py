@@ -58,7 +58,7 @@ def compare_end_to_end(
 
 
 def compare_hazard_rows_together_and_alone(
-    classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[Any] | None = None
+    classifier: Classifier, answers: ReferenceAnswers, engine_input_by_id: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
     """Run the runtime on rows of difficult cases, such as rows of padding, in one call and on each row alone, and
     compare the answers.
@@ -69,8 +69,8 @@ def compare_hazard_rows_together_and_alone(
     Args:
         classifier: the bundle, as the runtime loads it.
         answers: the reference's answers; their cases are used.
-        rows: what the engine is given for each id, if it is not the id: samples float32 [ids, channels], or words with
-            their characters int64 [ids, 1 + width].
+        engine_input_by_id: what the engine is given for each id, if it is not the id: samples float32 [ids, channels],
+            or words with their characters int64 [ids, 1 + width].
 
     Returns:
         one line; empty for a graph that takes one text a run.
@@ -80,7 +80,7 @@ def compare_hazard_rows_together_and_alone(
     # The first rows of a batch of 300 show as much as all of them.
     hazards = [case for case, _ in answers.compute_answers("hazards", one_row=False)]
     cases = [row for case in hazards for row in make_one_row_cases([case])[:_ROWS_OF_A_CASE]]
-    given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]
+    given = [case.tokens[0] if engine_input_by_id is None else engine_input_by_id[case.tokens[0]] for case in cases]
     together, alone = (
         compute_logits_of_engine_input(classifier, given),
         [compute_logits_of_engine_input(classifier, [one]) for one in given],

@@ -81,15 +81,15 @@ class _Answer:
     error: Exception | None
 
 
-def refuse_rare_errors(module: nn.Module, tried: Sequence[tuple[Tensor, ...]]) -> None:
+def refuse_caught_errors_of_rare_texts(module: nn.Module, inputs_to_try: Sequence[tuple[Tensor, ...]]) -> None:
     """Refuse a module that catches an error which depends on the words of a text, and then computes another answer.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
-        tried: inputs of sizes that take all branches of forward.
+        inputs_to_try: inputs of sizes that take all branches of forward.
     """
     done: set[tuple[_Site, type[Exception]]] = set()
-    for inputs in tried:
+    for inputs in inputs_to_try:
         if not _catches_possible_errors(module, inputs) or (usual := _run_with_error(module, inputs)).program is None:
             continue
         for met in usual.met:
@@ -106,7 +106,7 @@ def refuse_rare_errors(module: nn.Module, tried: Sequence[tuple[Tensor, ...]]) -
                     raise _make_caught_error_refusal(met, failed.error)
 
 
-def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportError:
+def _make_caught_error_refusal(call: _FailingCall, error: Exception) -> ExportError:
     """Make the error for a module that catches the error of a call, with the line of the call and of the handler."""
     catches = "code around the call"
     trace: TracebackType | None = error.__traceback__
@@ -118,12 +118,12 @@ def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportErr
         trace = trace.tb_next
     if isinstance(error, AssertionError):
         return ExportError(
-            f"An assert of the module fails for some texts, {met.line}, and the module catches the error: {catches}.",
+            f"An assert of the module fails for some texts, {call.line}, and the module catches the error: {catches}.",
             "Remove the assert and the try. Choose between two values by the same condition: "
             "torch.where(rare, one, other).",
         )
     return ExportError(
-        f"The module raises an error for some texts only, {met.line}, and catches the error: {catches}.",
+        f"The module raises an error for some texts only, {call.line}, and catches the error: {catches}.",
         "Remove the try. Bring the numbers into the range that the call accepts, for instance with clamp, and choose "
         "between two values with torch.where(in_range, one, other).",
     )

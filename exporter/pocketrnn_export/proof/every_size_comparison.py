@@ -111,19 +111,19 @@ def check_every_size(
                 "Compare sizes with numbers, as in x.size(1) > 20. Do not use the string or the identity of a size, a "
                 "caught error or another thread.",
                 module,
-                [inputs, *(inputs_of(other) for other in _ORDINARY if _are_sizes_different(other, sizes))],
+                [inputs, *(inputs_of(other) for other in _ORDINARY if _differs_in_varied_size(other, sizes))],
             )
         return
 
 
-def list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
-    """Yield the sizes to compare: one text of 1 to 128 tokens, then batches of 2 to `texts` short texts, then one text
-    of each length up to 512."""
+def list_sizes_to_try(most_texts: int, *, one_text: bool) -> Iterator[Sizes]:
+    """Yield the sizes to compare: one text of 1 to 128 tokens, then batches of 2 to `most_texts` short texts, then one
+    text of each length up to 512."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
     if not one_text:
-        yield from (Sizes(rows, SHORT_TEXT) for rows in range(2, texts + 1))
+        yield from (Sizes(rows, SHORT_TEXT) for rows in range(2, most_texts + 1))
     for rest in range(3):
         yield from (Sizes(1, length) for length in lengths[near:] if length % 3 == rest)
 
@@ -145,9 +145,10 @@ def is_answer_near(given: Any, expected: Any) -> bool:
     return bool((np.abs(given[there] - expected[there]) <= APART * scale).all())
 
 
-def _are_sizes_different(one: Sizes, other: Sizes) -> bool:
-    """Return whether two sizes differ: if `other` is one text, in the number of tokens, else in the number of texts."""
-    return one.tokens != other.tokens if other.batch == 1 else one.batch != other.batch
+def _differs_in_varied_size(one: Sizes, varied: Sizes) -> bool:
+    """Return whether two sizes differ: if `varied` is one text, in the number of tokens, else in the number of
+    texts."""
+    return one.tokens != varied.tokens if varied.batch == 1 else one.batch != varied.batch
 
 
 def _describe_sizes(sizes: Sizes) -> str:

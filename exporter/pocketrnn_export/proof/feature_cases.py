@@ -25,7 +25,7 @@ _DRAWN: Final = 33
 
 
 def add_features_and_feature_cases(
-    cases: Mapping[str, Sequence[Case]], features: Features, fit_case: Callable[[Case], Case], *, most: int | None
+    cases: Mapping[str, Sequence[Case]], features: Features, fit_case: Callable[[Case], Case], *, most_rows: int | None
 ) -> dict[str, list[Case]]:
     """Add random features to each case of a proof. Add cases of the kind `features`, whose rows hold one text with
     different features.
@@ -34,7 +34,7 @@ def add_features_and_feature_cases(
         cases: the inputs without features, as the graph takes them.
         features: the features.
         fit_case: fits a case of one row to the sizes that the graph takes.
-        most: the most rows of a batch; None for any number.
+        most_rows: the most rows of a batch; None for any number.
 
     Returns:
         the same cases with numbers of many sizes and all categories; and the kind `features`: every id of each
@@ -42,12 +42,15 @@ def add_features_and_feature_cases(
     """
     generator = np.random.default_rng(6)
     made = {
-        kind: [_add_marks_to_case(case, _draw_scaled_rows(features, generator, len(case.tokens))) for case in some]
+        kind: [
+            _add_features_to_case(case, _draw_feature_rows_of_many_sizes(features, generator, len(case.tokens)))
+            for case in some
+        ]
         for kind, some in cases.items()
     }
-    rows = min(_ROWS, most or _ROWS)
+    rows = min(_ROWS, most_rows or _ROWS)
     alone: list[Case] = []
-    for name, numbers in _draw_named_batches(features, generator):
+    for name, numbers in _draw_named_feature_batches(features, generator):
         for start in range(0, len(numbers), rows):
             some = numbers[start : start + rows]
             tokens = np.full((1, _TOKENS[len(alone) % len(_TOKENS)]), 1, np.int64)
@@ -57,7 +60,7 @@ def add_features_and_feature_cases(
                 )
             )
             repeated = Case(name, np.repeat(text.tokens, len(some), 0), np.repeat(text.lengths, len(some)))
-            alone.append(_add_marks_to_case(repeated, some))
+            alone.append(_add_features_to_case(repeated, some))
     return {**made, "features": alone}
 
 
@@ -77,7 +80,7 @@ def _find_highest_id(cases: Mapping[str, Sequence[Case]]) -> int:
     return max(int(case.tokens.max()) for some in cases.values() for case in some)
 
 
-def _add_marks_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
+def _add_features_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
     tokens = np.concatenate([make_feature_marks(numbers), case.tokens], axis=1)
     return Case(case.name, tokens, case.lengths + numbers.shape[1])
 
@@ -88,7 +91,9 @@ def _draw_feature_rows(features: Features, generator: np.random.Generator, rows:
     return numbers
 
 
-def _draw_scaled_rows(features: Features, generator: np.random.Generator, rows: int) -> NDArray[np.float32]:
+def _draw_feature_rows_of_many_sizes(
+    features: Features, generator: np.random.Generator, rows: int
+) -> NDArray[np.float32]:
     """Draw features, float32 [rows, features]. The numbers of each row are scaled by one of `_SIZES`."""
     numbers = _draw_feature_rows(features, generator, rows)
     sizes = generator.choice(_SIZES, rows).astype(np.float32)
@@ -98,7 +103,7 @@ def _draw_scaled_rows(features: Features, generator: np.random.Generator, rows: 
     return numbers
 
 
-def _draw_named_batches(
+def _draw_named_feature_batches(
     features: Features, generator: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield batches of features, float32 [rows, features], each with its name: first random features, then a batch for

@@ -65,8 +65,8 @@ class ForwardValues:
         # A user's module may raise anything.
         try:
             if id(traced) not in self._own:
-                self._own[id(traced)] = traced, _find_missing_values(self._module, traced, inputs_of_trace)
-            found = _find_missing_values(self._module, traced, inputs)
+                self._own[id(traced)] = traced, _find_if_missing_by_place(self._module, traced, inputs_of_trace)
+            found = _find_if_missing_by_place(self._module, traced, inputs)
         except Exception:
             return True
         before = self._own[id(traced)][1]
@@ -79,7 +79,7 @@ class ForwardValues:
         )
 
 
-def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
+def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
     """Run a module and its program on the same inputs. Return for each operator of forward whether the program lacks
     one of its results, and for one with several operands whether the program lacks an operator of this name with these
     operands."""
@@ -172,12 +172,12 @@ def _digest_values(values: Any) -> list[_Digest]:
         if value.is_complex() or not 0 < value.numel() <= _LARGEST:
             continue
         numbers = torch.nan_to_num(value.detach().reshape(-1).double(), 0.5, 1e30, -1e30)
-        made.append((len(numbers), float(numbers.norm()), float(numbers @ _draw_numbers()[: len(numbers)])))
+        made.append((len(numbers), float(numbers.norm()), float(numbers @ _draw_digest_weights()[: len(numbers)])))
     return made
 
 
 @functools.cache
-def _draw_numbers() -> Tensor:
+def _draw_digest_weights() -> Tensor:
     """Return fixed random numbers from a standard normal distribution, the weights of a digest."""
     return torch.randn(_LARGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 

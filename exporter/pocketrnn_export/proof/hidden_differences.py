@@ -70,16 +70,16 @@ class RecordedRun(NodeValues):
         """Compute the value of a node, and record the inputs and outputs of its operator."""
         if n.op != "call_function":
             value = super().run_node(n)
-            self.ran[n] = _NodeRun([], None, [], self._keep_values([value]))
+            self.ran[n] = _NodeRun([], None, [], self._copy_if_overwritten([value]))
             return value
         given, form = flatten_tree(self.fetch_args_kwargs_from_env(n))
-        given = self._keep_values(given)
+        given = self._copy_if_overwritten(given)
         value = super().run_node(n)
-        results = self._keep_values(flatten_tree(value)[0])
+        results = self._copy_if_overwritten(flatten_tree(value)[0])
         self.ran[n] = _NodeRun(given, form, flatten_tree((n.args, n.kwargs))[0], results)
         return value
 
-    def _keep_values(self, values: list[Any]) -> list[Any]:
+    def _copy_if_overwritten(self, values: list[Any]) -> list[Any]:
         return _clone_tensors(values) if self._is_overwritten else values
 
 
@@ -103,22 +103,24 @@ class HiddenDifferences:
         self._answer = next((node for node in self._needed if node.name in answers), None)
         self._generator = torch.Generator().manual_seed(3)
 
-    def find_node_that_may_differ(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
+    def find_node_that_may_differ(
+        self, deadline: float = float("inf"), operators_left_out: Collection[str] = ()
+    ) -> Node | None:
         """Return the first node whose result may differ between the two runs for some text, although it is equal for
         the compared text. If the answer differs for the compared text, return the node of the answer. Return None if
         nothing may differ.
 
         Args:
-            until: the search stops at this `time.process_time()`.
-            left_out: operators that are not checked.
+            deadline: the search stops at this `time.process_time()`.
+            operators_left_out: operators that are not checked.
         """
         if self._answer is not None and self._same.get(self._answer) is False:
             return self._answer
         for node in self._needed:
-            if time.process_time() > until:
+            if time.process_time() > deadline:
                 return None
             name = read_operator_name(node)
-            if not hasattr(node.target, "overloadpacket") or name in ("recurrence", *left_out):
+            if not hasattr(node.target, "overloadpacket") or name in ("recurrence", *operators_left_out):
                 continue
             if name.startswith(GIVES_NO_NUMBERS):
                 continue
@@ -188,22 +190,22 @@ class HiddenDifferences:
         if len(differing) > 1:
             differing = {}
         return any(
-            self._has_differing_results(node, changing, differing if draw % 2 or not changing else {})
+            self._differs_with_changed_operands(node, changing, differing if draw % 2 or not changing else {})
             for draw in range(_DRAWS if changing or differing else 0)
         )
 
-    def _has_differing_results(
-        self, node: Node, changing: Mapping[int, _Index], differing: Mapping[int, _Index]
+    def _differs_with_changed_operands(
+        self, node: Node, equal_operands: Mapping[int, _Index], differing_operands: Mapping[int, _Index]
     ) -> bool:
         """Change a node's operands in the same way in both runs. Return whether its results then differ."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = list(narrow.given), list(wide.given)
-        for i in range(len(own)) if writes_in_place(node.target) else (*changing, *differing):
+        for i in range(len(own)) if writes_in_place(node.target) else (*equal_operands, *differing_operands):
             own[i], beside[i] = _clone_tensors([own[i], beside[i]])
-        for i, part in changing.items():
-            own[i][part] = beside[i][part] = self._draw_numbers(narrow.nodes[i], own[i], part, beside[i].shape)
+        for i, part in equal_operands.items():
+            own[i][part] = beside[i][part] = self._draw_numbers_for_text(narrow.nodes[i], own[i], part, beside[i].shape)
         ends = [0.0, *(float(one) for one in own if isinstance(one, int | float))]
-        for i, part in differing.items():
+        for i, part in differing_operands.items():
             numbers = own[i][part].double().flatten().nan_to_num(0.0, 0.0, 0.0)
             apart = (numbers - beside[i][part].double().flatten()).abs().max().clamp(min=1.0)
             # Move it near a number at which the operator may have a step, or leave it near its own.
@@ -214,33 +216,39 @@ class HiddenDifferences:
             own[i][part], beside[i][part] = own[i][part] + by.to(own[i].dtype), beside[i][part] + by.to(own[i].dtype)
         # An operator may raise anything on other numbers.
         with contextlib.suppress(Exception):
-            results = (self._call_node(node, one, narrow.form) for one in (own, beside))
+            results = (self._call_with_flat_arguments(node, one, narrow.form) for one in (own, beside))
             return self._is_value_near(node, *results) is False
         return False
 
-    def _call_node(self, node: Node, given: list[Any], form: Any) -> list[Any]:
-        args, kwargs = unflatten_tree(given, form)
+    def _call_with_flat_arguments(self, node: Node, arguments: list[Any], tree_form: Any) -> list[Any]:
+        args, kwargs = unflatten_tree(arguments, tree_form)
         with torch.no_grad():
             return flatten_tree(self._narrow.call_function(node.target, args, kwargs))[0]
 
-    def _draw_numbers(self, source: Node, value: Tensor, part: _Index, wide: torch.Size) -> Tensor:
+    def _draw_numbers_for_text(
+        self, source: Node, narrow_value: Tensor, text_index: _Index, wide_shape: torch.Size
+    ) -> Tensor:
         """Draw random numbers for a text. Along an axis that is longer in the second run, the numbers are close to each
         other, so that all of them may be smaller than the numbers of the padding."""
-        shape = value[part].shape
-        of_text = [1 if own != other else size for size, own, other in zip(shape, value.shape, wide, strict=True)]
-        if value.dtype == torch.bool:
+        shape = narrow_value[text_index].shape
+        of_text = [
+            1 if own != other else size for size, own, other in zip(shape, narrow_value.shape, wide_shape, strict=True)
+        ]
+        if narrow_value.dtype == torch.bool:
             return torch.rand(shape, generator=self._generator) < torch.rand(of_text, generator=self._generator).round()
-        if not value.is_floating_point():
-            known = torch.cat([value[part].flatten(), torch.tensor([0, 1, 2], dtype=value.dtype)])
+        if not narrow_value.is_floating_point():
+            known = torch.cat([narrow_value[text_index].flatten(), torch.tensor([0, 1, 2], dtype=narrow_value.dtype)])
             return known[torch.randint(len(known), shape, generator=self._generator)]
         low, high = self._find_number_range(source)
         if high < _UNBOUNDED:
             middle = low + (high - low) * torch.rand(of_text, generator=self._generator)
         else:
-            middle = torch.randn(of_text, generator=self._generator) * max(1.0, float(value[part].abs().max()))
+            middle = torch.randn(of_text, generator=self._generator) * max(
+                1.0, float(narrow_value[text_index].abs().max())
+            )
             middle = middle if low < 0 else middle.abs()
         near = middle + 0.05 * torch.randn(shape, generator=self._generator)
-        return near.clamp(low, high).to(value.dtype)
+        return near.clamp(low, high).to(narrow_value.dtype)
 
     def _find_number_range(self, node: Node) -> tuple[float, float]:
         """Return the smallest and the largest number that a node can give for any text."""

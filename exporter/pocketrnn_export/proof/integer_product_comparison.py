@@ -82,9 +82,9 @@ def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
     return whole
 
 
-def sum_products(whole: Integers, weights: IntegerWeights) -> Integers:
+def multiply_by_integer_weights(rounded_rows: Integers, weights: IntegerWeights) -> Integers:
     """Multiply rounded rows, int8 [count, rows], by integer weights. Return the sums, int32 [count, columns]."""
-    made: Integers = whole.astype(np.int32) @ weights.whole.astype(np.int32)
+    made: Integers = rounded_rows.astype(np.int32) @ weights.whole.astype(np.int32)
     return made
 
 
@@ -111,7 +111,9 @@ def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> C
             given = np.empty(x.shape, np.int8), np.empty((len(x), weights.whole.shape[1]), np.int32)
             engine.integers(weights.value, x, as_states, *given)
             wanted = round_to_integers(x, as_states=as_states)
-            if not np.array_equal(wanted, given[0]) or not np.array_equal(sum_products(wanted, weights), given[1]):
+            if not np.array_equal(wanted, given[0]) or not np.array_equal(
+                multiply_by_integer_weights(wanted, weights), given[1]
+            ):
                 raise ParityError(
                     f"The engine's products with weights number {weights.value} of the file differ from the arithmetic "
                     "that the format defines.",
@@ -124,13 +126,13 @@ def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> C
     return CandidateComparison(line, ())
 
 
-def _make_test_rows(whole: Integers, generator: np.random.Generator) -> Floats:
+def _make_test_rows(integer_weights: Integers, generator: np.random.Generator) -> Floats:
     """Make rows of x for weights [rows, columns]: random rows; rows with the largest possible sums; numbers halfway
     between two integers, and the floats next to them; numbers larger than states can be; numbers too small to divide
     by."""
-    rows, columns = whole.shape
+    rows, columns = integer_weights.shape
     drawn = generator.normal(0, 0.5, (_DRAWN, rows))
-    largest = np.sign(whole[:, generator.integers(0, columns, 8)]).T
+    largest = np.sign(integer_weights[:, generator.integers(0, columns, 8)]).T
     halves = (generator.integers(-127, 127, (8, rows)) + 0.5) / 127
     halves[:, 0] = 1
     beside = np.nextafter(halves[:4].astype(np.float32), np.float32(2)).astype(np.float64)

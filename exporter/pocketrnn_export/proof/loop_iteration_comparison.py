@@ -103,7 +103,7 @@ def check_every_step(
             break
         calls = _CallCounter(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
         most = limits.max_tokens or MOST_STEPS
-        longest = min(MOST_STEPS, most, calls.count_checkable_tokens(_SECONDS))
+        longest = min(MOST_STEPS, most, calls.count_tokens_checkable_within(_SECONDS))
         if (tokens := calls.find_length_with_other_calls(longest, [size.tokens for size in bounds])) is not None:
             says = f"calls another function, or passes another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
@@ -164,25 +164,26 @@ class _CallCounter:
         log = self._log_calls_of_text(tokens)
         return None if log is None else log.count_calls_by_kind()
 
-    def find_length_with_other_calls(self, longest: int, bounds: Iterable[int]) -> int | None:
+    def find_length_with_other_calls(self, longest: int, lengths_with_conditions: Iterable[int]) -> int | None:
         """Return the number of tokens of the shortest text in which one step calls another function, or passes another
         number, than the other steps. Return None if all steps make the same calls.
 
         Args:
             longest: the most tokens of a text.
-            bounds: numbers of tokens from which on forward may do something else; between those, steps are compared.
+            lengths_with_conditions: numbers of tokens from which on forward may do something else; between those, steps
+                are compared.
         """
         logs = [self._log_calls_of_text(tokens) for tokens in (_FIRST, _SECOND, _THIRD)]
         if any(log is None for log in logs):
             return None
-        usual = _mark_constant_arguments([log.list_numbers() for log in logs if log is not None])
+        usual = _find_places_of_constant_numbers([log.count_argument_numbers() for log in logs if log is not None])
 
         def count_calls(tokens: int) -> _Calls | None:
             log = self._log_calls_of_text(tokens)
             return None if log is None else log.count_calls_by_function(usual)
 
-        below = max((tokens for tokens in bounds if tokens <= _FIRST), default=0)
-        above = min((tokens for tokens in bounds if tokens > _FIRST), default=longest + 1)
+        below = max((tokens for tokens in lengths_with_conditions if tokens <= _FIRST), default=0)
+        above = min((tokens for tokens in lengths_with_conditions if tokens > _FIRST), default=longest + 1)
         for short in (*(tokens for tokens in _SHORT if tokens >= below), max(below, _FIRST)):
             first, second = count_calls(short), count_calls(short + 1)
             if first is None or second is None or first == second:
@@ -199,7 +200,7 @@ class _CallCounter:
             return None
         return None
 
-    def count_checkable_tokens(self, seconds: float) -> int:
+    def count_tokens_checkable_within(self, seconds: float) -> int:
         """Return the number of tokens that can be checked in this many seconds, from the time that two short texts
         took."""
         return int(seconds / max(self._a_token, 1e-6))
@@ -214,12 +215,12 @@ class _CallCounter:
         return all(found[k] == first[k] + (tokens - _FIRST) * (second[k] - first[k]) for k in kinds)
 
 
-def _mark_constant_arguments(numbers: Sequence[_Numbers]) -> _Usual:
+def _find_places_of_constant_numbers(numbers_by_text: Sequence[_Numbers]) -> _Usual:
     """Return for each function whether nearly all calls pass the same number at a place of its arguments, in texts of
     several lengths: a tuple with a bool for each place that holds numbers."""
     usual: _Usual = {}
-    for key in set.intersection(*(set(one) for one in numbers)):
-        places = zip(*(one[key] for one in numbers), strict=True)
+    for key in set.intersection(*(set(one) for one in numbers_by_text)):
+        places = zip(*(one[key] for one in numbers_by_text), strict=True)
         usual[key] = tuple(
             len({next(iter(values.most_common(1)))[0] for values in place}) == 1
             and all(values.most_common(1)[0][1] >= _USUAL * values.total() for values in place)
@@ -234,14 +235,16 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
     return {kind: number for kind, number in apart.items() if number}
 
 
-def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether a longer text makes the calls `found`: those of a shorter text, `first`, and the calls `added` at
-    most `tokens` times. Return True if `found` is None: the module failed."""
-    if found is None:
+def _adds_same_calls(
+    shorter_calls: _Calls, calls_per_token: Mapping[Hashable, int], most_times: int, longer_calls: _Calls | None
+) -> bool:
+    """Return whether a longer text makes the calls `longer_calls`: those of a shorter text, `shorter_calls`, and the
+    calls `calls_per_token` at most `most_times` times. Return True if `longer_calls` is None: the module failed."""
+    if longer_calls is None:
         return True
-    more = _subtract_counts(found, first)
-    times = {number / added[kind] if kind in added else -1 for kind, number in more.items()}
-    return not more or (more.keys() == added.keys() and len(times) == 1 and 0 <= min(times) <= tokens)
+    more = _subtract_counts(longer_calls, shorter_calls)
+    times = {number / calls_per_token[kind] if kind in calls_per_token else -1 for kind, number in more.items()}
+    return not more or (more.keys() == calls_per_token.keys() and len(times) == 1 and 0 <= min(times) <= most_times)
 
 
 def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None:
@@ -305,7 +308,7 @@ class _CallLog:
 
     def record_function_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
         """Record a call with its arguments and result."""
-        self._calls.append((func, [self._simplify_log_argument(value) for value in given]))
+        self._calls.append((func, [self._make_comparable_argument(value) for value in given]))
         for value in list_tensors_in(result):
             self._set_call_index(value, len(self._calls) - 1)
 
@@ -323,12 +326,12 @@ class _CallLog:
             self._kept.append(tensor)
         return -1 - self._given.setdefault(id(tensor), len(self._given))
 
-    def _simplify_log_argument(self, value: Any) -> Any:
+    def _make_comparable_argument(self, value: Any) -> Any:
         """Return an argument in a form that can be compared and hashed. A tensor becomes the index of its call."""
         if isinstance(value, Tensor):
             return _CallIndex(self._find_call_index(value))
         if isinstance(value, list | tuple):
-            return tuple(self._simplify_log_argument(one) for one in value)
+            return tuple(self._make_comparable_argument(one) for one in value)
         if isinstance(value, slice):
             return ("slice", value.start, value.stop, value.step)
         value = value.item() if isinstance(value, np.generic) else value
@@ -340,7 +343,7 @@ class _CallLog:
             return ("array", numbers.dtype.str, numbers.shape, numbers.tobytes())
         if isinstance(value, Mapping):
             return tuple(
-                (self._simplify_log_argument(key), self._simplify_log_argument(one)) for key, one in value.items()
+                (self._make_comparable_argument(key), self._make_comparable_argument(one)) for key, one in value.items()
             )
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
@@ -351,14 +354,18 @@ class _CallLog:
             kept |= {call for call, (func, _) in enumerate(self._calls) if _writes_in_place(func)}
             left = list(kept)
             while left:
-                found = {place for place in _find_used_calls(self._calls[left.pop()][1], of_all=True) if place >= 0}
+                found = {
+                    place
+                    for place in _find_used_calls(self._calls[left.pop()][1], include_long_lists=True)
+                    if place >= 0
+                }
                 found -= kept
                 kept |= found
                 left += found
         self._needed = [self._calls[call] for call in sorted(kept)] if kept else self._calls
         self._made, self._given, self._kept = {}, {}, []
 
-    def list_numbers(self) -> _Numbers:
+    def count_argument_numbers(self) -> _Numbers:
         """Return how often each number occurs at each place of each function's arguments."""
         found: _Numbers = {}
         for func, arguments in self._needed:
@@ -368,14 +375,14 @@ class _CallLog:
                 place[number] += 1
         return found
 
-    def count_calls_by_function(self, usual: _Usual) -> _Calls:
-        """Return how often each function is called. At the places of arguments that `usual` marks, calls with different
-        numbers count separately."""
+    def count_calls_by_function(self, constant_places: _Usual) -> _Calls:
+        """Return how often each function is called. At the places of arguments that `constant_places` marks, calls with
+        different numbers count separately."""
         found: _Calls = Counter()
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
             key = (func, _split_off_numbers(arguments, numbers))
-            same = usual.get(key, (False,) * len(numbers))
+            same = constant_places.get(key, (False,) * len(numbers))
             found[key, tuple(number if one else None for number, one in zip(numbers, same, strict=True))] += 1
         return found
 
@@ -431,30 +438,37 @@ def _normalize_distance(apart: int, most: int) -> Hashable:
     return apart if abs(apart) <= most else "far"
 
 
-def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers: list[int]) -> Hashable:
-    """Return the kind of an argument, as `count_calls_by_kind` compares it, and append its integers to `numbers`."""
+def _classify_argument(
+    argument: Any, call_index: int, numbers_of_often_used_calls: dict[int, int], found_integers: list[int]
+) -> Hashable:
+    """Return the kind of an argument, as `count_calls_by_kind` compares it, and append its integers to
+    `found_integers`."""
     if isinstance(argument, _CallIndex):
         if argument < 0:
             return ("given", int(argument))
         return (
-            ("often", often[argument]) if argument in often else ("made", _normalize_distance(call - argument, _CALLS))
+            ("often", numbers_of_often_used_calls[argument])
+            if argument in numbers_of_often_used_calls
+            else ("made", _normalize_distance(call_index - argument, _CALLS))
         )
     if isinstance(argument, list | tuple):
         if len(argument) > _OFTEN and all(isinstance(one, _CallIndex) for one in argument):
             # The results of all iterations: a longer text has more.
             return ("many", frozenset(_normalize_distance(b - a, _CALLS) for a, b in itertools.pairwise(argument)))
-        return tuple(_classify_argument(one, call, often, numbers) for one in argument)
+        return tuple(
+            _classify_argument(one, call_index, numbers_of_often_used_calls, found_integers) for one in argument
+        )
     if isinstance(argument, int) and not isinstance(argument, bool):
-        numbers.append(argument)
+        found_integers.append(argument)
         return int
     return (type(argument), argument) if isinstance(argument, float | complex) else argument
 
 
-def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """Yield the indices of the calls whose results are among some arguments. Unless `of_all`, skip long lists, which
-    hold the results of all iterations."""
+def _find_used_calls(arguments: Any, *, include_long_lists: bool = False) -> Iterable[int]:
+    """Yield the indices of the calls whose results are among some arguments. Unless `include_long_lists`, skip long
+    lists, which hold the results of all iterations."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument
-        elif isinstance(argument, tuple) and (of_all or len(argument) <= _OFTEN):
-            yield from _find_used_calls(argument, of_all=of_all)
+        elif isinstance(argument, tuple) and (include_long_lists or len(argument) <= _OFTEN):
+            yield from _find_used_calls(argument, include_long_lists=include_long_lists)

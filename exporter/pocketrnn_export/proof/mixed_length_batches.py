@@ -93,12 +93,12 @@ def check_batches_of_mixed_lengths(
 
 
 def _list_sizes_on_both_sides_of_bounds(
-    bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
+    bounds: Iterable[tuple[int, int]], compared_numbers: Iterable[int]
 ) -> list[_MixedBatchSizes]:
     """Return the sizes of batches just below and above each condition on a length."""
     asked = {tokens for _, tokens in bounds if tokens > 1}
     # All shorter lengths are tried beside a short text anyway.
-    asked |= {number for number in numbers if every_size_comparison.MOST_TOKENS < number <= _LONGEST}
+    asked |= {number for number in compared_numbers if every_size_comparison.MOST_TOKENS < number <= _LONGEST}
     widths = sorted(asked)[:_MOST_BOUNDS]
     near = [(2, steps, before) for before, steps in itertools.pairwise(widths)]
     return [*((2, steps, SHORT_TEXT) for steps in widths if steps >= SHORT_TEXT), *near]

@@ -40,19 +40,19 @@ def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
     return copy if changed else None
 
 
-def _set_non_forgetting_weight(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
+def _set_non_forgetting_weight(name: str, weight: Tensor, hidden_size: int, *, rectified: bool) -> bool:
     """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return False, and
     change nothing, for a parameter with another name."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         return False
-    gates = {4: "ifgo", 3: "rzn", 1: "n"}[len(weight) // size]
-    for gate, rows in zip(gates, torch.split(weight, size), strict=True):
+    gates = {4: "ifgo", 3: "rzn", 1: "n"}[len(weight) // hidden_size]
+    for gate, rows in zip(gates, torch.split(weight, hidden_size), strict=True):
         if gate in "izf":
             rows.fill_({"bias_ihi": _LET_IN, "bias_ihz": _KEPT, "bias_ihf": _KEPT}.get(kind + gate, 0.0))
         elif gates == "n" and kind.startswith("bias"):
             rows.fill_(_RISEN if rectified and kind == "bias_ih" else 0.0)
         elif gates == "n":
-            square = kind == "weight_hh" and rows.shape == (size, size)
-            rows.copy_(torch.eye(size) * _PASSED_ON) if square else rows.mul_(_ADDED)
+            square = kind == "weight_hh" and rows.shape == (hidden_size, hidden_size)
+            rows.copy_(torch.eye(hidden_size) * _PASSED_ON) if square else rows.mul_(_ADDED)
     return True

@@ -113,7 +113,7 @@ def refuse_differing_operators(
     specs = program.graph_signature.input_specs
     taken = [spec.arg.name for spec in specs if spec.kind == InputKind.USER_INPUT]
     graph = _Graph(content, dict(zip(names, inputs, strict=True)), dict(zip(taken, names, strict=True)), values)
-    graph.equal = _number_equal_operators(program.graph.nodes)
+    graph.equal = _give_equal_nodes_one_number(program.graph.nodes)
     order = {node: place for place, node in enumerate(program.graph.nodes)}
     started, seen = time.process_time(), set[str]()
     for node in order:
@@ -166,18 +166,18 @@ def _refuse_differing_group(
 def find_first_wrong_number(
     found: np.ndarray[Any, Any],
     expected: np.ndarray[Any, Any],
-    exact: np.ndarray[Any, Any] | None,
-    draw: Sequence[Any],
-    terms: np.ndarray[Any, Any] | None = None,
+    expected_in_float64: np.ndarray[Any, Any] | None,
+    inputs: Sequence[Any],
+    sums_of_absolute_terms: np.ndarray[Any, Any] | None = None,
 ) -> int | None:
     """Return the flat index in `found` of the first number that differs from `expected` by more than rounding, or None
     if all numbers agree, or the shapes or kinds of numbers differ.
 
     Args:
         found, expected: the numbers to compare.
-        exact: the expected numbers in double precision, which show how much they are rounded.
-        draw: the inputs that they were computed from.
-        terms: for sums, the sum of the absolute terms of each.
+        expected_in_float64: the expected numbers in double precision, which show how much they are rounded.
+        inputs: the inputs that they were computed from.
+        sums_of_absolute_terms: for sums, the sum of the absolute terms of each.
     """
     if found.shape != expected.shape or found.dtype.kind != expected.dtype.kind:
         return None
@@ -186,15 +186,15 @@ def find_first_wrong_number(
     else:
         wanted, given = expected.astype(np.float64), found.astype(np.float64)
         near = _NEAR[expected.dtype.name]
-        sizes = [float(value.abs().max()) for value in draw if value.is_floating_point() and value.numel()]
+        sizes = [float(value.abs().max()) for value in inputs if value.is_floating_point() and value.numel()]
         allowed = near * (np.maximum(1.0, np.abs(wanted)) + 0.1 * max(sizes, default=0.0))
-        if exact is not None and exact.shape == expected.shape:
+        if expected_in_float64 is not None and expected_in_float64.shape == expected.shape:
             with np.errstate(all="ignore"):
-                off = np.nan_to_num(np.abs(exact.astype(np.float64) - wanted), posinf=0.0)
+                off = np.nan_to_num(np.abs(expected_in_float64.astype(np.float64) - wanted), posinf=0.0)
             # A number may happen to have no rounding error; so the median error is allowed everywhere.
             allowed = allowed + _ROUNDINGS * np.maximum(off, np.median(off) if off.size else 0.0)
-        if terms is not None and terms.shape == expected.shape:
-            allowed = allowed + _OF_TERMS * np.nan_to_num(terms)
+        if sums_of_absolute_terms is not None and sums_of_absolute_terms.shape == expected.shape:
+            allowed = allowed + _OF_TERMS * np.nan_to_num(sums_of_absolute_terms)
         with np.errstate(all="ignore"):
             # Where PyTorch's number is not finite, any number passes.
             differ = np.isfinite(wanted) & ~(np.abs(given - wanted) <= allowed)
@@ -202,7 +202,11 @@ def find_first_wrong_number(
 
 
 def _find_complete_operator_group(
-    node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
+    node: Node,
+    values: Mapping[Node, Any],
+    graph: _Graph,
+    program_input_names: frozenset[str],
+    order: Mapping[Node, int],
 ) -> tuple[_OperatorGroup, _GraphCutout] | None:
     """Return the smallest group of operators that ends with a node and has all its inputs in the graph, and the graph's
     nodes that compute it. Return None if there is no such group.
@@ -211,7 +215,7 @@ def _find_complete_operator_group(
     """
     known = graph.names
     equal = graph.equal
-    while (group := _find_operator_group(node, values, known, taken, order)) is not None and (
+    while (group := _find_operator_group(node, values, known, program_input_names, order)) is not None and (
         cut := graph.cut_out_group(group)
     ) is not None:
         made = {equal[one] for one in group.nodes}
@@ -224,7 +228,7 @@ def _find_complete_operator_group(
     return None
 
 
-def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
+def _give_equal_nodes_one_number(nodes: Iterable[Node]) -> dict[Node, int]:
     """Return a number for each node. Nodes that compute the same have the same number."""
     numbers, known = dict[Node, int](), dict[str, int]()
     for node in nodes:
@@ -235,20 +239,28 @@ def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
 
 
 def _find_operator_group(
-    node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
+    node: Node,
+    values: Mapping[Node, Any],
+    graph_value_names: frozenset[str],
+    program_input_names: frozenset[str],
+    order: Mapping[Node, int],
 ) -> _OperatorGroup | None:
     """Return the operators from which a node is computed, back to the nearest values that the graph has too. Return
     None if they cannot be run alone."""
-    if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
+    if node.op != "call_function" or node.name not in graph_value_names or not _can_compare(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
     while left:
         for before in left.pop().all_input_nodes:
             value = values.get(before)
-            is_weight = before.op == "placeholder" and before.name not in taken
+            is_weight = before.op == "placeholder" and before.name not in program_input_names
             if before in nodes or before in given or is_weight or isinstance(value, int | float | bool):
                 continue
-            if before.name in known | taken and _can_compare(value) and not _is_mask(before, values):
+            if (
+                before.name in graph_value_names | program_input_names
+                and _can_compare(value)
+                and not _is_made_from_bools(before, values)
+            ):
                 given.append(before)
             elif before.op != "call_function":
                 return None
@@ -262,7 +274,7 @@ def _find_operator_group(
     return _OperatorGroup(tuple(sorted(nodes, key=order.__getitem__)), tuple(given))
 
 
-def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
+def _is_made_from_bools(node: Node, values: Mapping[Node, Any]) -> bool:
     """Return whether a value contains only 0 and 1, because it is made from bools."""
     made_of = [values.get(one) for one in node.all_input_nodes]
     return (
@@ -339,7 +351,9 @@ def _convert_to_float64(value: Tensor) -> Tensor:
 
 
 def draw_extreme_numbers(
-    values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
+    values: Sequence[Tensor],
+    further_kinds: Sequence[tuple[Sequence[float], Sequence[int]]] = (),
+    most_draws_per_kind: int = _MOST_DRAWS,
 ) -> Iterator[list[Tensor]]:
     """Yield lists of tensors, one of the type and shape of each value, with numbers that are difficult for operators.
 
@@ -347,14 +361,14 @@ def draw_extreme_numbers(
 
     Args:
         values: the values with these types and sizes.
-        more: further kinds of numbers: floats, and integers.
-        draws: the most draws of each kind.
+        further_kinds: further kinds of numbers: floats, and integers.
+        most_draws_per_kind: the most draws of each kind.
     """
     generator = np.random.default_rng(0)
 
     def draw_numbers_like(value: Tensor, kind: int) -> Tensor:
         shape = tuple(value.shape)
-        floats, whole = more[kind - len(_SPREADS)] if kind >= len(_SPREADS) else (_SPECIAL, _OF_KIND[kind])
+        floats, whole = further_kinds[kind - len(_SPREADS)] if kind >= len(_SPREADS) else (_SPECIAL, _OF_KIND[kind])
         if value.dtype == torch.bool:
             return torch.from_numpy(np.asarray(generator.random(shape) < _TRUE[kind % len(_TRUE)]))
         if not value.is_floating_point():
@@ -368,8 +382,8 @@ def draw_extreme_numbers(
         return torch.from_numpy(np.asarray(numbers)).to(value.dtype)
 
     most = max(value.numel() for value in values)
-    for kind in range(len(_SPREADS) + len(more)):
-        for _ in range(min(draws, 1 + _NUMBERS // most)):
+    for kind in range(len(_SPREADS) + len(further_kinds)):
+        for _ in range(min(most_draws_per_kind, 1 + _NUMBERS // most)):
             yield [draw_numbers_like(value, kind) for value in values]
 
 

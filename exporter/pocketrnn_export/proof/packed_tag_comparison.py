@@ -13,7 +13,7 @@ from pocketrnn.errors import InputError, ParityError, short_repr
 
 # The tolerance for probabilities from float32 logits, summed in float32 and in double precision.
 _NEAR: Final = 1e-6
-_Row = tuple[int, int, int | None, float | None]
+_SpanLabelProbability = tuple[int, int, int | None, float | None]
 
 
 def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
@@ -37,12 +37,12 @@ def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
     return Comparison("tags in Python", "tags in C", "texts", len(texts), rows, largest, 0)
 
 
-def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
+def _compute_engine_tags(packed: Any, text: str) -> list[_SpanLabelProbability]:
     """Return the engine's tags of a text as rows (start, end, index of the label, probability); an empty list if the
     positions are unknown."""
     module = import_native_module()
     try:
-        rows: list[_Row] = packed.tag(text)
+        rows: list[_SpanLabelProbability] = packed.tag(text)
     except module.EngineError as error:
         if error.args[0] != module.PLACES:
             raise
@@ -50,13 +50,15 @@ def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
     return rows
 
 
-def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
+def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_SpanLabelProbability]:
     """Return the runtime's tags of a text, in order, as rows (start, end, index of the label, probability); an empty
     list if the positions are unknown."""
     try:
         tags = classifier.tag(text)
     except InputError:
         return []
-    rows: list[_Row] = [(tag.start, tag.end, classifier.labels.index(tag.label), tag.probability) for tag in tags]
+    rows: list[_SpanLabelProbability] = [
+        (tag.start, tag.end, classifier.labels.index(tag.label), tag.probability) for tag in tags
+    ]
     rows += [(start, end, None, None) for _, start, end in tags.untagged]
     return sorted(rows, key=lambda row: row[:2])

@@ -34,7 +34,7 @@ def find_padding_sensitive_line(
     bounds: Sequence[int] = (),
     *,
     padding_id: int,
-    until: float = float("inf"),
+    deadline: float = float("inf"),
 ) -> str:
     """Return the line at which the padding after a text may change the answer to some text, or "".
 
@@ -43,46 +43,52 @@ def find_padding_sensitive_line(
         inputs_of: makes random inputs from rows and steps, as the program takes them.
         bounds: the numbers of tokens around each condition on a length.
         padding_id: the token after a text.
-        until: the search stops at this `time.process_time()`.
+        deadline: the search stops at this `time.process_time()`.
     """
     asked = sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))
     few, many = ((n, _MORE) for n in (*_LENGTHS, *asked)), ((n, _MANY_MORE) for n in _LENGTHS[-1:])
     sides = range(2 if takes_two_texts(inputs_of(2, _MORE)) else 1)
     for (length, more), side in itertools.product((*few, *many), sides):
-        pair = _run_both_batches(program, inputs_of, length, length + more, padding_id, side)
+        pair = _run_with_and_without_padding(program, inputs_of, length, length + more, padding_id, side)
         if (
             pair is not None
-            and (node := HiddenDifferences(program, *pair).find_node_that_may_differ(until)) is not None
+            and (node := HiddenDifferences(program, *pair).find_node_that_may_differ(deadline)) is not None
         ):
             return describe_node_line(node)
-        if time.process_time() > until:
+        if time.process_time() > deadline:
             break
     return ""
 
 
-def _run_both_batches(
+def _run_with_and_without_padding(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     length: int,
     width: int,
     padding_id: int,
-    side: int,
+    padded_text_index: int,
 ) -> tuple[RecordedRun, RecordedRun] | None:
     """Run a text in a batch with a text of the same length, and in a batch with a longer text. Return both runs, or
-    None if the program fails. In a program of two texts, `side` is the index of the text that is padded; the other text
-    is the same in both runs."""
+    None if the program fails. In a program of two texts, `padded_text_index` is the index of the text that is padded;
+    the other text is the same in both runs."""
     inputs = [value.clone() for value in inputs_of(2, width)]
     texts = 2 if takes_two_texts(inputs) else 1
-    tokens, second = inputs[side].new_zeros(2, width), takes_lengths(inputs)
+    tokens, second = inputs[padded_text_index].new_zeros(2, width), takes_lengths(inputs)
     words = inputs[0][inputs[0] != padding_id]
     if not len(words):
         return None
     tokens[:] = words[torch.arange(2 * width).view(2, width) % len(words)]
     tokens[TEXT, length:] = padding_id
     alone, beside = list(inputs), list(inputs)
-    alone[side], beside[side] = torch.where(torch.arange(width) < length, tokens, padding_id), tokens
+    alone[padded_text_index], beside[padded_text_index] = (
+        torch.where(torch.arange(width) < length, tokens, padding_id),
+        tokens,
+    )
     if second:
-        alone[side], alone[texts + side] = tokens[:, :length].contiguous(), torch.full((2,), length)
-        beside[texts + side] = torch.tensor([width, length])
+        alone[padded_text_index], alone[texts + padded_text_index] = (
+            tokens[:, :length].contiguous(),
+            torch.full((2,), length),
+        )
+        beside[texts + padded_text_index] = torch.tensor([width, length])
     narrow, wide = RecordedRun(program), RecordedRun(program)
     return (narrow, wide) if narrow(tuple(alone)) and wide(tuple(beside)) else None

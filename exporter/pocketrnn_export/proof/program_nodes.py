@@ -20,7 +20,7 @@ def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
     return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
 
 
-def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
+def find_numbers_tested_for_equality(program: torch.export.ExportedProgram) -> list[int]:
     """Return the integers from 0 on that a program tests for equality, as in `x != 1`."""
     asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
     return [
@@ -47,11 +47,13 @@ def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
     return [node for node in program.graph.nodes if node in needed]
 
 
-def find_batch_axes(node: Node, batch: set[Any]) -> list[int]:
+def find_batch_axes(node: Node, batch_symbols: set[Any]) -> list[int]:
     """Return the axes of a node's value whose size depends on the batch size."""
     sizes = list(node.meta["val"].shape)
     return [
-        i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & read_size_expression(n).free_symbols
+        i
+        for i, n in enumerate(sizes)
+        if isinstance(n, torch.SymInt) and batch_symbols & read_size_expression(n).free_symbols
     ]
 
 

@@ -121,14 +121,14 @@ class ReferenceAnswers:
                 return None
         return self._spreads[id(case)]
 
-    def measure_float64_error(self, inputs: str, name: str) -> float | None:
-        """Return how far the reference's answer to the case `name` is from its answer in double precision; None if that
-        is unknown."""
+    def measure_float64_error(self, inputs: str, case_name: str) -> float | None:
+        """Return how far the reference's answer to the case `case_name` is from its answer in double precision; None if
+        that is unknown."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
-                if case.name == name:
+                if case.name == case_name:
                     exact = self.compute_answer_with_spread(case)
-                    return None if exact is None else measure_difference("", name, exact.logits, logits).largest
+                    return None if exact is None else measure_difference("", case_name, exact.logits, logits).largest
         return None
 
     @functools.cached_property

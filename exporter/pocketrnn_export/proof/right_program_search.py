@@ -28,7 +28,7 @@ from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.choice_operator_recording import record_choices
 from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
 from pocketrnn_export.proof.disobeyed_pair_size_conditions import find_disobeyed_conditions
-from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_rare_errors
+from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_caught_errors_of_rare_texts
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
 from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
@@ -39,13 +39,13 @@ from pocketrnn_export.proof.runnable_program import (
     make_runnable_program,
 )
 from pocketrnn_export.proof.traced_program_checks import (
-    find_padding_effects,
-    refuse_caught_errors,
+    find_line_by_harmful_padding_id,
+    refuse_caught_trace_errors,
     refuse_changed_answers,
-    refuse_counted_lengths,
     refuse_differences_at_other_sizes,
+    refuse_differences_by_counted_lengths,
     refuse_mixed_rows,
-    refuse_size_loops,
+    refuse_size_tests_in_loops,
     refuse_tie_dependence,
     refuse_unequal_iterations,
 )
@@ -92,7 +92,7 @@ def find_right_program(
     Raises:
         ExportError: there is no program with the module's answers; the message names the line of its code.
     """
-    compared = FreshCopyModule(module, example, _count_ids(module))
+    compared = FreshCopyModule(module, example, _count_rows_of_smallest_embedding(module))
     usual = compared.draw_inputs(Sizes(len(example[0]), USUAL.tokens))
     before = compute_answer_or_none(compared, usual)
     found = _find_program(compared, make_form, one_text=one_text)
@@ -102,7 +102,7 @@ def find_right_program(
     bounds = [
         sizes for sizes in found.bounds if is_within_limits(found.limits, sizes) and sizes.batch * sizes.tokens <= most
     ]
-    refuse_rare_errors(compared.module, [usual, *map(compared.draw_inputs, bounds)])
+    refuse_caught_errors_of_rare_texts(compared.module, [usual, *map(compared.draw_inputs, bounds)])
     return found
 
 
@@ -119,8 +119,8 @@ def _find_program(
         made(found)
         return found
 
-    plain = _make_ordinary_trace(trace_with_log, log)
-    refuse_size_loops(log)
+    plain = _trace_without_chosen_sizes(trace_with_log, log)
+    refuse_size_tests_in_loops(log)
     if takes_two_texts(compared.example):
         log = replace(log, questions=find_disobeyed_conditions(compared, plain, log.questions))
         _refuse_pair_questions(plain, log)
@@ -131,7 +131,7 @@ def _find_program(
         if not log.questions:
             refuse_mixed_rows(compared, plain)
             notes = refuse_differences_at_other_sizes(compared, plain, graph.run)
-            return replace(plain, notes=notes, padding_tells=find_padding_effects(compared, plain))
+            return replace(plain, notes=notes, padding_tells=find_line_by_harmful_padding_id(compared, plain))
 
     non_forgetting = _NonForgettingModule.make_copy(compared)
 
@@ -159,18 +159,18 @@ def _find_program(
         batch=1 if one_text else None,
         non_forgetting=None if non_forgetting is None else non_forgetting.make_judge(1 if one_text else None),
         choices=lambda sizes: record_choices(compared.module, compared.draw_inputs(sizes)),
-        computes_values=_make_value_comparison(compared),
+        computes_values=_make_check_of_values_at_other_sizes(compared),
     )
     if non_forgetting is not None:
         non_forgetting.refuse_incomplete_form(found.traced, make_form, found.bounds)
-    settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
-    compared = compared.add_compared_ids(settled_program.program)
-    refuse_mixed_rows(compared, settled_program)
-    notes = refuse_differences_at_other_sizes(compared, settled_program, made(found.traced).run)
-    return replace(settled_program, notes=notes, padding_tells=find_padding_effects(compared, settled_program))
+    settled = replace(found.traced, limits=found.limits, bounds=found.bounds)
+    compared = compared.add_compared_ids(settled.program)
+    refuse_mixed_rows(compared, settled)
+    notes = refuse_differences_at_other_sizes(compared, settled, made(found.traced).run)
+    return replace(settled, notes=notes, padding_tells=find_line_by_harmful_padding_id(compared, settled))
 
 
-def _make_value_comparison(compared: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
+def _make_check_of_values_at_other_sizes(compared: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
     """Return a function that tells whether a program, traced for some sizes, computes all values that forward computes
     for other sizes."""
     values = ForwardValues(compared.module)
@@ -254,11 +254,11 @@ def _refuse_ordinary_trace_faults(
     """Refuse a module for what its trace without chosen sizes shows: caught errors, wrong answers with lengths that it
     counts itself, loop iterations that differ, sorts whose order of equal values matters."""
     few = replace(compared, ids=1)
-    refuse_caught_errors(
+    refuse_caught_trace_errors(
         compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))
     )
     if log.counted_lengths:
-        refuse_counted_lengths(compared, graph)
+        refuse_differences_by_counted_lengths(compared, graph)
     if plain.loops and not log.questions:
         refuse_unequal_iterations(compared, graph, plain)
     if plain.sort_operators:
@@ -276,7 +276,7 @@ def _make_follow_function(
         error = follow_forward(compared.module, resize_example(compared.example, sizes), sizes, log)
         if error is None or log.refused:
             log.raise_recorded_error()
-            refuse_caught_errors(compared.module, log, compared.draw_inputs(sizes))
+            refuse_caught_trace_errors(compared.module, log, compared.draw_inputs(sizes))
             return FollowedRun(log)
         if compute_answer_or_none(compared, compared.draw_inputs(sizes)) is None:
             return FollowedRun(log, fails=not _is_raised_by_user(error))
@@ -286,7 +286,7 @@ def _make_follow_function(
     return follow_sizes
 
 
-def _make_ordinary_trace(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
+def _trace_without_chosen_sizes(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
     """Trace a module without chosen sizes. Return the program, or the error if a trace for chosen sizes may still
     succeed."""
     try:
@@ -309,6 +309,6 @@ def _is_raised_by_user(error: BaseException) -> bool:
     return bool(frames) and is_user_frame(frames[-1])
 
 
-def _count_ids(module: nn.Module) -> int:
+def _count_rows_of_smallest_embedding(module: nn.Module) -> int:
     """Count the ids with which a module is run: the rows of its smallest embedding."""
     return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)

@@ -46,7 +46,7 @@ def find_row_number_use(
     program: torch.export.ExportedProgram,
     values_of: Callable[[tuple[Tensor, ...]], Mapping[Node, Any]],
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
-    batch: set[Any],
+    batch_symbols: set[Any],
 ) -> str:
     """Return the line that computes with the row number of a text in its batch, or "" if there is no such line.
 
@@ -54,30 +54,30 @@ def find_row_number_use(
         program: from torch.export.
         values_of: computes the value of each node of the program from inputs.
         inputs_of: makes random inputs from rows and steps, as the program takes them.
-        batch: the symbols of the batch size.
+        batch_symbols: the symbols of the batch size.
     """
     values = values_of(tuple(value[:1].repeat(_ROWS, *[1] * (value.dim() - 1)) for value in inputs_of(_ROWS, _STEPS)))
     needed = dict.fromkeys(find_needed_nodes(program))
-    numbers = {node for node in needed if _differs_between_rows(node, values.get(node), batch)}
+    numbers = {node for node in needed if _differs_between_rows(node, values.get(node), batch_symbols)}
     for node in needed:
-        if _cuts_table_to_batch_size(node, values, batch):
+        if _cuts_table_to_batch_size(node, values, batch_symbols):
             return describe_node_line(node)
         for user in node.users if node in numbers else ():
-            if user in needed and not _is_harmless_row_number_use(node, user, numbers, batch):
+            if user in needed and not _is_harmless_row_number_use(node, user, numbers, batch_symbols):
                 return describe_node_line(user, node)
     return ""
 
 
-def _differs_between_rows(node: Node, value: Any, batch: set[Any]) -> bool:
+def _differs_between_rows(node: Node, value: Any, batch_symbols: set[Any]) -> bool:
     """Return whether a value differs between the rows of a batch in which all texts are equal."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor) or not isinstance(value, Tensor):
         return False
     if value.dim() != stated.dim():
         return False
-    for axis in find_batch_axes(node, batch):
+    for axis in find_batch_axes(node, batch_symbols):
         size = value.shape[axis]
-        if read_size_expression(stated.shape[axis]) in batch:
+        if read_size_expression(stated.shape[axis]) in batch_symbols:
             views = [value.movedim(axis, 0)] if size == _ROWS else []
         elif size % _ROWS == 0 and size:
             # The batch axis may be merged with another, in either order.
@@ -101,19 +101,23 @@ def _are_rows_different(rows: Tensor) -> bool:
     return bool((rows - rows[:1]).abs().gt(_SAME * max(1.0, float(rows.abs().max()))).any()) if rows.numel() else False
 
 
-def _cuts_table_to_batch_size(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
+def _cuts_table_to_batch_size(node: Node, values: Mapping[Node, Any], batch_symbols: set[Any]) -> bool:
     """Return whether a node cuts a table with different rows, independent of the texts, to the batch size."""
     stated = node.meta.get("val")
-    if read_operator_name(node) not in _CUTS or not isinstance(stated, Tensor) or not find_batch_axes(node, batch):
+    if (
+        read_operator_name(node) not in _CUTS
+        or not isinstance(stated, Tensor)
+        or not find_batch_axes(node, batch_symbols)
+    ):
         return False
     source, axis = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
     table = values.get(source) if isinstance(source, Node) else None
-    if not isinstance(table, Tensor) or not isinstance(axis, int) or find_batch_axes(source, batch):  # type: ignore[arg-type]
+    if not isinstance(table, Tensor) or not isinstance(axis, int) or find_batch_axes(source, batch_symbols):  # type: ignore[arg-type]
         return False
-    return axis % stated.dim() in find_batch_axes(node, batch) and _are_rows_different(table.movedim(axis, 0))
+    return axis % stated.dim() in find_batch_axes(node, batch_symbols) and _are_rows_different(table.movedim(axis, 0))
 
 
-def _is_harmless_row_number_use(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
+def _is_harmless_row_number_use(node: Node, user: Node, numbers: set[Node], batch_symbols: set[Any]) -> bool:
     """Return whether the node `user` only passes on the row numbers in `node`, or uses them as indices into the texts'
     own values."""
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
@@ -123,7 +127,9 @@ def _is_harmless_row_number_use(node: Node, user: Node, numbers: set[Node], batc
         return True
     if not user.all_input_nodes or user.args[0] is node or not isinstance(user.args[0], Node):
         return False
-    axes = set(find_batch_axes(user.args[0], batch)) if isinstance(user.args[0].meta.get("val"), Tensor) else set()
+    axes = (
+        set(find_batch_axes(user.args[0], batch_symbols)) if isinstance(user.args[0].meta.get("val"), Tensor) else set()
+    )
     if name in ("index", "index_put") and isinstance(user.args[1], list | tuple):
         return all(axis in axes for axis, position in enumerate(user.args[1]) if position is node)
     return (

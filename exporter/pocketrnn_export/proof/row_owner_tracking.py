@@ -78,20 +78,20 @@ class _Call:
 
 
 def find_mixing_line_by_runs(
-    program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch: set[Any]
+    program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch_symbols: set[Any]
 ) -> str:
     """Return the line at which a program combines values of different texts in a batch, or "" if there is no such line.
 
     Args:
         program: from torch.export.
         inputs_of: makes random inputs from rows and steps, as the program takes them.
-        batch: the symbols of the batch size.
+        batch_symbols: the symbols of the batch size.
     """
     # An axis of 16 numbers may be mistaken for a batch of 16. So a line counts only if it is found with both batch
     # sizes.
     found = ""
     for rows in _ROWS:
-        found = _find_line_with_batch_size(program, inputs_of, batch, rows)
+        found = _find_line_with_batch_size(program, inputs_of, batch_symbols, rows)
         if not found:
             return ""
     return found
@@ -100,7 +100,7 @@ def find_mixing_line_by_runs(
 def _find_line_with_batch_size(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
-    batch: set[Any],
+    batch_symbols: set[Any],
     rows: int,
 ) -> str:
     """Find the line as `find_mixing_line_by_runs` does, with batches of this many rows."""
@@ -108,7 +108,7 @@ def _find_line_with_batch_size(
     orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
     for more in _STEPS:
         for order in orders:
-            owners, inputs = _OwnerRun(program, batch, rows), inputs_of(rows, rows + more)
+            owners, inputs = _OwnerRun(program, batch_symbols, rows), inputs_of(rows, rows + more)
             whole = set_lengths_to_full_width(inputs)
             if owners(tuple(torch.minimum(order + more + 1, v) if v.dim() == 1 else v for v in whole)):
                 return owners.place
@@ -137,7 +137,7 @@ class _OwnerRun(NodeValues):
         if n.op != "call_function" or "_assert" in str(n.target) or self.place:
             value = super().run_node(n)
             if isinstance(value, Tensor):
-                self._owners[n] = _make_initial_owners(value, of_rows=n.name in self._texts)
+                self._owners[n] = _make_initial_owners(value, row_is_owner=n.name in self._texts)
             return value
         given, form = flatten_tree(self.fetch_args_kwargs_from_env(n))
         nodes = flatten_tree((n.args, n.kwargs))[0]
@@ -174,7 +174,7 @@ class _OwnerRun(NodeValues):
             return views
         if not owned or node not in self._needed or name.startswith(GIVES_NO_NUMBERS):
             return [_make_initial_owners(one) for one in results]
-        lengths = [i for i in owned if self._is_length(call.nodes[i])]
+        lengths = [i for i in owned if self._is_length_of_each_text(call.nodes[i])]
         if name in _ORDERS and lengths and results[-1].shape == call.given[owned[0]].shape:
             of_lengths: Any = call.owners[owned[0]]
             return [of_lengths[results[-1]] for _ in results]
@@ -190,7 +190,7 @@ class _OwnerRun(NodeValues):
             for one, result, val in zip(told, results, stated, strict=True)
         ]
 
-    def _is_length(self, node: Any) -> bool:
+    def _is_length_of_each_text(self, node: Any) -> bool:
         """Return whether a node's value is one integer for each text and, like a count of padding, depends only on ids
         that other checks try one by one."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
@@ -245,13 +245,13 @@ class _ResultOwners:
     mixed: bool
 
 
-def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
-    """Return the owners of a tensor's numbers, int64 in its shape: -1, or with `of_rows` the index of the row. Return
-    None for a value that is not a tensor."""
+def _make_initial_owners(value: Any, *, row_is_owner: bool = False) -> Any:
+    """Return the owners of a tensor's numbers, int64 in its shape: -1, or with `row_is_owner` the index of the row.
+    Return None for a value that is not a tensor."""
     if not isinstance(value, Tensor):
         return None
     owners = torch.full(value.shape, _NONE, dtype=torch.int64)
-    if of_rows and value.dim():
+    if row_is_owner and value.dim():
         owners[:] = torch.arange(len(value)).view(-1, *[1] * (value.dim() - 1))
     return owners
 
@@ -281,21 +281,32 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
 
 
 def _find_result_owners(
-    call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
+    call: _Call,
+    results: list[Any],
+    changing_arguments: list[int],
+    length_arguments: list[int],
+    generator: torch.Generator,
 ) -> list[_ResultOwners] | None:
     """Find for each number of the results the text with which it changes, by running the operator on other arguments.
     Return None if the operator fails on these."""
-    whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
+    whole = [i for i in changing_arguments if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
-    for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
+    for wide, kept in ((True, []), (False, []), (False, length_arguments), (False, whole)):
         # An operator may raise anything.
         with contextlib.suppress(Exception):
-            return _find_owners_by_changes(call, results, [i for i in changing if i not in kept], generator, wide=wide)
+            return _find_owners_by_changes(
+                call, results, [i for i in changing_arguments if i not in kept], generator, with_other_integers=wide
+            )
     return None
 
 
 def _find_owners_by_changes(
-    call: _Call, results: list[Any], changing: list[int], generator: torch.Generator, *, wide: bool
+    call: _Call,
+    results: list[Any],
+    changing_arguments: list[int],
+    generator: torch.Generator,
+    *,
+    with_other_integers: bool,
 ) -> list[_ResultOwners]:
     """Find the text with which each number changes. For each bit of the texts' indices, change first the texts with
     this bit 0, and then the texts with this bit 1.
@@ -306,12 +317,19 @@ def _find_owners_by_changes(
     seen = [torch.zeros(2, call.bits, *_make_value_shape(one), dtype=torch.bool) for one in results]
     for _ in range(_DRAWS):
         base, other = (
-            {i: _draw_argument(call, i, generator, wide=wide, base=base) for i in changing} for base in (True, False)
+            {
+                i: _draw_argument(call, i, generator, with_other_integers=with_other_integers, keep_integers=base)
+                for i in changing_arguments
+            }
+            for base in (True, False)
         )
         before = call.run(_replace_arguments(call, base))
         for bit in range(call.bits):
             for side in (0, 1):
-                mixed = {i: torch.where(_has_owner_bit(call.owners[i], bit, side), other[i], base[i]) for i in changing}
+                mixed = {
+                    i: torch.where(_has_owner_bit(call.owners[i], bit, side), other[i], base[i])
+                    for i in changing_arguments
+                }
                 for told, one, two, result in zip(
                     seen, before, call.run(_replace_arguments(call, mixed)), results, strict=True
                 ):
@@ -347,17 +365,20 @@ def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:
     ]
 
 
-def _has_owner_bit(owners: Any, bit: int, side: int) -> Any:
-    """Return which numbers belong to texts in whose index this bit is `side`, as a mask."""
-    return (owners >= 0) & ((owners >> bit) & 1 == side)
+def _has_owner_bit(owners: Any, bit: int, bit_value: int) -> Any:
+    """Return which numbers belong to texts in whose index this bit is `bit_value`, as a mask."""
+    return (owners >= 0) & ((owners >> bit) & 1 == bit_value)
 
 
 def _is_float(value: Tensor) -> bool:
     return value.is_floating_point() or value.is_complex()
 
 
-def _draw_argument(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base: bool) -> Tensor:
-    """Draw random numbers for an argument. With `base`, integers do not change, since they may be positions."""
+def _draw_argument(
+    call: _Call, i: int, generator: torch.Generator, *, with_other_integers: bool, keep_integers: bool
+) -> Tensor:
+    """Draw random numbers for an argument. With `keep_integers`, integers do not change, since they may be
+    positions."""
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]
     numbers = [float(one) for one in call.given if isinstance(one, int | float) and abs(one) < 2**31]
@@ -368,11 +389,11 @@ def _draw_argument(call: _Call, i: int, generator: torch.Generator, *, wide: boo
         picked = known[torch.randint(len(known), given.shape, generator=generator)]
         random = torch.randn(given.shape, generator=generator, dtype=torch.float64)
         drawn = torch.where(torch.rand(given.shape, generator=generator) < 0.25, picked, random).to(given.dtype)
-    elif base or not given.numel():
+    elif keep_integers or not given.numel():
         return given
     else:
         known = given.flatten()
-        if wide:
+        if with_other_integers:
             known = torch.cat([known, torch.tensor([*_NUMBERS, *numbers]).to(given.dtype)])
         drawn = known[torch.randint(len(known), given.shape, generator=generator)]
     return torch.where(owners >= 0, drawn, given)

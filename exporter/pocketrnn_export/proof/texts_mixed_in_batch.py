@@ -70,32 +70,40 @@ def find_mixing_line_by_operators(program: torch.export.ExportedProgram) -> str:
     return ""
 
 
-def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordDependence]) -> bool:
+def _combines_rows(node: Node, batch_symbols: set[Any], words: Mapping[Node, WordDependence]) -> bool:
     """Return whether a node combines the values of several texts into one value."""
     value, name = node.meta.get("val"), read_operator_name(node)
     if name in _LIKE or name.startswith(GIVES_NO_NUMBERS):
         return False
-    sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and find_batch_axes(n, batch)]
+    sources = [
+        n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and find_batch_axes(n, batch_symbols)
+    ]
     if not sources:
         return False
     if name in _ALONG:
-        return bool(_read_axes(node, 1, 0) & set(find_batch_axes(sources[0], batch))) and not (
+        return bool(_read_axes(node, 1, 0) & set(find_batch_axes(sources[0], batch_symbols))) and not (
             name in OF_LENGTHS and _are_lengths(sources, words)
         )
     if not isinstance(value, Tensor):
         return False
-    if find_batch_axes(node, batch):
+    if find_batch_axes(node, batch_symbols):
         return False
     if name in OF_LENGTHS and _are_lengths(sources, words):
         return not _is_used_as_size(node)
-    return not (name in ("max", "amax") and _are_lengths(sources, words, counted=True) and _is_used_as_size(node))
+    return not (
+        name in ("max", "amax") and _are_lengths(sources, words, counted_from_ids=True) and _is_used_as_size(node)
+    )
 
 
-def _are_lengths(sources: Sequence[Node], words: Mapping[Node, WordDependence], *, counted: bool = False) -> bool:
-    """Return whether values are one integer for each text and do not depend on its words. With `counted`, they must
-    depend on words, but, like a count of padding, only on ids that other checks try one by one."""
+def _are_lengths(
+    sources: Sequence[Node], words: Mapping[Node, WordDependence], *, counted_from_ids: bool = False
+) -> bool:
+    """Return whether values are one integer for each text and do not depend on its words. With `counted_from_ids`, they
+    must depend on words, but, like a count of padding, only on ids that other checks try one by one."""
     least, most = (
-        (WordDependence.FLAGS, WordDependence.COUNTS) if counted else (WordDependence.NOTHING, WordDependence.NOTHING)
+        (WordDependence.FLAGS, WordDependence.COUNTS)
+        if counted_from_ids
+        else (WordDependence.NOTHING, WordDependence.NOTHING)
     )
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
@@ -113,7 +121,7 @@ def _is_used_as_size(node: Node) -> bool:
     return True
 
 
-def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordDependence]) -> bool:
+def _moves_rows_by_words(node: Node, batch_symbols: set[Any], words: Mapping[Node, WordDependence]) -> bool:
     """Return whether a node moves texts to other rows depending on their words, or joins each text with all others.
 
     An order by lengths passes here: `row_owner_tracking.py` checks its use.
@@ -123,12 +131,12 @@ def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordD
     if (
         words[node] is not WordDependence.NOTHING
         and isinstance(value, Tensor)
-        and len(find_batch_axes(node, batch)) > 1
+        and len(find_batch_axes(node, batch_symbols)) > 1
     ):
         return True
     if first is None or not isinstance(first.meta.get("val"), Tensor) or words[first] is WordDependence.NOTHING:
         return False
-    axes = set(find_batch_axes(first, batch))
+    axes = set(find_batch_axes(first, batch_symbols))
     if name in _ORDER:
         by_words = words[first] not in (WordDependence.FLAGS, WordDependence.COUNTS)
         return by_words and bool(_read_axes(node, *_ORDER[name]) & axes)
@@ -140,14 +148,16 @@ def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordD
     if name in ("index", "index_put") and isinstance(node.args[1], Sequence):
         places = dict(enumerate(node.args[1]))
         # A mask is not a position: its result has no batch axis, which is checked above.
-        return any(_depends_on_words(places.get(axis), words) and not _is_mask(places[axis]) for axis in axes)
+        return any(_depends_on_words(places.get(axis), words) and not _is_bool_mask(places[axis]) for axis in axes)
     return name == "cut_to_longest" and _depends_on_words(node.args[1], words)
 
 
-def _read_axes(node: Node, position: int, default: int) -> set[int]:
+def _read_axes(node: Node, argument_position: int, default: int) -> set[int]:
     """Return the axes that a node's operator computes along, counted from 0."""
     dims = max(1, node.all_input_nodes[0].meta["val"].dim())
-    given = node.kwargs.get("dim", node.kwargs.get("dims", node.args[position] if len(node.args) > position else None))
+    given = node.kwargs.get(
+        "dim", node.kwargs.get("dims", node.args[argument_position] if len(node.args) > argument_position else None)
+    )
     if isinstance(given, bool) or given is None:
         given = default
     return {axis % dims for axis in (given if isinstance(given, Sequence) else [given]) if isinstance(axis, int)}
@@ -170,5 +180,5 @@ def _depends_on_words(positions: Any, words: Mapping[Node, WordDependence]) -> b
     )
 
 
-def _is_mask(positions: Any) -> bool:
+def _is_bool_mask(positions: Any) -> bool:
     return bool(positions.meta["val"].dtype == torch.bool)

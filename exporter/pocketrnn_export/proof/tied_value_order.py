@@ -41,7 +41,7 @@ def find_tie_sensitive_line(
         one, other = RecordedRun(program), _ReversedTieRun(program)
         if not (one(inputs) and other(inputs)):
             continue
-        if HiddenDifferences(program, one, other).find_node_that_may_differ(left_out=_TAKES) is not None:
+        if HiddenDifferences(program, one, other).find_node_that_may_differ(operators_left_out=_TAKES) is not None:
             orders = [node for node in program.graph.nodes if read_operator_name(node) in ORDERS]
             return describe_node_line(*orders)
     return ""

@@ -123,15 +123,15 @@ def _find_dependence_on_ids(
     return WordDependence.ANYTHING
 
 
-def _compares_with_tried_ids(name: str, number: Any) -> bool:
+def _compares_with_tried_ids(operator_name: str, number: Any) -> bool:
     """Return whether a comparison of ids with `number` has one result for only a few ids, all of which other checks try
     one by one."""
     if isinstance(number, Node):
         value = number.meta.get("val")
-        return name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0
+        return operator_name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0
     if not isinstance(number, int | float):
         return False
-    return name in ("eq", "ne") or number < (_TRIED - 1 if name in ("gt", "le") else _TRIED)
+    return operator_name in ("eq", "ne") or number < (_TRIED - 1 if operator_name in ("gt", "le") else _TRIED)
 
 
 def _finds_zero_vectors(node: Node, name: str, dependences: dict[Node, WordDependence]) -> bool:

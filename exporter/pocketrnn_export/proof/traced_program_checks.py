@@ -20,13 +20,13 @@ from pocketrnn_export.proof.compared_module import FreshCopyModule, is_text, set
 from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
 from pocketrnn_export.proof.loop_iteration_comparison import Notes, check_every_step
 from pocketrnn_export.proof.padding_invariance import find_padding_sensitive_line
-from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_compared_numbers
+from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_numbers_tested_for_equality
 from pocketrnn_export.proof.row_index_dependence import find_row_number_use
 from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
 from pocketrnn_export.proof.runnable_program import Answers, NodeValues, compute_answer_or_none, make_runnable_program
 from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
 from pocketrnn_export.proof.tied_value_order import find_tie_sensitive_line
-from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_errors
+from pocketrnn_export.tracing.module_trace import TracedProgram, find_lines_of_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
@@ -64,7 +64,7 @@ def refuse_changed_answers(
             )
 
 
-def refuse_size_loops(log: TraceLog) -> None:
+def refuse_size_tests_in_loops(log: TraceLog) -> None:
     """Refuse a forward that tests a size in every iteration of a loop: `while t < x.size(1)`.
 
     A trace would contain each iteration of such a loop, thousands for a long text.
@@ -84,13 +84,13 @@ def refuse_size_loops(log: TraceLog) -> None:
             )
 
 
-def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
+def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
     """Refuse a forward that catches an error which only the trace raises: no run on inputs of the same sizes raises
     it."""
     if not log.raised:
         return
     with torch.no_grad(), run_quietly_on_cpu():
-        met = find_caught_errors(copy_without_comparison(module), inputs)
+        met = find_lines_of_caught_errors(copy_without_comparison(module), inputs)
     if caught := [line for line in log.raised if line not in met]:
         raise ExportError(
             f"The module catches an error that only tracing raises, and then computes something else: {caught[0]}.",
@@ -99,7 +99,7 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
         )
 
 
-def refuse_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
+def refuse_differences_by_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
     """Refuse a module that packs by lengths which it counts or clamps itself, if its graph gives another answer on rows
     longer than these lengths.
 
@@ -182,7 +182,7 @@ def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
         )
 
 
-def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
+def find_line_by_harmful_padding_id(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
     """Return the padding ids that may change a text's answer if they follow the text in a batch, each with the line
     that causes it. If the module takes lengths, try only the example's padding id; else try all ids that forward may
     count."""
@@ -195,14 +195,16 @@ def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> di
     bounds = [sizes.tokens for sizes in traced.bounds if is_within_limits(traced.limits, sizes)]
     ids = [padding_id]
     if not has_lengths:
-        numbers = [i for i in find_compared_numbers(traced.program) if i < compared.ids]
+        numbers = [i for i in find_numbers_tested_for_equality(traced.program) if i < compared.ids]
         ids = list(dict.fromkeys([padding_id, *numbers, *range(min(_COUNTED, compared.ids)), compared.ids - 1]))[
             :_MOST_IDS
         ]
     found = {}
     for i in ids:
         until = time.process_time() + SECONDS / len(ids)
-        found[i] = find_padding_sensitive_line(traced.program, compared.draw_batch, bounds, padding_id=i, until=until)
+        found[i] = find_padding_sensitive_line(
+            traced.program, compared.draw_batch, bounds, padding_id=i, deadline=until
+        )
     return {i: place for i, place in found.items() if place}
 
 

@@ -16,15 +16,16 @@ from pocketrnn_export.tracing.python_semantics.user_file_globals import find_use
 def use_unscripted_functions(module: nn.Module) -> AbstractContextManager[None]:
     """While the block runs, replace scripted functions in a module's files by the Python functions from which they were
     made. A torch function mode does not see the calls inside scripted functions."""
-    return replace_entries(list_replaceable_functions(module, unwrap_scripted_function))
+    return replace_entries(list_global_replacements(module, unwrap_scripted_function))
 
 
-def list_replaceable_functions(module: nn.Module, function_of: Callable[[Any], Any]) -> list[Entry]:
-    """List the global functions in a module's files for which `function_of` gives a function to put in their place.
+def list_global_replacements(module: nn.Module, find_replacement: Callable[[Any], Any]) -> list[Entry]:
+    """List the global functions in a module's files for which `find_replacement` gives a function to put in their
+    place.
 
     Args:
         module: the module.
-        function_of: returns the function that replaces a value, or None.
+        find_replacement: returns the function that replaces a value, or None.
 
     Returns:
         the dict of globals, the name and the replacing function of each, as `replace_entries` takes them.
@@ -33,5 +34,5 @@ def list_replaceable_functions(module: nn.Module, function_of: Callable[[Any], A
         (names, name, function)
         for names in find_users_globals(module)
         for name, value in names.items()
-        if (function := function_of(value)) is not None
+        if (function := find_replacement(value)) is not None
     ]

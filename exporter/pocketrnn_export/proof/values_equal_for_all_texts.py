@@ -104,10 +104,10 @@ class _ValueRange:
         self.low: Any = None
         self.high: Any = None
 
-    def add(self, value: Tensor, places: int) -> None:
+    def add(self, value: Tensor, columns: int) -> None:
         numbers = value.detach()
         numbers = numbers.to(torch.uint8) if numbers.dtype == torch.bool else numbers
-        rows = numbers.reshape(-1, places)
+        rows = numbers.reshape(-1, columns)
         low, high = (np.clip(one.double().numpy(), -_LARGE, _LARGE) for one in (rows.amin(0), rows.amax(0)))
         if self.low is not None:
             low, high = np.minimum(low, self.low), np.maximum(high, self.high)

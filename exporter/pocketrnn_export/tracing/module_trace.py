@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +36,14 @@ from pocketrnn_export.torch_internals import (
     replace_tolist,
 )
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
-from pocketrnn_export.tracing.layers.recurrence import refuse_other_initial_batch_sizes, trace_recurrence
+from pocketrnn_export.tracing.layers.recurrence import refuse_initial_states_of_other_batch_sizes, trace_recurrence
 from pocketrnn_export.tracing.layers.transformer_encoders import trace_encoders
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
 from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
 from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
 from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
-from pocketrnn_export.tracing.python_semantics.size_arithmetic import refuse_other_rounding
+from pocketrnn_export.tracing.python_semantics.size_arithmetic import refuse_numbers_rounded_otherwise_in_graph
 from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
     record_program_restrictions,
     record_size_conditions,
@@ -53,9 +53,14 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_numbe
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.embedding_bags import EMBEDDING_BAGS
 from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
-from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products
+from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products_and_powers
 from pocketrnn_export.tracing.rules.interpolation import INTERPOLATION
-from pocketrnn_export.tracing.rules.lengths import LENGTHS, make_array_from_tolist, record_lengths, run_unwrapped_call
+from pocketrnn_export.tracing.rules.lengths import (
+    LENGTHS,
+    make_array_in_place_of_list,
+    record_lengths,
+    run_unwrapped_call,
+)
 from pocketrnn_export.tracing.rules.loops import LOOPS
 from pocketrnn_export.tracing.rules.new_and_squeeze import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
@@ -90,7 +95,7 @@ _USERS_CODE: Final = (
     patch_globals,
     bypass_caches,
     refuse_number_hashes,
-    lambda session: replace_tolist(lambda x, shipped: make_array_from_tolist(session, x, shipped)),
+    lambda session: replace_tolist(lambda x, shipped: make_array_in_place_of_list(session, x, shipped)),
     hide_trace,
     trace_encoders,
     # A distribution checks the values of logits, by which a graph cannot fail.
@@ -102,7 +107,7 @@ def make_export_session(
     module: nn.Module,
     log: TraceLog,
     branches: Sequence[Branch] = (),
-    choices: Sequence[Any] = (),
+    conditions_between_branches: Sequence[Any] = (),
     *,
     cut_counted: bool = True,
 ) -> TraceSession:
@@ -113,7 +118,7 @@ def make_export_session(
         (lambda _: preserve_node_meta(), trace_recurrence, *_USERS_CODE, record_size_conditions, record_error_lines),
         log=log,
         branches=branches,
-        choices=choices,
+        choices=conditions_between_branches,
         cut_counted=cut_counted,
     )
 
@@ -127,10 +132,12 @@ def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool
 
 def make_script_session(module: nn.Module) -> TraceSession:
     """Return a session that traces a user's module for TorchScript."""
-    return TraceSession(module, (PYTHON, DEVICE), (refuse_other_initial_batch_sizes, *_USERS_CODE), scripted=True)
+    return TraceSession(
+        module, (PYTHON, DEVICE), (refuse_initial_states_of_other_batch_sizes, *_USERS_CODE), scripted=True
+    )
 
 
-def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
+def find_lines_of_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
     """Run a module, and return the lines that raise an error which forward catches."""
     with TraceSession(module, (SLICING,), (record_error_lines,)) as session:
         module(*inputs)
@@ -199,14 +206,14 @@ def trace_program(
     more = len(example) - texts
     rows: dict[int, Any] = {} if one_text else {0: dynamic}
     axes: Any = ({**rows, 1: dynamic},) * texts + (rows,) * more
-    branches, choices = ([], []) if plan is None else plan.branches
+    branches, choices = ([], []) if plan is None else plan.branches_and_conditions
     session = make_export_session(traced, log, branches, choices, cut_counted=cut_counted)
     with hide_exporter_messages(), torch.no_grad():
         try:
             with session:
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
-                refuse_other_rounding(program)
-                refuse_integer_products(program)
+                refuse_numbers_rounded_otherwise_in_graph(program)
+                refuse_integer_products_and_powers(program)
                 record_program_restrictions(session, program)
             log.raise_recorded_error()
             if session.loops:
@@ -228,9 +235,9 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
     """Return the error for an exception of torch.export, with the line of user code and advice for its cause."""
     if cell := _advise_on_recurrent_cell(module):
         return ExportError(
-            f"The module's {cell[0]}, and the loop that runs it cannot be traced: "
+            f"The module's {cell.clause}, and the loop that runs it cannot be traced: "
             f"{read_message_of_first_cause(error)}.",
-            cell[1],
+            cell.advice,
         )
     line, cause = _find_last_user_line(error), read_message_of_first_cause(error)
     if "data-dependent" in cause or "data dependent" in cause:
@@ -316,16 +323,23 @@ def _find_last_user_line(error: BaseException) -> str:
 _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.GRU"}
 
 
-def _advise_on_recurrent_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a clause that names the first recurrent cell of a module, and the advice to use a layer, or None if the
-    module has no cell."""
+class _CellAdvice(NamedTuple):
+    """A clause that names a recurrent cell, and the advice to use a layer."""
+
+    clause: str
+    advice: str
+
+
+def _advise_on_recurrent_cell(module: nn.Module) -> _CellAdvice | None:
+    """Return advice on the first recurrent cell of a module, or None if the module has no cell."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
-                return f"{path or 'forward'} is an nn.{cell.__name__}", (
+                return _CellAdvice(
+                    f"{path or 'forward'} is an nn.{cell.__name__}",
                     f"If only this cell changes the state, use {whole} instead: weight_ih, weight_hh, bias_ih and "
                     "bias_hh become weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged. Compute all else "
-                    f"for all steps at once, before or after {whole}."
+                    f"for all steps at once, before or after {whole}.",
                 )
     return None
 
@@ -345,7 +359,7 @@ def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) ->
     return UntraceableError(
         f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, but the loop cannot become a "
         f"recurrent layer: {reason}.",
-        (advice if cell is None else cell[1]) + one_length,
+        (advice if cell is None else cell.advice) + one_length,
     )
 
 

@@ -42,7 +42,7 @@ from pocketrnn_export.torch_internals import (
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
-from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_sizes
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols
 from pocketrnn_export.tracing.sizes.trace_plan import Branch
 from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
@@ -281,34 +281,36 @@ class TraceSession:
 
     def make_condition(self, relation: Any) -> Condition | None:
         """Return a relation of torch as a condition on batch and tokens, or None if it has other symbols."""
-        renamed = rename_sizes(relation, self.names or {})
+        renamed = rename_size_symbols(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
-    def rename_size(self, size: Any) -> Any:
+    def express_size_by_batch_and_tokens(self, size: Any) -> Any:
         """Return a size as an expression of batch and tokens, or None if it has other symbols."""
-        return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
+        if not isinstance(size, torch.SymInt):
+            return None
+        return rename_size_symbols(read_size_expression(size), self.names or {})
 
-    def dispatch(self, call: Call, level: int = 0) -> Any:
-        """Return the result of a call: that of the first rule that does not decline it, in the topics from `level` on,
-        or else PyTorch's."""
-        if level == len(self.topics):
+    def dispatch(self, call: Call, topic_index: int = 0) -> Any:
+        """Return the result of a call: that of the first rule that does not decline it, in the topics from
+        `topic_index` on, or else PyTorch's."""
+        if topic_index == len(self.topics):
             return call.run()
-        topic = self.topics[level]
-        return topic.around(self, call, lambda changed: self._apply_rules(topic, changed, level))
+        topic = self.topics[topic_index]
+        return topic.around(self, call, lambda changed: self._apply_rules(topic, changed, topic_index))
 
-    def _apply_rules(self, topic: Topic, call: Call, level: int) -> Any:
+    def _apply_rules(self, topic: Topic, call: Call, topic_index: int) -> Any:
         """Return the result of the first rule of a topic that does not decline a call, or else of the later topics."""
         named = call.call_with_input_first
         for each in topic.rules_by_function_name.get(call.name, ()):
             if is_rule_left_out(each.title):
                 continue
-            with self._modes[level + 1] if level + 1 < len(self.topics) else contextlib.nullcontext():
+            with self._modes[topic_index + 1] if topic_index + 1 < len(self.topics) else contextlib.nullcontext():
                 result = each(self, *named.args, **named.kwargs)
             if not isinstance(result, DeclinedRule):
                 record_rule_use(each.title)
                 return result
             self.reasons[call.name, result.reason] += 1
-        result = self.dispatch(call, level + 1)
+        result = self.dispatch(call, topic_index + 1)
         topic.after(self, named, result)
         return result
 
@@ -336,7 +338,7 @@ class TraceSession:
             self.branch = branch
             fitted = args
             if branch is not None and (branch.least is not None or branch.most is not None):
-                fitted = branch.fit_inputs(args)
+                fitted = branch.fit_inputs_to_token_range(args)
             self._record_input_facts([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
             with restore_attributes(self.module), remove_buffer_hooks(), silence_output(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -360,7 +362,7 @@ class TraceSession:
 
     def _attach_iteration_results(self, answer: Any) -> Any:
         """Return forward's answer, with the results of all iterations attached, so that the graph keeps them."""
-        made = self.facts.loop_tensors if self.loops else []
+        made = self.facts.tensors_of_iterations if self.loops else []
         if not made:
             return answer
         if isinstance(answer, (tuple, list)) and answer and isinstance(answer[0], Tensor):

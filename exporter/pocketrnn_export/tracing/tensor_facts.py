@@ -67,6 +67,6 @@ class Facts:
             self._known.pop(key, None)
 
     @property
-    def loop_tensors(self) -> list[Tensor]:
+    def tensors_of_iterations(self) -> list[Tensor]:
         """The tensors that iterations of loops made."""
         return [tensor for tensor, fact in self._known.values() if fact.iteration is not None]

@@ -91,13 +91,14 @@ class AnswerSource:
 
 
 def find_possible_columns(
-    source: AnswerSource, rows: Sequence[Row], tolerance: float, *, is_precise: bool = False
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, *, own_columns_show_precision: bool = False
 ) -> dict[str, set[int]]:
     """Return the columns of the logits that agree with all answers, as a set for each label.
 
     Args:
         source, rows, tolerance: as in `_find_unordered_labels`.
-        is_precise: whether the probabilities that the label's own column has show how near those of the right one are.
+        own_columns_show_precision: whether the probabilities that the label's own column has show how near those of the
+            right one are.
     """
     may = {}
     for own, label in enumerate(source.labels):
@@ -106,7 +107,7 @@ def find_possible_columns(
             (isinstance(one.answer, Mapping), measure_label_distance(one.answer, label, slice(None), found, source))
             for one, found in rows
         ]
-        if is_precise:
+        if own_columns_show_precision:
             of_own = max((each[own] for of_number, each in apart if of_number), default=0.0)
             nearest = min(tolerance, max(_TIMES_NEARER * of_own, _ROUNDING))
         for of_number, each in apart:

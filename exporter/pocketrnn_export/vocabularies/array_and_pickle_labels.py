@@ -35,7 +35,7 @@ def has_array_or_pickle_suffix(path: Path) -> bool:
     return path.suffix.lower() in (*_NUMPY, *_PICKLES)
 
 
-def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
+def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     """Read the labels in a `.npy` file, a `.npz` file or a pickle. Labels are strings or integers, in an array, a
     list or a dict.
 

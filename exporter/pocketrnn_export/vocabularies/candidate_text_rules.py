@@ -75,8 +75,8 @@ def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
 
 
 @functools.cache
-def make_removal_steps(removal: tuple[str, str]) -> tuple[CleaningStep, ...]:
-    before, pattern = removal
+def make_removal_steps(step_and_pattern: tuple[str, str]) -> tuple[CleaningStep, ...]:
+    before, pattern = step_and_pattern
     return cleaning(*filter(None, [before]), ("sub", pattern, ""))
 
 

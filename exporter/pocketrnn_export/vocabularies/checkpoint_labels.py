@@ -46,7 +46,7 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
     root = read_checkpoint_root(path, _SAVE_PLAIN)
     if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
         return labels
-    found = dict(_list_labels(root, ""))
+    found = dict(_list_labels_with_paths(root, ""))
     if not found and labels is not None:
         return labels
     if of_head := {key: value for key, value in found.items() if head and head.lower() in key.lower()}:
@@ -62,7 +62,7 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
     return found[key]
 
 
-def _list_labels(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list[Any] | dict[Any, Any]]]:
+def _list_labels_with_paths(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list[Any] | dict[Any, Any]]]:
     """Yield the path, such as `config.labels`, and the value of each list or dict of labels in a dict or an object.
     Inner dicts and objects are searched, too."""
     members = vars(value) if isinstance(value, PickledObject) else value
@@ -77,7 +77,7 @@ def _list_labels(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, l
         if labels is not None:
             yield inner, labels
         else:
-            yield from _list_labels(member, inner, depth + 1)
+            yield from _list_labels_with_paths(member, inner, depth + 1)
 
 
 def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:

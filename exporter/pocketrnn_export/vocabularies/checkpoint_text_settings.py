@@ -89,34 +89,36 @@ def names_length(name: str) -> bool:
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 
-def list_checkpoint_lengths(path: Path, longest: int | None) -> list[NamedLength]:
+def list_checkpoint_lengths(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
     """List the numbers in a checkpoint whose names mean a text length, such as `max_len`, and that would cut a text.
-    Numbers up to `longest` are left out.
+    Numbers up to `longest_compared_text` are left out.
 
     Args:
         path: the file of weights.
-        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
-            None if the text rules cut or pad.
+        longest_compared_text: the most tokens of a text that was compared with the owner's pipeline: a smaller length
+            cuts nothing; None if the text rules cut or pad.
 
     Example:
         >>> list_checkpoint_lengths(Path("model.pt"), 0)
         [NamedLength(where='model.pt', name='max_len', value=64)]
     """
-    if longest is None:
+    if longest_compared_text is None:
         return []
     found: dict[str, NamedLength] = {}
     for key, value in _list_members(find_checkpoint_root(path)):
-        if names_length(key) and type(value) is int and value > max(1, longest):
+        if names_length(key) and type(value) is int and value > max(1, longest_compared_text):
             found.setdefault(key, NamedLength(str(path), key, value))
     return list(found.values())
 
 
-def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
+def describe_lengths(
+    lengths: Sequence[NamedLength], given_members: Mapping[str, Any] = MappingProxyType({})
+) -> list[str]:
     """Return a sentence for each length: the files that name it, and the options that cut or pad texts to it.
 
     Args:
         lengths: the lengths.
-        rules: the given members of --rules, which the sentence repeats.
+        given_members: the given members of --rules, which the sentence repeats.
 
     Example:
         >>> describe_lengths([NamedLength("model.pt", "max_len", 64)])
@@ -128,7 +130,7 @@ def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = 
         said.append(
             f"{named}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your code cuts texts "
             f"there, give --max-tokens {value}; if it pads all to that width and the module reads the padding, "
-            f"{write_rules_option_with_members(rules, min_width=value, max_width=value)}. --pairs shows which"
+            f"{write_rules_option_with_members(given_members, min_width=value, max_width=value)}. --pairs shows which"
         )
     return said
 

@@ -44,16 +44,16 @@ _TOKENS: Final = 'give pairs that have their tokens too ("tokens" in a file of p
 def refuse_doubtful_ids(
     rules: AnyTextRules,
     vocabulary: Sequence[str],
-    given: Mapping[str, Sequence[int]],
-    split: Sequence[Sequence[str]] = (),
+    ids_by_text: Mapping[str, Sequence[int]],
+    token_lists: Sequence[Sequence[str]] = (),
 ) -> None:
     """Refuse ids and tokens that seem to come from other rules, or from another vocabulary, than the given ones.
 
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
-        given: the ids of texts whose tokens are not known.
-        split: the tokens of other texts.
+        ids_by_text: the ids of texts whose tokens are not known.
+        token_lists: the tokens of other texts.
 
     Raises:
         InputError: more texts have the largest number of tokens than by chance, and the rules do not cut; or texts are
@@ -62,14 +62,14 @@ def refuse_doubtful_ids(
     """
     # For tokens, only the padding id matters here.
     padding = vocabulary[rules.padding_id] if rules.padding_id < len(vocabulary) else None
-    of_tokens = [[rules.padding_id if token == padding else -1 for token in tokens] for tokens in split]
-    if rows := [*given.values(), *of_tokens]:
+    of_tokens = [[rules.padding_id if token == padding else -1 for token in tokens] for tokens in token_lists]
+    if rows := [*ids_by_text.values(), *of_tokens]:
         _refuse_padded_texts(rules, vocabulary, rows)
         around = len(rules.first_ids) + len(rules.last_ids)
-        lengths = [*(len(ids) - around for ids in given.values()), *map(len, split)]
-        _refuse_cut_texts(rules, lengths, "tokens" if split or around else "ids")
-    if given:
-        _refuse_foreign_words(rules, vocabulary, dict(list(given.items())[:_TEXTS]))
+        lengths = [*(len(ids) - around for ids in ids_by_text.values()), *map(len, token_lists)]
+        _refuse_cut_texts(rules, lengths, "tokens" if token_lists or around else "ids")
+    if ids_by_text:
+        _refuse_foreign_words(rules, vocabulary, dict(list(ids_by_text.items())[:_TEXTS]))
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:

@@ -24,17 +24,18 @@ def advise_external_tokenizer(
     )
 
 
-def write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) -> str:
-    """Write the argument `rules` of `export` for texts that the owner's code splits. `frame` has the widths, the first
-    id and the last id of the texts.
+def write_external_argument(vocabulary: Vocabulary, widths_and_outer_ids: Mapping[str, Any]) -> str:
+    """Write the argument `rules` of `export` for texts that the owner's code splits. `widths_and_outer_ids` has the
+    widths, the first id and the last id of the texts.
 
     Args:
         vocabulary: the tokens, with their special ids.
-        frame: the widths, and the first and last id.
+        widths_and_outer_ids: the widths, and the first and last id.
     """
     rules = make_implied_rules(vocabulary, EXTERNAL)
     ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
-    return f"rules=TextRules('external', {', '.join(f'{name}={value!r}' for name, value in {**ids, **frame}.items())})"
+    members = {**ids, **widths_and_outer_ids}
+    return f"rules=TextRules('external', {', '.join(f'{name}={value!r}' for name, value in members.items())})"
 
 
 def collect_width_members(rules: AnyTextRules) -> dict[str, Any]:
@@ -45,9 +46,9 @@ def collect_width_members(rules: AnyTextRules) -> dict[str, Any]:
     return {"max_tokens": found["max_width"]} if found.keys() == {"max_width"} else found
 
 
-def write_external_options(frame: Mapping[str, Any]) -> str:
-    """Write the command-line options for texts that the owner's code splits. `frame` has the widths, the first id and
-    the last id of the texts."""
-    if frame.keys() <= {"max_tokens"}:
-        return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in frame.values())
-    return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **frame}))}"
+def write_external_options(widths_and_outer_ids: Mapping[str, Any]) -> str:
+    """Write the command-line options for texts that the owner's code splits. `widths_and_outer_ids` has the widths, the
+    first id and the last id of the texts."""
+    if widths_and_outer_ids.keys() <= {"max_tokens"}:
+        return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in widths_and_outer_ids.values())
+    return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **widths_and_outer_ids}))}"

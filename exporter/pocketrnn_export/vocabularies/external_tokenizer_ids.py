@@ -68,12 +68,12 @@ def collect_given_ids(
     """
     ready = TextRowEncoder("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
-    find_frame = functools.partial(_find_rule_members, rules, vocabulary, tokenizer, pairs)
+    find_rule_members = functools.partial(_find_agreeing_rule_members, rules, vocabulary, tokenizer, pairs)
     for number, one in enumerate(pairs, 1):
         # The owner's module cannot take a text without ids, so its answer is not known.
         if one.ids or one.tokens:
             which = f"Text {number} of your pipeline, {short_repr(one.text, 40)},"
-            known.setdefault(one.text, _read_pair_ids(ready, rules, one, which, find_frame))
+            known.setdefault(one.text, _read_pair_ids(ready, rules, one, which, find_rule_members))
     if tokenizer is None:
         split = [one.tokens for one in pairs if one.tokens]
         refuse_doubtful_ids(
@@ -107,26 +107,30 @@ def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list
 
 
 def _read_pair_ids(
-    ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, which: str, find_frame: Callable[[], dict[str, Any]]
+    ready: TextRowEncoder,
+    rules: AnyTextRules,
+    one: OwnersText,
+    text_name: str,
+    find_rule_members: Callable[[], dict[str, Any]],
 ) -> list[int]:
     """Return the ids that the owner gave for a text. Refuse them if the text's tokens, or the owner's tokenizer, give
-    other ids by the rules. The message names the members of rules that `find_frame` returns."""
+    other ids by the rules. The message names the members of rules that `find_rule_members` returns."""
     try:
-        given = ready.ids(one.ids or one.tokens, which)
+        given = ready.ids(one.ids or one.tokens, text_name)
         ours = given
         if one.ids and one.tokens:
-            ours = ready.ids(one.tokens, which)
+            ours = ready.ids(one.tokens, text_name)
         elif ready.tokenizer is not None:
-            ours = ready.ids(one.text, which)
+            ours = ready.ids(one.text, text_name)
     except TextError as error:
         raise InputError(error.problem, error.remedy) from None
     if ours != given:
         at = next(i for i in range(len(ours) + 1) if ours[i : i + 1] != given[i : i + 1])
-        around = find_frame()
+        around = find_rule_members()
         if around.keys() <= {"max_width"} and at == len(given) and rules.sizes[1] is None:
             most = at - len(rules.first_ids) - len(rules.last_ids)
             raise InputError(
-                f"{which} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, and more behind them.",
+                f"{text_name} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, and more behind them.",
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
         who = "its tokens give" if one.ids and one.tokens else "your tokenizer gives"
@@ -134,7 +138,7 @@ def _read_pair_ids(
             around = _find_first_and_last_id(given, ours)
         written = json.dumps({"tokenizer": EXTERNAL, **around})
         raise InputError(
-            f"{which} has {given[at : at + 1]} at index {at} among its ids, but with the rules {who} "
+            f"{text_name} has {given[at : at + 1]} at index {at} among its ids, but with the rules {who} "
             f"{ours[at : at + 1]}.",
             f"Your pipeline does more with the tokens: give --rules '{written}', or add that to the rules."
             if around
@@ -144,7 +148,7 @@ def _read_pair_ids(
     return given
 
 
-def _find_rule_members(
+def _find_agreeing_rule_members(
     rules: AnyTextRules, vocabulary: Sequence[str], tokenizer: Tokenizer | None, pairs: Sequence[OwnersText]
 ) -> dict[str, Any]:
     """Return the members of text rules, such as `first_id`, with which the tokens of each text give the ids that the
@@ -166,7 +170,7 @@ def _find_rule_members(
     if not isinstance(rules, TextRules) or not texts:
         return {}
     plain = replace(rules, tokenizer="whitespace", lowercase=False)
-    found, agreed = find_rules_from_ids(plain, vocabulary, texts, first=[plain], usual=False)
+    found, agreed = find_rules_from_ids(plain, vocabulary, texts, tried_first=[plain], try_usual_rules=False)
     written: dict[str, Any] = json.loads(write_rules_option(found, plain))
     return written if agreed == len(texts) else {}
 

@@ -11,7 +11,10 @@ from typing import Any, Final
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.array_and_pickle_labels import has_array_or_pickle_suffix, read_encoder_labels
+from pocketrnn_export.vocabularies.array_and_pickle_labels import (
+    has_array_or_pickle_suffix,
+    read_array_or_pickle_labels,
+)
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
 from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
 from pocketrnn_export.vocabularies.text_lines import read_lines
@@ -84,7 +87,7 @@ def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
     if not has_array_or_pickle_suffix(path):
         return find_labels_in_checkpoint(path, head)
     try:
-        return read_encoder_labels(path)
+        return read_array_or_pickle_labels(path)
     except InputError:
         with contextlib.suppress(InputError):
             return find_labels_in_checkpoint(path, head)

@@ -10,7 +10,7 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pocketrnn.errors import PocketRNNError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -45,25 +45,33 @@ _TEXTS_TO_TELL_BY: Final = 8
 _TEXTS_FOR_AN_EXCEPTION: Final = 50
 
 
+# Advice on a difference, and the text rules with which all answers agree, if they are found.
+AdviceAndAgreeingRules: TypeAlias = "tuple[str, AnyTextRules | None]"
+
+
 def explain_difference(
-    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float
-) -> tuple[str, AnyTextRules | None]:
+    source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
+) -> AdviceAndAgreeingRules:
     """Return the likely cause of different answers, with advice, and the text rules with which they agree, if there are
     any."""
-    if (order := _find_other_order(source, rows, tolerance)) is not None:
+    if (order := _describe_other_order(source, rows, tolerance)) is not None:
         return order, None
-    if (threshold := _find_other_threshold(source, rows)) is not None:
+    if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold, None
-    if (empty := _find_other_empty_id(source, [rows[i][0] for i in wrong], tolerance)) is not None:
+    if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
         return empty, None
-    first = [i for i in wrong if i < MOST_TEXTS]
-    if (way := _find_other_size(source, rows[:MOST_TEXTS], first, tolerance)) is not None:
+    first = [i for i in wrong_indices if i < MOST_TEXTS]
+    if (way := _find_other_truncation_or_padding(source, rows[:MOST_TEXTS], first, tolerance)) is not None:
         return way
     most = min(len(rows[:MOST_TEXTS]) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
-    near = _find_other_size(source, rows[:MOST_TEXTS], first, tolerance, most_exceptions=most) if most else None
-    if near is not None and (rows[wrong[0]][0].ids_agree or not _is_split_by_text_rules(source)):
+    near = (
+        _find_other_truncation_or_padding(source, rows[:MOST_TEXTS], first, tolerance, most_exceptions=most)
+        if most
+        else None
+    )
+    if near is not None and (rows[wrong_indices[0]][0].ids_agree or not _is_split_by_text_rules(source)):
         return near[0], None
-    if rows[wrong[0]][0].ids_agree:
+    if rows[wrong_indices[0]][0].ids_agree:
         return (
             "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
             "weights and the labels of the classifier that gave these answers, and the labels that it predicted, not "
@@ -74,7 +82,7 @@ def explain_difference(
         return other
     if near is not None:
         return near[0], None
-    split = _find_other_split(source, rows[:MOST_TEXTS], tolerance)
+    split = _advise_on_other_split(source, rows[:MOST_TEXTS], tolerance)
     return (
         f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
         "the vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids "
@@ -109,7 +117,7 @@ def _is_split_by_text_rules(source: AnswerSource) -> bool:
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
 
-def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
+def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
     """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then or
     more words of the vocabulary come through. Return an empty string if there is no such tokenizer."""
     text = source.text
@@ -147,7 +155,7 @@ def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     )
 
 
-def _find_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str | None:
+def _describe_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str | None:
     """Describe an order of the labels for which all answers agree. Return None if no order does."""
     labels = source.labels
     if len(labels) > MOST_LABELS:
@@ -180,7 +188,7 @@ def _find_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     )
 
 
-def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | None:
+def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | None:
     """Describe a threshold for which all answers agree. Return None if no threshold does."""
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return None
@@ -220,9 +228,9 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
     return max(without, default=-1.0), min(with_it, default=2.0)
 
 
-def _write_threshold(between: tuple[float, float]) -> str:
+def _write_threshold(bounds: tuple[float, float]) -> str:
     """Write a threshold above the first bound and not above the second, with the fewest digits. Prefer 0.5."""
-    lowest, highest = max(between[0], 0.0), min(between[1], 1.0)
+    lowest, highest = max(bounds[0], 0.0), min(bounds[1], 1.0)
     if lowest < 0.5 <= highest:
         return "0.5"
     for digits in range(1, 9):
@@ -232,7 +240,9 @@ def _write_threshold(between: tuple[float, float]) -> str:
     return repr(highest)
 
 
-def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> str | None:
+def _advise_on_texts_without_tokens(
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
+) -> str | None:
     """Return advice about texts without a token, with the ids of empty texts for which the answers agree. Return None
     if one of the texts with wrong answers has a token, or if the rules pad texts."""
     text = source.text
@@ -257,21 +267,25 @@ def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], to
     )
 
 
-def _find_other_size(
-    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float, most_exceptions: int = 0
+def _find_other_truncation_or_padding(
+    source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float, most_exceptions: int = 0
 ) -> tuple[str, AnyTextRules] | None:
     """Find a truncation or padding for which all answers agree but for a few exceptions, and describe it. Return None
     if no truncation and no padding does."""
     rules = source.text.rules
-    if not wrong or rules.max_width is not None or rules.min_width is not None:
+    if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
     ids = [source.encode(one.read) for one, _ in rows]
     # The shortest text, if possible one that surely has a token.
-    first = min(wrong, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
+    first = min(wrong_indices, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
     # The shortest differing text first: most ways fail on it.
-    order = [first, *(i for i in wrong if i != first), *(i for i in range(len(rows)) if i not in {*wrong})]
+    order = [
+        first,
+        *(i for i in wrong_indices if i != first),
+        *(i for i in range(len(rows)) if i not in {*wrong_indices}),
+    ]
     agreeing = []
-    for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
+    for said, changed in _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first])):
         exceptions = []
         with contextlib.suppress(PocketRNNError):
             for i in order:
@@ -299,7 +313,9 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
     return measure_distance(answer, source.answer_ids(ids), source)
 
 
-def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
+def _list_size_changes_with_descriptions(
+    rules: AnyTextRules, longest: int, shortest: int
+) -> Iterator[tuple[str, AnyTextRules]]:
     """Yield rules that cut texts to fewer tokens than `shortest`, or pad them to one width, each after its description.
     Round numbers come first."""
     changed: Any = replace

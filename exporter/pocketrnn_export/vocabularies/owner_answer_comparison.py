@@ -156,7 +156,7 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
     if len(labels) > MOST_LABELS:
         return list_labels_without_answer((one for one, _ in rows), labels)
-    may = find_possible_columns(source, naming, tolerance, is_precise=True)
+    may = find_possible_columns(source, naming, tolerance, own_columns_show_precision=True)
     reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
     # Labels are exchanged in cycles: each moves to the column of the next.
     for _ in range(len(labels).bit_length()):

@@ -127,12 +127,14 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     if takes_vocabulary and not words:
         # A vocabulary of letters.
         words = [token for token in vocabulary.tokens if token.isalpha()][: 2 * _TRIED_TEXTS]
-    forms = _list_calls(function, needed if takes_vocabulary else [], name, vocabulary)
-    scores = [_count_found_words(form, words, vocabulary, of_ids=takes_vocabulary) for form in forms]
+    forms = _list_ways_to_call(function, needed if takes_vocabulary else [], name, vocabulary)
+    scores = [
+        _count_found_words_and_set_gives_ids(form, words, vocabulary, only_ids=takes_vocabulary) for form in forms
+    ]
     if any(scores) or (not takes_vocabulary and not words):
         return forms[scores.index(max(scores))]
     makes_ids = takes_vocabulary or forms[0].gives_ids
-    if makes_ids and _count_found_words(forms[0], words, vocabulary, of_ids=True, split=True):
+    if makes_ids and _count_found_words_and_set_gives_ids(forms[0], words, vocabulary, only_ids=True, give_words=True):
         raise InputError(
             f"{where} takes the words of a text, and not a text.",
             "Name the function that makes the words, --tokenizer file.py:words; or write a function of the text that "
@@ -145,13 +147,14 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     return forms[0]
 
 
-def _list_calls(
-    function: Callable[..., Any], needed: Sequence[str], name: str | None, vocabulary: Vocabulary
+def _list_ways_to_call(
+    function: Callable[..., Any], needed: Sequence[str], vocabulary_argument: str | None, vocabulary: Vocabulary
 ) -> list[OwnersFunction]:
-    """List the ways to call a function with one text: as a string or as a list of one. The argument `name` takes the
-    vocabulary if the function needs two; if `name` is None, each of the two takes it in turn."""
+    """List the ways to call a function with one text: as a string or as a list of one. The argument
+    `vocabulary_argument` takes the vocabulary if the function needs two; if `vocabulary_argument` is None, each of the
+    two takes it in turn."""
     held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
-    places = [one for one in needed[::-1] if name in (None, one)]
+    places = [one for one in needed[::-1] if vocabulary_argument in (None, one)]
     given: list[tuple[str, dict[str, Any]]] = [
         (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
     ]
@@ -213,8 +216,8 @@ def _list_needed_arguments(function: Any, where: str) -> list[str]:
     return [one.name for one in parameters if one.default is one.empty and one.kind in _PLAIN]
 
 
-def _count_found_words(
-    form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, of_ids: bool, split: bool = False
+def _count_found_words_and_set_gives_ids(
+    form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, only_ids: bool, give_words: bool = False
 ) -> int:
     """Call a function with texts of two words. Return for how many texts the result has one of the two words or its id.
     Also set `form.gives_ids` by the last result.
@@ -223,18 +226,18 @@ def _count_found_words(
         form: the call.
         words: the words.
         vocabulary: their ids.
-        of_ids: whether only ids count.
-        split: whether to give the words in place of the text.
+        only_ids: whether only ids count.
+        give_words: whether to give the words in place of the text.
     """
     count = 0
     for pair in zip(words[::2], words[1::2] or words, strict=False):
-        text: Any = [*pair] if split else " ".join(pair)
+        text: Any = [*pair] if give_words else " ".join(pair)
         # A table of other words gives an unknown one back as it is.
-        if of_ids and not split and any(isinstance(one, str) for one in _try_text(form, f"{text} {_UNKNOWN}")):
+        if only_ids and not give_words and any(isinstance(one, str) for one in _try_text(form, f"{text} {_UNKNOWN}")):
             continue
         found = _try_text(form, text)
         form.gives_ids = bool(found) and all(isinstance(one, int) for one in found)
-        known = {vocabulary.tokens.index(word) for word in pair} | (set() if of_ids else {*pair})
+        known = {vocabulary.tokens.index(word) for word in pair} | (set() if only_ids else {*pair})
         count += any(one in known for one in found if isinstance(one, int | str))
     return count
 

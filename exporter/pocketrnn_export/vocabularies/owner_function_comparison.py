@@ -30,6 +30,7 @@ from pocketrnn_export.vocabularies.external_tokenizer_advice import (
 )
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
 from pocketrnn_export.vocabularies.text_rules_writing import describe_rules, write_rules_option
@@ -87,7 +88,7 @@ def find_rules_of_function(
         implied = replace(implied, unknown_id=None)
     plain = implied if rules is None else rules
     look_up = TextEncoder(TextRules(unknown_id=plain.unknown_id), vocabulary.tokens).look_up
-    owners = [_run_function(function, text, look_up, vocabulary) for text in _tell_long_calls(texts)]
+    owners = [_run_function(function, text, look_up, vocabulary) for text in _yield_texts_and_log_duration(texts)]
     made = _run_on_made_texts(function, look_up, vocabulary)
     gives_ids = any(one.tokens is None for one in [*owners, *made])
     if rules is not None and not gives_ids:
@@ -97,16 +98,7 @@ def find_rules_of_function(
         _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
     usual = [*owners, *(one for one in made if has_ordinary_characters(one.text))]
     pairs = [(one.text, one.ids) for one in usual]
-    if rules is not None:
-        best = plain
-    else:
-        tried = [] if code is None else _make_rules_of_code(code, implied)
-        find = functools.partial(find_rules_from_ids, implied, vocabulary.tokens, pairs, first=tried, framed=gives_ids)
-        best, agreed = find()
-        if tried and agreed < len(pairs):
-            # Other rules agree by chance: the code is what is known.
-            of_code, agreed_of_code = find(usual=False)
-            best = of_code if 2 * agreed_of_code >= agreed else best
+    best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
     encoder = TextEncoder(best, vocabulary.tokens)
     wrong = [one for one in usual if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong and rules is not None and rules.max_tokens is not None:
@@ -136,6 +128,23 @@ def find_rules_of_function(
             len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
         )  # fmt: skip
     return best if rules is None else rules
+
+
+def _find_best_rules(
+    code: RulesInCode | None, implied: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair], *, gives_ids: bool
+) -> TextRules:
+    """Return the rules that give the function's ids to the most texts. Rules from the source are preferred, unless
+    others agree on more than twice as many texts."""
+    tried = [] if code is None else _make_rules_of_code(code, implied)
+    find = functools.partial(
+        find_rules_from_ids, implied, vocabulary.tokens, pairs, tried_first=tried, may_have_outer_ids=gives_ids
+    )
+    best, agreed = find()
+    if tried and agreed < len(pairs):
+        # Other rules agree by chance: the code is what is known.
+        of_code, agreed_of_code = find(try_usual_rules=False)
+        best = of_code if 2 * agreed_of_code >= agreed else best
+    return best
 
 
 def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> set[str]:
@@ -175,7 +184,7 @@ def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary
     fails."""
     words = _list_ordinary_words(vocabulary)
     found = []
-    for text in _tell_long_calls([*make_texts_for_comparison(words), *words]):
+    for text in _yield_texts_and_log_duration([*make_texts_for_comparison(words), *words]):
         try:
             one = _run_function(function, text, look_up, vocabulary)
         except InputError:
@@ -186,7 +195,7 @@ def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary
     return found
 
 
-def _tell_long_calls(texts: Sequence[str]) -> Iterator[str]:
+def _yield_texts_and_log_duration(texts: Sequence[str]) -> Iterator[str]:
     """Yield texts with which the owner's function is called. Log once how long that takes, if it is not short, and then
     how many are done."""
     started, is_told = time.monotonic(), False
@@ -238,13 +247,17 @@ def _run_function(
 
 
 def _make_refusal(
-    encoder: TextEncoder, vocabulary: Vocabulary, wrong: _Compared, counts: tuple[int, int], code: RulesInCode | None
+    encoder: TextEncoder,
+    vocabulary: Vocabulary,
+    first_wrong: _Compared,
+    agreed_and_compared: tuple[int, int],
+    code: RulesInCode | None,
 ) -> InputError:
     """Return the error for rules that do not agree with the function. It names the first difference, the code that no
     rule covers, and the nearest rules."""
-    rules, (agreed, compared) = encoder.rules, counts
+    rules, (agreed, compared) = encoder.rules, agreed_and_compared
     problem = (
-        f"{_describe_first_difference(encoder, wrong)} These rules agree on {agreed} of {compared} texts, "
+        f"{_describe_first_difference(encoder, first_wrong)} These rules agree on {agreed} of {compared} texts, "
         "most of them made of words of the vocabulary."
     )
     said, option = [], ""

@@ -96,7 +96,7 @@ def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = Fa
     )
     for number, line in enumerate(lines, 1):
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
-        document = parse_json(line, where, _LINE) if isinstance(line, str) else _make_document(line, where)
+        document = parse_json(line, where, _LINE) if isinstance(line, str) else _convert_row_to_document(line, where)
         if not isinstance(document, dict):
             found.append(_make_owners_text(document, where, _LINE))
             continue
@@ -125,10 +125,8 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
-        if len(labels) == 2 and len(renamed) == 1 and not multi_label:
-            (given,) = renamed.values()
-            other = labels[0] if given == labels[1] else labels[1]
-            rows = [{**row, other: str(1 - float(row[given])) if row[given] else ""} for row in rows]
+    if len(labels) == 2 and not multi_label:
+        rows = _add_other_of_two_labels(rows, labels)
     if rows and rows[0].keys() >= {*labels} and _are_logarithms(rows, labels):
         _log.warning("%s: the numbers of the labels are read as logarithms of probabilities", path)
         rows = [{**row, **{name: str(math.exp(float(row[name]))) for name in labels if row[name]}} for row in rows]
@@ -138,7 +136,7 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
     ]  # fmt: skip
     if unread:
         _log.warning("%s: not read, since no label has this name: %s", path, _write_names(unread))
-    rows = _leave_out_failed_rows(path, rows, labels)
+    rows = _leave_out_rows_with_error_words(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
     others = [name for name in others if name not in unread]
@@ -156,7 +154,18 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
 
 
-def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows with the probabilities of both labels, if they have those of one of two."""
+    given = [label for label in labels if rows and label in rows[0]]
+    if len(given) != 1 or not all(_is_probability(row[given[0]]) for row in rows):
+        return rows
+    (other,) = {*labels} - {*given}
+    return [{**row, other: str(1 - float(row[given[0]])) if row[given[0]] else ""} for row in rows]
+
+
+def _leave_out_rows_with_error_words(
+    path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the rows without failed ones, which have no probability and a word such as ERROR for their label. If no
     row has a probability, return all rows."""
     numbers = [
@@ -222,8 +231,9 @@ def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
         return {}
     # Numbers may also be those of `classify --top`, which begins with 1.
     numbers = [*map(str, range(len(labels)))] if not any(one.startswith("label_") for one in columns) else []
-    for names in ([label.casefold() for label in labels], numbers):
-        for column in columns if names else ():
+    written = [[label.casefold() for label in labels], [_keep_word_characters(label) for label in labels]]
+    for names in (*written, numbers):
+        for column in columns if names and all(names) and len({*names}) == len(names) else ():
             before, name, after = column.rpartition(names[0])
             around = [f"{before}{one}{after}" for one in names]
             if not name or not columns.keys() >= {*around}:
@@ -232,9 +242,19 @@ def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
             if all(_is_probability(row[one]) for row in rows for one in found) or _are_logarithms(rows, [*found]):
                 return found
     # One column of two labels, say, as of a sigmoid.
-    named = {columns[f"{before}{label.casefold()}"]: label for label in labels for before in _BEFORE_LABELS
-             if f"{before}{label.casefold()}" in columns}  # fmt: skip
+    named = {
+        columns[f"{before}{name}"]: label
+        for names in written
+        for name, label in zip(names, labels, strict=True)
+        for before in _BEFORE_LABELS
+        if name and f"{before}{name}" in columns
+    }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
+
+
+def _keep_word_characters(label: str) -> str:
+    """Return a label in lower case without signs at its ends, as a column may name it: `positive` for `Positive 😀`."""
+    return re.sub(r"^\W+|\W+$", "", label.casefold())
 
 
 def _is_probability(field: str) -> bool:
@@ -260,7 +280,7 @@ def _write_names(names: Sequence[str]) -> str:
     return ", ".join(map(short_repr, names[:8])) + ", ..." * (len(names) > 8)
 
 
-def _make_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Convert a row of a CSV file to the dict that a line of JSON would give, with ids, tokens and probabilities
     parsed."""
     has_label = row.get("label") != ""

@@ -190,7 +190,7 @@ class _VocabReader(PickleReader):
         if name == "EMPTY_SET":
             return _RecordedObject("builtins.set")
         if name == "BINPERSID":
-            return self._load_persistent(require_type(self.pop_items(1)[0], tuple))
+            return self._make_persistent_stand_in(require_type(self.pop_items(1)[0], tuple))
         return super().make_object(name, argument)
 
     def make_call_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
@@ -238,7 +238,7 @@ class _VocabReader(PickleReader):
             )
         return DataError(f"{self.source} names {name}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN)
 
-    def _load_persistent(self, identity: tuple[Any, ...]) -> Any:
+    def _make_persistent_stand_in(self, identity: tuple[Any, ...]) -> Any:
         """Return a stand-in for an object that torch.save stores outside the pickle: a storage, or the source of a
         module in the older form."""
         if identity[0] == "module":
@@ -296,7 +296,9 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
             named = {key: value for key, value in found.items() if bool(names.search(key)) is (names is _OF_WORDS)}
             found = named or found
     first, *others = found.items() or [("", None)]
-    if not found or any(_list_words(value) != _list_words(first[1]) for _, value in others):
+    if not found or any(
+        _list_words_for_comparison(value) != _list_words_for_comparison(first[1]) for _, value in others
+    ):
         keys = ", ".join(short_repr(key, 40) for key in [*root][:_NAMED_KEYS]) + ", ..." * (len(root) > _NAMED_KEYS)
         wanted = next(iter(found), "vocab")
         loaded = f'torch.load("{source}")' if not source.endswith(_PICKLES) else f'pickle.load(open("{source}", "rb"))'
@@ -321,7 +323,7 @@ def _is_vocabulary(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) > 1 and all(type(word) is str for word in value)
 
 
-def _list_words(value: Any) -> list[Any]:
+def _list_words_for_comparison(value: Any) -> list[Any]:
     """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. For a
     Vocab, return a list of only the Vocab."""
     if isinstance(value, dict):

@@ -69,18 +69,18 @@ class _Trial:
         self._measure, self._left, self._end = measure, _MOST_IDS, time.monotonic() + _SECONDS
         self._known: dict[tuple[int, tuple[int, ...]], float] = {}
 
-    def measure(self, number: int, ids: Sequence[int]) -> float:
-        """Return how far the module's answer to these ids is from the owner's answer to text `number`. Each distance is
-        measured once."""
-        key = (number, tuple(ids))
+    def measure(self, text_number: int, ids: Sequence[int]) -> float:
+        """Return how far the module's answer to these ids is from the owner's answer to text `text_number`. Each
+        distance is measured once."""
+        key = (text_number, tuple(ids))
         if key not in self._known:
             self._left -= len(ids)
             if self._left < 0 or time.monotonic() > self._end:
                 raise _EnoughError
-            self._known[key] = self._measure(number, ids)
+            self._known[key] = self._measure(text_number, ids)
         return self._known[key]
 
-    def count_agreeing_before_first_miss(self, rules: TextRules) -> tuple[int, float]:
+    def count_and_measure_until_first_miss(self, rules: TextRules) -> tuple[int, float]:
         """Return how many texts the module answers as the owner does before the first other answer, and the largest
         distance of these answers."""
         encoder, largest = TextEncoder(rules, self.tokens), 0.0
@@ -120,20 +120,22 @@ def find_rules_from_answers(
 
 
 def _list_agreeing_rules(
-    trial: _Trial, whole: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
+    trial_on_some_texts: _Trial, trial_on_all_texts: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
-    """Return the rules in `splits`, with these widths, that give the owner's answers to all texts of `whole`. Only
-    rules that do so for the texts of `trial`, some of these, are compared on all. Return a single one as soon as its
-    answers are nearly exact."""
+    """Return the rules in `splits`, with these widths, that give the owner's answers to all texts of
+    `trial_on_all_texts`. Only rules that do so for the texts of `trial_on_some_texts`, some of these, are compared on
+    all. Return a single one as soon as its answers are nearly exact."""
     found: list[AgreeingRules] = []
     for split in splits:
-        for one in _list_agreeing_widths(trial, split, widths):
-            if one.distance < _SURELY and whole.count_agreeing_before_first_miss(one.rules)[0] == len(whole.texts):
+        for one in _list_agreeing_widths(trial_on_some_texts, split, widths):
+            if one.distance < _SURELY and trial_on_all_texts.count_and_measure_until_first_miss(one.rules)[0] == len(
+                trial_on_all_texts.texts
+            ):
                 return [one]
             found.append(one)
     found.sort(key=lambda one: one.distance)
-    each = ((one.rules, *whole.count_agreeing_before_first_miss(one.rules)) for one in found[:_COMPARED])
-    return [AgreeingRules(one, largest) for one, agreed, largest in each if agreed == len(whole.texts)]
+    each = ((one.rules, *trial_on_all_texts.count_and_measure_until_first_miss(one.rules)) for one in found[:_COMPARED])
+    return [AgreeingRules(one, largest) for one, agreed, largest in each if agreed == len(trial_on_all_texts.texts)]
 
 
 def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> list[TextRules]:
@@ -164,7 +166,7 @@ def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]
     tried = [replace(split, min_width=width, max_width=width, pad_side=side, cut_side=cut)
              for width in widths for side in _SIDES for cut in _SIDES]  # fmt: skip
     if not widths:
-        agreed, largest = trial.count_agreeing_before_first_miss(split)
+        agreed, largest = trial.count_and_measure_until_first_miss(split)
         if agreed == len(trial.texts):
             yield AgreeingRules(split, largest)
         elif 2 * agreed >= len(trial.texts):
@@ -174,6 +176,6 @@ def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]
     for one in tried:
         if widths and trial.measure(number, TextEncoder(one, trial.tokens).encode(probe)) > trial.tolerance:
             continue
-        agreed, largest = trial.count_agreeing_before_first_miss(one)
+        agreed, largest = trial.count_and_measure_until_first_miss(one)
         if agreed == len(trial.texts):
             yield AgreeingRules(one, largest)

@@ -109,9 +109,9 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
         return None
     steps, stop_words = reader.drop_steps_without_effect(found), found.stop_words
     (least, most), shorter = found.lengths, list[str]()
-    steps = reader.keep_possible_steps(steps)
+    steps = reader.keep_steps_that_rules_can_do(steps)
     if least > 1:
-        shorter = _list_short_words(steps, least - 1)
+        shorter = _list_possible_short_words(steps, least - 1)
         if not shorter:
             steps = (*steps, ("sub", rf"\b\w{{1,{least - 1}}}\b", ""))
     if most < _LONGEST_WORD:
@@ -142,18 +142,18 @@ def _escape_in_class(character: str) -> str:
     return f"\\{character}" if character in "\\]^-[" else character
 
 
-def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
-    """Return all words of at most `most` characters that a text may have after the cleaning steps. Return an empty list
-    if there are too many, or if a pattern with \\b finds the same words: no word may have an ASCII character outside
-    \\w."""
-    left = _list_left_characters(steps)
-    if _are_word_characters(left) or sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
+def _list_possible_short_words(steps: Sequence[Any], longest: int) -> list[str]:
+    """Return all words of at most `longest` characters that a text may have after the cleaning steps. Return an empty
+    list if there are too many, or if a pattern with \\b finds the same words: no word may have an ASCII character
+    outside \\w."""
+    left = _list_characters_left_by_steps(steps)
+    if _are_word_characters(left) or sum(len(left) ** n for n in range(1, longest + 1)) > _MOST_STOP_WORDS:
         return []
-    each = (itertools.product(left, repeat=length) for length in range(1, most + 1))
+    each = (itertools.product(left, repeat=length) for length in range(1, longest + 1))
     return ["".join(letters) for some in each for letters in some]
 
 
-def _list_left_characters(steps: Sequence[Any]) -> list[str]:
+def _list_characters_left_by_steps(steps: Sequence[Any]) -> list[str]:
     """Return the ASCII and Latin characters that a text may still have after the cleaning steps. Return an empty list
     if text rules cannot do one of the steps."""
     try:
@@ -274,9 +274,11 @@ class _Reader:
             ):
                 scope.values[name] = self.evaluate(value, scope)
             case ast.AugAssign(target=ast.Name(id=name), value=value) if scope.has_text(value):
-                scope.values[name] = self.add_part(scope.values.get(name), self.evaluate(value, scope), statement)
+                scope.values[name] = self.append_part(scope.values.get(name), self.evaluate(value, scope), statement)
             case ast.If(test=test, body=body, orelse=orelse):
-                return self.follow_statements(body if self.decide_condition(test, scope) else orelse, scope)
+                return self.follow_statements(
+                    body if self.decide_condition_for_ordinary_text(test, scope) else orelse, scope
+                )
             case ast.For() if scope.has_text(statement.iter):
                 self.follow_loop(statement, scope)
             case ast.For(target=target, iter=each, body=body):
@@ -289,7 +291,7 @@ class _Reader:
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[item])):
                 item_value = self.evaluate(item, scope)
                 if isinstance(item_value, _Text):
-                    scope.values[name] = self.add_part(scope.values.get(name), item_value, statement)
+                    scope.values[name] = self.append_part(scope.values.get(name), item_value, statement)
                 elif isinstance(scope.values.get(name), _Text):
                     self.note_code_without_rule(statement, None)
             case ast.Import() | ast.ImportFrom() | ast.FunctionDef():
@@ -306,15 +308,15 @@ class _Reader:
                 self.note_code_without_rule(statement, None)
         return None
 
-    def add_part(self, before: Any, added: _Text, node: ast.AST) -> Any:
-        """Return the stand-in for the list or string `before` after code added a word or a character of the text to
+    def append_part(self, collected: Any, added: _Text, node: ast.AST) -> Any:
+        """Return the stand-in for the list or string `collected` after code added a word or a character of the text to
         it."""
-        if isinstance(before, _Text):
-            return self.note_code_without_rule(node, before)
+        if isinstance(collected, _Text):
+            return self.note_code_without_rule(node, collected)
         whole = replace(added, part=False)
-        if added.tokenizer == "characters" and isinstance(before, str):
+        if added.tokenizer == "characters" and isinstance(collected, str):
             return replace(whole, tokenizer="")
-        return replace(whole, joined=isinstance(before, str))
+        return replace(whole, joined=isinstance(collected, str))
 
     def follow_loop(self, loop: ast.For, scope: _Scope) -> None:
         """Follow a loop that keeps some words or characters of the text."""
@@ -345,7 +347,7 @@ class _Reader:
                 case _:
                     self.follow_statement(statement, scope)
 
-    def decide_condition(self, test: ast.expr, scope: _Scope) -> bool:
+    def decide_condition_for_ordinary_text(self, test: ast.expr, scope: _Scope) -> bool:
         """Return the value that a condition has for an ordinary, long text."""
         if not scope.has_text(test):
             return bool(scope.evaluate(test))
@@ -357,11 +359,11 @@ class _Reader:
                     kinds if isinstance(kinds, tuple) else (kinds,)
                 )
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return not self.decide_condition(operand, scope)
+                return not self.decide_condition_for_ordinary_text(operand, scope)
             case ast.BoolOp(op=ast.And(), values=values):
-                return all(self.decide_condition(value, scope) for value in values)
+                return all(self.decide_condition_for_ordinary_text(value, scope) for value in values)
             case ast.BoolOp(values=values):
-                return any(self.decide_condition(value, scope) for value in values)
+                return any(self.decide_condition_for_ordinary_text(value, scope) for value in values)
             case ast.Compare(left=ast.Call(func=ast.Name(id="len")), ops=[ast.Gt() | ast.GtE()]):
                 return True
             case ast.Name():
@@ -386,7 +388,9 @@ class _Reader:
                 return self.follow_look_up(node, table, text) if isinstance(table, Mapping) else text
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In)
-                chosen = self.evaluate(body if known or self.decide_condition(test, scope) else orelse, scope)
+                chosen = self.evaluate(
+                    body if known or self.decide_condition_for_ordinary_text(test, scope) else orelse, scope
+                )
                 is_changed = not known and isinstance(chosen, _Text) and chosen.part
                 return self.note_code_without_rule(node, chosen) if is_changed else chosen
             case ast.BoolOp(values=[first, *_]):
@@ -398,10 +402,10 @@ class _Reader:
                 return [self.evaluate(element, scope)]
             case ast.Tuple(elts=elements):
                 return tuple(self.evaluate(one, scope) for one in elements)
-        inside = (self.find_text(part, scope) for part in ast.iter_child_nodes(node))
+        inside = (self.find_stand_in(part, scope) for part in ast.iter_child_nodes(node))
         return self.note_code_without_rule(node, next((found for found in inside if found is not None), None))
 
-    def find_text(self, node: ast.AST, scope: _Scope) -> Any:
+    def find_stand_in(self, node: ast.AST, scope: _Scope) -> Any:
         """Return the stand-in for the text if an expression gives one; else None."""
         if not isinstance(node, ast.expr) or not scope.has_text(node):
             return None
@@ -633,14 +637,14 @@ class _Reader:
         match test:
             case ast.Name() | ast.Call(func=ast.Attribute(attr="strip")):
                 return replace(part, stop_words=(*part.stop_words, ""))
-            case ast.Compare(left=left, ops=[ast.NotIn()], comparators=[right]) if _is_whole_word(left, variable):
+            case ast.Compare(left=left, ops=[ast.NotIn()], comparators=[right]) if _is_word_itself(left, variable):
                 words = scope.evaluate(right)
                 words = [one for one in words if isinstance(one, str)]
                 return replace(
                     part, stop_words=(*part.stop_words, *(words if isinstance(words, list) else sorted(words)))
                 )
             case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[ast.Constant(value=str() as word)]) if (
-                _is_whole_word(left, variable)
+                _is_word_itself(left, variable)
             ):
                 return replace(part, stop_words=(*part.stop_words, word))
             case ast.Compare(left=ast.Constant(value=str() as inside), ops=[ast.NotIn()], comparators=[ast.Name()]):
@@ -654,7 +658,7 @@ class _Reader:
             case ast.UnaryOp(operand=ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind))) if kind in _DROPPED_IF:
                 found = part.add_steps(*(("sub", *one) for one in _DROPPED_IF[kind]))
                 # Inside a word with other characters, such as "10,", the digits stay.
-                left_over = _list_left_characters(part.steps)
+                left_over = _list_characters_left_by_steps(part.steps)
                 return (
                     found if left_over and _are_word_characters(left_over) else self.note_code_without_rule(test, found)
                 )
@@ -682,7 +686,7 @@ class _Reader:
                 steps.pop()
         return tuple(steps)
 
-    def keep_possible_steps(self, steps: Sequence[Any]) -> tuple[Any, ...]:
+    def keep_steps_that_rules_can_do(self, steps: Sequence[Any]) -> tuple[Any, ...]:
         """Return the steps that text rules can do, and note the other steps."""
         kept = []
         for step in steps:
@@ -707,11 +711,11 @@ def _parse_function(source: str) -> Any:
     raise _NotReadError(source)
 
 
-def _is_whole_word(node: ast.expr, variable: str) -> bool:
+def _is_word_itself(node: ast.expr, variable: str) -> bool:
     """Return whether an expression is the whole word, in lower case or stripped if at all."""
     match node:
         case ast.Call(func=ast.Attribute(value=value, attr="lower" | "casefold" | "strip"), args=[]):
-            return _is_whole_word(value, variable)
+            return _is_word_itself(value, variable)
     return isinstance(node, ast.Name) and node.id == variable
 
 

@@ -39,9 +39,9 @@ def find_rules_from_ids(
     tokens: Sequence[str],
     pairs: Sequence[Pair],
     *,
-    first: Sequence[TextRules] = (),
-    usual: bool = True,
-    framed: bool = True,
+    tried_first: Sequence[TextRules] = (),
+    try_usual_rules: bool = True,
+    may_have_outer_ids: bool = True,
 ) -> tuple[TextRules, int]:
     """Return the text rules that give the owner's ids to the most texts, and the number of these texts.
 
@@ -49,16 +49,20 @@ def find_rules_from_ids(
         rules: the given ones, whose stop words, n-grams and widths are kept.
         tokens: those of the vocabulary, in the order of their ids.
         pairs: texts with the ids that the owner's pipeline gives.
-        first: rules that are tried before all others.
-        usual: whether others are tried.
-        framed: whether the ids may have others around them, or be padded.
+        tried_first: rules that are tried before all others.
+        try_usual_rules: whether others are tried.
+        may_have_outer_ids: whether the ids may have others around them, or be padded.
     """
     rows = [ids for _, ids in pairs]
-    tried = [one for begun in first for one in (list_rules_with_first_and_last_ids(begun, rows) if framed else [begun])]
+    tried = [
+        one
+        for begun in tried_first
+        for one in (list_rules_with_first_and_last_ids(begun, rows) if may_have_outer_ids else [begun])
+    ]
     tried += [
         one
-        for frame in (list_rules_with_first_and_last_ids(rules, rows) if framed else [rules])
-        for one in (list_candidate_rules(frame, tokens) if usual else ())
+        for frame in (list_rules_with_first_and_last_ids(rules, rows) if may_have_outer_ids else [rules])
+        for one in (list_candidate_rules(frame, tokens) if try_usual_rules else ())
     ]
     some_texts, longest = pairs[:_FIRST_TEXTS], max(len(ids) for _, ids in pairs)
 
@@ -71,7 +75,7 @@ def find_rules_from_ids(
 
     ranked = sorted(tried, key=score_rules)[:_BEST]
     some = _choose_texts_to_complete_on(pairs)
-    widest = longest if framed else None
+    widest = longest if may_have_outer_ids else None
     completed = [(one, *_complete_rules(one, tokens, some, widest)) for one in ranked]
     begun, best, _ = max(completed, key=lambda found: found[2])
     whole = [_complete_rules(best, tokens, pairs, widest)]

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Final
+from typing import Final, NamedTuple
 
 from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
@@ -86,7 +86,7 @@ def choose_rules(
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)
         if not pairs:
-            _warn_of_other_unknown(rules, vocabulary)
+            _warn_of_unused_unknown_token(rules, vocabulary)
     if tokenizer == EXTERNAL and rules is None:
         rules = make_implied_rules(vocabulary, EXTERNAL)
     if rules is not None and rules.tokenizer == EXTERNAL:
@@ -100,7 +100,9 @@ def choose_rules(
     if callable(tokenizer):
         strings = [text for text in texts if isinstance(text, str)]
         chosen = find_rules_of_function(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
-        chosen = complete_rules_by_ids(vocabulary, chosen, pairs, is_split=True) if rules is None else chosen
+        chosen = (
+            complete_rules_by_ids(vocabulary, chosen, pairs, split_by_owners_function=True) if rules is None else chosen
+        )
     elif rules is not None:
         chosen = rules
     else:
@@ -117,7 +119,7 @@ def choose_rules(
 
 
 def complete_rules_by_ids(
-    vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, is_split: bool = False
+    vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, split_by_owners_function: bool = False
 ) -> AnyTextRules:
     """Return text rules that give the owner's ids to all texts. Return the given rules if none of the tried ones do.
 
@@ -126,26 +128,31 @@ def complete_rules_by_ids(
         rules: rules that nobody has stated.
         pairs: texts with the ids that the owner's pipeline gives; at least 20, unless the rules split texts as its own
             function does.
-        is_split: whether they do, so that only the ids around those of the tokens, and widths, may be added.
+        split_by_owners_function: whether they do, so that only the ids around those of the tokens, and widths, may be
+            added.
     """
-    if not isinstance(rules, TextRules) or not pairs or (len(pairs) < _TEXTS_TO_DECIDE_BY and not is_split):
+    if (
+        not isinstance(rules, TextRules)
+        or not pairs
+        or (len(pairs) < _TEXTS_TO_DECIDE_BY and not split_by_owners_function)
+    ):
         return rules
     encoder = TextEncoder(rules, vocabulary.tokens)
     if all(gives_owner_ids(encoder, *pair) for pair in pairs):
         return rules
-    found, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs, first=[rules])
+    found, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs, tried_first=[rules])
     same = all(
         getattr(found, name) == getattr(rules, name) for name in ("tokenizer", "lowercase", "steps", "stop_words")
     )
-    if agreed < len(pairs) or (is_split and not same):
+    if agreed < len(pairs) or (split_by_owners_function and not same):
         return rules
-    option = write_rules_option(found, rules if is_split else make_implied_rules(vocabulary))
+    option = write_rules_option(found, rules if split_by_owners_function else make_implied_rules(vocabulary))
     _log.warning(
         "The ids of your %d texts show %s, and all agree: %s",
-        len(pairs), "what your code does with the tokens" if is_split else "the text rules",
+        len(pairs), "what your code does with the tokens" if split_by_owners_function else "the text rules",
         f"--rules {shlex.quote(option)}" if len(option) <= _LONGEST_OPTION else describe_rules(found),
     )  # fmt: skip
-    if not is_split and (rivals := _describe_other_agreeing_rules(found, vocabulary, pairs)):
+    if not split_by_owners_function and (rivals := _describe_other_agreeing_rules(found, vocabulary, pairs)):
         _log.warning(
             "Other rules agree with your texts, too: %s. Give texts that show which is right, or name your function: "
             "--tokenizer file.py:name", rivals,
@@ -222,26 +229,37 @@ def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
     return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"
 
 
-def _advise_on_rules(
-    vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]
-) -> tuple[str, dict[str, str | None], str]:
-    """Return three values: advice that names the rules which agree with the most texts of the owner; the options that
-    correct the command, if the rules agree with all texts; the rules as JSON, if they are too long for a message."""
+class _RulesAdvice(NamedTuple):
+    """Advice to use other text rules.
+
+    Attributes:
+        advice: sentences that name the rules.
+        changes: the options that correct the command, if the rules agree with all texts.
+        nearest: the rules as JSON, if they are too long for a message.
+    """
+
+    advice: str
+    changes: dict[str, str | None]
+    nearest: str
+
+
+def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> _RulesAdvice:
+    """Return advice that names the rules which agree with the most texts of the owner."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
             said = (
                 f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) in addition to the tokenizer."
             )
-            return said, {"rules": widths}, ""
-        return _advise_on_other_rules(vocabulary, rules, pairs), {}, ""
+            return _RulesAdvice(said, {"rules": widths}, "")
+        return _RulesAdvice(_advise_on_other_rules(vocabulary, rules, pairs), {}, "")
     best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
     whole = write_rules_option(best, make_implied_rules(vocabulary))
     if agreed == len(pairs):
         option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
         changes: dict[str, str | None] = {"rules": whole, "tokenizer": None, "max_tokens": None}
         give = f": give {option}" if len(option) <= _LONGEST_OPTION else ""
-        return f"{describe_rules(best)} agrees on all {agreed} texts{give}.", changes, ""
-    return (
+        return _RulesAdvice(f"{describe_rules(best)} agrees on all {agreed} texts{give}.", changes, "")
+    return _RulesAdvice(
         _advise_on_other_rules(vocabulary, rules, pairs, best, agreed),
         {},
         whole if len(whole) > _LONGEST_OPTION else "",
@@ -293,31 +311,36 @@ def _advise_on_other_rules(
     )
 
 
-def _add_shown_width(nearest: TextRules, frames: Sequence[TextRules]) -> TextRules:
-    """Return the rules `nearest` with the width that `frames` have, if `nearest` itself neither cuts nor pads texts.
+def _add_shown_width(nearest: TextRules, rules_shown_by_ids: Sequence[TextRules]) -> TextRules:
+    """Return the rules `nearest` with the width that `rules_shown_by_ids` have, if `nearest` itself neither cuts nor
+    pads texts.
 
     Args:
         nearest: the rules that agree on the most texts.
-        frames: rules with the widths and the ids around texts that the owner's ids show.
+        rules_shown_by_ids: rules with the widths and the ids around texts that the owner's ids show.
     """
-    shown = next((f for f in frames if (f.first_id, f.last_id) == (None, None) and f.max_width is not None), nearest)
+    shown = next(
+        (f for f in rules_shown_by_ids if (f.first_id, f.last_id) == (None, None) and f.max_width is not None), nearest
+    )
     if nearest.max_width is None and nearest.max_tokens is None:
         return replace(nearest, max_width=shown.max_width)
     return nearest
 
 
-def _describe_failed_texts(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, told: int = 0) -> str:
+def _describe_failed_texts(
+    encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, already_told: int = 0
+) -> str:
     """Describe the shortest texts to which the rules give other ids, each with its first difference.
 
     Args:
         encoder: the rules.
         pairs: the owner's texts and ids.
         vocabulary: the tokens.
-        told: how many of the first of these texts were told before.
+        already_told: how many of the first of these texts were told before.
     """
     each = {text: _describe_difference(encoder, text, ids, vocabulary.tokens) for text, ids in pairs}
     found = [*each.items()]
-    missed = sorted([one for one in found if one[1]][told:], key=lambda one: len(one[0]))[:_NAMED_TEXTS]
+    missed = sorted([one for one in found if one[1]][already_told:], key=lambda one: len(one[0]))[:_NAMED_TEXTS]
     return f"They fail on {'; '.join(f'{short_repr(text)}: {said}' for text, said in missed)}. " if missed else ""
 
 
@@ -356,7 +379,7 @@ def _warn_of_patterns(rules: TextRules) -> None:
             )  # fmt: skip
 
 
-def _warn_of_other_unknown(rules: TextRules, vocabulary: Vocabulary) -> None:
+def _warn_of_unused_unknown_token(rules: TextRules, vocabulary: Vocabulary) -> None:
     """Log that the vocabulary has a token for unknown words, if the given rules do not use this token."""
     named, given = vocabulary.default_index, rules.unknown_id
     if named is None or given == named:
@@ -403,11 +426,11 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
         )  # fmt: skip
 
 
-def _count_unreachable_without_lowercase(rules: TextRules, tokens: Sequence[str], now: int) -> int:
-    """Return how many words of the vocabulary no text can reach if rules do not lower-case. Return `now` if they do
-    not, or must."""
+def _count_unreachable_without_lowercase(rules: TextRules, tokens: Sequence[str], unreachable_now: int) -> int:
+    """Return how many words of the vocabulary no text can reach if rules do not lower-case. Return `unreachable_now` if
+    they do not, or must."""
     if not rules.lowercase or rules.tokenizer == "basic_english":
-        return now
+        return unreachable_now
     return len(find_unreachable_words(TextEncoder(replace(rules, lowercase=False), tokens), enumerate(tokens)))
 
 

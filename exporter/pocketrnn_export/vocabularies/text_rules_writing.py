@@ -48,18 +48,18 @@ def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) 
     return f"the same rules with {write_rules_option(rules, given)}"
 
 
-def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[Any] = ()) -> str:
+def write_rules_option(rules: TextRules, implied: TextRules, steps_as_given: Sequence[Any] = ()) -> str:
     """Write the value of `--rules` for these rules: the members that differ from the rules that the vocabulary
     implies.
 
     Args:
         rules: the rules.
         implied: those that the vocabulary implies.
-        written: their steps as `cleaning` takes them, if they were made so.
+        steps_as_given: their steps as `cleaning` takes them, if they were made so.
     """
     before = make_rules_document(implied)
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
-    short = [step for i, step in enumerate(written) if i or step != "lowercase" or not rules.lowercase]
+    short = [step for i, step in enumerate(steps_as_given) if i or step != "lowercase" or not rules.lowercase]
     if "steps" in document and rules.steps == cleaning(*short):
         document["steps"] = [_shorten_step(step) for step in short]
     elif "steps" in document:

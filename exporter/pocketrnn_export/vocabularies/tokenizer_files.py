@@ -137,11 +137,11 @@ def _read_folder(folder: Path) -> Subwords:
     )
 
 
-def _read_special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
-    """Return the special tokens in tokenizer_config.json, by names such as `pad_token`. `usual` has the tokens for
-    names that are missing there."""
+def _read_special_tokens(config: Mapping[str, Any], **default_tokens: str) -> dict[str, str]:
+    """Return the special tokens in tokenizer_config.json, by names such as `pad_token`. `default_tokens` has the tokens
+    for names that are missing there."""
     found = {}
-    for name, default in usual.items():
+    for name, default in default_tokens.items():
         value = config.get(name, default)
         text = value.get("content") if isinstance(value, dict) else value
         if text is not None:
@@ -151,12 +151,16 @@ def _read_special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, s
     return found
 
 
-def _make_added_tokens(special: Mapping[str, str], ids: Mapping[str, int], **flags: bool) -> list[dict[str, Any]]:
+def _make_added_tokens(
+    special: Mapping[str, str], ids: Mapping[str, int], **flags_of_mask_token: bool
+) -> list[dict[str, Any]]:
     """Make the `added_tokens` of a tokenizer.json from special tokens. The flags are set for the mask token alone."""
     usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     texts = sorted({text for text in special.values() if text in ids}, key=lambda text: ids[text])
     mask = special.get("mask_token")
-    return [{"id": ids[text], "content": text, **usual, **(flags if text == mask else {})} for text in texts]
+    return [
+        {"id": ids[text], "content": text, **usual, **(flags_of_mask_token if text == mask else {})} for text in texts
+    ]
 
 
 def _read_tokenizer_class(config: Mapping[str, Any]) -> str | None:

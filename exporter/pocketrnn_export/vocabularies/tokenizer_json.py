@@ -141,8 +141,8 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
             "a Metaspace whose prepend_scheme is first, after a normalizer that may remove text"
         )
     first, last = reading.read_ids_around_text(document.get("post_processor"))
-    most, cut = reading.read_truncation(document.get("truncation"), len(first) + len(last))
-    padding, width, side = reading.read_padding_rules(document.get("padding"), all_ids)
+    most, cut = reading.read_most_pieces_and_cut_side(document.get("truncation"), len(first) + len(last))
+    padding, width, side = reading.read_padding_id_width_and_side(document.get("padding"), all_ids)
     if isinstance(model, Unigram):
         scores = list(model.scores) + [0.0] * (len(tokens) - len(model.scores))
         model = Unigram(tuple(scores), model.byte_fallback)
@@ -516,17 +516,17 @@ class _JsonReader:
     # --- Added tokens, and the ids around a text ---
 
     def read_added_tokens_and_ids(
-        self, given: Any, ids: Mapping[str, int], following: int
+        self, given: Any, ids: Mapping[str, int], first_free_id: int
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
         """Return the added tokens, and the ids of all tokens. As in the library, tokens that the model lacks get the
-        ids from `following` on."""
+        ids from `first_free_id` on."""
         every, of_id = dict(ids), {number: text for text, number in ids.items()}
         found: dict[int, AddedToken] = {}
         for part in self._read_parts(given, "added_tokens"):
             text = self._read_string(part, "content")
             number = every.get(text)
             if number is None:
-                number, following = following, following + 1
+                number, first_free_id = first_free_id, first_free_id + 1
             if self._read_id(part.get("id"), f"the added token {short_repr(text, 40)}") != number:
                 raise InputError(
                     f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, but its "
@@ -621,7 +621,7 @@ class _JsonReader:
             raise self.make_refusal_error(f"TemplateProcessing with {texts} texts in `single`")
         return tuple(sides[0]), tuple(sides[1])
 
-    def read_truncation(self, part: Any, around: int) -> tuple[int | None, Any]:
+    def read_most_pieces_and_cut_side(self, part: Any, around: int) -> tuple[int | None, Any]:
         """Return how many pieces of a text are kept (None for all), and the side on which other pieces are cut off.
         `around` is the number of ids that are added to a text."""
         if part is None:
@@ -645,7 +645,7 @@ class _JsonReader:
                 return most - around, direction.lower()
         raise self.make_refusal_error(f"the truncation {brief_text(str(part))}")
 
-    def read_padding_rules(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
+    def read_padding_id_width_and_side(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
         """Return the padding id, the width to which texts are padded, and the side of the padding."""
         if part is None:
             return next((ids[token] for token in PADDING_NAMES if token in ids), 0), None, "right"

@@ -74,46 +74,47 @@ class _NotUnderstoodError(Exception):
     """A regular expression cannot be expressed as runs of characters."""
 
 
-def parse_split(pattern: str, how: Any, *, inverted: bool) -> Split | None:
+def parse_split(pattern: str, behavior: Any, *, inverted: bool) -> Split | None:
     """Parse the pattern of a `Split` as a step of the text rules. Return None for a pattern that is not supported.
 
     Args:
         pattern: the pattern.
-        how: as in `SplitAt`.
-        inverted: whether `how` applies to the text between the matches.
+        behavior: as in `SplitAt`.
+        inverted: whether `behavior` applies to the text between the matches.
     """
-    if known := _match_known_pattern(pattern, how, inverted):
+    if known := _match_known_pattern(pattern, behavior, inverted):
         return known
     if not pattern:
         # It matches between all code points: each is a word, unless the text between matches is removed.
         return SplitAt(
-            make_ranges_from_points([(0, sys.maxunicode)]), "removed" if inverted and how == "removed" else "isolated"
+            make_ranges_from_points([(0, sys.maxunicode)]),
+            "removed" if inverted and behavior == "removed" else "isolated",
         )
     runs = parse_runs(pattern)
     if runs is None:
         return None
     if len(runs) == 1 and runs[0] == Run(runs[0].ranges, (), runs[0].least, runs[0].most) and not inverted:
         run = runs[0]
-        if (run.least, run.most) == (1, 1) or (how == "removed" and (run.least, run.most) == (1, None)):
-            return SplitAt(run.ranges, how)
-        if how in ("isolated", "runs") and (run.least, run.most) == (1, None):
+        if (run.least, run.most) == (1, 1) or (behavior == "removed" and (run.least, run.most) == (1, None)):
+            return SplitAt(run.ranges, behavior)
+        if behavior in ("isolated", "runs") and (run.least, run.most) == (1, None):
             return SplitAt(run.ranges, "runs")
-    return SplitAtRuns(runs, how, inverted)
+    return SplitAtRuns(runs, behavior, inverted)
 
 
-def _match_known_pattern(pattern: str, how: str, inverted: bool) -> Pattern | None:
+def _match_known_pattern(pattern: str, behavior: str, inverted: bool) -> Pattern | None:
     """Return the step for a regular expression that many tokenizers share; None for another one."""
     for other, this in _SAME:
         pattern = other.sub(this, pattern)
     letters, numbers = find_unicode_set("letters"), find_unicode_set("numbers")
-    if pattern == _CLIP and (how, inverted) == ("removed", True):
+    if pattern == _CLIP and (behavior, inverted) == ("removed", True):
         return Pattern("clip", letters, numbers)
     # These patterns match all of a text, so each match is a word.
-    if (how, inverted) not in (("isolated", False), ("isolated", True), ("removed", True)):
+    if (behavior, inverted) not in (("isolated", False), ("isolated", True), ("removed", True)):
         return None
     if pattern == _GPT2:
         return Pattern("gpt2", letters, numbers)
-    if pattern == _DEEPSEEK and how == "isolated":
+    if pattern == _DEEPSEEK and behavior == "isolated":
         return Pattern(
             "deepseek", _join_sets("letters", "marks"), punctuation=_join_sets("punctuation_property", "symbols")
         )

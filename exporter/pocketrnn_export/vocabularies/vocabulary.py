@@ -164,7 +164,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
         return _read_document(list(source), "The vocabulary")
     if named := {
-        name: value for name, value in getattr(source, "__dict__", {}).items() if _is_usual_member(name, value)
+        name: value for name, value in getattr(source, "__dict__", {}).items() if _is_vocabulary_member(name, value)
     }:
         return _read_document(named, "The vocabulary")
     raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
@@ -229,12 +229,12 @@ def _make_vocabulary_with_unknown(tokens: tuple[Any, ...]) -> Vocabulary:
     return Vocabulary(tokens, _find_token(tokens, UNKNOWN, _OTHER_UNKNOWN))
 
 
-def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int | None:
-    """Return the id of the token `name`. Without this token, return the id of the only token that is in `others`, or
-    None."""
+def _find_token(tokens: Sequence[Any], name: str, other_names: frozenset[str]) -> int | None:
+    """Return the id of the token `name`. Without this token, return the id of the only token that is in `other_names`,
+    or None."""
     if name in tokens:
         return tokens.index(name)
-    found = [i for i, token in enumerate(tokens) if isinstance(token, str) and token.lower() in others]
+    found = [i for i, token in enumerate(tokens) if isinstance(token, str) and token.lower() in other_names]
     return found[0] if len(found) == 1 else None
 
 
@@ -340,9 +340,9 @@ def _read_file(path: Path) -> Vocabulary:
     if not content:
         raise DataError(f"{path} is empty.", _GIVE_FILE)
     if content.startswith(b"PK\x03\x04"):
-        return _convert_pickled(read_zipped_vocabulary(content, str(path)), str(path))
+        return _convert_pickled_to_vocabulary(read_zipped_vocabulary(content, str(path)), str(path))
     if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
-        return _convert_pickled(read_pickled_vocabulary(content, str(path)), str(path))
+        return _convert_pickled_to_vocabulary(read_pickled_vocabulary(content, str(path)), str(path))
     text = _decode_text(content, path)
     if (document := _parse_literal(text)) is not None:
         return _read_document(document, str(path))
@@ -509,7 +509,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, dep
         (name, value)
         for kind in (_TO_ID, _TO_TOKEN)
         for name, value in document.items()
-        if _normalize_key(name) in kind and _is_usual_member(name, value)
+        if _normalize_key(name) in kind and _is_vocabulary_member(name, value)
     ]
     if named and depth < 3:
         return _read_named_members(named, source, depth + 1)
@@ -547,7 +547,7 @@ def _read_named_value(name: Any, value: Any, source: str, depth: int) -> Vocabul
     return _read_document(value, source, depth)
 
 
-def _is_usual_member(name: Any, value: object) -> bool:
+def _is_vocabulary_member(name: Any, value: object) -> bool:
     return _normalize_key(name) in _TO_ID | _TO_TOKEN and isinstance(value, Mapping | list)
 
 
@@ -604,7 +604,7 @@ def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
     return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
 
 
-def _convert_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
     """Make a vocabulary of what a pickle holds: a torchtext Vocab, a list or a dict."""
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:

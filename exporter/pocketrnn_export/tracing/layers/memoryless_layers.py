@@ -43,15 +43,15 @@ def use_memoryless_layers() -> Iterator[None]:
         _stateless.reset(before)
 
 
-def _compute_gru_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
-    given_r, given_z, given_n = given.chunk(3, 1)
-    kept_r, kept_z, kept_n = kept.chunk(3, 1)
+def _compute_gru_step(input_gates: Tensor, recurrent_gates: Tensor, states: list[Tensor]) -> list[Tensor]:
+    given_r, given_z, given_n = input_gates.chunk(3, 1)
+    kept_r, kept_z, kept_n = recurrent_gates.chunk(3, 1)
     update = torch.sigmoid(given_z + kept_z)
     return [(1 - update) * torch.tanh(given_n + torch.sigmoid(given_r + kept_r) * kept_n) + update * states[0]]
 
 
-def _compute_lstm_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
-    i, f, g, o = (given + kept).chunk(4, 1)
+def _compute_lstm_step(input_gates: Tensor, recurrent_gates: Tensor, states: list[Tensor]) -> list[Tensor]:
+    i, f, g, o = (input_gates + recurrent_gates).chunk(4, 1)
     cell = torch.sigmoid(f) * states[1] + torch.sigmoid(i) * torch.tanh(g)
     return [torch.sigmoid(o) * torch.tanh(cell), cell]
 
@@ -85,7 +85,7 @@ def _run_memoryless_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, .
     is_packed = isinstance(args[3], list | tuple)
     if is_packed:
         steps, batch_sizes, hx, weights, has_biases, layers, _dropout, train, both_ways = args
-        row_of_step, last = _find_packed_positions(batch_sizes)
+        row_of_step, last = _find_rows_and_last_entries(batch_sizes)
         shape = None
     else:
         given, hx, weights, has_biases, layers, _dropout, train, both_ways, batch_first = args
@@ -123,7 +123,7 @@ def _run_memoryless_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, .
     return (steps, *(torch.stack(final) for final in finals))
 
 
-def _find_packed_positions(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
+def _find_rows_and_last_entries(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Return two index tensors for the data of a PackedSequence: the batch row of each entry, and the index of each
     row's last entry."""
     rows = torch.arange(int(batch_sizes[0]))

@@ -39,27 +39,27 @@ def trace_unpacking() -> Iterator[None]:
 
 # The code of the next two functions runs with the globals of torch.nn.utils.rnn, so they import what they use.
 def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, enforce_sorted: Any = True) -> Any:  # noqa: A002
-    from pocketrnn_export.tracing.layers.packed_sequences import _pack_sequence
+    from pocketrnn_export.tracing.layers.packed_sequences import _pack_padded_in_trace
 
-    return _pack_sequence(input, lengths, batch_first, enforce_sorted)
+    return _pack_padded_in_trace(input, lengths, batch_first, enforce_sorted)
 
 
 def _pad_packed_sequence(
     sequence: Any, batch_first: Any = False, padding_value: Any = 0.0, total_length: Any = None
 ) -> Any:
-    from pocketrnn_export.tracing.layers.packed_sequences import _unpack_sequence
+    from pocketrnn_export.tracing.layers.packed_sequences import _unpack_in_trace
 
-    return _unpack_sequence(sequence, batch_first, padding_value, total_length)
+    return _unpack_in_trace(sequence, batch_first, padding_value, total_length)
 
 
-def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
+def _pack_padded_in_trace(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
     """Replace `pack_padded_sequence` in a trace. Return a PackedSequence of the padded time-major tensor and the
     lengths."""
     lengths, session = unwrap_arrays(lengths), find_current_export_session()
     if session is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if isinstance(lengths, list | tuple):
-        lengths = _convert_lengths_to_tensor(lengths, padded.shape[0 if batch_first else 1])
+        lengths = _convert_traced_lengths_to_tensor(lengths, padded.shape[0 if batch_first else 1])
     if not isinstance(lengths, Tensor):
         raise ExportError(
             "The module packs by a Python list of lengths: a graph would use the lengths of one batch for all batches.",
@@ -82,21 +82,21 @@ def read_packed_lengths(sequence: torch_rnn.PackedSequence) -> Tensor:
     return sizes if packed_by is None else packed_by
 
 
-def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
+def _convert_traced_lengths_to_tensor(lengths: Any, batch_size: Any) -> Any:
     """Return a list of traced lengths as a tensor. Return other lists unchanged."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
-    if isinstance(rows, torch.SymInt) and all(
+    if isinstance(batch_size, torch.SymInt) and all(
         isinstance(n, torch.SymInt) and statically_known_true(n == lengths[0]) for n in lengths
     ):
         # One number for every row: [x.size(1) for _ in range(x.size(0))], whose loop ran only a few iterations.
-        return mark_full_width(torch.full((rows,), lengths[0], dtype=torch.int64))
+        return mark_full_width(torch.full((batch_size,), lengths[0], dtype=torch.int64))
     longest = [isinstance(n, torch.SymInt) or replace_largest_length_by_width(n) is not n for n in lengths]
     tensor = torch.stack([n if isinstance(n, Tensor) else torch.full((), n, dtype=torch.int64) for n in lengths])
     return mark_full_width(tensor) if any(longest) else tensor
 
 
-def _unpack_sequence(
+def _unpack_in_trace(
     sequence: torch_rnn.PackedSequence, batch_first: bool, padding_value: float, total_length: int | None
 ) -> tuple[Tensor, Tensor]:
     """Replace `pad_packed_sequence` in a trace. Return the padded tensor and the lengths.

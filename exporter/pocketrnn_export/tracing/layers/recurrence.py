@@ -208,7 +208,7 @@ def trace_recurrence(_: TraceSession) -> Iterator[None]:
         yield
 
 
-def refuse_other_initial_batch_sizes(_: TraceSession) -> contextlib.AbstractContextManager[None]:
+def refuse_initial_states_of_other_batch_sizes(_: TraceSession) -> contextlib.AbstractContextManager[None]:
     """While the block runs, recurrent layers in the tracing thread refuse an initial state with another batch size than
     the input.
 
@@ -276,7 +276,7 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
     hidden, cell = [], []
     for i in range(layer.num_layers):
         states = slice(i * count_directions(layer), (i + 1) * count_directions(layer))
-        x, h, c = _compute_layer(
+        x, h, c = _run_layer_and_project(
             x,
             read_layer_weights(layer, i),
             lengths,
@@ -311,7 +311,7 @@ def _run_on_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, An
     return output.squeeze(axis), final
 
 
-def _compute_layer(
+def _run_layer_and_project(
     x: Tensor, weights: LayerWeights, lengths: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer, and project its outputs and hidden states if it has a projection. Return the outputs, the final

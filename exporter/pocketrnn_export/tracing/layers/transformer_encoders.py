@@ -49,7 +49,7 @@ def _make_encoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
             or src_key_padding_mask is None
             or not (nested and _is_fast_path_allowed())
         ):
-            return shipped(self, src, mask, src_key_padding_mask, _find_causality(is_causal))
+            return shipped(self, src, mask, src_key_padding_mask, _replace_causal_none_by_false(is_causal))
         padding = _convert_to_bool_mask(src_key_padding_mask)
         # PyTorch checks whether the padding of all texts in a batch is at their ends; here each text is checked alone.
         aligned = ~(padding[:, :-1] & ~padding[:, 1:]).any(1)
@@ -66,13 +66,13 @@ def _make_decoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(shipped)
     def forward(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and len(args) <= _BEFORE_CAUSAL:
-            kwargs["tgt_is_causal"] = _find_causality(kwargs.get("tgt_is_causal"))
+            kwargs["tgt_is_causal"] = _replace_causal_none_by_false(kwargs.get("tgt_is_causal"))
         return shipped(*args, **kwargs)
 
     return forward
 
 
-def _find_causality(is_causal: bool | None) -> bool | None:
+def _replace_causal_none_by_false(is_causal: bool | None) -> bool | None:
     """Return the value of `is_causal` in a trace: None becomes False. With None, PyTorch compares the mask with a
     causal mask, and runs another kernel if they are equal. The mask itself gives the same result."""
     return False if find_current_session() is not None and is_causal is None else is_causal

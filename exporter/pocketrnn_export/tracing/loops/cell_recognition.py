@@ -115,7 +115,7 @@ class _Gate:
     flipped: bool = False
 
 
-def read_operator_names(node: Node) -> tuple[str, str]:
+def read_full_and_short_operator_name(node: Node) -> tuple[str, str]:
     """Return the name of a node's operator, first with the overload and then without it."""
     whole = str(getattr(node.target, "__name__", ""))
     return whole, whole.partition(".")[0]
@@ -203,27 +203,27 @@ class _Iteration:
             given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
         return self.cycle.run(nodes, given, changes or {})
 
-    def _has_input_among(self, node: Node, entering: Sequence[Tensor]) -> bool:
-        """Return whether each part of a node's input equals one of the tensors `entering`, or its negative. Equal
+    def _has_input_among(self, node: Node, gate_inputs: Sequence[Tensor]) -> bool:
+        """Return whether each part of a node's input equals one of the tensors `gate_inputs`, or its negative. Equal
         results would not show this: two different sigmoids may both be 1 for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
         value = self._compute_node_input(node)
         parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
-        return bool(parts) and all(any(_is_near(part, v) or _is_near(part, -v) for v in entering) for part in parts)
+        return bool(parts) and all(any(_is_near(part, v) or _is_near(part, -v) for v in gate_inputs) for part in parts)
 
     def get_state_after(self, state: int = 0) -> Tensor:
         return self.values[self.states[state][1]]
 
-    def list_gates(self, kinds: frozenset[Any], *, flipped: bool = False) -> list[_Gate]:
-        """Return the sigmoids and tanhs of the iteration, those with an operator among `kinds`, as gates. If `flipped`,
-        also return 1 minus each of them."""
+    def list_gates(self, operators: frozenset[Any], *, with_flipped: bool = False) -> list[_Gate]:
+        """Return the sigmoids and tanhs of the iteration, those with an operator among `operators`, as gates. If
+        `with_flipped`, also return 1 minus each of them."""
         found = []
         for node in self.cycle.nodes:
-            if node.target in kinds:
+            if node.target in operators:
                 parts, rest = divmod(self.values[node].shape[1], self.hidden)
                 found += [_Gate(node, part) for part in range(parts)] if not rest else []
-        return [*found, *(_Gate(gate.node, gate.part, True) for gate in found)] if flipped else found
+        return [*found, *(_Gate(gate.node, gate.part, True) for gate in found)] if with_flipped else found
 
     def compute_gate_value(self, gate: _Gate) -> Tensor:
         value = self.slice_gate_part(self.values[gate.node], gate)
@@ -256,24 +256,23 @@ class _Iteration:
         return self.compute_nodes_at(self.features, [source])[source]
 
     def make_layer(
-        self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
+        self, mode: str, gates: Sequence[_Affine], gate_inputs: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
         """Make a layer from the arguments of its gates, which are given in ONNX's order.
 
         Args:
             mode: as for `RecurrentLayer`.
             gates: the argument of each gate.
-            entering: the values that enter the sigmoids, tanhs and relus of such a layer.
+            gate_inputs: the values that enter the sigmoids, tanhs and relus of such a layer.
             recurrent_bias: the bias of the recurrence; by default, what float32 loses of the input's bias.
 
         Raises:
             NotALayer: the step has another nonlinear operator.
         """
         for node in self.cycle.nodes:
-            if node.target in BENT and not self._has_input_among(node, entering):
-                raise NotALayer(
-                    f"each step also computes `{read_operator_names(node)[1]}`, which recurrent layers do not"
-                )
+            if node.target in BENT and not self._has_input_among(node, gate_inputs):
+                name = read_full_and_short_operator_name(node)[1]
+                raise NotALayer(f"each step also computes `{name}`, which recurrent layers do not")
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
         rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias
@@ -306,7 +305,7 @@ def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
 def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
     """Return the LSTM that an iteration computes, or None."""
     new_h, new_c = iteration.get_state_after(0), iteration.get_state_after(1)
-    sigmoids, tanhs = iteration.list_gates(_SIGMOID, flipped=True), iteration.list_gates(_TANH)
+    sigmoids, tanhs = iteration.list_gates(_SIGMOID, with_flipped=True), iteration.list_gates(_TANH)
     output = next(
         (gate for gate in sigmoids if _is_near(iteration.compute_gate_value(gate) * torch.tanh(new_c), new_h)), None
     )
@@ -326,7 +325,7 @@ def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
 def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
     """Return the GRU that an iteration computes, or None."""
     before = iteration.features[:, -iteration.hidden :]
-    sigmoids = iteration.list_gates(_SIGMOID, flipped=True)
+    sigmoids = iteration.list_gates(_SIGMOID, with_flipped=True)
     for update, proposed in itertools.product(sigmoids, iteration.list_gates(_TANH)):
         kept = iteration.compute_gate_value(update)
         if not _is_near(
@@ -356,7 +355,7 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
         kept = 1 - kept if update.flipped else kept
         return (values[after] - kept * features[:, inputs:]) / (1 - kept)
 
-    for update in iteration.list_gates(_SIGMOID, flipped=True):
+    for update in iteration.list_gates(_SIGMOID, with_flipped=True):
         z, values = iteration.fit_gate_argument(update), compute_proposed_state(iteration.probes, update)
         new = _Affine(values[1:] - values[0], values[0])
         if z is None or bool(new.weight[inputs:].abs().max() > _NEAR):
@@ -369,7 +368,7 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
 
 
 def _complete_gru(
-    iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, entering: Sequence[Tensor]
+    iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, gate_inputs: Sequence[Tensor]
 ) -> RecurrentLayer | None:
     """Find the proposed state of a GRU whose gates are known, and return the layer, or None. The reset gate comes after
     the product with the state, as in PyTorch, or before the product, as in the paper (Cho et al., 2014)."""
@@ -400,7 +399,7 @@ def _complete_gru(
     rest = torch.cat([biases - biases.float().double(), kept.bias])
     if _is_near(given + closed.bias + value * (state @ kept.weight[inputs:] + kept.bias), real):
         gates = [_Affine(z.weight, z.bias.float().double()), _Affine(r.weight, r.bias.float().double()), new]
-        return iteration.make_layer("GRU", gates, entering, rest)
+        return iteration.make_layer("GRU", gates, gate_inputs, rest)
     if _is_near(given + closed.bias + kept.bias + (value * state) @ kept.weight[inputs:], real):
-        return iteration.make_layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)], entering)
+        return iteration.make_layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)], gate_inputs)
     return None

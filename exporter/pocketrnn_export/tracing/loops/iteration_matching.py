@@ -49,19 +49,19 @@ class MatchedLoop:
         self._iteration: dict[Node, int | None] = {}
         self._marked: list[list[Node]] = [[] for _ in range(ITERATIONS)]
         for node in traced.nodes:
-            if (iteration := self.find_called_iteration(node)) is not None:
+            if (iteration := self.find_iteration_of_call(node)) is not None:
                 self._iteration[node] = iteration
                 self._marked[iteration].append(node)
 
-    def find_iteration(self, node: Node) -> int | None:
+    def find_own_or_latest_iteration(self, node: Node) -> int | None:
         """Return the iteration to which a node belongs. For a node after the loop, return the last iteration that the
         node depends on. For a node before the loop, return None."""
         if node not in self._iteration:
-            iterations = [self.find_iteration(source) for source in node.all_input_nodes]
+            iterations = [self.find_own_or_latest_iteration(source) for source in node.all_input_nodes]
             self._iteration[node] = max((n for n in iterations if n is not None), default=None)
         return self._iteration[node]
 
-    def find_called_iteration(self, node: Node) -> int | None:
+    def find_iteration_of_call(self, node: Node) -> int | None:
         """Return the iteration in which a node was called, or None for a node outside the loop."""
         mark = (node.meta.get("custom") or {}).get(ITERATION)
         return mark[1] if mark is not None and mark[0] == self.number else None
@@ -69,18 +69,18 @@ class MatchedLoop:
     def make_refusal(self, why: str) -> NotALayer:
         return NotALayer(why, self.number)
 
-    def find_typical_node(self, last: Node) -> Node:
+    def match_and_find_typical_node(self, node_of_last_iteration: Node) -> Node:
         """Return the node of the typical iteration that corresponds to a node of the last iteration. Match the two
         first."""
         for ref, nodes in self.partners.items():
-            if nodes[-1] is last:
+            if nodes[-1] is node_of_last_iteration:
                 return ref
-        rank, alike = self._find_matching_nodes(last, -1)
+        rank, alike = self._list_nodes_of_same_operator(node_of_last_iteration, -1)
         # Unused nodes of the last iteration are dropped, so fewer nodes may come before it there.
         failed: NotALayer | None = None
         for i in range(rank, len(alike[TYPICAL])):
             try:
-                self.match_nodes((*(nodes[i] for nodes in alike[:-1]), last))
+                self.match_nodes((*(nodes[i] for nodes in alike[:-1]), node_of_last_iteration))
                 return alike[TYPICAL][i]
             except IndexError:
                 break
@@ -88,7 +88,7 @@ class MatchedLoop:
                 failed = failed or error
         raise failed or self.make_refusal("the iterations differ")
 
-    def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
+    def _list_nodes_of_same_operator(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
         """Return the nodes with this node's operator, as a list for each iteration, after the index of the node in the
         list of its iteration."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
@@ -128,45 +128,45 @@ class MatchedLoop:
                 find_position_direction([read_number_or_expression(leaf) for leaf in leaves], self)
             elif not any(isinstance(leaf, Node) for leaf in leaves):
                 if any(leaf != leaves[0] for leaf in leaves):
-                    self._record_counted_operation(nodes, leaves)
+                    self._record_operation_with_step_number(nodes, leaves)
             elif not all(isinstance(leaf, Node) for leaf in leaves):
                 raise self.make_refusal("the loop does not do the same in each iteration")
             elif any(leaf is not leaves[0] for leaf in leaves):
-                found = self._match_leaves(leaves)
+                found = self._match_argument_nodes(leaves)
                 if found is not None:
                     yield found
 
-    def _record_counted_operation(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
+    def _record_operation_with_step_number(self, nodes: Sequence[Node], arguments: Sequence[Any]) -> None:
         """Record an operation with the number of the step, such as `lengths > t`."""
         typical = nodes[TYPICAL]
-        plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in leaves)
-        if not plain or tuple(leaves) != tuple(n.args[1] for n in nodes):
+        plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in arguments)
+        if not plain or tuple(arguments) != tuple(n.args[1] for n in nodes):
             raise self.make_refusal("the loop computes with the number of the step")
-        self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
+        self.numbered[typical] = (arguments[0], find_position_direction(arguments, self))
 
-    def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
+    def _match_argument_nodes(self, arguments: Sequence[Node]) -> tuple[Node | None, ...] | None:
         """Return nodes to match, one for each iteration, from one argument of each iteration; or None if there are
         none. If the argument comes from the iteration before, record it as a state, and return the nodes after the
         iterations."""
-        iterations = [self.find_iteration(leaf) for leaf in leaves]
-        padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
+        iterations = [self.find_own_or_latest_iteration(leaf) for leaf in arguments]
+        padded = (*arguments, *[None] * (ITERATIONS - len(arguments)))
         if iterations == list(range(len(iterations))):
             return padded
         if iterations[1:] != list(range(len(iterations) - 1)) or iterations[0] not in (None, 0):
             raise self.make_refusal("the iterations differ")
-        before = leaves[TYPICAL]
-        state = self.states.setdefault(before, LoopState(before, leaves[0]))
-        if len(leaves) < ITERATIONS or state.after is not None:
+        before = arguments[TYPICAL]
+        state = self.states.setdefault(before, LoopState(before, arguments[0]))
+        if len(arguments) < ITERATIONS or state.after is not None:
             return None
-        state.after = leaves[-1]
-        return (*leaves[1:], None)
+        state.after = arguments[-1]
+        return (*arguments[1:], None)
 
     def complete_states(self) -> None:
         """Find for each state its node after the typical iteration, if the last iteration did not show which node this
         is."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
-            rank, alike = self._find_matching_nodes(state.before, TYPICAL - 1)
+            rank, alike = self._list_nodes_of_same_operator(state.before, TYPICAL - 1)
             try:
                 found = tuple(nodes[rank] for nodes in alike[:-1])
             except IndexError:
@@ -202,14 +202,14 @@ class MatchedLoop:
         )
 
 
-def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
-    """Yield nodes and all nodes before them, each once, through the nodes for which `entered` is true."""
+def list_upstream_nodes(nodes: Iterable[Node], passes_through: Callable[[Node], bool]) -> Iterator[Node]:
+    """Yield nodes and all nodes before them, each once, through the nodes for which `passes_through` is true."""
     todo, seen = list(nodes), set()
     while todo:
         node = todo.pop()
         if node not in seen:
             seen.add(node)
-            todo += node.all_input_nodes if entered(node) else ()
+            todo += node.all_input_nodes if passes_through(node) else ()
             yield node
 
 
@@ -255,15 +255,15 @@ def convert_floats_to_float64(value: Any) -> Any:
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def compute_node_value(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
-    """Compute a node's value from its arguments, which `value` gives; if `doubles`, in double precision."""
-    mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
+def compute_node_value(node: Node, find_value: Callable[[Node], Any], *, in_float64: bool = False) -> Any:
+    """Compute a node's value from its arguments, which `find_value` gives; if `in_float64`, in double precision."""
+    mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), find_value)
     args, kwargs = mapped[0], dict(mapped[1])
-    if doubles and kwargs.get("dtype") == torch.float32:
+    if in_float64 and kwargs.get("dtype") == torch.float32:
         kwargs["dtype"] = torch.float64
     if node.target is STEP:
         return args[0].select(args[1], args[2])
     if node.target is PUT:
         return args[0].select_scatter(args[1], args[2], args[3])
     result = node.target(*args, **kwargs)  # type: ignore[operator]
-    return convert_floats_to_float64(result) if doubles else result
+    return convert_floats_to_float64(result) if in_float64 else result

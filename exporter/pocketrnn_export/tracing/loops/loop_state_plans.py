@@ -19,7 +19,7 @@ from pocketrnn_export.tracing.loops.cell_recognition import (
     NotALayer,
     RecurrentLayer,
     StateCycle,
-    read_operator_names,
+    read_full_and_short_operator_name,
     recognize_layer,
 )
 from pocketrnn_export.tracing.loops.iteration_matching import (
@@ -52,13 +52,13 @@ class StatePlan:
     zeros: set[Node] = field(default_factory=set)
 
 
-def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
+def plan_states(loop: MatchedLoop, taken_layer_names: set[str]) -> StatePlan:
     """Find for each state of a loop the layer, running sum, running maximum or filled tensor that computes it without
     the loop.
 
     Args:
         loop: the loop, matched.
-        taken: the names of the layers of all loops, to which those of this one are added.
+        taken_layer_names: the names of the layers of all loops, to which those of this one are added.
 
     Raises:
         NotALayer: a state is of no known kind.
@@ -66,7 +66,7 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
     plan = StatePlan()
     # The cycles are the strongly connected components, in topological order. graphlib does not find components, and a
     # loop has only a few states.
-    reached = {state.before: _find_states_before(loop, state.after) for state in loop.states.values()}
+    reached = {state.before: _find_states_read_by(loop, state.after) for state in loop.states.values()}
     left = list(loop.states.values())
     while left:
         # First the cycles that depend on no other remaining cycle.
@@ -77,11 +77,11 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
         )  # fmt: skip
         left = [state for state in left if state not in cycle]
         if any(state.before in reached[state.before] for state in cycle):
-            _plan_cycle(loop, cycle, plan, taken)
+            _plan_cycle(loop, cycle, plan, taken_layer_names)
     return plan
 
 
-def _find_states_before(loop: MatchedLoop, node: Node | None) -> set[Node]:
+def _find_states_read_by(loop: MatchedLoop, node: Node | None) -> set[Node]:
     """Return the states on which a node of an iteration depends. A state is its node before the iteration."""
     assert node is not None  # noqa: S101 - the loop is complete
     return {
@@ -91,9 +91,9 @@ def _find_states_before(loop: MatchedLoop, node: Node | None) -> set[Node]:
     }
 
 
-def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
+def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken_layer_names: set[str]) -> None:
     """Add to the plan what computes `cycle`, the states that an iteration computes from each other: a filled tensor, a
-    running sum or maximum, or a layer. `taken` contains the names of the layers of all loops."""
+    running sum or maximum, or a layer. `taken_layer_names` contains the names of the layers of all loops."""
     befores = {state.before for state in cycle}
     if len(cycle) == 1:
         before, after = cycle[0].before, cycle[0].after
@@ -104,12 +104,12 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             return
     afters = [state.after for state in cycle if state.after is not None]
     dependent = _find_dependent_nodes(loop, befores, afters)
-    near = _find_direct_sources(loop, dependent, befores)
-    if len(cycle) == 1 and _add_running_reduction(loop, cycle, near, dependent, plan):
+    direct_sources = _find_direct_sources(loop, dependent, befores)
+    if len(cycle) == 1 and _add_running_reduction(loop, cycle, direct_sources, dependent, plan):
         return
     failed: list[NotALayer] = []
-    for mask in (None, *_list_possible_masks(loop, near, dependent)):
-        read = near if mask is None else [n for n in near if not loop.depends_on(n, mask)]
+    for mask in (None, *_list_possible_masks(loop, direct_sources, dependent)):
+        read = direct_sources if mask is None else [n for n in direct_sources if not loop.depends_on(n, mask)]
         for sources in _list_source_choices(loop, read):
             if not sources or not all(map(_is_floating, (*sources, *befores))):
                 continue
@@ -121,7 +121,7 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             except NotALayer as error:
                 failed.append(NotALayer(str(error), loop.number))
                 continue
-            _add_layer(loop, layer, dependent, plan, mask, taken)
+            _add_layer(loop, layer, dependent, plan, mask, taken_layer_names)
             return
     named = [error for error in failed if "`" in str(error)]
     raise [*named, *failed, loop.make_refusal("the states are not computed as in an RNN, GRU or LSTM that ONNX has")][0]
@@ -151,20 +151,20 @@ def _refuse_other_operators(
     """Refuse an iteration with an operator that recurrent layers do not have, unless it only computes `mask`, which
     marks the rows that the iteration changes."""
     given = {*sources, *([] if mask is None else [mask])}
-    for node in _find_computing_nodes(loop, dependent, given):
+    for node in _list_nodes_back_to(loop, dependent, given):
         if not loop.differs_between_texts(node):
             continue
-        whole, name = read_operator_names(node)
+        whole, name = read_full_and_short_operator_name(node)
         asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
         # A quotient is nearly 0 if its divisor is large, which random numbers may not show.
         divides = name == "div" and isinstance(node.args[1], Node) and loop.differs_between_texts(node.args[1])
-        if (divides or _is_rounding(node) or not {name, whole} & _OF_LAYERS) and not _is_decided_by_mask(
-            loop, mask, asks
-        ):
+        if (
+            divides or _converts_floats_to_integers(node) or not {name, whole} & _OF_LAYERS
+        ) and not _depends_on_mask_alone(loop, mask, asks):
             raise NotALayer(f"each step also computes `{name}`, which recurrent layers do not")
 
 
-def _is_rounding(node: Node) -> bool:
+def _converts_floats_to_integers(node: Node) -> bool:
     """Return whether a node converts floats to integers or bools. The effect of such a node cannot be seen from a run
     on random floats."""
     value = node.meta.get("val")
@@ -175,7 +175,7 @@ def _is_rounding(node: Node) -> bool:
     )
 
 
-def _is_decided_by_mask(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
+def _depends_on_mask_alone(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
     """Return whether a value in an iteration depends on the mask alone."""
     if mask is None:
         return False
@@ -194,18 +194,18 @@ def _add_layer(
     dependent: Sequence[Node],
     plan: StatePlan,
     mask: Node | None,
-    taken: set[str],
+    taken_layer_names: set[str],
 ) -> None:
     """Add a layer with an unused name to the plan."""
-    name = _choose_layer_name(loop, dependent, taken)
-    taken.add(name)
+    name = _choose_layer_name(loop, dependent, taken_layer_names)
+    taken_layer_names.add(name)
     for before, after in layer.states:
         plan.layers[after] = (layer, name, mask)
         if _starts_as_zeros(loop, loop.states[before].first):
             plan.zeros.add(before)
 
 
-def _list_possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
+def _list_possible_masks(loop: MatchedLoop, direct_sources: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
     """Return the nodes that may be the mask of the rows that an iteration changes, with one number for each row. Bools
     come first. A combined mask, such as `(v != 0) & (n < 400)`, comes before its parts."""
 
@@ -214,10 +214,12 @@ def _list_possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Seq
             node in loop.partners
             and isinstance(node.meta.get("val"), Tensor)
             and loop.traced.find_batch_axis(node) is not None
-            and torch.Size(loop.traced.compute_shape(node, 1)).numel() == 1
+            and torch.Size(loop.traced.compute_shape_for_5_tokens(node, 1)).numel() == 1
         )
 
-    found = {node for node in list_upstream_nodes(near, has_one_number_per_row) if has_one_number_per_row(node)}
+    found = {
+        node for node in list_upstream_nodes(direct_sources, has_one_number_per_row) if has_one_number_per_row(node)
+    }
     ordered = [node for node in dependent[0].graph.nodes if node in found]
     truths = [node for node in ordered if node.meta["val"].dtype == torch.bool]
     return [*reversed(truths), *(node for node in ordered if node not in truths)]
@@ -232,13 +234,13 @@ def _mask_keeps_states(
 ) -> bool:
     """Return whether an iteration keeps all states where the mask of its rows is 0, and does the same for all other
     numbers in the mask."""
-    off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
+    off = _make_state_cycle(loop, cycle, sources, dependent, mask, mask_value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
     given = {n: torch.randn(5, off.sizes[n], generator=generator, dtype=torch.float64) for n in leaves}
 
     def compute_states_after(value: float) -> list[Tensor]:
-        run = _make_state_cycle(loop, cycle, sources, dependent, mask, value=value)
+        run = _make_state_cycle(loop, cycle, sources, dependent, mask, mask_value=value)
         found = run.run([new for _, new in off.states], given, {})
         return [found[new] for _, new in off.states]
 
@@ -266,7 +268,11 @@ def _is_zero_or_one(node: Node) -> bool:
     if isinstance(value, Tensor) and value.dtype == torch.bool:
         return True
     made_of = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor | list | tuple)]
-    return read_operator_names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_zero_or_one, made_of))
+    return (
+        read_full_and_short_operator_name(node)[1] in _KEEPS_TRUTHS
+        and bool(made_of)
+        and all(map(_is_zero_or_one, made_of))
+    )
 
 
 def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
@@ -286,7 +292,7 @@ def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: 
     return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
 
 
-def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
+def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
     """Yield up to four choices of the nodes, besides the states, from which an iteration computes its states: the
     inputs of products and gates; the inputs of products; the nodes that are read directly; the values of the text.
 
@@ -296,7 +302,7 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
     tried: list[list[Node]] = []
     for through in (_AFFINE | GATES, _AFFINE, frozenset(), None):
         found: list[Node] = []
-        todo, seen = list(near[::-1]), set()
+        todo, seen = list(direct_sources[::-1]), set()
         while todo:
             node = todo.pop()
             if node in seen:
@@ -304,7 +310,9 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
             seen.add(node)
             is_leaf = node not in loop.partners or loop.moves_by_step(node) or node in loop.states
             is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
-            if is_leaf or (through is not None and not (node.target in through and _is_sum_before_product(loop, node))):
+            if is_leaf or (
+                through is not None and not (node.target in through and _is_other_than_shift_of_input(loop, node))
+            ):
                 found.append(node)
             else:
                 todo += [n for n in node.all_input_nodes[::-1] if loop.differs_between_texts(n)]
@@ -313,13 +321,17 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
             yield tuple(found)
 
 
-def _is_sum_before_product(loop: MatchedLoop, node: Node) -> bool:
+def _is_other_than_shift_of_input(loop: MatchedLoop, node: Node) -> bool:
     """Return whether a sum adds two values that differ between texts, or a bias to a product. Return True for another
     operator."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
-    return len(of_text) > 1 or read_operator_names(of_text[0])[1] in _PRODUCTS - {"mul", "multiply", "div"}
+    return len(of_text) > 1 or read_full_and_short_operator_name(of_text[0])[1] in _PRODUCTS - {
+        "mul",
+        "multiply",
+        "div",
+    }
 
 
 # The affine operators that may be between a layer's input and its gates.
@@ -331,7 +343,7 @@ _AFFINE: Final = frozenset(
 )  # fmt: skip
 
 
-def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
+def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken_layer_names: set[str]) -> str:
     """Return an unused name for a layer: the path of the module whose weights the nodes `dependent` use."""
     names = loop.traced.state
     paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
@@ -341,7 +353,7 @@ def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[
             break
         shared.append(parts[0])
     base = ".".join(shared) or "recurrence"
-    number = next(i for i in range(1, 1000) if _make_numbered_name(base, i) not in taken)
+    number = next(i for i in range(1, 1000) if _make_numbered_name(base, i) not in taken_layer_names)
     return _make_numbered_name(base, number)
 
 
@@ -350,17 +362,23 @@ def _make_numbered_name(base: str, number: int) -> str:
 
 
 def _add_running_reduction(
-    loop: MatchedLoop, cycle: Sequence[LoopState], near: Sequence[Node], dependent: Sequence[Node], plan: StatePlan
+    loop: MatchedLoop,
+    cycle: Sequence[LoopState],
+    direct_sources: Sequence[Node],
+    dependent: Sequence[Node],
+    plan: StatePlan,
 ) -> bool:
     """If `cycle` is a single state that holds a running sum or maximum, add it to the plan. Return whether it was
     added."""
-    if not all(isinstance(node.meta["val"], Tensor) for node in near):
+    if not all(isinstance(node.meta["val"], Tensor) for node in direct_sources):
         return False
-    numbers = _make_state_cycle(loop, cycle, near, dependent)
+    numbers = _make_state_cycle(loop, cycle, direct_sources, dependent)
     ((before, after),) = numbers.states
     of_state = {before, *dependent}
     adds = all(_is_linear_in_state(loop, node, of_state) for node in dependent)
-    if numbers.sizes[before] == 0 or not (adds or all(_is_maximum_or_move(node, of_state) for node in dependent)):
+    if numbers.sizes[before] == 0 or not (
+        adds or all(_is_maximum_move_or_choice(node, of_state) for node in dependent)
+    ):
         return False
     kinds = {_find_reduction_kind(numbers, before, after, scale) for scale in SCALES}
     if adds and kinds == {"sum"}:
@@ -372,8 +390,8 @@ def _add_running_reduction(
 
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
     """Return whether a node's value is linear in the state, with a factor that does not depend on the text."""
-    name = read_operator_names(node)[1]
-    if _is_rounding(node):
+    name = read_full_and_short_operator_name(node)[1]
+    if _converts_floats_to_integers(node):
         return False
     if name in _MOVES or name in _SUMS:
         return True
@@ -386,13 +404,13 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
     return name in _PRODUCTS and not several and not any(map(loop.differs_between_texts, others))
 
 
-def _is_maximum_or_move(node: Node, of_state: Collection[Node]) -> bool:
+def _is_maximum_move_or_choice(node: Node, of_state: Collection[Node]) -> bool:
     """Return whether a node takes the larger of two values, only moves numbers, or is a `where` whose condition does
     not depend on the state."""
-    whole, name = read_operator_names(node)
+    whole, name = read_full_and_short_operator_name(node)
     if name == "where":
         return node.args[0] not in of_state
-    return (name in _MOVES and not _is_rounding(node)) or name == "maximum" or whole == "max.other"
+    return (name in _MOVES and not _converts_floats_to_integers(node)) or name == "maximum" or whole == "max.other"
 
 
 def _find_reduction_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> Literal["sum", "maximum", ""]:
@@ -425,13 +443,13 @@ def _make_state_cycle(
     dependent: Sequence[Node],
     mask: Node | None = None,
     *,
-    value: float = 1.0,
+    mask_value: float = 1.0,
 ) -> StateCycle:
     """Return some states of a loop as a `StateCycle`, whose nodes can be computed for given numbers. All elements of
-    its mask are `value`."""
+    its mask are `mask_value`."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
-    sizes = {n: int(torch.Size(loop.traced.compute_shape(n, 1)).numel()) for n in leaves}
+    sizes = {n: int(torch.Size(loop.traced.compute_shape_for_5_tokens(n, 1)).numel()) for n in leaves}
     batched = all(loop.traced.find_batch_axis(n) is not None for n in leaves)
 
     def run_cycle(
@@ -439,33 +457,35 @@ def _make_state_cycle(
     ) -> Mapping[Node, Tensor]:
         rows = len(next(iter(given.values())))
         if batched:
-            return _IterationValues(loop, rows, given, changes, mask, value=value).flatten_rows(nodes)
+            return _IterationValues(loop, rows, given, changes, mask, mask_value=mask_value).compute_values_as_rows(
+                nodes
+            )
         each = [
             _IterationValues(
-                loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, value=value
-            ).flatten_rows(nodes)
+                loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, mask_value=mask_value
+            ).compute_values_as_rows(nodes)
             for i in range(rows)
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
 
-    nodes = (*dependent, *_find_nonlinear_inputs(loop, sources, dependent, mask))
+    nodes = (*dependent, *_find_nonlinear_nodes_without_state(loop, sources, dependent, mask))
     return StateCycle(states, tuple(sources), nodes, run_cycle, sizes)
 
 
-def _find_nonlinear_inputs(
+def _find_nonlinear_nodes_without_state(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
     """Return the nonlinear operators of an iteration that depend neither on a state nor only on the mask."""
     given = (*sources, *([] if mask is None else [mask]))
-    found = {n for n in _find_computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
+    found = {n for n in _list_nodes_back_to(loop, dependent, given) if n.target in BENT and n not in dependent}
     return [
         n
         for n in dependent[0].graph.nodes
-        if n in found and loop.differs_between_texts(n) and not _is_decided_by_mask(loop, mask, n)
+        if n in found and loop.differs_between_texts(n) and not _depends_on_mask_alone(loop, mask, n)
     ]
 
 
-def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
+def _list_nodes_back_to(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
     """Yield the nodes `nodes` of an iteration and the nodes from which they are computed, back to the nodes `given`."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
@@ -483,23 +503,23 @@ class _IterationValues:
         changes: Mapping[Node, Callable[[Tensor], Tensor]],
         mask: Node | None = None,
         *,
-        value: float = 1.0,
+        mask_value: float = 1.0,
     ) -> None:
         self.loop, self.rows, self.changes = loop, rows, changes
         self.values: dict[Node, Any] = {}
         if mask is not None:
-            kept = torch.full(loop.traced.compute_shape(mask, rows), value, dtype=torch.float64)
+            kept = torch.full(loop.traced.compute_shape_for_5_tokens(mask, rows), mask_value, dtype=torch.float64)
             self.values[mask] = convert_floats_to_float64(kept.to(mask.meta["val"].dtype))
         for node, numbers in given.items():
             axis = loop.traced.find_batch_axis(node)
-            shape = loop.traced.compute_shape(node, rows)
+            shape = loop.traced.compute_shape_for_5_tokens(node, rows)
             if axis is None:
                 self.values[node] = numbers.reshape(shape)
             else:
                 rest = [size for i, size in enumerate(shape) if i != axis]
                 self.values[node] = numbers.reshape(rows, *rest).movedim(0, axis)
 
-    def flatten_rows(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
+    def compute_values_as_rows(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
         """Compute the values of nodes, and return a dict from each node to its value as [rows, features]."""
         result = {}
         for node in nodes:
@@ -518,13 +538,13 @@ class _IterationValues:
             return self.values[node]
         found = node.meta.get("val")
         if isinstance(found, torch.SymInt):
-            value: Any = self.loop.traced.compute_size(found, self.rows)
+            value: Any = self.loop.traced.compute_size_for_5_tokens(found, self.rows)
         elif node in self.loop.traced.values:
             value = convert_floats_to_float64(self.loop.traced.values[node])
         elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
             raise NotALayer("the loop reads the text in an unknown way", self.loop.number)
         else:
-            value = compute_node_value(node, self.compute_value, doubles=True)
+            value = compute_node_value(node, self.compute_value, in_float64=True)
         if node in self.changes:
             axis = self.loop.traced.find_batch_axis(node)
             moved = value if axis is None else value.movedim(axis, 0)

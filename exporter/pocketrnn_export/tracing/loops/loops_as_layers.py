@@ -2,7 +2,7 @@
 
 A bundle's graph has no Loop or Scan. So a loop is taken apart: its iterations are matched with each other
 (`iteration_matching`): one iteration and the states that it passes to the next; a cycle of states is a recurrent
-layer, a running sum or maximum, or a tensor that is filled step by step (`loop_states`, `cell_recognition`); and
+layer, a running sum or maximum, or a tensor that is filled step by step (`loop_state_plans`, `cell_recognition`); and
 all else is computed for all iterations at once, as more rows of the batch, since rows are independent.
 """
 
@@ -64,7 +64,7 @@ class _RerolledModule(nn.Module):
 
     def find_loop_of_node(self, node: Node) -> MatchedLoop | None:
         """Return the loop in which a node was called, or None for a node outside all loops."""
-        return next((loop for loop in self.loops if loop.find_called_iteration(node) is not None), None)
+        return next((loop for loop in self.loops if loop.find_iteration_of_call(node) is not None), None)
 
     # The arguments have names, since torch.export treats `*inputs` as one tuple.
     def forward(
@@ -97,9 +97,9 @@ def _match_loops_and_list_needed_nodes(module: _RerolledModule) -> list[Node]:
             if node in needed or node in module.finals:
                 continue
             loop = module.find_loop_of_node(node)
-            iteration = None if loop is None else loop.find_called_iteration(node)
+            iteration = None if loop is None else loop.find_iteration_of_call(node)
             if loop is not None and iteration == ITERATIONS - 1:
-                module.finals[node] = (loop, loop.find_typical_node(node))
+                module.finals[node] = (loop, loop.match_and_find_typical_node(node))
             elif loop is not None and iteration != 0:
                 raise loop.make_refusal("the results of single iterations are used outside the loop")
             elif node.target is KEEP:
@@ -168,17 +168,17 @@ class _RerolledRun:
             if node in loop.states:
                 found: Any = self.compute_all_iterations(loop, node).select(0, -1)
             elif node in plan.layers:
-                self._run_layer(loop, node)
+                self._run_layer_and_keep_states(loop, node)
                 found = self.last[node]
             elif node in plan.filled:
-                found = self._fill_steps(loop, plan.filled[node])
+                found = self._compute_filled_tensor(loop, plan.filled[node])
             elif node in plan.summed:
-                terms = self._compute_sequence_without_state(loop, node, plan.summed[node], zero=True)
+                terms = self._compute_sequence_with_fixed_state(loop, node, plan.summed[node], at_zero=True)
                 # A sum of integers is of 64 bits, and those of fewer wrap around.
-                found = (terms.sum(0) + self._compute_first_value(loop, plan.summed[node])).to(terms.dtype)
+                found = (terms.sum(0) + self._compute_initial_state(loop, plan.summed[node])).to(terms.dtype)
             elif node in plan.greatest:
-                terms = self._compute_sequence_without_state(loop, node, plan.greatest[node])
-                found = torch.maximum(terms.amax(0), self._compute_first_value(loop, plan.greatest[node]))
+                terms = self._compute_sequence_with_fixed_state(loop, node, plan.greatest[node])
+                found = torch.maximum(terms.amax(0), self._compute_initial_state(loop, plan.greatest[node]))
             elif loop.moves_by_step(node) or node in loop.numbered:
                 found = self.compute_all_iterations(loop, node).select(0, -1)
             elif node in loop.partners:
@@ -188,7 +188,7 @@ class _RerolledRun:
             self.last[node] = found
         return self.last[node]
 
-    def _compute_first_value(self, loop: MatchedLoop, before: Node) -> Any:
+    def _compute_initial_state(self, loop: MatchedLoop, before: Node) -> Any:
         return self.compute_value(loop.states[before].first)
 
     def compute_all_iterations(self, loop: MatchedLoop, node: Node) -> Tensor:
@@ -199,10 +199,10 @@ class _RerolledRun:
                 after = loop.states[node].after
                 assert after is not None  # noqa: S101 - the loop is complete
                 earlier = self.compute_all_iterations(loop, after)
-                first = self._compute_first_value(loop, node).unsqueeze(0)
+                first = self._compute_initial_state(loop, node).unsqueeze(0)
                 found = torch.cat([first, earlier])[:-1]
             elif node in plan.layers:
-                self._run_layer(loop, node)
+                self._run_layer_and_keep_states(loop, node)
                 if node not in self.sequences:
                     raise loop.make_refusal(
                         "the loop uses the cell state of an LSTM at every step, but ONNX's LSTM gives only the last one"
@@ -213,15 +213,15 @@ class _RerolledRun:
             elif loop.moves_by_step(node):
                 found = self._read_steps_in_order(loop, node)
             else:
-                found = self._compute_sequence_without_state(loop, node, None)
+                found = self._compute_sequence_with_fixed_state(loop, node, None)
             self.sequences[node] = found
         return self.sequences[node]
 
-    def _compute_sequence_without_state(
-        self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False
+    def _compute_sequence_with_fixed_state(
+        self, loop: MatchedLoop, node: Node, fixed_state: Node | None, *, at_zero: bool = False
     ) -> Tensor:
         """Return a node's values in all iterations, with one state fixed at its first value or 0."""
-        return _AllIterations(self, loop, before, zero=zero).compute_all_iterations(node)
+        return _AllIterations(self, loop, fixed_state, zero=at_zero).compute_all_iterations(node)
 
     def count_iterations(self, loop: MatchedLoop) -> Any:
         """Return the number of iterations of a loop."""
@@ -245,7 +245,7 @@ class _RerolledRun:
             raise loop.make_refusal("the loop does not begin and end a fixed number of steps from the ends of the text")
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
-    def _fill_steps(self, loop: MatchedLoop, put: Node) -> Tensor:
+    def _compute_filled_tensor(self, loop: MatchedLoop, put: Node) -> Tensor:
         """Return the tensor into which each iteration writes one step."""
         first = loop.partners[put][0]
         assert first is not None  # noqa: S101 - only the last may be missing
@@ -258,7 +258,7 @@ class _RerolledRun:
         sequence = self.compute_all_iterations(loop, value)
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
 
-    def _run_layer(self, loop: MatchedLoop, node: Node) -> None:
+    def _run_layer_and_keep_states(self, loop: MatchedLoop, node: Node) -> None:
         """Run the recurrent layer that computes the state `node`. Store its states in all iterations, and the last
         ones."""
         layer, name, mask = self.module.plans[loop.number].layers[node]
@@ -286,9 +286,9 @@ class _RerolledRun:
         else:
             outputs, finals = _run_masked_layer(acts, x, (of["w"], of["r"], of["b"]), h0, c0, layer.mode)
         after = layer.states[0][1]
-        self.sequences[after] = self._reshape_state(loop, after, outputs, leading=True)
+        self.sequences[after] = self._reshape_state_like_node(loop, after, outputs, has_iterations_axis=True)
         for (_, after), final in zip(layer.states, finals, strict=False):
-            self.last[after] = self._reshape_state(loop, after, final.squeeze(0), leading=False)
+            self.last[after] = self._reshape_state_like_node(loop, after, final.squeeze(0), has_iterations_axis=False)
 
     def _compute_layer_features(self, loop: MatchedLoop, source: Node) -> Tensor:
         """Return the values of a node that a layer reads, such as its input, in all iterations: [iterations, batch,
@@ -313,31 +313,38 @@ class _RerolledRun:
         moved = value.movedim(axis, 0)
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
-    def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
-        """Return a state [batch, hidden] in the shape of a node's value. With `leading`, the state has an axis of
-        iterations in front, which stays the first."""
+    def _reshape_state_like_node(
+        self, loop: MatchedLoop, node: Node, value: Tensor, *, has_iterations_axis: bool
+    ) -> Tensor:
+        """Return a state [batch, hidden] in the shape of a node's value. With `has_iterations_axis`, the state has an
+        axis of iterations in front, which stays the first."""
         axis = self.module.traced.find_batch_axis(node)
         shape = _compute_shape_with_rows(loop, node, None)
-        before = list(value.shape[: int(leading)])
+        before = list(value.shape[: int(has_iterations_axis)])
         if axis is None:
             return value.reshape(*before, *shape)
         rest = [size for i, size in enumerate(shape) if i != axis]
         value = value if len(rest) == 1 else value.reshape(*before, value.shape[-2], *rest)
-        return value.movedim(int(leading), int(leading) + axis)
+        return value.movedim(int(has_iterations_axis), int(has_iterations_axis) + axis)
 
 
 def _run_masked_layer(
-    acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
+    acting_rows: Tensor,
+    x: Tensor,
+    weights: tuple[Tensor, Tensor, Tensor],
+    h0: Tensor | None,
+    c0: Tensor | None,
+    mode: str,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run a layer whose rows keep their state in some steps: those for which `acts`, bool [iterations, batch], is
-    False. They may be in the middle of a text, if the mask is computed from the ids. Return the hidden states after
+    """Run a layer whose rows keep their state in some steps: those for which `acting_rows`, bool [iterations, batch],
+    is False. They may be in the middle of a text, if the mask is computed from the ids. Return the hidden states after
     each step, and the list of final states.
 
     The other steps of a row are moved together, so that they form a row with a length.
     """
     iterations, rows, features = x.shape
-    counts = acts.to(torch.int64).cumsum(0)
-    place = torch.where(acts, counts - 1, iterations).unsqueeze(2)
+    counts = acting_rows.to(torch.int64).cumsum(0)
+    place = torch.where(acting_rows, counts - 1, iterations).unsqueeze(2)
     moved = x.new_zeros(iterations + 1, rows, features).scatter(0, place.expand(iterations, rows, features), x)[
         :iterations
     ]
@@ -372,17 +379,17 @@ class _AllIterations:
 
     def compute_all_iterations(self, node: Node) -> Tensor:
         """Return the values of a node in all iterations, [iterations, ...]."""
-        value: Tensor = self._compute_iteration_value(node)
+        value: Tensor = self._compute_for_all_iterations(node)
         axis = self._require_batch_axis(node)
         parted: Tensor = value.unflatten(axis, (self.iterations, self.rows))  # type: ignore[no-untyped-call]
         return parted.movedim(axis, 0)
 
     def compute_value(self, node: Node) -> Any:
         if node not in self.values:
-            self.values[node] = self._compute_value(node)
+            self.values[node] = self._compute_uncached_value(node)
         return self.values[node]
 
-    def _compute_value(self, node: Node) -> Any:
+    def _compute_uncached_value(self, node: Node) -> Any:
         plan = self.run.module.plans[self.loop.number]
         if node is self.before:
             if self.zero:
@@ -396,17 +403,17 @@ class _AllIterations:
         if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
             return self._merge_iterations(node, self.run.compute_all_iterations(self.loop, node))
         if node in self.loop.partners:
-            return self._compute_iteration_value(node)
+            return self._compute_for_all_iterations(node)
         found = node.meta.get("val")
         if isinstance(found, torch.SymInt):
-            return self._compute_size(node, found)
+            return self._compute_size_of_large_batch(node, found)
         value = self.run.compute_value(node)
         axis = self.loop.traced.find_batch_axis(node) if isinstance(found, Tensor) else None
         if axis is None:
             return value
         return self._merge_iterations(node, value.unsqueeze(0).expand(self.iterations, *value.shape))
 
-    def _compute_iteration_value(self, node: Node) -> Any:
+    def _compute_for_all_iterations(self, node: Node) -> Any:
         """Compute the value of a node of the iteration for all iterations. A number of the step becomes a number for
         each row."""
         if node not in self.loop.numbered:
@@ -436,7 +443,7 @@ class _AllIterations:
         axis = self._require_batch_axis(node)
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
-    def _compute_size(self, node: Node, size: torch.SymInt) -> Any:
+    def _compute_size_of_large_batch(self, node: Node, size: torch.SymInt) -> Any:
         """Return a size in the large batch. Refuse a size that is computed from the number of texts."""
         expression = read_size_expression(size)
         if expression == self.loop.traced.batch:

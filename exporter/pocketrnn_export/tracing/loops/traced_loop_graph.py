@@ -100,11 +100,11 @@ class TracedGraph:
         axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and read_size_expression(n) == self.batch]
         return axes[0] if len(axes) == 1 else None
 
-    def compute_shape(self, node: Node, batch: int) -> list[int]:
+    def compute_shape_for_5_tokens(self, node: Node, batch: int) -> list[int]:
         """Return the shape of a node's value for this batch size and 5 tokens."""
-        return [self.compute_size(size, batch) for size in node.meta["val"].shape]
+        return [self.compute_size_for_5_tokens(size, batch) for size in node.meta["val"].shape]
 
-    def compute_size(self, size: Any, batch: int) -> int:
+    def compute_size_for_5_tokens(self, size: Any, batch: int) -> int:
         """Return a size as a plain number, for this batch size and 5 tokens."""
         if not isinstance(size, torch.SymInt):
             return int(size)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -139,9 +139,15 @@ def _find_or_add_loop(session: TraceSession, where: str, count: Any) -> int:
     return len(session.loops) - 1
 
 
-def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """Return the number of the loop whose iterations made these tensors, one each, and whether their order is reversed.
-    Return None for other tensors."""
+class StackedLoop(NamedTuple):
+    """The number of a loop that made some tensors, and whether they are in the reverse order of its iterations."""
+
+    number: int
+    is_reversed: bool
+
+
+def find_stacked_loop(session: TraceSession, tensors: Any) -> StackedLoop | None:
+    """Return the loop whose iterations made these tensors, one each. Return None for other tensors."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.find_fact(tensor).iteration for tensor in tensors]
@@ -150,4 +156,4 @@ def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] |
     forward = list(builtins.range(ITERATIONS))
     if len(loops) != 1 or iterations not in (forward, forward[::-1]):
         return None
-    return loops.pop(), iterations != forward
+    return StackedLoop(loops.pop(), iterations != forward)

@@ -16,13 +16,14 @@ from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.torch_internals import list_tracing_queries, replace_methods
 
 
-def _make_stand_in(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
-    """Return a function that returns `untraced` to user code, and the result of `shipped` to any other caller."""
+def _make_stand_in(shipped: Callable[..., Any], answer_without_trace: Any) -> Callable[..., Any]:
+    """Return a function that returns `answer_without_trace` to user code, and the result of `shipped` to any other
+    caller."""
 
     @functools.wraps(shipped)
     def answer_as_untraced(*args: Any, **kwargs: Any) -> Any:
         if is_user_frame(sys._getframe(1)):
-            return untraced
+            return answer_without_trace
         return shipped(*args, **kwargs)
 
     return answer_as_untraced

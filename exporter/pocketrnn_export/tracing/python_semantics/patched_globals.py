@@ -66,10 +66,10 @@ def patch_globals(session: TraceSession) -> Iterator[None]:
         yield
 
 
-def _make_stand_ins(names: dict[str, Any]) -> dict[str, Any]:
+def _make_stand_ins(globals_of_file: dict[str, Any]) -> dict[str, Any]:
     """Return the stand-ins for the globals of one user file, by name."""
-    new = {name: value for name, value in _BUILTINS.items() if name not in names}
-    for name, value in names.items():
+    new = {name: value for name, value in _BUILTINS.items() if name not in globals_of_file}
+    for name, value in globals_of_file.items():
         stand_in = _BY_OBJECT.get(id(value))
         if stand_in is not None and stand_in[0] is value:
             new[name] = stand_in[1]
@@ -96,7 +96,7 @@ def _len_in_trace(value: Any) -> Any:
 def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
     """Return the number of the finished loop whose iterations each appended one result to a list, or None."""
     found = find_stacked_loop(session, values)
-    return None if found is None or found[0] in {number for number, _ in session.running} else found[0]
+    return None if found is None or found.number in {number for number, _ in session.running} else found.number
 
 
 def _sum_in_trace(*args: Any, **kwargs: Any) -> Any:
@@ -142,15 +142,16 @@ def _has_one_integer_per_row(value: Any) -> bool:
     )
 
 
-def _make_reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
-    """Return a stand-in for `max(lengths)` or a similar function: for a tensor or array, it calls `method` of it."""
+def _make_reduction_stand_in(shipped: Callable[..., Any], method_name: str) -> Callable[..., Any]:
+    """Return a stand-in for `max(lengths)` or a similar function: for a tensor or array, it calls `method_name` of
+    it."""
 
     @functools.wraps(shipped)
     def reduce_values(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and len(args) == 1 and not kwargs:
             value = unwrap_arrays(args[0])
             if isinstance(value, Tensor) and value.dim() == 1 and not isinstance(value.shape[0], int):
-                return replace_largest_length_by_width(getattr(value, method)())
+                return replace_largest_length_by_width(getattr(value, method_name)())
         return shipped(*args, **kwargs)
 
     return reduce_values
@@ -196,14 +197,15 @@ def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
 
 
 def _make_dispatch_stand_in(
-    shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]
+    shipped: Callable[..., Any], find_function_of_class: Callable[[type], Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """Return a stand-in for a `functools.singledispatch` function. `chosen` gives the function for a class."""
+    """Return a stand-in for a `functools.singledispatch` function. `find_function_of_class` gives the function for a
+    class."""
 
     @functools.wraps(shipped)
     def dispatch_call(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and args and type(args[0]) in PLAIN:
-            return chosen(PLAIN[type(args[0])])(*args, **kwargs)
+            return find_function_of_class(PLAIN[type(args[0])])(*args, **kwargs)
         return shipped(*args, **kwargs)
 
     return dispatch_call

@@ -139,22 +139,25 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 
 
 def _make_stand_in_for_sizes(
-    shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
+    shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, also_for_traced_numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in that calls `of_size` for a size and, with `numbers`, for a number computed from sizes."""
+    """Return a stand-in that calls `of_size` for a size and, with `also_for_traced_numbers`, for a number computed from
+    sizes."""
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and len(args) == 1 and not kwargs:
             number = args[0]
-            if is_size(number) or (numbers and (isinstance(number, TracedNumber) or _is_traced_size(number))):
+            if is_size(number) or (
+                also_for_traced_numbers and (isinstance(number, TracedNumber) or _is_traced_size(number))
+            ):
                 return of_size(number)
         return shipped(*args, **kwargs)
 
     return call_with_size
 
 
-def _make_math_function(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
+def _make_math_stand_in_for_sizes(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return a stand-in for a function of `math`, which calls torch's function if sizes are tensors."""
     return _make_stand_in_for_sizes(
         getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
@@ -167,7 +170,7 @@ def _compute_sqrt_in_trace(number: Any) -> Any:
     return sym_sqrt(sym_float(number))
 
 
-def _make_float_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _make_float_returning_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Make a function return floats, as numpy's rounding functions do."""
     return lambda number: sym_float(function(number))
 
@@ -208,11 +211,11 @@ _FUNCTIONS: Final = {name: _make_math_stand_in(name) for name in _OF_NUMBER}
 # Stand-ins for functions of `math`, by their name there.
 MATH: Final[dict[str, Callable[..., Any]]] = {
     **_FUNCTIONS,
-    "sqrt": _make_math_function("sqrt", _compute_sqrt_in_trace),
-    "log2": _make_math_function("log2", lambda n: _FUNCTIONS["log"](n) / math.log(2)),
-    "log10": _make_math_function("log10", lambda n: _FUNCTIONS["log"](n) / math.log(10)),
-    "log1p": _make_math_function("log1p", lambda n: _FUNCTIONS["log"](1 + n)),
-    "expm1": _make_math_function("expm1", lambda n: _FUNCTIONS["exp"](n) - 1),
+    "sqrt": _make_math_stand_in_for_sizes("sqrt", _compute_sqrt_in_trace),
+    "log2": _make_math_stand_in_for_sizes("log2", lambda n: _FUNCTIONS["log"](n) / math.log(2)),
+    "log10": _make_math_stand_in_for_sizes("log10", lambda n: _FUNCTIONS["log"](n) / math.log(10)),
+    "log1p": _make_math_stand_in_for_sizes("log1p", lambda n: _FUNCTIONS["log"](1 + n)),
+    "expm1": _make_math_stand_in_for_sizes("expm1", lambda n: _FUNCTIONS["exp"](n) - 1),
 }
 # The same for functions of `numpy`.
 NUMPY: Final[dict[str, Callable[..., Any]]] = {
@@ -220,11 +223,15 @@ NUMPY: Final[dict[str, Callable[..., Any]]] = {
         name: _make_stand_in_for_sizes(getattr(np, name), MATH[name])
         for name in ("sqrt", "log", "log2", "log10", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan")
     },
-    "ceil": _make_stand_in_for_sizes(np.ceil, _make_float_function(math.ceil), numbers=False),
-    "floor": _make_stand_in_for_sizes(np.floor, _make_float_function(math.floor), numbers=False),
-    "trunc": _make_stand_in_for_sizes(np.trunc, _make_float_function(math.trunc), numbers=False),
-    "rint": _make_stand_in_for_sizes(np.rint, _make_float_function(round), numbers=False),
-    "round": _make_stand_in_for_sizes(np.round, _make_float_function(round), numbers=False),
+    "ceil": _make_stand_in_for_sizes(np.ceil, _make_float_returning_function(math.ceil), also_for_traced_numbers=False),
+    "floor": _make_stand_in_for_sizes(
+        np.floor, _make_float_returning_function(math.floor), also_for_traced_numbers=False
+    ),
+    "trunc": _make_stand_in_for_sizes(
+        np.trunc, _make_float_returning_function(math.trunc), also_for_traced_numbers=False
+    ),
+    "rint": _make_stand_in_for_sizes(np.rint, _make_float_returning_function(round), also_for_traced_numbers=False),
+    "round": _make_stand_in_for_sizes(np.round, _make_float_returning_function(round), also_for_traced_numbers=False),
 }
 # And for those of Python.
 BUILTINS: Final[dict[str, Callable[..., Any]]] = {
@@ -235,7 +242,7 @@ BUILTINS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
+def refuse_numbers_rounded_otherwise_in_graph(program: torch.export.ExportedProgram) -> None:
     """Refuse numbers that a graph rounds differently from Python: `round(n / 7, 1)`, `int(n ** 0.7)`.
 
     A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and

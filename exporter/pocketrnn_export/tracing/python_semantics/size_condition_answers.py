@@ -41,13 +41,13 @@ from pocketrnn_export.torch_internals import (
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import answer_plain_numbers
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog
-from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
+from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
 from pocketrnn_export.tracing.sizes.size_conditions import (
     TOKENS,
     Condition,
     UnsolvableError,
     compute_value_at,
-    rename_sizes,
+    rename_size_symbols,
 )
 
 # The methods by which a size becomes part of a text: `"%d" % n` calls `__index__`.
@@ -81,7 +81,7 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
             log.raised.append(describe_line(frame))
             raise
     question = Question(condition, True, *find_code_line(frame))
-    if not log.record_question(question):
+    if not log.record_question_if_it_varies(question):
         return shipped(asked)
     if session.branch is not None:
         return question.holds(session.branch.sizes)
@@ -104,7 +104,7 @@ def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, met
     # A library that wants a dict key, such as einops, works without one.
     if method == "__hash__" and is_library_frame(caller):
         return None
-    expression = rename_sizes(read_size_expression(size), session.names)
+    expression = rename_size_symbols(read_size_expression(size), session.names)
     if expression is None:
         return None
     sizes = session.example if session.branch is None else session.branch.sizes
@@ -112,7 +112,7 @@ def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, met
         value = compute_value_at(expression, sizes)
     except UnsolvableError as error:
         raise log.record_refusal(_make_unknown_number_error(caller)) from error
-    if method in _IN_TEXTS and (output := find_output_use(caller)):
+    if method in _IN_TEXTS and (output := find_use_of_current_value(caller)):
         if output == "raised":
             log.said.append(describe_line(caller))
         return value
@@ -120,7 +120,7 @@ def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, met
     relation = (
         expression if truth and value else sympy.Not(expression) if truth else make_equality_relation(expression, value)
     )
-    log.record_question(Question(Condition(relation), True, *find_code_line(caller), number=True))
+    log.record_question_if_it_varies(Question(Condition(relation), True, *find_code_line(caller), number=True))
     return value
 
 
@@ -144,45 +144,45 @@ def _make_unknown_number_error(frame: FrameType) -> ExportError:
     )
 
 
-def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
+def record_guard(session: TraceSession, guard: Any, file_number_and_line: tuple[str, int, str] | None = None) -> None:
     """Record a restriction that `torch.export` made, unless it holds for all sizes with which a graph is run."""
     condition = session.make_condition(read_guard_relation(guard))
     if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return
-    if asked_at is None:
+    if file_number_and_line is None:
         file, number = find_guard_location(guard)
         line = linecache.getline(file, number).strip()
-        asked_at = (file, number, line) if line and is_user_file(file) else ("", 0, "")
-    session.log.record_question(Question(condition, False, *asked_at))
+        file_number_and_line = (file, number, line) if line and is_user_file(file) else ("", 0, "")
+    session.log.record_question_if_it_varies(Question(condition, False, *file_number_and_line))
 
 
 def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
     """Record the conditions on sizes that only the traced program shows, such as guards for which no operation was
     recorded, and the sizes at which a Min or Max of sizes changes."""
-    _record_position_tables(session.log, program)
+    _record_limits_of_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if str(node.target).startswith("pocketrnn.recurrence"):
-            _record_step_access(session, node.args[0].meta["val"])
+            _record_needed_step_and_row(session, node.args[0].meta["val"])
         sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
         for size in sizes:
             if isinstance(size, torch.SymInt):
                 environment = find_shape_environment(size)
-                _record_clamps(session, read_size_expression(size))
+                _record_clamps_and_divisors(session, read_size_expression(size))
     for guard in list_guards(environment):
         record_guard(session, guard)
 
 
-def _record_step_access(session: TraceSession, x: Tensor) -> None:
+def _record_needed_step_and_row(session: TraceSession, x: Tensor) -> None:
     """Record that the input of a recurrent layer must have at least one step and one row."""
     for size in x.shape[:2]:
-        expression = session.rename_size(size)
+        expression = session.express_size_by_batch_and_tokens(size)
         if expression is not None:
             session.log.steps.append(Question(Condition(sympy.Ge(expression, 1)), branch=False))
 
 
-def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
+def _record_limits_of_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
     """Record for each table that is indexed by positions the condition that a text has at most as many tokens as the
     table has rows. PyTorch makes no guard for it."""
     counted: set[Any] = set()
@@ -195,13 +195,13 @@ def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram
             table, indices = node.args[0], [n for n in node.all_input_nodes[1:] if n in counted]
             value = table.meta.get("val")
             if indices and table not in counted and isinstance(value, Tensor) and isinstance(value.shape[0], int):
-                log.record_question(Question(Condition(sympy.Le(TOKENS, value.shape[0])), False))
+                log.record_question_if_it_varies(Question(Condition(sympy.Le(TOKENS, value.shape[0])), False))
 
 
-def _record_clamps(session: TraceSession, expression: Any) -> None:
+def _record_clamps_and_divisors(session: TraceSession, expression: Any) -> None:
     """Record divisors of sizes, and the sizes at which the two arguments of a Min or Max are equal. These do not
     restrict the sizes, but the graph may be wrong beyond such a size or for some remainder."""
-    renamed = rename_sizes(expression, session.names or {})
+    renamed = rename_size_symbols(expression, session.names or {})
     if renamed is None:
         return
     # Sort the set, so that a refusal names the same line each time.
@@ -209,7 +209,7 @@ def _record_clamps(session: TraceSession, expression: Any) -> None:
         for first, second in itertools.pairwise(clamp.args):
             relation = sympy.Lt(first, second)
             if relation.free_symbols:
-                session.log.record_question(Question(Condition(relation), False))
+                session.log.record_question_if_it_varies(Question(Condition(relation), False))
     for division in renamed.atoms(size_functions.Mod, size_functions.PythonMod, size_functions.FloorDiv):
         if division.args[1].is_Integer:
             session.log.periods.add(abs(int(division.args[1])))

@@ -36,15 +36,15 @@ _OF_CLASSES: Final = frozenset(
 )  # fmt: skip
 
 
-def answer_plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, the methods of a size that need a plain number call `number` to get it.
+def answer_plain_numbers(find_number: Callable[[Any, FrameType, str], Any]) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, the methods of a size that need a plain number call `find_number` to get it.
 
     Args:
-        number: gives the plain number for (size, frame that called the method, name of the method); None to use the
-            class's own method.
+        find_number: gives the plain number for (size, frame that called the method, name of the method); None to use
+            the class's own method.
     """
     stand_ins = {
-        (kind, name): _make_method_stand_in(name, plain, getattr(kind, name, None), number)
+        (kind, name): _make_method_stand_in(name, plain, getattr(kind, name, None), find_number)
         for kind, plain in PLAIN.items()
         for name in _list_replaced_methods(kind, plain)
     }
@@ -62,7 +62,7 @@ def _list_replaced_methods(kind: type, plain: type) -> list[str]:
     return [*taken, *missing, *_SYMBOLIC, *(_REPEATS if kind is torch.SymInt else ())]
 
 
-def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) -> Any:
+def _make_method_stand_in(name: str, plain: type, shipped: Any, find_number: Callable[..., Any]) -> Any:
     """Return the method or property that a size class gets: the plain type's, called on the size's plain number."""
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]
@@ -71,7 +71,7 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable
     of_plain = getattr(plain, name)
 
     def call_method(size: Any, *others: Any) -> Any:
-        value = number(size, sys._getframe(1), name)
+        value = find_number(size, sys._getframe(1), name)
         if value is None and shipped is not None:
             return shipped(size, *others)
         value = plain(size) if value is None else value

@@ -224,11 +224,11 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
     return replace_methods({(Tensor, "__hash__"): refuse_hash})
 
 
-def _make_frozen_error(what: str) -> ExportError:
+def _make_frozen_error(receiver: str) -> ExportError:
     """Return the error for user code that gives a tensor of the trace to numpy or to a loop in Python."""
     return UntraceableError(
-        f"The module gives values of its input to {what}, {describe_user_line(sys._getframe(1))}: a graph would use "
-        "the values of one text for all texts.",
+        f"The module gives values of its input to {receiver}, {describe_user_line(sys._getframe(1))}: a graph would "
+        "use the values of one text for all texts.",
         "Compute with tensors. Lengths and masks can be tensors in pack_padded_sequence, torch.where and indexing, as "
         "in out[torch.arange(len(lengths)), lengths - 1].",
     )

@@ -32,7 +32,7 @@ def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: An
     return torch.sum(x, *args, **more).to(dtype)
 
 
-def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
+def refuse_integer_products_and_powers(program: torch.export.ExportedProgram) -> None:
     """Refuse a program with products or powers of integers that depend on the words of a text."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
@@ -42,14 +42,14 @@ def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
         value = node.meta.get("val")
         if node not in of_text or not isinstance(value, Tensor) or value.is_floating_point():
             continue
-        if node.target in _PRODUCTS and not _is_mask(node.all_input_nodes[0]):
+        if node.target in _PRODUCTS and not _is_zero_or_one(node.all_input_nodes[0]):
             remedy = "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, use (x == 0).sum(1) == 0."
             raise _make_inexact_error("products", node, remedy)
         if node.target in _POWERS and of_text.intersection(node.args[:2]):
             raise _make_inexact_error("powers", node, "Compute powers of floats: 2.0 ** counts.")
 
 
-def _is_mask(node: Node) -> bool:
+def _is_zero_or_one(node: Node) -> bool:
     """Return whether a node's value contains only 0 and 1. It is a bool tensor, or was converted from one."""
     made_of = (node, *(node.all_input_nodes if str(node.target) == _CAST else ()))
     return any(one.meta["val"].dtype == torch.bool for one in made_of)

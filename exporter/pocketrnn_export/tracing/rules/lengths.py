@@ -73,11 +73,11 @@ def _stack_index_lists(index: Any) -> Any:
     """Stack lists of tensors or sizes in an index, such as `[n - 1 for n in lengths]`, into tensors."""
     if type(index) is tuple:
         return tuple(_stack_index_lists(part) for part in index)
-    traced = type(index) is list and any(_is_number(part) or is_size(part) for part in index)
+    traced = type(index) is list and any(_is_number_tensor(part) or is_size(part) for part in index)
     return _stack_numbers(index) if traced else index
 
 
-def _is_number(value: Any) -> bool:
+def _is_number_tensor(value: Any) -> bool:
     return isinstance(value, Tensor) and not value.dim()
 
 
@@ -224,7 +224,7 @@ def item(session: TraceSession, x: Any) -> Any:
     return replace_largest_length_by_width(x)
 
 
-def make_array_from_tolist(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
+def make_array_in_place_of_list(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
     """Replace `tolist` of a tensor of the trace. A torch function mode does not see this method."""
     found = tolist(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
@@ -242,9 +242,9 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
     if is_size(data):
         return _convert_to_tensor(data, dtype)
     numbers = list(_flatten_numbers(data)) if isinstance(data, list | tuple) else []
-    if any(_is_number(number) or is_size(number) for number in numbers):
+    if any(_is_number_tensor(number) or is_size(number) for number in numbers):
         known_kinds = all(
-            _is_number(number) or is_size(number) or isinstance(number, int | float) for number in numbers
+            _is_number_tensor(number) or is_size(number) or isinstance(number, int | float) for number in numbers
         )
         return _stack_numbers(data, dtype) if known_kinds else declined("the list contains other values than numbers")
     return declined("no size is among the numbers")

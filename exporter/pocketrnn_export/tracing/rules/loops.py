@@ -61,7 +61,7 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, torch.SymInt)
 
 
-def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[_IndexedStep]]:
+def _split_index_and_find_steps(x: Any, index: Any) -> tuple[list[Any], list[_IndexedStep]]:
     """Return the parts of an index, and the steps that they select on axes whose length is a size of the input. The
     second list is empty if the index has other parts than numbers, slices, new axes and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
@@ -98,7 +98,7 @@ def _read_single_position(part: slice) -> Any:
 @rule("__getitem__", decline=decline_outside_loop)
 def index_step(_: TraceSession, x: Any, index: Any) -> Any:
     """Rewrite `x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
-    parts, found = _find_indexed_steps(x, index)
+    parts, found = _split_index_and_find_steps(x, index)
     if not found:
         return declined("no integer indexes an axis of variable length, or the index contains other parts than slices")
     # Start with the last axis, so that the axes before it keep their numbers.
@@ -119,7 +119,7 @@ def _count_from_start(size: Any, index: Any) -> Any:
 @rule("__setitem__", decline=decline_outside_loop)
 def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     """Rewrite `out[:, t] = h` as `pocketrnn::put`."""
-    found = _find_indexed_steps(x, index)[1]
+    found = _split_index_and_find_steps(x, index)[1]
     if len(found) != 1:
         return declined("the index does not have exactly one integer for an axis whose length is a size")
     parts = index if isinstance(index, tuple) else (index,)
@@ -191,7 +191,7 @@ def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any
     return stacked if isinstance(stacked, DeclinedRule) else stacked.flatten(first, first + 1)
 
 
-def _make_stack_rule(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
+def _make_stack_rule(reshape: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
     """Return a rule for `torch.hstack` or a similar function: reshape the tensors, and join them by `torch.cat` along
     `axis`, or along the last axis if there are fewer axes. torch's exporter would write ONNX sequences, which a
     bundle's graph does not support."""
@@ -199,7 +199,7 @@ def _make_stack_rule(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[
     def stack_tensors(session: TraceSession, tensors: Any, **more: Any) -> Any:
         if more or not isinstance(tensors, (list, tuple)):
             return declined("the argument is not a list of tensors")
-        tensors = [shaped(tensor) for tensor in tensors]
+        tensors = [reshape(tensor) for tensor in tensors]
         along = min(axis, tensors[0].dim() - 1)
         found = cat(session, tensors, along)
         return torch.cat(tensors, along) if isinstance(found, DeclinedRule) else found
@@ -232,7 +232,7 @@ _BESIDE: Final = (
 
 
 @rule("__radd__", "add", decline=decline_outside_loop)
-def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
+def add_to_zero(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     """Rewrite `0 + x`, the start of a sum, as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
         return declined("the operands are not a plain 0 and a tensor")
@@ -240,5 +240,5 @@ def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
 
 
 LOOPS: Final = Topic(
-    (index_step, assign_step, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_record_iteration
+    (index_step, assign_step, select, unbind, split, chunk, stack, cat, *_BESIDE, add_to_zero), around=_record_iteration
 )

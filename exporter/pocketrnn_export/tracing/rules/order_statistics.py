@@ -26,7 +26,9 @@ _WITHOUT: Final = {
 }
 
 
-def _select_sorted(x: Tensor, index: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
+def _select_sorted_values_and_positions(
+    x: Tensor, index: Any, dim: int, *, keepdim: bool, nan_first: bool = False
+) -> Any:
     """Sort an axis, and return the values at an index of the sorted axis, with their positions in x. If `nan_first`, an
     axis with a NaN gives its first NaN."""
     if not x.dim():
@@ -50,7 +52,7 @@ def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = Fals
         return declined("the axis is not given")
     size = x.shape[dim] if x.dim() else 1
     return torch.return_types.median(
-        _select_sorted(x, (size - 1) // 2, dim, keepdim=keepdim, nan_first=x.is_floating_point())
+        _select_sorted_values_and_positions(x, (size - 1) // 2, dim, keepdim=keepdim, nan_first=x.is_floating_point())
     )
 
 
@@ -59,7 +61,7 @@ def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: boo
     """Rewrite `x.kthvalue(2, 1)` by sorting."""
     if more or isinstance(k, Tensor):
         return declined("k is a tensor")
-    return torch.return_types.kthvalue(_select_sorted(x, k - 1, dim, keepdim=keepdim))
+    return torch.return_types.kthvalue(_select_sorted_values_and_positions(x, k - 1, dim, keepdim=keepdim))
 
 
 @rule("quantile", decline=decline_unless_exporting)
@@ -95,8 +97,8 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
     return expand_to_shape_of(input, indices).gather(dim, expand_to_shape_of(indices, input))
 
 
-def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
-    """Return a rule that orders bools as 0 and 1. The first `truths` results become bools again."""
+def _make_bool_rule(function: Callable[..., Any], bool_results: int = 1) -> Callable[..., Any]:
+    """Return a rule that orders bools as 0 and 1. The first `bool_results` results become bools again."""
 
     def compute_with_bools_as_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
@@ -105,8 +107,8 @@ def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[.
         named = {name: one.to(torch.int64) if isinstance(one, Tensor) else one for name, one in more.items()}
         found = function(x.to(torch.int64), *whole, **named)
         if isinstance(found, Tensor):
-            return found.to(torch.bool) if truths else found
-        return type(found)((*(part.to(torch.bool) for part in found[:truths]), *found[truths:]))
+            return found.to(torch.bool) if bool_results else found
+        return type(found)((*(part.to(torch.bool) for part in found[:bool_results]), *found[bool_results:]))
 
     return compute_with_bools_as_integers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,20 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import restrict_sizes, statically_known_true, sym_min
 from pocketrnn_export.tracing.python_semantics.traced_arrays import replace_largest_length_by_width
 from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, decline_never, declined
+
+
+class _SplitWindows(NamedTuple):
+    """The windows of a tensor.
+
+    Attributes:
+        values: [..., count, size], with the pooled axis last.
+        is_inside: [count, size], whether a position is inside the tensor, and not in its padding.
+        reached: [count], how many positions of each window are inside the tensor or its padding.
+    """
+
+    values: Tensor
+    is_inside: Tensor
+    reached: Tensor
 
 
 @dataclass(frozen=True)
@@ -31,14 +45,14 @@ class _Windows:
     apart: Any
 
     @property
-    def plain(self) -> bool:
+    def has_plain_numbers(self) -> bool:
         """Whether all numbers of the windows are plain numbers, and none is a size of the trace."""
         return all(type(value) is int for value in (self.size, self.step, self.pad, self.apart))
 
     @property
     def is_identity(self) -> bool:
         """Whether each window is a single step. Then the pooling changes nothing."""
-        return bool(self.plain and (self.size, self.step, self.pad) == (1, 1, 0))
+        return bool(self.has_plain_numbers and (self.size, self.step, self.pad) == (1, 1, 0))
 
     def count_windows(self, length: Any, *, ceil: bool) -> Any:
         """Return the number of windows on an axis. With `ceil`, a window may end after the axis, but starts on it.
@@ -51,10 +65,8 @@ class _Windows:
         upwards = (length + 2 * self.pad - reach + self.step - 1) // self.step + 1
         return sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
 
-    def split_into_windows(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return three tensors: the windows [..., count, size] of x [..., length, ...], with the pooled axis last;
-        which positions [count, size] are inside x; and for each window [count] how many positions are inside x or its
-        padding."""
+    def split_into_windows(self, x: Tensor, *, ceil: bool) -> _SplitWindows:
+        """Return the windows of x [..., length, ...], and which of their positions are inside x."""
         length = x.shape[self.axis]
         count = self.count_windows(length, ceil=ceil)
         restrict_sizes(count >= 1, "the text is too short for the window of a pool")
@@ -64,7 +76,7 @@ class _Windows:
         flat = torch.where(inside, places, torch.zeros((), dtype=places.dtype)).flatten()
         found = x.movedim(self.axis, -1).index_select(-1, flat)
         reached = (starts + self.size).clamp(max=length + self.pad) - starts
-        return found.reshape(*found.shape[:-1], count, self.size), inside, reached
+        return _SplitWindows(found.reshape(*found.shape[:-1], count, self.size), inside, reached)
 
 
 def _read_values_per_axis(value: Any, axes: int, default: Any) -> list[Any]:
@@ -119,7 +131,7 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
             return x.amax(whole, keepdim=True)
         if session.scripted or not others:
             return declined("a window does not cover its whole axis")
-        if all(w.plain and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
+        if all(w.has_plain_numbers and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
             return (
                 declined("ONNX has the same pooling")
                 if axes == 2
@@ -161,7 +173,7 @@ def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
         whole, others = _separate_whole_axes(session, x, windows)
         if whole and not others and divisor_override is None:
             return x.mean(whole, keepdim=True)
-        plain = all(w.plain for w in windows) and not ceil_mode and divisor_override is None
+        plain = all(w.has_plain_numbers for w in windows) and not ceil_mode and divisor_override is None
         if session.scripted or plain or any(type(w.size) is not int and w.axis in whole for w in windows):
             return declined("ONNX has the same pooling, or one window covers a whole axis")
         total, divisor = x, torch.ones((), dtype=x.dtype)

@@ -135,7 +135,7 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """Rewrite `chunk` as cuts of equal width. The number of chunks is the one for the sizes that the trace assumes;
     record this as a condition on sizes."""
     size = x.shape[dim]
-    expression = session.rename_size(size)
+    expression = session.express_size_by_batch_and_tokens(size)
     if not isinstance(chunks, int) or expression is None or session.branch is None:
         return declined("the number of chunks is not fixed, or the axis has a fixed size")
     if expression == BATCH:
@@ -143,7 +143,7 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     width = size_functions.FloorDiv(expression + (chunks - 1), chunks)
     count = size_functions.FloorDiv(expression + width - 1, width)
     many = int(compute_value_at(count, session.branch.sizes))
-    session.log.record_question(
+    session.log.record_question_if_it_varies(
         Question(
             Condition(make_equality_relation(count, many)),
             True,
@@ -155,7 +155,7 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 
 @rule("pad", decline=decline_outside_branch)
-def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
+def pad_with_amounts_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     """Rewrite `F.pad(x, (0, n - x.size(1)))` in a trace whose branch has `pads_from_zero`: negative amounts become
     0."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
@@ -166,7 +166,7 @@ def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwar
     return nn.functional.pad(x, [_clamp_at_zero(n) for n in pad], *rest, **kwargs)
 
 
-def _make_shape_rule(function: Callable[..., Any]) -> Callable[..., Any]:
+def _make_size_clamping_rule(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a rule for a function that makes a tensor of given sizes. A negative size becomes 0."""
 
     def make_tensor_of_size(_: TraceSession, /, *args: Any, **kwargs: Any) -> Any:
@@ -192,7 +192,7 @@ _SHAPED: Final = {
     **{name: getattr(Tensor, name) for name in ("new_zeros", "new_ones", "repeat")},
 }
 _SHAPE_RULES: Final = tuple(
-    Rule((name,), _make_shape_rule(function), decline_outside_branch) for name, function in _SHAPED.items()
+    Rule((name,), _make_size_clamping_rule(function), decline_outside_branch) for name, function in _SHAPED.items()
 )
 
 
@@ -209,7 +209,7 @@ def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
 
 
 SLICING: Final = Topic(
-    (index_by_cuts, narrow, split, chunk, pad_from_zero, roll, *_SHAPE_RULES),
+    (index_by_cuts, narrow, split, chunk, pad_with_amounts_from_zero, roll, *_SHAPE_RULES),
     around=_record_guards,
     after=record_full_width,
 )

@@ -19,7 +19,7 @@ from pocketrnn_export.intake.user_frames import (
 )
 from pocketrnn_export.torch_internals import TEXT_FILES
 from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
-from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
+from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
 
 
 @rule("__repr__", "__str__", "__format__", decline=decline_unless_exporting)
@@ -30,7 +30,7 @@ def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
         frame = frame.f_back
     if frame is None or not is_user_frame(frame) or is_library_frame(frame):
         return declined("PyTorch or a library makes the string")
-    if find_output_use(frame):
+    if find_use_of_current_value(frame):
         return declined("the string is only printed, logged or raised")
     raise session.log.record_refusal(
         ExportError(

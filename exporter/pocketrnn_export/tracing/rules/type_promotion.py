@@ -20,7 +20,7 @@ from pocketrnn_export.tracing.session import Rule, TraceSession, decline_unless_
 _WHOLE: Final = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def _is_whole(x: Any) -> bool:
+def _is_integer_or_bool_tensor(x: Any) -> bool:
     return isinstance(x, Tensor) and x.dtype in _WHOLE
 
 
@@ -85,7 +85,7 @@ def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., An
     """Return a rule for an operation on integers and a float, such as `0.3 - ids` or `ids // 2.5`."""
 
     def compute_in_floats(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
-        if not (_is_whole(x) and _is_float(other)):
+        if not (_is_integer_or_bool_tensor(x) and _is_float(other)):
             return declined("the operands are not integers and a float")
         return function(x.to(torch.get_default_dtype()), other, **more)
 
@@ -105,7 +105,7 @@ def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
 @rule("pow", "__pow__", decline=decline_unless_exporting)
 def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -> Any:
     """Rewrite `ids ** weights`, integers to the power of floats, with the base converted to floats."""
-    if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
+    if not (_is_integer_or_bool_tensor(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
         return declined("the operands are not an integer base and float exponents")
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
 
@@ -113,7 +113,7 @@ def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -
 @rule("nansum", decline=decline_unless_exporting)
 def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
     """Rewrite `nansum` of integers as `sum`. Integers are never NaN."""
-    return torch.sum(x, *given, **named) if _is_whole(x) else declined("the numbers are floats")
+    return torch.sum(x, *given, **named) if _is_integer_or_bool_tensor(x) else declined("the numbers are floats")
 
 
 @rule("stack", decline=decline_unless_exporting)

@@ -27,16 +27,16 @@ _OFTEN: Final = 2_000
 _PERIOD: Final = 64
 
 
-def list_boundary_sizes(questions: Sequence[Question], regions: Regions, periods: Collection[int] = ()) -> list[Sizes]:
+def list_boundary_sizes(questions: Sequence[Question], regions: Regions, divisors: Collection[int] = ()) -> list[Sizes]:
     """Return sizes around every condition: the last two sizes before its result changes, the first size after, and one
     twice as large. Also return some sizes of every region, and one size for each remainder of a division.
 
     In addition: one row, several rows and 200 rows, and 600 and 2,000 tokens. They are ordered by cost.
     """
     batch = regions.batch
-    needed = {sizes for region in range(len(regions)) for sizes in regions.list_members(region)}
+    needed = {sizes for region in range(len(regions)) for sizes in regions.list_some_sizes(region)}
     found = set(_list_ordinary_sizes())
-    found |= {Sizes(2, p + rest) for p in periods if p <= _PERIOD for rest in range(p)}
+    found |= {Sizes(2, p + rest) for p in divisors if p <= _PERIOD for rest in range(p)}
     for question in questions:
         for rows in (1, 2, 3, 40) if batch is None else (batch,):
             tokens = np.arange(1, LARGEST // rows + 1)

@@ -88,7 +88,7 @@ class TraceLog:
     periods: set[int] = field(default_factory=set)
     until: float = float("inf")
 
-    def record_question(self, question: Question) -> bool:
+    def record_question_if_it_varies(self, question: Question) -> bool:
         """Record a condition that forward tests, if it is true for some sizes with which a graph is run and false for
         others. Return whether this is so.
 

@@ -31,7 +31,7 @@ _MAKES_TEXT: Final = frozenset({"str", "repr", "format", "ascii"})
 _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log"})
 
 
-def find_output_use(frame: FrameType) -> OutputUse:
+def find_use_of_current_value(frame: FrameType) -> OutputUse:
     """Return how user code uses the value that a frame computes now: "printed" if it is only printed or logged,
     "raised" if it is only part of an error's message, "" if it has another use or the source is not known."""
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
@@ -42,7 +42,7 @@ def find_output_use(frame: FrameType) -> OutputUse:
     statement, path = _find_statement_and_path(tree, where)
     if statement is None:
         return ""
-    if output := _find_use_in_statement(statement, path, by_library=asked is not frame):
+    if output := _find_use_in_statement(statement, path, text_made_by_library=asked is not frame):
         return output
     # For example `message = f"{n} tokens"`, and then `raise ValueError(message)`.
     if not isinstance(statement, ast.Assign) or not all(isinstance(target, ast.Name) for target in statement.targets):
@@ -82,7 +82,9 @@ def _find_statement_and_path(tree: ast.AST, where: _SourceRange) -> tuple[ast.st
     return None, []
 
 
-def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> OutputUse:
+def _find_use_in_statement(
+    statement: ast.stmt, path: Sequence[ast.AST], *, text_made_by_library: bool = False
+) -> OutputUse:
     """Return how a statement uses the expression at the end of a path: "printed", "raised" or ""."""
     if isinstance(statement, ast.Raise):
         return "raised"
@@ -91,7 +93,9 @@ def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_l
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call) or not path:
         return ""
     call, *inside = path
-    direct = call is statement.value and (not inside if by_library else bool(inside) and _only_makes_text(inside))
+    direct = call is statement.value and (
+        not inside if text_made_by_library else bool(inside) and _only_makes_text(inside)
+    )
     return "printed" if direct and _is_output_call(statement.value) and not is_output_read() else ""
 
 

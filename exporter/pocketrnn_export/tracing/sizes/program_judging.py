@@ -85,7 +85,7 @@ class AnswerJudge:
             self.verdicts[id(attempt), case] = self._run_and_compare(attempt, case)
         return self.verdicts[id(attempt), case]
 
-    def contradicts(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+    def contradicts_without_forgetting(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
         """Return whether a program's answer differs from the module's answer for a batch of the sizes `case`, both with
         weights by which recurrent layers forget nothing. Return False if one of them does not run with these
         weights."""
@@ -160,17 +160,19 @@ class AnswerJudge:
                 raise self._make_limits_error(case)
         return limits
 
-    def _find_limit(self, good: int, bad: int, make_sizes: Callable[[int], Sizes]) -> int:
+    def _find_limit(self, accepted: int, refused: int, make_sizes: Callable[[int], Sizes]) -> int:
         """Return the last number that the module accepts, between an accepted number and a refused one."""
-        while abs(good - bad) > 1:
-            middle = (good + bad) // 2
-            good, bad = (middle, bad) if self.is_answered_at(make_sizes(middle)) else (good, middle)
-        return good
+        while abs(accepted - refused) > 1:
+            middle = (accepted + refused) // 2
+            accepted, refused = (middle, refused) if self.is_answered_at(make_sizes(middle)) else (accepted, middle)
+        return accepted
 
-    def _find_upper_limit(self, asked: Collection[int], highest: int, make_sizes: Callable[[int], Sizes]) -> int | None:
+    def _find_upper_limit(
+        self, numbers_tried: Collection[int], highest_accepted: int, make_sizes: Callable[[int], Sizes]
+    ) -> int | None:
         """Return the largest number that the module accepts, or None if it accepts all numbers."""
-        above = [n for n in asked if n > highest]
-        return self._find_limit(highest, min(above), make_sizes) if above else None
+        above = [n for n in numbers_tried if n > highest_accepted]
+        return self._find_limit(highest_accepted, min(above), make_sizes) if above else None
 
     def _make_limits_error(self, case: Sizes) -> ExportError:
         """Return the error for a case that shows that limits cannot describe the sizes that the module accepts."""

@@ -259,16 +259,16 @@ class _Search(Generic[Traced]):
             self._computed[id(attempt), case] = self.computes_values(attempt.traced, traced, case)
         return self._computed[id(attempt), case]
 
-    def _have_same_choices(self, one: int, other: int) -> bool:
+    def _have_same_choices(self, one_region: int, other_region: int) -> bool:
         """Return whether forward makes choices, such as comparisons and clamps, by the same operators at the sizes of
         two regions."""
-        if one == other:
+        if one_region == other_region:
             return True
-        lists = [self._list_choices(region) for region in (one, other)]
+        lists = [self._list_choices(region) for region in (one_region, other_region)]
         if lists[0] is None or lists[1] is None:
             return True
         apart = lists[0] ^ lists[1]
-        sizes = [self.regions.list_members(region) for region in (one, other)]
+        sizes = [self.regions.list_some_sizes(region) for region in (one_region, other_region)]
         every = [{getattr(size, axis) for size in some} for some in sizes for axis in ("batch", "tokens")]
         fixed = {size + near for some in every if len(some) == 1 for size in some for near in (-1, 0, 1)}
         return all(number in fixed for _, number in apart)
@@ -291,7 +291,9 @@ class _Search(Generic[Traced]):
         region, or None if forward fails there."""
         if region not in self._choices:
             some = [
-                self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.is_answered_at(sizes)
+                self.choices(sizes)
+                for sizes in self.regions.list_some_sizes(region)
+                if self.judge.is_answered_at(sizes)
             ]
             self._choices[region] = frozenset.intersection(*some) if some else None
         return self._choices[region]
@@ -299,7 +301,7 @@ class _Search(Generic[Traced]):
     def _agrees_without_forgetting(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Return whether the program agrees with the module if both have weights with which recurrent layers forget
         nothing. With normal weights, such a layer hides an error that lies a few dozen steps back."""
-        return self.non_forgetting is None or not self.non_forgetting.contradicts(attempt, case)
+        return self.non_forgetting is None or not self.non_forgetting.contradicts_without_forgetting(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
         """Return a plan of several programs, each used under a condition on the sizes, that together are right for all
@@ -320,20 +322,22 @@ class _Search(Generic[Traced]):
         first = self._limit_plan_to_condition(plans[0], join_by_or(choices).negated)
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
-    def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """Return a condition on sizes that is true in the parts `wanted` of all sizes, and false in the parts that
-        `allowed` lacks, for which the program is wrong."""
-        which, wrong = self.regions.which, set(parts) - allowed
-        here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
+    def _make_condition(
+        self, wanted_parts: set[Part], right_parts: set[Part], parts: Mapping[Part, list[Sizes]]
+    ) -> Condition:
+        """Return a condition on sizes that is true in the parts `wanted_parts` of all sizes, and false in the parts
+        that `right_parts` lacks, for which the program is wrong."""
+        which, wrong = self.regions.which, set(parts) - right_parts
+        here, there = {part[0] for part in wanted_parts}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
-        cases = [(case, part in wanted) for part in (*wanted, *wrong) for case in parts[part]]
+        cases = [(case, part in wanted_parts) for part in (*wanted_parts, *wrong) for case in parts[part]]
         for question in self.known:
             for condition in (question.condition, question.condition.negated):
                 holds = condition.evaluate_on_all_sizes(self.regions.batch)
                 elsewhere = not holds[inside].all() or holds[outside].any()
                 if not elsewhere and all(condition.holds(case) == is_wanted for case, is_wanted in cases):
                     return condition
-        return join_by_or([self._make_condition_of_part(part) for part in sorted(wanted)])
+        return join_by_or([self._make_condition_of_part(part) for part in sorted(wanted_parts)])
 
     def _make_condition_of_part(self, part: Part) -> Condition:
         region, asked = part

@@ -97,7 +97,7 @@ class Condition:
         """Return whether the condition is true for these sizes."""
         return bool(compute_value_at(self.relation, sizes))
 
-    def holds_for_both(self, batch: int, tokens: int, second: int) -> bool:
+    def holds_for_pair(self, batch: int, tokens: int, second: int) -> bool:
         """Return whether the condition is true for a batch of two texts with these numbers of tokens."""
         sizes = {BATCH: batch, TOKENS: tokens, SECOND: second}
         at = {symbol: np.array([size], np.int64) for symbol, size in sizes.items()}
@@ -176,7 +176,7 @@ def join_by_or(conditions: list[Condition]) -> Condition:
     return Condition(sympy.Or(*(condition.relation for condition in conditions)))
 
 
-def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
+def rename_size_symbols(expression: Any, names: Mapping[str, str]) -> Any:
     """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None for other symbols, or without symbols."""
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():

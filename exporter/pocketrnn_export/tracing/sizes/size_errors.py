@@ -80,26 +80,26 @@ def _make_untraceable_error(error: Exception) -> ExportError:
     )
 
 
-def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
-    """Return the error for a condition that is true for some sizes and false for others. `region` describes the sizes
-    where it is not as usual, and `ways` is the number of branches."""
-    if question.branch and ways > TOGETHER:
+def _make_question_error(question: Question, region_in_words: str, number_of_branches: int = 0) -> ExportError:
+    """Return the error for a condition that is true for some sizes and false for others. `region_in_words` describes
+    the sizes where it is not as usual, and `number_of_branches` is the number of branches."""
+    where = region_in_words[0].upper() + region_in_words[1:]
+    if question.branch and number_of_branches > TOGETHER:
         return ExportError(
-            f"Forward has {ways} branches for different sizes of its input, but a graph can have at most {TOGETHER}: "
-            f"{question.where}.",
+            f"Forward has {number_of_branches} branches for different sizes of its input, but a graph can have at most "
+            f"{TOGETHER}: {question.where}.",
             "Compute the numbers that differ: the next width as -(-n // 16) * 16, the bucket of a length as "
             "(torch.tensor(widths) < n).sum(). Or let the text rules pad and cut (min_width, max_width), outside of "
             "forward.",
         )
     if question.branch:
         return ExportError(
-            f"{region[0].upper()}{region[1:]}, forward takes another branch than for other sizes, which a graph cannot "
-            f"do: {question.where}.",
+            f"{where}, forward takes another branch than for other sizes, which a graph cannot do: {question.where}.",
             "Do not branch on a size: cut with x[:, :n], pad with F.pad(x, (0, max(0, n - x.size(1)))), or "
             "compute both sides and choose with torch.where.",
         )
     return ExportError(
-        f"{region[0].upper()}{region[1:]}, an operation of forward computes something else than for other sizes, which "
+        f"{where}, an operation of forward computes something else than for other sizes, which "
         f"a graph cannot do: {question.where}.",
         "Use an operation that is the same for every size: cut with x[:, :n], do not use a fixed number of chunks or "
         "windows, and do not use a size as a plain number.",

@@ -70,7 +70,7 @@ class Regions:
         every = make_all_sizes(self.batch)
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
-    def list_members(self, region: int) -> list[Sizes]:
+    def list_some_sizes(self, region: int) -> list[Sizes]:
         """Return some sizes of a region: the cheapest, some with several rows and steps, a middle one."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
@@ -127,11 +127,11 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
     while (left := which < 0).any():
         is_late = time.process_time() - started > _SECONDS
         if len(conditions) >= _MOST or (is_late and any(question.branch for question in questions)):
-            raise _make_too_many_error(questions)
+            raise _make_too_many_regions_error(questions)
         index = _choose_next_index(every, left)
         followed = follow(every.get_sizes(index))
         answers = _evaluate_conditions(followed.log, every.get_sizes(index), batch)
-        _refuse_many_numbers(followed.log, answers, batch)
+        _refuse_too_many_plain_numbers(followed.log, answers, batch)
         inside = left & _find_matching_sizes(answers, batch)
         if followed.fails:
             # Other sizes with the same answers may not fail, and show further questions.
@@ -156,7 +156,7 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
 
 
-def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
+def _refuse_too_many_plain_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
     """Refuse a module that uses a size as a plain number, if the size has so many values that not all can be tried."""
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
@@ -164,7 +164,7 @@ def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch
         if question is not None and isinstance(condition.relation, sympy.Eq):
             numbers = compute_values_over_all(condition.relation.lhs, batch)[way]
             if len(np.unique(numbers)) > _MOST:
-                raise _make_too_many_error([question])
+                raise _make_too_many_regions_error([question])
         way &= condition.evaluate_on_all_sizes(batch) == answer
 
 
@@ -183,7 +183,7 @@ def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
 
 
-def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
+def _make_too_many_regions_error(questions: Sequence[Question]) -> ExportError:
     """Return the error for too many regions. It names the line that tests the most conditions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]

@@ -30,7 +30,7 @@ class Branch:
     least: int | None = None
     most: int | None = None
 
-    def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def fit_inputs_to_token_range(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return a module's inputs with the tokens padded to at least `least` steps and cut to at most `most`, and
         lengths limited to `most`."""
         tokens, *second = inputs
@@ -57,7 +57,7 @@ class TracePlan(Branch):
     others: tuple[tuple[Condition, TracePlan], ...] = ()
 
     @property
-    def branches(self) -> tuple[list[Branch], list[Condition]]:
+    def branches_and_conditions(self) -> tuple[list[Branch], list[Condition]]:
         """Two lists: the branches to trace, and the conditions under which the answers of all branches except the first
         are taken."""
         return [self, *(other for _, other in self.others)], [condition for condition, _ in self.others]
@@ -66,7 +66,9 @@ class TracePlan(Branch):
     def example(self) -> Sizes:
         """The sizes of the example with which the plan is traced. torch.export treats a size below 2 as a constant."""
         # Take the longest of all: restrictions by PyTorch's operations then hold from there on.
-        longest = max(self.branches[0], key=lambda branch: branch.sizes.tokens * branch.sizes.batch).sizes
+        longest = max(
+            self.branches_and_conditions[0], key=lambda branch: branch.sizes.tokens * branch.sizes.batch
+        ).sizes
         return Sizes(
             longest.batch if longest.batch > 1 else USUAL.batch, longest.tokens if longest.tokens > 1 else USUAL.tokens
         )
