@@ -112,7 +112,7 @@ class Comparison:
 
     @property
     def chosen_candidate(self) -> Candidate:
-        """The candidate with the best classification of unseen rows."""
+        """The candidate that the folds choose: the first."""
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:

@@ -119,7 +119,8 @@ def _set_and_calibrate_linear_model(module: KernelClassifier, model: Ridge, task
 def _draw_kernel_classifier(
     architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator
 ) -> KernelClassifier:
-    """Draw the kernels of a module. Their thresholds are quantiles of their responses to some rows."""
+    """Make a module with random kernels, whose thresholds are quantiles of their responses to some of the rows. Its
+    linear layer is not fitted."""
     module = KernelClassifier(architecture).eval()
     if module.size_rates is not None:
         rows = _scale_rows_and_set_ramps(module, rows)

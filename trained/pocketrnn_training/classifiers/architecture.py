@@ -106,7 +106,7 @@ class Architecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step of the recurrent layers' input. A `qrnn` reads two steps at once."""
+        """The size of a step of the recurrent layers' input; a `qrnn` reads two such steps at once."""
         return self.embedding_dim
 
     @property
@@ -189,12 +189,12 @@ class SequenceArchitecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step of the recurrent layers' input. A `qrnn` reads two steps at once."""
+        """The size of a step of the recurrent layers' input; a `qrnn` reads two such steps at once."""
         return self.filters if self.convolution else self.channels
 
     @property
     def pooled_dim(self) -> int:
-        """The input size of the last linear layer: the pooled states."""
+        """The input size of the last linear layer, which is that of the pooled states."""
         return _compute_state_dim(self)
 
     @property

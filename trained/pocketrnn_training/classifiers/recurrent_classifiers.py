@@ -211,7 +211,8 @@ class PairClassifier(RecurrentClassifier):
     def _compute_pooled_states_beside_other(
         self, tokens: Tensor, lengths: Tensor, other_tokens: Tensor, other_lengths: Tensor
     ) -> Tensor:
-        """Compute the pooled states of the first texts, or of the second texts, of pairs."""
+        """Compute the pooled states of the first texts of pairs, or of the second ones. Tokens that the other text has
+        are marked."""
         is_real = torch.arange(other_tokens.size(1), device=other_tokens.device) < other_lengths.unsqueeze(1)
         same = (tokens.unsqueeze(2) == other_tokens.unsqueeze(1)) & is_real.unsqueeze(1)
         embedded = self.embedding(tokens) + torch.where(

@@ -321,7 +321,8 @@ class TrainingLoop:
         return cut_into_batches(rows, batch_size)
 
     def _score_epoch(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
-        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes]."""
+        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes], and
+        whether it is the best so far."""
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
         accuracy = find_right_rows(logits, targets).double().mean().item()

@@ -182,7 +182,7 @@ class Learner:
 
 
 def _drop_fitted_linear_part(architecture: AnyArchitecture) -> AnyArchitecture:
-    """Select the architecture that gradient steps train. The linear part is already fitted and left out."""
+    """Return the architecture that gradient steps train: without the linear part, which is already fitted."""
     return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
 

@@ -71,7 +71,7 @@ class LabelledRows(ABC):
 
     @abstractmethod
     def split(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
-        """Split the rows into the training and the validation rows of a run.
+        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
 
         Without given validation rows, a part of each class is held out.
         """

@@ -93,7 +93,7 @@ class LabelledSequences(LabelledRows):
     def split(
         self, validation: LabelledSequences | None, settings: Settings
     ) -> tuple[LabelledSequences, LabelledSequences]:
-        """Split the rows into the training and the validation rows of a run.
+        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
 
         If no validation rows are given, a part of the recordings of each class is held out: windows of one recording
         are all trained on, or all used for validation. Where folds measure the accuracy, both parts are all rows

@@ -118,7 +118,7 @@ class LabelledTexts(LabelledRows):
         return self.texts[row]
 
     def split(self, validation: LabelledTexts | None, settings: Settings) -> tuple[LabelledTexts, LabelledTexts]:
-        """Split the rows into the training and the validation rows of a run.
+        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
 
         If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
         is trained on and not held out, so that validation texts are not memorized; but the last validation row of a

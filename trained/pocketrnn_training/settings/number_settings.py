@@ -91,7 +91,7 @@ class NumberSettings(Settings):
 
     @property
     def kernels_asked_for(self) -> int:
-        """The number of random kernels that the user asks for; 0 for recurrent layers.
+        """The number of random kernels, as the user or else the default says; 0 for recurrent layers.
 
         Example:
             >>> NumberSettings().kernels_asked_for, NumberSettings(hidden_dim=32).kernels_asked_for

@@ -238,8 +238,8 @@ class TextSettings(Settings):
         )
 
     def check_tokens(self) -> None:
-        """Refuse settings without effect: settings for words if the tokens are pieces, and settings for pieces if they
-        are words.
+        """Refuse settings for words if the tokens are pieces, settings for pieces if they are words, and a linear part
+        with padding.
 
         Raises:
             InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`
