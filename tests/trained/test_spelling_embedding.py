@@ -20,11 +20,11 @@ WORDS = ("<unk>", "<pad>", "walking", "talking", "sea", "x" * 200)
 
 def embedding() -> SpelledEmbedding:
     torch.manual_seed(0)
-    return SpelledEmbedding(nn.Embedding(len(WORDS), 4, sparse=True), Spelling.from_vocabulary(WORDS, known_from=2))
+    return SpelledEmbedding(nn.Embedding(len(WORDS), 4, sparse=True), Spelling.from_vocabulary(WORDS, first_word_id=2))
 
 
 def test_a_word_has_the_fragments_that_another_word_has_too() -> None:
-    spelling = Spelling.from_vocabulary(["<unk>", "talk", "talks"], known_from=1)
+    spelling = Spelling.from_vocabulary(["<unk>", "talk", "talks"], first_word_id=1)
     shared = {"<ta", "tal", "alk", "<tal", "talk", "<talk"}
     assert spelling.size == len(shared)
     assert np.diff(spelling.offsets).tolist() == [0, len(shared), len(shared)]
@@ -32,7 +32,7 @@ def test_a_word_has_the_fragments_that_another_word_has_too() -> None:
 
 @pytest.mark.parametrize("vocabulary", [["<unk>"], ["<unk>", "a", "b"], ["<unk>", "", "sea"]])
 def test_words_that_share_nothing_have_no_fragments(vocabulary: list[str]) -> None:
-    assert Spelling.from_vocabulary(vocabulary, known_from=1).size == 0
+    assert Spelling.from_vocabulary(vocabulary, first_word_id=1).size == 0
 
 
 def test_the_folded_embedding_gives_the_same_rows() -> None:

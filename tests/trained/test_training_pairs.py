@@ -211,10 +211,14 @@ def test_a_token_that_the_other_text_has_is_told_from_one_that_it_lacks() -> Non
     one = torch.tensor([1])
     with_it, without = ((torch.tensor([[5]]), torch.tensor([[i, 5]]), one, one) for i in (5, 6))
     # The 5 after the end of the second text does not count.
-    texts = [module._compute_pooled_states_of_side(first, a, second, b) for first, second, a, b in (with_it, without)]
+    texts = [
+        module._compute_pooled_states_beside_other(first, a, second, b) for first, second, a, b in (with_it, without)
+    ]
     assert not torch.allclose(*texts)
     module.in_other.data.zero_()
-    texts = [module._compute_pooled_states_of_side(first, a, second, b) for first, second, a, b in (with_it, without)]
+    texts = [
+        module._compute_pooled_states_beside_other(first, a, second, b) for first, second, a, b in (with_it, without)
+    ]
     assert torch.allclose(*texts)
 
 

@@ -256,7 +256,7 @@ def test_the_loss_by_hand() -> None:
     logits, weights = [1.0, 0.0], [1.0, 3.0]
     answer = TeacherAnswers.of([[0.9, 0.1], [0.9, 0.1], [0, 0]], answered=[True, True, False])
     # Both, an answer alone, a label alone.
-    teaching = TeacherTargets.from_answers(answer, np.array([True, False, True]), weight=0.25, temperature=2.0)
+    teaching = TeacherTargets.from_answers(answer, np.array([True, False, True]), answer_weight=0.25, temperature=2.0)
     assert teaching.label_share.tolist() == [0.75, 0.0, 1.0]
     soft = [math.sqrt(0.9), math.sqrt(0.1)]
     soft = [value / sum(soft) for value in soft]

@@ -27,6 +27,7 @@ from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, separate_outside_rows
 from pocketrnn_training.rows.rows_in_memory import (
+    GivenLabels,
     check_texts,
     make_number_rules,
     make_rows_of_sequences,
@@ -193,7 +194,7 @@ class FittedClassifier(TrainedEstimator):
             # A value that is not a sequence is refused where it is brought to scale.
             checkpoint = self.checkpoint
             of_numbers = isinstance(checkpoint.rules, NumberInput)
-            given = list(texts) if of_numbers else check_texts(texts, two=checkpoint.two_texts)
+            given = list(texts) if of_numbers else check_texts(texts, two_texts=checkpoint.two_texts)
             return compute_checkpoint_logits(checkpoint, given)
 
 
@@ -367,7 +368,7 @@ def _make_training_and_validation_rows(
     validation: tuple[Iterable[Any], Iterable[Any]] | None,
     outside: Any,
     before: FittedClassifier | Checkpoint | None,
-) -> tuple[LabelledTexts, LabelledTexts | None, dict[str, Any]]:
+) -> tuple[LabelledTexts, LabelledTexts | None, GivenLabels]:
     """Make the training rows, and the validation rows or None; also return the given labels by their names."""
     data, given = make_rows_of_texts(texts, labels)
     known = None

@@ -140,20 +140,20 @@ def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
         safetensors.save_file(dict(state.tensors), work / RESUME, metadata=metadata | {"sha256": digest})
 
 
-def write_finished_run(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
+def write_finished_run(state: TrainingState, folder: Path, write_report: Callable[[Path], None]) -> None:
     """Write the folder of a run that has ended: the checkpoint, the history and the report.
 
     Args:
         state: the run after its last epoch.
         folder: the folder to write.
-        report: called with a folder to write the files of the report into.
+        write_report: called with a folder to write the files of the report into.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     with write_whole_folder(folder, force=True, marker_file=CONFIG_JSON) as work:
         _write_checkpoint_and_history(state, work)
-        report(work)
+        write_report(work)
 
 
 def read_state(folder: Path) -> TrainingState:

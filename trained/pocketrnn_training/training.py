@@ -136,7 +136,7 @@ def train(
     may_fit_all = of_same_data and task.teaching is None
     _refuse_final_fit(settings, possible=may_fit_all)
     settings = replace(decided, final_fit=decided.final_fit and may_fit_all)
-    loop = TrainingLoop(task, settings, name, _compute_digest(task, settings), resume)
+    loop = TrainingLoop(task, settings, name, _compute_run_digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise _make_different_run_error(resume, settings)
     if is_fitted_without_epochs(task):
@@ -193,11 +193,13 @@ def _compare_by_folds(
         return None
     if validation is None and may_measure_by_folds(data, settings, other_sources):
         # A run that is measured by folds is saved only at its end: it cannot be resumed before.
-        return compare_candidates(data, settings, _run_training, report, sources=sources, measure=True)
+        return compare_candidates(data, settings, _run_training, report, vector_files=sources, with_unseen_logits=True)
     if resume is not None:
         candidates = read_candidates(resume.best.data)
         return Comparison(candidates) if candidates else None
-    return compare_candidates(data.split(validation, settings)[0], settings, _run_training, report, sources=sources)
+    return compare_candidates(
+        data.split(validation, settings)[0], settings, _run_training, report, vector_files=sources
+    )
 
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
@@ -273,7 +275,7 @@ def _make_fabric(settings: Settings) -> Fabric:
         )
 
 
-def _compute_digest(task: Task, settings: Settings) -> str:
+def _compute_run_digest(task: Task, settings: Settings) -> str:
     """Compute a digest of all that determines the weights: the encoded rows, and the settings that must not change."""
     digest = hashlib.sha256()
     if task.teaching is not None:

@@ -124,28 +124,28 @@ class EventLines:
         # An epoch ends with its own line of validation scores, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
-            self._show_epoch_line(ended)
+            self._show_epoch_line_if_due(ended)
         if isinstance(event, Notice):
-            self._show_line(event)
+            self._show_or_hold_line(event)
         elif isinstance(event, Epoch):
-            self._show_epoch_line(event)
+            self._show_epoch_line_if_due(event)
         else:
             self._epochs = event.epochs
             if event.row == event.rows:
                 self._ended = event
             elif self._was_silent_too_long():
-                self._show_line(event)
+                self._show_or_hold_line(event)
 
-    def _show_epoch_line(self, event: Progress | Epoch) -> None:
+    def _show_epoch_line_if_due(self, event: Progress | Epoch) -> None:
         """Show the line of an epoch, unless the lines of other epochs are enough."""
         one_of = -(-self._epochs // _EPOCH_LINES)
         if event.epoch % one_of == 0 or self._was_silent_too_long():
-            self._show_line(event)
+            self._show_or_hold_line(event)
 
     def _was_silent_too_long(self) -> bool:
         return time.monotonic() - self._shown >= _LONGEST_SILENCE
 
-    def _show_line(self, event: Progress | Epoch | Notice) -> None:
+    def _show_or_hold_line(self, event: Progress | Epoch | Notice) -> None:
         """Show the line of an event; hold it back until the silent seconds are over."""
         self._held.append(format_event_line(event))
         if time.monotonic() < self._from:

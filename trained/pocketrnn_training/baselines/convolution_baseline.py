@@ -80,7 +80,7 @@ def fit_convolution_baseline(
         rows = np.sort(rng.choice(rows, MOST_ROWS, replace=False))
     if len(np.unique(targets[rows])) < 2:
         return None
-    kernels = list(_draw_kernels(rng, training.samples.shape[1], int(np.median(training.lengths))))
+    kernels = list(_draw_kernel_groups(rng, training.samples.shape[1], int(np.median(training.lengths))))
     model = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
     with warnings.catch_warnings():
         # With few rows, the matrix may be singular.
@@ -91,7 +91,7 @@ def fit_convolution_baseline(
 
 
 def fit_sequence_baseline(
-    training: LabelledSequences, validation: LabelledSequences, checkpoint: Checkpoint
+    training: LabelledSequences, validation: LabelledSequences, measured_like: Checkpoint
 ) -> Baseline | None:
     """Fit and measure the simple model for sequences, on rows at the scale of a trained classifier.
 
@@ -99,12 +99,12 @@ def fit_sequence_baseline(
     random convolutions itself: it is compared with `fit_statistics_baseline`, by the same folds. As many threads are
     used as in the training.
     """
-    rules = checkpoint.rules
+    rules = measured_like.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
-    with limit_threads(checkpoint.training["threads"]):
+    with limit_threads(measured_like.training["threads"]):
         if validation is training:
-            rng = np.random.default_rng(checkpoint.training["seed"])
-            folds = assign_folds(training, int(checkpoint.metrics["folds"]), rng)
+            rng = np.random.default_rng(measured_like.training["seed"])
+            folds = assign_folds(training, int(measured_like.metrics["folds"]), rng)
             return fit_statistics_baseline(training.sequences, training.targets, folds)
         of_training, of_validation = (
             EncodedSequences.from_sequences(data.sequences, rules) for data in (training, validation)
@@ -121,12 +121,13 @@ class _Kernels:
     dilation: int
 
 
-def _draw_kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterator[_Kernels]:
-    """Draw random kernels as ROCKET does, for sequences of about `steps` steps."""
+def _draw_kernel_groups(rng: np.random.Generator, channels: int, typical_steps: int) -> Iterator[_Kernels]:
+    """Draw `KERNELS` random kernels as ROCKET does, for sequences of about `typical_steps` steps. Yield a group for
+    each width and dilation."""
     drawn: dict[tuple[int, int], int] = {}
     for _ in range(KERNELS):
         width = int(rng.choice(_WIDTHS))
-        most = np.log2(max(1.0, (steps - 1) / (width - 1)))
+        most = np.log2(max(1.0, (typical_steps - 1) / (width - 1)))
         key = width, int(2 ** rng.uniform(0, most))
         drawn[key] = drawn.get(key, 0) + 1
     for (width, dilation), count in sorted(drawn.items()):
@@ -141,7 +142,7 @@ def _draw_kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterat
 
 
 def _compute_kernel_features(
-    encoded: EncodedSequences, rows: npt.NDArray[np.int64], kernels: list[_Kernels]
+    encoded: EncodedSequences, rows: npt.NDArray[np.int64], kernel_groups: list[_Kernels]
 ) -> npt.NDArray[np.float32]:
     """Compute two features of each kernel: its largest response, and the share of steps with a response above 0."""
     features = np.empty((len(rows), 2 * KERNELS), np.float32)
@@ -152,7 +153,7 @@ def _compute_kernel_features(
         samples = torch.from_numpy(batch[:, :_MOST_STEPS]).transpose(1, 2)
         real = torch.from_numpy(lengths).clamp(max=_MOST_STEPS).view(-1, 1, 1)
         found = []
-        for some in kernels:
+        for some in kernel_groups:
             reach = (some.weights.size(2) - 1) * some.dilation // 2
             values = conv1d(pad(samples, (reach, reach)), some.weights, some.bias, dilation=some.dilation)
             values = values.masked_fill(torch.arange(values.size(2)) >= real, float("-inf"))

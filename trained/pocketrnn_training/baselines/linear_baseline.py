@@ -65,20 +65,20 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
     from sklearn.pipeline import make_pipeline, make_union
     from sklearn.svm import LinearSVC
 
-    def make_vectorizer(read: Callable[[Any], str] | None, *choices: dict[str, Any]) -> list[Any]:
-        counts: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, "preprocessor": read}
-        return [TfidfVectorizer(**counts, **some) for some in choices]
+    def make_vectorizers(get_text: Callable[[Any], str] | None, *options_of_each: dict[str, Any]) -> list[Any]:
+        counts: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, "preprocessor": get_text}
+        return [TfidfVectorizer(**counts, **some) for some in options_of_each]
 
     both: tuple[dict[str, Any], ...]
     both = ({"ngram_range": (1, 2)}, *([{"ngram_range": (2, 5), "analyzer": "char_wb"}] if characters else []))
     if pairs:
         some = [
-            *make_vectorizer(_get_first_text, *both),
-            *make_vectorizer(_get_second_text, *both),
-            *make_vectorizer(_join_common_words, {}),
+            *make_vectorizers(_get_lowercase_first_text, *both),
+            *make_vectorizers(_get_lowercase_second_text, *both),
+            *make_vectorizers(_join_common_words, {}),
         ]
     else:
-        some = make_vectorizer(None, *both)
+        some = make_vectorizers(None, *both)
     linear: Any = LinearSVC(C=0.5, random_state=0)
     if several_labels:
         from sklearn.multiclass import OneVsRestClassifier
@@ -87,11 +87,11 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
     return make_pipeline(make_union(*some), linear)
 
 
-def _get_first_text(pair: tuple[str, str]) -> str:
+def _get_lowercase_first_text(pair: tuple[str, str]) -> str:
     return pair[0].lower()
 
 
-def _get_second_text(pair: tuple[str, str]) -> str:
+def _get_lowercase_second_text(pair: tuple[str, str]) -> str:
     return pair[1].lower()
 
 
@@ -128,14 +128,14 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
         warnings.filterwarnings("ignore", "Label .* is present in all training examples", UserWarning)
         warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         try:
-            counted = model[0].fit_transform(_cut_long_texts(some))
+            counted = model[0].fit_transform(_truncate_texts(some))
         except ValueError:
             # "empty vocabulary": none of the texts has a word.
             return None
         if counted.shape[1] * len(some.labels) > _MOST_NUMBERS:
             return None
         model[1].fit(counted, some.targets)
-    given = model.predict(_cut_long_texts(validation))
+    given = model.predict(_truncate_texts(validation))
     if validation.several_labels:
         right = (given == validation.targets).all(axis=1)
         return found(float(right.mean()), len(some), compute_micro_f1(validation.targets, given > 0))
@@ -143,12 +143,12 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
 
 
 def fit_text_baseline(
-    training: LabelledTexts, validation: LabelledTexts, checkpoint: Checkpoint
+    training: LabelledTexts, validation: LabelledTexts, measured_like: Checkpoint
 ) -> LinearBaseline | None:
     """Fit the linear baseline, and measure it as the classifier was: on validation rows, or by the same folds."""
-    if not checkpoint.measured_by_folds:
+    if not measured_like.measured_by_folds:
         return fit_linear_baseline(training, validation)
-    folds, seed = int(checkpoint.metrics["folds"]), checkpoint.training["seed"]
+    folds, seed = int(measured_like.metrics["folds"]), measured_like.training["seed"]
     fold_of, found = assign_folds(training, folds, np.random.default_rng(seed)), []
     for fold in range(folds):
         others, rows = (training.rows(np.flatnonzero(some)) for some in (fold_of != fold, fold_of == fold))
@@ -159,7 +159,7 @@ def fit_text_baseline(
     return replace(found[0], accuracy=float(accuracy), rows=len(training), folds=folds)
 
 
-def _cut_long_texts(data: LabelledTexts) -> list[Any]:
+def _truncate_texts(data: LabelledTexts) -> list[Any]:
     """Return the first characters of each text, or of both texts of each pair."""
     texts = [text[:_MOST_CHARACTERS] for text in data.single_texts.texts]
     return list(zip(texts[::2], texts[1::2], strict=True)) if isinstance(data, LabelledPairs) else texts

@@ -41,23 +41,23 @@ def compute_channel_statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDA
 def fit_statistics_baseline(
     sequences: Sequence[npt.NDArray[Any]],
     targets: npt.NDArray[np.int64],
-    folds: npt.NDArray[np.int64],
+    fold_of: npt.NDArray[np.int64],
 ) -> StatisticsBaseline | None:
     """Fit and measure the forest by folds: it is fitted on all rows outside a fold, and measured on the fold.
 
     Args:
         sequences: the rows.
         targets: int64 [rows].
-        folds: int64 [rows], the fold of each row.
+        fold_of: int64 [rows], the fold of each row.
 
     Returns:
         the accuracy of the forest; None if the training rows of a fold all have the same class.
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    features, numbers, right = compute_channel_statistics(sequences), np.unique(folds), 0
+    features, numbers, right = compute_channel_statistics(sequences), np.unique(fold_of), 0
     for fold in numbers:
-        others, rows = folds != fold, folds == fold
+        others, rows = fold_of != fold, fold_of == fold
         if len(np.unique(targets[others])) < 2:
             return None
         forest = RandomForestClassifier(_TREES, random_state=0).fit(features[others], targets[others])

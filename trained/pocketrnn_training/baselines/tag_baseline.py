@@ -28,7 +28,7 @@ class TagBaseline(Baseline):
     ADVICE: ClassVar[str] = "With so few sentences, the context of a word does not improve its label."
 
 
-def fit_tag_baseline(training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint) -> TagBaseline:
+def fit_tag_baseline(training: TaggedSentences, validation: TaggedSentences, _measured_like: Checkpoint) -> TagBaseline:
     """Find each word's most frequent label in the training sentences, and measure it on the validation sentences."""
     labels_of: defaultdict[str, Counter[int]] = defaultdict(Counter)
     words = (word for sentence in training.sentences for word in sentence)

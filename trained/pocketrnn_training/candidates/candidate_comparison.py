@@ -8,6 +8,7 @@ the rows of that fold, which it has not seen. The weights of both parts are fitt
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -111,7 +112,7 @@ class Comparison:
 
     @property
     def chosen_candidate(self) -> Candidate:
-        """The candidate with the best classification of unseen rows."""
+        """The candidate that the folds choose: the first."""
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
@@ -137,8 +138,8 @@ def compare_candidates(
     run: Run,
     report: Callable[[Notice], None],
     *,
-    sources: Sequence[Path | None] = (None,),
-    measure: bool = False,
+    vector_files: Sequence[Path | None] = (None,),
+    with_unseen_logits: bool = False,
 ) -> Comparison | None:
     """Train the candidates of a classifier by folds, and compare them; None if none can be trained.
 
@@ -151,15 +152,17 @@ def compare_candidates(
         settings: the choices, as they were given.
         run: does the work of a loop.
         report: called with a `StageNotice` about each candidate, and with a notice of the choice.
-        sources: files of word vectors to start from, each for a variant of its own; None for a start without vectors.
-        measure: the answers of the folds are to measure the classifier, too.
+        vector_files: files of word vectors to start from, each for a variant of its own; None for a start without
+            vectors.
+        with_unseen_logits: also return the folds, and the chosen candidate's logits for their rows (`Comparison`).
     """
     fold_of = assign_folds(data, _FOLDS, np.random.default_rng(settings.seed))
     tokenizers = _list_tokenizers_to_compare(settings)
-    chosen = [("how texts are split", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
+    chosen = [("how texts are split", len(tokenizers) > 1), ("whether word vectors help", len(vector_files) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
     report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}the weight of each part."))
-    read = (_Variant.encode_and_fit(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
+    tried = itertools.product(tokenizers, vector_files)
+    read = (_Variant.encode_and_fit_linear_parts(*one, data, settings, fold_of) for one in tried)
     ways = [way for way in read if way is not None]
     if not ways:
         return None
@@ -175,19 +178,20 @@ def compare_candidates(
             way.train_recurrent_part(fold, run)
         if fold + 1 == _FOLDS_OF_ALL and rivals:
             best = min(rivals, key=lambda way: way.joint_answers.losses.mean())
-            rivals = (
-                [best]
-                if _compute_mean_gain(best.joint_answers.losses, ways[0].compute_linear_answers(fold + 1).losses)[0] > 0
-                else []
-            )
+            linear = ways[0].compute_linear_answers(fold + 1)
+            gain, _ = _compute_mean_gain_and_error(best.joint_answers.losses, linear.losses)
+            rivals = [best] if gain > 0 else []
     taken, is_linear = ways[0], True
     for way in rivals:
-        gain, error = _compute_mean_gain(way.joint_answers.losses, ways[0].linear_answers.losses)
+        gain, error = _compute_mean_gain_and_error(way.joint_answers.losses, ways[0].linear_answers.losses)
         if gain > error:
             taken, is_linear = way, False
-    first = taken.make_candidate(recurrent=not is_linear)
+    first = taken.make_candidate(with_recurrent=not is_linear)
     others = [
-        way.make_candidate(recurrent=one) for way in ways for one in (True, False) if way.has_answers(recurrent=one)
+        way.make_candidate(with_recurrent=one)
+        for way in ways
+        for one in (True, False)
+        if way.has_answers(with_recurrent=one)
     ]
     candidates = (first, *(other for other in sorted(others, key=lambda other: other.loss) if other != first))
     for candidate in candidates:
@@ -195,7 +199,7 @@ def compare_candidates(
         report(StageNotice(f"{candidate.summary}{fewer}."))
     said = f"The folds choose {first.display_name}"
     report(Notice(f"{said}: a recurrent part does not add more than chance." if is_linear else f"{said}."))
-    if not measure:
+    if not with_unseen_logits:
         return Comparison(candidates)
     answered = taken.linear_answers if is_linear else taken.joint_answers
     unseen = np.empty_like(answered.logits)
@@ -210,18 +214,18 @@ def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
     return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
 
 
-def _compute_mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
-    """Compute the mean of `others` minus `losses` of the same rows, and its standard error.
+def _compute_mean_gain_and_error(losses: Floats, over_losses: Floats) -> tuple[float, float]:
+    """Compute the mean of `over_losses` minus `losses` of the same rows, and its standard error.
 
     The mean is positive if `losses` are lower.
     """
-    gains = others - losses
+    gains = over_losses - losses
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
 
 def _are_clearly_lower(losses: Floats, others: Floats) -> bool:
     """Return whether `losses` are lower than `others` of the same rows by more than chance."""
-    gain, error = _compute_mean_gain(losses, others)
+    gain, error = _compute_mean_gain_and_error(losses, others)
     return gain > _CLEARLY * error
 
 
@@ -264,7 +268,7 @@ class _Variant:
     folds: list[_Fold]
 
     @classmethod
-    def encode_and_fit(
+    def encode_and_fit_linear_parts(
         cls,
         tokenizer: str,
         source: Path | None,
@@ -306,34 +310,34 @@ class _Variant:
         """Train the recurrent part for a fold, on the other folds."""
         one = self.folds[fold]
         answered: list[Tensor] = []
-        work = _FoldFit(TrainingLoop(one.task, one.settings, "fold", ""))
+        work = _RecurrentLogitsFit(TrainingLoop(one.task, one.settings, "fold", ""))
         run(work, one.settings, lambda event: answered.append(event) if isinstance(event, Tensor) else None)
         one.recurrent = answered[0].double().numpy()
 
-    def has_answers(self, *, recurrent: bool) -> bool:
-        """Return whether there are answers of both parts (`recurrent`), or of the linear part alone."""
-        return not recurrent or self.folds[0].recurrent is not None
+    def has_answers(self, *, with_recurrent: bool) -> bool:
+        """Return whether there are answers of both parts (`with_recurrent`), or of the linear part alone."""
+        return not with_recurrent or self.folds[0].recurrent is not None
 
     @property
     def joint_answers(self) -> _FoldAnswers:
         """The joint answers of both parts, for the folds with a trained recurrent part."""
-        return self._make_fold_answers([fold for fold in self.folds if fold.recurrent is not None], recurrent=True)
+        return self._make_fold_answers([fold for fold in self.folds if fold.recurrent is not None], with_recurrent=True)
 
     @cached_property
     def linear_answers(self) -> _FoldAnswers:
         """The answers of the linear part."""
         return self.compute_linear_answers(len(self.folds))
 
-    def compute_linear_answers(self, folds: int) -> _FoldAnswers:
-        """Compute the answers of the linear part for the first `folds` folds."""
-        return self._make_fold_answers(self.folds[:folds], recurrent=False)
+    def compute_linear_answers(self, first_folds: int) -> _FoldAnswers:
+        """Compute the answers of the linear part for the first `first_folds` folds."""
+        return self._make_fold_answers(self.folds[:first_folds], with_recurrent=False)
 
-    def make_candidate(self, *, recurrent: bool) -> Candidate:
+    def make_candidate(self, *, with_recurrent: bool) -> Candidate:
         """Make the candidate with both parts, or with only the linear part."""
-        answered = self.joint_answers if recurrent else self.linear_answers
-        folds = [fold for fold in self.folds if not recurrent or fold.recurrent is not None]
-        weights, of_recurrent = self._fit_part_weights(folds, recurrent=recurrent), None
-        if recurrent:
+        answered = self.joint_answers if with_recurrent else self.linear_answers
+        folds = [fold for fold in self.folds if not with_recurrent or fold.recurrent is not None]
+        weights, of_recurrent = self._fit_part_weights(folds, with_recurrent=with_recurrent), None
+        if with_recurrent:
             right = np.concatenate([f.recurrent.argmax(axis=1) == self.targets[f.rows] for f in folds])  # type: ignore[union-attr]
             of_recurrent = float(right.mean())
         return Candidate(
@@ -349,23 +353,26 @@ class _Variant:
             vectors=None if self.source is None else self.source.name,
         )
 
-    def _make_fold_answers(self, folds: Sequence[_Fold], *, recurrent: bool) -> _FoldAnswers:
+    def _make_fold_answers(self, folds: Sequence[_Fold], *, with_recurrent: bool) -> _FoldAnswers:
         """Compute the answers for the rows of the folds, of both parts or of the linear part alone."""
         from scipy.special import log_softmax
 
         found = []
         for fold in folds:
-            weights = self._fit_part_weights([other for other in folds if other is not fold], recurrent=recurrent)
-            found.append(weights.add_weighted_logits(fold.recurrent if recurrent else 0.0, fold.linear))
+            weights = self._fit_part_weights(
+                [other for other in folds if other is not fold], with_recurrent=with_recurrent
+            )
+            found.append(weights.add_weighted_logits(fold.recurrent if with_recurrent else 0.0, fold.linear))
         rows, logits = np.concatenate([fold.rows for fold in folds]), np.concatenate(found)
         targets = self.targets[rows]
         number = np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])
         scores = FoldScores.from_right_rows(logits.argmax(axis=1) == targets, number)
         return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
 
-    def _fit_part_weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> RecurrentLinearWeights:
-        """Fit the weights of the parts on the logits of the folds' rows; without `recurrent`, its weight is 0."""
-        of_recurrent = [fold.recurrent for fold in folds if recurrent and fold.recurrent is not None]
+    def _fit_part_weights(self, folds: Sequence[_Fold], *, with_recurrent: bool) -> RecurrentLinearWeights:
+        """Fit the weights of the parts on the logits of the folds' rows. If not `with_recurrent`, the weight of the
+        recurrent part is 0."""
+        of_recurrent = [fold.recurrent for fold in folds if with_recurrent and fold.recurrent is not None]
         return fit_recurrent_linear_weights(
             np.concatenate(of_recurrent) if of_recurrent else None,
             np.concatenate([fold.linear for fold in folds]),
@@ -373,7 +380,7 @@ class _Variant:
         )
 
 
-class _FoldFit(LoopFit):
+class _RecurrentLogitsFit(LoopFit):
     """Trains the recurrent part without the linear part, and sends its logits for the validation rows."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:

@@ -26,7 +26,7 @@ __all__ = ["fit_classifier_without_epochs", "is_fitted_without_epochs"]
 
 
 def is_fitted_without_epochs(task: Task) -> bool:
-    """Return whether the classifier of a task is fitted without epochs."""
+    """Return whether a task is fitted without epochs: its classifier is linear, or made of random kernels."""
     return isinstance(task.architecture, KernelArchitecture | LinearArchitecture)
 
 

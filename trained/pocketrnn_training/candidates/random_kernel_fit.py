@@ -98,8 +98,8 @@ def _draw_kernels_and_fit_ridge(
     architecture: KernelArchitecture, task: Task, rng: np.random.Generator
 ) -> tuple[KernelClassifier, Ridge]:
     """Draw the kernels of a module, and fit a linear model on their responses to the training rows."""
-    module = _draw_kernels(architecture, task.rows, rng)
-    shares = _compute_kernel_shares(module, task.rows)
+    module = _draw_kernel_classifier(architecture, task.rows, rng)
+    shares = _compute_response_shares(module, task.rows)
     groups = np.arange(len(shares)) if task.groups is None else task.groups
     row_weights = task.class_weights[task.targets].astype(np.float64)
     return module, fit_ridge(shares, task.targets, architecture.classes, row_weights, groups)
@@ -116,11 +116,14 @@ def _set_and_calibrate_linear_model(module: KernelClassifier, model: Ridge, task
     return module
 
 
-def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator) -> KernelClassifier:
-    """Draw the kernels of a module. Their thresholds are quantiles of their responses to some rows."""
+def _draw_kernel_classifier(
+    architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator
+) -> KernelClassifier:
+    """Make a module with random kernels, whose thresholds are quantiles of their responses to some of the rows. Its
+    linear layer is not fitted."""
     module = KernelClassifier(architecture).eval()
     if module.size_rates is not None:
-        rows = _set_deviation_and_mean_ramps(module, rows)
+        rows = _scale_rows_and_set_ramps(module, rows)
     patterns = np.full((84, KERNEL_STEPS), -1.0, np.float32)
     for pattern, twos in zip(patterns, itertools.combinations(range(KERNEL_STEPS), 3), strict=True):
         pattern[list(twos)] = 2.0
@@ -138,7 +141,7 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
         for i, (dilation, chosen) in enumerate(zip(architecture.dilations, sums, strict=True)):
             weights = patterns[rng.permutation(len(patterns))[:BANK]]
             levels = quantiles[i * BANK : (i + 1) * BANK]
-            lows, highs = _compute_kernel_ramps(weights, dilation, levels, rows, chosen, rng)
+            lows, highs = _compute_response_ranges(weights, dilation, levels, rows, chosen, rng)
             steepness = 1 / (highs - lows)
             bank = module.get_submodule(f"banks.{i}")
             bank.load_state_dict(
@@ -150,9 +153,9 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
     return module
 
 
-def _set_deviation_and_mean_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Set the ramps that turn the deviation and the mean of each row into features from 0 to 1. Their ends divide the
-    rows evenly. Return the scaled rows."""
+def _scale_rows_and_set_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
+    """Divide each row by its own deviation, and return the scaled rows. Set the ramps that turn the deviation and the
+    mean of a row into features from 0 to 1; their ends divide the rows evenly."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
@@ -171,19 +174,21 @@ def _set_deviation_and_mean_ramps(module: KernelClassifier, rows: EncodedRows) -
     return type(rows)(np.concatenate(scaled), rows.offsets)
 
 
-def _compute_kernel_ramps(
+def _compute_response_ranges(
     weights: npt.NDArray[np.float32],
     dilation: int,
-    levels: Floats,
+    quantiles: Floats,
     rows: EncodedRows,
-    chosen: npt.NDArray[np.float32],
+    channel_factors: npt.NDArray[np.float32],
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Compute the range of responses in which the feature of each kernel of a bank rises from 0 to 1: the lower and the
-    upper ends, float64 [kernels] each."""
+    """Compute for each kernel of a bank the range of responses in which its feature rises from 0 to 1, around its
+    quantile of the responses to a random row. Return the lower and the upper ends, float64 [kernels] each."""
     lows, highs = np.empty(len(weights)), np.empty(len(weights))
-    for kernel, (row, level) in enumerate(zip(rng.integers(len(rows.lengths), size=len(weights)), levels, strict=True)):
-        samples = np.asarray(rows.values[rows.offsets[row] : rows.offsets[row + 1]]) @ chosen
+    for kernel, (row, level) in enumerate(
+        zip(rng.integers(len(rows.lengths), size=len(weights)), quantiles, strict=True)
+    ):
+        samples = np.asarray(rows.values[rows.offsets[row] : rows.offsets[row + 1]]) @ channel_factors
         made = conv1d(
             torch.from_numpy(samples)[None, None],
             torch.from_numpy(weights[kernel])[None, None],
@@ -198,7 +203,7 @@ def _compute_kernel_ramps(
     return lows, highs
 
 
-def _compute_kernel_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
+def _compute_response_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
     """Compute the share of steps at which each kernel responds, float64 [rows, features]."""
     found = np.empty((len(rows.lengths), module.architecture.features))
     order = np.argsort(rows.lengths, kind="stable")

@@ -106,7 +106,7 @@ class Architecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step of the recurrent layers' input. A `qrnn` reads two steps at once."""
+        """The size of a step of the recurrent layers' input; a `qrnn` reads two such steps at once."""
         return self.embedding_dim
 
     @property
@@ -189,12 +189,12 @@ class SequenceArchitecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step of the recurrent layers' input. A `qrnn` reads two steps at once."""
+        """The size of a step of the recurrent layers' input; a `qrnn` reads two such steps at once."""
         return self.filters if self.convolution else self.channels
 
     @property
     def pooled_dim(self) -> int:
-        """The input size of the last linear layer: the pooled states."""
+        """The input size of the last linear layer, which is that of the pooled states."""
         return _compute_state_dim(self)
 
     @property
@@ -235,13 +235,13 @@ def labels_tokens(architecture: AnyArchitecture) -> bool:
     return isinstance(architecture, Architecture) and architecture.pooling == NO_POOLING
 
 
-def _check_layers(a: _RecurrentArchitecture, *of_input: str) -> None:
-    """Refuse an unknown cell or pooling, and sizes out of their range. `of_input` names the sizes of the input."""
+def _check_layers(a: _RecurrentArchitecture, *input_size_names: str) -> None:
+    """Refuse an unknown cell or pooling, and sizes out of their range. `input_size_names` are those of the input."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
         raise InputError(f"The pooling {a.pooling!r} is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
-    for name in (*of_input, "hidden_dim", "layers"):
+    for name in (*input_size_names, "hidden_dim", "layers"):
         if getattr(a, name) < 1:
             raise InputError(f"{name} is {getattr(a, name)}.", "Use a number from 1.")
     if max(a.input_dim, a.hidden_dim) > _LARGEST_DIM or a.layers > _MOST_LAYERS:

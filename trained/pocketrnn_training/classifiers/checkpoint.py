@@ -185,7 +185,7 @@ class Checkpoint:
                 f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.",
                 "Give one threshold for each label.",
             )
-        _check_parts(self.architecture, self.rules, self.labels, self.vocabulary)
+        _check_parts_fit(self.architecture, self.rules, self.labels, self.vocabulary)
         if not isinstance(self.rules, NumberInput) and any(isinstance(e, str) == self.two_texts for e in self.examples):
             raise CheckpointError(
                 f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, but one of its examples is not.",
@@ -193,7 +193,7 @@ class Checkpoint:
             )
 
 
-def _check_parts(
+def _check_parts_fit(
     architecture: AnyArchitecture,
     rules: AnyTextRules | NumberInput,
     labels: tuple[str, ...],
@@ -333,7 +333,7 @@ def read(folder: Path) -> Checkpoint:
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
         architecture, rules = _read_architecture_and_rules(document)
-        _check_parts(architecture, rules, labels, vocabulary)
+        _check_parts_fit(architecture, rules, labels, vocabulary)
         if not isinstance(rules, TextRules | NumberInput):
             check_vocabulary_fit(rules, vocabulary)
     except PocketRNNError as error:

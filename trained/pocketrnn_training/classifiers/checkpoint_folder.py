@@ -47,7 +47,8 @@ def read_checkpoint_file(folder: Path, name: str) -> bytes:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return whether the folder holds an interrupted run."""
+    """Return whether the folder holds an interrupted run. A folder that a killed process has moved
+    aside is moved back first."""
     repair_interrupted_write(folder)
     return (folder / RESUME).is_file()
 

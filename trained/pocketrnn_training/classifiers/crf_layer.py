@@ -43,14 +43,15 @@ class CrfLayer(nn.Module):
         )
         return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
 
-    def forbid_orders(self, orders: npt.NDArray[np.bool_]) -> None:
-        """Set the initial scores so that the orders of labels that `orders` rules out do not occur.
+    def forbid_orders(self, forbidden: npt.NDArray[np.bool_]) -> None:
+        """Set the scores with which training begins: so low for the orders of labels in `forbidden` that they do not
+        occur in practice.
 
         Args:
-            orders: bool [1 + classes, classes]: whether each label is ruled out for the first word; and for each label
-                of a word, for the next word.
+            forbidden: bool [1 + classes, classes]: whether each label is ruled out for the first word; and for each
+                label of a word, for the next word.
         """
-        scores = torch.from_numpy(orders) * _RULED_OUT
+        scores = torch.from_numpy(forbidden) * _RULED_OUT
         with torch.no_grad():
             self.start.copy_(scores[0])
             self.transitions.copy_(scores[1:])
@@ -72,9 +73,9 @@ class CrfLayer(nn.Module):
         own[:, 1:] += self.transitions[labels[:, :-1], labels[:, 1:]]
         last = labels.gather(1, words.unsqueeze(1) - 1).squeeze(1)
         scores = (own * is_word).sum(1) + self.start[labels[:, 0]] + self.end[last]
-        return (self._compute_log_sums(logits, is_word) - scores).sum()
+        return (self._compute_log_sums_of_all_orders(logits, is_word) - scores).sum()
 
-    def _compute_log_sums(self, logits: Tensor, is_word: Tensor) -> Tensor:
+    def _compute_log_sums_of_all_orders(self, logits: Tensor, is_word: Tensor) -> Tensor:
         """Compute the log sum exp of the scores of all orders of labels, float32 [batch], by the forward algorithm."""
         sums = logits[:, 0] + self.start
         for i in range(1, logits.size(1)):
@@ -82,7 +83,7 @@ class CrfLayer(nn.Module):
             sums = torch.where(is_word[:, i : i + 1], longer, sums)
         return (sums + self.end).logsumexp(1)
 
-    def decode_words(self, logits: Tensor, words: npt.NDArray[np.int64]) -> Tensor:
+    def decode_words(self, logits: Tensor, word_counts: npt.NDArray[np.int64]) -> Tensor:
         """Decode the label of each word with the CRF. Return log probabilities, of which that of the decoded label is
         the largest.
 
@@ -90,14 +91,14 @@ class CrfLayer(nn.Module):
 
         Args:
             logits: float32 [words of all sentences, classes].
-            words: int64 [sentences], the number of words of each.
+            word_counts: int64 [sentences], the number of words of each.
 
         Returns:
             float32 [words of all sentences, classes], the logarithm of each label's probability. The decoded label has
             the largest: where another label of the word is likelier, the two are exchanged.
         """
         crf, found = self.crf, []
-        for part in np.split(logits.double().numpy(), np.cumsum(words)[:-1]):
+        for part in np.split(logits.double().numpy(), np.cumsum(word_counts)[:-1]):
             answers, rows = crf.probabilities(part), np.arange(len(part))
             labels, likeliest = crf.decode_labels(part), answers.argmax(1)
             answers[rows, labels], answers[rows, likeliest] = answers[rows, likeliest], answers[rows, labels]

@@ -46,18 +46,18 @@ def make_batch(
 
 
 def compute_logits(
-    module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabric: Fabric | None = None
+    module: AnyClassifier, encoded: EncodedRows, batch_size_if_padded: int, fabric: Fabric | None = None
 ) -> Tensor:
     """Compute the logits of every row, in order, without gradients and in evaluation mode.
 
     A packed classifier reads rows of similar length together, which changes no answer. A padded one is run
-    as it was trained: batches of `batch_size` rows, in the order of the rows, each padded to its longest row. This
-    shows how padding changes its answers.
+    as it was trained: batches of `batch_size_if_padded` rows, in the order of the rows, each padded to its longest row.
+    This shows how padding changes its answers.
 
     Args:
         module: the classifier; left in evaluation mode.
         encoded: the rows.
-        batch_size: the batch size of the training; not used for a packed classifier.
+        batch_size_if_padded: the batch size of the training; not used for a packed classifier.
         fabric: the device of the module, if it is not the CPU. Each of several processes computes a part, and all get
             the result.
 
@@ -69,7 +69,7 @@ def compute_logits(
     if packed:
         order, size = np.argsort(lengths, kind="stable"), _PACKED_BATCH
     else:
-        order, size = np.arange(len(lengths)), batch_size
+        order, size = np.arange(len(lengths)), batch_size_if_padded
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     device = torch.device("cpu") if fabric is None else fabric.device
     module.eval()

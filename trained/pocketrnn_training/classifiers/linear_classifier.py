@@ -29,14 +29,14 @@ SIZES: Final = f"{LINEAR}sizes"
 _MOST_PAIRS: Final = 1 << 24
 
 
-def check_table_sizes(pairs: int, joints: int) -> None:
+def check_table_sizes(pair_rows: int, joint_rows: int) -> None:
     """Refuse a wrong number of rows in the table of pairs of tokens, or in the table of the characters where pieces of
     words meet. Both may be 0."""
-    for name, rows in (("pairs", pairs), ("joints", joints)):
+    for name, rows in (("pairs", pair_rows), ("joints", joint_rows)):
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
             raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
-    if joints and not pairs:
-        raise InputError(f"joints is {joints}, but there are no pairs.", "Set joints to 0, or give pairs, too.")
+    if joint_rows and not pair_rows:
+        raise InputError(f"joints is {joint_rows}, but there are no pairs.", "Set joints to 0, or give pairs, too.")
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class LinearScores(nn.Module):
         padding = (torch.arange(tokens.size(1), device=tokens.device) >= lengths.unsqueeze(1)).unsqueeze(2)
         before = pad(tokens, (1, 0), value=self.padding_id)[:, :-1]
 
-        def sum_scores(numbers: Tensor, table: Tensor) -> Tensor:
-            return embedding(numbers, table).masked_fill(padding, 0.0).sum(dim=1)
+        def sum_scores(row_numbers: Tensor, table: Tensor) -> Tensor:
+            return embedding(row_numbers, table).masked_fill(padding, 0.0).sum(dim=1)
 
         def add_neighbour_codes(codes: Tensor) -> Tensor:
             return embedding(before, codes)[:, :, 0] + embedding(tokens, codes)[:, :, 1]

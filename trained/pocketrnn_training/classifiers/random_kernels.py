@@ -183,8 +183,8 @@ def scale_by_deviation(samples: Tensor, is_padding: Tensor, lengths: Tensor) -> 
     return centred / size, torch.cat((size, first + mean), dim=1).squeeze(2)
 
 
-def compute_kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
-    """Compute the dilation of each bank for rows of about `steps` steps. The dilations grow from 1 by equal factors."""
-    most = max(1.0, (steps - 1) / (KERNEL_STEPS - 1))
+def compute_kernel_dilations(kernel_count: int, typical_steps: int) -> tuple[int, ...]:
+    """Compute the dilation of each bank for rows of about `typical_steps` steps. They grow from 1 by equal factors."""
+    most = max(1.0, (typical_steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})
-    return tuple(sorted(found[i % len(found)] for i in range(-(-kernels // BANK))))
+    return tuple(sorted(found[i % len(found)] for i in range(-(-kernel_count // BANK))))

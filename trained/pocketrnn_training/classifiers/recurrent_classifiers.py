@@ -203,17 +203,18 @@ class PairClassifier(RecurrentClassifier):
         Returns:
             float32 [batch, classes].
         """
-        u = self._compute_pooled_states_of_side(first, first_lengths, second, second_lengths)
-        v = self._compute_pooled_states_of_side(second, second_lengths, first, first_lengths)
+        u = self._compute_pooled_states_beside_other(first, first_lengths, second, second_lengths)
+        v = self._compute_pooled_states_beside_other(second, second_lengths, first, first_lengths)
         logits: Tensor = self.fc(self.dropout(torch.cat((u, v, (u - v).abs(), u * v), dim=1)))
         return logits
 
-    def _compute_pooled_states_of_side(
-        self, tokens: Tensor, lengths: Tensor, other: Tensor, other_lengths: Tensor
+    def _compute_pooled_states_beside_other(
+        self, tokens: Tensor, lengths: Tensor, other_tokens: Tensor, other_lengths: Tensor
     ) -> Tensor:
-        """Compute the pooled states of the first texts, or of the second texts, of pairs."""
-        is_real = torch.arange(other.size(1), device=other.device) < other_lengths.unsqueeze(1)
-        same = (tokens.unsqueeze(2) == other.unsqueeze(1)) & is_real.unsqueeze(1)
+        """Compute the pooled states of the first texts of pairs, or of the second ones. Tokens that the other text has
+        are marked."""
+        is_real = torch.arange(other_tokens.size(1), device=other_tokens.device) < other_lengths.unsqueeze(1)
+        same = (tokens.unsqueeze(2) == other_tokens.unsqueeze(1)) & is_real.unsqueeze(1)
         embedded = self.embedding(tokens) + torch.where(
             same.any(dim=2).unsqueeze(2), self.in_other[1], self.in_other[0]
         )
@@ -221,16 +222,17 @@ class PairClassifier(RecurrentClassifier):
 
 
 def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split rows of pairs, int64 [batch, sequence], into first and second texts with their lengths."""
+    """Split rows of pairs, int64 [batch, sequence]; return the first texts, the second texts, and the lengths of
+    both."""
     first_lengths = (tokens < 0).int().argmax(dim=1)
     second_lengths = lengths - first_lengths - 1
 
-    def select(starts: Tensor, sizes: Tensor) -> Tensor:
-        steps = torch.arange(int(sizes.max()), device=tokens.device)
-        places = (starts.unsqueeze(1) + steps).clamp(max=tokens.size(1) - 1)
-        return tokens.gather(1, places).masked_fill(steps >= sizes.unsqueeze(1), padding_id)
+    def cut_texts(first_steps: Tensor, text_lengths: Tensor) -> Tensor:
+        steps = torch.arange(int(text_lengths.max()), device=tokens.device)
+        places = (first_steps.unsqueeze(1) + steps).clamp(max=tokens.size(1) - 1)
+        return tokens.gather(1, places).masked_fill(steps >= text_lengths.unsqueeze(1), padding_id)
 
-    first, second = select(torch.zeros_like(lengths), first_lengths), select(first_lengths + 1, second_lengths)
+    first, second = cut_texts(torch.zeros_like(lengths), first_lengths), cut_texts(first_lengths + 1, second_lengths)
     return first, second, first_lengths, second_lengths
 
 

@@ -49,11 +49,14 @@ def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tens
             outputs = outputs * dropout(outputs.new_ones(len(outputs), 1, outputs.size(2)), rnn.dropout, rnn.training)
         weights = rnn.all_weights[layer * directions : (layer + 1) * directions]
         if rnn.mode == "GRU" and not rnn.weight_hh_l0.requires_grad:
-            read = [_run_quasi_recurrent(outputs, some, is_padding, backwards=i == 1) for i, some in enumerate(weights)]
+            read = [
+                _run_quasi_recurrent_direction(outputs, some, is_padding, backwards=i == 1)
+                for i, some in enumerate(weights)
+            ]
         else:
-            read = [_run_direction(rnn, outputs, weights[0])]
+            read = [_run_layer_forwards(rnn, outputs, weights[0])]
             if rnn.bidirectional:
-                backwards = _run_direction(rnn, _reverse_steps_of_rows(outputs, reversed_steps), weights[1])
+                backwards = _run_layer_forwards(rnn, _reverse_steps_of_rows(outputs, reversed_steps), weights[1])
                 read.append(_reverse_steps_of_rows(backwards, reversed_steps))
         outputs = torch.cat(read, dim=2) if rnn.bidirectional else read[0]
     states = [read[0].gather(1, last.unsqueeze(2).expand(-1, -1, rnn.hidden_size)).squeeze(1)]
@@ -66,7 +69,7 @@ def _reverse_steps_of_rows(values: Tensor, reversed_steps: Tensor) -> Tensor:
     return values.gather(1, reversed_steps.expand(-1, -1, values.size(2)))
 
 
-def _run_direction(rnn: nn.RNNBase, inputs: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+def _run_layer_forwards(rnn: nn.RNNBase, inputs: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """Run one layer forwards over padded rows, float32 [batch, sequence, n] -> [batch, sequence, hidden_dim]."""
     weights: list[Tensor] = list(parameters)
     state = inputs.new_zeros(1, inputs.size(0), rnn.hidden_size)
@@ -78,7 +81,7 @@ def _run_direction(rnn: nn.RNNBase, inputs: Tensor, parameters: Sequence[nn.Para
     return layer(inputs, state, weights, *choices)[0]
 
 
-def _run_quasi_recurrent(
+def _run_quasi_recurrent_direction(
     values: Tensor, parameters: Sequence[nn.Parameter], is_padding: Tensor, *, backwards: bool
 ) -> Tensor:
     """Run one direction of a GRU without recurrent weights: float32 [batch, sequence, n] -> [batch, sequence, hidden].

@@ -32,9 +32,9 @@ def split_names(_context: click.Context, _option: click.Parameter, value: str | 
     return None if value is None else tuple(name.strip() for name in value.split(","))
 
 
-def _take_options(options: dict[str, Any], kind: type[DataSource] | type[SequenceOptions]) -> dict[str, Any]:
-    """Remove the options that are fields of `kind` from `options`, and return them."""
-    return {one.name: options.pop(one.name) for one in fields(kind) if one.name in options}
+def _pop_options(options: dict[str, Any], fields_of: type[DataSource] | type[SequenceOptions]) -> dict[str, Any]:
+    """Remove the options that are fields of `fields_of` from `options`, and return them."""
+    return {one.name: options.pop(one.name) for one in fields(fields_of) if one.name in options}
 
 
 _OPTIONS: Final = (
@@ -120,8 +120,8 @@ def data_options(command: _Command) -> _Command:
     def with_source(*arguments: Any, data: tuple[str, ...], **options: Any) -> Any:
         context = click.get_current_context()
         given = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
-        numbers = SequenceOptions(**_take_options(options, SequenceOptions))
-        source = DataSource(data, numbers=numbers, said=frozenset(given), **_take_options(options, DataSource))
+        numbers = SequenceOptions(**_pop_options(options, SequenceOptions))
+        source = DataSource(data, numbers=numbers, said=frozenset(given), **_pop_options(options, DataSource))
         return command(*arguments, source=source, **options)
 
     for option in reversed(_OPTIONS):

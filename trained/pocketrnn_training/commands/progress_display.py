@@ -22,19 +22,21 @@ __all__ = ["show_progress"]
 
 
 @contextmanager
-def show_progress(*, quiet: bool = False, every: bool = False) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+def show_progress(
+    *, quiet: bool = False, every_event: bool = False
+) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
     """Yield a function that shows the events of a run.
 
     Args:
         quiet: show no events.
-        every: show each event where there is no terminal; otherwise only few.
+        every_event: show each event where there is no terminal; otherwise only few.
     """
     if quiet:
         yield lambda _: None
         return
     if not sys.stderr.isatty():
         shown = partial(print_line, err=True)
-        yield (lambda event: shown(format_event_line(event))) if every else EventLines(shown).show_event
+        yield (lambda event: shown(format_event_line(event))) if every_event else EventLines(shown).show_event
         return
     with _show_live_bar() as show:
         yield show

@@ -52,7 +52,7 @@ def _make_setting_option(
     )
 
 
-def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
+def _make_option_with_0_for_none(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
     """Make the click option of a setting that may be None. On the command line, 0 means None."""
     return click.option(
         "--" + name.replace("_", "-"),
@@ -183,7 +183,7 @@ _GROUPS: Final = {
     "vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe"
 )
 @_make_setting_option("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
-@_make_limit_option("max_tokens", "Read the first N tokens of a text; 0 for all.")
+@_make_option_with_0_for_none("max_tokens", "Read the first N tokens of a text; 0 for all.")
 @_make_setting_option(
     "min_freq",
     _COUNT,
@@ -191,7 +191,7 @@ _GROUPS: Final = {
     "N",
     "2, and 1 of words in fewer than 1,000 rows",
 )
-@_make_limit_option("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not with bpe.")
+@_make_option_with_0_for_none("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not with bpe.")
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
@@ -414,7 +414,7 @@ _GROUPS: Final = {
     "N",
     "all training rows; of numbers, 480 at least",
 )
-@_make_limit_option("patience", "Stop after N epochs without a better validation; 0 for never.")
+@_make_option_with_0_for_none("patience", "Stop after N epochs without a better validation; 0 for never.")
 @_make_setting_option(
     "none_of_these",
     click.FloatRange(0, 1, min_open=True),
@@ -618,7 +618,7 @@ def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -
     try:
         with ExitStack() as stack:
             every = run.settings.report_every != find_setting_default("report_every")
-            listeners = [stack.enter_context(show_progress(quiet=quiet, every=every))]
+            listeners = [stack.enter_context(show_progress(quiet=quiet, every_event=every))]
             if logger is not None:
                 from pocketrnn_training.report.tensorboard import write_curves
 

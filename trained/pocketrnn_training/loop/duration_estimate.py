@@ -40,7 +40,7 @@ def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
         for _ in range(_TIMED_STEPS):
             learner.step(batch, 0.0)
         seconds = (time.perf_counter() - start) / _TIMED_STEPS * epoch_size / len(rows) / settings.processes
-    fits = f"{_count_epochs(loop)} of {epoch_size:,} rows"
+    fits = f"{_describe_epoch_count(loop)} of {epoch_size:,} rows"
     epochs, done = loop.max_epochs, 0
     if task.folds is None:
         fits += f", {'the last' if loop.keeps_last_epoch else 'the best'} counts"
@@ -54,6 +54,6 @@ def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
     return f"{fits}: about {left} from here on this machine."
 
 
-def _count_epochs(loop: TrainingLoop) -> str:
+def _describe_epoch_count(loop: TrainingLoop) -> str:
     most = "" if loop.settings.patience is None else "At most "
     return f"{most}{loop.max_epochs} epoch{'' if loop.max_epochs == 1 else 's'}"

@@ -87,7 +87,7 @@ class FinalFit(LoopFit):
         with limit_threads(loop.settings.threads):
             learner = Learner(loop.task, loop.settings, fabric, found.tensors if found.fitted else None)
             for epoch in range(found.fitted + 1, loop.max_epochs + 1):
-                if loop.run_epoch(learner, epoch, fabric, emit, stopped, before=len(found.history)) is None:
+                if loop.run_epoch(learner, epoch, fabric, emit, stopped, epochs_before=len(found.history)) is None:
                     return
                 best = found.best if epoch < loop.max_epochs else self._make_checkpoint(learner.module)
                 emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))

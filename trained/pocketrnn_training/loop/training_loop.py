@@ -190,13 +190,13 @@ class TrainingLoop:
             if metrics is None:
                 return
             recurrent = self._compute_validation_logits(learner.module, batch_size, fabric)
-            parts = self._find_part_weights(recurrent, of_linear_part)
+            parts = self._choose_part_weights(recurrent, of_linear_part)
             validation_logits = _add_part_logits(parts, recurrent, of_linear_part)
             history.append(self._score_epoch(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last_epoch:
                 outside = self._compute_outside_logits(learner.module, parts, batch_size, fabric)
                 kept = copy_classifier(learner.module, task, parts)
-                best = self._make_checkpoint(kept, parts, validation_logits, outside, history[-1])
+                best = self._calibrate_and_make_checkpoint(kept, parts, validation_logits, outside, history[-1])
                 best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
             assert best_logits is not None  # noqa: S101
@@ -214,7 +214,7 @@ class TrainingLoop:
         crf, words = get_crf_layer(module), task.validation_words
         return logits if crf is None or words is None else crf.decode_words(logits, words)
 
-    def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
+    def _choose_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
         """Return the weights of the recurrent and the linear part: those of the task, or weights that are fitted on the
         validation rows."""
         targets = self.task.validation_targets
@@ -252,7 +252,7 @@ class TrainingLoop:
         fabric: Fabric,
         emit: Emit,
         stopped: Callable[[], bool],
-        before: int = 0,
+        epochs_before: int = 0,
     ) -> RunningMetrics | None:
         """Train for one epoch. Return its loss, accuracy and speed; None if the training was stopped.
 
@@ -262,7 +262,7 @@ class TrainingLoop:
             fabric: the device and the processes.
             emit: called with the progress.
             stopped: asked before each step; if true, the epoch ends there.
-            before: how many epochs of the run came before this cycle, for the progress.
+            epochs_before: how many epochs of the run came before this cycle, for the progress.
 
         Returns:
             The figures of the epoch; None if it was stopped.
@@ -276,11 +276,11 @@ class TrainingLoop:
         order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
         # A third number, so that these draws differ from the two generators above.
         read = self.task.draw_epoch(np.random.SeedSequence((settings.seed, epoch, 0)))
-        batches = self._make_batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
+        batches = self._draw_batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
-        again = settings.final_fit and not before and self.task.folds is None
-        all_epochs = before + self.max_epochs * (2 if again else 1)
+        again = settings.final_fit and not epochs_before and self.task.folds is None
+        all_epochs = epochs_before + self.max_epochs * (2 if again else 1)
         row = 0
         for rows in batches:
             if stopped():
@@ -290,8 +290,8 @@ class TrainingLoop:
             metrics.add(loss, logits, batch)
             row += batch.rows
             if metrics.is_due or row == epoch_size:
-                progress = metrics.progress(before + epoch, all_epochs, row, epoch_size)
-                _check_loss(progress)
+                progress = metrics.progress(epochs_before + epoch, all_epochs, row, epoch_size)
+                _check_loss_is_finite(progress)
                 emit(progress)
         return metrics
 
@@ -305,12 +305,12 @@ class TrainingLoop:
             factor = (1 + math.cos(math.pi * (done - _RISING) / (1 - _RISING))) / 2
         return self.settings.learning_rate * factor
 
-    def _make_batches(
-        self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
+    def _draw_batches(
+        self, epoch_rows: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
         """Draw the row numbers of an epoch, and cut them into batches, each for all processes together. `rng` orders
         the batches."""
-        lengths = read.lengths
+        lengths = epoch_rows.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)
         # If an epoch reads each row several times, a batch of one length would often hold the same row again and again.
@@ -321,7 +321,8 @@ class TrainingLoop:
         return cut_into_batches(rows, batch_size)
 
     def _score_epoch(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
-        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes]."""
+        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes], and
+        whether it is the best so far."""
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
         accuracy = find_right_rows(logits, targets).double().mean().item()
@@ -331,8 +332,8 @@ class TrainingLoop:
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
     def _find_divergence(self, history: Sequence[Epoch]) -> Notice | None:
-        """Make a notice if the loss of the first epoch is far above the loss of guessing; else return None."""
-        guessing = compute_guessing_loss(len(self.task.labels), several=self.task.several_labels)
+        """Make a notice if the last epoch is the first whose loss is far above that of guessing; else return None."""
+        guessing = compute_guessing_loss(len(self.task.labels), several_labels=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).
             guessing *= self.task.teaching.temperature**2
@@ -366,7 +367,7 @@ class TrainingLoop:
         loss, accuracy = compute_mean_loss(logits, targets), float(right.double().mean())
         outside = None if task.outside_rows is None else compute_logits(module, task.outside_rows, 1)
         epoch = Epoch(1, loss, accuracy, loss, accuracy, compute_f1_from_logits(logits, targets), seconds, best=True)
-        best = self._make_checkpoint(module, parts, logits, outside, epoch)
+        best = self._calibrate_and_make_checkpoint(module, parts, logits, outside, epoch)
         metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
         if task.folds is not None:
             metrics |= FoldScores.from_right_rows(right.numpy(), task.folds).metrics
@@ -374,23 +375,23 @@ class TrainingLoop:
         tensors = {VALIDATION_LOGITS: logits, VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
         return TrainingState(self.digest, (), replace(best, metrics=metrics, data=data), tensors)
 
-    def _make_checkpoint(
-        self, kept: AnyClassifier, parts: RecurrentLinearWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
+    def _calibrate_and_make_checkpoint(
+        self, module: AnyClassifier, parts: RecurrentLinearWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
     ) -> Checkpoint:
         """Calibrate a classifier by its validation logits, and make its checkpoint."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         temperature = fit_temperature(logits, targets)
-        apply_temperature(kept, temperature)
-        thresholds, measured = self._choose_thresholds(
+        apply_temperature(module, temperature)
+        thresholds, measured = self._choose_and_measure_thresholds(
             logits / temperature, None if outside is None else outside / temperature
         )
         return Checkpoint(
             name=self.name,
-            architecture=kept.architecture,
+            architecture=module.architecture,
             rules=task.rules,
             labels=task.labels,
             vocabulary=task.vocabulary,
-            module=kept,
+            module=module,
             activation="sigmoid" if task.several_labels else "softmax",
             thresholds=thresholds,
             metrics={
@@ -410,7 +411,7 @@ class TrainingLoop:
             training=asdict(self.settings) | {"torch": torch.version.__version__},
         )
 
-    def _choose_thresholds(
+    def _choose_and_measure_thresholds(
         self, logits: Tensor, outside: Tensor | None
     ) -> tuple[tuple[float, ...] | None, dict[str, float]]:
         """Choose the thresholds of the labels, or None; also return the metrics of the answers with these thresholds.
@@ -441,7 +442,7 @@ def _is_training_over(history: Sequence[Epoch], settings: Settings) -> bool:
     return not any(epoch.best for epoch in history[-settings.patience :])
 
 
-def _check_loss(progress: Progress) -> None:
+def _check_loss_is_finite(progress: Progress) -> None:
     """Refuse a loss that is not a finite number."""
     if not np.isfinite(progress.loss):
         raise TrainingError(

@@ -149,14 +149,14 @@ class _SilentFabric:
     """Silences Fabric in each new process, when that process unpickles it: Fabric logs before it calls our function."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return _silence_logging, ()
+        return _silence_fabric_logging, ()
 
 
-def _silence_logging() -> None:
+def _silence_fabric_logging() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
-def _end_when_parent_ends(folder: str) -> None:
+def _end_with_parent_and_delete(folder: str) -> None:
     """Wait until the parent process ends; then delete the folder of the arrays, and end this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -165,23 +165,23 @@ def _end_when_parent_ends(folder: str) -> None:
         os._exit(1)
 
 
-def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _quiet: None) -> None:
+def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _silencer: None) -> None:
     """Do the work in a new process, on the arrays in the folder, and put its events into the queue `events`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_when_parent_ends, args=(folder,), daemon=True).start()
+    threading.Thread(target=_end_with_parent_and_delete, args=(folder,), daemon=True).start()
     loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one
 
-    def map_arrays(part: str) -> Iterator[Any]:
-        return (np.load(Path(folder) / f"{part}.{name}.npy", mmap_mode="r") for name in _ARRAYS)
+    def map_values_and_offsets(file_prefix: str) -> Iterator[Any]:
+        return (np.load(Path(folder) / f"{file_prefix}.{name}.npy", mmap_mode="r") for name in _ARRAYS)
 
     teaching = loop.task.teaching
     if teaching is not None:
         teaching = teaching.replace_values(np.load(Path(folder) / _ANSWERS, mmap_mode="r"))
     words = loop.task.words
     if words is not None:
-        words = dataclasses.replace(words, rows=EncodedTexts(*map_arrays("words")))
+        words = dataclasses.replace(words, rows=EncodedTexts(*map_values_and_offsets("words")))
     kind = type(loop.task.rows)
-    rows, validation_rows = kind(*map_arrays("rows")), kind(*map_arrays("validation_rows"))
+    rows, validation_rows = kind(*map_values_and_offsets("rows")), kind(*map_values_and_offsets("validation_rows"))
     task = dataclasses.replace(loop.task, rows=rows, validation_rows=validation_rows, words=words, teaching=teaching)
 
     def emit(event: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.texts import word_vectors
 from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
 
-__all__ = ["Learner", "TrainingBatch", "read_batch"]
+__all__ = ["Learner", "LossAndLogits", "TrainingBatch", "read_batch"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,16 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
     )
 
 
+class LossAndLogits(NamedTuple):
+    """The summed loss of the rows of a batch, float32 [], and their logits, float32 [rows, classes].
+
+    Where tokens are labelled, the logits are [rows * sequence, classes].
+    """
+
+    loss: Tensor
+    logits: Tensor
+
+
 class Learner:
     """A classifier and its optimizers on the device of this process.
 
@@ -88,13 +99,13 @@ class Learner:
     ) -> None:
         """Build the module and its optimizers. `tensors` restores the state of an earlier learner."""
         torch.manual_seed(settings.seed)
-        self.module = build_classifier(_select_trained_part(task.architecture))
+        self.module = build_classifier(_drop_fitted_linear_part(task.architecture))
         if task.weights is not None:
             self.module.load_state_dict(task.weights)
         elif isinstance(self.module, RecurrentClassifier):
             _initialize_embedding(self.module, task.vectors)
             if task.several_labels:
-                _set_bias_to_shares(self.module, task.targets)
+                _set_bias_to_label_log_odds(self.module, task.targets)
         self._crf = get_crf_layer(self.module)
         if self._crf is not None and task.ruled_out is not None:
             self._crf.forbid_orders(task.ruled_out)
@@ -117,14 +128,8 @@ class Learner:
         torch.manual_seed(seed)
         self._fabric_module.train()
 
-    def step(self, batch: TrainingBatch, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """Update the weights with one batch. Return the summed loss of the batch and its logits, both from before the
-        update.
-
-        Returns:
-            The summed loss of the batch, float32 [], and its logits, float32 [rows, classes], from before the change;
-            where tokens are labelled, [rows * sequence, classes].
-        """
+    def step(self, batch: TrainingBatch, learning_rate: float) -> LossAndLogits:
+        """Update the weights with one batch. Return the loss and the logits of the batch from before the update."""
         for optimizer in self._fabric_optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate
             optimizer.zero_grad()
@@ -136,15 +141,16 @@ class Learner:
             loss, logits = self._backpropagate(batch, None)
         for optimizer in self._fabric_optimizers:
             optimizer.step()
-        return loss, logits
+        return LossAndLogits(loss, logits)
 
     def tensors(self) -> dict[str, Tensor]:
         """Copy the weights and the state of the optimizers, by name."""
         return copy_state_tensors(self.module, self._optimizers)
 
-    def _backpropagate(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Compute the gradients of the batch's loss, with `shift` added to its embeddings; return loss and logits."""
-        more = () if shift is None else (shift,)
+    def _backpropagate(self, batch: TrainingBatch, embedding_shift: Tensor | None) -> LossAndLogits:
+        """Compute the gradients of the batch's loss, with `embedding_shift` added to its embeddings. Return the loss
+        and the logits."""
+        more = () if embedding_shift is None else (embedding_shift,)
         logits = self._fabric_module(batch.inputs, batch.lengths, *more)
         flat = logits.flatten(0, -2)
         if self._crf is None:
@@ -152,11 +158,9 @@ class Learner:
         else:
             loss = self._crf.compute_summed_loss(logits, batch.targets.view(logits.shape[:2]))
         self._fabric.backward(loss * batch.scale)
-        return loss, flat
+        return LossAndLogits(loss, flat)
 
-    def _backpropagate_with_adversarial_shift(
-        self, batch: TrainingBatch, module: RecurrentClassifier
-    ) -> tuple[Tensor, Tensor]:
+    def _backpropagate_with_adversarial_shift(self, batch: TrainingBatch, module: RecurrentClassifier) -> LossAndLogits:
         """Compute the gradients of the loss twice: of the batch as it is, and with embeddings moved to raise the loss.
         Return the loss and the logits of the batch as it is.
 
@@ -174,15 +178,15 @@ class Learner:
             steepness = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
             against = gradient * (self._adversarial * length / steepness).view(-1, 1, 1)
         self._backpropagate(batch, against)
-        return loss, logits
+        return LossAndLogits(loss, logits)
 
 
-def _select_trained_part(architecture: AnyArchitecture) -> AnyArchitecture:
-    """Select the architecture that gradient steps train. The linear part is already fitted and left out."""
+def _drop_fitted_linear_part(architecture: AnyArchitecture) -> AnyArchitecture:
+    """Return the architecture that gradient steps train: without the linear part, which is already fitted."""
     return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
 
-def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
+def _set_bias_to_label_log_odds(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
     """Set the bias so that each label starts with the probability of its frequency among the rows (Lin et al. 2017).
 
     Starting from 0.5, most of a run goes into learning that labels are rare: on 5,431 rows with 77 labels, micro F1

@@ -32,9 +32,9 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         targets: int64 [rows], the right classes; or bool [rows, labels], for sigmoid(logits / T).
     """
 
-    def compute_cost(logarithm: float) -> float:
-        loss = len(logits) * compute_mean_loss(logits.double() / exp(logarithm), targets)
-        return loss + logarithm**2 / (2 * _DEVIATION**2)
+    def compute_cost(log_temperature: float) -> float:
+        loss = len(logits) * compute_mean_loss(logits.double() / exp(log_temperature), targets)
+        return loss + log_temperature**2 / (2 * _DEVIATION**2)
 
     return exp(float(minimize_scalar(compute_cost, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4}).x))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from pocketrnn_training.texts.split_sentence_ids import encode_sentences
 
 __all__ = [
     "ClassScore",
+    "Confusion",
     "Evaluation",
     "OutsideScore",
     "add_span_scores",
@@ -299,13 +300,21 @@ def score_classes(
     )
 
 
-def list_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """List how often each class is taken for another, the most frequent first: (rows, true class, predicted class).
+class Confusion(NamedTuple):
+    """How many rows of a true class are given another class. The classes are indices."""
+
+    rows: int
+    true: int
+    given: int
+
+
+def list_confusions(counts: npt.NDArray[np.int64]) -> list[Confusion]:
+    """List how often each class is taken for another, the most frequent first.
 
     `counts` is a confusion matrix, int64 [classes, classes].
     """
-    found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
-    return sorted(found, key=lambda one: (-one[0], one[1:]))
+    found = (Confusion(int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
+    return sorted(found, key=lambda one: (-one.rows, one.true, one.given))
 
 
 def score_several_labels(
@@ -329,8 +338,14 @@ def score_several_labels(
     )
 
 
-def _make_class_scores(labels: Sequence[str], *figures: npt.NDArray[Any]) -> tuple[ClassScore, ...]:
+def _make_class_scores(
+    labels: Sequence[str],
+    precisions: npt.NDArray[Any],
+    recalls: npt.NDArray[Any],
+    f1_scores: npt.NDArray[Any],
+    row_counts: npt.NDArray[Any],
+) -> tuple[ClassScore, ...]:
     return tuple(
         ClassScore(label, float(precision), float(recall), float(f1), int(rows))
-        for label, precision, recall, f1, rows in zip(labels, *figures, strict=True)
+        for label, precision, recall, f1, rows in zip(labels, precisions, recalls, f1_scores, row_counts, strict=True)
     )

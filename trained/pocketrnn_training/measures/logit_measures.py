@@ -50,9 +50,9 @@ def compute_mean_loss(logits: Tensor, targets: Tensor) -> float:
     return cross_entropy(logits, targets).item()
 
 
-def compute_guessing_loss(label_count: int, *, several: bool) -> float:
+def compute_guessing_loss(label_count: int, *, several_labels: bool) -> float:
     """Compute the loss of guessing: every class has the same probability, or every label has 0.5."""
-    return label_count * float(np.log(2)) if several else float(np.log(label_count))
+    return label_count * float(np.log(2)) if several_labels else float(np.log(label_count))
 
 
 def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class SpanScores:
     def from_predictions(
         cls,
         labels: Sequence[str],
-        words: npt.NDArray[np.int64],
+        word_counts: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int64],
         predicted: npt.NDArray[np.int64],
     ) -> Self:
@@ -63,12 +63,12 @@ class SpanScores:
 
         Args:
             labels: their names.
-            words: int64 [sentences], the number of words of each.
+            word_counts: int64 [sentences], the number of words of each.
             targets: int64 [words of all sentences], the right labels.
             predicted: int64 [words of all sentences], the predicted labels.
         """
         true, given, right = Counter[str](), Counter[str](), Counter[str]()
-        ends = np.cumsum(words)[:-1]
+        ends = np.cumsum(word_counts)[:-1]
         # A word without an answer has -1, and is outside of all spans.
         for one, other in zip(np.split(targets, ends), np.split(predicted, ends), strict=True):
             of_true, of_given = _find_spans(labels, one), _find_spans(labels, other)

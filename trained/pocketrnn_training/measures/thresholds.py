@@ -49,7 +49,7 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
 
 
 def find_threshold_for_share(
-    share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
+    share_of_right: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
     """Find the highest threshold that the given share of the right answers reaches. Each text has one label.
 
@@ -57,7 +57,7 @@ def find_threshold_for_share(
     2017: the largest probability of a text that is of none of the classes is lower, by and large.
 
     Args:
-        share: above 0, up to 1.
+        share_of_right: above 0, up to 1.
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows].
 
@@ -69,7 +69,7 @@ def find_threshold_for_share(
         return 0.0
     # The threshold is rounded down. If it is round already, it is lowered by one unit, so that the float32 probability
     # also reaches it.
-    least = right[len(right) - math.ceil(share * len(right))]
+    least = right[len(right) - math.ceil(share_of_right * len(right))]
     return max(0.0, math.ceil(float(least) * 10**_DECIMALS - 1) / 10**_DECIMALS - 10**-_DECIMALS)
 
 
@@ -96,7 +96,7 @@ def find_separating_threshold(
 
 
 def choose_rejection_threshold(
-    share: float | None,
+    share_of_right: float | None,
     probabilities: npt.NDArray[np.float64],
     targets: npt.NDArray[np.int64],
     outside: npt.NDArray[np.float64] | None,
@@ -106,7 +106,7 @@ def choose_rejection_threshold(
     Each text has one label.
 
     Args:
-        share: the share of the right answers that are to reach it; or None to separate them from `outside`.
+        share_of_right: the share of the right answers that are to reach it; or None to separate them from `outside`.
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows].
         outside: float64 [rows of none of the classes, classes], or None.
@@ -116,11 +116,11 @@ def choose_rejection_threshold(
         that reach it. If these rows chose it, each half is measured with the threshold of the other half.
     """
 
-    def choose_threshold(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:
-        if share is not None:
-            return find_threshold_for_share(share, probabilities[rows], targets[rows])
+    def choose_threshold(chosen_rows: npt.NDArray[np.bool_], chosen_outside: npt.NDArray[np.bool_]) -> float:
+        if share_of_right is not None:
+            return find_threshold_for_share(share_of_right, probabilities[chosen_rows], targets[chosen_rows])
         assert outside is not None  # noqa: S101 - one of both is given
-        return find_separating_threshold(outside[others], probabilities[rows], targets[rows])
+        return find_separating_threshold(outside[chosen_outside], probabilities[chosen_rows], targets[chosen_rows])
 
     right = probabilities.argmax(axis=1) == targets
     likeliest = probabilities.max(axis=1)
@@ -128,7 +128,7 @@ def choose_rejection_threshold(
     all_rows, all_others = np.ones(len(targets), bool), np.ones(len(of_outside), bool)
     threshold = choose_threshold(all_rows, all_others)
     given, others_given = likeliest >= threshold, of_outside >= threshold
-    if share is None and min(len(targets), len(of_outside)) > 1:
+    if share_of_right is None and min(len(targets), len(of_outside)) > 1:
         half, other_half = np.arange(len(targets)) % 2 == 0, np.arange(len(of_outside)) % 2 == 0
         for measured, others in ((half, other_half), (~half, ~other_half)):
             of_the_rest = choose_threshold(~measured, ~others)

@@ -17,21 +17,27 @@ _SKEWED: Final = 9
 
 
 def make_class_notices(
-    labels: tuple[str, ...], trained: npt.NDArray[np.int64], validated: npt.NDArray[np.int64] | None, *, skewed: bool
+    labels: tuple[str, ...],
+    training_counts: npt.NDArray[np.int64],
+    validation_counts: npt.NDArray[np.int64] | None,
+    *,
+    warn_of_skew: bool,
 ) -> list[str]:
     """Make the notices about classes with too few rows or similar names.
 
     Args:
         labels: the classes.
-        trained: int64 [classes], the number of training rows of each class.
-        validated: int64 [classes], the number of validation rows of each class; None if folds measure the training
-            rows.
-        skewed: also make a notice if one class has far more training rows than another.
+        training_counts: int64 [classes], the number of training rows of each class.
+        validation_counts: int64 [classes], the number of validation rows of each class; None if folds measure the
+            training rows.
+        warn_of_skew: also make a notice if one class has far more training rows than another.
     """
-    notices = _make_similar_label_notices(labels, trained if validated is None else trained + validated)
-    parts = [(trained, "training")]
-    if validated is not None:
-        alone = (trained == 1) & (validated == 0)
+    notices = _make_similar_label_notices(
+        labels, training_counts if validation_counts is None else training_counts + validation_counts
+    )
+    parts = [(training_counts, "training")]
+    if validation_counts is not None:
+        alone = (training_counts == 1) & (validation_counts == 0)
         if alone.any():
             some = [label for label, is_alone in zip(labels, alone.tolist(), strict=True) if is_alone]
             which = (
@@ -40,18 +46,18 @@ def make_class_notices(
                 else f"Each of {len(some):,} classes ({list_first_names(some)}) has"
             )
             notices.append(f"{which} 1 row, which is trained on: no validation row is left to measure it with.")
-        parts.append((validated + alone, "validation"))
+        parts.append((validation_counts + alone, "validation"))
     for counts, part in parts:
         if missing := [label for label, count in zip(labels, counts, strict=True) if not count]:
             classes = "class" if len(missing) == 1 else "classes"
             notices.append(f"No {part} row is of the {classes} {list_first_names(missing)}.")
-    present = np.flatnonzero(trained)
-    if skewed and len(present):
-        most, least = present[trained[present].argmax()], present[trained[present].argmin()]
-        if trained[most] > _SKEWED * trained[least]:
+    present = np.flatnonzero(training_counts)
+    if warn_of_skew and len(present):
+        most, least = present[training_counts[present].argmax()], present[training_counts[present].argmin()]
+        if training_counts[most] > _SKEWED * training_counts[least]:
             notices.append(
-                f"The class {labels[most]!r} has {trained[most]:,} training rows, {labels[least]!r} has "
-                f"{trained[least]:,}; class weights (balanced) make them count alike."
+                f"The class {labels[most]!r} has {training_counts[most]:,} training rows, {labels[least]!r} has "
+                f"{training_counts[least]:,}; class weights (balanced) make them count alike."
             )
     return notices
 

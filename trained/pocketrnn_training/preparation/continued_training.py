@@ -86,14 +86,14 @@ class StartingCheckpoint:
         state = {name: tensor.clone() for name, tensor in before_it if not name.startswith(LINEAR)}
         generator = torch.Generator().manual_seed(seed)
 
-        def add_random_rows(name: str, rows: int, scale: float) -> None:
+        def extend_with_random_rows(name: str, total_rows: int, scale: float) -> None:
             tensor = state[name]
-            drawn = torch.randn((rows - len(tensor), *tensor.shape[1:]), generator=generator) * scale
+            drawn = torch.randn((total_rows - len(tensor), *tensor.shape[1:]), generator=generator) * scale
             state[name] = torch.cat((tensor, drawn))
 
-        add_random_rows("embedding.weight", len(self.vocabulary), _NEW_WORD)
-        add_random_rows("fc.weight", classes, state["fc.weight"].size(1) ** -0.5 / 3)
-        add_random_rows("fc.bias", classes, 0.0)
+        extend_with_random_rows("embedding.weight", len(self.vocabulary), _NEW_WORD)
+        extend_with_random_rows("fc.weight", classes, state["fc.weight"].size(1) ** -0.5 / 3)
+        extend_with_random_rows("fc.bias", classes, 0.0)
         if data.several_labels:
             state["fc.bias"][before:] = compute_log_odds_of_shares(data.targets)[before:]
         return state

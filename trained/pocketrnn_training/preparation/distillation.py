@@ -64,17 +64,17 @@ class TeacherTargets:
 
     @classmethod
     def from_answers(
-        cls, answers: TeacherAnswers, labelled: npt.NDArray[np.bool_], weight: float, temperature: float
+        cls, answers: TeacherAnswers, labelled: npt.NDArray[np.bool_], answer_weight: float, temperature: float
     ) -> TeacherTargets:
         """Make the targets from a teacher's answers.
 
         Args:
             answers: the answers for some or all rows.
             labelled: bool [rows], whether each row has a label.
-            weight: the weight of the answer in a row with both a label and an answer.
+            answer_weight: the weight of the answer in a row with both a label and an answer.
             temperature: as in `TeacherTargets`.
         """
-        share = np.where(answers.answered, np.where(labelled, 1 - weight, 0.0), 1.0)
+        share = np.where(answers.answered, np.where(labelled, 1 - answer_weight, 0.0), 1.0)
         return cls(answers, share.astype(np.float32), temperature)
 
     def replace_values(self, values: npt.NDArray[np.float32]) -> TeacherTargets:
@@ -126,7 +126,7 @@ class TeacherSummary:
     notice: str
 
 
-def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float) -> TeacherTargets | None:
+def make_teacher_targets(data: LabelledTexts, answer_weight: float, temperature: float) -> TeacherTargets | None:
     """Make the teacher's part of the training targets from the answers of the rows; None without a teacher.
 
     Raises:
@@ -146,7 +146,7 @@ def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float)
             f"{bare:,} training rows have neither a label nor a teacher's answer.",
             "Give each of them a label or an answer, or leave them out.",
         )
-    return TeacherTargets.from_answers(answers, labelled, weight, temperature)
+    return TeacherTargets.from_answers(answers, labelled, answer_weight, temperature)
 
 
 def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:

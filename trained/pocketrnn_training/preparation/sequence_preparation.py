@@ -117,7 +117,7 @@ def _make_notices(data: LabelledSequences, validation: LabelledSequences, settin
     if copies := len(known) - len(set(known)):
         notices.append(f"{copies:,} of {len(data):,} training sequences repeat another.")
     if validation is data:
-        return [*notices, *make_class_notices(data.labels, data.counts(), None, skewed=skewed)]
+        return [*notices, *make_class_notices(data.labels, data.counts(), None, warn_of_skew=skewed)]
     trained, asked = set(known), _hash_sequences(validation.sequences)
     if leaked := [row for row, digest in enumerate(asked) if digest in trained]:
         notices.append(
@@ -129,7 +129,7 @@ def _make_notices(data: LabelledSequences, validation: LabelledSequences, settin
             f"There are only {len(validation)} validation rows, so that one row is {100 / len(validation):.1f} points "
             "of the accuracy. Where no validation rows are given, --folds 5 measures all rows."
         )
-    return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), skewed=skewed)]
+    return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), warn_of_skew=skewed)]
 
 
 def _hash_sequences(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:

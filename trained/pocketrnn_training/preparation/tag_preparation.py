@@ -65,7 +65,7 @@ def prepare_tags(
         texts[: len(data)], settings.pieces, min_freq=decided.min_freq or 1, max_tokens=None, lowercase=False
     )
     words = RowWords.from_texts(texts, rules, tokens)
-    word_targets = _align_word_targets((data, validation), rules)
+    word_targets = _make_word_part_targets((data, validation), rules)
     rows, begins = words.draw_pieces(0.0, 0)
     steps = make_piece_targets(rows, begins, word_targets)
     training, held_out = np.arange(len(data)), np.arange(len(data), len(texts))
@@ -97,7 +97,7 @@ def prepare_tags(
     return task, decided
 
 
-def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
+def _make_word_part_targets(data_sets: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
     """Split the words of the sentences by the rules, and return the target of each part of a word, int64 [parts].
 
     The first part of a word has the word's label, its other parts have none.
@@ -105,7 +105,7 @@ def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -
     cut = make_words_function(rules)
     known: dict[str, int] = {}
     targets = []
-    for data in parts:
+    for data in data_sets:
         counts = [
             known.get(word) or known.setdefault(word, len(cut(word)))
             for sentence in data.sentences

@@ -80,11 +80,11 @@ def read_teacher(
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
             answers.append(_read_answers_file(path, data, logits, text_column, label_column))
         else:
-            answers.append(_run_classifier(str(source), data))
+            answers.append(_run_teacher_classifier(str(source), data))
     return average_teachers(answers)
 
 
-def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
+def _run_teacher_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     """Run the classifier of a checkpoint or a bundle on the texts. Return its probabilities, in the order of the labels
     of the data."""
     folder = Path(path_or_name)
@@ -162,7 +162,7 @@ def _read_answers_file(
                 if is_list
                 else list(map(list, zip(*chunk[: len(columns)], strict=True)))
             )
-            numbers, known = _parse_numbers(lists, columns, path, before)
+            numbers, known = _parse_numbers_and_mark_answered(lists, columns, path, before)
             places = before + np.flatnonzero(known)
             values.write(normalize_probabilities(numbers[known], places, str(path), logits=logits).tobytes())
             answered.write(known.tobytes())
@@ -235,7 +235,7 @@ def _parse_lists(values: list[Any], classes: int, path: Path, rows_before: int) 
     return lists
 
 
-def _parse_numbers(
+def _parse_numbers_and_mark_answered(
     rows: list[list[Any]], columns: Sequence[str], path: Path, rows_before: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Return the values of the rows as numbers, float64 [rows, classes], and which rows have values, bool [rows]."""

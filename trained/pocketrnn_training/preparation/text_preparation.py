@@ -92,7 +92,7 @@ def prepare_texts(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_add_linear_part(architecture, encoded.linear),
+        architecture=_set_linear_part_sizes(architecture, encoded.linear),
         changes=_make_word_dropout(settings.word_dropout, rules),
         vectors=start,
         spelling=_make_spelling(decided, rules, tokens) if before is None else None,
@@ -113,7 +113,7 @@ def prepare_texts(
         | {"word_vectors": None if start is None else _describe_vectors(start)}
         | _describe_other_sources(len(outside), teacher, before, random_examples=examples is not None and not examples),
     )
-    return task, _complete_settings(decided, rules, task, len(data.single_texts))
+    return task, _complete_settings_after_encoding(decided, rules, task, len(data.single_texts))
 
 
 def _encode_texts(
@@ -179,7 +179,7 @@ def _continue_from_checkpoint(
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 
-def _add_linear_part(architecture: Architecture, linear: LinearPart | None) -> Architecture:
+def _set_linear_part_sizes(architecture: Architecture, linear: LinearPart | None) -> Architecture:
     if linear is None:
         return architecture.without_linear_part
     return replace(architecture, pairs=linear.counted.pairs, joints=linear.counted.joints)
@@ -191,7 +191,9 @@ def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
     return WordDropout(share, rules.unknown_id, rules.padding_id)
 
 
-def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, text_count: int) -> TextSettings:
+def _complete_settings_after_encoding(
+    decided: TextSettings, rules: AnyTextRules, task: Task, text_count: int
+) -> TextSettings:
     """Return the settings with the tokenizer and the parts of the classifier that encoding the texts has determined."""
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
@@ -253,7 +255,7 @@ def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[
     words share none."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
-    found = Spelling.from_vocabulary(tokens, known_from=len(vocabulary.SPECIALS))
+    found = Spelling.from_vocabulary(tokens, first_word_id=len(vocabulary.SPECIALS))
     return found if found.size else None
 
 
@@ -270,7 +272,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the {data.ROW} of another.")
     labelled = np.flatnonzero(data.labelled)
     # With several labels, a hash that is the same for the same set of labels.
-    codes = _hash_label_rows(data.targets) if data.several_labels else data.targets
+    codes = _hash_label_sets(data.targets) if data.several_labels else data.targets
     label_of_group = np.empty(len(first), dtype=np.int64)
     label_of_group[groups[labelled]] = codes[labelled]
     in_conflict = np.zeros(len(first), dtype=bool)
@@ -280,10 +282,10 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
         text = data.format_row(int(first[conflicts[0]]))
         how = "are labelled in several ways" if data.several_labels else "have several labels"
         notices.append(f"{len(conflicts):,} {data.ROW}s of the training rows {how}, such as {short_repr(text)}.")
-    notices += _make_label_notices(data)
+    notices += _make_multi_label_notices(data)
     skewed = settings.class_weights == "none" and not data.several_labels
     if validation is data:
-        return [*notices, *make_class_notices(data.labels, data.counts(), None, skewed=skewed)]
+        return [*notices, *make_class_notices(data.labels, data.counts(), None, warn_of_skew=skewed)]
     leaked = np.flatnonzero(np.isin(validation.hashes, hashes))
     if len(leaked):
         text = validation.format_row(int(leaked[0]))
@@ -291,10 +293,10 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
             f"{len(leaked):,} of {len(validation):,} validation rows have a {data.ROW} that is trained on, such as "
             f"{short_repr(text)}: the accuracy on new texts may be lower."
         )
-    return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), skewed=skewed)]
+    return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), warn_of_skew=skewed)]
 
 
-def _make_label_notices(data: LabelledTexts) -> list[str]:
+def _make_multi_label_notices(data: LabelledTexts) -> list[str]:
     """Make a notice if --multi-label seems to be missing, or to have no effect."""
     if data.several_labels:
         if data.targets.sum(axis=1).max() <= 1:
@@ -311,7 +313,7 @@ def _make_label_notices(data: LabelledTexts) -> list[str]:
     ]
 
 
-def _hash_label_rows(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _hash_label_sets(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Compute a hash of each row's labels, int64 [rows]."""
     return np.fromiter((hash(row.tobytes()) for row in np.packbits(targets, axis=1)), np.int64, len(targets))
 

@@ -86,16 +86,16 @@ def _render_picture(line: str, pictures: Mapping[str, bytes]) -> str:
 
 def _render_table(lines: Sequence[str]) -> Iterator[str]:
     head, aligned, *rows = ([cell.strip() for cell in _BETWEEN_CELLS.split(line)[1:-1]] for line in lines)
-    kinds = [' class="number"' if cell.endswith(":") else "" for cell in aligned]
+    cell_attributes = [' class="number"' if cell.endswith(":") else "" for cell in aligned]
     yield "<table>"
     if any(head):
-        yield _render_row(head, kinds, "th")
-    yield from (_render_row(row, kinds, "td") for row in rows)
+        yield _render_row(head, cell_attributes, "th")
+    yield from (_render_row(row, cell_attributes, "td") for row in rows)
     yield "</table>"
 
 
-def _render_row(cells: Sequence[str], kinds: Sequence[str], tag: str) -> str:
-    inside = (f"<{tag}{kind}>{_render_inline(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+def _render_row(cells: Sequence[str], cell_attributes: Sequence[str], tag: str) -> str:
+    inside = (f"<{tag}{kind}>{_render_inline(cell)}</{tag}>" for cell, kind in zip(cells, cell_attributes, strict=True))
     return f"<tr>{''.join(inside)}</tr>"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from pocketrnn_training.training_events import Epoch
 __all__ = [
     "DRAWN_CLASSES",
     "NUMBERED_CLASSES",
+    "LengthBin",
     "draw_accuracy_by_length",
     "draw_confusion_matrix",
     "draw_learning_curve",
@@ -76,13 +77,22 @@ def draw_confusion_matrix(result: Evaluation, counts: npt.NDArray[np.int64]) -> 
     return figure
 
 
-def draw_accuracy_by_length(bins: Sequence[tuple[int, int, int, float]], length_unit: str) -> Figure:
-    """Draw the accuracy of bins of rows by length. A bin has the smallest and the largest length, the number of rows,
-    and the accuracy."""
+class LengthBin(NamedTuple):
+    """Rows of similar length: the smallest and the largest length, the number of rows, and their accuracy."""
+
+    least: int
+    most: int
+    rows: int
+    accuracy: float
+
+
+def draw_accuracy_by_length(bins: Sequence[LengthBin], length_unit: str) -> Figure:
+    """Draw the accuracy of rows by their length, as a bar for each bin. `length_unit` is the word for what is
+    counted."""
     figure = _make_figure()
     axes = figure.subplots()
-    axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
-    axes.set_xticks(range(len(bins)), [format_range(least, most) for least, most, *_ in bins], rotation=45)
+    axes.bar(range(len(bins)), [one.accuracy for one in bins], color="tab:blue")
+    axes.set_xticks(range(len(bins)), [format_range(one.least, one.most) for one in bins], rotation=45)
     # The axis starts at 0: otherwise bars show a difference larger than it is.
     axes.set_ylim(0.0, 1.0)
     axes.set_xlabel(length_unit)

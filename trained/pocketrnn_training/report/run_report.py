@@ -30,6 +30,7 @@ from pocketrnn_training.report.report_page import render_page
 from pocketrnn_training.report.report_pictures import (
     DRAWN_CLASSES,
     NUMBERED_CLASSES,
+    LengthBin,
     draw_accuracy_by_length,
     draw_confusion_matrix,
     draw_learning_curve,
@@ -153,7 +154,7 @@ def _format_overview(checkpoint: Checkpoint, result: Evaluation, row_word: str, 
         answer_word: the word for an answer.
     """
     metrics = checkpoint.metrics
-    yield f"# {_escape(checkpoint.name)}"
+    yield f"# {_escape_start(checkpoint.name)}"
     yield ""
     if checkpoint.activation == "sigmoid":
         yield f"On {result.rows:,} validation rows: micro F1 **{result.micro_f1:.2%}**, macro F1 {result.macro_f1:.2%},"
@@ -239,7 +240,7 @@ def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
             parts, weights, alone = "both", f"{c.recurrent_weight:.3f}, {weights}", f"{c.recurrent_accuracy:.2%}"
         tokens = c.tokenizer if c.vectors is None else f"{c.tokenizer}, {c.vectors}"
         yield (
-            f"| {_escape(tokens)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {c.deviation:.2%} | "
+            f"| {_escape_start(tokens)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {c.deviation:.2%} | "
             f"{c.loss:.4f} | {weights} | {alone} |"
         )
 
@@ -280,36 +281,37 @@ def _format_spans(spans: SpanScores | None) -> Iterator[str]:
         return
     yield from ("", "## Spans", "", "| label | precision | recall | F1 | true spans |", "|---|---:|---:|---:|---:|")
     for s in spans.labels:
-        yield f"| {_escape(s.label)} | {s.precision:.2%} | {s.recall:.2%} | {s.f1:.2%} | {s.spans:,} |"
+        yield f"| {_escape_start(s.label)} | {s.precision:.2%} | {s.recall:.2%} | {s.f1:.2%} | {s.spans:,} |"
 
 
 def _format_classes(
-    result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
+    result: Evaluation, confusion_counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
 ) -> Iterator[str]:
     """Yield the sections with the scores of each class and with the confusions. If a text can have several labels,
     yield only the section with the scores of each label."""
-    if counts is None:
+    if confusion_counts is None:
         yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
         yield "|---|---:|---:|---:|---:|---:|"
         for c, threshold in zip(result.classes, thresholds or (0.5,) * len(result.classes), strict=True):
             yield (
-                f"| {_escape(c.label)} | {threshold:.4f} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | "
+                f"| {_escape_start(c.label)} | {threshold:.4f} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | "
                 f"{c.rows:,} |"
             )
         return
     yield from ("", "## Classes", "", "| | class | precision | recall | F1 | rows |", "|---:|---|---:|---:|---:|---:|")
     for i, c in enumerate(result.classes, start=1):
-        yield f"| {i} | {_escape(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
-    yield from ("", "## Confusion", "", _describe_confusion(result), "", "![confusion](confusion.png)")
-    confused = list_confusions(counts)
+        yield f"| {i} | {_escape_start(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
+    yield from ("", "## Confusion", "", _explain_confusion_picture(result), "", "![confusion](confusion.png)")
+    confused = list_confusions(confusion_counts)
     if confused and len(result.classes) > NUMBERED_CLASSES:
         yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
         yield from ("", "| true class | class given | rows |", "|---|---|---:|")
         for count, true, given in confused[:_CONFUSIONS]:
-            yield f"| {_escape(result.classes[true].label)} | {_escape(result.classes[given].label)} | {count:,} |"
+            names = [_escape_start(result.classes[i].label) for i in (true, given)]
+            yield f"| {names[0]} | {names[1]} | {count:,} |"
 
 
-def _describe_confusion(result: Evaluation) -> str:
+def _explain_confusion_picture(result: Evaluation) -> str:
     """Explain the picture of the confusion matrix."""
     classes = len(result.classes)
     which = "Rows by true class and class given, as shares of the true class."
@@ -320,7 +322,7 @@ def _describe_confusion(result: Evaluation) -> str:
     return which
 
 
-def _format_lengths(bins: Sequence[tuple[int, int, int, float]], length_unit: str) -> Iterator[str]:
+def _format_lengths(bins: Sequence[LengthBin], length_unit: str) -> Iterator[str]:
     """Yield the section with the accuracy of rows by their length. `length_unit` is the word for what is counted."""
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
     yield from (f"| {length_unit} | rows | accuracy |", "|---|---:|---:|")
@@ -347,7 +349,8 @@ def _format_mistakes(
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
         probability = probabilities[row, predicted[row]]
-        yield f"| {_escape(given)} | {probability:.1%} | {_escape(true)} | {_escape(validation.format_row(row))} |"
+        answer = f"{_escape_start(given)} | {probability:.1%} | {_escape_start(true)}"
+        yield f"| {answer} | {_escape_start(validation.format_row(row))} |"
 
 
 def _format_label_mistakes(
@@ -369,10 +372,11 @@ def _format_label_mistakes(
     yield from ("", f"| labels given | true labels | {validation.ROW} |", "|---|---|---|")
     for row in order[:_MISTAKES].tolist():
         named = [
-            ", ".join(_escape(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one) or "none"
+            ", ".join(_escape_start(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one)
+            or "none"
             for some in (given[row], validation.targets[row])
         ]
-        yield f"| {named[0]} | {named[1]} | {_escape(validation.format_row(row))} |"
+        yield f"| {named[0]} | {named[1]} | {_escape_start(validation.format_row(row))} |"
 
 
 def _format_data_and_settings(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
@@ -380,34 +384,32 @@ def _format_data_and_settings(checkpoint: Checkpoint, notices: Sequence[Notice])
     data = checkpoint.data
     yield from ("", "## Data", "")
     if checkpoint.measured_by_folds:
-        yield f"{_escape(str(data['source']))}: {data['rows']:,} rows."
+        yield f"{_escape_start(str(data['source']))}: {data['rows']:,} rows."
     else:
-        yield f"{_escape(str(data['source']))}: {data['training_rows']:,} training rows,"
+        yield f"{_escape_start(str(data['source']))}: {data['training_rows']:,} training rows,"
         yield f"{data['validation_rows']:,} validation rows."
     if notices:
         yield ""
-        yield from (f"- {_escape(notice.text)}" for notice in notices)
+        yield from (f"- {_escape_start(notice.text)}" for notice in notices)
     yield from ("", "## Settings", "", "| | |", "|---|---|")
-    yield from (f"| {name} | {_escape(str(value))} |" for name, value in checkpoint.training.items())
+    yield from (f"| {name} | {_escape_start(str(value))} |" for name, value in checkpoint.training.items())
 
 
-def _escape(text: str) -> str:
-    """Escape a text as one line of Markdown that shows the text literally. A long text is cut."""
+def _escape_start(text: str) -> str:
+    """Escape the start of a text, or all of a short one, as one line of Markdown that shows it literally."""
     text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
 
 
-def _make_length_bins(
-    lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]
-) -> list[tuple[int, int, int, float]]:
-    """Divide the rows by length into bins of about equal size. Return the smallest length, the largest length, the
-    number of rows and the accuracy of each bin."""
+def _make_length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> list[LengthBin]:
+    """Divide the rows by length into bins of about equal size. `right` says which rows are classified correctly."""
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []
     bin_of_row = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
     for index in np.unique(bin_of_row):
         here = bin_of_row == index
-        bins.append((int(lengths[here].min()), int(lengths[here].max()), int(here.sum()), float(right[here].mean())))
+        least, most = int(lengths[here].min()), int(lengths[here].max())
+        bins.append(LengthBin(least, most, int(here.sum()), float(right[here].mean())))
     return bins

@@ -51,14 +51,14 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
         ('World', 'Sports', 'Business', 'Sci/Tech')
     """
     file_name = f"{part}.csv"
-    path = _find_cached_file(file_name) if data_dir is None else data_dir / file_name
+    path = _find_or_download_file(file_name) if data_dir is None else data_dir / file_name
     names = {str(number): label for number, label in enumerate(AG_NEWS_LABELS, start=1)}
     codes = ByteBuffer()
 
-    def list_texts_and_codes() -> Iterator[list[str]]:
+    def read_texts_and_store_codes() -> Iterator[list[str]]:
         before = 0
         columns = ("class", "title", "description")
-        for classes, titles, descriptions in read_delimited(path, columns, ",", names=columns):
+        for classes, titles, descriptions in read_delimited(path, columns, ",", names_without_header=columns):
             for row, number in enumerate(classes, start=before + 1):
                 if number not in names:
                     raise DataError(
@@ -71,7 +71,7 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
             yield [f"{title} {description}" for title, description in zip(titles, descriptions, strict=True)]
 
     source, labels = f"AG News, {file_name}", labels or AG_NEWS_LABELS
-    texts = StoredTexts.from_chunks(list_texts_and_codes())
+    texts = StoredTexts.from_chunks(read_texts_and_store_codes())
     return LabelledTexts(
         texts=texts,
         targets=convert_codes_to_targets(codes.numbers(np.int64), AG_NEWS_LABELS, labels, source),
@@ -81,7 +81,7 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
     )
 
 
-def _find_cached_file(file_name: str) -> Path:
+def _find_or_download_file(file_name: str) -> Path:
     """Return the path of the official file in the user's cache folder, and download the file if it is not there."""
     # https://specifications.freedesktop.org/basedir-spec: an XDG_CACHE_HOME that is not absolute is to be ignored.
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv
@@ -75,7 +75,7 @@ def read_columns(
             occurs twice.
         InputError: the encoding is unknown.
     """
-    yield from _find_format(path)[0](path, wanted, remedy, check_encoding(encoding))
+    yield from _find_readers(path).read_columns(path, wanted, remedy, check_encoding(encoding))
 
 
 def read_column_names(path: Path) -> list[str]:
@@ -84,7 +84,7 @@ def read_column_names(path: Path) -> list[str]:
     Raises:
         DataError: the file is missing, unreadable, of another kind or empty.
     """
-    return _find_format(path)[1](path)
+    return _find_readers(path).read_names(path)
 
 
 @contextmanager
@@ -109,8 +109,8 @@ def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
         ) from None
 
 
-def _check_utf8_and_measure(path: Path, encoding: str) -> int:
-    """Check that a file is UTF-8, and return its size in bytes; 0 if it contains only white space."""
+def _check_utf8_and_measure_unless_blank(path: Path, encoding: str) -> int:
+    """Check that a file has the encoding, and return its size in bytes of UTF-8; 0 if it is only white space."""
     size, lines, waiting, blank = 0, 1, b"", True
     with open_as_utf8(path, encoding) as file:
         while block := file.read(_BLOCK):
@@ -136,7 +136,7 @@ def read_delimited(
     path: Path,
     wanted: Sequence[str],
     delimiter: str,
-    names: Sequence[str] | None = None,
+    names_without_header: Sequence[str] | None = None,
     remedy: str = COLUMN_REMEDY,
     encoding: str = UTF8,
 ) -> Iterator[tuple[list[str], ...]]:
@@ -146,7 +146,7 @@ def read_delimited(
         path: the file.
         wanted: the names of the columns.
         delimiter: the character between the fields of a row.
-        names: the names of all columns, for a file without a header line.
+        names_without_header: the names of all columns, for a file without a header line.
         remedy: what to do if a column is missing, for the error.
         encoding: the encoding of the file, as `check_encoding` returns it.
 
@@ -157,16 +157,17 @@ def read_delimited(
         DataError: the file is missing, empty, in another encoding or not CSV; a column is missing or occurs twice.
     """
     size = _measure_filled_file(path, encoding)
-    with _open_delimited(path, size, (), wanted, delimiter, names, encoding) as header:
+    with _open_delimited(path, size, (), wanted, delimiter, names_without_header, encoding) as header:
         check_columns(header.schema.names, wanted, str(path), remedy, write_header_line_remedy(wanted, delimiter))
-    with _open_delimited(path, size, wanted, wanted, delimiter, names, encoding) as chunks:
+    with _open_delimited(path, size, wanted, wanted, delimiter, names_without_header, encoding) as chunks:
         for chunk in chunks:
             yield tuple(chunk.column(name).to_pylist() for name in wanted)
 
 
 def _measure_filled_file(path: Path, encoding: str = UTF8) -> int:
-    """Return the size of a data file in bytes of UTF-8. Refuse a file that is empty or only white space."""
-    size = _check_utf8_and_measure(path, encoding)
+    """Return the size of a data file in bytes of UTF-8. Refuse a file that is empty or only white space, or has
+    another encoding."""
+    size = _check_utf8_and_measure_unless_blank(path, encoding)
     if not size:
         raise DataError(f"{path} is empty.", "Give a file with labelled texts.")
     return size
@@ -176,25 +177,28 @@ def _measure_filled_file(path: Path, encoding: str = UTF8) -> int:
 def _open_delimited(
     path: Path,
     size: int,
-    columns: Sequence[str],
-    strings: Sequence[str],
+    included_columns: Sequence[str],
+    string_columns: Sequence[str],
     delimiter: str,
-    names: Sequence[str] | None = None,
+    names_without_header: Sequence[str] | None = None,
     encoding: str = UTF8,
 ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
-    """Open a reader for some columns of a UTF-8 file of `size` bytes; for all columns if `columns` is empty."""
+    """Open a reader for a CSV file that has `size` bytes in UTF-8. It reads all columns if `included_columns` is
+    empty."""
     with (
         open_as_utf8(path, encoding) as file,
         _translate_csv_errors(path),
         pyarrow.csv.open_csv(
             path if encoding == UTF8 else file,
             read_options=pyarrow.csv.ReadOptions(
-                block_size=min(size + 1, _BLOCK), column_names=names, use_threads=False
+                block_size=min(size + 1, _BLOCK), column_names=names_without_header, use_threads=False
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             # As strings: the label 01 is not the label 1, and the text NULL is a text.
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(strings, pa.string()), strings_can_be_null=False, include_columns=columns
+                column_types=dict.fromkeys(string_columns, pa.string()),
+                strings_can_be_null=False,
+                include_columns=included_columns,
             ),
         ) as reader,
     ):
@@ -235,7 +239,7 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
     """Yield the wanted members of the objects in a JSON Lines file, in chunks of rows."""
 
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
-    def select_members() -> Iterator[list[Any]]:
+    def select_wanted_members() -> Iterator[list[Any]]:
         for number, row in _read_json_rows(path, encoding):
             for column in wanted:
                 if column not in row:
@@ -243,7 +247,7 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
                     raise DataError(f"Line {number} of {path} has no {column!r}; it has {has}.", remedy)
             yield [row[column] for column in wanted]
 
-    return _gather_rows_into_columns(select_members())
+    return _gather_rows_into_columns(select_wanted_members())
 
 
 def _gather_rows_into_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
@@ -344,20 +348,26 @@ def _read_parquet_column_names(path: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-_Format = tuple[Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
-_FORMATS: Final[dict[str, _Format]] = {
-    ".csv": (_read_csv, _read_delimited_column_names),
-    ".tsv": (_read_tsv, partial(_read_delimited_column_names, delimiter="\t")),
-    ".jsonl": (_read_json_lines, _read_json_member_names),
-    ".ndjson": (_read_json_lines, _read_json_member_names),
-    ".parquet": (_read_parquet, _read_parquet_column_names),
-    ".txt": (_read_fasttext, lambda _: list(_FASTTEXT)),
+class _Readers(NamedTuple):
+    """The functions that read the columns of a file, and their names."""
+
+    read_columns: Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[Any], ...]]]
+    read_names: Callable[[Path], list[str]]
+
+
+_FORMATS: Final[dict[str, _Readers]] = {
+    ".csv": _Readers(_read_csv, _read_delimited_column_names),
+    ".tsv": _Readers(_read_tsv, partial(_read_delimited_column_names, delimiter="\t")),
+    ".jsonl": _Readers(_read_json_lines, _read_json_member_names),
+    ".ndjson": _Readers(_read_json_lines, _read_json_member_names),
+    ".parquet": _Readers(_read_parquet, _read_parquet_column_names),
+    ".txt": _Readers(_read_fasttext, lambda _: list(_FASTTEXT)),
 }
 # The suffixes of files that can be read.
 SUFFIXES: Final = tuple(_FORMATS)
 
 
-def _find_format(path: Path) -> _Format:
+def _find_readers(path: Path) -> _Readers:
     """Find the functions that read a file and its column names, by the suffix of its name."""
     found = _FORMATS.get(path.suffix.lower())
     if found is None:

@@ -90,16 +90,16 @@ class DataSource:
         own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
-    def add_remembered_options(self, columns: Mapping[str, Any]) -> DataSource:
+    def add_remembered_options(self, remembered: Mapping[str, Any]) -> DataSource:
         """Return the source with the reading options that a classifier stores about its training rows. The user's
         options take precedence.
 
         Args:
-            columns: the value of `columns` when the classifier was trained; other members are ignored.
+            remembered: the value of `columns` when the classifier was trained; other members are ignored.
         """
         known: dict[str, Any] = {
             name: value
-            for name, value in columns.items()
+            for name, value in remembered.items()
             if name not in self.said and type(value) is (_REMEMBERED | _OF_STEPS).get(name)
         }
         steps: dict[str, Any] = {name: known[name] for name in _OF_STEPS if name in known}
@@ -138,7 +138,7 @@ class DataSource:
             InputError: see `has_number_rows`; second texts are named for rows that have none.
         """
         if self.of_tokens:
-            self._refuse_options_of_other_rows()
+            self._refuse_options_not_for_tags()
             return TagSettings
         if self.second_text_column is not None:
             self._refuse_second_texts_of_other_rows()
@@ -158,7 +158,7 @@ class DataSource:
         from pocketrnn_training.rows.text_files import SECOND_COLUMN_REMEDY
 
         if self.of_tokens:
-            self._refuse_options_of_other_rows()
+            self._refuse_options_not_for_tags()
             for path in (*map(Path, self.names), *validation):
                 with open_as_utf8(path):
                     pass
@@ -169,7 +169,7 @@ class DataSource:
             self._refuse_second_texts_of_other_rows()
             both, remedy = (self.text_column, self.second_text_column, self.label_column), SECOND_COLUMN_REMEDY
         named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
-        self._refuse_options_of_text_files()
+        self._refuse_text_file_options_for_other_rows()
         if self.has_number_rows:
             for path in (*named, *validation):
                 with open_as_utf8(path):
@@ -185,7 +185,7 @@ class DataSource:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
             raise InputError(f"DATA is {what}, which have no second texts.", "Leave --second-text-column out.")
 
-    def _refuse_options_of_other_rows(self) -> None:
+    def _refuse_options_not_for_tags(self) -> None:
         """Refuse an option that is given but does not apply to sentences with a label for each word."""
         own = {"names", "labels_of", "encoding", "said", "numbers"}
         for options in (self, self.numbers):
@@ -207,10 +207,10 @@ class DataSource:
         """
         from pocketrnn_training.rows.conll_files import read_tagged
 
-        self._refuse_options_of_other_rows()
+        self._refuse_options_not_for_tags()
         return read_tagged(paths, labels, encoding=self.encoding)
 
-    def _refuse_options_of_text_files(self) -> None:
+    def _refuse_text_file_options_for_other_rows(self) -> None:
         """Refuse an option for files of texts, such as an encoding, if the rows are AG News or sequences of numbers."""
         for option, value, default in (
             ("--encoding", self.encoding, UTF8),
@@ -275,12 +275,12 @@ class DataSource:
         return self.read_files(paths, data.labels)
 
     def read_texts(
-        self, part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
+        self, ag_news_part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
         """Read the labelled texts of a part of AG News, or of the files that the user names.
 
         Args:
-            part: `train` or `test`, for AG News; files are read whole.
+            ag_news_part: `train` or `test`, for AG News; files are read whole.
             labels: the classes and their order; without it, those of AG News, or the labels that occur in the files.
             blank_labels: keep rows of files without a label.
 
@@ -297,7 +297,7 @@ class DataSource:
                 raise InputError("ag_news is named together with other data.", "Give ag_news alone, or files alone.")
             if self.multi_label:
                 raise InputError("Each text of ag_news has one label.", "Leave --multi-label out.")
-            return ag_news(part, self.data_dir, labels=labels)
+            return ag_news(ag_news_part, self.data_dir, labels=labels)
         if self.data_dir is not None:
             raise InputError("--data-dir is for ag_news only.", "Give the files by their names.")
         return self.read_files(tuple(map(Path, self.names)), labels, blank_labels=blank_labels)

@@ -13,23 +13,23 @@ __all__ = ["cut_into_batches", "draw_epoch_row_numbers", "make_similar_length_ba
 _BATCHES_SORTED_TOGETHER: Final = 64
 
 
-def draw_epoch_row_numbers(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+def draw_epoch_row_numbers(row_count: int, epoch_size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
     """Draw the row numbers of one epoch in random order, int64 [size].
 
     Over all epochs, every row is drawn once before any is drawn again. The rows of an epoch depend only on its number
     and the seed, so that a run can be resumed at any epoch.
 
     Args:
-        rows: the number of rows of the data.
-        size: the number of rows of an epoch.
+        row_count: the number of rows of the data.
+        epoch_size: the number of rows of an epoch.
         epoch: the number of the epoch, from 1.
         seed: decides the order.
     """
-    first, end = (epoch - 1) * size, epoch * size
-    rounds = range(first // rows, (end - 1) // rows + 1)
-    orders = [np.random.default_rng((seed, number)).permutation(rows) for number in rounds]
-    start = first - rounds.start * rows
-    return np.concatenate(orders)[start : start + size]
+    first, end = (epoch - 1) * epoch_size, epoch * epoch_size
+    rounds = range(first // row_count, (end - 1) // row_count + 1)
+    orders = [np.random.default_rng((seed, number)).permutation(row_count) for number in rounds]
+    start = first - rounds.start * row_count
+    return np.concatenate(orders)[start : start + epoch_size]
 
 
 def make_similar_length_batches(

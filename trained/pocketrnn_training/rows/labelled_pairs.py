@@ -83,7 +83,7 @@ class LabelledPairs(LabelledTexts):
         return np.fromiter((numbers.setdefault(text, len(numbers)) for text in self.texts), np.int64, len(self))
 
     def split(self, validation: LabelledPairs | None, settings: Settings) -> tuple[LabelledPairs, LabelledPairs]:  # type: ignore[override]
-        """Split the pairs into the training and the validation pairs of a run.
+        """Return the training and the validation pairs of a run; the latter are `validation` or a part of these.
 
         If no validation pairs are given, a part of the first texts of each class is held out, with all of their pairs:
         a classifier that has learnt a premise by heart is measured on others. Where that leaves a class without a

@@ -71,7 +71,7 @@ class LabelledRows(ABC):
 
     @abstractmethod
     def split(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
-        """Split the rows into the training and the validation rows of a run.
+        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
 
         Without given validation rows, a part of each class is held out.
         """
@@ -123,7 +123,7 @@ def check_labelled(data: LabelledRows, row_word: str, remedy: str) -> None:
 
 
 def split_rows(
-    data: LabelledRows, share: float, rng: np.random.Generator
+    data: LabelledRows, second_share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split the rows in two parts with equal shares of each class; return the row numbers of each part.
 
@@ -135,8 +135,8 @@ def split_rows(
 
     Args:
         data: the rows.
-        share: the share of each class that goes to the second part. Each part has at least one row of each class that
-            has two; the only row of a class goes to the first part.
+        second_share: the share of each class that goes to the second part. Each part has at least one row of each class
+            that has two; the only row of a class goes to the first part.
         rng: decides which rows.
 
     Returns:
@@ -146,8 +146,8 @@ def split_rows(
         DataError: no class has two rows; no row has a label.
     """
     if data.several_labels:
-        return _split_by_labels(data, share, rng)
-    return split_classes(data.targets, data.labels, share, rng)
+        return _split_multi_label_rows(data, second_share, rng)
+    return split_classes(data.targets, data.labels, second_share, rng)
 
 
 def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -182,10 +182,10 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     have, total = np.zeros((labels, folds), np.int64), np.zeros(folds, np.int64)
     fold_of_group = np.full(len(first), -1)
 
-    def assign_groups(chosen: npt.NDArray[np.int64], label: int | None) -> None:
+    def assign_groups(chosen: npt.NDArray[np.int64], balanced_label: int | None) -> None:
         """Assign the chosen groups that have no fold yet, each to the fold with the fewest rows of the label."""
         for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
-            fewest = total if label is None else have[label] * (len(groups) + 1) + total
+            fewest = total if balanced_label is None else have[balanced_label] * (len(groups) + 1) + total
             fold = int(fewest.argmin())
             fold_of_group[group] = fold
             total[fold] += sizes[group]
@@ -200,7 +200,7 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
 def split_classes(
     targets: npt.NDArray[np.int64],
     labels: tuple[str, ...],
-    share: float,
+    second_share: float,
     rng: np.random.Generator,
     *,
     row_word: str = "row",
@@ -210,7 +210,7 @@ def split_classes(
     Args:
         targets: int64 [rows], the index of each row's class in `labels`, or -1.
         labels: the classes.
-        share: the share of each class that goes to the second part.
+        second_share: the share of each class that goes to the second part.
         rng: decides which rows.
         row_word: the word for a row, for the error.
 
@@ -222,7 +222,7 @@ def split_classes(
         rows = np.flatnonzero(targets == target)
         if len(rows) < 2:
             continue
-        count = min(max(1, round(share * len(rows))), len(rows) - 1)
+        count = min(max(1, round(second_share * len(rows))), len(rows) - 1)
         second.append(rng.permutation(rows)[:count])
     if not second:
         found = f"Every class has 1 {row_word}" if (targets >= 0).any() else "No row has a label"
@@ -235,8 +235,8 @@ def split_classes(
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def _split_by_labels(
-    data: LabelledRows, share: float, rng: np.random.Generator
+def _split_multi_label_rows(
+    data: LabelledRows, second_share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split rows with any number of labels in two parts; return the row numbers of each part."""
     unsplit, second = np.ones(len(data), dtype=bool), np.zeros(len(data), dtype=bool)
@@ -244,22 +244,22 @@ def _split_by_labels(
     # How many rows of each label are not in the second part.
     left = counts.copy()
 
-    def move_rows(rows: npt.NDArray[np.int64], wanted: int) -> None:
-        """Move `wanted` rows to the second part. A row that is the last one of a label in the first part stays."""
+    def move_to_second_part(rows: npt.NDArray[np.int64], count: int) -> None:
+        """Move `count` rows to the second part. A row that is the last one of a label in the first part stays."""
         for row in rows.tolist():
-            if wanted <= 0:
+            if count <= 0:
                 break
             if (left[data.targets[row]] > 1).all():
-                second[row], wanted = True, wanted - 1
+                second[row], count = True, count - 1
                 np.subtract(left, data.targets[row], out=left)
         unsplit[rows] = False
 
     for target in sorted(range(len(data.labels)), key=lambda i: (counts[i], data.labels[i])):
         of_label = data.targets[:, target]
-        wanted = max(1, round(share * counts[target])) - int((of_label & second).sum())
-        move_rows(rng.permutation(np.flatnonzero(of_label & unsplit)), wanted)
+        wanted = max(1, round(second_share * counts[target])) - int((of_label & second).sum())
+        move_to_second_part(rng.permutation(np.flatnonzero(of_label & unsplit)), wanted)
     without = rng.permutation(np.flatnonzero(unsplit))
-    move_rows(without, round(share * len(without)))
+    move_to_second_part(without, round(second_share * len(without)))
     if not second.any() or second.all():
         raise DataError(
             f"The {len(data)} rows are too few to hold some out for validation.",

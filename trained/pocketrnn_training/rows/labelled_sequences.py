@@ -93,7 +93,7 @@ class LabelledSequences(LabelledRows):
     def split(
         self, validation: LabelledSequences | None, settings: Settings
     ) -> tuple[LabelledSequences, LabelledSequences]:
-        """Split the rows into the training and the validation rows of a run.
+        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
 
         If no validation rows are given, a part of the recordings of each class is held out: windows of one recording
         are all trained on, or all used for validation. Where folds measure the accuracy, both parts are all rows
@@ -106,7 +106,7 @@ class LabelledSequences(LabelledRows):
             >>> training, held_out = data.split(None, NumberSettings())
         """
         if validation is not None:
-            _check_same_rules(self, validation)
+            _check_same_labels_and_rules(self, validation)
             return self, validation
         numbers, first, inverse = np.unique(self.recordings, return_index=True, return_inverse=True)
         what = "sequence" if len(numbers) == len(self) else "stretch of a recording to take windows from"
@@ -239,7 +239,7 @@ def _list_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
     return [(start, start + rules.window) for start in starts]
 
 
-def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) -> None:
+def _check_same_labels_and_rules(data: LabelledSequences, validation: LabelledSequences) -> None:
     """Refuse validation rows that were read with other labels or other rules than the training rows."""
     remedy = "Read them as the training rows are read."
     check_same_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)

@@ -118,7 +118,7 @@ class LabelledTexts(LabelledRows):
         return self.texts[row]
 
     def split(self, validation: LabelledTexts | None, settings: Settings) -> tuple[LabelledTexts, LabelledTexts]:
-        """Split the rows into the training and the validation rows of a run.
+        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
 
         If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
         is trained on and not held out, so that validation texts are not memorized; but the last validation row of a
@@ -230,18 +230,18 @@ def separate_outside_rows(data: _Rows, label: str) -> _Rows:
 
 def make_multi_label_texts(
     texts: Sequence[str],
-    codes: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
+    label_codes: npt.NDArray[np.int64],
+    label_counts: npt.NDArray[np.int64],
     names: tuple[str, ...],
     labels: tuple[str, ...] | None,
     source: str,
 ) -> LabelledTexts:
-    """Make the rows of texts with any number of labels. `codes` has the indices in `names` of the labels of all rows.
+    """Make the rows of texts with any number of labels, which are given by their indices in `names`.
 
     Args:
         texts: one text a row.
-        codes: int64 [labels of all rows]; names[code] is a label.
-        counts: int64 [rows], how many labels each row has.
+        label_codes: int64 [labels of all rows]; names[code] is a label.
+        label_counts: int64 [rows], how many labels each row has.
         names: the labels that occur.
         labels: the classes, in the order of the targets; None for the labels that occur, sorted.
         source: where the rows come from, in words.
@@ -254,15 +254,15 @@ def make_multi_label_texts(
         if len(labels) < 2:
             found = f"The only label is {labels[0]!r}" if labels else "There is no label"
             raise DataError(
-                f"{found} in the {len(counts)} rows of {source}.",
+                f"{found} in the {len(label_counts)} rows of {source}.",
                 "A classifier of several labels needs two at least. For one label, give every row one of two classes.",
             )
-    if len(counts) * len(labels) > _MOST_ANSWERS:
+    if len(label_counts) * len(labels) > _MOST_ANSWERS:
         raise DataError(
-            f"{len(counts):,} rows with {len(labels):,} labels take too much memory.",
+            f"{len(label_counts):,} rows with {len(labels):,} labels take too much memory.",
             f"Leave rare labels or some rows out: rows times labels may be {_MOST_ANSWERS:,} at most.",
         )
-    places = convert_codes_to_targets(codes, names, labels, source)
-    targets = np.zeros((len(counts), len(labels)), dtype=bool)
-    targets[np.repeat(np.arange(len(counts)), counts), places] = True
+    places = convert_codes_to_targets(label_codes, names, labels, source)
+    targets = np.zeros((len(label_counts), len(labels)), dtype=bool)
+    targets[np.repeat(np.arange(len(label_counts)), label_counts), places] = True
     return LabelledTexts(texts, targets, labels, source)

@@ -18,7 +18,10 @@ from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Record
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_multi_label_texts
 from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
 
-__all__ = ["check_texts", "make_number_rules", "make_rows_of_sequences", "make_rows_of_texts"]
+__all__ = ["GivenLabels", "check_texts", "make_number_rules", "make_rows_of_sequences", "make_rows_of_texts"]
+
+# Labels as they were given, by their names: the number 1 has the name "1".
+GivenLabels = dict[str, Any]
 
 _SOURCE: Final = "texts given in Python"
 _LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
@@ -30,7 +33,7 @@ def make_rows_of_texts(
     classes: tuple[str, ...] | None = None,
     *,
     several_labels: bool | None = None,
-) -> tuple[LabelledTexts, dict[str, Any]]:
+) -> tuple[LabelledTexts, GivenLabels]:
     """Make the rows of texts or pairs of texts; also return the labels as they were given, by their names.
 
     Args:
@@ -43,7 +46,7 @@ def make_rows_of_texts(
         DataError: the texts or labels cannot be used; see `fit`. A label is not one of `classes`.
     """
     checked, given_labels = check_texts(texts), dict[str, Any]()
-    if _are_pairs(checked):
+    if _begins_with_pair(checked):
         firsts, seconds = (list(some) for some in zip(*checked, strict=True))
         data, given_labels = make_rows_of_texts(firsts, labels, classes, several_labels=several_labels)
         return LabelledPairs.of(data, seconds), given_labels
@@ -93,7 +96,7 @@ def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any])
 
 def make_rows_of_sequences(
     sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, classes: tuple[str, ...] | None = None
-) -> tuple[LabelledSequences, dict[str, Any]]:
+) -> tuple[LabelledSequences, GivenLabels]:
     """Make the rows of sequences of numbers; also return the labels as they were given, by their names.
 
     Raises:
@@ -106,7 +109,7 @@ def make_rows_of_sequences(
     arrays, values = list(sequences), _convert_to_list(labels, "labels")
     if len(arrays) != len(values):
         raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one label for each.")
-    given_labels: dict[str, Any] = {}
+    given_labels: GivenLabels = {}
     recordings = []
     for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
         name = f"the sequence at position {row} (counted from 0)"
@@ -119,7 +122,7 @@ def make_rows_of_sequences(
 
 
 def _make_multi_label_rows(
-    texts: list[str], label_lists: Sequence[Any], classes: tuple[str, ...] | None, given_labels: dict[str, Any]
+    texts: list[str], label_lists: Sequence[Any], classes: tuple[str, ...] | None, given_labels: GivenLabels
 ) -> LabelledTexts:
     """Make the rows of texts from the list of labels of each text, and add the labels to `given_labels`."""
     names: list[list[str]] = []
@@ -167,7 +170,7 @@ def _convert_to_list(values: Iterable[Any], argument: str) -> list[Any]:
     return list(values) if as_list is None else as_list()
 
 
-def _are_pairs(items: Sequence[Any]) -> bool:
+def _begins_with_pair(items: Sequence[Any]) -> bool:
     """Return whether the first item is a pair of texts, so that all should be pairs."""
     return bool(items) and _is_pair(items[0])
 
@@ -176,18 +179,18 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
 
 
-def check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
+def check_texts(texts: Iterable[Any], *, two_texts: bool | None = None) -> list[Any]:
     """Return the texts as a list of strings, or of tuples of two strings. Refuse an item that is neither.
 
     Args:
         texts: the texts, or tuples of two texts.
-        two: whether each item must be two texts; None if the first item decides.
+        two_texts: whether each item must be two texts; None if the first item decides.
 
     Raises:
         DataError: an item is not a text, or not two texts.
     """
     found = _convert_to_list(texts, "texts")
-    if _are_pairs(found) if two is None else two:
+    if _begins_with_pair(found) if two_texts is None else two_texts:
         return [_check_pair(pair, row) for row, pair in enumerate(found)]
     for row, text in enumerate(found):
         if not isinstance(text, str):
@@ -212,7 +215,7 @@ def _check_pair(pair: Any, row: int) -> tuple[str, str]:
     return first, second
 
 
-def _add_given_label(label: Any, row: int, given_labels: dict[str, Any]) -> str:
+def _add_given_label(label: Any, row: int, given_labels: GivenLabels) -> str:
     """Add a label to `given_labels` under its name, and return the name."""
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":

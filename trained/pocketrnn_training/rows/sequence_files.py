@@ -87,14 +87,14 @@ def _read_recordings(path: Path, options: SequenceOptions, label_column: str, no
 
 def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str]) -> Iterator[Recording]:
     """Read the sequences of a numpy file, and add notes about the order of their axes."""
-    x, y, lengths = _read_checked_arrays(path, options, notes)
+    x, y, lengths = _read_x_y_and_lengths(path, options, notes)
     for row, (sequence, label) in enumerate(zip(x, y, strict=True)):
         end = None if lengths is None else int(lengths[row])
         yield Recording(f"sequence {row} of {path}", sequence[:end], str(label))
 
 
 def _move_channels_last(
-    x: npt.NDArray[Any], path: Path, options: SequenceOptions, notes: list[str], *, with_lengths: bool
+    x: npt.NDArray[Any], path: Path, options: SequenceOptions, notes: list[str], *, has_lengths: bool
 ) -> npt.NDArray[Any]:
     """Return x as [sequences, time, channels], and add a note if the order of its axes is a guess.
 
@@ -104,7 +104,7 @@ def _move_channels_last(
     if options.channels_first:
         return x.transpose(0, 2, 1)
     named = None if options.channels is None else len(options.channels)
-    if named == steps != channels and not with_lengths:
+    if named == steps != channels and not has_lengths:
         notes.append(
             f"x of {path.name} is taken as [sequences, channels, time]: {named} channels are named, but "
             f"in this order it has {channels:,} steps."
@@ -118,7 +118,7 @@ def _move_channels_last(
     return x
 
 
-def _read_checked_arrays(
+def _read_x_y_and_lengths(
     path: Path, options: SequenceOptions, notes: list[str]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
     """Read x, y and lengths of a numpy file, and refuse wrong ones; return x as [sequences, time, channels]."""
@@ -135,7 +135,7 @@ def _read_checked_arrays(
             f"x of {path} has the type {x.dtype} and the shape {list(x.shape)}, not numbers on two or three axes.",
             _LAYOUT,
         )
-    x = _move_channels_last(x, path, options, notes, with_lengths=lengths is not None)
+    x = _move_channels_last(x, path, options, notes, has_lengths=lengths is not None)
     if y.dtype.kind not in "iuU" or y.ndim != 1:
         raise DataError(
             f"y of {path} has the type {y.dtype} and the shape {list(y.shape)}, not one label for each sequence.",
@@ -170,8 +170,8 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
         )
     columns = read_columns(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
     samples = stack_channels(columns, options.channels, str(path))
-    labels = _convert_labels(columns[label_column], label_column, path)
-    order = np.arange(len(samples)) if when is None else _sort_by_time(columns[when], when, path)
+    labels = _convert_labels_to_strings(columns[label_column], label_column, path)
+    order = np.arange(len(samples)) if when is None else _find_order_by_time(columns[when], when, path)
     samples, labels = samples[order], labels[order]
     if by is None:
         yield Recording(str(path), samples, labels.tolist())
@@ -181,7 +181,7 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
         yield Recording(f"sequence {name} of {path}", samples[rows], labels[rows].tolist())
 
 
-def _sort_by_time(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[np.int64]:
+def _find_order_by_time(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[np.int64]:
     """Return the row numbers in the order of the times in a column. Rows of the same time keep their order."""
     values = np.asarray(column)
     kinds: list[Any] = ["datetime64[ns]"] if values.dtype.kind == "M" else [np.float64, "datetime64[ns]"]
@@ -203,7 +203,7 @@ def _sort_by_time(column: Sequence[Any], column_name: str, path: Path) -> npt.ND
     )
 
 
-def _convert_labels(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[Any]:
+def _convert_labels_to_strings(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[Any]:
     """Return the labels of a column as strings. Refuse a value that is neither a text nor a whole number."""
     made = []
     for row, value in enumerate(column):

@@ -92,7 +92,7 @@ class TaggedSentences(LabelledRows):
         )
 
     def split(self, validation: TaggedSentences | None, settings: Settings) -> tuple[TaggedSentences, TaggedSentences]:
-        """Split the sentences into the training and the validation sentences of a run.
+        """Return the training and the validation sentences of a run; the latter are `validation` or a part of these.
 
         Without given validation sentences, a part of the distinct ones is held out.
 

@@ -128,13 +128,13 @@ class TeacherAnswers:
 
 
 def normalize_probabilities(
-    values: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], source: str, *, logits: bool
+    values: npt.NDArray[np.float64], row_numbers: npt.NDArray[np.int64], source: str, *, logits: bool
 ) -> npt.NDArray[np.float32]:
     """Return a teacher's answers as probabilities that sum to 1, float32 [rows, classes]. Refuse other values.
 
     Args:
         values: float64 [rows, classes].
-        rows: int64 [rows], the number of each row, from 0, for the error.
+        row_numbers: int64 [rows], the number of each row, from 0, for the error.
         source: where the values come from, for the error.
         logits: the values are logits.
 
@@ -142,14 +142,16 @@ def normalize_probabilities(
         DataError: a value is not finite; or, unless they are logits, a value is negative or a row does not sum to 1.
     """
 
-    def refuse_wrong_answers(wrong: npt.NDArray[np.bool_], what: str, remedy: str) -> None:
+    def refuse_wrong_answers(wrong: npt.NDArray[np.bool_], problem: str, remedy: str) -> None:
         if wrong.any():
             first = int(wrong.argmax())
-            raise DataError(f"Row {rows[first] + 1} of {source} {what.format(*_summarize_row(values[first]))}.", remedy)
+            raise DataError(
+                f"Row {row_numbers[first] + 1} of {source} {problem.format(**_compute_figures(values[first]))}.", remedy
+            )
 
     refuse_wrong_answers(
         np.any(~np.isfinite(values), axis=1),
-        "holds {0}, which is not a finite number",
+        "holds {infinite}, which is not a finite number",
         "If the teacher does not answer a row, leave its values empty, or run the teacher again.",
     )
     if logits:
@@ -157,23 +159,29 @@ def normalize_probabilities(
             values = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
     else:
         for_logits = "Give probabilities; for logits, add --teacher-logits."
-        refuse_wrong_answers(np.any(values < 0, axis=1), "holds the probability {1:g}", for_logits)
-        refuse_wrong_answers(np.any(values > 1 + _SUM_TOLERANCE, axis=1), "holds the probability {2:g}", for_logits)
+        refuse_wrong_answers(np.any(values < 0, axis=1), "holds the probability {least:g}", for_logits)
+        refuse_wrong_answers(
+            np.any(values > 1 + _SUM_TOLERANCE, axis=1), "holds the probability {largest:g}", for_logits
+        )
         refuse_wrong_answers(
             np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE,
-            "holds probabilities that sum to {3:g}, not to 1",
+            "holds probabilities that sum to {sum:g}, not to 1",
             "Give a probability for every label; for logits, add --teacher-logits.",
         )
     probabilities: npt.NDArray[np.float32] = (values / values.sum(axis=1, keepdims=True)).astype(np.float32)
     return probabilities
 
 
-def _summarize_row(row: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Return numbers of an answer for an error message: an infinite or missing value or else 0, the smallest value,
-    the largest value, and the sum."""
-    infinite = row[~np.isfinite(row)]
+def _compute_figures(answer: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Compute the figures of an answer, float64 [classes], that error messages show, by their names in the messages."""
+    infinite = answer[~np.isfinite(answer)]
     with np.errstate(over="ignore"):
-        return (float(infinite[0]) if len(infinite) else 0.0), float(row.min()), float(row.max()), float(row.sum())
+        return {
+            "infinite": float(infinite[0]) if len(infinite) else 0.0,
+            "least": float(answer.min()),
+            "largest": float(answer.max()),
+            "sum": float(answer.sum()),
+        }
 
 
 def average_teachers(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:

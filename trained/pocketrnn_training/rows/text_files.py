@@ -225,10 +225,10 @@ def _read_labelled_columns(
     code_of: dict[str, int] = {}
     dropped = 0
 
-    def find_code(label: str) -> int:
+    def find_or_add_code(label: str) -> int:
         return code_of.setdefault(label, len(code_of)) if label else UNLABELLED
 
-    def list_texts_and_codes() -> Iterator[list[list[str]]]:
+    def read_texts_and_store_codes() -> Iterator[list[list[str]]]:
         nonlocal dropped
         for path in paths:
             keep_blank = blank_labels or drop_unlabelled
@@ -237,10 +237,10 @@ def _read_labelled_columns(
                     have = [bool(label.strip()) for label in labels_of_rows]
                     dropped += have.count(False)
                     *columns, labels_of_rows = (list(compress(some, have)) for some in (*columns, labels_of_rows))
-                codes.write(array("q", map(find_code, labels_of_rows)).tobytes())
+                codes.write(array("q", map(find_or_add_code, labels_of_rows)).tobytes())
                 yield columns
 
-    texts, *others = StoredTexts.from_columns(list_texts_and_codes())
+    texts, *others = StoredTexts.from_columns(read_texts_and_store_codes())
     source = ", ".join(path.name for path in paths) + (f" without {dropped:,} unlabelled rows" if dropped else "")
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
@@ -282,7 +282,7 @@ def _read_multi_label_columns(
     codes, counts = ByteBuffer(), ByteBuffer()
     code_of: dict[str, int] = {}
 
-    def list_texts_and_codes() -> Iterator[list[list[str]]]:
+    def read_texts_and_store_codes() -> Iterator[list[list[str]]]:
         for path in paths:
             before = 0
             for *columns, values in read(path, label_column=label_column):
@@ -300,7 +300,7 @@ def _read_multi_label_columns(
                 before += len(values)
                 yield columns
 
-    texts, *others = StoredTexts.from_columns(list_texts_and_codes())
+    texts, *others = StoredTexts.from_columns(read_texts_and_store_codes())
     source = ", ".join(path.name for path in paths)
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
@@ -347,12 +347,12 @@ def _read_texts_and_labels(
         labels = ["" if label is None else label for label in labels]
         _check_types(labels, (str, int), label_column, path, before)
         if "" in labels and not blank_labels:
-            raise _make_missing_labels_error(path, label_column, before + labels.index("") + 1, encoding)
+            raise _count_missing_labels_and_make_error(path, label_column, before + labels.index("") + 1, encoding)
         before += len(labels)
         yield [*columns, list(map(str, labels))]
 
 
-def _make_missing_labels_error(path: Path, column: str, first_row: int, encoding: str) -> DataError:
+def _count_missing_labels_and_make_error(path: Path, column: str, first_row: int, encoding: str) -> DataError:
     """Make the error for rows without a label. It counts these rows, and names the first."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)

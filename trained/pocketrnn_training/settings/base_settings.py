@@ -138,8 +138,8 @@ class Settings(ABC):
     report_every: int = 1000
 
     @abstractmethod
-    def epochs_for(self, rows: int, classes: int) -> int:
-        """Return the largest number of epochs, if an epoch has `rows` rows."""
+    def epochs_for(self, epoch_rows: int, classes: int) -> int:
+        """Return the largest number of epochs, if an epoch has `epoch_rows` rows."""
 
     @abstractmethod
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
@@ -148,7 +148,7 @@ class Settings(ABC):
         The data is the number of training rows, the classes and the kind of labels.
         """
 
-    def check_beside(self, **given: object) -> None:
+    def check_beside(self, **sources: object) -> None:
         """Refuse other sources of learning, such as a teacher, if this kind of rows does not support them.
 
         Raises:
@@ -157,7 +157,7 @@ class Settings(ABC):
         Example:
             >>> NumberSettings().check_beside(teacher=None)
         """
-        for name, value in given.items():
+        for name, value in sources.items():
             if self.ALONE and value not in (None, ()):
                 said = {"before": "A checkpoint to go on from"}.get(name, name.replace("_", " ").capitalize())
                 are = "are" if said.endswith("s") else "is"
@@ -166,8 +166,8 @@ class Settings(ABC):
                     f"Leave out {said[0].lower()}{said[1:]}.",
                 )
 
-    def batch_size_for(self, rows: int) -> int:
-        """Return the number of rows in a step, if an epoch has `rows` rows.
+    def batch_size_for(self, epoch_rows: int) -> int:
+        """Return the number of rows in a step, if an epoch has `epoch_rows` rows.
 
         Example:
             >>> TextSettings().batch_size_for(100_000)
@@ -175,7 +175,7 @@ class Settings(ABC):
         """
         if self.batch_size is not None:
             return self.batch_size
-        return 64 if rows < MANY_ROWS else 128
+        return 64 if epoch_rows < MANY_ROWS else 128
 
     def other_than(self, before: Mapping[str, Any]) -> str:
         """Describe the first setting that differs from that of the run to resume; empty if no setting differs.
@@ -224,8 +224,8 @@ def is_share(value: float) -> bool:
     return 0 <= value < 1
 
 
-def check_settings(settings: Settings, holds: Callable[[Any], bool], remedy: str, *names: str) -> None:
-    """Refuse the first of the named settings for whose value `holds` returns False. None is accepted where the type
+def check_settings(settings: Settings, is_valid: Callable[[Any], bool], remedy: str, *names: str) -> None:
+    """Refuse the first of the named settings for whose value `is_valid` returns False. None is accepted where the type
     allows it.
 
     Raises:
@@ -234,5 +234,5 @@ def check_settings(settings: Settings, holds: Callable[[Any], bool], remedy: str
     types = {one.name: str(one.type) for one in fields(settings)}
     for name in names:
         value = getattr(settings, name)
-        if not ("None" in types[name] if value is None else holds(value)):
+        if not ("None" in types[name] if value is None else is_valid(value)):
             raise InputError(f"{name} is {value!r}.", remedy)

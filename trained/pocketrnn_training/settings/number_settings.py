@@ -91,7 +91,7 @@ class NumberSettings(Settings):
 
     @property
     def kernels_asked_for(self) -> int:
-        """The number of random kernels that the user asks for; 0 for recurrent layers.
+        """The number of random kernels, as the user or else the default says; 0 for recurrent layers.
 
         Example:
             >>> NumberSettings().kernels_asked_for, NumberSettings(hidden_dim=32).kernels_asked_for
@@ -112,7 +112,7 @@ class NumberSettings(Settings):
         """
         return self.kernels_asked_for > 0 and rows * self.validation_share < FEW_VALIDATION_ROWS
 
-    def epochs_for(self, rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
+    def epochs_for(self, epoch_rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
         """Return the largest number of epochs, which does not depend on the rows or the classes.
 
         Example:

@@ -44,7 +44,7 @@ class PairSettings(TextSettings):
         without = replace(self, linear=False)
         return super(PairSettings, without).decided(rows, classes, several_labels=several_labels)
 
-    def check_beside(self, **given: object) -> None:
+    def check_beside(self, **sources: object) -> None:
         """Refuse a teacher: a teacher answers only rows of one text.
 
         Raises:
@@ -53,7 +53,7 @@ class PairSettings(TextSettings):
         Example:
             >>> PairSettings().check_beside(teacher=None)
         """
-        if given.get("teacher") not in (None, ()):
+        if sources.get("teacher") not in (None, ()):
             raise InputError(
                 f"A teacher answers single texts, but the data holds {self.ROWS}.", "Leave the teacher out."
             )

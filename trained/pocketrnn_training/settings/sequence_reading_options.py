@@ -72,8 +72,8 @@ class SequenceOptions:
                 raise InputError(f"{name} is {asked!r}, but that of the classifier is {known!r}.", f"Leave {name} out.")
         return made
 
-    def rules(self, count: int) -> NumberInput:
-        """Return the rules for sequences of `count` channels, without mean and scale.
+    def rules(self, channel_count: int) -> NumberInput:
+        """Return the rules for sequences of `channel_count` channels, without mean and scale.
 
         Raises:
             InputError: a value is out of its range, or there are other channels.
@@ -82,15 +82,16 @@ class SequenceOptions:
             >>> SequenceOptions().rules(2).channels
             ('channel_1', 'channel_2')
         """
-        channels = self.channels or tuple(f"channel_{number}" for number in range(1, count + 1))
-        if len(channels) != count:
+        channels = self.channels or tuple(f"channel_{number}" for number in range(1, channel_count + 1))
+        if len(channels) != channel_count:
             raise InputError(
-                f"{len(channels)} channels are named, but the sequences have {count}.", f"Name {count} channels."
+                f"{len(channels)} channels are named, but the sequences have {channel_count}.",
+                f"Name {channel_count} channels.",
             )
         return NumberInput(
             channels,
-            units=_repeat_for_channels(self.units, count),
-            integer_scale=_repeat_for_channels(self.integer_scale, count),
+            units=_repeat_single_value(self.units, channel_count),
+            integer_scale=_repeat_single_value(self.integer_scale, channel_count),
             missing=self.missing,
             window=self.window,
             hop=self.hop,
@@ -98,9 +99,9 @@ class SequenceOptions:
         )
 
 
-def _repeat_for_channels(given: tuple[Any, ...] | None, channels: int) -> tuple[Any, ...] | None:
+def _repeat_single_value(values: tuple[Any, ...] | None, channel_count: int) -> tuple[Any, ...] | None:
     """Return a single value once for each channel; other values as they are."""
-    return given * channels if given is not None and len(given) == 1 else given
+    return values * channel_count if values is not None and len(values) == 1 else values
 
 
 NOTHING_SAID: Final = SequenceOptions()

@@ -27,8 +27,8 @@ def find_setting_default(name: str) -> Any:
 
 
 def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
-    """Make the settings of a run from values by name. A setting of other rows only is refused, unless it has its
-    default.
+    """Make the settings of a run from values by name. A setting that only other rows have is refused, unless
+    it has its default.
 
     Args:
         kind: `TextSettings`, `NumberSettings` or `TagSettings`.

@@ -72,23 +72,23 @@ class TagSettings(Settings):
         """
         return _PIECES if self.vocabulary_size is None else self.vocabulary_size
 
-    def epochs_for(self, rows: int, classes: int) -> int:  # noqa: ARG002 - labels are few
-        """Return the largest number of epochs, if an epoch has `rows` sentences.
+    def epochs_for(self, epoch_rows: int, classes: int) -> int:  # noqa: ARG002 - labels are few
+        """Return the largest number of epochs, if an epoch has `epoch_rows` sentences.
 
         Example:
             >>> TagSettings().epochs_for(3000, classes=13), TagSettings().epochs_for(12_500, classes=17)
             (20, 8)
         """
-        return self.epochs or min(max(round(_SENTENCES_READ / rows), _LEAST_EPOCHS), _MOST_EPOCHS)
+        return self.epochs or min(max(round(_SENTENCES_READ / epoch_rows), _LEAST_EPOCHS), _MOST_EPOCHS)
 
-    def batch_size_for(self, rows: int) -> int:
-        """Return the number of sentences in a step, if an epoch has `rows` sentences.
+    def batch_size_for(self, epoch_rows: int) -> int:
+        """Return the number of sentences in a step, if an epoch has `epoch_rows` sentences.
 
         Example:
             >>> TagSettings().batch_size_for(3000), TagSettings().batch_size_for(12_500)
             (16, 32)
         """
-        return self.batch_size or (_SMALL_BATCH if rows < _FEW_ROWS else _BATCH)
+        return self.batch_size or (_SMALL_BATCH if epoch_rows < _FEW_ROWS else _BATCH)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TagSettings:  # noqa: ARG002
         """Return the settings with a value in place of each None that leaves the value to the number of training

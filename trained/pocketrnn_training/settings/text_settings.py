@@ -165,8 +165,8 @@ class TextSettings(Settings):
             return self.min_freq
         return 1 if of_words and rows < _FEW_ROWS else 2
 
-    def epochs_for(self, rows: int, classes: int) -> int:
-        """Return the largest number of epochs, if an epoch has `rows` rows.
+    def epochs_for(self, epoch_rows: int, classes: int) -> int:
+        """Return the largest number of epochs, if an epoch has `epoch_rows` rows.
 
         Example:
             >>> TextSettings().epochs_for(5000, classes=6), TextSettings().epochs_for(5000, classes=77)
@@ -177,18 +177,18 @@ class TextSettings(Settings):
         if self.epochs is not None:
             return self.epochs
         of_classes = (1 + math.log10(classes)) / 2
-        most = max(round(_MOST_EPOCHS * of_classes), min(_LEAST_READ // rows, _MOST_EPOCHS_OF_FEW))
-        return min(max(round(_ROWS_READ * of_classes / rows), _LEAST_EPOCHS), most)
+        most = max(round(_MOST_EPOCHS * of_classes), min(_LEAST_READ // epoch_rows, _MOST_EPOCHS_OF_FEW))
+        return min(max(round(_ROWS_READ * of_classes / epoch_rows), _LEAST_EPOCHS), most)
 
-    def batch_size_for(self, rows: int) -> int:
-        """Return the number of rows in a step, if an epoch has `rows` rows. Small epochs have smaller steps.
+    def batch_size_for(self, epoch_rows: int) -> int:
+        """Return the number of rows in a step, if an epoch has `epoch_rows` rows. Small epochs have smaller steps.
 
         Example:
             >>> [TextSettings().batch_size_for(rows) for rows in (150, 800, 5000)]
             [16, 32, 64]
         """
-        of_few = next((size for most, size in _BATCHES_OF_FEW if rows < most), None)
-        return of_few if of_few and self.batch_size is None else super().batch_size_for(rows)
+        of_few = next((size for most, size in _BATCHES_OF_FEW if epoch_rows < most), None)
+        return of_few if of_few and self.batch_size is None else super().batch_size_for(epoch_rows)
 
     def dropout_for(self, epochs: int, *, several_labels: bool = False) -> float:
         """Return the share of values that dropout sets to zero, in a run of `epochs` epochs.
@@ -202,10 +202,10 @@ class TextSettings(Settings):
         if epochs == 1:
             return 0.0
         most = _DROPOUT_OF_SEVERAL_LABELS if several_labels else _DROPOUT
-        return min(most, _DROPOUT_OF_EACH_NUMBER * self._state * (2 if self.bidirectional else 1))
+        return min(most, _DROPOUT_OF_EACH_NUMBER * self._state_dim * (2 if self.bidirectional else 1))
 
     @property
-    def _state(self) -> int:
+    def _state_dim(self) -> int:
         return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
@@ -230,7 +230,7 @@ class TextSettings(Settings):
             dropout=self.dropout_for(epochs, several_labels=several_labels),
             epochs=epochs,
             final_fit=few if self.final_fit is None else self.final_fit,
-            hidden_dim=self._state,
+            hidden_dim=self._state_dim,
             label_smoothing=_choose_label_smoothing(self.label_smoothing, several_labels),
             linear=with_linear if self.linear is None else self.linear,
             metric=self.metric or ("f1" if several_labels else "accuracy"),
@@ -238,8 +238,8 @@ class TextSettings(Settings):
         )
 
     def check_tokens(self) -> None:
-        """Refuse settings without effect: settings for words if the tokens are pieces, and settings for pieces if they
-        are words.
+        """Refuse settings for words if the tokens are pieces, settings for pieces if they are words, and a linear part
+        with padding.
 
         Raises:
             InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from pocketrnn_training.rows.encoded_rows import EncodedRows
 
-__all__ = ["FeatureCounter", "LinearPart", "choose_pair_table_rows", "compute_pair_hash_codes"]
+__all__ = ["FeatureCounter", "FeatureCounts", "LinearPart", "choose_pair_table_rows", "compute_pair_hash_codes"]
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
     return pairs if (vocabulary_size + pairs) * classes <= _MOST_NUMBERS else 0
 
 
-def compute_pair_hash_codes(vocabulary_size: int, pairs: int) -> Codes:
+def compute_pair_hash_codes(vocabulary_size: int, pair_rows: int) -> Codes:
     """Compute two numbers for each token, int64 [vocabulary_size, 2]. The table row of a pair of tokens is the sum of
     the first token's first number and the second token's second number.
 
@@ -75,7 +75,15 @@ def compute_pair_hash_codes(vocabulary_size: int, pairs: int) -> Codes:
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     halves = np.stack((mixed >> np.uint64(32), mixed & np.uint64(0xFFFFFFFF)), axis=1)
-    return (halves % np.uint64(max(1, pairs // 2))).astype(np.int64)
+    return (halves % np.uint64(max(1, pair_rows // 2))).astype(np.int64)
+
+
+class FeatureCounts(NamedTuple):
+    """How often each row has each feature: sparse matrices float64 [rows, features]."""
+
+    tokens: Any
+    pairs: Any
+    joints: Any
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class FeatureCounter:
         ones, shape = np.ones(len(tokens)), (len(self.spelled), len(number_of))
         return sparse.coo_matrix((ones, (np.array(tokens, np.int32), np.array(numbers, np.int32))), shape).tocsr()
 
-    def count_features(self, rows: EncodedRows) -> tuple[Any, Any, Any]:
+    def count_features(self, rows: EncodedRows) -> FeatureCounts:
         """Count in each row each token, each pair of tokens, and each joint (the characters where two pieces of words
         meet), as three sparse matrices.
 
@@ -150,16 +158,19 @@ class FeatureCounter:
         before = np.concatenate(([self.padding_id], ids[:-1]))
         before[rows.offsets[:-1]] = self.padding_id
 
-        def count_columns(columns: npt.NDArray[Any], size: int) -> Any:
-            return sparse.coo_matrix((ones, (row_of, columns.astype(np.int32))), (len(lengths), size)).tocsr()
+        def count_columns(columns: npt.NDArray[Any], column_count: int) -> Any:
+            return sparse.coo_matrix((ones, (row_of, columns.astype(np.int32))), (len(lengths), column_count)).tocsr()
 
-        def count_neighbours(codes: Codes, size: int) -> Any:
+        def count_neighbours(codes: Codes, column_count: int) -> Any:
             return (
-                count_columns(codes[before, 0] + codes[ids, 1], size) if size else sparse.csr_matrix((len(lengths), 0))
+                count_columns(codes[before, 0] + codes[ids, 1], column_count)
+                if column_count
+                else sparse.csr_matrix((len(lengths), 0))
             )
 
         pairs = count_neighbours(compute_pair_hash_codes(len(self.spelled), self.pairs), self.pairs)
-        return count_columns(ids, len(self.spelled)), pairs, count_neighbours(self.joint_codes, self.joints)
+        joints = count_neighbours(self.joint_codes, self.joints)
+        return FeatureCounts(count_columns(ids, len(self.spelled)), pairs, joints)
 
 
 @dataclass(frozen=True)
@@ -192,7 +203,7 @@ class LinearPart:
     @classmethod
     def fit_to_rows(
         cls,
-        counted: FeatureCounter,
+        counter: FeatureCounter,
         rows: EncodedRows,
         targets: npt.NDArray[np.int64],
         *,
@@ -202,7 +213,7 @@ class LinearPart:
         """Fit a linear support vector machine on TF-IDF of tokens and pairs, on characters, and on word vectors.
 
         Args:
-            counted: counts the features.
+            counter: counts the features.
             rows: the training rows as ids.
             targets: int64 [rows], the class of each; at least two classes occur.
             classes: the number of classes; those that do not occur get a low score.
@@ -212,20 +223,20 @@ class LinearPart:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 
-        tokens, pairs, joints = counted.count_features(rows)
-        parts: tuple[Any, ...] = (tokens, pairs, tokens @ counted.character_ngram_counts, joints)
+        tokens, pairs, joints = counter.count_features(rows)
+        parts: tuple[Any, ...] = (tokens, pairs, tokens @ counter.character_ngram_counts, joints)
         rare = [_compute_inverse_frequencies(part) for part in parts]
         squares = [np.square(some) for some in rare]
         of_neighbours = sum((parts[i] @ squares[i]).sum() for i in (1, 3)) / tokens.sum()
-        sizes = (squares[0] + counted.character_ngram_counts @ squares[2] + of_neighbours).astype(np.float32)[:, None]
+        sizes = (squares[0] + counter.character_ngram_counts @ squares[2] + of_neighbours).astype(np.float32)[:, None]
         divided = sparse.diags(1 / np.sqrt(tokens @ sizes.astype(np.float64))[:, 0])
         parts = tuple(divided @ part for part in parts)
         # The characters have the same weight as the tokens and the pairs together.
         importance = np.concatenate(
-            (_compute_feature_importance(parts[:2], rare[:2]), _compute_feature_importance(parts[2:], rare[2:]))
+            (_scale_inverse_frequencies(parts[:2], rare[:2]), _scale_inverse_frequencies(parts[2:], rare[2:]))
         )
         counts = sparse.hstack(parts).tocsr() @ sparse.diags(importance)
-        meanings = _compute_weighted_vectors(counted.vectors, rare[0], parts[0])
+        meanings = _compute_weighted_vectors(counter.vectors, rare[0], parts[0])
         if meanings is not None:
             counts = sparse.hstack((counts, sparse.csr_matrix(parts[0] @ meanings))).tocsr()
         regularisation = _REGULARISATION_OF_FEW if len(targets) < _FEW_ROWS else _REGULARISATION
@@ -244,11 +255,11 @@ class LinearPart:
         whole_bias = np.full(classes, -1, np.float32)
         whole_bias[model.classes_] = bias
         of_tokens, of_pairs, of_characters, of_joints = np.split(table, np.cumsum([p.shape[1] for p in parts[:3]]))
-        words = of_tokens + counted.character_ngram_counts @ of_characters
+        words = of_tokens + counter.character_ngram_counts @ of_characters
         if meanings is not None:
             words += meanings @ of_vectors
         words, of_pairs, of_joints = (some.astype(np.float32) for some in (words, of_pairs, of_joints))
-        return cls(counted, sizes, words, of_pairs, of_joints, whole_bias, balanced)
+        return cls(counter, sizes, words, of_pairs, of_joints, whole_bias, balanced)
 
     def refit(self, rows: EncodedRows, targets: npt.NDArray[np.int64]) -> LinearPart:
         """Fit the same kind of linear part on other rows."""
@@ -279,24 +290,27 @@ def _compute_inverse_frequencies(counts: Any) -> npt.NDArray[np.float64]:
     return found
 
 
-def _compute_feature_importance(
-    parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]
+def _scale_inverse_frequencies(
+    counts_of_kinds: Sequence[Any], inverse_frequencies: Sequence[npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
     """Compute a factor for each feature, float64 [columns of all parts]: its inverse document frequency, scaled so that
     the mean squared norm of a row is 1."""
-    squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
-    return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
+    squares = [
+        np.square(part.data * some[part.indices]).sum()
+        for part, some in zip(counts_of_kinds, inverse_frequencies, strict=True)
+    ]
+    return np.concatenate(inverse_frequencies) / (np.sqrt(sum(squares) / counts_of_kinds[0].shape[0]) or 1)
 
 
 def _compute_weighted_vectors(
-    vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
+    vectors: Floats | None, inverse_frequencies: npt.NDArray[np.float64], token_counts: Any
 ) -> npt.NDArray[np.float64] | None:
     """Compute each token's word vector, times its inverse document frequency and a common weight, float64 [vocabulary,
     dimensions]; None without word vectors."""
     if vectors is None:
         return None
-    found: npt.NDArray[np.float64] = vectors * rare[:, None]
-    return found * (_OF_VECTORS / (np.sqrt(np.square(tokens @ found).sum(axis=1).mean()) or 1))
+    found: npt.NDArray[np.float64] = vectors * inverse_frequencies[:, None]
+    return found * (_OF_VECTORS / (np.sqrt(np.square(token_counts @ found).sum(axis=1).mean()) or 1))
 
 
 def _list_character_ngrams(spelled: str) -> Iterable[str]:

@@ -47,7 +47,7 @@ _TOGETHER: Final = 10_000
 
 
 def learn_pieces(
-    texts: Sequence[str], size: int, *, min_freq: int, max_tokens: int | None, lowercase: bool = True
+    texts: Sequence[str], most_pieces: int, *, min_freq: int, max_tokens: int | None, lowercase: bool = True
 ) -> tuple[SubwordRules, tuple[str, ...]]:
     """Learn the pieces of words from texts; return the text rules that split texts into pieces, and the vocabulary.
 
@@ -55,7 +55,8 @@ def learn_pieces(
 
     Args:
         texts: the training texts.
-        size: the most pieces, `<unk>` and `<pad>` among them. Up to a half of them are the most frequent characters.
+        most_pieces: how many pieces to learn, `<unk>` and `<pad>` among them. Up to a half of them are the most
+            frequent characters.
         min_freq: how often a character, or a pair that is merged into a piece, must occur.
         max_tokens: how many pieces of a text are read, or None for all.
         lowercase: convert the texts to lower case.
@@ -68,13 +69,13 @@ def learn_pieces(
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     rules = _make_subword_rules(Bpe((), fuse_unknown=True), max_tokens, lowercase=lowercase)
-    lines = list(_join_words(texts, rules))
+    lines = list(_join_words_of_sampled_texts(texts, rules))
     counts = Counter(point for line in lines for point in line)
     del counts[" "]
     if not counts:
         raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
     frequent = [c for c, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_freq]
-    alphabet = frequent[: max(1, (size - len(SPECIALS)) // 2)]
+    alphabet = frequent[: max(1, (most_pieces - len(SPECIALS)) // 2)]
     if not alphabet:
         raise DataError(f"No character occurs {min_freq} times.", "Use a smaller --min-freq, or more texts.")
     # A word is also cut at unknown characters, since a merge never joins the characters before and after one.
@@ -84,7 +85,7 @@ def learn_pieces(
     tokenizer.train_from_iterator(
         (line.translate(between) for line in lines),
         trainers.BpeTrainer(
-            vocab_size=size,
+            vocab_size=most_pieces,
             min_frequency=min_freq,
             special_tokens=list(SPECIALS),
             initial_alphabet=alphabet,
@@ -124,7 +125,7 @@ def _make_subword_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) 
     )
 
 
-def _join_words(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
+def _join_words_of_sampled_texts(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
     """Yield the first words of each text, joined by spaces; of some of the texts if they are very many.
 
     Only the first `max_tokens` words of a text are read, since each word has at least one piece.
@@ -163,13 +164,13 @@ class RowWords:
         )
         return cls(rules, vocabulary, tuple(index), rows)
 
-    def select_first_rows(self, rows: int) -> RowWords:
-        """Return the first `rows` rows, or pairs."""
+    def select_first_rows(self, row_count: int) -> RowWords:
+        """Return the first `row_count` rows, or pairs."""
         if self.mark is not None:
-            rows *= 2
-        if rows == len(self.rows.offsets) - 1:
+            row_count *= 2
+        if row_count == len(self.rows.offsets) - 1:
             return self
-        offsets = self.rows.offsets[: rows + 1]
+        offsets = self.rows.offsets[: row_count + 1]
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
     def encode_rows_as_pieces(self) -> EncodedTexts:
@@ -177,12 +178,12 @@ class RowWords:
         return self.draw_pieces(0.0, 0)[0]
 
     def draw_pieces(
-        self, skipped: float, seed: np.random.SeedSequence | int
+        self, skipped_share: float, seed: np.random.SeedSequence | int
     ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
         """Encode the rows as ids of pieces, with BPE-dropout. Also return the position of each word's first id.
 
         Args:
-            skipped: the share of merges that are skipped, at random; 0 for `encode_rows_as_pieces`.
+            skipped_share: the share of merges that are skipped, at random; 0 for `encode_rows_as_pieces`.
             seed: decides which merges are skipped. The same seed gives the same pieces.
 
         Returns:
@@ -191,38 +192,42 @@ class RowWords:
         """
         generator = np.random.default_rng(seed)
         counts = np.bincount(self.rows.ids, minlength=len(self.distinct))
-        ways = np.minimum(counts, _WAYS) if skipped else np.minimum(counts, 1)
+        times_of_words = np.minimum(counts, _WAYS) if skipped_share else np.minimum(counts, 1)
         made, lengths = ByteBuffer(), ByteBuffer()
-        cut = self._cut_words_randomly(ways, skipped, generator) if skipped else self._cut_all_words(ways)
+        cut = (
+            self._split_words_randomly(times_of_words, skipped_share, generator)
+            if skipped_share
+            else self._split_words_with_all_merges(times_of_words)
+        )
         while some := list(islice(cut, _TOGETHER)):
             made.write(np.fromiter(chain.from_iterable(some), np.int32).tobytes())
             lengths.write(np.fromiter(map(len, some), np.int64).tobytes())
         drawn = EncodedTexts.from_lengths(made.numbers(np.int32), lengths.numbers(np.int64))
-        first = np.cumsum(ways) - ways
+        first = np.cumsum(times_of_words) - times_of_words
         ids = self.rows.ids
-        chosen = first[ids] + (generator.random(len(ids)) * ways[ids]).astype(np.int64)
+        chosen = first[ids] + (generator.random(len(ids)) * times_of_words[ids]).astype(np.int64)
         begins = np.cumsum(drawn.lengths[chosen]) - drawn.lengths[chosen]
-        rows = _join_pieces(drawn, chosen, self.rows.offsets, self.rules)
+        rows = _join_pieces_of_rows(drawn, chosen, self.rows.offsets, self.rules)
         return rows if self.mark is None else rows.join_pairs(self.mark), begins
 
-    def _cut_words_randomly(
-        self, ways: npt.NDArray[np.int64], skipped: float, generator: np.random.Generator
+    def _split_words_randomly(
+        self, times_of_words: npt.NDArray[np.int64], skipped_share: float, generator: np.random.Generator
     ) -> Iterator[list[int]]:
-        """Split each different word into pieces at random, as many times as `ways` has for the word. Yield the ids of
-        the pieces each time."""
+        """Split each different word into pieces at random, as many times as `times_of_words` says. Yield the ids of the
+        pieces each time."""
         model = self.rules.model
         assert isinstance(model, Bpe)  # noqa: S101 - `learn_pieces` makes no other
         outside = set(self.rules.outside)
         pieces = {piece: i for i, piece in enumerate(self.vocabulary) if i not in outside}
         symbols, merges = make_bpe_symbols_and_merges(model, pieces, self.vocabulary, self.rules.unknown_id)
         draw = random.Random(int(generator.integers(2**62))).random  # noqa: S311
-        for word, number in zip(self.distinct, ways.tolist(), strict=True):
+        for word, number in zip(self.distinct, times_of_words.tolist(), strict=True):
             for _ in range(number):
-                yield apply_merges(symbols(word), merges, lambda: draw() < skipped)
+                yield apply_merges(symbols(word), merges, lambda: draw() < skipped_share)
 
-    def _cut_all_words(self, ways: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-        """Split each different word whose number in `ways` is not 0 into pieces, with all merges. Yield the ids of its
-        pieces.
+    def _split_words_with_all_merges(self, times_of_words: npt.NDArray[np.int64]) -> Iterator[list[int]]:
+        """Split each different word into pieces with all merges, unless its number in `times_of_words` is 0. Yield the
+        ids of its pieces.
 
         `tokenizers` needs a tenth of the time of `apply_merges`.
         """
@@ -234,30 +239,33 @@ class RowWords:
         ids = {piece: i for i, piece in enumerate(self.vocabulary)}
         pairs = list(zip(names[::2], names[1::2], strict=True))
         tokenizer: Any = Tokenizer(models.BPE(ids, pairs, unk_token=SPECIALS[UNKNOWN], fuse_unk=True))
-        words = [word for word, number in zip(self.distinct, ways.tolist(), strict=True) if number]
+        words = [word for word, number in zip(self.distinct, times_of_words.tolist(), strict=True) if number]
         for start in range(0, len(words), _TOGETHER):
             for encoding in tokenizer.encode_batch(words[start : start + _TOGETHER], add_special_tokens=False):
                 yield encoding.ids
 
 
-def _join_pieces(
-    words: EncodedTexts, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], rules: SubwordRules
+def _join_pieces_of_rows(
+    pieces_of_words: EncodedTexts,
+    chosen_words: npt.NDArray[np.int64],
+    row_offsets: npt.NDArray[np.int64],
+    rules: SubwordRules,
 ) -> EncodedTexts:
     """Join the pieces of the chosen words of each row, and cut the row to `max_tokens`. An empty row gets `empty_id`.
 
     Args:
-        words: the pieces of each word.
-        chosen: int64 [words of all rows], the position in `words` of each word.
-        offsets: int64 [rows + 1], the position in `chosen` of each row's first word.
+        pieces_of_words: the pieces of each word.
+        chosen_words: int64 [words of all rows], the position in `pieces_of_words` of each word.
+        row_offsets: int64 [rows + 1], the position in `chosen_words` of each row's first word.
         rules: the text rules.
     """
-    lengths = words.lengths[chosen]
+    lengths = pieces_of_words.lengths[chosen_words]
     ends = np.concatenate(([0], np.cumsum(lengths)))
     # The position of each piece in `words.ids`: the start of its word plus its position in the word.
-    places = np.repeat(words.offsets[chosen] - ends[:-1], lengths) + np.arange(ends[-1])
-    ids = words.ids[places]
-    starts = ends[offsets[:-1]]
-    row_lengths = ends[offsets[1:]] - starts
+    places = np.repeat(pieces_of_words.offsets[chosen_words] - ends[:-1], lengths) + np.arange(ends[-1])
+    ids = pieces_of_words.ids[places]
+    starts = ends[row_offsets[:-1]]
+    row_lengths = ends[row_offsets[1:]] - starts
     if rules.max_tokens is not None:
         kept = np.arange(len(ids)) - np.repeat(starts, row_lengths) < rules.max_tokens
         ids, row_lengths = ids[kept], np.minimum(row_lengths, rules.max_tokens)

@@ -39,14 +39,14 @@ class Spelling:
     size: int
 
     @classmethod
-    def from_vocabulary(cls, vocabulary: Sequence[str], known_from: int) -> Spelling:
+    def from_vocabulary(cls, vocabulary: Sequence[str], first_word_id: int) -> Spelling:
         """Find the fragments that at least two words share.
 
         Args:
             vocabulary: the tokens, in the order of their ids.
-            known_from: the first id of a word; the special tokens before it have no fragments.
+            first_word_id: the first id of a word; the special tokens before it have no fragments.
         """
-        of_words = [_list_fragments(word) if i >= known_from else [] for i, word in enumerate(vocabulary)]
+        of_words = [_list_fragments(word) if i >= first_word_id else [] for i, word in enumerate(vocabulary)]
         words = Counter(fragment for fragments in of_words for fragment in fragments)
         kept = sorted(fragment for fragment, count in words.items() if count >= _FEWEST_WORDS)
         number_of = {fragment: number for number, fragment in enumerate(kept)}

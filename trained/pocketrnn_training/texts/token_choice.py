@@ -71,12 +71,12 @@ class TokenizedTexts:
             words=None if self.words is None else replace(self.words, mark=mark),
         )
 
-    def fit_linear_part(self, data: LabelledTexts, pairs: int, *, balanced: bool) -> TokenizedTexts:
-        """Return the texts with a fitted linear part, whose table of pairs has `pairs` rows. If `pairs` is 0, return
-        them unchanged."""
-        if not pairs:
+    def fit_linear_part(self, data: LabelledTexts, pair_rows: int, *, balanced: bool) -> TokenizedTexts:
+        """Return the texts with a fitted linear part, whose table of pairs has `pair_rows` rows; unchanged if that
+        is 0."""
+        if not pair_rows:
             return self
-        counted = make_feature_counter(self.vocabulary, self.rules, pairs, self.vectors)
+        counted = make_feature_counter(self.vocabulary, self.rules, pair_rows, self.vectors)
         part = LinearPart.fit_to_rows(counted, self.texts, data.targets, classes=len(data.labels), balanced=balanced)
         return replace(self, linear=part)
 
@@ -125,24 +125,24 @@ class TokenChoice:
             if settings.tokenizer is None:
                 said = f"With a vocabulary size, texts are cut into pieces of words, at most {settings.pieces:,}."
                 self.report(StageNotice(said))
-            return self._encode_as_pieces()
+            return self._encode_as_pieces_and_fit()
         if settings.tokenizer is not None or settings.ngrams > 1:
-            return self._encode_as_words()
+            return self._encode_as_words_and_fit()
         try:
-            by_words = self._encode_as_words()
+            by_words = self._encode_as_words_and_fit()
         except DataError as error:
             by_pieces = self._encode_as_pieces_if_possible()
             if by_pieces is None:
                 raise
-            return self._choose_pieces(error.problem, by_pieces)
+            return self._report_and_take_pieces(error.problem, by_pieces)
         unknown = _compute_unknown_share(self.validation.texts, by_words)
         why = f"{unknown:.0%} of the words of the validation rows are unknown." if unknown > _MOST_UNKNOWN else None
         may_compare = self._may_compare_linear_parts and unknown < _WORDS_SAY_NOTHING
         if (why is None and not may_compare) or (by_pieces := self._encode_as_pieces_if_possible()) is None:
-            return self._choose_words(by_words)
+            return self._report_and_take_words(by_words)
         if may_compare and by_pieces.linear is not None:
-            why = self._compare_linear_parts(by_words, by_pieces)
-        return self._choose_words(by_words) if why is None else self._choose_pieces(why, by_pieces)
+            why = self._find_reason_for_pieces(by_words, by_pieces)
+        return self._report_and_take_words(by_words) if why is None else self._report_and_take_pieces(why, by_pieces)
 
     @property
     def _may_compare_linear_parts(self) -> bool:
@@ -159,11 +159,11 @@ class TokenChoice:
     def _may_have_linear_part(self) -> bool:
         return self.data.answers is None and int((self.data.counts() > 0).sum()) >= 2
 
-    def _compare_linear_parts(self, by_words: TokenizedTexts, by_pieces: TokenizedTexts) -> str | None:
+    def _find_reason_for_pieces(self, by_words: TokenizedTexts, by_pieces: TokenizedTexts) -> str | None:
         """Choose between words and pieces by their linear parts; return why pieces are chosen, or None for words."""
         if by_words.linear is None:
             return "With words there would be no linear part: its tables would be too large."
-        words, parts = (self._find_right_rows(tokenized) for tokenized in (by_words, by_pieces))
+        words, parts = (self._find_rows_right_by_linear_part(tokenized) for tokenized in (by_words, by_pieces))
         more, chance = int(parts.sum()) - int(words.sum()), float(np.sqrt((words != parts).sum()))
         words_in_doubt = len(self.data) < _FEW_ROWS or self.word_vectors is not None
         if more <= chance if words_in_doubt else more < -chance:
@@ -173,7 +173,7 @@ class TokenChoice:
             f"one of words {words.mean():.1%}."
         )
 
-    def _find_right_rows(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
+    def _find_rows_right_by_linear_part(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
         """Return which validation rows the linear part classifies correctly, bool [validation rows]."""
         assert tokenized.linear is not None  # noqa: S101 - there is one where they are compared
         given: npt.NDArray[np.bool_] = (
@@ -181,7 +181,7 @@ class TokenChoice:
         )
         return given
 
-    def _choose_words(self, by_words: TokenizedTexts) -> TokenizedTexts:
+    def _report_and_take_words(self, by_words: TokenizedTexts) -> TokenizedTexts:
         """Return the texts as words. Report a setting for pieces, which then has no effect."""
         if self.settings.piece_dropout not in (0, TextSettings.piece_dropout):
             said = (
@@ -190,7 +190,7 @@ class TokenChoice:
             self.report(Notice(said))
         return by_words
 
-    def _choose_pieces(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
+    def _report_and_take_pieces(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
         """Return the texts as pieces, and report why."""
         more = (
             " --max-vocabulary applies to words only; --vocabulary-size bounds the pieces."
@@ -202,12 +202,12 @@ class TokenChoice:
 
     def _encode_as_pieces_if_possible(self) -> TokenizedTexts | None:
         try:
-            return self._encode_as_pieces()
+            return self._encode_as_pieces_and_fit()
         except DataError:
             return None
 
-    def _encode_as_words(self) -> TokenizedTexts:
-        """Encode the texts as ids of whole tokens.
+    def _encode_as_words_and_fit(self) -> TokenizedTexts:
+        """Encode the texts as ids of whole tokens, and fit the linear part if there may be one.
 
         Words that only the vectors know are added to the vocabulary, up to `max_vocabulary`: later texts may contain
         them, and their vectors show which known words they are similar to.
@@ -224,7 +224,7 @@ class TokenChoice:
         start: word_vectors.Vectors | None = None
         tokens_of = TextEncoder(rules, ()).tokens
 
-        def read_more_words(tokens: tuple[str, ...]) -> Sequence[str]:
+        def read_vectors_and_list_new_words(tokens: tuple[str, ...]) -> Sequence[str]:
             nonlocal start
             if self.word_vectors is None:
                 return ()
@@ -239,13 +239,13 @@ class TokenChoice:
             rules,
             min_freq=settings.min_freq_for(len(self.data), of_words=True),
             max_size=settings.max_vocabulary,
-            more=read_more_words,
+            list_more_tokens=read_vectors_and_list_new_words,
         )
         of_validation = EncodedTexts.from_texts(self.validation.texts, TextEncoder(rules, tokens))
         return self._fit_linear_part(TokenizedTexts(rules, tokens, encoded, of_validation, None, start))
 
-    def _encode_as_pieces(self) -> TokenizedTexts:
-        """Encode the texts as ids of pieces of words.
+    def _encode_as_pieces_and_fit(self) -> TokenizedTexts:
+        """Encode the texts as ids of pieces of words, and fit the linear part if there may be one.
 
         A piece that is a word, or begins one, has the vector of this word.
         """
@@ -285,14 +285,14 @@ class TokenChoice:
 
 
 def make_feature_counter(
-    tokens: Sequence[str], rules: AnyTextRules, pairs: int, vectors: word_vectors.Vectors | None = None
+    tokens: Sequence[str], rules: AnyTextRules, pair_rows: int, vectors: word_vectors.Vectors | None = None
 ) -> FeatureCounter:
     """Make the counter of the features of a linear part, for texts that these rules split into these tokens.
 
     Args:
         tokens: the vocabulary.
         rules: the rules of the texts.
-        pairs: the number of rows of the table of pairs.
+        pair_rows: the number of rows of the table of pairs.
         vectors: the word vectors, if there are any.
     """
     are_pieces = rules.tokenizer == SUBWORDS
@@ -300,7 +300,7 @@ def make_feature_counter(
     spelled = [tokens[i].replace(piece_learning.MARK, " ") if are_pieces else f" {tokens[i]} " for i in known]
     of_tokens = None if vectors is None else vectors.make_token_vectors(len(tokens))
     return FeatureCounter(
-        ("",) * len(vocabulary.SPECIALS) + tuple(spelled), pairs, rules.padding_id, are_pieces, of_tokens
+        ("",) * len(vocabulary.SPECIALS) + tuple(spelled), pair_rows, rules.padding_id, are_pieces, of_tokens
     )
 
 
@@ -310,16 +310,16 @@ def encode_with_rules(
     settings: TextSettings,
     rules: AnyTextRules,
     tokens: tuple[str, ...],
-    pairs: int,
+    pair_rows: int,
 ) -> TokenizedTexts:
     """Encode the texts with the rules and tokens of a checkpoint, and fit the linear part.
 
-    `pairs` is the number of rows of the table of pairs of the linear part; 0 for none.
+    `pair_rows` is the number of rows of the table of pairs of the linear part; 0 for none.
 
     Raises:
         InputError: a linear part is asked for, and the checkpoint has none.
     """
-    if settings.linear and not pairs:
+    if settings.linear and not pair_rows:
         raise InputError(
             "A linear part cannot be added: the checkpoint to continue from has none.", "Leave --linear out."
         )
@@ -336,11 +336,11 @@ def encode_with_rules(
     )
     if settings.linear is False or data.answers is not None or (data.counts() > 0).sum() < 2:
         return found
-    return found.fit_linear_part(data, pairs, balanced=settings.class_weights == "balanced")
+    return found.fit_linear_part(data, pair_rows, balanced=settings.class_weights == "balanced")
 
 
-def _compute_unknown_share(texts: Sequence[str], by_words: TokenizedTexts) -> float:
+def _compute_unknown_share(texts: Sequence[str], tokenized: TokenizedTexts) -> float:
     """Compute the share of the words of the texts that the vocabulary lacks, from 0 to 1."""
-    encoder = TextEncoder(by_words.rules, by_words.vocabulary)
+    encoder = TextEncoder(tokenized.rules, tokenized.vocabulary)
     held = [encoder.holds(word) for text in texts for word in encoder.tokens(text)]
     return held.count(False) / max(1, len(held))

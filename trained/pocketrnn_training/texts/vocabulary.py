@@ -28,7 +28,7 @@ def build(
     *,
     min_freq: int = 1,
     max_size: int | None = None,
-    more: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
+    list_more_tokens: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
 ) -> tuple[tuple[str, ...], EncodedTexts]:
     """Build a vocabulary from `texts`; return the vocabulary and the encoded texts. Each text is tokenized once.
 
@@ -41,7 +41,7 @@ def build(
         rules: how a text becomes tokens; its unknown, empty and padding ids must be those of `SPECIALS`.
         min_freq: how often a token must occur to be in the vocabulary.
         max_size: how many tokens of the texts it may hold, the specials included, or None for all.
-        more: called with the vocabulary; returns new tokens to append to it.
+        list_more_tokens: called with the vocabulary; returns new tokens to append to it.
 
     Returns:
         The vocabulary, and the texts as `TextEncoder(rules, vocabulary)` encodes them.
@@ -79,7 +79,7 @@ def build(
     new_ids[PADDING] = PADDING
     new_ids[kept] = np.arange(len(SPECIALS), len(SPECIALS) + len(kept), dtype=np.int32)
     vocabulary = (*SPECIALS, *(names[i] for i in kept))
-    added = tuple(more(vocabulary))
+    added = tuple(list_more_tokens(vocabulary))
     for new_id, token in enumerate(added, start=len(vocabulary)):
         # A token may have been in the texts, but too rare.
         if (i := first_id_of.get(token)) is not None:

@@ -25,6 +25,9 @@ TABLE: Final = ".npz"
 # In characters. GloVe's longest lines have about 4,000.
 _LONGEST_LINE: Final = 1 << 20
 
+# A word, and a function that returns the numbers of its vector.
+_WordAndNumbers = tuple[str, Callable[[], Sequence[float]]]
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -42,9 +45,9 @@ class Vectors:
     source: str
     added: tuple[str, ...] = ()
 
-    def make_token_vectors(self, tokens: int) -> npt.NDArray[np.float32]:
+    def make_token_vectors(self, token_count: int) -> npt.NDArray[np.float32]:
         """Return the vector of each token, float32 [tokens, dimensions]; zeros for a token without a vector."""
-        values = np.zeros((tokens, self.values.shape[1]), np.float32)
+        values = np.zeros((token_count, self.values.shape[1]), np.float32)
         values[self.ids] = self.values
         return values
 
@@ -82,7 +85,7 @@ def read_vectors(
         # A device may have no end.
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is not a regular file.", "Give the name of a file of vectors.")
-        for word, numbers in _read_table(path) if path.suffix == TABLE else _read_lines(path):
+        for word, numbers in _read_vector_table(path) if path.suffix == TABLE else _read_vector_lines(path):
             if word not in index and len(added) < most_added and is_token(word):
                 index[word] = len(vocabulary) + len(added)
                 added.append(word)
@@ -116,7 +119,7 @@ def write_table(path: Path, words: Sequence[str], vectors: npt.NDArray[np.floati
     np.savez_compressed(path, words=text, numbers=numbers, scales=scales)
 
 
-def _read_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
+def _read_vector_table(path: Path) -> Iterator[_WordAndNumbers]:
     """Yield the words of a table, each with a function that returns the numbers of its vector."""
     with path.open("rb") as file, np.load(file) as table:
         words = table["words"].tobytes().decode().split("\n")
@@ -127,7 +130,7 @@ def _read_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]
         yield word, numbers.tolist
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
+def _read_vector_lines(path: Path) -> Iterator[_WordAndNumbers]:
     """Yield the words of a text file, each with a function that parses the numbers of its vector."""
     dimensions = number = 0
     try:
@@ -142,7 +145,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]
                     raise DataError(
                         f"Line {number} of {path} is too long for a vector.", "Give a file with a word in each line."
                     )
-                if number == 1 and _is_header(line):
+                if number == 1 and _is_word2vec_header(line):
                     continue
                 line = line.rstrip(" \r\n")
                 dimensions = dimensions or line.count(" ")
@@ -161,7 +164,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]
         ) from None
 
 
-def _is_header(line: str) -> bool:
+def _is_word2vec_header(line: str) -> bool:
     """Return whether the first line is word2vec's: two whole numbers."""
     fields = line.split()
     return len(fields) == 2 and all(field.isdecimal() for field in fields)
@@ -175,12 +178,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _parse_numbers(fields: Sequence[str], line: int, path: Path) -> list[float]:
+def _parse_numbers(fields: Sequence[str], line_number: int, path: Path) -> list[float]:
     """Parse the numbers of a vector. Refuse a field that is not a number, or a number too large for a vector."""
     try:
         values = [float(field) for field in fields]
     except ValueError:
         values = [math.nan]
     if not all(abs(value) < 1e30 for value in values):
-        raise DataError(f"Line {line} of {path} holds something that is not a number.", "Correct or delete the line.")
+        raise DataError(
+            f"Line {line_number} of {path} holds something that is not a number.", "Correct or delete the line."
+        )
     return values
