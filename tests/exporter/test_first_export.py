@@ -23,7 +23,7 @@ from pocketrnn_export.proof import proof_duration
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_without_answer
-from pocketrnn_export.vocabularies.text_rule_selection import refuse_other_ids
+from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")

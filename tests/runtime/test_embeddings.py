@@ -15,8 +15,8 @@ from onnx import helper
 
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Limits
+from pocketrnn.engines.text_embedding_output import add_graph_output, find_last_layer_input
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.graph_check.last_layer import add_graph_output, find_last_layer_input
 from pocketrnn.text import TextRules
 
 TEXTS = ["oil prices", "the team wins the cup game !", "", "NASA's space probe", "oil"]

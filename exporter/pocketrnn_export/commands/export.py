@@ -749,9 +749,10 @@ def _add_rules_of_function(
     function is named."""
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+    from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines import read_lines
-    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
+    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
@@ -856,12 +857,9 @@ def _choose_rules_agreeing_with_pairs(
         InputError: a text has other ids.
     """
     from pocketrnn.text import SubwordRules, TextRules
+    from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
-    from pocketrnn_export.vocabularies.text_rule_selection import (
-        complete_rules_by_ids,
-        log_default_tokenizer,
-        refuse_other_ids,
-    )
+    from pocketrnn_export.vocabularies.text_rule_selection import complete_rules_by_ids, log_default_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     plain = rules if isinstance(rules, TextRules | SubwordRules) else rules.rules

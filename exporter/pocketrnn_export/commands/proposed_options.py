@@ -39,8 +39,8 @@ def propose_vocabulary(path: Path) -> FileNamedInCode | None:
     """
     from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
-    from pocketrnn_export.vocabularies.weights_in_checkpoint import holds_weights
 
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
@@ -61,7 +61,7 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
         path: the file of the module.
     """
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
-    from pocketrnn_export.vocabularies.weights_in_checkpoint import holds_weights
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]

@@ -3,7 +3,7 @@
 A trace records forward's conditions on sizes. Python has more ways to test a size than any list of them: a printed size
 that is kept as text, `id`, another thread, an error that is caught. In each way, the module does something else at some
 size and its program does not. So the two are compared at each size, with layers that have no memory
-(`pocketrnn_export.tracing.layers.memoryless_layers`), and again with real layers if that shows a difference.
+(`layers/memoryless_layers.py`), and again with real layers if that shows a difference.
 """
 
 from __future__ import annotations

@@ -13,6 +13,12 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
+from pocketrnn_export.source_code.expression_kinds import (
+    is_flat_container,
+    is_number_or_string_value,
+    list_arguments,
+)
+from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.known_function_effects import (
     ALIVE,
     FRESH_BUILTINS,
@@ -30,13 +36,8 @@ from pocketrnn_export.source_code.known_function_effects import (
 from pocketrnn_export.source_code.name_references import Mentions
 from pocketrnn_export.source_code.syntax_tree_facts import (
     Function,
-    Import,
+    find_first_parameter_name,
     find_methods,
-    is_flat_container,
-    is_number_or_string_value,
-    list_arguments,
-    may_return_self,
-    reads_own_state,
     strip_decorator_call,
 )
 from pocketrnn_export.source_code.top_level_statements import Statement
@@ -104,7 +105,7 @@ class ChangeFinder:
         classes = [one.node for one in statements if isinstance(one.node, ast.ClassDef)]
         self._unpickled = any(find_methods(node, *RUN_BY_A_PICKLE) for node in classes)
         # Methods of the file that may return a part of their object.
-        self._giving = {one.name for node in classes for one in find_methods(node) if may_return_self(one)}
+        self._giving = {one.name for node in classes for one in find_methods(node) if _may_return_self(one)}
         self._kinds = self._classify_names()
         self.totals = {one.index: self._collect_total_mentions(one) for one in statements}
         alive = {name for name, kind in self._kinds.items() if kind == _ALIVE}
@@ -320,7 +321,7 @@ class ChangeFinder:
     def _has_stateful_forward(self, name: str) -> bool:
         """Return whether a name refers to a module whose forward keeps a state between calls."""
         known = (self._find_made_class(one) for one in self._binding.get(name, ()))
-        return any(reads_own_state(one) for one in known if one is not None)
+        return any(_reads_own_state(one) for one in known if one is not None)
 
     def find_changed_packages(self, statement: Statement, file_name: str, *, in_later_calls: bool = False) -> set[str]:
         """Return the packages and files that a statement of the file `file_name` may change. With `in_later_calls`,
@@ -468,3 +469,39 @@ def _is_simple_assignment(node: ast.stmt) -> bool:
 def _read_top_name(name: str) -> str:
     """Return the first part of a dotted name: `torch` for `torch.nn`."""
     return name.split(".", 1)[0]
+
+
+def _reads_own_state(node: ast.ClassDef) -> bool:
+    """Return whether a module's forward reads an attribute that forward also assigns. The answer of such a module
+    depends on earlier calls, including calls in training. An attribute that forward only assigns, such as attention
+    for a plot, changes no answer.
+    """
+    waiting, methods = ["forward", "__call__"], set[str]()
+    read, assigned = set[str](), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in methods:
+            continue
+        methods.add(name)
+        for part in (p for p in ast.walk(node) if isinstance(p, ast.FunctionDef) and p.name == name):
+            own = find_first_parameter_name(part)
+            for inner in ast.walk(part):
+                if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
+                    read.add(inner.target.attr)
+                if isinstance(inner, ast.Attribute) and getattr(inner.value, "id", None) == own:
+                    (assigned if isinstance(inner.ctx, ast.Store) else read).add(inner.attr)
+                    waiting.append(inner.attr)
+    return bool(read & assigned)
+
+
+def _may_return_self(method: Function) -> bool:
+    """Return whether a method may return its own object, or a part of its object."""
+    own = find_first_parameter_name(method)
+    for part in ast.walk(method):
+        value = part.value if isinstance(part, ast.Return | ast.Yield | ast.YieldFrom) else None
+        for one in [value, *getattr(value, "elts", ())]:
+            while isinstance(one, ast.Attribute | ast.Subscript):
+                one = one.value
+            if isinstance(one, ast.Name) and one.id == own:
+                return True
+    return False

@@ -7,11 +7,10 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pocketrnn_export.source_code.import_statements import Import, find_imported_module
 from pocketrnn_export.source_code.known_function_effects import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
 from pocketrnn_export.source_code.syntax_tree_facts import (
     Function,
-    Import,
-    find_imported_module,
     find_methods,
     strip_decorator_call,
 )

@@ -10,6 +10,16 @@ import builtins
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, fields
 
+from pocketrnn_export.source_code.expression_kinds import (
+    find_only_new_names,
+    is_weight_access,
+    list_arguments,
+)
+from pocketrnn_export.source_code.import_statements import (
+    Import,
+    list_imported_modules,
+    list_imported_names,
+)
 from pocketrnn_export.source_code.known_function_effects import (
     CHANGING_METHODS,
     FRESH_BUILTINS,
@@ -26,14 +36,8 @@ from pocketrnn_export.source_code.known_function_effects import (
 from pocketrnn_export.source_code.syntax_tree_facts import (
     Definition,
     Function,
-    Import,
     find_first_parameter_name,
-    find_only_new_names,
-    is_weight_access,
-    list_arguments,
     list_head_expressions,
-    list_imported_modules,
-    list_imported_names,
     takes_class,
 )
 

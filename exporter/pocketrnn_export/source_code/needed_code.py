@@ -24,15 +24,11 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
+from pocketrnn_export.source_code.import_statements import Import, list_imported_modules
 from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
 from pocketrnn_export.source_code.jupyter_and_main_names import checks_for_jupyter, depends_on_name
 from pocketrnn_export.source_code.notebook import Cell
-from pocketrnn_export.source_code.syntax_tree_facts import (
-    Function,
-    Import,
-    list_head_expressions,
-    list_imported_modules,
-)
+from pocketrnn_export.source_code.syntax_tree_facts import Function, list_head_expressions
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,

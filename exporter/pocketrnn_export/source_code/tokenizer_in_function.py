@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.syntax_tree_facts import Function, Import, find_defaults
+from pocketrnn_export.source_code.syntax_tree_facts import Function, find_defaults
 
 WRITTEN_NAME: Final = "words"
 _BUILTINS: Final = frozenset(dir(builtins))

@@ -8,16 +8,15 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pocketrnn_export.source_code.import_statements import Import, list_imported_names
 from pocketrnn_export.source_code.name_references import Mentions, collect_mentions_now_and_in_calls
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.syntax_tree_facts import (
     Definition,
     Function,
-    Import,
     find_defaults,
     list_annotations,
     list_head_expressions,
-    list_imported_names,
 )
 
 

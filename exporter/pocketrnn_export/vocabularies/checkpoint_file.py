@@ -11,6 +11,10 @@ from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_che
 
 # Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.
 _LARGEST: Final = 1 << 26
+# How many dicts may be around a state_dict.
+_DEEPEST_STATE_DICT: Final = 2
+# The functions that build tensors, as a pickle names them.
+_BUILDS: Final = "_rebuild_"
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -59,3 +63,21 @@ def find_checkpoint_root(path: Path) -> Any:
         return read_checkpoint_root(path, "") if is_checkpoint(path) else None
     except (InputError, OSError):
         return None
+
+
+def holds_weights(path: Path) -> bool:
+    """Return whether a file is one of safetensors, or holds a state_dict that `torch.save` wrote.
+
+    Args:
+        path: the file.
+    """
+    return path.suffix == ".safetensors" or _is_or_holds_state_dict(find_checkpoint_root(path))
+
+
+def _is_or_holds_state_dict(value: Any, depth: int = 0) -> bool:
+    if not isinstance(value, dict) or depth > _DEEPEST_STATE_DICT:
+        return False
+    of_layers = [one for name, one in value.items() if isinstance(name, str) and "." in name]
+    if len(of_layers) > 1 and all(type(one).__name__.startswith(_BUILDS) for one in of_layers):
+        return True
+    return any(_is_or_holds_state_dict(one, depth + 1) for one in value.values())

@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
-from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
+from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 
 # How far the module's answer for some ids is from the owner's answer to the text with this number.
 Measure: TypeAlias = Callable[[int, Sequence[int]], float]

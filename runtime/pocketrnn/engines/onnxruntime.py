@@ -27,9 +27,9 @@ from pocketrnn.engines.engine import (
     choose_padding_value,
     find_step_dtype,
 )
+from pocketrnn.engines.text_embedding_output import add_graph_output, find_last_layer_input
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
-from pocketrnn.graph_check.last_layer import add_graph_output, find_last_layer_input
 from pocketrnn.text.features import make_feature_marks, make_highest_values, split_features
 from pocketrnn.text.pairs import make_pair_inputs, make_pair_mark
 from pocketrnn.text.text_input import TextInput

@@ -1,11 +1,11 @@
 """Find the values of a graph that depend only on the number of tokens, and follow one formula for all numbers of
 tokens.
 
-The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors (`pair_sizes`).
-The numbers a and b come from some runs of the graph; this module decides, operator by operator from the input on, that
-they hold for *every* number of tokens that the graph takes: `Shape` of such a value is such a value, so is the sum of
-two, and `Min` of two is one of them if the other one is never smaller. `Min(tokens, 620)` is neither where texts may
-have 700 tokens: the program computes it.
+The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors
+(`pair_sizes.py`). The numbers a and b come from some runs of the graph; this module decides, operator by
+operator from the input on, that they hold for *every* number of tokens that the graph takes: `Shape` of such a value is
+such a value, so is the sum of two, and `Min` of two is one of them if the other one is never smaller. `Min(tokens,
+620)` is neither where texts may have 700 tokens: the program computes it.
 """
 
 from __future__ import annotations

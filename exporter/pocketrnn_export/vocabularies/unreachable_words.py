@@ -1,0 +1,76 @@
+"""Find the words of a vocabulary that no text can reach, because the text rules split, change or drop them."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from pocketrnn.errors import short_repr
+from pocketrnn.text import SubwordRules, TextEncoder, TextRules
+from pocketrnn_export.vocabularies.text_rules_writing import describe_rules
+from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
+
+_log = logging.getLogger(__name__)
+
+_NAMED_WORDS: Final = 5
+
+
+def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]]) -> list[str]:
+    """Return the words that no text can reach, because the rules split, change or drop these words.
+
+    Args:
+        encoder: the rules.
+        words: ids and words of the vocabulary.
+    """
+    if isinstance(encoder.rules, SubwordRules):
+        # A piece need not come from a text of its own: it occurs inside words.
+        return []
+    special = {value for name, value in vars(encoder.rules).items() if name.endswith("_id")}
+    return [
+        token
+        for i, token in words
+        if i not in special
+        and not token.startswith(PLACEHOLDER)
+        and not any(token in encoder.tokens(text) for text in _list_spellings(token))
+    ]
+
+
+def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
+    """Log how many words of the vocabulary no text can reach, because the rules split, change or drop these words."""
+    never = find_unreachable_words(encoder, enumerate(tokens))
+    if never and isinstance(encoder.rules, TextRules):
+        words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
+        one = len(never) == 1
+        is_cured = 2 * _count_unreachable_without_lowercase(encoder.rules, tokens, len(never)) < len(never)
+        _log.warning(
+            "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.%s",
+            len(never), "word" if one else "words", "it stands" if one else "they stand", "does" if one else "do",
+            describe_rules(encoder.rules), words, ' "lowercase": false in --rules lets them through.' * is_cured,
+        )  # fmt: skip
+
+
+def _count_unreachable_without_lowercase(rules: TextRules, tokens: Sequence[str], unreachable_now: int) -> int:
+    """Return how many words of the vocabulary no text can reach if rules do not lower-case. Return `unreachable_now` if
+    they do not, or must."""
+    if not rules.lowercase or rules.tokenizer == "basic_english":
+        return unreachable_now
+    return len(find_unreachable_words(TextEncoder(replace(rules, lowercase=False), tokens), enumerate(tokens)))
+
+
+def _list_spellings(word: str) -> Iterator[str]:
+    """Yield a word, and the spellings that cleaning steps or lower-casing may turn into this word.
+
+    A step before lower-casing may keep capitals only. It may also drop the U+0307 that lower-casing puts after an i:
+    U+0130 is the only letter whose lower case has two code points.
+    """
+    yield word
+    upper = word.upper()
+    yield from (upper, word[:1].upper() + word[1:], word.title(), word.swapcase())
+    for written, composed in (("i\u0307", "\u0130"), ("I\u0307", "\u0130"), ("ss", "\xdf"), ("ss", "\u1e9e")):
+        for spelling in (word, upper):
+            if written in spelling:
+                yield spelling.replace(written, composed)
+    yield unicodedata.normalize("NFC", upper)
