@@ -506,9 +506,9 @@ def test_a_checkpoint_is_exported_without_what_only_training_needs() -> None:
         "for name in ('pyarrow', 'lightning_fabric', 'sklearn', 'rich', 'matplotlib', 'scipy'):\n"
         "    sys.modules[name] = None\n"
         "import pathlib\n"
-        "from pocketrnn_export.checkpoint_export import read_checkpoint_arguments\n"
+        "from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint\n"
         "from pocketrnn_export import bundle_export, compression, mobile_profile, packing\n"
-        "read_checkpoint_arguments(pathlib.Path(sys.argv[1]))\n"
+        "read_export_arguments_from_checkpoint(pathlib.Path(sys.argv[1]))\n"
     )
     checkpoint = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"
     done = subprocess.run([sys.executable, "-c", code, str(checkpoint)], capture_output=True, text=True, timeout=120)

@@ -18,7 +18,7 @@ from pocketrnn.benchmark import make_one_by_one_run, measure_interleaved
 from pocketrnn.errors import MissingExtraError, PocketRNNError, first_line
 from pocketrnn.text import TextEncoder
 from pocketrnn_export import export
-from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
+from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
 from pocketrnn_export.packing import pack
 from pocketrnn_training import Checkpoint, LabelledTexts, evaluate, train, write_checkpoint
 from pocketrnn_training.training_events import Epoch, Notice, Progress
@@ -120,7 +120,7 @@ def compute_result(
     say("test rows in PyTorch, in the batches of the training")
     in_batches = evaluate(checkpoint, test).accuracy
     say("export and proof")
-    module, description = read_checkpoint_arguments(folder / "checkpoint")
+    module, description = read_export_arguments_from_checkpoint(folder / "checkpoint")
     manifest = export(module, folder / "bundle", **description, torchscript=False, force=True)
     packed, why_not = _pack_row(folder, say)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Literal
 
-from pocketrnn.bundle.manifest import VERSION, Input, Manifest, make_digest_entry
+from pocketrnn.bundle.manifest import VERSION, Input, Manifest, make_input_digest_metadata
 from pocketrnn.bundle.output_kinds import NO_PRIORS, LabelOutput, Output, Priors, TagOutput
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
@@ -81,7 +81,7 @@ class Description:
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.output.labels),
-            **make_digest_entry(self.output.labels, self.input),
+            **make_input_digest_metadata(self.output.labels, self.input),
         }
 
     def encoder(self) -> TextEncoder:

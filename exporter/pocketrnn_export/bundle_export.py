@@ -16,7 +16,7 @@ from torch import nn
 
 from pocketrnn.bundle.atomic_writing import check_output_folder
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_leading_negative_ids
 from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
@@ -31,20 +31,20 @@ from pocketrnn.verdicts import (
     TEXT_RULES,
     TextVerdict,
     describe_graph_proof,
-    list_uncompared_steps,
+    describe_uncompared_steps,
     read_text_verdict,
 )
 from pocketrnn_export.bundle_description import Description, LabelsOf, make_text_output, validate_labels, validate_name
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
     make_module_proof_cases,
-    refuse_batch_dependent_answers,
+    refuse_dependence_on_batch_calls_or_copy,
     select_texts_within_limits,
 )
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.character_arguments import (
     CharactersGiven,
-    check_characters_of_texts,
+    compare_characters_for_provenance,
     read_characters,
     refuse_options_with_characters,
     separate_characters_from_texts,
@@ -67,7 +67,7 @@ from pocketrnn_export.export_arguments import (
     OwnersPair,
     check_export_options,
 )
-from pocketrnn_export.export_lock_and_exceptions import convert_exceptions, lock_exports
+from pocketrnn_export.export_lock_and_exceptions import keep_module_and_convert_exceptions, run_one_export_on_one_core
 from pocketrnn_export.feature_arguments import (
     FeaturesGiven,
     choose_texts_with_features,
@@ -75,7 +75,7 @@ from pocketrnn_export.feature_arguments import (
     refuse_options_with_features,
 )
 from pocketrnn_export.forms.edge_profile import EDGE
-from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
+from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_entry
 from pocketrnn_export.forms.onnx.character_input_graph import replace_ids_by_characters
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
@@ -105,10 +105,13 @@ from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
-from pocketrnn_export.source_code.text_settings_in_code import find_uncompared_length_and_unknown_id, list_code_hints
+from pocketrnn_export.source_code.text_settings_in_code import (
+    find_uncompared_length_and_unknown_id,
+    list_hints_on_settings_in_code,
+)
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
-from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_ids
+from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_texts_with_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_without_answer
 from pocketrnn_export.vocabularies.owner_function_comparison import list_compared_texts
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
@@ -124,7 +127,7 @@ from pocketrnn_export.vocabularies.text_to_id_arguments import TextArguments, re
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource
-from pocketrnn_export.vocabularies.word_and_character_ids import make_spellings
+from pocketrnn_export.vocabularies.word_and_character_ids import make_spellings_for_proof
 
 _log = logging.getLogger(__name__)
 # The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.
@@ -368,7 +371,12 @@ def export(
             thresholds=thresholds, priors=priors, **numbers,
         )  # fmt: skip
         check_export_options(wanted)
-        with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
+        with (
+            run_one_export_on_one_core(),
+            show_progress(progress),
+            restore_random_state(),
+            keep_module_and_convert_exceptions(module),
+        ):
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError(
@@ -422,7 +430,7 @@ def export(
     verdict = _judge_text_rules(description, text, pairs, each_text)
     description = description.add_provenance({TEXT_RULES: verdict.document})
     if spelled is not None:
-        said = check_characters_of_texts(description.text, spelled, owners_characters)
+        said = compare_characters_for_provenance(description.text, spelled, owners_characters)
         description = description.add_provenance({"characters": said})
         if not owners_characters:
             _log.warning(
@@ -438,7 +446,7 @@ def export(
     kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
     if spelled is not None:
-        description = replace(description, spellings=make_spellings(description.text, spelled, texts))
+        description = replace(description, spellings=make_spellings_for_proof(description.text, spelled, texts))
     _warn_of_labels_without_answer(description, _make_answered_texts(description, answers))
     make = functools.partial(
         _export_text_module,
@@ -453,7 +461,12 @@ def export(
         ids_compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False),
         force=force,
     )
-    with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
+    with (
+        run_one_export_on_one_core(),
+        show_progress(progress),
+        restore_random_state(),
+        keep_module_and_convert_exceptions(module),
+    ):
         _warn_of_small_vocabulary(module, text.vocabulary.tokens)
         manifest = export_without_faulty_rules(make)
     _log_verdicts(manifest, _list_hints_from_owners_code(module, chosen, text, pairs, manifest))
@@ -479,7 +492,9 @@ def _list_hints_from_owners_code(
     softmax = manifest.output.activation == "softmax" and not manifest.output.of_tokens and not manifest.heads
     # The sigmoid of one number is the softmax of its two labels.
     softmax = softmax and not manifest.provenance.get("one_number")
-    return list_code_hints(own, longest=longest, unknown_id=unknown_id, of_several_labels=softmax and not answered)
+    return list_hints_on_settings_in_code(
+        own, longest=longest, unknown_id=unknown_id, of_several_labels=softmax and not answered
+    )
 
 
 def _make_text_input(
@@ -544,7 +559,7 @@ def _export_text_module(
     private = frozenset(() if options.examples else users_texts)
     proof_texts = _choose_proof_texts_within_limits(graph.limits, proof_texts, description, private)
     description = _log_and_note_padding_effect(prepared, graph, description, proof_texts)
-    refuse_batch_dependent_answers(prepared, graph.limits, bounds, _list_small_graph_constants(forms))
+    refuse_dependence_on_batch_calls_or_copy(prepared, graph.limits, bounds, _list_small_graph_constants(forms))
     cases = make_module_proof_cases(
         prepared,
         description.text.rules,
@@ -556,7 +571,7 @@ def _export_text_module(
     )
     every = {**cases, "texts": encode_text_cases(proof_texts, description.encoder())}
     closed = find_constant_value_notes(program, every, inputs, one_row=graph.batch == 1)
-    description = description.add_provenance(log_uncompared_parts(forms, closed))
+    description = description.add_provenance(log_uncompared_parts_and_make_entry(forms, closed))
     plan = ProofPlan.from_module(
         prepared, cases, proof_texts, private=private, tolerance=options.tolerance, report=options.report,
         answered=answered, labels=labels_of_owner, spellings=description.spellings,
@@ -630,7 +645,7 @@ def _choose_proof_texts(
     given = collect_given_ids(
         rules, vocabulary, rows=description.token_id_count, tokenizer=function, pairs=pairs, texts=example_texts
     )
-    made = make_random_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
+    made = make_random_texts_with_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
     known = {**given, **made, **given} if examples else {**made, **given}
     return _ProofTexts(replace(description, known=known), list(given), list(known))
 
@@ -741,7 +756,7 @@ def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
     log.log(
         logging.WARNING if verdict.is_open or hints else logging.INFO,
         "%s. The graph: %s The text rules: %s%s%s", manifest.name, describe_graph_proof(manifest), verdict.sentence,
-        how if verdict.is_open else "", "".join(f"\n{line}" for line in (*list_uncompared_steps(manifest), *hints)),
+        how if verdict.is_open else "", "".join(f"\n{line}" for line in (*describe_uncompared_steps(manifest), *hints)),
     )  # fmt: skip
     if manifest.provenance.get("golden_examples") == "given texts":
         log.info(
@@ -916,7 +931,7 @@ def _log_and_note_padding_effect(
     effect = measure_padding_effect(
         prepared.make_reference(),
         # The marks of features are not ids, and pad no text.
-        [ids[count_feature_marks(ids) :] for ids in map(encoder.encode, texts)],
+        [ids[count_leading_negative_ids(ids) :] for ids in map(encoder.encode, texts)],
         padding_id=rules.padding_id,
         widths=prepared.widths,
         most_tokens=None if graph.limits is None else graph.limits.max_tokens,

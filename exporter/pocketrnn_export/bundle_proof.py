@@ -117,7 +117,7 @@ class ProofPlan:
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
 
 
-def refuse_batch_dependent_answers(
+def refuse_dependence_on_batch_calls_or_copy(
     prepared: ExportableModule,
     limits: Limits | None,
     condition_sizes: Sequence[tuple[int, int]],
@@ -234,7 +234,7 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
                     [logits for _, logits in pairs],
                     inputs=inputs,
                     reference=answers.reference.name,
-                    exact=answers.compute_answer_with_spread,
+                    exact=answers.compute_answer_and_its_rounding,
                     heads=answers.reference.heads,
                 )
             )
@@ -275,7 +275,7 @@ def _compare_float64_runs_with_exact_answers(
                 exact,
                 content=form.content,
                 retraced=retraced,
-                spreads=answers.compute_answer_with_spread,
+                spreads=answers.compute_answer_and_its_rounding,
                 inputs=inputs,
             )
             line = Comparison(
@@ -291,7 +291,7 @@ def _compare_float64_runs_with_exact_answers(
     return lines
 
 
-def judge_forms(
+def require_equal_forms(
     plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
     """Return the proof: the comparisons of the forms, if all pass. Else raise an error that holds the forms and the
@@ -301,12 +301,14 @@ def judge_forms(
         FormsDifferError: a comparison differs by too much.
     """
     try:
-        return judge_proof(plan, compared, answers)
+        return require_passed_comparisons(plan, compared, answers)
     except ParityError as error:
         raise FormsDifferError(error.problem, error.remedy, forms, answers) from None
 
 
-def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers) -> Parity:
+def require_passed_comparisons(
+    plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers
+) -> Parity:
     """Return the proof: the comparisons of an earlier proof, then these if all pass. Else raise an error. If the plan
     names a report, write the report first.
 

@@ -17,12 +17,18 @@ from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, Number
 from pocketrnn.classifier import Classifier
 from pocketrnn.verdicts import TEXT_RULES, AnswerComparison
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.bundle_proof import ProofPlan, compare_in_float64, judge_forms, judge_proof, select_provable_forms
+from pocketrnn_export.bundle_proof import (
+    ProofPlan,
+    compare_in_float64,
+    require_equal_forms,
+    require_passed_comparisons,
+    select_provable_forms,
+)
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, encode_text_cases
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.crf_export import compare_decoded_labels
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows_together_and_alone
+from pocketrnn_export.proof.end_to_end_comparison import compare_difficult_rows_together_and_alone, compare_end_to_end
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
 from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
@@ -76,7 +82,8 @@ def write_bundle(
         []
         if plan.given is None
         else plan.given.compare_with_copy(
-            answers.compute_all_answers(one_row=all(form.one_row for form in forms)), answers.compute_answer_with_spread
+            answers.compute_all_answers(one_row=all(form.one_row for form in forms)),
+            answers.compute_answer_and_its_rounding,
         )
     )
     with use_one_thread(), write_whole_folder(path, force=force, marker_file=CLASSIFIER_JSON) as work:
@@ -93,18 +100,18 @@ def write_bundle(
             output=description.output,
             provenance=description.provenance,
             examples=examples(answers) if callable(examples) else examples,
-            parity=judge_forms(plan, compared, proven_forms, answers),
+            parity=require_equal_forms(plan, compared, proven_forms, answers),
             **{"torchscript": None, **entries},
         )
         compared = [*compare_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
         classifier, given = Classifier.load(work), plan.make_runtime_inputs(description)
         compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += compare_hazard_rows_together_and_alone(classifier, answers, plan.engine_rows)
+        compared += compare_difficult_rows_together_and_alone(classifier, answers, plan.engine_rows)
         compared += compare_decoded_labels(classifier, plan.labels, answers, plan.engine_rows)
         manifest = replace(
             manifest,
-            parity=judge_proof(plan, compared, answers),
+            parity=require_passed_comparisons(plan, compared, answers),
             provenance=_add_answer_comparison(manifest.provenance, compare_answers(classifier, plan.answered)),
         )
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))

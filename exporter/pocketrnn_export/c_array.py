@@ -29,7 +29,7 @@ def make_array_name(path: Path) -> str:
     return f"model_{name}" if name in _KEYWORDS or not name[:1].isalpha() else name
 
 
-def extract_packed_content(file: bytes) -> bytes:
+def extract_packed_bytes_from_c_header(file: bytes) -> bytes:
     """Read the bytes of a packed file from a C header. A packed file is returned as it is."""
     if file[:4] == b"PRNN":
         return file

@@ -65,7 +65,7 @@ def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], lis
     return pairs, spelled
 
 
-def check_characters_of_texts(
+def compare_characters_for_provenance(
     text_input: TextInput, characters: Characters, owners_characters: Sequence[tuple[str, Any]]
 ) -> str:
     """Refuse `characters` if the owner's texts have other ids of characters. Return a phrase for the provenance: how

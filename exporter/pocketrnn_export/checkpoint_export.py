@@ -43,11 +43,13 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
     """
     from pocketrnn_training.classifiers.checkpoint import Checkpoint as Trained
 
-    module, described = make_arguments_from_checkpoint(trained if isinstance(trained, Trained) else trained.checkpoint)
+    module, described = make_export_arguments_from_checkpoint(
+        trained if isinstance(trained, Trained) else trained.checkpoint
+    )
     return export(module, path, **{**described, **arguments})
 
 
-def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
+def read_export_arguments_from_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
     """Read the arguments of `export` from a checkpoint's folder: the module, and a dict of the others.
 
     Raises:
@@ -55,10 +57,10 @@ def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
     """
     from pocketrnn_training.classifiers import checkpoint
 
-    return make_arguments_from_checkpoint(checkpoint.read(folder))
+    return make_export_arguments_from_checkpoint(checkpoint.read(folder))
 
 
-def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
+def make_export_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     """Make the arguments of `export` from a checkpoint: the module, and a dict of the others."""
     from pocketrnn_training.classifiers.architecture import labels_tokens
     from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.benchmark import make_one_by_one_run, measure_interleaved
 from pocketrnn.bundle.atomic_writing import check_output_folder, write_whole_folder
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, encode_manifest
 from pocketrnn.bundle.packed_file import is_packed_file
@@ -43,7 +43,7 @@ from pocketrnn_export.predicted_label_comparison import (
     compare_answers_and_labels,
     compute_label_margins,
     compute_predicted_labels,
-    read_target_labels,
+    read_target_labels_and_whether_known,
 )
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
@@ -133,7 +133,7 @@ def compress(
     """
     path, storage = Path(path), storage or Storage()
     check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
-    folder = find_bundle_folder(bundle)
+    folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):
         raise InputError(f"{folder} is a packed file, not a bundle.", "Give the bundle that it was made from.")
     original = Classifier.load(folder)
@@ -335,7 +335,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     manifest = stages[0].classifier.manifest
     # The labels of a text that is not taken are never used.
     labels = [compute_predicted_labels(manifest, np.nan_to_num(logits)) for logits in answers]
-    right = labels[0] if data is None else read_target_labels(data)[0]
+    right = labels[0] if data is None else read_target_labels_and_whether_known(data)[0]
     asked = measured & _mark_texts_that_can_show_lost_labels(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]

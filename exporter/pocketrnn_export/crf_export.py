@@ -33,7 +33,7 @@ from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.crf_discovery import (
     Decoder,
-    find_decoder,
+    find_decoder_or_unknown_layers,
     find_matching_crf,
     find_transition_layer,
     make_neutral_crf,
@@ -89,7 +89,7 @@ def add_crf(
         return replace(description, output=replace(description.output, crf=crf_option)), None
     reference, convention = prepared.reference, prepared.convention
     module = reference.module if isinstance(reference, CallAdapter) else reference
-    decoder, unknown = find_decoder(module, len(description.output.labels))
+    decoder, unknown = find_decoder_or_unknown_layers(module, len(description.output.labels))
     called = _find_call_captured_by_given_to(convention)
     if called is None and not _calls_module_itself(convention):
         found = _find_labelling_call_and_crf(module, convention, description, description.output)

@@ -20,7 +20,7 @@ _lock: Final = threading.Lock()
 
 
 @contextlib.contextmanager
-def lock_exports() -> Iterator[None]:
+def run_one_export_on_one_core() -> Iterator[None]:
     """Make other exports wait, and limit torch to one core while the block runs.
 
     Small batches run many thousand times. With two cores, an export that takes 11 s took 93 s on a busy machine.
@@ -33,7 +33,7 @@ def lock_exports() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def convert_exceptions(module: nn.Module) -> Iterator[None]:
+def keep_module_and_convert_exceptions(module: nn.Module) -> Iterator[None]:
     """Keep the module unchanged, and convert every unexpected exception to an `ExportError` with its name."""
     try:
         with add_first_difference_to_error(), keep_module_unchanged(module):

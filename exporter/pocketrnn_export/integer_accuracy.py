@@ -13,7 +13,11 @@ from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.predicted_label_comparison import Flags, compute_predicted_labels, read_target_labels
+from pocketrnn_export.predicted_label_comparison import (
+    Flags,
+    compute_predicted_labels,
+    read_target_labels_and_whether_known,
+)
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_sequences import LabelledSequences
@@ -174,7 +178,7 @@ def _find_distinct_labelled_rows(
     if data is None:
         return _LabelledRows(None, None, None)
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
-    right, known = read_target_labels(data)
+    right, known = read_target_labels_and_whether_known(data)
     places: dict[Any, int] = {}
     for place, row in enumerate(rows):
         key = (np.asarray(row).shape, np.asarray(row).tobytes()) if hasattr(data, "sequences") else row

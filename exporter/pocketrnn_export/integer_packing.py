@@ -84,7 +84,7 @@ def add_integer_measurement(
     return replace(manifest, parity=parity, provenance={**manifest.provenance, "packed": packed})
 
 
-def mark_proof_as_unmeasured(parity: Parity) -> Parity:
+def add_line_that_integers_are_unmeasured(parity: Parity) -> Parity:
     """Return a proof with one more line, which says that the effect of integer arithmetic is not measured yet.
 
     The runtime refuses a file without this line, since it must not show a file with integers as proven equal.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import encode_packed_text_rules, is_packed_file
 from pocketrnn.engines.native import import_native_module
@@ -45,7 +45,7 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
         MissingExtraError: the native engine is not installed.
         ParityError: the engine's ids of a text differ from the bundle's. Nothing was written.
     """
-    folder = find_bundle_folder(bundle)
+    folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)

@@ -19,7 +19,7 @@ import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import (
     INTEGERS,
     Example,
@@ -48,7 +48,7 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
     compare_form_on_cases,
-    judge_proof,
+    require_passed_comparisons,
     reword_proof_for_numbers,
     select_texts_within_limits,
 )
@@ -87,16 +87,16 @@ from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_cha
 from pocketrnn_export.integer_packing import (
     Programs,
     add_integer_measurement,
+    add_line_that_integers_are_unmeasured,
     compare_integer_answers,
     compute_integer_tolerance,
     encode_program_sections,
     make_integer_programs,
-    mark_proof_as_unmeasured,
 )
 from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
-from pocketrnn_export.numbers.packed_number_proof import compare_number_rules, make_number_proof
+from pocketrnn_export.numbers.packed_number_proof import compare_scaling_of_engine_and_python, make_number_proof_plan
 from pocketrnn_export.predicted_label_comparison import check_data_labels
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
@@ -251,7 +251,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         InputError: it is packed already, its graph is not an ONNX file, or its tokenizer is external; or arithmetic is
             int8, and it gives values or labels of tokens, or has several heads.
     """
-    folder = find_bundle_folder(bundle)
+    folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
@@ -371,11 +371,11 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
             compared += _compare_steps_with_step_graph(
                 file, wrap_step_graph_as_form(step_content, made.stream, plan.rows), made.stream, plan, answers
             )
-        rules = [] if plan.rows is None else [compare_number_rules(file, plan.rows, made.numbers)]
+        rules = [] if plan.rows is None else [compare_scaling_of_engine_and_python(file, plan.rows, made.numbers)]
         rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
         rules += [compare_features(file, made.features)] if made.features else []
     # The bundle's own proof stays part of the proof; the golden examples are still the module's.
-    parity = judge_proof(plan, compared, answers)
+    parity = require_passed_comparisons(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
     return _ProvenPackedFile(made, encode_packed_file(made, program), programs, plan)
 
@@ -464,7 +464,7 @@ def _pack_with_integers(
     made = replace(
         packed.manifest, graph=make_graph_entry(packed.manifest.graph, program), stream=make_step_entry(program)
     )
-    made = replace(made, parity=mark_proof_as_unmeasured(made.parity))
+    made = replace(made, parity=add_line_that_integers_are_unmeasured(made.parity))
     with (
         use_one_thread(),
         _write_temporary_packed_file(packed.content) as before,
@@ -500,7 +500,7 @@ def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: fr
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
-        reference, cases, rows = make_number_proof(manifest, content, sizes_of_other_path)
+        reference, cases, rows = make_number_proof_plan(manifest, content, sizes_of_other_path)
     else:
         reference, description = (
             make_graph_reference(find_graph_name_in_proof(manifest), content),
@@ -546,7 +546,7 @@ def _compare_steps_with_step_graph(
     return [
         compare_candidate(
             name.partition(",")[0], run, cases, expected,
-            inputs="texts", reference="step graph", exact=answers.compute_answer_with_spread,
+            inputs="texts", reference="step graph", exact=answers.compute_answer_and_its_rounding,
         )
         for name, run in steps.runs.items()
         if name.endswith(" each")
@@ -574,5 +574,5 @@ def _compare_streamed_answers(
 
     return compare_candidate(
         f"{way_to_open}, as a stream", stream_texts, cases, expected, inputs="texts", reference=answers.reference.name,
-        exact=answers.compute_answer_with_spread,
+        exact=answers.compute_answer_and_its_rounding,
     )  # fmt: skip

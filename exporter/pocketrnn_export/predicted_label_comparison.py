@@ -104,7 +104,7 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
         )
 
 
-def read_target_labels(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
+def read_target_labels_and_whether_known(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
     """Read the labels of the data's rows, bool [rows, labels]; also mark the rows with known labels, bool [rows]."""
     targets = np.asarray(data.targets)
     if targets.ndim == 2:

@@ -66,13 +66,12 @@ __all__ = [
     "DispatchMode",
     "FunctionMode",
     "TracingQuery",
-    "answer_size_conditions",
     "avoid_kernel_choices",
     "cache_known_operators",
     "cache_onnx_registry",
     "call_forward_directly",
     "change_operator_arguments",
-    "count_writes",
+    "count_in_place_writes",
     "decompose_where_needed",
     "find_base_tensor",
     "find_guard_location",
@@ -81,8 +80,8 @@ __all__ = [
     "get_submodule_dict",
     "list_aliased_arguments",
     "list_default_rewrite_rules",
+    "list_functions_that_tell_of_tracing",
     "list_guards",
-    "list_tracing_queries",
     "list_unsound_rewrite_rules",
     "list_weight_names",
     "list_written_arguments",
@@ -101,7 +100,8 @@ __all__ = [
     "read_size_hint",
     "read_size_symbol",
     "read_tensor_values",
-    "remove_buffer_hooks",
+    "remove_export_buffer_hooks",
+    "replace_answers_to_size_conditions",
     "replace_function_code",
     "replace_methods",
     "replace_program_weights",
@@ -236,7 +236,7 @@ def replace_methods(changes: Mapping[Any, Any]) -> Iterator[None]:
                 delattr(kind, name)
 
 
-def answer_size_conditions(
+def replace_answers_to_size_conditions(
     answer: Callable[[Any, Callable[[Any], bool]], bool],
 ) -> contextlib.AbstractContextManager[None]:
     """While the block runs, conditions on sizes such as `bool(size > 512)` call `answer`.
@@ -325,7 +325,7 @@ def find_base_tensor(tensor: Tensor) -> Tensor:
     return tensor if tensor._base is None else tensor._base
 
 
-def count_writes(tensor: Tensor) -> int:
+def count_in_place_writes(tensor: Tensor) -> int:
     """Count the in-place writes to a tensor, as autograd does; 0 for a tensor of inference mode."""
     return 0 if tensor.is_inference() else tensor._version
 
@@ -475,7 +475,7 @@ def parse_operator_schema(text: str) -> Any:
 
 
 @contextlib.contextmanager
-def remove_buffer_hooks() -> Iterator[None]:
+def remove_export_buffer_hooks() -> Iterator[None]:
     """While the block runs, remove torch.export's hooks on registered buffers.
 
     Without: a buffer that forward assigns becomes an output of the program.
@@ -516,7 +516,7 @@ class TracingQuery(NamedTuple):
     untraced_answer: Any
 
 
-def list_tracing_queries() -> list[TracingQuery]:
+def list_functions_that_tell_of_tracing() -> list[TracingQuery]:
     """List the functions by which a module asks whether it is traced."""
     modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
     return [

@@ -181,7 +181,7 @@ class Answers:
                 labels[start + index] = None
         return labels
 
-    def make_answers(self, logits: Floats, top: int) -> list[Any]:
+    def make_predictions_or_values(self, logits: Floats, top: int) -> list[Any]:
         """Convert each row of logits to a `Prediction`, or to float32 [values] if the logits are values.
 
         Raises:

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
@@ -184,7 +184,7 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
         raise InputError("There is no text to measure.", "Give at least one text.")
     if rounds < 1:
         raise InputError(f"rounds is {rounds}.", "Use a whole number from 1.")
-    folder = find_bundle_folder(bundle)
+    folder = find_or_download_bundle(bundle)
     classifier = Classifier.load(folder)
     contestants: dict[str, TimedRun] = {}
     if not is_packed_file(folder):

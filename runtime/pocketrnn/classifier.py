@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers, LogitsAndSkipped, Prediction
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
-from pocketrnn.heads import build_answers, choose_head
-from pocketrnn.label_subset_and_prior import ChosenLabels, apply_label_prior, choose_labels, wrap_engine_for_labels
+from pocketrnn.heads import build_answers, choose_labels_of_head
+from pocketrnn.label_subset_and_prior import ChosenLabels, choose_labels, weight_labels_by_prior, wrap_engine_for_labels
 from pocketrnn.scikit_learn_interface import TrainedEstimator
 from pocketrnn.text.checked_text_chunks import OnError
 from pocketrnn.text.pretokenized import Text, Tokenizer
@@ -44,7 +44,7 @@ __all__ = [
     "compute_logits_of_batches",
     "compute_logits_of_engine_input",
     "compute_logits_until_refused",
-    "get_chosen_answers",
+    "get_answers_of_chosen_labels",
     "list_refusal_reasons",
     "make_refusal_error",
     "read_graph_metadata",
@@ -136,7 +136,7 @@ class Classifier(TrainedEstimator):
             <Classifier 'ag_news': 4 labels>
         """
         check_threads(threads)
-        folder = find_bundle_folder(path_or_name)
+        folder = find_or_download_bundle(path_or_name)
         if is_packed_file(folder):
             from pocketrnn.engines.native import NativeEngine
 
@@ -185,19 +185,19 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("reviews").head("mood").classify("Never again").label
             'bad'
         """
-        return self._restrict_to_labels(choose_head(self._answers, name))
+        return self._restrict_to_labels(choose_labels_of_head(self._answers, name))
 
     def _apply_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
         if prior is None:
             return self
-        return self._restrict_to_labels(apply_label_prior(self._answers, prior, self.manifest.output.priors))
+        return self._restrict_to_labels(weight_labels_by_prior(self._answers, prior, self.manifest.output.priors))
 
     def _restrict_to_labels(self, chosen: ChosenLabels) -> Classifier:
         """Return a copy of the classifier that answers only with the chosen labels, on the same engine."""
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._chosen = chosen.convert_to_engine_labels(self._chosen)
+        other._chosen = chosen.combine_with_earlier_choice(self._chosen)
         other._answers = self._answers.restrict_to_labels(chosen.indices)
         other._intake = self._intake.replace_engine(wrap_engine_for_labels(self._engine, other._chosen), other._answers)
         return other
@@ -870,7 +870,7 @@ def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequen
     kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     if classifier._chosen is not None:
-        logits = classifier._chosen.select_logits_of_rows(logits)
+        logits = classifier._chosen.select_and_weight_logits_of_rows(logits)
     if not classifier.manifest.output.of_tokens:
         classifier._answers.check_finite(logits)
     return logits
@@ -911,7 +911,7 @@ def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
     return classifier._engine.metadata
 
 
-def get_chosen_answers(classifier: Classifier) -> Answers:
+def get_answers_of_chosen_labels(classifier: Classifier) -> Answers:
     """Return the `Answers` of a classifier, restricted to its chosen labels."""
     return classifier._answers
 

@@ -7,7 +7,12 @@ from typing import NoReturn
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.features import check_text_with_features, encode_values, make_example_values, make_feature_marks
+from pocketrnn.text.features import (
+    check_text_with_features,
+    encode_numbers_as_negative_ids,
+    encode_values,
+    make_example_values,
+)
 from pocketrnn.text.pretokenized import TextRowEncoder, Tokenizer
 from pocketrnn.text_intake import TextIntake
 
@@ -47,7 +52,7 @@ class _FeatureRowEncoder(TextRowEncoder):
         # Texts with features are not left to the encoder: each is encoded here.
         self.splits = False
         example = encode_values(self._features, make_example_values(self._features))
-        self.blank = [*make_feature_marks(example).tolist(), *encoder.encode_tokens([])]
+        self.blank = [*encode_numbers_as_negative_ids(example).tolist(), *encoder.encode_tokens([])]
 
     def ids(self, item: object, text_name: str = "The text") -> list[int]:
         """Encode one text as ids. A negative number for each feature, which encodes its value, comes first.
@@ -61,5 +66,5 @@ class _FeatureRowEncoder(TextRowEncoder):
             TextError: the argument is not such a tuple, or the text or a feature is refused.
         """
         text, values = check_text_with_features(item, text_name)
-        marks = make_feature_marks(encode_values(self._features, values, text_name)).tolist()
+        marks = encode_numbers_as_negative_ids(encode_values(self._features, values, text_name)).tolist()
         return [*marks, *super().ids(text, text_name)]

@@ -15,7 +15,13 @@ from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 from pocketrnn.label_subset_and_prior import ChosenLabels
 
-__all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest_label_indices", "join_likeliest_labels"]
+__all__ = [
+    "HeadAnswers",
+    "build_answers",
+    "choose_labels_of_head",
+    "find_likeliest_label_indices",
+    "join_likeliest_labels",
+]
 
 
 def build_answers(manifest: Manifest) -> Answers:
@@ -119,7 +125,7 @@ class HeadAnswers(Answers):
             head.check_finite(logits[:, columns])
 
 
-def choose_head(answers: Answers, name: str) -> ChosenLabels:
+def choose_labels_of_head(answers: Answers, name: str) -> ChosenLabels:
     """Choose the labels of the head with this name among the labels of all heads.
 
     Raises:

@@ -14,7 +14,7 @@ from pocketrnn.bundle.output_kinds import Priors
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, Steps, TextEngine
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 
-__all__ = ["ChosenLabels", "apply_label_prior", "choose_labels", "wrap_engine_for_labels"]
+__all__ = ["ChosenLabels", "choose_labels", "weight_labels_by_prior", "wrap_engine_for_labels"]
 
 # The label for texts that are none of the others, by ISO 639: it stays among the chosen labels.
 UNDETERMINED = "und"
@@ -38,13 +38,13 @@ class ChosenLabels:
         """Select the logits of these labels from one row of all logits, and weight them."""
         return [logits[index] + weight for index, weight in zip(self.indices, self.weights, strict=True)]
 
-    def select_logits_of_rows(self, logits: Floats) -> Floats:
+    def select_and_weight_logits_of_rows(self, logits: Floats) -> Floats:
         """Select the logits of these labels and weight them: float32 [texts, labels] to float32 [texts, chosen
         labels]."""
         chosen: Floats = logits[:, list(self.indices)] + np.array(self.weights, np.float32)
         return chosen
 
-    def convert_to_engine_labels(self, already_chosen: ChosenLabels | None) -> ChosenLabels:
+    def combine_with_earlier_choice(self, already_chosen: ChosenLabels | None) -> ChosenLabels:
         """Return these labels, which were chosen among `already_chosen`, as labels of the engine. Their weights are the
         sums of both weights."""
         if already_chosen is None:
@@ -92,7 +92,7 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
     return ChosenLabels(indices, (0.0,) * len(indices))
 
 
-def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], bundle_priors: Priors) -> ChosenLabels:
+def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], bundle_priors: Priors) -> ChosenLabels:
     """Weight all labels by how often each is expected; return them as `ChosenLabels`.
 
     The labels that `prior` does not name are together expected as often as the rarest label that it names.
@@ -189,7 +189,7 @@ class _ChosenLabelsEngine:
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         logits, refused = self._engine.logits(steps, lengths)
-        return EngineAnswer(self._chosen.select_logits_of_rows(logits), refused)
+        return EngineAnswer(self._chosen.select_and_weight_logits_of_rows(logits), refused)
 
 
 class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
@@ -201,7 +201,7 @@ class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         logits, refused = self._engine.logits_of_texts(texts)
-        return EngineAnswer(self._chosen.select_logits_of_rows(logits), refused)
+        return EngineAnswer(self._chosen.select_and_weight_logits_of_rows(logits), refused)
 
     def stop(self) -> None:
         self._engine.stop()

@@ -89,7 +89,7 @@ class NumberIntake:
             SequenceError: a sample is refused.
         """
         self.input.check_samples(samples, first_step)
-        self.check_numbers(self.input.convert_to_units(samples), first_step)
+        self.check_numbers(self.input.convert_to_channel_units(samples), first_step)
 
     def replace_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
         """Return a copy of the intake with another engine and other `Answers`."""

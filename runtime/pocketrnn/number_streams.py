@@ -113,8 +113,8 @@ class CarriedStream:
                 "Begin another stream for the rest.",
             )
         logits, state = self._engine.step(prepared, self._state)
-        given = logits if self._chosen is None else self._chosen.select_logits_of_rows(logits)
-        (answer,) = self._answers.make_answers(given, self._top)
+        given = logits if self._chosen is None else self._chosen.select_and_weight_logits_of_rows(logits)
+        (answer,) = self._answers.make_predictions_or_values(given, self._top)
         self._logits, self._state, self.steps = logits, state, self.steps + len(prepared)
         return [Window(0, self.steps, answer)]
 
@@ -182,7 +182,7 @@ class NumberStream:
         prepared = [
             self._intake.prepared(held[start - self._first : start - self._first + self.window]) for start in starts
         ]
-        answers = self._answers.make_answers(self._intake.compute_prepared_logits(prepared), self._top)
+        answers = self._answers.make_predictions_or_values(self._intake.compute_prepared_logits(prepared), self._top)
         if starts:
             self._next = starts[-1] + self.hop
         # With a hop longer than the window, the next window may begin after all held samples.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pocketrnn.bundle.manifest import Comparison
 
-__all__ = ["ProofLink", "group_chain_links"]
+__all__ = ["ProofLink", "group_comparisons_into_links"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ProofLink:
     each: tuple[Comparison, ...]
 
 
-def group_chain_links(comparisons: Iterable[Comparison]) -> list[ProofLink]:
+def group_comparisons_into_links(comparisons: Iterable[Comparison]) -> list[ProofLink]:
     """Group the comparisons of a proof into links. Consecutive comparisons of the same two forms make a link."""
     chain: list[list[Comparison]] = []
     for line in comparisons:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
-from pocketrnn.bundle.hub import SCHEME, HubAddress, parse_hub_address, require_hub_library, translate_hub_errors
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
+from pocketrnn.bundle.hub import SCHEME, HubAddress, import_hub_library, parse_hub_address, translate_hub_errors
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.errors import InputError
-from pocketrnn.text.features import make_example_values, write_feature_options
+from pocketrnn.text.features import make_example_values, write_example_feature_options
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import verify
@@ -49,9 +49,9 @@ def push(
     wanted = parse_hub_address(address)
     if wanted.revision is not None:
         raise InputError(f"{address} names a revision, but push creates a new one.", f"Give {SCHEME}{wanted.name}.")
-    library = require_hub_library()
+    library = import_hub_library()
     # Resolved once: an address may name another commit a moment later.
-    folder = find_bundle_folder(bundle)
+    folder = find_or_download_bundle(bundle)
     verification = verify(folder)
     if not isinstance(verification.manifest.input, TextInput):
         raise InputError(
@@ -88,7 +88,7 @@ def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path
         values = make_example_values(manifest.features)
         given += f" with {', '.join(values)}"
         example = f'("a text", {values!r})'
-        on_a_line = f'{write_feature_options(manifest.features)}"a text"'
+        on_a_line = f'{write_example_feature_options(manifest.features)}"a text"'
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     several = "any number of" if manifest.output.activation == "sigmoid" else "one of"
     several = f"for each of {len(manifest.heads)} heads one or some of" if manifest.heads else several

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.checked_files import read_checked_bytes
-from pocketrnn.classifier import Classifier, get_chosen_answers
+from pocketrnn.classifier import Classifier, get_answers_of_chosen_labels
 from pocketrnn.errors import BundleError, InputError, require_module
 from pocketrnn.text.checked_text_chunks import OnError
 from pocketrnn.text.text_input import TextInput
@@ -82,7 +82,7 @@ def classify_dataset(
         raise InputError(
             "text_column, label_column and probability_column are not three different names.", "Rename the new columns."
         )
-    files = ray.put(_read_bundle_files(find_bundle_folder(bundle)))
+    files = ray.put(_read_bundle_files(find_or_download_bundle(bundle)))
     classified: Dataset = dataset.map_batches(
         _ClassifierActor,
         fn_constructor_kwargs={
@@ -170,7 +170,7 @@ def add_answer_columns(
     skipped = np.isnan(logits[:, 0])
     best = logits.argmax(1)
     labels = [classifier.labels[i] for i in best.tolist()]
-    probabilities = get_chosen_answers(classifier).probabilities(logits)[np.arange(len(best)), best]
+    probabilities = get_answers_of_chosen_labels(classifier).probabilities(logits)[np.arange(len(best)), best]
     return table.append_column(added[0], pyarrow.array(labels, pyarrow.string(), mask=skipped)).append_column(
         added[1], pyarrow.array(probabilities, pyarrow.float32(), mask=skipped)
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import Manifest, compute_input_digest
+from pocketrnn.bundle.manifest import Manifest, compute_labels_and_input_digest
 from pocketrnn.engines.engine import Floats
 from pocketrnn.errors import InputError
 
@@ -93,7 +93,9 @@ def _parse_and_check_saved_document(saved: object, members: set[str]) -> dict[st
 def _compute_bundle_digest(manifest: Manifest) -> str:
     """Compute a sha256 that identifies a bundle by its step graph, labels and input rules."""
     step = "" if manifest.stream is None else manifest.stream.sha256
-    return hashlib.sha256(f"{step} {compute_input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
+    return hashlib.sha256(
+        f"{step} {compute_labels_and_input_digest(manifest.labels, manifest.input)}".encode()
+    ).hexdigest()
 
 
 def _encode_floats(numbers: Floats) -> str:

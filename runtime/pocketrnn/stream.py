@@ -296,7 +296,7 @@ class Stream:
         except LimitError as error:
             raise add_text_name_to_error(error, "The text so far") from None
         self._position, self._state, self._logits = position, state, logits
-        return (answer.copy() if self._chosen is None else self._chosen.select_logits_of_rows(answer))[0]  # type: ignore[no-any-return]
+        return (answer.copy() if self._chosen is None else self._chosen.select_and_weight_logits_of_rows(answer))[0]  # type: ignore[no-any-return]
 
     def _read_fragment_as_words(self, position: StreamPosition, fragment: str) -> _PositionFinalAndOpenIds:
         """Read a fragment with word rules. Return the new position, the ids that are now final, and the ids of the rest

@@ -16,7 +16,7 @@ from pocketrnn.bundle.refused_texts import SKIP_THEM, add_text_name_to_error, ma
 from pocketrnn.engines.engine import Engine, Floats, Ids, Steps, compute_logits
 from pocketrnn.errors import InputError, LimitError, TextError, short_repr
 from pocketrnn.tags import Tag, Tags
-from pocketrnn.text.checked_text_chunks import OnError, check_on_error, iterate_texts
+from pocketrnn.text.checked_text_chunks import OnError, check_and_iterate_texts, check_on_error
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn.text.token_characters import add_character_ids
 from pocketrnn.text.token_positions import LocatedToken, LocatedTokens, locate_split_tokens, locate_text_tokens
@@ -131,7 +131,7 @@ class TagIntake(TextIntake):
                 if `on_error` is `raise`.
         """
         check_on_error(on_error)
-        numbered = enumerate(iterate_texts(texts))
+        numbered = enumerate(check_and_iterate_texts(texts))
         while some := list(islice(numbered, _TEXTS)):
             yield [self._locate_tokens_or_mark_skipped(i, text, on_error) for i, text in some]
 

@@ -12,9 +12,9 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import (
     SKIP_THEM,
     add_text_name_to_error,
-    describe_limit_faults,
+    list_possible_limit_faults,
+    make_engine_memory_or_time_error,
     make_limit_error,
-    make_too_costly_error,
     mark_texts_beyond_limits,
 )
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
@@ -196,13 +196,13 @@ class TextIntake:
                 self._compute_logits_of_row(np.array([text], np.int64))
         except LimitError as error:
             return error
-        return make_too_costly_error(self._name)
+        return make_engine_memory_or_time_error(self._name)
 
     @property
     def list_refusal_reasons(self) -> list[str]:
         """List the reasons for which valid texts are skipped, each as the end of a sentence."""
         has_limits_of_work = isinstance(self._engine, TextEngine)
-        limits = [] if self._limits is None else describe_limit_faults(self._limits)
+        limits = [] if self._limits is None else list_possible_limit_faults(self._limits)
         return [*limits, *(["too costly, or of too large whole numbers, for the file"] if has_limits_of_work else [])]
 
     @property

@@ -24,9 +24,9 @@ __all__ = [
     "IntegerVerdict",
     "TextVerdict",
     "describe_graph_proof",
-    "describe_number_scale",
+    "describe_origin_of_number_scale",
+    "describe_uncompared_steps",
     "find_graph_name_in_proof",
-    "list_uncompared_steps",
     "read_integer_verdict",
     "read_text_verdict",
 ]
@@ -224,12 +224,12 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
     return TextVerdict("external", answers=answers) if manifest.text.rules.tokenizer == EXTERNAL else TextVerdict()
 
 
-def list_uncompared_steps(manifest: Manifest) -> list[str]:
+def describe_uncompared_steps(manifest: Manifest) -> list[str]:
     """List what a bundle does with long texts, unknown words and padding: a sentence for each of these that was not
     compared with the owner's pipeline.
 
     Example:
-        >>> list_uncompared_steps(Classifier.load("ag_news").manifest)
+        >>> describe_uncompared_steps(Classifier.load("ag_news").manifest)
         []
     """
     verdict, rules = read_text_verdict(manifest), manifest.text.rules
@@ -392,7 +392,7 @@ def describe_graph_proof(manifest: Manifest) -> str:
     return f"equal to {module} in single precision; not proven in double precision.{own}"
 
 
-def describe_number_scale(manifest: Manifest) -> str:
+def describe_origin_of_number_scale(manifest: Manifest) -> str:
     """Describe where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: "."""
     if manifest.provenance.get(SCALE) == "trained":
         return "scaled as in training, by the same code."

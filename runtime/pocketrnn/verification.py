@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.checked_files import compute_file_sha256
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import check_digest, is_packed_file
+from pocketrnn.bundle.packed_file import check_packed_file_sha256, is_packed_file
 from pocketrnn.classifier import (
     Classifier,
     compute_logits_of_engine_input,
@@ -28,7 +28,7 @@ from pocketrnn.heads import build_answers, find_likeliest_label_indices
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_input import TextInput
 
-__all__ = ["Replay", "Verification", "compute_logit_differences", "compute_streamed_logits", "verify"]
+__all__ = ["Replay", "Verification", "compute_largest_logit_differences", "compute_streamed_logits", "verify"]
 
 _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 _SHOWN: Final = 5
@@ -45,7 +45,7 @@ class Replay:
     Attributes:
         how: the way: each alone, all in one batch, or each as a stream.
         examples: how many examples there are.
-        largest_difference: the largest difference, as `compute_logit_differences` computes it.
+        largest_difference: the largest difference, as `compute_largest_logit_differences` computes it.
         differences: the difference of each example.
     """
 
@@ -74,7 +74,7 @@ class Verification:
     manifest: Manifest = field(repr=False)
 
 
-def compute_logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
+def compute_largest_logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
     """Compute for every text the largest difference between two sets of logits.
 
     A bundle's `tolerance` and `largest_difference` are such differences.
@@ -115,9 +115,9 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         >>> verify("ag_news").name
         'ag_news'
     """
-    folder = find_bundle_folder(bundle)
+    folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):
-        check_digest(folder)
+        check_packed_file_sha256(folder)
     classifier = Classifier.load(folder)
     manifest = classifier.manifest
     files: tuple[str, ...] = (folder.name,)
@@ -154,7 +154,7 @@ def _check_graph_metadata_fits_manifest(classifier: Classifier, path: Path) -> N
     """
     manifest = classifier.manifest
     stated = read_graph_metadata(classifier)
-    expected = manifests.make_digest_entry(manifest.labels, manifest.input)
+    expected = manifests.make_input_digest_metadata(manifest.labels, manifest.input)
     if not expected.items() <= stated.items():
         what = "text rules and vocabulary" if manifest.golden_texts else "channels"
         problem = (
@@ -185,7 +185,7 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
             f"{manifest.name} does not answer its golden examples as it did when it was made: {shown}.",
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
-    apart = {how: tuple(compute_logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
+    apart = {how: tuple(compute_largest_logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
     return tuple(
         Replay(how, len(rows), max(each), _find_largest_difference_by_example(rows, each))
         for how, each in apart.items()
@@ -234,7 +234,7 @@ def _describe_wrong_answers(
 ) -> list[str]:
     """Describe each example whose logits, answered in the way `way`, differ too much from the golden logits."""
     faults = []
-    differences = compute_logit_differences(golden, logits)
+    differences = compute_largest_logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
     examples = [i for i, example in enumerate(manifest.golden_logit_rows) for _ in example]
     likeliest = (find_likeliest_label_indices(build_answers(manifest), rows).tolist() for rows in (golden, logits))

@@ -20,7 +20,7 @@ from typing import Any, Final
 from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_padding_effect
 from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.heads import build_answers, join_likeliest_labels
-from pocketrnn.proof_chain import group_chain_links
+from pocketrnn.proof_chain import group_comparisons_into_links
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import Verification
@@ -187,7 +187,7 @@ def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
             [(c.largest_difference, f"{c.inputs}: {c.largest_difference:.1e}") for c in link.each],
             _EXACT if link.line.candidate.endswith("float64") else None,
         )
-        for link in group_chain_links(comparisons)
+        for link in group_comparisons_into_links(comparisons)
     ]
     yield _draw_dots(rows, "Largest difference of a logit, by form")
     yield from _render_html_table(

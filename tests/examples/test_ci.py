@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.commands.cli import main
 
 FOLDER = Path(__file__).parents[2] / "examples" / "ci"
@@ -44,7 +44,7 @@ def test_what_they_run_passes_a_bundle_and_stops_one_that_was_changed(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(find_bundle_folder("ag_news-small"), "news")
+    shutil.copytree(find_or_download_bundle("ag_news-small"), "news")
     assert CliRunner().invoke(main, command.split()[1:]).exit_code == 0
     Path("proof.html").unlink(missing_ok=True)
     graph = Path("news/model.onnx")
@@ -57,7 +57,7 @@ def test_pre_commit_refuses_a_commit_that_damages_the_bundle(tmp_path: Path) -> 
     if shutil.which("pre-commit") is None or shutil.which("pocketrnn") is None:
         pytest.skip("pre-commit is not installed")
     (tmp_path / ".pre-commit-config.yaml").write_bytes(HOOKS.read_bytes())
-    shutil.copytree(find_bundle_folder("ag_news-small"), tmp_path / "news")
+    shutil.copytree(find_or_download_bundle("ag_news-small"), tmp_path / "news")
 
     def ran(*line: str) -> int:
         return subprocess.run(

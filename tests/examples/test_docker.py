@@ -11,7 +11,7 @@ import pytest
 from packing_tools import packed_bundle
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "docker"
@@ -50,7 +50,7 @@ def test_the_static_program_answers_in_an_empty_root(tmp_path: Path) -> None:
     assert line is not None
     native = ROOT / "runtime" / "native"
     subprocess.run(["make", "-C", native, *line[1].split(), f"OUT={root / 'pocketrnn-classify'}"], check=True)
-    (root / "classifier.prnn").write_bytes(packed_bundle(find_bundle_folder("ag_news-small")))
+    (root / "classifier.prnn").write_bytes(packed_bundle(find_or_download_bundle("ag_news-small")))
     program = ["bwrap", "--unshare-all", "--ro-bind", root, "/", "/pocketrnn-classify"]
     tried = subprocess.run([*program, "--verify", "/classifier.prnn"], capture_output=True, text=True)
     if "bwrap:" in tried.stderr:

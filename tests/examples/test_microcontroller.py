@@ -13,7 +13,7 @@ import torch
 from packing_tools import packed_bundle
 from torch import Tensor, nn
 
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn_export import export
 from pocketrnn_export.c_array import convert_to_c_array
 from pocketrnn_export.integer_accuracy import AllowedChange
@@ -53,7 +53,7 @@ def made(folder: Path, content: bytes, *target: str) -> subprocess.CompletedProc
 
 @pytest.mark.slow
 def test_golden_examples_are_answered_in_1_mb_of_flash_and_64_kb_of_ram(tmp_path: Path) -> None:
-    ran = made(tmp_path, packed_bundle(find_bundle_folder("ag_news-small")), "run")
+    ran = made(tmp_path, packed_bundle(find_or_download_bundle("ag_news-small")), "run")
     assert ran.returncode == 0, ran.stdout
     assert "warning" not in ran.stdout, ran.stdout
     assert len(re.findall(r"(?m)^12 golden examples are answered as they were$", ran.stdout)) == 2
@@ -71,7 +71,7 @@ def test_golden_examples_are_answered_in_1_mb_of_flash_and_64_kb_of_ram(tmp_path
 def test_64_words_take_few_instructions(tmp_path: Path, arithmetic: Arithmetic) -> None:
     # Some golden examples are a small sample of the changes by integers: one label is more than is allowed.
     allowed = AllowedChange(labels=20) if arithmetic == "int8" else None
-    pack(find_bundle_folder("ag_news-small"), tmp_path / "news.prnn", arithmetic=arithmetic, allowed=allowed)
+    pack(find_or_download_bundle("ag_news-small"), tmp_path / "news.prnn", arithmetic=arithmetic, allowed=allowed)
     ran = made(tmp_path, (tmp_path / "news.prnn").read_bytes(), "count")
     assert ran.returncode == 0, ran.stdout
     assert len(re.findall(r"(?m)^12 golden examples are answered as they were$", ran.stdout)) == 2
@@ -83,7 +83,7 @@ def test_64_words_take_few_instructions(tmp_path: Path, arithmetic: Arithmetic) 
 
 @pytest.mark.slow
 def test_a_changed_array_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    content = bytearray(packed_bundle(find_bundle_folder("ag_news-small")))
+    content = bytearray(packed_bundle(find_or_download_bundle("ag_news-small")))
     content[len(content) // 2] ^= 1
     ran = made(tmp_path, bytes(content), "run")
     assert ran.returncode != 0

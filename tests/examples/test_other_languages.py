@@ -18,7 +18,7 @@ from test_packed_text_gives_equal_ids import PIECES
 
 from pocketrnn import Classifier, __version__
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -126,7 +126,7 @@ def test_go_gets_the_package_from_a_proxy_and_from_a_vendored_copy(tmp_path: Pat
     app, modules = tmp_path / "app", tmp_path / "modules"
     app.mkdir()
     (app / "main.go").write_text(GO_PROGRAM)
-    (app / "packed.prnn").write_bytes(packed_bundle(find_bundle_folder("ag_news-small")))
+    (app / "packed.prnn").write_bytes(packed_bundle(find_or_download_bundle("ag_news-small")))
     # Modules that were got are written so that they cannot be removed; the last option lets pytest do so.
     settings = {**OWN_GO, "GOMODCACHE": str(modules), "GONOSUMDB": "your.host", "GOFLAGS": "-modcacherw"}
     proxy = {"GOPROXY": (tmp_path / "proxy").as_uri()}
@@ -219,7 +219,7 @@ def drawn_texts(vocabulary: Sequence[str]) -> list[str]:
 
 @pytest.mark.parametrize("bundle", ["words", "trigrams", "characters", "ag_news-small"])
 def test_every_line_is_answered_as_python_answers_it(program: Path, bundle: str, tmp_path: Path) -> None:
-    folder = find_bundle_folder(bundle) if bundle == "ag_news-small" else VECTORS / bundle
+    folder = find_or_download_bundle(bundle) if bundle == "ag_news-small" else VECTORS / bundle
     (tmp_path / "packed.prnn").write_bytes(packed_bundle(folder))
     classifier = Classifier.load(folder)
     texts = drawn_texts(manifests.read_manifest(folder).text.vocabulary)

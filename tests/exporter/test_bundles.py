@@ -82,7 +82,7 @@ def test_a_lone_graph_says_what_it_is_and_names_its_axes(old_bundle: Path) -> No
         "pocketrnn.version": "1",
         "pocketrnn.name": "old",
         "pocketrnn.labels": json.dumps(LABELS),
-        **manifest.make_digest_entry(written.labels, written.input),
+        **manifest.make_input_digest_metadata(written.labels, written.input),
     }
     shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
     assert shapes == {"tokens": ["batch", "sequence"], "lengths": ["batch"]}

@@ -19,8 +19,11 @@ from pocketrnn.commands.cli import main
 from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER
 from pocketrnn_export import export as export_in_python
-from pocketrnn_export.source_code.text_settings_in_code import list_code_hints
-from pocketrnn_export.vocabularies.checkpoint_text_settings import names_length
+from pocketrnn_export.source_code.text_settings_in_code import (
+    find_settings_that_rules_lack,
+    list_hints_on_settings_in_code,
+)
+from pocketrnn_export.vocabularies.checkpoint_text_settings import is_name_of_text_length
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = {"oil": 1, "film": 2, "good": 3, "bad": 4}
@@ -73,9 +76,9 @@ def ask(model, words, text):
 def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text(code + "\n")
-    found = " ".join(list_code_hints([path, path], longest=9))
+    found = " ".join(list_hints_on_settings_in_code([path, path], longest=9))
     assert (f"says {said}" in found and found.count("--max-tokens 30") == 1) if said else not found
-    assert list_code_hints([path], longest=None) == []
+    assert list_hints_on_settings_in_code([path], longest=None) == []
 
 
 @pytest.mark.parametrize(
@@ -92,45 +95,47 @@ def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> 
 def test_the_id_of_unknown_words_in_code_is_named(code: str, number: int | None, tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text(code + "\n")
-    found = list_code_hints([path], longest=None, unknown_id=None)
+    found = list_hints_on_settings_in_code([path], longest=None, unknown_id=None)
     assert [f'"unknown_id": {number}' in one for one in found] == [True] * (number is not None)
-    assert list_code_hints([path], longest=None, unknown_id=number) == []
+    assert list_hints_on_settings_in_code([path], longest=None, unknown_id=number) == []
 
 
 def test_a_loss_of_single_labels_is_named_before_a_sigmoid_and_a_gate_is_not(tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text("class A(nn.Module):\n  def forward(self, x):\n    return torch.sigmoid(x)\n")
-    assert list_code_hints([path], longest=None, of_several_labels=True) == []
+    assert list_hints_on_settings_in_code([path], longest=None, of_several_labels=True) == []
     document = {"cells": [], "nbformat": 4}
     sources = [path.read_text(), "p = model(x).sigmoid()", "import torch\nloss = nn.BCEWithLogitsLoss()"]
     document["cells"] = [{"cell_type": "code", "source": source} for source in sources]
     notebook = tmp_path / "a.ipynb"
     notebook.write_text(json.dumps(document))
-    (said,) = list_code_hints([notebook], longest=None, of_several_labels=True)
+    (said,) = list_hints_on_settings_in_code([notebook], longest=None, of_several_labels=True)
     assert "cell 3, line 2, says 'nn.BCEWithLogitsLoss()'" in said
     assert "--multi-label" in said
-    assert list_code_hints([notebook], longest=None) == []
+    assert list_hints_on_settings_in_code([notebook], longest=None) == []
 
 
 def test_files_that_are_imported_from_the_same_folder_are_read_once_deep(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("MAX_LEN = 30\nimport other\n")
     (tmp_path / "other.py").write_text("text_len = 40\n")
     (tmp_path / "api.py").write_text("from config import MAX_LEN\nimport numpy\n")
-    (said,) = list_code_hints([tmp_path / "api.py"], longest=0)
+    (said,) = list_hints_on_settings_in_code([tmp_path / "api.py"], longest=0)
     assert "config.py, line 1, says MAX_LEN=30" in said
 
 
 def test_a_default_of_a_function_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_text("\n\ndef pad(\n    row,\n    max_len=30,\n): ...\n")
-    (said,) = list_code_hints([path], longest=9)
+    (said,) = list_hints_on_settings_in_code([path], longest=9)
     assert "line 5, says max_len=30" in said
 
 
 def test_names_of_lengths() -> None:
     names = ["max_len", "MAXLEN", "sequence_length", "max_sent_len", "pad_length", "max_tokens", "max_text_length"]
-    assert all(map(names_length, names))
-    assert not any(map(names_length, ["len", "tokens", "max", "hidden_length", "max_words", "min_len", "max_word_len"]))
+    assert all(map(is_name_of_text_length, names))
+    assert not any(
+        map(is_name_of_text_length, ["len", "tokens", "max", "hidden_length", "max_words", "min_len", "max_word_len"])
+    )
 
 
 @pytest.fixture
@@ -250,6 +255,28 @@ def test_pairs_that_are_longer_than_a_length_show_that_nothing_is_cut(folder: Pa
     Path("pairs.jsonl").write_text(json.dumps(pairs[0]) + "\n" + json.dumps(pairs[2]) + "\n")
     result = export("--pairs", "pairs.jsonl", "--multi-label", "--force")
     assert "says max_len=7" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "pads"),
+    [
+        ("ids = ids[:LENGTH] + [pad] * (LENGTH - len(ids))", True),
+        ("ids = (ids + [0] * max_len)[:max_len]", True),
+        ("ids = ids[:LENGTH]; total = 3 * (LENGTH - len(ids)); zeros = [0] * 7", False),
+    ],
+)
+def test_code_that_pads_to_a_length_is_told_from_code_that_only_cuts(tmp_path: Path, code: str, pads: bool) -> None:
+    (tmp_path / "a.py").write_text(code)
+    assert find_settings_that_rules_lack([tmp_path / "a.py"], longest=0).pads_to_length == pads
+
+
+def test_the_next_line_pads_texts_where_the_owners_code_does(folder: Path) -> None:
+    result = export()
+    assert result.exit_code == 0, result.output
+    last = shlex.split(result.stdout.splitlines()[-1])
+    rules = json.loads(last[last.index("--rules") + 1])
+    assert (rules["min_width"], rules["max_width"]) == (7, 7)
+    assert "--max-tokens" not in last
 
 
 @pytest.mark.slow

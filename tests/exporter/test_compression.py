@@ -109,7 +109,7 @@ def test_a_lone_smaller_graph_says_what_it_belongs_to(bundle: Path, tmp_path: Pa
     made = compress(bundle, tmp_path / "small", storage=Storage(rows=30), name="tiny").manifest
     metadata = {p.key: p.value for p in onnx.load(tmp_path / "small" / "model.onnx").metadata_props}
     assert metadata["pocketrnn.name"] == made.name == "tiny"
-    assert manifest.make_digest_entry(made.labels, made.input).items() <= metadata.items()
+    assert manifest.make_input_digest_metadata(made.labels, made.input).items() <= metadata.items()
 
 
 @settings(deadline=None, max_examples=examples(12, 60))

@@ -23,7 +23,11 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import encode_text_cases
 from pocketrnn_export.crf_export import OwnersLabels, add_crf, compare_decoded_labels
 from pocketrnn_export.intake.call_line import given_to
-from pocketrnn_export.intake.crf_discovery import find_decoder, make_neutral_crf, read_labels_in_answer
+from pocketrnn_export.intake.crf_discovery import (
+    find_decoder_or_unknown_layers,
+    make_neutral_crf,
+    read_labels_in_answer,
+)
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -108,7 +112,7 @@ def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module
         made(kind), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False, of_tokens=True
     ).convention
     assert found.line.endswith(line)
-    decoder, _ = find_decoder(made(kind), zoo.CLASSES)
+    decoder, _ = find_decoder_or_unknown_layers(made(kind), zoo.CLASSES)
     assert decoder is not None
     assert decoder.where == where
     emissions = torch.randn(40, zoo.CLASSES, generator=torch.Generator().manual_seed(1)).numpy()
@@ -203,12 +207,12 @@ def test_a_module_that_decodes_by_rules_of_its_own_is_refused(tmp_path: Path) ->
 def test_so_is_one_that_decodes_long_texts_in_windows() -> None:
     module = made(zoo.WithCrf)
     module.add_module("crf", made(zoo.DecodesInWindows))
-    assert find_decoder(module, zoo.CLASSES) == (None, "crf")
+    assert find_decoder_or_unknown_layers(module, zoo.CLASSES) == (None, "crf")
 
 
 @pytest.mark.slow
 def test_so_is_one_whose_owner_decodes_outside_of_forward() -> None:
-    assert find_decoder(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
+    assert find_decoder_or_unknown_layers(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
     module = prepare_module(
         made(zoo.EmissionsBesideOddCrf), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False,
         of_tokens=True,
@@ -262,7 +266,7 @@ def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) ->
 
     cases = {"texts": encode_text_cases(["w3 w7 w1"], tagger.manifest.text.encoder())}
     answers = ReferenceAnswers(Reference("pytorch", run), cases, rows_alone=True)
-    decoder, _ = find_decoder(made(zoo.WithCrf), zoo.CLASSES)
+    decoder, _ = find_decoder_or_unknown_layers(made(zoo.WithCrf), zoo.CLASSES)
     assert decoder is not None
 
     def right(tokens: Any) -> list[int]:

@@ -21,7 +21,7 @@ from pocketrnn import Category, Classifier, FeatureInput, Number, verify
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
-from pocketrnn.text.features import Features, make_features, split_features
+from pocketrnn.text.features import Features, make_features, separate_features_from_ids
 from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_shape_grid
 from pocketrnn_export.compression import compress
@@ -324,7 +324,7 @@ def test_without_features_the_refusal_names_them(tmp_path: Path) -> None:
 
 
 def of_case(tokens: Any, lengths: Any) -> Any:
-    return split_features(tokens, lengths).features
+    return separate_features_from_ids(tokens, lengths).features
 
 
 def test_the_proof_draws_every_id_and_numbers_of_many_sizes() -> None:
@@ -340,7 +340,7 @@ def test_the_proof_draws_every_id_and_numbers_of_many_sizes() -> None:
     assert max(len(case.lengths) for case in cases["features"]) == 4
     assert all(len(set(map(tuple, case.tokens[:, 2:].tolist()))) == 1 for case in cases["features"])
     for before, after in zip(plain["shapes"], cases["shapes"], strict=True):
-        assert np.array_equal(split_features(after.tokens, after.lengths).tokens, before.tokens)
+        assert np.array_equal(separate_features_from_ids(after.tokens, after.lengths).tokens, before.tokens)
 
 
 def test_a_row_without_marks_has_the_same_features_in_every_batch() -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn_export.intake.arguments_without_effect import find_arguments_without_effect
+from pocketrnn_export.intake.arguments_without_effect import find_values_for_arguments_without_effect
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
 from pocketrnn_export.intake.module_file import load_module
@@ -156,7 +156,7 @@ def test_only_rates_of_dropout_and_the_padding_and_freezing_of_an_embedding_are_
 ) -> None:
     (definition,) = ast.parse(f"class Net(nn.Module):\n def __init__(self, p): {init}").body
     assert isinstance(definition, ast.ClassDef)
-    assert find_arguments_without_effect(definition) == expected
+    assert find_values_for_arguments_without_effect(definition) == expected
 
 
 @pytest.mark.usefixtures("folder")
@@ -182,7 +182,7 @@ def test_padding_that_forward_may_read_from_its_layer_has_an_effect(forward: str
     code = f"class Net:\n def __init__(self, p):\n  {init}\n def forward(self, x): {forward}"
     (definition,) = ast.parse(code).body
     assert isinstance(definition, ast.ClassDef)
-    assert find_arguments_without_effect(definition) == ({"p": None} if is_idle else {})
+    assert find_values_for_arguments_without_effect(definition) == ({"p": None} if is_idle else {})
 
 
 def test_a_stored_rate_counts_by_its_own_uses() -> None:
@@ -190,7 +190,7 @@ def test_a_stored_rate_counts_by_its_own_uses() -> None:
     for used, expected in (("F.dropout(x, self.p, self.training)", {"p": 0.0}), ("x * self.p", {})):
         (definition,) = ast.parse(code.format(used)).body
         assert isinstance(definition, ast.ClassDef)
-        assert find_arguments_without_effect(definition) == expected
+        assert find_values_for_arguments_without_effect(definition) == expected
 
 
 EITHER = """

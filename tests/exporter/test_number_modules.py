@@ -43,7 +43,7 @@ from pocketrnn_export.forms.onnx.nan_propagation import remove_nan_guards
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.numbers.message_rewording import TEXT_RULE_ADVICE, reword_for_numbers
 from pocketrnn_export.numbers.number_arguments import make_number_rules
-from pocketrnn_export.numbers.number_export import drop_unstable_cases
+from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable
 from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.packing import pack
@@ -690,7 +690,7 @@ def test_recordings_that_never_change_are_left_out_where_float32_has_no_steady_a
     constant, other = Case("a", np.array([[3, 3]]), np.array([2])), Case("b", np.array([[3, 4]]), np.array([2]))
     for error, kept in ((0.1, [other]), (0.0, [constant, other])):
         reference = Reference("graph", lambda tokens, lengths, e=error: run(tokens, lengths, e), run)
-        assert drop_unstable_cases(reference, {"shapes": [constant, other]}) == {"shapes": kept}
+        assert drop_constant_rows_if_unstable(reference, {"shapes": [constant, other]}) == {"shapes": kept}
         assert bool(caplog.records) == bool(error)
         caplog.clear()
 

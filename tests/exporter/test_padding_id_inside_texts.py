@@ -22,7 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import Case, Widths, replace_unwanted_ids, separate_rows_of_ids_run_alone
+from pocketrnn_export.comparing.proof_inputs import Case, Widths, move_ids_run_alone_to_own_cases, replace_unwanted_ids
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.batch_dependent_ids import list_possible_padding_ids
@@ -277,10 +277,10 @@ def test_the_cases_of_a_proof_ask_texts_with_such_ids_alone() -> None:
 
 def test_only_the_rows_that_hold_an_id_stand_apart() -> None:
     case = Case("two", np.array([[0, 5, 0], [4, 6, 7]]), np.array([2, 3]))
-    shared, single = separate_rows_of_ids_run_alone([case], [0], 8, most=3)
+    shared, single = move_ids_run_alone_to_own_cases([case], [0], 8, most=3)
     assert shared.tokens.tolist() == [[1, 5, 0], [4, 6, 7]]
     assert (single.tokens.tolist(), single.lengths.tolist()) == ([[0, 5]], [2])
-    assert separate_rows_of_ids_run_alone([case], [], 8, most=3) == [case]
+    assert move_ids_run_alone_to_own_cases([case], [], 8, most=3) == [case]
     assert replace_unwanted_ids([case], [9], 10) == [case]
 
 

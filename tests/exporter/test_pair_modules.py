@@ -27,10 +27,10 @@ from pocketrnn_export.comparing import proof_inputs as cases
 from pocketrnn_export.comparing.logit_comparison import are_rows_independent
 from pocketrnn_export.comparing.proof_inputs import (
     Case,
-    add_real_tokens,
     convert_to_pairs,
     make_pair_cases,
     make_shape_grid,
+    put_real_token_in_padding_rows,
 )
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
@@ -405,7 +405,7 @@ def test_the_cases_of_pairs_hold_every_id_on_both_sides_and_long_beside_short() 
 
 def test_each_text_of_a_pair_gets_a_real_token() -> None:
     case = Case("", np.array([[0, 0, -1, 5], [5, -1, 0, 0]]), np.array([4, 4]))
-    assert add_real_tokens([case], 0)[0].tokens.tolist() == [[1, 0, -1, 5], [5, -1, 1, 0]]
+    assert put_real_token_in_padding_rows([case], 0)[0].tokens.tolist() == [[1, 0, -1, 5], [5, -1, 1, 0]]
 
 
 def test_pairs_that_look_at_their_neighbours_are_seen() -> None:

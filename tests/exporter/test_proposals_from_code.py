@@ -18,7 +18,10 @@ from pocketrnn_export.commands.proposed_options import propose_pairs
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
-from pocketrnn_export.source_code.tokenizer_in_function import is_basic_english, write_tokenizer_of_function
+from pocketrnn_export.source_code.tokenizer_in_function import (
+    uses_only_basic_english_tokenizer,
+    write_tokenizer_of_function,
+)
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<PAD>", "<UNK>", *(f"w{i}" for i in range(20)), "good", "bad", "film"]
@@ -244,7 +247,7 @@ def test_torchtexts_tokenizer_is_taken_without_its_package(tmp_path: Path, line:
     begin = "from torchtext.data import get_tokenizer\ntok = get_tokenizer('basic_english')\n"
     code = f"{begin}def g(text):\n    {line}\n    return [v[w] for w in tokens]\ndef f(t, m):\n    return m(g(t))"
     (tmp_path / "a.py").write_text(code)
-    assert is_basic_english(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
+    assert uses_only_basic_english_tokenizer(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
 
 
 def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Path) -> None:

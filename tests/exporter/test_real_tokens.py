@@ -18,7 +18,7 @@ from pocketrnn.classifier import read_graph_metadata
 from pocketrnn.errors import CompressionError, ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import Case, add_real_tokens, fit_to_limits
+from pocketrnn_export.comparing.proof_inputs import Case, fit_to_limits, put_real_token_in_padding_rows
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.module_preparation import prepare_module
@@ -266,7 +266,7 @@ def test_no_case_of_a_proof_holds_a_text_of_padding_only() -> None:
 def test_a_row_of_padding_gets_another_id_and_the_case_stays_as_it_was() -> None:
     tokens = np.array([[1, 1], [1, 7]])
     case = Case("two", tokens, np.array([1, 2]))
-    (made,) = add_real_tokens([case], 1)
+    (made,) = put_real_token_in_padding_rows([case], 1)
     assert made.tokens.tolist() == [[0, 1], [1, 7]]
     assert tokens.tolist() == [[1, 1], [1, 7]]
     assert fit_to_limits([case], None, 1) == [case]

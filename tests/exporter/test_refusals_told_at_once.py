@@ -21,9 +21,9 @@ from pocketrnn.bundle.manifest import read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
+    advise_on_checkpoint_settings,
     describe_lengths,
-    list_checkpoint_hints,
-    list_checkpoint_lengths,
+    list_text_lengths_in_checkpoint,
 )
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -224,17 +224,21 @@ def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, fo
 
 
 def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
-    (hint,) = list_checkpoint_hints(Path("whole.pt"), has_stop_words=False, has_thresholds=False)
+    (hint,) = advise_on_checkpoint_settings(Path("whole.pt"), has_stop_words=False, has_thresholds=False)
     assert re.search(r"best_threshold=0\.43.*--thresholds 0\.43", hint)
-    assert list_checkpoint_hints(Path("whole.pt"), has_stop_words=False, has_thresholds=True) == []
-    (length,) = describe_lengths(list_checkpoint_lengths(Path("whole.pt"), 0))
+    assert advise_on_checkpoint_settings(Path("whole.pt"), has_stop_words=False, has_thresholds=True) == []
+    (length,) = describe_lengths(list_text_lengths_in_checkpoint(Path("whole.pt"), 0))
     assert re.search(r"max_len=50.*--max-tokens 50", length)
-    assert list_checkpoint_lengths(Path("whole.pt"), None) == list_checkpoint_lengths(Path("whole.pt"), 50) == []
+    assert (
+        list_text_lengths_in_checkpoint(Path("whole.pt"), None)
+        == list_text_lengths_in_checkpoint(Path("whole.pt"), 50)
+        == []
+    )
     torch.save({"config": {"stop_words": ["the", "a"], "max_epochs": 30}}, "more.pt")
-    found = list_checkpoint_hints(Path("more.pt"), has_stop_words=False, has_thresholds=False)
+    found = advise_on_checkpoint_settings(Path("more.pt"), has_stop_words=False, has_thresholds=False)
     assert len(found) == 1
     assert "2 words under stop_words" in found[0]
-    assert list_checkpoint_hints(Path("net.py"), has_stop_words=False, has_thresholds=False) == []
+    assert advise_on_checkpoint_settings(Path("net.py"), has_stop_words=False, has_thresholds=False) == []
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
-from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
+from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 STOP_WORDS = {"the", "a", "of"}
@@ -211,7 +211,7 @@ def test_rules_that_are_printed_can_be_given_back(
     found = re.findall(r"--rules ('(?:[^']|'\"'\"')*')", shown)
     assert len(found) >= 2
     for one in found:
-        assert parse_rules_json(shlex.split(one)[0])
+        assert parse_rules_json_with_name(shlex.split(one)[0])
 
 
 def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:

@@ -26,7 +26,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.form_runs import open_session
-from pocketrnn_export.export_lock_and_exceptions import lock_exports
+from pocketrnn_export.export_lock_and_exceptions import run_one_export_on_one_core
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -188,7 +188,7 @@ def test_an_export_waits_for_that_of_another_thread(tmp_path: Path) -> None:
             export(made(ModuleFacts), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
 
     thread = threading.Thread(target=refused)
-    with lock_exports():
+    with run_one_export_on_one_core():
         thread.start()
         thread.join(0.2)
         assert not asked.exists()

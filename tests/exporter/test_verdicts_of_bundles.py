@@ -16,7 +16,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.proof_chain import group_chain_links
+from pocketrnn.proof_chain import group_comparisons_into_links
 from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
@@ -104,7 +104,9 @@ def small(bundle: Path, made_small: CompressedBundle) -> Path:
 
 
 def links(manifest: Manifest) -> list[tuple[str, str]]:
-    return [(link.line.reference, link.line.candidate) for link in group_chain_links(manifest.parity.comparisons)]
+    return [
+        (link.line.reference, link.line.candidate) for link in group_comparisons_into_links(manifest.parity.comparisons)
+    ]
 
 
 def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:

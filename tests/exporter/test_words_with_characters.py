@@ -23,7 +23,7 @@ from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export import export
 from pocketrnn_export.character_arguments import (
-    check_characters_of_texts,
+    compare_characters_for_provenance,
     read_characters,
     separate_characters_from_texts,
 )
@@ -31,7 +31,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable_manifest
-from pocketrnn_export.vocabularies.word_and_character_ids import make_spellings
+from pocketrnn_export.vocabularies.word_and_character_ids import make_spellings_for_proof
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -115,7 +115,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
 
 
 def prepared(kind: type[nn.Module], **options: Any) -> ExportableModule:
-    spellings = make_spellings(TextInput(TextRules(unknown_id=1), VOCABULARY), CHARACTERS, [])
+    spellings = make_spellings_for_proof(TextInput(TextRules(unknown_id=1), VOCABULARY), CHARACTERS, [])
     return prepare_module(
         made(kind), lengths=None, ids=len(spellings.rows), padding_id=0, classes=tags.CLASSES, multi_label=False,
         of_tokens=True, spellings=spellings, **options,
@@ -224,7 +224,7 @@ def test_a_function_is_given_words_lengths_and_characters() -> None:
 
 def test_every_character_and_unknown_words_are_among_the_ids_of_a_proof() -> None:
     given = TextInput(TextRules(unknown_id=1), VOCABULARY)
-    spellings = make_spellings(given, CHARACTERS, ["Zw9 w7"])
+    spellings = make_spellings_for_proof(given, CHARACTERS, ["Zw9 w7"])
     assert set(np.unique(spellings.rows[tags.WORDS :, 1:])) == set(CHARACTERS.ids)
     assert spellings.words[: tags.WORDS].tolist() == list(range(tags.WORDS))
     assert (spellings.words[tags.WORDS :] == 1).sum() > 20
@@ -235,10 +235,10 @@ def test_every_character_and_unknown_words_are_among_the_ids_of_a_proof() -> Non
 
 def test_the_owners_characters_are_compared() -> None:
     given, own = TextInput(TextRules(unknown_id=1), VOCABULARY), [CHARACTERS.encode("W7"), [2, 4]]
-    assert check_characters_of_texts(given, CHARACTERS, [("W7 w1", own)]) == "compared: 1 text"
+    assert compare_characters_for_provenance(given, CHARACTERS, [("W7 w1", own)]) == "compared: 1 text"
     for other, what in (([own[0], [2, 5]], "token 1"), (own[:1], "2 tokens")):
         with pytest.raises(InputError, match=what):
-            check_characters_of_texts(given, CHARACTERS, [("W7 w1", other)])
+            compare_characters_for_provenance(given, CHARACTERS, [("W7 w1", other)])
     pairs, spelled = separate_characters_from_texts([("w1", [3], np.array([[2, 4]])), ("w2", [4]), ("w3", [5], "O")])
     assert (pairs, spelled) == ([("w1", [3]), ("w2", [4]), ("w3", [5], "O")], [("w1", [[2, 4]])])
 

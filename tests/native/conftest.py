@@ -12,7 +12,7 @@ import pytest
 from compiled_programs import compiled_once
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "runtime" / "native"
@@ -61,7 +61,7 @@ def compiler() -> str:
 def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ag_news-small, whose weights are int8, packed without a proof."""
     path = tmp_path_factory.mktemp("packed") / "news.prnn"
-    path.write_bytes(packed_bundle(find_bundle_folder("ag_news-small")))
+    path.write_bytes(packed_bundle(find_or_download_bundle("ag_news-small")))
     return path
 
 

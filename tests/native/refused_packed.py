@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocketrnn.bundle.packed_enums import Section, Storage
-from pocketrnn.bundle.packed_file import compute_checksums
+from pocketrnn.bundle.packed_file import compute_plain_and_weighted_checksums
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
 __all__ = ["File", "changed", "refused"]
@@ -39,7 +39,7 @@ class File:
         struct.pack_into(f"<{len(words)}I", self.content, at, *(word & 0xFFFFFFFF for word in words))
 
     def make_sums_fit(self) -> None:
-        struct.pack_into("<2Q", self.content, 16, *compute_checksums(self.content))
+        struct.pack_into("<2Q", self.content, 16, *compute_plain_and_weighted_checksums(self.content))
 
     def section(self, name: int) -> int:
         return self.word(128 + 8 * name)

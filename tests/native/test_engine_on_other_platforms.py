@@ -19,7 +19,7 @@ from test_packed_programs import LABELS
 from test_packed_text_gives_equal_ids import PIECES
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 
@@ -117,7 +117,7 @@ def packed_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     compress(VECTORS / "words", folder / "half", storage=Storage("float16"))
     contents = {name: packed_bundle(VECTORS / name) for name in BUNDLES}
     contents["half"] = packed_bundle(folder / "half")
-    contents["news"] = packed_bundle(find_bundle_folder("ag_news-small"))
+    contents["news"] = packed_bundle(find_or_download_bundle("ag_news-small"))
     for configuration in family.CONFIGURATIONS[3::9]:
         content, graph = graph_of(family.classifier(*configuration), tuple(family.VOCABULARY), LABELS)
         contents[family.named(configuration)] = packed_graph(content, graph, tuple(family.VOCABULARY), LABELS)
@@ -132,7 +132,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn, path = random.Random(3), tmp_path_factory.mktemp("texts") / "texts"
     words = (
         manifests.read_manifest(VECTORS / "words").text.vocabulary
-        + manifests.read_manifest(find_bundle_folder("ag_news-small")).text.vocabulary
+        + manifests.read_manifest(find_or_download_bundle("ag_news-small")).text.vocabulary
     )
     made = ["", "oil " * 300]
     for turn in range(120):

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.answers import Answers
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import Limits, encode_manifest
 from pocketrnn.bundle.manifest import read_manifest as read_manifest
 from pocketrnn.bundle.output_kinds import build_output
@@ -154,7 +154,7 @@ def test_a_packed_file_is_pickled_by_its_path_and_threads_share_one(both: tuple[
 
 
 def test_an_int8_bundle_stays_as_small_and_verify_replays_its_examples(news: Path) -> None:
-    files = find_bundle_folder("ag_news-small").iterdir()
+    files = find_or_download_bundle("ag_news-small").iterdir()
     assert news.stat().st_size < 1.1 * sum(file.stat().st_size for file in files)
     found = verify(news)
     assert found.files == ("news.prnn",)

@@ -21,7 +21,7 @@ from pocketrnn.bundle.packed_enums import Layer, Storage
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_products_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
-from pocketrnn_export.forms.packed_file.previous_step_folding import fold_step_pairs
+from pocketrnn_export.forms.packed_file.previous_step_folding import fold_previous_step_into_layers
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
 from pocketrnn_export.forms.weight_quantization import Storage as Stored
 from pocketrnn_export.forms.weight_quantization import quantize_graph
@@ -149,7 +149,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
     operands = [both, h0, NONE, states, NONE, NONE]
     program.add("recurrent", operands, Layer.FORGET, 1, 2 * columns, hidden, tokens, weights=weights)
     program.outputs.append(states)
-    fold_step_pairs(program)
+    fold_previous_step_into_layers(program)
     assert [op.name for op in program.ops] == ["lookup", "copy", "copy", "recurrent"]
     (layer,) = layers_of(program)
     assert layer.operands[0] == program.ops[0].operands[2]

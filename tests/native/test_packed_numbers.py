@@ -26,10 +26,10 @@ from slow_case_sampling import examples
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberInput, verify
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.checked_files import compute_file_sha256
 from pocketrnn.bundle.manifest import Comparison, Graph, Parity, encode_manifest
-from pocketrnn.bundle.packed_file import compute_checksums, encode_packed_file
+from pocketrnn.bundle.packed_file import compute_plain_and_weighted_checksums, encode_packed_file
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
@@ -513,7 +513,7 @@ def test_a_file_of_integers_that_does_not_say_so_is_refused_for_numbers(swinging
     content = path.read_bytes()
     changed = bytearray(content.replace(b'"int8 arithmetic"', b'"int9 arithmetic"'))
     assert changed != content
-    struct.pack_into("<2Q", changed, 16, *compute_checksums(changed))
+    struct.pack_into("<2Q", changed, 16, *compute_plain_and_weighted_checksums(changed))
     path.write_bytes(changed)
     Packed(bytes(changed))
     with pytest.raises(BundleError, match="contradicts itself"):
@@ -530,7 +530,7 @@ def test_what_integers_of_numbers_cannot_be_measured_on_is_refused(tmp_path: Pat
     for bundle, data, named in (
         (values, None, "values"),
         (carried, texts, "texts"),
-        (find_bundle_folder("ag_news-small"), swings(2), "sequences"),
+        (find_or_download_bundle("ag_news-small"), swings(2), "sequences"),
         (carried, replace(swings(2), labels=("shake", "rest", "tap")), "labels"),
     ):
         with pytest.raises(InputError, match=named):
@@ -564,7 +564,7 @@ def test_a_document_that_says_other_than_the_engine_reads_is_refused(
     for one, other in ((b'"window":16', b'"window":12'), (b'"missing":0.5', b'"missing":0.6'), (b'"ax"', b'"bx"')):
         content = bytearray(gesture.content.replace(one, other, 1))
         assert content != gesture.content
-        struct.pack_into("<2Q", content, 16, *compute_checksums(content))
+        struct.pack_into("<2Q", content, 16, *compute_plain_and_weighted_checksums(content))
         path.write_bytes(content)
         Packed(bytes(content))
         with pytest.raises(BundleError):
@@ -634,7 +634,7 @@ def test_a_packed_file_knows_the_training_range_in_every_language(
     assert content.count(pair) == 1
     at = content.index(pair)
     content[at : at + 16] = struct.pack("<2d", *reversed(known[1]))
-    struct.pack_into("<2Q", content, 16, *compute_checksums(content))
+    struct.pack_into("<2Q", content, 16, *compute_plain_and_weighted_checksums(content))
     with pytest.raises(EngineError):
         Packed(bytes(content))
 

@@ -28,11 +28,11 @@ from pocketrnn.bundle.manifest import (
     StepGraph,
     TorchScript,
     encode_manifest,
-    make_digest_entry,
+    make_input_digest_metadata,
 )
 from pocketrnn.bundle.output_kinds import LabelOutput, TagOutput, build_output
 from pocketrnn.text import TextRules
-from pocketrnn.text.features import FEATURE_INPUTS, Features, split_features
+from pocketrnn.text.features import FEATURE_INPUTS, Features, separate_features_from_ids
 from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 
@@ -251,7 +251,7 @@ def feature_weights(count: int, classes: int) -> NDArray[np.float32]:
 
 def feature_logits(model: Weights, ids: Sequence[int]) -> NDArray[np.float32]:
     """The logits of a text with its features, as the row of ids that an encoder gives."""
-    rows = split_features(np.array([ids]), np.array([len(ids)]))
+    rows = separate_features_from_ids(np.array([ids]), np.array([len(ids)]))
     of_text = np.array(_golden(model, rows.tokens[0].tolist()), np.float32)
     added: NDArray[np.float32] = of_text + rows.features[0] @ feature_weights(rows.features.shape[1], len(of_text))
     return added
@@ -291,7 +291,7 @@ def make(
         "pocketrnn.name": name,
         "pocketrnn.labels": json.dumps(list(labels)),
         "pocketrnn.version": "1",
-        **make_digest_entry(tuple(labels), given),
+        **make_input_digest_metadata(tuple(labels), given),
     }
     if two_texts:
         proto = pair_graph(model, lengths=lengths, metadata=metadata)

@@ -352,7 +352,7 @@ def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
             write_out("new")
             ended = True
         except KeyboardInterrupt:
-            atomic_writing.remove_siblings()
+            atomic_writing.delete_own_temporary_siblings()
         finally:
             sys.settrace(before)
         assert os.listdir(tmp_path) == ["out"], (moment, lines)  # noqa: PTH208

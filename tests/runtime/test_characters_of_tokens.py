@@ -67,11 +67,11 @@ def with_characters(manifest: Manifest) -> Manifest:
 
 
 def metadata(proto: onnx.ModelProto) -> None:
-    from pocketrnn.bundle.manifest import make_digest_entry
+    from pocketrnn.bundle.manifest import make_input_digest_metadata
 
     add_characters(proto)
     given = CharacterInput(TextRules(), tuple(bundle_maker.WORDS), LETTERS)
-    own = make_digest_entry(bundle_maker.LABELS, given)
+    own = make_input_digest_metadata(bundle_maker.LABELS, given)
     for entry in proto.metadata_props:
         entry.value = own.get(entry.key, entry.value)
 

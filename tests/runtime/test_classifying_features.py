@@ -27,11 +27,11 @@ from pocketrnn.publishing import _format_card_lines
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import (
     build_features_from_document,
+    encode_numbers_as_negative_ids,
     encode_values,
-    make_feature_marks,
     make_features,
     make_features_document,
-    split_features,
+    separate_features_from_ids,
 )
 from pocketrnn.text.text_input import TextInput
 
@@ -68,12 +68,12 @@ floats = st.floats(width=32, allow_nan=False)
 
 @given(st.lists(st.tuples(st.tuples(floats, floats), st.lists(st.integers(0, 9), min_size=1)), min_size=1, max_size=5))
 def test_a_row_of_ids_keeps_every_number_as_it_is(rows: list[tuple[tuple[float, float], list[int]]]) -> None:
-    marked = [[*make_feature_marks(np.array(numbers, np.float32)).tolist(), *ids] for numbers, ids in rows]
+    marked = [[*encode_numbers_as_negative_ids(np.array(numbers, np.float32)).tolist(), *ids] for numbers, ids in rows]
     lengths = np.array([len(row) for row in marked])
     tokens = np.zeros((len(rows), lengths.max()), np.int64)
     for made, row in zip(tokens, marked, strict=True):
         made[: len(row)] = row
-    found = split_features(tokens, lengths)
+    found = separate_features_from_ids(tokens, lengths)
     assert (tokens[:, :2] < 0).all()
     expected = np.array([numbers for numbers, _ in rows], np.float32)
     assert np.array_equal(found.features.view(np.uint32), expected.view(np.uint32))

@@ -25,7 +25,7 @@ from pocketrnn.text.cleaning_steps import (
     Replace,
     ReplaceRuns,
     build_steps_from_documents,
-    check_growth,
+    check_step_count_and_growth,
     cleaning_function,
     make_step_documents,
 )
@@ -166,7 +166,7 @@ STEPS = st.lists(
 
 def is_refused(steps: list[CleaningStep]) -> bool:
     try:
-        check_growth(steps)
+        check_step_count_and_growth(steps)
     except InputError:
         return True
     return False
@@ -193,9 +193,9 @@ def test_what_is_kept_is_within_a_range(ranges: list[str], text: str) -> None:
 
 
 def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
-    check_growth([Replace(chr(i), f" {chr(i)} ") for i in range(0x4E00, 0x4E00 + 4096)])
+    check_step_count_and_growth([Replace(chr(i), f" {chr(i)} ") for i in range(0x4E00, 0x4E00 + 4096)])
     for make in NAMED_STEPS.values():
-        check_growth(make())
+        check_step_count_and_growth(make())
 
 
 @pytest.mark.parametrize(

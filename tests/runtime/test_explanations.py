@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Limits
-from pocketrnn.classifier import get_chosen_answers
+from pocketrnn.classifier import get_answers_of_chosen_labels
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
 from pocketrnn.errors import InputError, LimitError, TextError
@@ -96,7 +96,7 @@ def test_all_shortened_texts_are_answered_in_one_call(classifier: Classifier) ->
         calls.append(len(list(texts)))  # type: ignore[call-overload]
         return classifier.logits(texts), []  # type: ignore[arg-type]
 
-    explainer = Explainer(classifier.manifest, get_chosen_answers(classifier), classifier.encode, logits)  # type: ignore[arg-type]
+    explainer = Explainer(classifier.manifest, get_answers_of_chosen_labels(classifier), classifier.encode, logits)  # type: ignore[arg-type]
     explainer.explain_label(TEXT, None, 64)
     assert calls == [6]
 
@@ -144,7 +144,7 @@ def test_infinite_log_odds_are_no_fault(classifier: Classifier) -> None:
     rows = np.array([[0, never, never, never], [0, never, never, never], [0, 1, 2, 3]], np.float32)
     explainer = Explainer(
         classifier.manifest,
-        get_chosen_answers(classifier),
+        get_answers_of_chosen_labels(classifier),
         lambda text: [0] * max(1, len(text.split())),
         lambda _: (rows, []),
     )

@@ -32,8 +32,8 @@ from pocketrnn.errors import BundleError
 from pocketrnn.graph_check.allowed_operators import OPERATORS
 from pocketrnn.graph_check.graph_contents import LARGEST_ALLOCATION, GraphContents
 from pocketrnn.graph_check.graph_file import check_graph
-from pocketrnn.graph_check.onnx_protobuf import MESSAGES, walk_onnx
-from pocketrnn.graph_check.ort_flatbuffer import walk_ort
+from pocketrnn.graph_check.onnx_protobuf import MESSAGES, read_onnx_contents
+from pocketrnn.graph_check.ort_flatbuffer import read_ort_contents
 
 ONNX = Path("model.onnx")
 FILES = ("classifier.json", "model.onnx", "model.torchscript.pt", "model.step.onnx")
@@ -459,7 +459,7 @@ def test_what_is_let_through_is_what_onnx_reads(both_formats: dict[str, bytes], 
     content[at] = data.draw(st.integers(0, 255))
     found = GraphContents(ONNX, trusted=True)
     try:
-        walk_onnx(bytes(content), found)
+        read_onnx_contents(bytes(content), found)
     except BundleError:
         return
     try:
@@ -488,7 +488,7 @@ def test_valid_graphs_are_read_as_onnx_reads_them(values: list[int], raw: bool, 
     nodes = [helper.make_node(name, ["n"], [f"o{i}"], pads=values) for i, name in enumerate(operators)]
     made = helper.make_model(helper.make_graph(nodes, "g", [], [], [tensor]))
     found = GraphContents(ONNX, trusted=False)
-    walk_onnx(made.SerializeToString(), found)
+    read_onnx_contents(made.SerializeToString(), found)
     assert [node.operator for node in found.nodes] == operators
     assert all(node.attributes == {"pads": tuple(values)} for node in found.nodes)
     assert found.constants == {"n": tuple(values)}
@@ -496,8 +496,8 @@ def test_valid_graphs_are_read_as_onnx_reads_them(values: list[int], raw: bool, 
 
 def test_both_formats_of_a_graph_are_found_to_hold_the_same(both_formats: dict[str, bytes]) -> None:
     one, other = GraphContents(ONNX, trusted=False), GraphContents(Path("model.ort"), trusted=False)
-    walk_onnx(both_formats["model.onnx"], one)
-    walk_ort(both_formats["model.ort"], other)
+    read_onnx_contents(both_formats["model.onnx"], one)
+    read_ort_contents(both_formats["model.ort"], other)
     assert sorted(node.operator for node in one.nodes) == sorted(node.operator for node in other.nodes)
     assert one.constants == other.constants
     assert one.weights == other.weights

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hub_server import Hub, served_hub
 
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.hub import HubAddress, parse_hub_address
 from pocketrnn.errors import InputError, MissingExtraError
 
@@ -75,13 +75,13 @@ def test_an_address_names_a_repository_and_a_revision(given: str, address: HubAd
 )
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(InputError, match=r"hf://user/name"):
-        find_bundle_folder(given)
+        find_or_download_bundle(given)
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match="hub"):
-        find_bundle_folder("hf://a/b")
+        find_or_download_bundle("hf://a/b")
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def test_a_manifest_says_which_kind_of_input_it_has(padded: Path) -> None:
     of_texts = manifests.read_manifest(padded)
     assert (of_texts.text.vocabulary, of_texts.golden_texts) == (bundle_maker.WORDS, of_texts.examples)
     assert not of_texts.golden_sequences
-    assert list(manifests.make_digest_entry(of_texts.labels, of_texts.input)) == ["pocketrnn.text_digest"]
+    assert list(manifests.make_input_digest_metadata(of_texts.labels, of_texts.input)) == ["pocketrnn.text_digest"]
     with pytest.raises(BundleError, match="texts"):
         assert of_texts.numbers
     numbers = of_numbers()

@@ -13,7 +13,7 @@ from training_data import QUICK, easy_texts, write_csv
 from pocketrnn.commands.cli import main
 from pocketrnn_training.candidates import candidate_comparison
 from pocketrnn_training.candidates.candidate import Candidate, make_candidates_document, read_candidates
-from pocketrnn_training.candidates.candidate_comparison import may_compare_candidates, may_measure_by_folds
+from pocketrnn_training.candidates.candidate_comparison import should_compare_candidates, should_measure_by_folds
 from pocketrnn_training.classifiers.linear_classifier import LinearClassifier
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
@@ -66,9 +66,9 @@ def test_parts_that_are_always_right_have_weights_too() -> None:
 def test_nothing_is_compared_where_nothing_is_to_be_chosen_or_the_rows_do_not_suit(
     settings: TextSettings, rows: int
 ) -> None:
-    assert not may_compare_candidates(easy_texts(rows), settings, OtherSources())
-    assert may_compare_candidates(easy_texts(200), COMPARED, OtherSources())
-    assert may_compare_candidates(easy_texts(200), COMPARED, OtherSources(word_vectors=Path("vectors.txt")))
+    assert not should_compare_candidates(easy_texts(rows), settings, OtherSources())
+    assert should_compare_candidates(easy_texts(200), COMPARED, OtherSources())
+    assert should_compare_candidates(easy_texts(200), COMPARED, OtherSources(word_vectors=Path("vectors.txt")))
 
 
 def inflected(rows: int) -> LabelledTexts:
@@ -149,9 +149,9 @@ def test_few_rows_are_measured_by_the_folds_that_chose(rows: LabelledTexts) -> N
 def test_more_rows_are_held_out_and_so_they_are_where_they_are_to_end_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert may_measure_by_folds(easy_texts(1990), COMPARED, OtherSources())
-    assert not may_measure_by_folds(easy_texts(2010), COMPARED, OtherSources())
-    assert not may_measure_by_folds(easy_texts(200), replace(COMPARED, patience=3), OtherSources())
+    assert should_measure_by_folds(easy_texts(1990), COMPARED, OtherSources())
+    assert not should_measure_by_folds(easy_texts(2010), COMPARED, OtherSources())
+    assert not should_measure_by_folds(easy_texts(200), replace(COMPARED, patience=3), OtherSources())
     monkeypatch.setattr(candidate_comparison, "FEW_VALIDATION_ROWS", 1)
     made = train(inflected(160), COMPARED)
     assert not made.measured_by_folds

@@ -23,7 +23,7 @@ import torch
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn_training import LabelledTexts
 
 ROOT = Path(__file__).parents[2]
@@ -360,7 +360,9 @@ def test_the_twin_is_measured_beside_the_shipped_form_and_alone_on_the_test_data
     monkeypatch.setitem(scope, "make_own_system", lambda shown, *_: evaluate["System"](shown, 1, lambda _: ("de", 0.9)))
     data = {kind: {"de": ["Wo ist der Bahnhof?"]} for kind in evaluate["KINDS"]}
     monkeypatch.setitem(scope, "read_test_data", lambda _: data)
-    monkeypatch.setattr(sys, "argv", ["evaluate_languages", "lingua", "--twin", str(find_bundle_folder("languages"))])
+    monkeypatch.setattr(
+        sys, "argv", ["evaluate_languages", "lingua", "--twin", str(find_or_download_bundle("languages"))]
+    )
     evaluate["main"]()
     rows = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     own = [row for row in rows if row in ("| **`languages`**", "| its twin")]
@@ -368,7 +370,7 @@ def test_the_twin_is_measured_beside_the_shipped_form_and_alone_on_the_test_data
 
 
 def test_a_run_of_another_shape_begins_with_the_embedding(train: dict[str, Any]) -> None:
-    before = train["restore_checkpoint"](find_bundle_folder("languages"))
+    before = train["restore_checkpoint"](find_or_download_bundle("languages"))
     same = replace(train["SETTINGS"], cell=before.architecture.cell, hidden_dim=before.architecture.hidden_dim)
     assert train["start_from_checkpoint"](before, same) is before
     other = train["start_from_checkpoint"](before, replace(same, hidden_dim=8))
@@ -381,7 +383,7 @@ def test_the_priors_of_the_web_and_of_as_many_texts_are_written_into_a_bundle(
     train: dict[str, Any], tmp_path: Path
 ) -> None:
     bundle = tmp_path / "languages"
-    shutil.copytree(find_bundle_folder("languages"), bundle)
+    shutil.copytree(find_or_download_bundle("languages"), bundle)
     train["write_prior"](bundle)
     prior = manifests.read_manifest(bundle).output.priors["web"]
     assert prior["en"] > prior["es"] > prior["bs"] > prior["und"]
@@ -392,7 +394,7 @@ def test_the_priors_of_the_web_and_of_as_many_texts_are_written_into_a_bundle(
 
 
 def test_a_training_goes_on_from_the_weights_of_the_bundle(train: dict[str, Any]) -> None:
-    folder = find_bundle_folder("languages")
+    folder = find_or_download_bundle("languages")
     manifest = manifests.read_manifest(folder)
     module = train["restore_checkpoint"](folder).module
     for example in manifest.examples[::8]:
@@ -666,7 +668,7 @@ def test_marks_alone_have_no_word(train: dict[str, Any]) -> None:
 
 
 def test_the_last_epoch_is_taken_and_not_the_best(train: dict[str, Any]) -> None:
-    before = train["restore_checkpoint"](find_bundle_folder("languages"))
+    before = train["restore_checkpoint"](find_or_download_bundle("languages"))
     trained = before.module.state_dict()
     epoch = SimpleNamespace(validation_accuracy=1.0, validation_f1=1.0, validation_loss=0.1, epoch=3)
     tensors = {f"module.{name}": 3 * weight for name, weight in trained.items()}

@@ -64,14 +64,14 @@ def test_rows_without_dropout_are_those_of_the_text_rules(texts: list[str]) -> N
 def test_drawn_pieces_spell_the_same_text_and_follow_from_the_seed(texts: list[str], seed: int) -> None:
     rules = replace(RULES, max_tokens=None)
     words = RowWords.from_texts(texts, rules, PIECES)
-    drawn = rows_of(words.draw_pieces(0.5, seed)[0])
+    drawn = rows_of(words.draw_pieces_with_word_starts(0.5, seed)[0])
     assert list(map(spelt, drawn)) == list(map(spelt, rows_of(words.encode_rows_as_pieces())))
-    assert drawn == rows_of(words.draw_pieces(0.5, seed)[0])
+    assert drawn == rows_of(words.draw_pieces_with_word_starts(0.5, seed)[0])
 
 
 def test_pieces_differ_from_epoch_to_epoch_and_are_cut_to_the_most_that_are_read() -> None:
     words = RowWords.from_texts(["lower lowest slow", ""] * 20, RULES, PIECES)
-    drawn = [words.draw_pieces(0.5, seed)[0] for seed in range(3)]
+    drawn = [words.draw_pieces_with_word_starts(0.5, seed)[0] for seed in range(3)]
     assert len({tuple(texts.ids.tolist()) for texts in drawn}) == 3
     assert max(texts.lengths.max() for texts in drawn) == RULES.max_tokens
     assert all(row == [RULES.empty_id] for texts in drawn for row in rows_of(texts)[1::2])
@@ -89,7 +89,7 @@ def test_of_a_large_alphabet_the_most_frequent_half_of_the_vocabulary_is_kept() 
 def test_a_text_of_a_megabyte_without_spaces_is_learnt_from_its_beginning() -> None:
     rules, pieces = learn_pieces(["ab" * 500_000, "abc"], 20, min_freq=1, max_tokens=8)
     words = RowWords.from_texts(["ab" * 500_000], rules, pieces)
-    assert words.draw_pieces(0.1, 0)[0].lengths.tolist() == [8]
+    assert words.draw_pieces_with_word_starts(0.1, 0)[0].lengths.tolist() == [8]
 
 
 @pytest.mark.parametrize("texts", [[""], ["", " \n\t"], ["abc"]])

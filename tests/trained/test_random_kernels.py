@@ -27,8 +27,8 @@ from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.random_kernels import (
     KernelArchitecture,
     KernelClassifier,
-    compute_kernel_dilations,
-    scale_by_deviation,
+    compute_dilation_of_each_bank,
+    standardize_and_measure_channels,
 )
 from pocketrnn_training.fitting import fit
 from pocketrnn_training.measures.evaluation import evaluate
@@ -115,9 +115,9 @@ def test_the_scores_of_rows_that_a_ridge_did_not_see_are_those_of_a_fit_without_
 
 
 def test_dilations_let_a_kernel_span_a_row_and_are_one_for_rows_of_a_step() -> None:
-    dilations = compute_kernel_dilations(1008, 251)
+    dilations = compute_dilation_of_each_bank(1008, 251)
     assert (len(dilations), dilations[0], dilations[-1]) == (24, 1, 31)
-    assert compute_kernel_dilations(43, 1) == (1, 1)
+    assert compute_dilation_of_each_bank(43, 1) == (1, 1)
 
 
 def test_choices_of_recurrent_layers_ask_for_them_and_kernels_beside_them_are_refused() -> None:
@@ -177,7 +177,7 @@ def test_rows_of_one_size_are_read_as_they_are_and_a_row_that_never_changes_has_
     assert isinstance(made.architecture, KernelArchitecture)
     assert not made.architecture.own_scale
     still = torch.full((1, 1, 7), 1234.567)
-    scaled, sizes = scale_by_deviation(still, torch.zeros(1, 1, 7, dtype=torch.bool), torch.tensor([7]))
+    scaled, sizes = standardize_and_measure_channels(still, torch.zeros(1, 1, 7, dtype=torch.bool), torch.tensor([7]))
     assert not scaled.any()
     assert sizes.tolist() == [[pytest.approx(1e-3), pytest.approx(1234.567)]]
 

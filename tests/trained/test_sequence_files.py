@@ -191,6 +191,6 @@ def test_steps_are_put_in_the_order_of_their_times(tmp_path: Path) -> None:
 def test_whole_numbers_of_a_sensor_have_a_scale_and_units(tmp_path: Path) -> None:
     data = read_sequences([arrays(tmp_path, (2, 4, 1))], SequenceOptions(integer_scale=(0.5,), units=("g",)))
     assert (data.rules.integer_scale, data.rules.units) == ((0.5,), ("g",))
-    assert data.rules.convert_to_units(data.sequences[0]).tolist() == [[0.0], [0.5], [1.0], [1.5]]
+    assert data.rules.convert_to_channel_units(data.sequences[0]).tolist() == [[0.0], [0.5], [1.0], [1.5]]
     with pytest.raises(InputError, match="integer_scale"):
         read_sequences([arrays(tmp_path, (2, 4, 3))], SequenceOptions(integer_scale=(0.5, 0.5)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 
 ROOT = Path(__file__).parents[2]
 CARD = ROOT / "trained" / "pocketrnn_zoo" / "languages" / "README.md"
@@ -162,7 +162,7 @@ def test_a_single_word_is_less_certain_than_a_sentence(languages: Classifier) ->
 
 
 def test_the_bundle_is_small_and_what_it_learnt_from_is_for_any_use() -> None:
-    folder = find_bundle_folder("languages")
+    folder = find_or_download_bundle("languages")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1_600_000
     gathered = runpy.run_path(str(ROOT / "scripts" / "gather_languages"))
     licences = [source.licence for source in gathered["SOURCES"]]

@@ -14,7 +14,7 @@ from training_data import LABELS, QUICK, SMALL, easy_texts
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.bundle_export import export
-from pocketrnn_export.checkpoint_export import export_trained, make_arguments_from_checkpoint
+from pocketrnn_export.checkpoint_export import export_trained, make_export_arguments_from_checkpoint
 from pocketrnn_export.packing import pack
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
@@ -221,13 +221,13 @@ def test_as_the_whole_classifier_it_is_read_exported_and_packed(tmp_path: Path) 
     expected = evaluate(best, data)
     for made in (tmp_path / "b", tmp_path / "c.prnn"):
         assert evaluate(Classifier.load(made), data).confusion == expected.confusion
-    module, described = make_arguments_from_checkpoint(best)
+    module, described = make_export_arguments_from_checkpoint(best)
     with pytest.raises(ExportError, match="--no-linear"):
         export(module, tmp_path / "s", **described, streaming=True)
 
 
 def test_it_is_not_exported_for_streaming(tmp_path: Path) -> None:
     best = train(easy_texts(60), replace(ONE, bidirectional=False, linear=True))
-    module, described = make_arguments_from_checkpoint(best)
+    module, described = make_export_arguments_from_checkpoint(best)
     with pytest.raises(ExportError, match="linear part"):
         export(module, tmp_path / "b", **described, streaming=True)

@@ -13,7 +13,7 @@ from training_data import LABELS, QUICK, easy_texts, write_csv
 
 from pocketrnn.errors import InputError, OutputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.checkpoint_folder import is_unfinished
+from pocketrnn_training.classifiers.checkpoint_folder import holds_interrupted_run
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.training_events import Epoch, Notice, Progress
 from pocketrnn_training.training_run import TrainingRun
@@ -41,7 +41,7 @@ def test_a_run_reads_trains_reports_and_writes_its_folder(source: DataSource, tm
     assert (best.name, best.labels) == ("c", LABELS)
     assert checkpoints.read(tmp_path / "c").metrics == best.metrics
     assert (tmp_path / "c/report.md").read_text().startswith("# c\n")
-    assert not is_unfinished(tmp_path / "c")
+    assert not holds_interrupted_run(tmp_path / "c")
 
 
 def test_a_run_validates_with_the_files_it_is_given(source: DataSource, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, InputError
 from pocketrnn_training import run_folder, training
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.checkpoint_folder import RESUME, is_unfinished
+from pocketrnn_training.classifiers.checkpoint_folder import RESUME, holds_interrupted_run
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 from pocketrnn_training.loop import running_metrics
@@ -160,7 +160,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
         broken = run(*command)
     assert broken.exit_code == 130
     assert "same command and --resume." in broken.stderr
-    assert is_unfinished(Path("c"))
+    assert holds_interrupted_run(Path("c"))
     files = {path.name: path.read_bytes() for path in Path("c").iterdir()}
     other = run(*command, "--resume", "--hidden-dim", "9")
     assert other.exit_code == 2

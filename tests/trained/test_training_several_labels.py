@@ -29,9 +29,9 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.fitting import FittedClassifier
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.logit_measures import (
-    compute_f1_from_logits,
+    compute_macro_or_best_micro_f1,
     compute_mean_loss,
-    find_best_f1_threshold,
+    find_best_threshold_and_its_f1,
     find_right_rows,
 )
 from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted_labels
@@ -221,9 +221,9 @@ def test_measures_are_those_of_scikit_learn_and_torch() -> None:
     assert find_right_rows(logits, targets).tolist() == ((logits > 0) == targets).all(dim=1).tolist()
     probabilities = torch.sigmoid(logits).numpy().astype(float)
     best = max(f1_score(targets, probabilities >= t, average="micro") for t in np.unique(probabilities))
-    assert compute_f1_from_logits(logits, targets) == pytest.approx(best)
+    assert compute_macro_or_best_micro_f1(logits, targets) == pytest.approx(best)
     classes = torch.from_numpy(rng.integers(0, 4, 50))
-    assert compute_f1_from_logits(logits, classes) == pytest.approx(
+    assert compute_macro_or_best_micro_f1(logits, classes) == pytest.approx(
         f1_score(classes, logits.argmax(dim=1), average="macro", labels=range(4), zero_division=0)
     )
 
@@ -231,7 +231,7 @@ def test_measures_are_those_of_scikit_learn_and_torch() -> None:
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=12))
 def test_no_other_threshold_has_a_higher_f1(answers: list[tuple[float, bool]]) -> None:
     probabilities, right = np.array([p for p, _ in answers]), np.array([r for _, r in answers])
-    threshold, f1 = find_best_f1_threshold(probabilities, right)
+    threshold, f1 = find_best_threshold_and_its_f1(probabilities, right)
     assert 0 <= threshold <= 1
 
     def at(least: float) -> float:
@@ -249,7 +249,7 @@ def test_a_rare_label_is_given_from_near_the_threshold_of_all_on() -> None:
     probabilities = np.where(targets, 0.6, 0.2) + rng.normal(0, 0.01, targets.shape)
     probabilities[200:202, 1] = 0.95
     often, rarely = choose_thresholds(probabilities, targets)
-    of_all, _ = find_best_f1_threshold(probabilities.ravel(), targets.ravel())
+    of_all, _ = find_best_threshold_and_its_f1(probabilities.ravel(), targets.ravel())
     assert abs(rarely - of_all) < 0.1
     assert 0.2 < often < 0.6
     assert (predict_cross_fitted_labels(probabilities, targets) == targets).mean() > 0.99

@@ -16,7 +16,7 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError
 from pocketrnn_export import export_trained
-from pocketrnn_export.checkpoint_export import make_arguments_from_checkpoint
+from pocketrnn_export.checkpoint_export import make_export_arguments_from_checkpoint
 from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit, read_checkpoint, train
 from pocketrnn_training.classifiers.crf_layer import CrfLayer
@@ -28,7 +28,7 @@ from pocketrnn_training.rows.conll_files import read_tagged
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.piece_learning import MARK
-from pocketrnn_training.texts.split_sentence_ids import encode_sentences
+from pocketrnn_training.texts.split_sentence_ids import encode_sentences_with_word_starts
 from pocketrnn_training.training import TrainingState
 
 CONLLU = """\
@@ -168,7 +168,7 @@ def test_a_tagger_is_trained_and_evaluated_by_its_spans(trained: Path) -> None:
     assert checkpoint.labels == ("B-LOC", "B-PER", "I-LOC", "O")
     assert checkpoint.training["metric"] == "f1"
     assert checkpoint.crf is not None
-    assert make_arguments_from_checkpoint(checkpoint)[1]["crf"] == checkpoint.crf
+    assert make_export_arguments_from_checkpoint(checkpoint)[1]["crf"] == checkpoint.crf
     found = json.loads(run("evaluate", str(trained / "people"), str(trained / "test.conll"), "--json").output)
     assert found["rows"] == 37
     assert found["spans"]["all"]["spans"] == 14
@@ -214,7 +214,7 @@ def test_words_that_the_rules_cut_have_their_label_at_the_first_piece(tmp_path: 
         firsts = [task.vocabulary[i] for i in drawn.rows.values[asked]]
         assert {piece[0] for piece in firsts} == {MARK}
     # The runtime makes the same ids of a list of words.
-    encoded, steps = encode_sentences(data.sentences, task.rules, task.vocabulary)
+    encoded, steps = encode_sentences_with_word_starts(data.sentences, task.rules, task.vocabulary)
     assert encoded.ids.tolist() == task.rows.values.tolist()
     assert steps.tolist() == np.flatnonzero(task.step_targets.ids != IGNORED).tolist()
 
@@ -241,7 +241,7 @@ def test_what_a_crf_answers_has_the_decoded_label_as_the_likeliest() -> None:
     layer = CrfLayer(3)
     layer.transitions.data = 3 * torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
     logits, words = torch.randn(400, 3, generator=torch.Generator().manual_seed(1)), np.full(100, 4)
-    answers = layer.decode_words(logits, words)
+    answers = layer.decode_words_as_log_probabilities(logits, words)
     parts = np.split(logits.numpy(), np.arange(4, 400, 4))
     assert answers.argmax(1).tolist() == [label for part in parts for label in layer.crf.decode_labels(part)]
     likeliest = np.concatenate([layer.crf.probabilities(part) for part in parts])

@@ -122,10 +122,10 @@ def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
 ) -> None:
     from packing_tools import packed_bundle
 
-    from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+    from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 
     path = tmp_path / "news.prnn"
-    path.write_bytes(packed_bundle(find_bundle_folder(name)))
+    path.write_bytes(packed_bundle(find_or_download_bundle(name)))
     classifier, texts = Classifier.load(name), [*adversarial(examples(60, 150), seed=4), *real(examples(20, 50))]
     short = [text for text in texts if len(text) < 300]
     explained = [*short[::9], "Oil prices rise again", "", "word " * 200]

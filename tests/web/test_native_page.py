@@ -17,7 +17,7 @@ from web_node import Node, list_bundle_files, served
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.text import TextEncoder, TextRules
 
@@ -60,7 +60,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> dict[
             folder / name, name=name, vocabulary=vocabulary_of(tokens, 2000), rules=rules, embedding=32, hidden=32,
             torchscript=False, change=activated,
         )  # fmt: skip
-    return {"ag_news-small": find_bundle_folder("ag_news-small"), **{name: folder / name for name in MADE}}
+    return {"ag_news-small": find_or_download_bundle("ag_news-small"), **{name: folder / name for name in MADE}}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, wasm: Path, web_modules: Path
     for name, bundle in bundles.items():
         (folder / "packed" / f"{name}.prnn").write_bytes(packed_bundle(bundle))
     shutil.copy(folder / "packed" / "ag_news-small.prnn", folder / "packed" / "classifier.prnn")
-    (folder / "packed" / "languages.prnn").write_bytes(packed_bundle(find_bundle_folder("languages")))
+    (folder / "packed" / "languages.prnn").write_bytes(packed_bundle(find_or_download_bundle("languages")))
     (folder / "packed" / "worker.js").write_text(WORKER)
     shutil.copytree(bundles["cased"], folder / "bundle" / "bundle")
     (folder / "bundle" / "bundle" / "text.prnn").write_bytes(list_bundle_files(bundles["cased"])["text.prnn"])

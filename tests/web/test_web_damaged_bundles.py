@@ -15,7 +15,7 @@ import bundle_maker
 import pytest
 from web_node import Node, in_base64, list_bundle_files
 
-from pocketrnn.bundle.packed_file import assemble_file, encode_compact_json
+from pocketrnn.bundle.packed_file import assemble_packed_file, encode_compact_json
 from pocketrnn.errors import BundleError
 from pocketrnn.graph_check.allowed_operators import OPERATORS
 
@@ -34,7 +34,7 @@ def with_document(rules: bytes, change: Callable[[Document], None], least: int |
     change(document)
     words = struct.unpack_from("<12I", rules, 64)
     words = words if least is None else (*words[:3], least, *words[4:])
-    return assemble_file(words, [encode_compact_json(document), *sections[1:]])
+    return assemble_packed_file(words, [encode_compact_json(document), *sections[1:]])
 
 
 def setting(path: str, value: object) -> Callable[[Document], None]:

@@ -19,8 +19,8 @@ from pocketrnn_training.candidates.candidate import read_candidates
 from pocketrnn_training.candidates.candidate_comparison import (
     Comparison,
     compare_candidates,
-    may_compare_candidates,
-    may_measure_by_folds,
+    should_compare_candidates,
+    should_measure_by_folds,
 )
 from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, is_fitted_without_epochs
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
@@ -170,7 +170,7 @@ def _find_vector_sources(
         return (None,)
     wanted = settings.shipped_vectors and settings.embedding_dim is None
     of_new_pairs = isinstance(settings, PairSettings) and other_sources.before is None
-    if not wanted or not (of_new_pairs or may_compare_candidates(data, settings, other_sources)):
+    if not wanted or not (of_new_pairs or should_compare_candidates(data, settings, other_sources)):
         return (None,)
     found = installed_vectors.find_installed_vectors(data.single_texts.texts, report)
     return (None,) if found is None else (None, found)
@@ -189,9 +189,9 @@ def _compare_by_folds(
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
-    if not may_compare_candidates(data, settings, other_sources):
+    if not should_compare_candidates(data, settings, other_sources):
         return None
-    if validation is None and may_measure_by_folds(data, settings, other_sources):
+    if validation is None and should_measure_by_folds(data, settings, other_sources):
         # A run that is measured by folds is saved only at its end: it cannot be resumed before.
         return compare_candidates(data, settings, _run_training, report, vector_files=sources, with_unseen_logits=True)
     if resume is not None:

@@ -121,7 +121,7 @@ def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None 
     return Case(f"batch {rows} x sequence {steps}", tokens, lengths)
 
 
-def select_running_sizes(called: ModuleCall, sizes: Iterable[RowsAndSteps]) -> ModuleCall | None:
+def limit_call_to_running_sizes(called: ModuleCall, sizes: Iterable[RowsAndSteps]) -> ModuleCall | None:
     """Return the call with only the sizes on which it runs; None if it runs on no size."""
     running = tuple(size for size in sizes if can_run_on_size(called, *size))
     return replace(called, sizes=running) if running else None

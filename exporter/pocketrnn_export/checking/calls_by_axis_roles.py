@@ -21,10 +21,10 @@ from pocketrnn_export.checking.call_recording import (
     can_run_on_size,
     can_take_ids_below,
     draw_case,
+    limit_call_to_running_sizes,
     list_sizes_with_different_rows,
     record_call,
     record_inputs,
-    select_running_sizes,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
 from pocketrnn_export.checking.exported_file_weights_and_sizes import find_axis_role
@@ -212,11 +212,13 @@ def try_axis_roles(
         )
         made = make({port.name: id_counts[:1] for port in ports})
         runs = all(can_run_on_size(made, *size) for size in required_sizes)
-        called = select_running_sizes(made, optional_sizes or _list_trial_sizes(ports, axis_roles)) if runs else None
+        called = (
+            limit_call_to_running_sizes(made, optional_sizes or _list_trial_sizes(ports, axis_roles)) if runs else None
+        )
         if called is None:
             failing.add(masks)
         elif _gives_finite_answers(called):
-            return select_running_sizes(
+            return limit_call_to_running_sizes(
                 make(_find_most_ids_per_column(make, called, ports, axis_roles, id_counts)), called.sizes
             )
     return None

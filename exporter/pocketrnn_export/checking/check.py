@@ -46,17 +46,17 @@ from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missi
 from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.flipped_masks import compare_with_flipped_masks
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
-from pocketrnn_export.checking.missing_activation import are_probabilities, find_activation
+from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.export_lock_and_exceptions import lock_exports
+from pocketrnn_export.export_lock_and_exceptions import run_one_export_on_one_core
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
-from pocketrnn_export.intake.random_draw_line import find_drawing_line
+from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, restore_random_state
 from pocketrnn_export.progress import log_item_progress, show_progress
 
@@ -110,7 +110,7 @@ def check(
         'Right for every size looked at: theirs.onnx answers as Net does.'
     """
     options = _CallOptions(inputs or {}, call, ids, padding_id, channels)
-    with lock_exports(), show_progress(progress), restore_random_state():
+    with run_one_export_on_one_core(), show_progress(progress), restore_random_state():
         try:
             with keep_module_unchanged(module):
                 return _compare_with_module(module, open_checked_file(file), options)
@@ -144,7 +144,7 @@ def check_files(
         >>> check_files("model.onnx", "model.int8.onnx", max_changed=0.01).labels_changed
         0.0023
     """
-    with lock_exports(), show_progress(progress), restore_random_state():
+    with run_one_export_on_one_core(), show_progress(progress), restore_random_state():
         try:
             verdict = _compare_with_module(
                 _wrap_file_as_module(open_checked_file(before)),
@@ -279,7 +279,7 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
     activations = {
         own: found
         for number, own in (outputs if answers is not None else ())
-        if answers is not None and (found := find_activation(call.outputs[own], answers[number])) is not None
+        if answers is not None and (found := find_missing_activation(call.outputs[own], answers[number])) is not None
     }
     classes = _find_outputs_with_classes(calls)
     values = {own for own, array in calls[0].outputs.items() if array.dtype.kind == "f"}
@@ -368,7 +368,7 @@ def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Cas
     """Refuse a module, or a file, that answers the same inputs differently when it runs again."""
     again = record_call(called, case)
     if not _are_near(list(first_call.outputs.values()), list(again.outputs.values())):
-        line = find_drawing_line(called.module, lambda: record_call(called, case))
+        line = find_random_draw_line(called.module, lambda: record_call(called, case))
         raise InputError(
             f"The module gives another answer at each call{': ' * bool(line)}{line}.",
             "Remove the random numbers from forward, as eval() does with dropout.",

@@ -23,9 +23,9 @@ from pocketrnn_export.checking.call_recording import (
     can_run_on_size,
     can_take_ids_below,
     draw_case,
+    limit_call_to_running_sizes,
     list_sizes_with_different_rows,
     record_call,
-    select_running_sizes,
 )
 from pocketrnn_export.checking.calls_by_axis_roles import (
     UncallableModuleError,
@@ -152,7 +152,7 @@ def _find_call_of_texts(
             continue
         function = found.function if names is None else _restrict_call_to_inputs(found.function, names)
         called = ModuleCall(module, found.line, function, ids, padding_id, found.takes_lengths)
-        if (running := select_running_sizes(called, SIZES)) is not None:
+        if (running := limit_call_to_running_sizes(called, SIZES)) is not None:
             last = _choose_most_ids(running, id_counts)
             if is_preferred(last):
                 break
@@ -175,7 +175,7 @@ def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, paddi
     (steps,) = axes[0]
     made = ModuleCall(module, "module(tokens[0])", function, ids, padding_id)
     sizes = [(1, steps)] if isinstance(steps, int) else [(1, size[1]) for size in SIZES]
-    called = select_running_sizes(made, dict.fromkeys(sizes))
+    called = limit_call_to_running_sizes(made, dict.fromkeys(sizes))
     return None if called is None or _answers_each_token_alone(called) else called
 
 
@@ -202,7 +202,7 @@ def _find_call_with_undeclared_steps(
     """Find a number of steps on which the file runs, although the file does not declare this number. Return the call
     with this number of steps; None if there is no such number."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
-        running = select_running_sizes(called, list_sizes_with_different_rows(steps))
+        running = limit_call_to_running_sizes(called, list_sizes_with_different_rows(steps))
         if running is not None and runs_in_file(running):
             return running
     return None
@@ -300,7 +300,7 @@ def _make_owners_call(
         looked_up = function if rows is None else _make_call_on_sample_rows(function, rows)
         count, unit = (ids, "tokens") if rows is None else (len(rows), "steps")
         made = ModuleCall(module, line, looked_up, count, padding_id, samples=rows, unit=unit)
-        if (called := select_running_sizes(made, SIZES)) is not None:
+        if (called := limit_call_to_running_sizes(made, SIZES)) is not None:
             ragged = any(
                 can_run_on_size(called, *size, ragged=True) for size in called.sizes
             ) and _depends_on_lengths_argument(called)

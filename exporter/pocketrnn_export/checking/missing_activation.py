@@ -58,7 +58,7 @@ class MissingActivation(NamedTuple):
     activation: Activation
 
 
-def find_activation(module_output: Array, file_output: Array) -> MissingActivation | None:
+def find_missing_activation(module_output: Array, file_output: Array) -> MissingActivation | None:
     """Find an activation that only one side has; return it with the side that lacks it.
 
     None if both sides have the same.

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.bundle.manifest import Comparison
-from pocketrnn.tables.row_writer import replace_nan_by_none
+from pocketrnn.tables.row_writer import replace_values_that_json_lacks
 
 Kind = Literal["right", "some sizes", "wrong", "changed", "not comparable"]
 
@@ -143,7 +143,7 @@ class Verdict:
     def document(self) -> dict[str, Any]:
         """The verdict as a JSON object."""
         added = {"exit_status": self.exit_status, "labels_changed": self.labels_changed}
-        found: dict[str, Any] = replace_nan_by_none({**asdict(self), **added})
+        found: dict[str, Any] = replace_values_that_json_lacks({**asdict(self), **added})
         return found
 
     @property

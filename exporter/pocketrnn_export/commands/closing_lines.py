@@ -152,7 +152,7 @@ def print_next_step(
         tokenizer: the owner's function of a text alone, as file.py:function; an empty string without one.
     """
     from pocketrnn.numbers.number_input import NumberInput
-    from pocketrnn.text.features import write_feature_options
+    from pocketrnn.text.features import write_example_feature_options
 
     where, calls = shlex.quote(str(output)), []
     if isinstance(manifest.input, NumberInput):
@@ -162,7 +162,9 @@ def print_next_step(
     text = f"--tokens '{_format_example_ids(manifest)}'" if is_external else '"a text"'
     if is_external and tokenizer:
         text = f'--tokenizer {shlex.quote(tokenizer)} "a text"'
-    given = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
+    given = (
+        '"a text" "another text"' if manifest.has_two_texts else write_example_feature_options(manifest.features) + text
+    )
     packed = output.suffix == ".prnn"
     load = f"Classifier.load({json.dumps(str(output), ensure_ascii=False)}"
     if is_external and not packed and not manifest.has_two_texts:

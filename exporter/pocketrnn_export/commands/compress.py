@@ -84,7 +84,7 @@ def compress(
             require_module(package, "export")
         from pocketrnn.bundle import manifest as manifests
         from pocketrnn.bundle.atomic_writing import check_output_folder
-        from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+        from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
         from pocketrnn_export.compression import check_kept_word_count
         from pocketrnn_export.forms.weight_quantization import Storage
         from pocketrnn_training.classifiers import checkpoint
@@ -95,9 +95,9 @@ def compress(
     how = {"name": name, "force": options["force"], "max_loss": options["max_loss"]}
     if (Path(source) / checkpoint.CONFIG_JSON).is_file():
         from pocketrnn_export.bundle_export import export
-        from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
+        from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
 
-        module, description = read_checkpoint_arguments(Path(source))
+        module, description = read_export_arguments_from_checkpoint(Path(source))
         if words is not None and "vocabulary" in description:
             check_kept_word_count(words, len(description["vocabulary"]))
         if "channels" in description:
@@ -118,7 +118,7 @@ def compress(
                 f"--no-examples applies to a checkpoint, but {source} is a bundle, whose golden examples are kept. To "
                 "leave them out, export the classifier again with --no-examples."
             )
-        before = manifests.read_manifest(find_bundle_folder(source))
+        before = manifests.read_manifest(find_or_download_bundle(source))
         rows = read_rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)
         manifest, told = write_compressed_bundle(source, output, storage, rows=rows, **how), []
     print_verdicts(manifest)

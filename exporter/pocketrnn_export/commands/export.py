@@ -46,12 +46,16 @@ from pocketrnn_export.commands.number_options import (
     read_scale_and_unit_options,
     refuse_text_options,
 )
-from pocketrnn_export.commands.owner_hints import CORRECTED, log_owner_hints, print_owner_hints
+from pocketrnn_export.commands.owner_hints import (
+    CORRECTED,
+    log_owner_hints_and_list_corrections,
+    print_uncompared_steps_and_kept_notes,
+)
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.proposed_options import (
     describe_labels,
     propose_pairs,
-    propose_tokenizer,
+    propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
 )
@@ -62,7 +66,7 @@ from pocketrnn_export.commands.shared_compression_options import (
     write_compressed_bundle,
 )
 from pocketrnn_export.commands.source_argument import complete_source
-from pocketrnn_export.commands.words_of_function import take_words_of_function
+from pocketrnn_export.commands.words_of_function import replace_tokenizer_by_its_splitting_part
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.refused_options_error import RefusedOptionsError
@@ -291,7 +295,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     if named is None:
         refusals.raise_collected()
     _load_pytorch()
-    from pocketrnn.verdicts import list_uncompared_steps, read_text_verdict
+    from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
 
     with print_stages():
         if numbers.are_given:
@@ -325,8 +329,10 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), _propose_pairs(manifest, options))
-    print_owner_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
-                is_answered=read_text_verdict(manifest).answers is not None)  # fmt: skip
+    print_uncompared_steps_and_kept_notes(
+        describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
+        is_answered=read_text_verdict(manifest).answers is not None,
+    )  # fmt: skip
     graph_limits = manifest.graph.limits
     said = "" if graph_limits is None else describe_limits(graph_limits, manifest.text.rules)
     limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
@@ -592,7 +598,7 @@ def _refuse_missing_options(
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
-    if is_open and named is not None and (function := propose_tokenizer(named.path)):
+    if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes["tokenizer"] = function
         remedy.append(f"Texts seem to be split by {function}.")
     said = " and ".join(f"--{option}" for option in missing or changes if option != "tokenizer")
@@ -661,7 +667,7 @@ def _read_vocabulary_rules_and_pairs(
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
     from pocketrnn_export.source_code.text_function_check import (
-        names_answering_function,
+        is_name_of_answering_function,
         refuse_function_with_more_arguments,
     )
     from pocketrnn_export.vocabularies.text_lines import read_lines
@@ -676,11 +682,11 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
         try:
             refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
         except InputError:
-            if not take_words_of_function(options):
+            if not replace_tokenizer_by_its_splitting_part(options):
                 raise
         else:
-            if names_answering_function(function.name):
-                take_words_of_function(options)
+            if is_name_of_answering_function(function.name):
+                replace_tokenizer_by_its_splitting_part(options)
 
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
@@ -714,11 +720,11 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     """
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
 
     if options["tokenizer"] is not None:
         return
-    if options["rules"] is not None and not _WIDTHS.issuperset(parse_rules_json(options["rules"])[1]):
+    if options["rules"] is not None and not _WIDTHS.issuperset(parse_rules_json_with_name(options["rules"])[1]):
         return
     for name in ("vocabulary", "weights"):
         path, held = options[name], None
@@ -753,7 +759,7 @@ def _add_rules_of_function(
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines import read_lines
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
@@ -768,7 +774,7 @@ def _add_rules_of_function(
             function = load_text_function(named, file, words, module_file)
         # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.
         except PocketRNNError:
-            if not take_words_of_function(options):
+            if not replace_tokenizer_by_its_splitting_part(options):
                 raise
             return _add_rules_of_function(module_file, options, text)
         function = adapt_owner_function(function, text["vocabulary"], f"{named.path}:{named.name}")
@@ -776,7 +782,7 @@ def _add_rules_of_function(
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
-    members = {} if options["rules"] is None else parse_rules_json(options["rules"])[1]
+    members = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
     if members and _BESIDE_A_FUNCTION.issuperset(members):
         found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
@@ -804,7 +810,7 @@ def _read_module_and_arguments(
     path = None if named is None else named.path
     text = refusals.collect(lambda: _add_rules_of_function(path, options, text)) or text
     if text is not None:
-        options[CORRECTED] = log_owner_hints(named, options, text)
+        options[CORRECTED] = log_owner_hints_and_list_corrections(named, options, text)
     given = refusals.collect(
         lambda: _load_module_and_read_arguments(source, named, options, text, is_any_refused=bool(refusals))
     )
@@ -823,9 +829,9 @@ def _load_module_and_read_arguments(
         is_any_refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
     """
     if text is None and not is_any_refused:
-        from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
+        from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
 
-        return read_checkpoint_arguments(Path(source))
+        return read_export_arguments_from_checkpoint(Path(source))
     module, call = load_module_and_call(source, named, options)
     if text is None:
         return module, {}
@@ -955,7 +961,7 @@ def _is_function_name(tokenizer: str | None) -> bool:
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
     """Read the vocabulary and the text rules. A subword tokenizer contains both. The rules of a function are found
     later."""
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
 
@@ -975,7 +981,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
     found = read_tokenizer(given)
     if options["rules"] is not None:
-        widths = parse_rules_json(options["rules"])[1]
+        widths = parse_rules_json_with_name(options["rules"])[1]
         if most is not None and "max_tokens" in widths:
             raise click.UsageError("--rules already contains the value of --max-tokens. Leave --max-tokens out.")
         found = add_widths_to_tokenizer(found, widths, given)
@@ -1007,14 +1013,14 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
     --max-tokens."""
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json, read_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name, read_rules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 
     if options["rules"] is None:
         return replace(
             make_implied_rules(vocabulary, options["tokenizer"] or "basic_english"), max_tokens=options["max_tokens"]
         )
-    members = parse_rules_json(options["rules"])[1]
+    members = parse_rules_json_with_name(options["rules"])[1]
     beside: dict[str, Any] = {}
     if options["tokenizer"] and not _is_function_name(options["tokenizer"]):
         beside["tokenizer"] = options["tokenizer"]
@@ -1034,7 +1040,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
-    from pocketrnn_export.intake.module_file import load_module_and_function
+    from pocketrnn_export.intake.module_file import load_module_and_call_function
     from pocketrnn_export.intake.repeated_construction import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
@@ -1043,7 +1049,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         named = replace(named, function=options["call"])
     try:
         with print_line_if_slow(f"Running the code of {named.path} ..."):
-            module, function = load_module_and_function(named, weights)
+            module, function = load_module_and_call_function(named, weights)
     except MissingArgumentsError as error:
         raise RefusedOptionsError(error.problem, error.known, {"source": error.source}) from None
     if weights is not None:

@@ -67,7 +67,7 @@ def export_with_rules_from_answers(
 def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
-    from pocketrnn_export.source_code.text_function_check import list_text_functions, names_answering_function
+    from pocketrnn_export.source_code.text_function_check import is_name_of_answering_function, list_text_functions
     from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
@@ -78,7 +78,7 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
     found = [one for one in list_text_functions(named.path) if one != tried_name]
     if tried is not None and tried.name == WRITTEN_NAME:
         # Written of a function that answers texts.
-        found = [one for one in found if not names_answering_function(one.rpartition(":")[2])]
+        found = [one for one in found if not is_name_of_answering_function(one.rpartition(":")[2])]
     if found:
         line = format_command_with_changes({"tokenizer": found[0]})
         other = "Other functions" if tried_name else "Functions"
@@ -94,9 +94,9 @@ def _make_corrected_rule_options(
 ) -> dict[str, str | None]:
     """Return the options that must change so that the text rules get these members: the new --rules, and None for each
     option to leave out. If `is_split_otherwise`, --tokenizer is left out."""
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
 
-    stated = {} if options["rules"] is None else parse_rules_json(options["rules"])[1]
+    stated = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
     changes: dict[str, str | None] = {"rules": json.dumps({**stated, **members})}
     if is_split_otherwise:
         changes["tokenizer"] = None

@@ -171,13 +171,13 @@ def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons:
         output: the bundle.
         with_comparisons: whether to add each comparison of the proof.
     """
-    from pocketrnn.verdicts import SCALE, describe_graph_proof, describe_number_scale
+    from pocketrnn.verdicts import SCALE, describe_graph_proof, describe_origin_of_number_scale
 
     scaled = manifest.numbers.mean is not None or manifest.numbers.scale is not None
     said = "scaled by your mean and scale" if scaled else "not scaled, since no mean and no scale are given"
     known = f"Numbers: {said}; this was not compared with the numbers that the module was trained on."
     if manifest.provenance.get(SCALE) == "trained":
-        known = f"Numbers: {describe_number_scale(manifest)}"
+        known = f"Numbers: {describe_origin_of_number_scale(manifest)}"
     kind = "values" if manifest.output.activation == "values" else "labels"
     summary = format_proof_summary(manifest, "sequences", str(output))
     return [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.standard_streams import list_lines_to_print_at_end, print_line
+from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 
@@ -23,7 +23,9 @@ _LONG: Final = "Long texts, not compared"
 _PADDING: Final = "Padding, not compared"
 
 
-def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> dict[str, str | None]:
+def log_owner_hints_and_list_corrections(
+    named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]
+) -> dict[str, str | None]:
     """Log, as notes at the end of the command, the settings for texts and answers that the checkpoint and the owner's
     code name. Return the options that give the bundle these settings.
 
@@ -38,18 +40,21 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
     from pocketrnn_export.progress import AFTER_AN_ERROR
     from pocketrnn_export.source_code.files_near_module import list_files_that_import
     from pocketrnn_export.source_code.text_settings_in_code import (
-        find_open_settings,
+        find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
-        list_code_hints,
+        list_hints_on_settings_in_code,
     )
-    from pocketrnn_export.vocabularies.checkpoint_text_settings import list_checkpoint_hints, list_checkpoint_lengths
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import (
+        advise_on_checkpoint_settings,
+        list_text_lengths_in_checkpoint,
+    )
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     rules, pairs, weights = text["rules"], text["example_ids"], options["weights"]
     plain = getattr(rules, "rules", rules)
-    stated = {} if options["rules"] is None else parse_rules_json(options["rules"])[1]
+    stated = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
     longest, unknown_id = find_uncompared_length_and_unknown_id(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )
@@ -59,16 +64,16 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
     open_ones: dict[str, Any] = {
         "longest": longest,
         "unknown_id": unknown_id,
-        "lengths": [] if weights is None else list_checkpoint_lengths(weights, longest),
+        "lengths": [] if weights is None else list_text_lengths_in_checkpoint(weights, longest),
     }
-    hints = list_code_hints(
+    hints = list_hints_on_settings_in_code(
         files,
         **open_ones,
         of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
         rules=stated,
     )
     if weights is not None:
-        hints += list_checkpoint_hints(
+        hints += advise_on_checkpoint_settings(
             weights,
             has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
@@ -86,10 +91,10 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
     if given and options["rules"] is None:
         return {"tokenizer": given}
-    return _make_corrected_options(find_open_settings(files, **open_ones), options, stated, plain)
+    return _make_corrected_options(find_settings_that_rules_lack(files, **open_ones), options, stated, plain)
 
 
-def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
+def print_uncompared_steps_and_kept_notes(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
     """Print a note for each step that was not compared, the one on long texts last. Then print the lines that other
     code kept for the end of the command, such as a text length in the code.
 
@@ -98,7 +103,7 @@ def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bo
         one_number: whether the module gives one number a text, whose sigmoid is a softmax of two labels.
         is_answered: whether the owner's answers were compared, so that nothing is open about padding.
     """
-    waiting = list_lines_to_print_at_end(click.get_current_context())
+    waiting = get_lines_to_print_at_end(click.get_current_context())
     lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]
     # The step has the same change of the probability.
     is_told = is_answered or any(step.startswith(_PADDING) for step in steps)
@@ -147,6 +152,10 @@ def _make_corrected_options(
         return {"pairs": "FILE"} if options["pairs"] is None else {}
     members: dict[str, Any] = {"unknown_id": next(iter(found.unknown))} if found.unknown else {}
     length = next(iter(lengths), options["max_tokens"])
+    if lengths and found.pads_to_length:
+        # A bundle that only cuts would give a padded text another answer.
+        members |= {"min_width": length, "max_width": length}
+        length = None
     if not members and options["rules"] is None:
         return {"max_tokens": str(length)} if lengths else {}
     if not members and not lengths:
@@ -154,6 +163,9 @@ def _make_corrected_options(
     members |= {} if length is None else {"max_tokens": length}
     changes: dict[str, str | None] = {"max_tokens": None, "rules": json.dumps({**stated_rules, **members})}
     if parse_module_name(options["tokenizer"] or "") is not None or "tokenizer" in stated_rules:
+        return changes
+    if not hasattr(rules, "tokenizer"):
+        # A tokenizer.json says how texts are split.
         return changes
     # Without a function, --rules says how texts are split, too.
     split = {"tokenizer": rules.tokenizer}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pocketrnn.commands.standard_streams import print_at_end, print_line
+from pocketrnn.commands.standard_streams import print_at_end_if_command_runs, print_line
 
 if TYPE_CHECKING:
     import logging
@@ -31,7 +31,7 @@ def print_stages() -> Iterator[None]:
         if line in printed:
             return
         printed.add(line)
-        if not (hasattr(record, "after_an_error") and print_at_end(line)):
+        if not (hasattr(record, "after_an_error") and print_at_end_if_command_runs(line)):
             print_line(line, err=True)
 
     lines = ProgressLines(lambda line: print_line(line, err=True), print_note_once)

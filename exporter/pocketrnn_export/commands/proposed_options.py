@@ -68,18 +68,18 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
     return found[0] if len(found) == 1 else None
 
 
-def propose_tokenizer(path: Path) -> str:
+def propose_tokenizer_function(path: Path) -> str:
     """Return, as file.py:name, the function that seems to split texts: one that answers them, in the file of a module
     or near it, or one that splits them in that file. Return an empty string if there is none.
 
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.text_function_check import list_text_functions, names_answering_function
+    from pocketrnn_export.source_code.text_function_check import is_name_of_answering_function, list_text_functions
 
     for function in list_text_functions(path)[:1]:
         file, _, name = function.rpartition(":")
-        if names_answering_function(name) or Path(file) == path:
+        if is_name_of_answering_function(name) or Path(file) == path:
             return function
     return ""
 

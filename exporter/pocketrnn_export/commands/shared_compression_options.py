@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.commands.grouped_help_and_shared_options import Text, make_column_option
 from pocketrnn.commands.standard_streams import print_line
@@ -32,7 +32,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def check_is_bundle(path_or_name: str | Path) -> None:
     """Refuse a path that is neither a bundle nor a packed file. The check runs before PyTorch is loaded, which takes
     seconds."""
-    folder = find_bundle_folder(path_or_name)
+    folder = find_or_download_bundle(path_or_name)
     if not is_packed_file(folder):
         manifests.read_manifest(folder)
 

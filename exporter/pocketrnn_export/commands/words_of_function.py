@@ -15,7 +15,7 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 _MOST_FILES: Final = 20
 
 
-def take_words_of_function(options: dict[str, Any]) -> bool:
+def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     """Write the part of the --tokenizer function that splits texts to a file beside the output, and set --tokenizer to
     it, also in the commands that messages suggest. Return False if no such part is found.
 
@@ -24,7 +24,7 @@ def take_words_of_function(options: dict[str, Any]) -> bool:
     """
     from pocketrnn_export.source_code.tokenizer_in_function import (
         WRITTEN_NAME,
-        is_basic_english,
+        uses_only_basic_english_tokenizer,
         write_tokenizer_of_function,
     )
 
@@ -33,7 +33,7 @@ def take_words_of_function(options: dict[str, Any]) -> bool:
     if named is None or not code:
         return False
     parameters = click.get_current_context().params
-    if is_basic_english(code):
+    if uses_only_basic_english_tokenizer(code):
         options["tokenizer"] = parameters["tokenizer"] = "basic_english"
         print_line(
             f"Note: {named.path}:{named.name} splits texts by torchtext's basic_english, which is taken.", err=True

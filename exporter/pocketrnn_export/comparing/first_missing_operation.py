@@ -24,7 +24,7 @@ from torch import Tensor
 from pocketrnn_export.comparing.float64_graph import convert_model_to_float64
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
-from pocketrnn_export.torch_internals import FunctionMode, count_writes
+from pocketrnn_export.torch_internals import FunctionMode, count_in_place_writes
 
 # Finds the line of the user's code that a frame was called from; empty if there is none.
 LineFinder = Callable[[FrameType | None], str]
@@ -166,11 +166,13 @@ class _CallRecorder(FunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         taken = tuple(list_tensors_in((args, kwargs)))
-        before = {id(tensor): count_writes(tensor) for tensor in taken}
+        before = {id(tensor): count_in_place_writes(tensor) for tensor in taken}
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")
         # A dropout in eval mode returns its input, so it makes no tensor.
-        given = tuple(tensor for tensor in list_tensors_in(result) if before.get(id(tensor)) != count_writes(tensor))
+        given = tuple(
+            tensor for tensor in list_tensors_in(result) if before.get(id(tensor)) != count_in_place_writes(tensor)
+        )
         if name not in {"get", "set"} and given:
             self.steps.append(_Step(name, self.place(sys._getframe(1)), taken, given))
         return result

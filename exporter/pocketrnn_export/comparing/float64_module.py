@@ -23,7 +23,7 @@ from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
 from pocketrnn_export.comparing.form_runs import compute_rows_by_length
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_caches
+from pocketrnn_export.module_runs.function_caches import find_cached_functions, use_fresh_caches
 from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 
 # The largest float32. In a module that runs in float64, `torch.finfo(x.dtype).min` must still be the float32 minimum.
@@ -139,7 +139,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
             "Give the Python module from which the TorchScript was compiled.",
         )
     copied = copy_without_comparison(module).double()
-    caches = find_caches(copied)
+    caches = find_cached_functions(copied)
 
     @contextlib.contextmanager
     def compute_in_float64(run: nn.Module) -> Iterator[None]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn.text.features import split_features
+from pocketrnn.text.features import separate_features_from_ids
 from pocketrnn.text.pairs import make_pair_inputs
 from pocketrnn_export.comparing.answer_rows import select_answer_rows
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
@@ -104,6 +104,6 @@ def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[
         lengths: int64 [batch].
     """
     if "features" in names:
-        rows = split_features(tokens, lengths)
+        rows = separate_features_from_ids(tokens, lengths)
         return (rows.tokens, rows.lengths, rows.features) if "lengths" in names else (rows.tokens, rows.features)
     return make_pair_inputs(tokens, lengths) if "second_tokens" in names else (tokens, lengths)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
-from pocketrnn.verification import compute_logit_differences
+from pocketrnn.verification import compute_largest_logit_differences
 from pocketrnn_export.comparing.answer_rows import split_by_text
 from pocketrnn_export.comparing.first_missing_operation import LineFinder
 from pocketrnn_export.comparing.float64_graph import Run64, make_float64_onnx_run
@@ -194,7 +194,7 @@ def measure_difference(
     # A module that counts the tokens itself gives no answer to the tokens that it leaves out.
     answered = ~(np.isnan(expected).all(1) & np.isnan(given).all(1))
     expected, given = expected[answered], given[answered]
-    largest = float(compute_logit_differences(expected, given).max(initial=0.0))
+    largest = float(compute_largest_logit_differences(expected, given).max(initial=0.0))
     ends = np.cumsum(heads)[:-1]
     parts = zip(np.split(expected, ends, 1), np.split(given, ends, 1), strict=True)
     labels = int(np.any([one.argmax(1) != other.argmax(1) for one, other in parts], 0).sum())

@@ -234,7 +234,7 @@ def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int)
     most = limits.max_batch
     cases = [case if most is None or len(case.lengths) <= most else _select_first_rows(case, most) for case in cases]
     inside = Widths(limits.min_tokens or 1, limits.max_tokens).fit_cases(cases, padding_id, pads_some_rows=False)
-    return add_real_tokens(inside, padding_id) if limits.real_token else inside
+    return put_real_token_in_padding_rows(inside, padding_id) if limits.real_token else inside
 
 
 def _select_first_rows(case: Case, rows: int) -> Case:
@@ -242,7 +242,7 @@ def _select_first_rows(case: Case, rows: int) -> Case:
     return Case(f"{case.name}, {rows} of its rows", case.tokens[:rows, : lengths.max()], lengths)
 
 
-def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
+def put_real_token_in_padding_rows(cases: Iterable[Case], padding_id: int) -> list[Case]:
     """In each row that is only padding, replace the first id by another id. In pairs, each text counts as a row."""
     made = []
     for case in cases:
@@ -353,7 +353,9 @@ def replace_unwanted_ids(cases: Iterable[Case], unwanted: Collection[int], ids: 
     return made
 
 
-def separate_rows_of_ids_run_alone(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
+def move_ids_run_alone_to_own_cases(
+    cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int
+) -> list[Case]:
     """Change the cases for a graph that must run texts with some ids alone.
 
     Replace these ids by others. Then add up to `most` rows of each case that contained one as cases of their own. If

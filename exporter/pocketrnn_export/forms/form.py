@@ -85,7 +85,7 @@ class FormKind:
     required: bool = True
 
 
-def log_uncompared_parts(forms: Iterable[Form], further_notes: Iterable[str] = ()) -> dict[str, str]:
+def log_uncompared_parts_and_make_entry(forms: Iterable[Form], further_notes: Iterable[str] = ()) -> dict[str, str]:
     """Log the parts of the forms that were not compared with the module, and further notes. Return all of them as an
     entry of the bundle's provenance."""
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *further_notes])

@@ -8,7 +8,11 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from pocketrnn_export.intake.layers_in_weights import GATES
-from pocketrnn_export.source_code.class_definitions import find_stored_parameters, list_init_names, read_called_name
+from pocketrnn_export.source_code.class_definitions import (
+    find_stored_parameters,
+    list_init_names_and_whether_assigned,
+    read_called_name,
+)
 
 # The parts of a layer from which code cannot learn these arguments again.
 _HARMLESS_PARTS: Final = frozenset(
@@ -27,7 +31,7 @@ _WITHOUT_EFFECT: Final = {
 }
 
 
-def find_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
+def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
     """Return a dict from each parameter of a class that changes no answer in eval mode to a value for it.
 
     Such a parameter is a rate of dropout, the id that an nn.Embedding leaves out in training, or whether training
@@ -39,7 +43,7 @@ def find_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float |
     stored = find_stored_parameters(definition)
     reads_by_other_names = any(isinstance(node, ast.Name) and node.id in _READ_ALL for node in ast.walk(definition))
     found: dict[str, float | None] = {}
-    for name, is_assigned in list_init_names(definition).items():
+    for name, is_assigned in list_init_names_and_whether_assigned(definition).items():
         attributes = {attribute for attribute, parameter in stored.items() if parameter == name}
         uses = [
             node

@@ -24,7 +24,7 @@ class OutsideBatchSize(NamedTuple):
     name: Any
 
 
-def find_batch_sizes_outside(layer: nn.Module) -> list[OutsideBatchSize]:
+def find_batch_sizes_in_globals_and_settings(layer: nn.Module) -> list[OutsideBatchSize]:
     """Find the fixed batch sizes that a layer reads from a global of its file, or from an object of settings that it
     holds, such as `args`.
 

@@ -18,7 +18,7 @@ from pocketrnn.text.features import Features
 from pocketrnn_export.intake.character_call import CHARACTERS, CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall, list_feature_variables
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
-from pocketrnn_export.module_runs.operator_recording import label_other_input
+from pocketrnn_export.module_runs.operator_recording import label_input_beside_text
 from pocketrnn_export.torch_internals import call_forward_directly
 from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
@@ -71,7 +71,7 @@ _NAMES: Final[dict[str, Any]] = {
     "pack_padded_sequence": pack_padded_sequence,
     "given_to": given_to,
     # Only for lines that are tried in the search.
-    "beside": label_other_input,
+    "beside": label_input_beside_text,
 }
 
 

@@ -31,7 +31,7 @@ from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
-from pocketrnn_export.intake.random_draw_line import find_drawing_line, read_generator_states
+from pocketrnn_export.intake.random_draw_line import find_random_draw_line, read_generator_states
 from pocketrnn_export.module_runs.complete_copy import find_copy_difference, make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
@@ -88,7 +88,7 @@ class OwnersModule:
             found = self._compare_all_answers(answered, compute_exact_answer)
             after = _list_number_and_string_attributes(self.module)
             if drawn := [name for name, state in read_generator_states().items() if state != states[name]]:
-                line = find_drawing_line(
+                line = find_random_draw_line(
                     self.module, lambda: self._compare_all_answers(answered[:1], compute_exact_answer)
                 )
                 _log.warning(

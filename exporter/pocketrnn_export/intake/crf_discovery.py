@@ -86,7 +86,7 @@ def list_code_that_reads_emissions(module: nn.Module) -> list[str]:
     return [f"given_to({method}, lambda: {{}})" for method in methods]
 
 
-def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
+def find_decoder_or_unknown_layers(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
     """Return the layer that decodes a tagger's labels, with its CRF, and an empty string. If no layer is known to
     decode like a CRF, return None and the names of the layers that may decode the labels in another way.
 

@@ -15,7 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.text.features import Category, Features, Number, make_feature_marks, split_features
+from pocketrnn.text.features import (
+    Category,
+    Features,
+    Number,
+    encode_numbers_as_negative_ids,
+    separate_features_from_ids,
+)
 
 # Drawn numbers are whole multiples of 1 / _STEPS, from -2 to 2.
 _STEPS: Final = 1000
@@ -61,7 +67,7 @@ class FeatureCall:
         random features."""
         if int(tokens[0, 0]) >= 0:
             return tokens, lengths, draw_features(self.features, tokens)
-        rows = split_features(tokens.detach().cpu().numpy(), np.zeros(len(tokens), np.int64))
+        rows = separate_features_from_ids(tokens.detach().cpu().numpy(), np.zeros(len(tokens), np.int64))
         return torch.from_numpy(rows.tokens), lengths - len(self.features), torch.from_numpy(rows.features)
 
 
@@ -128,5 +134,5 @@ def add_feature_ids(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tens
         lengths: int64 [batch].
         numbers: the features, float32 [batch, features].
     """
-    marks = torch.from_numpy(make_feature_marks(np.asarray(numbers, np.float32)))
+    marks = torch.from_numpy(encode_numbers_as_negative_ids(np.asarray(numbers, np.float32)))
     return torch.cat([marks, tokens], 1), lengths + marks.shape[1]

@@ -23,7 +23,7 @@ _MOST_FOLDERS: Final = 3
 
 
 @contextmanager
-def add_import_folders(path: Path, other_files: Sequence[Path] = ()) -> Iterator[None]:
+def add_import_folders_and_hide_options(path: Path, other_files: Sequence[Path] = ()) -> Iterator[None]:
     """While the block runs, import from the file's folder first, and hide the options of the command line from the
     file.
 

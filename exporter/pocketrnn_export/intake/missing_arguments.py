@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.arguments_without_effect import find_arguments_without_effect
+from pocketrnn_export.intake.arguments_without_effect import find_values_for_arguments_without_effect
 from pocketrnn_export.intake.constructor_calls_in_file import (
     GivenByCalls,
     find_constructor_arguments,
@@ -29,12 +29,15 @@ from pocketrnn_export.intake.constructor_calls_in_file import (
 )
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
-from pocketrnn_export.intake.non_size_arguments_from_weights import find_initial_matrices, find_layer_kind_arguments
-from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings
+from pocketrnn_export.intake.non_size_arguments_from_weights import (
+    find_layer_kind_arguments,
+    make_zeros_for_initial_matrices,
+)
+from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings_for_argument
 from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
 from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
 from pocketrnn_export.intake.weights_file import SavedWeights
-from pocketrnn_export.source_code.class_definitions import find_class_and_call
+from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
@@ -91,11 +94,13 @@ def find_values_for_missing_arguments(
     if definition is not None and weights is not None:
         shown |= find_parameter_values(definition, weights.tensors)
         taken |= {name: shown[name] for name in takes if name in shown and _differs_from_default(takes[name], shown)}
-        unused |= find_arguments_without_effect(definition) if _inherits_only_from_torch(maker) else {}
+        unused |= find_values_for_arguments_without_effect(definition) if _inherits_only_from_torch(maker) else {}
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
         cells_shown = find_layer_kind_arguments(definition, of_cells, weights.tensors)
         taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}
-        matrices = find_initial_matrices(definition, [name for name in required if name not in taken], weights.tensors)
+        matrices = make_zeros_for_initial_matrices(
+            definition, [name for name in required if name not in taken], weights.tensors
+        )
     # Shapes are facts; a name in a checkpoint is its owner's word.
     said = {name: stated[name] for name in required if name in stated and name not in taken | matrices}
     idle = {name: unused[name] for name in required if name in unused and name not in taken | said}
@@ -190,7 +195,7 @@ def _search_owner_files(
     paths = list_files_near(named.path)
     # The first of several command lines that fit counts: one that makes the class itself.
     parsers = sorted(read_parser_defaults(paths), key=lambda one: named.name not in one.path.read_text("utf-8"))
-    settings = {name: find_settings(maker, name, definition, weights, parsers) for name in missing}
+    settings = {name: find_settings_for_argument(maker, name, definition, weights, parsers) for name in missing}
     defaults = {one.path: one.values for one in parsers}
     saved = {} if weights is None else weights.settings
     calls: dict[str, GivenByCalls] = {}
@@ -448,7 +453,7 @@ def _find_class_definition(made_class: type, cells: Iterable[Cell]) -> ast.Class
     Return None if its code is not found."""
     owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
-    if (inside := find_class_and_call(statements, owner.__name__)) is not None:
+    if (inside := find_class_of_name_and_its_call(statements, owner.__name__)) is not None:
         return inside[0]
     # The source may be missing, or be another one than was run.
     with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):

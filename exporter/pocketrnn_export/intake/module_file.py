@@ -24,20 +24,24 @@ from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.file_existence_check import check_file_exists
-from pocketrnn_export.intake.import_folders import add_import_folders, import_package_of_file
+from pocketrnn_export.intake.import_folders import add_import_folders_and_hide_options, import_package_of_file
 from pocketrnn_export.intake.missing_arguments import find_values_for_missing_arguments
 from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
-from pocketrnn_export.intake.settings_of_file import add_settings_of_file, find_settings_of_file
-from pocketrnn_export.intake.sizes_from_weights import find_global_values, find_parameter_values, write_arguments
+from pocketrnn_export.intake.settings_of_file import define_and_correct_settings_of_file, find_settings_of_file
+from pocketrnn_export.intake.sizes_from_weights import (
+    find_code_of_global_values,
+    find_parameter_values,
+    write_arguments_as_plain_values,
+)
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
-from pocketrnn_export.source_code.class_definitions import find_class_and_call, find_imported_class
-from pocketrnn_export.source_code.jupyter_and_main_names import pretend_jupyter, replace_name_by_main
+from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call, find_imported_class
+from pocketrnn_export.source_code.jupyter_and_main_names import pretend_jupyter, replace_dunder_name_by_main
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_needed_statements,
     list_defined_names,
-    list_statements_that_check_name,
+    list_statements_that_check_dunder_name,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
@@ -66,17 +70,17 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
         InputError: there is no such name, it is not a module, its arguments do not fit, or it needs what is not run.
         ExportError: the file, the class or the function raises an error.
     """
-    return load_module_and_function(named, weights)[0]
+    return load_module_and_call_function(named, weights)[0]
 
 
-def load_module_and_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
+def load_module_and_call_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
     """Load the module, and the function in its file that calls the module; None without the name of a function.
 
     Raises:
         InputError, ExportError: as `load_module` does; or there is no such function.
     """
     check_file_exists(named.path)
-    with add_import_folders(named.path):
+    with add_import_folders_and_hide_options(named.path):
         try:
             file = _run_file(named, weights)
         except NeededNamesError as error:
@@ -86,7 +90,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
             # The code of an object is not needed where the object is given.
             values: dict[str, Any] = {name: ast.Constant(one) for name, one in settings.items()}
             file = _run_file(replace(named, values={**values, **(named.values or {})}), weights)
-        add_settings_of_file(file, named.path, weights)
+        define_and_correct_settings_of_file(file, named.path, weights)
         made = _make_module(named, file, weights)
     if named.function is None:
         return made, None
@@ -120,7 +124,7 @@ def load_text_function(
         ExportError: the file raises an error.
     """
     check_file_exists(named.path)
-    with add_import_folders(named.path, [] if module_file is None else [module_file]):
+    with add_import_folders_and_hide_options(named.path, [] if module_file is None else [module_file]):
         try:
             file = _run_file(named, None)
         except NeededNamesError as error:
@@ -156,7 +160,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
         ExportError: a cell raises.
     """
     cells, _ = read_notebook(named.path)
-    with add_import_folders(named.path):
+    with add_import_folders_and_hide_options(named.path):
         file = _make_empty_python_module(named.path)
         sys.modules[file.__name__] = file
         vars(file)["get_ipython"] = _JupyterStandIn
@@ -214,7 +218,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
         try:
             found = find_needed_statements([cell], _list_wanted_names(named), str(path), set())
         except InputError:
-            _warn_of_checks_for_jupyter_or_main(named, list_statements_that_check_name([cell]))
+            _warn_of_checks_for_jupyter_or_main(named, list_statements_that_check_dunder_name([cell]))
         else:
             _warn_of_code_not_run(found.alone, [])
             _warn_of_checks_for_jupyter_or_main(named, found.asks)
@@ -241,7 +245,7 @@ def _run_needed_statements(
     in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
     statements = [node for cell in cells for node in cell.statements]
     tensors = {} if weights is None else weights.tensors
-    likely = find_global_values([node for node in statements if isinstance(node, ast.ClassDef)], tensors)
+    likely = find_code_of_global_values([node for node in statements if isinstance(node, ast.ClassDef)], tensors)
     try:
         found = find_needed_statements(
             cells, [*_list_wanted_names(named), *sorted(in_arguments)], str(path), values.keys(), likely
@@ -308,7 +312,7 @@ def _are_needed_statements_safe(
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
     """Return advice to name the class instead of the object, if only the object needs code that is not run."""
     statements = [node for cell in cells for node in cell.statements]
-    found = find_class_and_call(statements, named.name)
+    found = find_class_of_name_and_its_call(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
     is_class = found is not None and found[1] is None and bool(named.args or keywords)
     if found is not None and is_class:
@@ -319,7 +323,7 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
     definition = found[0]
     if not _are_needed_statements_safe(named, cells, [definition.name], frozenset()):
         return ""
-    given = write_arguments(definition, found[1], weights.tensors)
+    given = write_arguments_as_plain_values(definition, found[1], weights.tensors)
     if given is None:
         return ""
     sizes = " The sizes are those of the weights." * bool(find_parameter_values(definition, weights.tensors))
@@ -375,7 +379,7 @@ def _run_statement(
         for node in one.statements
     )
     flags = __future__.annotations.compiler_flag if later else 0
-    node = replace_name_by_main(statement.node) if cell.name else statement.node
+    node = replace_dunder_name_by_main(statement.node) if cell.name else statement.node
     code = compile(ast.Module([node], []), cell.file, "exec", flags, dont_inherit=True)
     try:
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export

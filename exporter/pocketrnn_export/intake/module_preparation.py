@@ -25,10 +25,10 @@ from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_STEPS,
     Case,
     Widths,
-    add_real_tokens,
     choose_non_padding_id,
     convert_to_pairs,
     make_shape_grid,
+    put_real_token_in_padding_rows,
     replace_unwanted_ids,
     select_cases_for_row_independence,
 )
@@ -194,7 +194,7 @@ class ExportableModule:
         """Return the cases in a form that the module answers: with widths that a text can have, without ids in
         `self.alone`, and with a real token in each row if the module needs one."""
         fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
-        real = add_real_tokens(fitted, self.padding_id) if self.needs_real_token else fitted
+        real = put_real_token_in_padding_rows(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
         return replace_unwanted_ids(real, self.alone, self.ids) if self.alone else real
 

@@ -36,7 +36,7 @@ def find_layer_kind_arguments(
     return found
 
 
-def find_initial_matrices(
+def make_zeros_for_initial_matrices(
     definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """Return a dict from each argument that only initializes an embedding to zeros of the embedding's shape in the

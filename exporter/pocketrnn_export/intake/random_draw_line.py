@@ -30,7 +30,7 @@ def read_generator_states() -> dict[str, bytes]:
     }
 
 
-def find_drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
+def find_random_draw_line(module: nn.Module, run: Callable[[], object]) -> str:
     """Return the first line of the owner's code that draws a random number. The generator may be global, in the
     module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
 

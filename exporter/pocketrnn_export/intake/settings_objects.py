@@ -71,7 +71,7 @@ class _Reads:
         return (self.attributes | self.members) - self.optional
 
 
-def find_settings(
+def find_settings_for_argument(
     maker: Any,
     name: str,
     definition: ast.ClassDef | None,
@@ -110,7 +110,7 @@ def find_global_settings(
     Args:
         name: the global.
         definitions: the classes.
-        weights, parsers: as in `find_settings`.
+        weights, parsers: as in `find_settings_for_argument`.
     """
     all_reads = [_find_settings_read_by_class(one, name) for one in definitions]
     reads = _Reads(

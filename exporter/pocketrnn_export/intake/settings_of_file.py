@@ -50,7 +50,7 @@ def find_settings_of_file(path: Path, names: Iterable[str], weights: SavedWeight
     return found
 
 
-def add_settings_of_file(file: ModuleType, path: Path, weights: SavedWeights | None) -> None:
+def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: SavedWeights | None) -> None:
     """Define the objects of settings that the classes of a file read and that a run of it has not defined. Where the
     weights show other sizes than an object that it has defined, set these sizes.
 

@@ -8,12 +8,12 @@ from typing import Final
 
 from torch import Tensor
 
-from pocketrnn_export.intake.arguments_without_effect import find_arguments_without_effect
+from pocketrnn_export.intake.arguments_without_effect import find_values_for_arguments_without_effect
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates, count_layers, reads_both_directions
 from pocketrnn_export.source_code.class_definitions import (
     find_stored_parameters,
     list_init_defaults,
-    list_init_names,
+    list_init_names_and_whether_assigned,
     read_called_name,
     walk_init_without_optional_branches,
 )
@@ -115,10 +115,14 @@ def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor
     A parameter that `__init__` assigns again is left out.
     """
     sizes = find_size_expression_values(definition, tensors)
-    return {name: sizes[name] for name, stored in list_init_names(definition).items() if name in sizes and not stored}
+    return {
+        name: sizes[name]
+        for name, stored in list_init_names_and_whether_assigned(definition).items()
+        if name in sizes and not stored
+    }
 
 
-def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def find_code_of_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Return a dict from names of globals to code of values that fit the weights, as the user may give them by `--set`.
 
     A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
@@ -133,7 +137,7 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
         for expression, size in {**sizes, **{ast.unparse(d): sizes[n] for n, d in defaults.items()}}.items():
             node = ast.parse(expression, mode="eval").body
             name = node.id if isinstance(node, ast.Name) else _read_name_in_len(node)
-            if not name or name.split(".")[0] in list_init_names(definition) | {"self": True}:
+            if not name or name.split(".")[0] in list_init_names_and_whether_assigned(definition) | {"self": True}:
                 continue
             if isinstance(node, ast.Name):
                 values.setdefault(name, str(size))
@@ -142,7 +146,9 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
     return values
 
 
-def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[str, Tensor]) -> str | None:
+def write_arguments_as_plain_values(
+    definition: ast.ClassDef, call: ast.Call, tensors: Mapping[str, Tensor]
+) -> str | None:
     """Write the arguments of a class's call as plain values: literals as they are, sizes from the weights, any value
     for an argument without effect, and `...` for an unknown value.
 
@@ -157,7 +163,7 @@ def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[s
     sizes: dict[str, float | None] = {**find_parameter_values(definition, tensors)}
     # An inherited method may read an argument, too.
     if {ast.unparse(base) for base in definition.bases} <= {"nn.Module", "torch.nn.Module"}:
-        sizes = find_arguments_without_effect(definition) | sizes
+        sizes = find_values_for_arguments_without_effect(definition) | sizes
     plain = {
         name: ast.unparse(value) if _is_literal(value) else str(sizes.get(name, "...")) for name, value in given.items()
     }

@@ -23,7 +23,7 @@ from pocketrnn_export.comparing.proof_inputs import LONGEST
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.random_draw_line import find_drawing_line
+from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_changes import (
     ChangedAttribute,
@@ -301,7 +301,7 @@ def _depends_on_call_count(
 def _find_error_of_random_draws(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
     """Return the error for a module that draws random numbers in eval mode for some texts; else None."""
     with restore_module(asked.module):
-        line = find_drawing_line(asked.module, lambda: _compute_answers_to_batches(asked, convention, [batch]))
+        line = find_random_draw_line(asked.module, lambda: _compute_answers_to_batches(asked, convention, [batch]))
     if not line:
         return None
     return ExportError(

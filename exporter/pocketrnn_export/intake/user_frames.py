@@ -92,7 +92,7 @@ def is_library_frame(frame: FrameType) -> bool:
     return _LIBRARY in frame.f_code.co_filename
 
 
-def find_code_line(frame: FrameType) -> tuple[str, int, str]:
+def read_line_of_module_code(frame: FrameType) -> tuple[str, int, str]:
     """Go out from a frame to the first frame that runs the module's own code, and return the file, number and text of
     its line. If there is none, return those of the given frame's line."""
     caller: FrameType | None = frame
@@ -152,7 +152,7 @@ def trace_frames(look: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
         sys.settrace(before)
 
 
-def find_node_line(node: torch.fx.Node) -> str:
+def describe_user_line_of_node(node: torch.fx.Node) -> str:
     """Describe the line of the user's code that made a node of a trace, for messages. Return an empty string for an
     unknown line."""
     return describe_last_user_line(str(node.meta.get("stack_trace", "")))

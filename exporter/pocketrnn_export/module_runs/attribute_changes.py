@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.torch_internals import MODULE_TABLES, count_writes, read_memory_address
+from pocketrnn_export.torch_internals import MODULE_TABLES, count_in_place_writes, read_memory_address
 
 # A longer list, such as a vocabulary, is compared only by its length.
 _FEW: Final = 256
@@ -98,7 +98,7 @@ def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, _AttributeS
                 if isinstance(value, Tensor):
                     # `weight.data = ...` keeps the tensor object but gives it other memory.
                     place = read_memory_address(value) if value.layout == torch.strided else 0
-                    key = (id(value), count_writes(value), place)
+                    key = (id(value), count_in_place_writes(value), place)
                 elif isinstance(value, dict | list | set | deque):
                     held = value.values() if isinstance(value, dict) else value
                     key = (id(value), len(value), [id(one) for one in held] if len(value) <= _FEW else None)

@@ -24,7 +24,7 @@ CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 Entry = tuple[Any, str, Any]
 
 
-def find_caches(module: nn.Module) -> list[Entry]:
+def find_cached_functions(module: nn.Module) -> list[Entry]:
     """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
     it, its name there, and the function."""
     layers, kinds = list(module.modules()), dict[type, None]()

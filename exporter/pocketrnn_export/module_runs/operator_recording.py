@@ -374,7 +374,7 @@ class _WholeLayers(FunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def label_other_input(value: Any) -> Any:
+def label_input_beside_text(value: Any) -> Any:
     """Label the tensors of an input that is not the text, in every recorder that is running. Return the input
     unchanged."""
     for operations in _entered:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pocketrnn_export.module_runs.complete_copy import has_settable_attributes
-from pocketrnn_export.torch_internals import count_writes
+from pocketrnn_export.torch_internals import count_in_place_writes
 
 # The types of values that a run of a module cannot change.
 _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
@@ -218,14 +218,14 @@ def _make_tensor_restorer(tensor: Tensor) -> Callable[[], object]:
     if is_lazy(tensor) or tensor.is_nested or tensor.layout != torch.strided:
         # It has no numbers in memory of its own; the export refuses it.
         return lambda: None
-    data, wanted, version = tensor.data, tensor.requires_grad, count_writes(tensor)
+    data, wanted, version = tensor.data, tensor.requires_grad, count_in_place_writes(tensor)
     gradient = tensor.grad if tensor.is_leaf else None
     content = data.clone() if data.device.type == "cpu" else None
 
     def restore_tensor() -> None:
         if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype or tensor.device != data.device:
             tensor.data = data
-        if content is not None and (count_writes(tensor) != version or not torch.equal(tensor.data, content)):
+        if content is not None and (count_in_place_writes(tensor) != version or not torch.equal(tensor.data, content)):
             # A tensor that was made in inference mode can only be written in it.
             with torch.inference_mode(tensor.is_inference()):
                 tensor.data.copy_(content)

@@ -28,14 +28,14 @@ from pocketrnn_export.bundle_proof import (
     ProofPlan,
     compare_in_float64,
     make_module_proof_cases,
-    refuse_batch_dependent_answers,
+    refuse_dependence_on_batch_calls_or_copy,
 )
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_arguments import ExportOptions
-from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
+from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_entry, sha256
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
@@ -454,12 +454,14 @@ def _export_on_ids(
     prepared, form = _make_module_and_graph(module, arguments, found_layout)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    refuse_batch_dependent_answers(prepared, graph.limits, form.bounds, list_integers_near_constants(form.content))
+    refuse_dependence_on_batch_calls_or_copy(
+        prepared, graph.limits, form.bounds, list_integers_near_constants(form.content)
+    )
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
     proof = make_module_proof_cases(prepared, make_id_rules(arguments.rules, arguments.least), graph, form.bounds)
-    cases = drop_unstable_cases(prepared.make_reference(), proof)
+    cases = drop_constant_rows_if_unstable(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = arguments.wanted
     closed = find_constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
@@ -468,7 +470,7 @@ def _export_on_ids(
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = arguments.description.add_provenance({
-        **log_uncompared_parts([form], closed),
+        **log_uncompared_parts_and_make_entry([form], closed),
         **said,
         **make_condition_sizes_entry(form.bounds),
         "layout": LAYOUTS[found_layout.layout],
@@ -495,7 +497,9 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
     return False
 
 
-def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
+def drop_constant_rows_if_unstable(
+    reference: Reference, cases: Mapping[str, Sequence[Case]]
+) -> dict[str, Sequence[Case]]:
     """Return the cases without those that contain a sequence of equal steps, if the module's float32 answers to such
     sequences are unstable. A log record says that they are left out.
 

@@ -18,7 +18,7 @@ from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.logit_comparison import Reference, make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.numbers.number_export import drop_unstable_cases, make_id_rules
+from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable, make_id_rules
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
@@ -41,7 +41,7 @@ class NumberProofPlan(NamedTuple):
     rows: Samples
 
 
-def make_number_proof(manifest: Manifest, content: bytes, further_tokens: frozenset[int]) -> NumberProofPlan:
+def make_number_proof_plan(manifest: Manifest, content: bytes, further_tokens: frozenset[int]) -> NumberProofPlan:
     """Make the reference and the cases for the proof of a packed file, with cases of `further_tokens` samples, too."""
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
@@ -50,7 +50,7 @@ def make_number_proof(manifest: Manifest, content: bytes, further_tokens: frozen
         rules, manifest.graph, manifest.provenance, further_tokens=further_tokens, ids=len(table.rows)
     )
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
-    return NumberProofPlan(reference, drop_unstable_cases(reference, {**cases, "texts": golden}), table.rows)
+    return NumberProofPlan(reference, drop_constant_rows_if_unstable(reference, {**cases, "texts": golden}), table.rows)
 
 
 def add_table_to_graph(content: bytes, rows_of_ids: Samples) -> bytes:
@@ -89,7 +89,7 @@ def _rebuild_table(manifest: Manifest) -> SampleTable:
     )
 
 
-def compare_number_rules(file: Path, rows_of_ids: Samples, rules: NumberInput) -> Comparison:
+def compare_scaling_of_engine_and_python(file: Path, rows_of_ids: Samples, rules: NumberInput) -> Comparison:
     """Compare how the engine and Python scale samples by the rules. The results must be equal bit by bit.
 
     Raises:

@@ -18,8 +18,8 @@ from pocketrnn_export.comparing.proof_inputs import (
     make_pair_cases,
     make_random_cases,
     make_shape_grid,
+    move_ids_run_alone_to_own_cases,
     replace_unwanted_ids,
-    separate_rows_of_ids_run_alone,
 )
 from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import read_compared_ids, read_condition_sizes
 from pocketrnn_export.proof.compared_id_cases import make_cases_with_compared_ids
@@ -83,7 +83,7 @@ def make_cases_for_rules(
     # Up to 64 rows of the hazards and of the cases with every id, and two rows of each other case.
     most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
     asked = {
-        inputs: separate_rows_of_ids_run_alone(some, alone, ids, most=most.get(inputs, 2))
+        inputs: move_ids_run_alone_to_own_cases(some, alone, ids, most=most.get(inputs, 2))
         for inputs, some in inside.items()
     }
     found = {inputs: some for inputs, some in asked.items() if some}

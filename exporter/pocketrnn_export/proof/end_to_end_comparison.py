@@ -57,7 +57,7 @@ def compare_end_to_end(
     ]
 
 
-def compare_hazard_rows_together_and_alone(
+def compare_difficult_rows_together_and_alone(
     classifier: Classifier, answers: ReferenceAnswers, engine_input_by_id: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
     """Run the runtime on rows of difficult cases, such as rows of padding, in one call and on each row alone, and
@@ -104,7 +104,7 @@ def _compare_answers_in_one_call(
     parts = np.split(given_together, np.cumsum(list(map(len, expected_by_case)))[:-1])
     differences = [
         measure_case_difference(
-            candidate, case, rows, part, answers.compute_answer_with_spread, answers.reference.heads
+            candidate, case, rows, part, answers.compute_answer_and_its_rounding, answers.reference.heads
         )
         for case, rows, part in zip(cases, expected_by_case, parts, strict=True)
     ]

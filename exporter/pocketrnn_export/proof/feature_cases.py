@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.text.features import Category, Features, Number, make_feature_marks
+from pocketrnn.text.features import Category, Features, Number, encode_numbers_as_negative_ids
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.feature_call import draw_feature_numbers
 
@@ -81,7 +81,7 @@ def _find_highest_id(cases: Mapping[str, Sequence[Case]]) -> int:
 
 
 def _add_features_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
-    tokens = np.concatenate([make_feature_marks(numbers), case.tokens], axis=1)
+    tokens = np.concatenate([encode_numbers_as_negative_ids(numbers), case.tokens], axis=1)
     return Case(case.name, tokens, case.lengths + numbers.shape[1])
 
 

@@ -22,7 +22,7 @@ from torch.fx import Node
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.form_runs import open_session
-from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.intake.user_frames import describe_user_line_of_node
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.proof.runnable_program import NodeValues
 
@@ -154,7 +154,7 @@ def _refuse_differing_group(
             exact = _compute_pytorch_result(group, values, wide, run)
             terms = _sum_absolute_terms(group, values, wide, run)
         if (place := find_first_wrong_number(found, expected, exact, draw, terms)) is not None:
-            line = find_node_line(group.last)
+            line = describe_user_line_of_node(group.last)
             name = str(group.last.target).partition(".")[2].partition(".")[0].strip("_")
             raise AnswersDifferError(
                 f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, find_node_line
+from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
 from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, read_size_expression
 
 
@@ -67,4 +67,4 @@ def read_operator_name(node: Node) -> str:
 
 def describe_node_line(*nodes: Node) -> str:
     """Describe the line of the user's code that made the first of these nodes whose line is known."""
-    return next(filter(None, map(find_node_line, nodes)), UNKNOWN_LINE)
+    return next(filter(None, map(describe_user_line_of_node, nodes)), UNKNOWN_LINE)

@@ -108,7 +108,7 @@ class ReferenceAnswers:
             self.not_exact = first_line(error)
             return None
 
-    def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
+    def compute_answer_and_its_rounding(self, case: Case) -> ExactAnswer | None:
         """Return the answer to a case in double precision, with how far rounding may move it. If the reference cannot
         compute the answer, return None and store the reason in `not_exact`."""
         if id(case) not in self._spreads:
@@ -127,7 +127,7 @@ class ReferenceAnswers:
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == case_name:
-                    exact = self.compute_answer_with_spread(case)
+                    exact = self.compute_answer_and_its_rounding(case)
                     return None if exact is None else measure_difference("", case_name, exact.logits, logits).largest
         return None
 

@@ -17,7 +17,7 @@ from torch.fx import Node
 
 from pocketrnn_export.comparing.form_runs import list_graph_inputs
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
-from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, find_node_line
+from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_nodes import find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
@@ -48,7 +48,7 @@ def find_constant_value_notes(
         return ()
     lines: dict[str, str] = {}
     for node, shown in find_constant_values(program, _make_program_inputs(cases, input_names, one_row=one_row)).items():
-        line = find_node_line(node)
+        line = describe_user_line_of_node(node)
         if _TRAINED_HERE not in line:
             lines.setdefault(line or UNKNOWN_LINE, shown)
     return tuple(

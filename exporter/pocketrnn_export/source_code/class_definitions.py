@@ -9,7 +9,9 @@ from pathlib import Path
 from pocketrnn_export.source_code.syntax_tree_facts import find_defaults, find_methods
 
 
-def find_class_and_call(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
+def find_class_of_name_and_its_call(
+    statements: Iterable[ast.stmt], name: str
+) -> tuple[ast.ClassDef, ast.Call | None] | None:
     """Find the class of a name, and the call that makes its object. For a class, return its last definition, and None
     as the call. For `name = Class(...)`, return this class and this call. Return None alone if there is neither."""
     statements = list(statements)
@@ -41,7 +43,7 @@ def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path)
     return imported.get(made.get(name, ""))
 
 
-def list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
+def list_init_names_and_whether_assigned(definition: ast.ClassDef) -> dict[str, bool]:
     """Return a dict from each parameter and local name of `__init__` to whether `__init__` assigns to it."""
     arguments = [method.args for method in find_methods(definition, "__init__")]
     found = {a.arg: False for one in arguments for a in (*one.posonlyargs, *one.args, *one.kwonlyargs)}
@@ -59,7 +61,7 @@ def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
     """Return a dict from attributes, such as `self.size`, to the parameters that they hold. `__init__` assigns nothing
     else to these attributes."""
     stored: dict[str, set[str]] = {}
-    parameters = list_init_names(definition)
+    parameters = list_init_names_and_whether_assigned(definition)
     for method in find_methods(definition, "__init__"):
         for node in ast.walk(method):
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:

@@ -57,7 +57,7 @@ def is_weight_access(node: ast.expr) -> bool:
     )
 
 
-def find_only_new_names(node: ast.AST) -> set[str]:
+def find_names_assigned_only_new_objects(node: ast.AST) -> set[str]:
     """Return the names, and attributes such as `.count`, to which code assigns only new lists, layers and numbers."""
     new: dict[str, bool] = {}
 

@@ -54,7 +54,7 @@ def list_files_that_import(path: Path) -> list[Path]:
     return found
 
 
-def list_code_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
+def list_syntax_nodes_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
     """Yield each syntax node of a module's file and of the files near it, with its file and line.
 
     Args:
@@ -89,7 +89,7 @@ def list_data_files_named_in_code(path: Path, suffix_pattern: str) -> dict[Path,
         {PosixPath('vocab.json'): 'api.py, line 9'}
     """
     named: dict[str, str] = {}
-    for where, node in list_code_near(path):
+    for where, node in list_syntax_nodes_near(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value.replace("\\", "/").rpartition("/")[2]
             if re.search(rf"(?i)\.({suffix_pattern})$", name):

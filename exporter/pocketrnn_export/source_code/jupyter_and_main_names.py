@@ -85,16 +85,16 @@ def _is_name_variable(node: ast.AST) -> bool:
     return getattr(node, "id", "") == "__name__" or ast.unparse(node) == "globals()['__name__']"
 
 
-def replace_name_by_main(statement: ast.stmt) -> ast.stmt:
+def replace_dunder_name_by_main(statement: ast.stmt) -> ast.stmt:
     """Return a copy of a statement with "__main__" in place of `__name__`. `__name__` stays where the code looks up its
     own file, as in `sys.modules[__name__]`."""
     return _NameReplacer().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
 
 
-def depends_on_name(statement: ast.stmt) -> bool:
+def depends_on_dunder_name(statement: ast.stmt) -> bool:
     """Return whether a statement may depend on the value of `__name__`, which is "__main__" only if the file is run
     directly."""
-    return ast.dump(replace_name_by_main(statement)) != ast.dump(statement)
+    return ast.dump(replace_dunder_name_by_main(statement)) != ast.dump(statement)
 
 
 class _NameReplacer(ast.NodeTransformer):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pocketrnn_export.source_code.files_near_module import list_code_near
+from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
 
 _NAMES: Final = re.compile("label|class|categor|sentiment|emotion|intent|topic|target|columns", re.IGNORECASE)
 _ANSWERS: Final = re.compile("pred|prob|label|class|score|out|sent|result|logit|conf|ans", re.IGNORECASE)
@@ -41,7 +41,7 @@ def find_labels_in_code(path: Path) -> list[LabelsInCode]:
         [LabelsInCode(where='api.py, line 9', labels=('bad', 'good'))]
     """
     found: dict[tuple[str, ...], str] = {}
-    for where, node in list_code_near(path):
+    for where, node in list_syntax_nodes_near(path):
         for labels in _list_labels(node):
             good = [one.strip() for one in labels]
             if 1 < len({*good}) == len(good) <= _MOST_LABELS and all(good) and "," not in "".join(good):

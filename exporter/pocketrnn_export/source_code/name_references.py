@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, fields
 
 from pocketrnn_export.source_code.expression_kinds import (
-    find_only_new_names,
+    find_names_assigned_only_new_objects,
     is_weight_access,
     list_arguments,
 )
@@ -38,7 +38,7 @@ from pocketrnn_export.source_code.syntax_tree_facts import (
     Function,
     find_first_parameter_name,
     list_head_expressions,
-    takes_class,
+    takes_class_as_first_argument,
 )
 
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
@@ -215,10 +215,10 @@ class _MentionReader:
         of_file = {name for part in ast.walk(node) if isinstance(part, ast.Global) for name in part.names}
         inner.local = (self.local | bound | parameters) - of_file
         inner.parameters = parameters
-        inner.fresh = find_only_new_names(node) - parameters
+        inner.fresh = find_names_assigned_only_new_objects(node) - parameters
         if isinstance(node, Function) and of_class is not None:
             inner.itself = find_first_parameter_name(node)
-            inner.of_class, inner.gets_class = of_class, takes_class(node)
+            inner.of_class, inner.gets_class = of_class, takes_class_as_first_argument(node)
         else:
             inner.itself, inner.of_class, inner.gets_class = self.itself, self.of_class, self.gets_class
         if isinstance(node, ast.GeneratorExp):
@@ -436,7 +436,7 @@ class _MentionReader:
             if self.gets_class or "__class__" in attribute or (depth > 1 and not attribute):
                 self.now.writes.add(self.of_class.name)
                 return
-            if depth < 2 or not attribute or f".{attribute[0]}" in find_only_new_names(self.of_class):
+            if depth < 2 or not attribute or f".{attribute[0]}" in find_names_assigned_only_new_objects(self.of_class):
                 return
             self.now.writes.add(self.of_class.name)
         elif name in self.fresh and depth < 2:

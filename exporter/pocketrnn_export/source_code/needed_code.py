@@ -26,7 +26,7 @@ from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleCha
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.import_statements import Import, list_imported_modules
 from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
-from pocketrnn_export.source_code.jupyter_and_main_names import checks_for_jupyter, depends_on_name
+from pocketrnn_export.source_code.jupyter_and_main_names import checks_for_jupyter, depends_on_dunder_name
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.syntax_tree_facts import Function, list_head_expressions
 from pocketrnn_export.source_code.top_level_statements import (
@@ -110,11 +110,13 @@ def find_needed_statements(
         ) from None
 
 
-def list_statements_that_check_name(cells: Iterable[Cell]) -> list[str]:
+def list_statements_that_check_dunder_name(cells: Iterable[Cell]) -> list[str]:
     """List the statements that depend on `__name__`, which differs if their file is run directly. Each is given with
     its line."""
     return [
-        f"{s.cell_and_line}: `{s.title}`" for s in list_statements(cells) if not s.alone and depends_on_name(s.node)
+        f"{s.cell_and_line}: `{s.title}`"
+        for s in list_statements(cells)
+        if not s.alone and depends_on_dunder_name(s.node)
     ]
 
 
@@ -372,7 +374,7 @@ class _NeededSearch:
             if statement.cell.name:
                 asks = statement in run and checks_for_jupyter(statement.node, self.names.binding)
             else:
-                asks = not statement.alone and depends_on_name(statement.node)
+                asks = not statement.alone and depends_on_dunder_name(statement.node)
             if asks:
                 yield f"{statement.cell_and_line}: `{statement.title}`"
 

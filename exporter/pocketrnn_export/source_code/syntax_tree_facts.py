@@ -48,7 +48,7 @@ def find_first_parameter_name(function: Definition) -> str:
     return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
 
 
-def takes_class(method: Function) -> bool:
+def takes_class_as_first_argument(method: Function) -> bool:
     """Return whether the first argument of a method is the class and not an object."""
     return method.name in ("__new__", "__class_getitem__") or any(
         ast.unparse(one).endswith("classmethod") for one in method.decorator_list

@@ -53,7 +53,7 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
         raise error
 
 
-def names_answering_function(name: str) -> bool:
+def is_name_of_answering_function(name: str) -> bool:
     """Return whether a function's name says that it answers a text, as `predict_sentiment` does."""
     return re.search("predict|infer|classif|answer|analy[sz]e", name, re.IGNORECASE) is not None
 
@@ -72,7 +72,7 @@ def list_text_functions(path: Path) -> list[str]:
             for one in _list_statements(file):
                 if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
                     continue
-                if names_answering_function(one.name) and write_tokenizer_of_function(file, one.name):
+                if is_name_of_answering_function(one.name) and write_tokenizer_of_function(file, one.name):
                     found[f"{file}:{one.name}"] = -1
                 if one.decorator_list or isinstance(one, ast.AsyncFunctionDef):
                     continue

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.source_code.files_near_module import list_code_near
+from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_facts import Definition, find_defaults
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,
     describe_lengths,
-    names_length,
+    is_name_of_text_length,
     write_rules_option_with_members,
 )
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
@@ -50,14 +50,16 @@ class OpenSettings:
         lengths: the lengths of texts.
         unknown: each id that code seems to give to unknown words, with its line; empty if the rules give one of them.
         sigmoids: the losses for independent labels, and the calls of a sigmoid.
+        pads_to_length: whether code pads ids to a length, as in `[pad] * (length - len(ids))`.
     """
 
     lengths: Sequence[NamedLength]
     unknown: Mapping[int, _CodeLine]
     sigmoids: Sequence[_CodeLine]
+    pads_to_length: bool = False
 
 
-def find_open_settings(
+def find_settings_that_rules_lack(
     paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, lengths: Sequence[NamedLength] = ()
 ) -> OpenSettings:
     """Find settings in the owner's code that the text rules lack: lengths of texts, the id of unknown words, and
@@ -67,17 +69,19 @@ def find_open_settings(
         paths, longest, unknown_id, lengths: as given to it.
 
     Example:
-        >>> find_open_settings([Path("api.py")], longest=0).lengths
+        >>> find_settings_that_rules_lack([Path("api.py")], longest=0).lengths
         [NamedLength(where='api.py, line 3,', name='max_len', value=100)]
     """
     found: dict[tuple[str, int], str] = {}
     unknown: dict[int, _CodeLine] = {}
     sigmoids: list[_CodeLine] = []
+    pads_to_length = False
     for path, cell, tree in _list_code_with_imports(paths):
         of_modules = _list_nodes_of_module_classes(tree)
         for node in ast.walk(tree):
+            pads_to_length = pads_to_length or _is_padding_to_length(node)
             for name, value in _list_named_numbers(node) if node not in of_modules else ():
-                if names_length(name) and 1 < value.value <= _LONGEST:
+                if is_name_of_text_length(name) and 1 < value.value <= _LONGEST:
                     found.setdefault((name, value.value), _describe_place(path, cell, value))
             if (number := _read_id_of_unknown(node)) is not None:
                 unknown.setdefault(number, _CodeLine(_describe_place(path, cell, node), ast.unparse(node)))
@@ -88,7 +92,20 @@ def find_open_settings(
         NamedLength(f"{where},", *key) for key, where in found.items() if longest is not None and key[1] > longest
     ]
     is_open = unknown_id != -1 and unknown_id not in unknown
-    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids)
+    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pads_to_length)
+
+
+def _is_padding_to_length(node: ast.AST) -> bool:
+    """Return whether code repeats a padding id up to a length, as in `[pad] * (length - len(ids))` or
+    `[pad] * max_length`."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
+        return False
+    sides = (node.left, node.right)
+    return any(isinstance(side, ast.List) and len(side.elts) == 1 for side in sides) and any(
+        is_name_of_text_length(ast.unparse(side).rpartition(".")[2])
+        or (isinstance(side, ast.BinOp) and isinstance(side.op, ast.Sub) and "len(" in ast.unparse(side.right))
+        for side in sides
+    )
 
 
 def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
@@ -107,7 +124,7 @@ def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
     return found
 
 
-def list_code_hints(
+def list_hints_on_settings_in_code(
     paths: Iterable[Path],
     *,
     longest: int | None,
@@ -129,10 +146,10 @@ def list_code_hints(
         lengths: those of the checkpoint, which are told with those of the code.
 
     Example:
-        >>> list_code_hints([Path("api.py")], longest=0)
+        >>> list_hints_on_settings_in_code([Path("api.py")], longest=0)
         ['api.py, line 3, says max_len=100, and the bundle reads all tokens of a text: ...']
     """
-    found = find_open_settings(paths, longest=longest, unknown_id=unknown_id, lengths=lengths)
+    found = find_settings_that_rules_lack(paths, longest=longest, unknown_id=unknown_id, lengths=lengths)
     said = describe_lengths(found.lengths, rules)
     if found.unknown:
         number, line = next(iter(found.unknown.items()))
@@ -212,7 +229,7 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
     """Return a sentence for the user: the line that saves the dict from words to ids which the code in these files, or
     near them, makes."""
     for path in paths:
-        for where, node in list_code_near(path):
+        for where, node in list_syntax_nodes_near(path):
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Dict | ast.DictComp):
                 continue
             made = ast.unparse(node.targets[0])

@@ -52,7 +52,7 @@ def write_tokenizer_of_function(path: Path, name: str) -> str:
     return "" if helpers is None else f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
 
 
-def is_basic_english(code: str) -> bool:
+def uses_only_basic_english_tokenizer(code: str) -> bool:
     """Return whether written code does nothing but call `get_tokenizer("basic_english")`, whose package may be missing.
 
     Args:

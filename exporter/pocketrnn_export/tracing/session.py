@@ -36,7 +36,7 @@ from pocketrnn_export.torch_internals import (
     read_size_expression,
     read_size_hint,
     read_size_symbol,
-    remove_buffer_hooks,
+    remove_export_buffer_hooks,
     replace_methods,
 )
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
@@ -340,7 +340,12 @@ class TraceSession:
             if branch is not None and (branch.least is not None or branch.most is not None):
                 fitted = branch.fit_inputs_to_token_range(args)
             self._record_input_facts([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
-            with restore_attributes(self.module), remove_buffer_hooks(), silence_output(), warnings.catch_warnings():
+            with (
+                restore_attributes(self.module),
+                remove_export_buffer_hooks(),
+                silence_output(),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 with self._modes[0], refuse_not_implemented_truth(self.log):
                     answers.append(self._attach_iteration_results(forward(*fitted, **kwargs)))

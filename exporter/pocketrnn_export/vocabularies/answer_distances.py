@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.classifier import Classifier, compute_logits_of_engine_input, get_chosen_answers
+from pocketrnn.classifier import Classifier, compute_logits_of_engine_input, get_answers_of_chosen_labels
 from pocketrnn.errors import LimitError
 from pocketrnn.text.pretokenized import Text
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
@@ -78,7 +78,7 @@ class AnswerSource:
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
         """Make the answer source for a bundle."""
-        chosen = get_chosen_answers(classifier)
+        chosen = get_answers_of_chosen_labels(classifier)
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:
             return np.asarray(chosen.probabilities(compute_logits_of_engine_input(classifier, [ids]))[0], np.float64)

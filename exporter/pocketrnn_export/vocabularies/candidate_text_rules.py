@@ -12,7 +12,12 @@ from typing import Final
 from pocketrnn.text import TOKENIZERS, TextRules
 from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns
-from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
+from pocketrnn.text.code_point_ranges import (
+    complement_point_ranges,
+    list_first_and_last_points,
+    make_ranges_from_points,
+    merge_ranges,
+)
 from pocketrnn.text.code_point_runs import Run
 
 # The format's tokenizers, tried first without steps before them.
@@ -110,7 +115,7 @@ def find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
     """Return the pattern between words, if replacing it by a space is the only step. Else return an empty string."""
     match steps:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
-            kept = make_ranges_from_points(complement_points(list_range_points(ranges)))
+            kept = make_ranges_from_points(complement_point_ranges(list_first_and_last_points(ranges)))
             tried = (
                 (*_BETWEEN_WORDS, _write_pattern_outside_ranges(kept)) if len(kept) <= _MOST_RANGES else _BETWEEN_WORDS
             )

@@ -45,7 +45,7 @@ _LENGTH: Final = re.compile(
 _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
-def list_checkpoint_hints(path: Path, *, has_stop_words: bool, has_thresholds: bool) -> list[str]:
+def advise_on_checkpoint_settings(path: Path, *, has_stop_words: bool, has_thresholds: bool) -> list[str]:
     """Return a sentence with advice for each threshold and each list of stop words that a checkpoint contains and no
     option gives.
 
@@ -55,7 +55,7 @@ def list_checkpoint_hints(path: Path, *, has_stop_words: bool, has_thresholds: b
         has_thresholds: whether thresholds were given.
 
     Example:
-        >>> list_checkpoint_hints(Path("model.pt"), has_stop_words=False, has_thresholds=True)
+        >>> advise_on_checkpoint_settings(Path("model.pt"), has_stop_words=False, has_thresholds=True)
         ["model.pt has 2 words under stop_words, but the text rules drop none: give stop_words in --rules"]
     """
     said, told = [], set[str]()
@@ -84,12 +84,12 @@ def list_checkpoint_hints(path: Path, *, has_stop_words: bool, has_thresholds: b
     return said
 
 
-def names_length(name: str) -> bool:
+def is_name_of_text_length(name: str) -> bool:
     """Return whether a name, such as `max_len`, usually means the number of tokens of a text."""
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 
-def list_checkpoint_lengths(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
+def list_text_lengths_in_checkpoint(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
     """List the numbers in a checkpoint whose names mean a text length, such as `max_len`, and that would cut a text.
     Numbers up to `longest_compared_text` are left out.
 
@@ -99,14 +99,14 @@ def list_checkpoint_lengths(path: Path, longest_compared_text: int | None) -> li
             cuts nothing; None if the text rules cut or pad.
 
     Example:
-        >>> list_checkpoint_lengths(Path("model.pt"), 0)
+        >>> list_text_lengths_in_checkpoint(Path("model.pt"), 0)
         [NamedLength(where='model.pt', name='max_len', value=64)]
     """
     if longest_compared_text is None:
         return []
     found: dict[str, NamedLength] = {}
     for key, value in _list_members(find_checkpoint_root(path)):
-        if names_length(key) and type(value) is int and value > max(1, longest_compared_text):
+        if is_name_of_text_length(key) and type(value) is int and value > max(1, longest_compared_text):
             found.setdefault(key, NamedLength(str(path), key, value))
     return list(found.values())
 

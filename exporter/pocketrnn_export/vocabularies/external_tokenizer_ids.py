@@ -90,7 +90,9 @@ def collect_given_ids(
     return known
 
 
-def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
+def make_random_texts_with_ids(
+    rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]
+) -> dict[str, list[int]]:
     """Make texts of random words of the vocabulary, and two texts without a known token. Return a dict from each text
     to its ids. `sizes` are the numbers of words."""
     encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)

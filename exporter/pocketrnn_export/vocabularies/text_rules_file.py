@@ -39,7 +39,7 @@ def read_rules(json_or_file: str, vocabulary: Vocabulary) -> TextRules:
         InputError: the file does not exist, is not JSON, or holds something that is not a rule, or a token outside the
             vocabulary.
     """
-    name, document = parse_rules_json(json_or_file)
+    name, document = parse_rules_json_with_name(json_or_file)
     if isinstance(steps := document.get("steps"), list):
         document["steps"] = [made for step in steps for made in make_step_documents(_make_steps(step))]
     for member, value in document.items():
@@ -73,7 +73,7 @@ def _find_member_for_empty_text(rules: AnyTextRules) -> str:
     return "first_id" if rules.first_ids else "last_id" if rules.last_ids else ""
 
 
-def parse_rules_json(json_or_file: str) -> tuple[str, dict[str, Any]]:
+def parse_rules_json_with_name(json_or_file: str) -> tuple[str, dict[str, Any]]:
     """Parse the value of `--rules` as JSON. Return a name of the rules for messages, and the JSON object, unchecked.
 
     Args:

@@ -11,7 +11,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
+from pocketrnn.text.code_point_ranges import (
+    complement_point_ranges,
+    list_first_and_last_points,
+    make_ranges_from_points,
+    merge_ranges,
+)
 from pocketrnn.text.code_point_runs import LONGEST_RUN, Run, RunPart
 from pocketrnn.text.subword_splits import Pattern, Split, SplitAt, SplitAtRuns
 from pocketrnn_training.texts.unicode_sets import find_unicode_set
@@ -139,7 +144,7 @@ def _find_most_digits(pattern: str, begin: str, end: str) -> int | None:
 
 def _join_sets(*names: str) -> tuple[str, ...]:
     return make_ranges_from_points(
-        merge_ranges(point for name in names for point in list_range_points(find_unicode_set(name)))
+        merge_ranges(point for name in names for point in list_first_and_last_points(find_unicode_set(name)))
     )
 
 
@@ -165,7 +170,9 @@ def parse_runs(pattern: str) -> tuple[Run, ...] | None:
             if runs and _matches_one_code_point(run) and _matches_one_code_point(runs[-1]):
                 run = Run(
                     make_ranges_from_points(
-                        merge_ranges([*list_range_points(runs.pop().ranges), *list_range_points(run.ranges)])
+                        merge_ranges(
+                            [*list_first_and_last_points(runs.pop().ranges), *list_first_and_last_points(run.ranges)]
+                        )
                     ),
                     most=1,
                 )
@@ -282,7 +289,7 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
 def _ends_run(first: _Item, second: _Item) -> bool:
     """Return whether the first item repeats a class that includes the second item's class, so that the second item
     ends the run."""
-    within = not _has_common_points(second[0], complement_points(first[0]))
+    within = not _has_common_points(second[0], complement_point_ranges(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
 
@@ -311,7 +318,9 @@ def _refuse_backtracking(one: _Item, behind: Sequence[_Item]) -> None:
 
 def _has_common_points(some: _Set, others: _Set) -> bool:
     """Return whether two classes share a character."""
-    return bool(complement_points(merge_ranges([*complement_points(some), *complement_points(others)])))
+    return bool(
+        complement_point_ranges(merge_ranges([*complement_point_ranges(some), *complement_point_ranges(others)]))
+    )
 
 
 def _parse_quantifier(pattern: str, index: int) -> tuple[int, int | None, int]:
@@ -342,12 +351,15 @@ def _parse_item(pattern: str, index: int) -> tuple[_Set, int]:
         if pattern[index + 1 : index + 2] in ("w", "W"):
             # For Oniguruma these are word characters only outside of brackets.
             wider = merge_ranges(
-                [*list_range_points(find_unicode_set("word_characters")), *((ord(c), ord(c)) for c in "²³¹¼½¾")]
+                [
+                    *list_first_and_last_points(find_unicode_set("word_characters")),
+                    *((ord(c), ord(c)) for c in "²³¹¼½¾"),
+                ]
             )
-            some = wider if pattern[index + 1] == "w" else complement_points(wider)
+            some = wider if pattern[index + 1] == "w" else complement_point_ranges(wider)
         return some, after
     if point == ".":
-        return complement_points([(10, 10)]), index + 1
+        return complement_point_ranges([(10, 10)]), index + 1
     if not point or point in "|()?*+{}^$":
         raise _NotUnderstoodError
     return [(ord(point), ord(point))], index + 1
@@ -383,7 +395,7 @@ def _parse_class(pattern: str, index: int) -> tuple[_Set, int]:
                 raise _NotUnderstoodError
             inner = [(start, end)]
         found = merge_ranges([*found, *inner])
-    return complement_points(found) if is_other else found, index + 1
+    return complement_point_ranges(found) if is_other else found, index + 1
 
 
 def _parse_escape(pattern: str, index: int) -> tuple[_Set, int]:
@@ -393,11 +405,11 @@ def _parse_escape(pattern: str, index: int) -> tuple[_Set, int]:
         found = re.compile(r"\{(\^?)(\w+)\}").match(pattern, index + 1)
         if found is None or found[2] not in _PROPERTIES:
             raise _NotUnderstoodError
-        some = list_range_points(find_unicode_set(_PROPERTIES[found[2]]))
-        return complement_points(some) if (point == "P") != bool(found[1]) else some, found.end()
+        some = list_first_and_last_points(find_unicode_set(_PROPERTIES[found[2]]))
+        return complement_point_ranges(some) if (point == "P") != bool(found[1]) else some, found.end()
     if point.lower() in _OF_LETTER:
-        some = list_range_points(find_unicode_set(_OF_LETTER[point.lower()]))
-        return complement_points(some) if point.isupper() else some, index + 1
+        some = list_first_and_last_points(find_unicode_set(_OF_LETTER[point.lower()]))
+        return complement_point_ranges(some) if point.isupper() else some, index + 1
     if point in _CONTROLS:
         return [(ord(_CONTROLS[point]), ord(_CONTROLS[point]))], index + 1
     if found := re.compile(r"x\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})").match(pattern, index):

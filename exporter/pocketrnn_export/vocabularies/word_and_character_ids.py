@@ -67,7 +67,7 @@ class SpelledEncoder(TextEncoder):
         return [self._spellings.places[tuple(step)] for step in steps.tolist()]
 
 
-def make_spellings(text_input: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
+def make_spellings_for_proof(text_input: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
     """Make the words and characters that the ids of a proof stand for. First come the words of the vocabulary with
     their own characters, then random characters that include every character, then an unknown word without
     characters, then the words of given texts.

@@ -25,7 +25,7 @@ from pocketrnn.errors import OutputError, first_line
 __all__ = [
     "check_output_file",
     "check_output_folder",
-    "remove_siblings",
+    "delete_own_temporary_siblings",
     "repair_interrupted_write",
     "write_whole_file",
     "write_whole_folder",
@@ -173,7 +173,8 @@ def _move_folder_back(aside: Path, path: Path) -> bool:
 def _choose_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
     """Choose the name of a temporary file or folder beside a path. It is deleted when the block ends.
 
-    If a signal raises an exception here or in the caller's `with`, `remove_siblings` still knows the name.
+    If a signal raises an exception here or in the caller's `with`, `delete_own_temporary_siblings` still knows the
+    name.
     """
     sibling = path.parent / f".{path.name}.{os.urandom(4).hex()}{suffix}"
     _siblings[sibling] = path, os.getpid()
@@ -185,7 +186,7 @@ def _choose_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
 
 
 @atexit.register
-def remove_siblings() -> None:
+def delete_own_temporary_siblings() -> None:
     """Delete the temporary files and folders that this process left; called when the process ends.
 
     If a folder was moved aside into one of them, it is moved back first.

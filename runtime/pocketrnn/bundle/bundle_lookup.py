@@ -11,7 +11,7 @@ from pocketrnn.bundle.hub import SCHEME, download_bundle, parse_hub_address
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 
-__all__ = ["find_bundle_folder", "list_shipped_classifiers"]
+__all__ = ["find_or_download_bundle", "list_shipped_classifiers"]
 
 # Data only: each classifier has a folder with its bundle in the folder `bundle`. There is no __init__.py, so that
 # several distributions can add classifiers.
@@ -31,7 +31,7 @@ def list_shipped_classifiers() -> dict[str, Path]:
     return {bundle.parent.name: bundle for bundle in sorted(found)}
 
 
-def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
+def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """Return the folder of a bundle, given by its path, the name of a shipped classifier, or an address on a model hub.
 
     A folder that holds a bundle comes before a shipped classifier of that name. The bundle's files are not read here.

@@ -22,8 +22,8 @@ __all__ = [
     "SCHEME",
     "HubAddress",
     "download_bundle",
+    "import_hub_library",
     "parse_hub_address",
-    "require_hub_library",
     "translate_hub_errors",
 ]
 
@@ -69,7 +69,7 @@ def download_bundle(address: HubAddress) -> Path:
         BundleError: the repository or revision does not exist, may not be read or does not hold a classifier; or the
             hub cannot be reached.
     """
-    library = require_hub_library()
+    library = import_hub_library()
     folder = _download_manifest(library, address)
     if folder is not None:
         commit = folder.name
@@ -99,7 +99,7 @@ def _download_manifest(library: Any, address: HubAddress) -> Path | None:
             return None
 
 
-def require_hub_library() -> Any:
+def import_hub_library() -> Any:
     """Import the library `huggingface_hub`.
 
     Raises:

@@ -28,8 +28,8 @@ from pocketrnn.text import TextRules, rules_of
 from pocketrnn.text.features import (
     Features,
     build_features_from_document,
+    encode_numbers_as_negative_ids,
     encode_values,
-    make_feature_marks,
     make_features_document,
 )
 from pocketrnn.text.pairs import make_pair_mark
@@ -56,14 +56,14 @@ __all__ = [
     "StepGraph",
     "TorchScript",
     "build_manifest_from_document",
-    "compute_input_digest",
+    "compute_labels_and_input_digest",
     "describe_padding_effect",
     "encode_manifest",
     "encode_with_digest",
     "explain_no_step_answers",
     "list_bundle_files",
     "load_manifest_schema",
-    "make_digest_entry",
+    "make_input_digest_metadata",
     "make_manifest_document",
     "read_manifest",
     "suggest_near_bundle",
@@ -132,7 +132,7 @@ class Limits:
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
         """Return whether the graph accepts a text, or a pair of texts, with these ids. Negative ids that encode
         features do not count as tokens."""
-        ids = ids[count_feature_marks(ids) :]
+        ids = ids[count_leading_negative_ids(ids) :]
         if not self.allows_length(len(ids)):
             return False
         return not self.real_token or not any(
@@ -144,7 +144,7 @@ def _is_pair_mark(token_id: int) -> bool:
     return token_id < 0
 
 
-def count_feature_marks(ids: Sequence[int]) -> int:
+def count_leading_negative_ids(ids: Sequence[int]) -> int:
     """Return how many negative ids, which encode features (`pocketrnn.text.features`), stand at the beginning of a row
     of ids."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
@@ -567,7 +567,7 @@ def load_manifest_schema() -> dict[str, Any]:
     return schema
 
 
-def compute_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
+def compute_labels_and_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
     """Compute the sha256 of the labels and of all rules for the input.
 
     The rules turn texts into ids, or numbers into samples.
@@ -585,10 +585,10 @@ def compute_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def make_digest_entry(labels: tuple[str, ...], input_rules: Input) -> dict[str, str]:
+def make_input_digest_metadata(labels: tuple[str, ...], input_rules: Input) -> dict[str, str]:
     """Make a metadata entry for a graph: the digest of labels and input rules. It identifies the graph without its
     bundle."""
-    return {f"pocketrnn.{input_rules.kind}_digest": compute_input_digest(labels, input_rules)}
+    return {f"pocketrnn.{input_rules.kind}_digest": compute_labels_and_input_digest(labels, input_rules)}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -855,7 +855,9 @@ def _read_golden_text_and_ids(
     """Read a golden example from its object in classifier.json. Return its text, its two texts, or its text and
     features; and its ids, with the negative ids that stand for features or separate two texts."""
     if features:
-        marks = make_feature_marks(encode_values(features, example["features"], "A golden example")).tolist()
+        marks = encode_numbers_as_negative_ids(
+            encode_values(features, example["features"], "A golden example")
+        ).tolist()
         return (example["text"], tuple(example["features"].items())), (*marks, *map(int, example["ids"]))
     if isinstance(example["text"], str):
         return example["text"], tuple(map(int, example["ids"]))

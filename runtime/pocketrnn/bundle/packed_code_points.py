@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pocketrnn.bundle.packed_strings import encode_words
-from pocketrnn.text.code_point_ranges import list_range_points, merge_ranges
+from pocketrnn.text.code_point_ranges import list_first_and_last_points, merge_ranges
 from pocketrnn.text.code_point_runs import Run, RunPart
 
 __all__ = ["encode_run", "encode_set"]
@@ -19,7 +19,7 @@ _FROM_BOUNDARY: Final = 256
 
 def encode_set(ranges: Iterable[str]) -> bytes:
     """Encode a set of code points: the number of ranges, a bit mask of the ASCII characters, and the ranges."""
-    made = merge_ranges(list_range_points(ranges))
+    made = merge_ranges(list_first_and_last_points(ranges))
     bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
     return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
 

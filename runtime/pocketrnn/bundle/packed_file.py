@@ -27,7 +27,7 @@ from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_
 from pocketrnn.errors import BundleError, find_file_error_reason
 from pocketrnn.text import SUBWORDS, TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
-from pocketrnn.text.code_point_ranges import list_range_points, merge_ranges
+from pocketrnn.text.code_point_ranges import list_first_and_last_points, merge_ranges
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
@@ -40,9 +40,9 @@ __all__ = [
     "PACKED_SUFFIX",
     "PACK_AGAIN",
     "PackedProgram",
-    "assemble_file",
-    "check_digest",
-    "compute_checksums",
+    "assemble_packed_file",
+    "check_packed_file_sha256",
+    "compute_plain_and_weighted_checksums",
     "compute_program_digest",
     "encode_compact_json",
     "encode_packed_file",
@@ -204,9 +204,9 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
     else:
         vocabulary, rules = list(list_tokens()), read_section(content, Section.RULES)
         if rules[:4] == _RULES_OF_SUBWORDS:
-            from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model
+            from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model_numbers_and_tables
 
-            document = {**restore_model(document, rules, len(vocabulary))}
+            document = {**restore_model_numbers_and_tables(document, rules, len(vocabulary))}
             forms = read_normal_forms(rules, len(vocabulary))
         document["vocabulary"] = vocabulary
         if features := read_section(content, Section.FEATURES):
@@ -260,7 +260,7 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
     return document
 
 
-def check_digest(path: Path) -> None:
+def check_packed_file_sha256(path: Path) -> None:
     """Read a packed file, and check the sha256 that it contains.
 
     Raises:
@@ -290,9 +290,9 @@ def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> byt
     else:
         stated[Section.VOCABULARY] = encode_strings(manifest.input.vocabulary, looked_up=True)
         if not isinstance(manifest.input.rules, TextRules):
-            from pocketrnn.bundle.packed_subwords import remove_model
+            from pocketrnn.bundle.packed_subwords import remove_model_numbers_and_tables
 
-            document = remove_model(document)
+            document = remove_model_numbers_and_tables(document)
         if program:
             # The CRF's numbers are in the section of the tags.
             document.pop("crf", None)
@@ -310,7 +310,7 @@ def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> byt
         Section.STEP: program.step,
     }
     first, last = _make_header_words_before_and_after_program(manifest)
-    return assemble_file([*first, *program.numbers, count, *last], [made[name] for name in sorted(made)])
+    return assemble_packed_file([*first, *program.numbers, count, *last], [made[name] for name in sorted(made)])
 
 
 def encode_packed_text_rules(manifest: Manifest) -> bytes:
@@ -330,7 +330,7 @@ def encode_compact_json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-def assemble_file(header_words: Sequence[int], sections: Sequence[bytes]) -> bytes:
+def assemble_packed_file(header_words: Sequence[int], sections: Sequence[bytes]) -> bytes:
     """Join a header and sections into a packed file.
 
     Args:
@@ -355,11 +355,11 @@ def assemble_file(header_words: Sequence[int], sections: Sequence[bytes]) -> byt
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
     content[32:64] = hashlib.sha256(content).digest()
-    struct.pack_into("<2Q", content, 16, *compute_checksums(content))
+    struct.pack_into("<2Q", content, 16, *compute_plain_and_weighted_checksums(content))
     return bytes(content)
 
 
-def compute_checksums(content: bytes | bytearray) -> tuple[int, int]:
+def compute_plain_and_weighted_checksums(content: bytes | bytearray) -> tuple[int, int]:
     """Compute the two checksums of a packed file, modulo 2^64.
 
     The first is the sum of its words, the second the sum of each word times its position from 1. The bytes of the
@@ -399,7 +399,7 @@ def _encode_rules(rules: TextRules) -> bytes:
 def _encode_step(step: CleaningStep) -> bytes:
     """Encode one cleaning step of the text rules."""
     what, by = encode_utf8(getattr(step, "what", "")), encode_utf8(getattr(step, "by", ""))
-    ranges, runs = merge_ranges(list_range_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
+    ranges, runs = merge_ranges(list_first_and_last_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
     content = encode_words(end for some in ranges for end in some)
     if word := getattr(step, "word", ()):
         content += encode_set(word)

@@ -43,7 +43,13 @@ from pocketrnn.text.subword_steps import (
 )
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
-__all__ = ["Forms", "encode_subwords_section", "read_normal_forms", "remove_model", "restore_model"]
+__all__ = [
+    "Forms",
+    "encode_subwords_section",
+    "read_normal_forms",
+    "remove_model_numbers_and_tables",
+    "restore_model_numbers_and_tables",
+]
 
 _MODELS: Final = {
     WordPiece: SubwordModel.WORD_PIECE,
@@ -127,7 +133,7 @@ def encode_subwords_section(
     return b"".join([*parts, _encode_added_tokens(early), _encode_added_tokens(late)])
 
 
-def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
+def remove_model_numbers_and_tables(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a packed file's document without merges, ranks, scores and tables: the rules section contains them."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
@@ -137,7 +143,9 @@ def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "text": made}
 
 
-def restore_model(document: Mapping[str, Any], section: bytes, token_count: int) -> Mapping[str, Any]:
+def restore_model_numbers_and_tables(
+    document: Mapping[str, Any], section: bytes, token_count: int
+) -> Mapping[str, Any]:
     """Return a packed file's document with merges, ranks, scores and tables again. They come from the rules section,
     which the engine has checked."""
     text = document.get("text")

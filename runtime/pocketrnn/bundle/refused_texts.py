@@ -11,16 +11,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.manifest import Limits, count_feature_marks
+from pocketrnn.bundle.manifest import Limits, count_leading_negative_ids
 from pocketrnn.errors import LimitError
 
 __all__ = [
     "SKIP_THEM",
     "add_text_name_to_error",
-    "describe_limit_faults",
+    "list_possible_limit_faults",
+    "make_engine_memory_or_time_error",
+    "make_integer_overflow_error",
     "make_limit_error",
-    "make_too_costly_error",
-    "make_too_large_error",
     "mark_texts_beyond_limits",
 ]
 
@@ -60,11 +60,11 @@ def _drop_feature_marks(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Remove the negative ids that encode features from the beginning of each row. Each row has equally many. Return
     the other ids, and how many each row has."""
-    count = count_feature_marks(ids[: lengths[0]].tolist())
+    count = count_leading_negative_ids(ids[: lengths[0]].tolist())
     return ids[ids >= 0], lengths - count
 
 
-def describe_limit_faults(limits: Limits) -> list[str]:
+def list_possible_limit_faults(limits: Limits) -> list[str]:
     """List the faults that `mark_texts_beyond_limits` looks for, as ends of a sentence."""
     sized = limits.min_tokens is not None or limits.max_tokens is not None
     return [
@@ -85,7 +85,7 @@ def add_text_name_to_error(error: LimitError, text_name: str, other_remedy: str 
     return LimitError(error.problem.replace("The text", text_name, 1), remedy)
 
 
-def make_too_costly_error(name: str, row_word: str = "text") -> LimitError:
+def make_engine_memory_or_time_error(name: str, row_word: str = "text") -> LimitError:
     """Make the error for a text that would take more memory or time than the native engine allows."""
     return LimitError(
         f"The {row_word} would need more memory or time than the engine allows for {name}.",
@@ -93,7 +93,7 @@ def make_too_costly_error(name: str, row_word: str = "text") -> LimitError:
     )
 
 
-def make_too_large_error(name: str, row_word: str = "text") -> LimitError:
+def make_integer_overflow_error(name: str, row_word: str = "text") -> LimitError:
     """Make the error for a text that would make a packed file compute an integer beyond 32 bits."""
     return LimitError(
         f"The {row_word} makes {name} compute an integer beyond 32 bits, which a packed file cannot hold.",

@@ -41,11 +41,11 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     from pocketrnn.benchmark import bench as measure_bundle
     from pocketrnn.benchmark import format_speed_table
     from pocketrnn.bundle import manifest as manifests
-    from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+    from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
     from pocketrnn.bundle.packed_file import is_packed_file
     from pocketrnn.engines.native import NativeEngine
 
-    folder = find_bundle_folder(bundle)
+    folder = find_or_download_bundle(bundle)
     manifest = NativeEngine(folder).manifest if is_packed_file(folder) else manifests.read_manifest(folder)
     manifest.require_single_text("pocketrnn bench")
     if texts is None:

@@ -219,12 +219,12 @@ def classify(
       pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv
       pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
-    from pocketrnn.classifier import get_chosen_answers
+    from pocketrnn.classifier import get_answers_of_chosen_labels
     from pocketrnn.text.text_input import TextInput
 
     _refuse_clashing_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _restrict_to_head_and_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
-    answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
+    answers, of_texts = get_answers_of_chosen_labels(classifier), isinstance(classifier.manifest.input, TextInput)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
         return
@@ -339,7 +339,7 @@ def _parse_feature_options(
         click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
         TextError: a feature is unknown, or has a value that it cannot have.
     """
-    from pocketrnn.text.features import encode_values, parse_written_values
+    from pocketrnn.text.features import encode_values, parse_feature_values_from_strings
 
     features = classifier.manifest.features
     if feature_options and (files.asks_for_file or not features):
@@ -358,7 +358,7 @@ def _parse_feature_options(
     if missing := [name for name, _ in features if name not in written]:
         what = " ".join(f"--feature {name}=VALUE" for name in missing)
         raise click.UsageError(f"{classifier.name} takes {', '.join(missing)} beside a text: give {what}.")
-    values = parse_written_values(features, written)
+    values = parse_feature_values_from_strings(features, written)
     encode_values(features, values)
     return values
 
@@ -396,7 +396,7 @@ def _answer_if_tagger(
         if as_conll:
             raise click.UsageError(f"{classifier.name} gives no labels of tokens: leave --conll out.")
         return False
-    from pocketrnn.classifier import get_chosen_answers
+    from pocketrnn.classifier import get_answers_of_chosen_labels
     from pocketrnn.commands.classify_tags import classify_tags
 
     for name, value in zip(_NOT_FOR_TAGS, values_of_options_not_for_tags, strict=True):
@@ -405,7 +405,7 @@ def _answer_if_tagger(
     if as_conll and as_json:
         raise click.UsageError("--json and --conll exclude each other: leave one of them out.")
     content = "tokens or ids" if as_tokens else None
-    wanted = AnswerFormat(get_chosen_answers(classifier), 1, False, None, as_json, False, content)
+    wanted = AnswerFormat(get_answers_of_chosen_labels(classifier), 1, False, None, as_json, False, content)
     classify_tags(classifier, texts, wanted, as_conll=as_conll)
     return True
 
@@ -447,9 +447,10 @@ def _answer_texts(
         return
     given = _parse_and_check_inputs(classifier, texts, wanted, row_name, rows_before)
     logits, error = compute_logits_until_refused(classifier, given)
-    rows = wanted.answers.make_answers(logits, wanted.top)
+    rows = wanted.answers.make_predictions_or_values(logits, wanted.top)
     answers = [
-        wanted.format_answer_line(wanted.shorten_shown_input(text), row) for text, row in zip(texts, rows, strict=False)
+        wanted.format_answer_line(wanted.shorten_shown_sequence(text), row)
+        for text, row in zip(texts, rows, strict=False)
     ]
     # One write: click flushes after each.
     if answers:

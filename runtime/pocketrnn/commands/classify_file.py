@@ -27,7 +27,7 @@ from pocketrnn.bundle.refused_texts import add_text_name_to_error
 from pocketrnn.classifier import (
     Classifier,
     compute_logits_of_batches,
-    get_chosen_answers,
+    get_answers_of_chosen_labels,
     list_refusal_reasons,
     make_refusal_error,
 )
@@ -72,7 +72,7 @@ def classify_file(
             "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "
             "Classifier.load(..., tokenizer=function).",
         )
-    answers = get_chosen_answers(classifier)
+    answers = get_answers_of_chosen_labels(classifier)
     answers.check_top(top)
     given, destination = files.input or _STREAM, files.output or _STREAM
     with contextlib.ExitStack() as stack:

@@ -141,7 +141,7 @@ def _answer_windows_or_sequences(
             except InputError as error:
                 raise type(error)(f"{name}, {label}: {error.problem}", error.remedy) from None
         logits = compute_logits_of_engine_input(classifier, prepared)
-        yield [label for label, _ in some_parts], wanted.answers.make_answers(logits, wanted.top)
+        yield [label for label, _ in some_parts], wanted.answers.make_predictions_or_values(logits, wanted.top)
 
 
 def _make_answer_table(

@@ -27,7 +27,7 @@ from pocketrnn.commands.signal_handling import raise_on_signals
 from pocketrnn.commands.standard_streams import (
     discard_stdout,
     discard_stream,
-    list_lines_to_print_at_end,
+    get_lines_to_print_at_end,
     make_write_error,
     print_line,
     replace_closed_stderr,
@@ -175,13 +175,13 @@ class _CommandGroup(click.Group):
         try:
             with raise_on_signals(), _shorten_usage_errors():
                 given = super().invoke(ctx)
-            for line in list_lines_to_print_at_end(ctx):
+            for line in get_lines_to_print_at_end(ctx):
                 print_line(line, err=True)
             return given
         except PocketRNNError as error:
             name = ctx.invoked_subcommand
             command = None if name is None else self.get_command(ctx, name)
-            raise _CommandError(error, command, list_lines_to_print_at_end(ctx)) from error
+            raise _CommandError(error, command, get_lines_to_print_at_end(ctx)) from error
         except KeyboardInterrupt:
             print_line("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None

@@ -87,7 +87,7 @@ class AnswerFormat:
             )
         return values
 
-    def shorten_shown_input(self, text: str) -> str:
+    def shorten_shown_sequence(self, text: str) -> str:
         """Shorten an input for the line of its answer: the text, or the beginning of a sequence's JSON."""
         return text if self.line_content != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 

@@ -45,10 +45,10 @@ def inspect(bundle: str, as_json: bool) -> None:
       pocketrnn inspect --json ag_news
     """
     from pocketrnn.bundle import manifest as manifests
-    from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+    from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
     from pocketrnn.bundle.packed_file import is_packed_file
 
-    folder = find_bundle_folder(bundle)
+    folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):
         from pocketrnn.engines.native import NativeEngine
 
@@ -213,18 +213,18 @@ def _format_verdicts_and_proof_table(manifest: Manifest, row_word: str) -> Itera
 
     A row of a comparison is a text or a sequence, as `row_word` says. --json shows all comparisons.
     """
-    from pocketrnn.proof_chain import group_chain_links
-    from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, read_text_verdict
+    from pocketrnn.proof_chain import group_comparisons_into_links
+    from pocketrnn.verdicts import describe_graph_proof, describe_origin_of_number_scale, read_text_verdict
 
     yield f"Graph: {escape_line(describe_graph_proof(manifest))}"
     if row_word == "texts":
         verdict = read_text_verdict(manifest)
         yield f"Text rules: {verdict.sentence} {verdict.remedy}".rstrip()
     else:
-        yield f"Numbers: {describe_number_scale(manifest)}"
+        yield f"Numbers: {describe_origin_of_number_scale(manifest)}"
     yield ""
     yield f"Proof: largest logit difference allowed {manifest.parity.tolerance:g}"
-    links = [link.line for link in group_chain_links(manifest.parity.comparisons)]
+    links = [link.line for link in group_comparisons_into_links(manifest.parity.comparisons)]
     rows = [
         (
             line.reference,

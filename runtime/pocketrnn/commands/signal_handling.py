@@ -52,7 +52,7 @@ def exit_process(status: int) -> NoReturn:
         # An interrupted `finally` can leave temporary siblings. A command that wrote nothing has not imported
         # this module.
         if writing := sys.modules.get("pocketrnn.bundle.atomic_writing"):
-            writing.remove_siblings()
+            writing.delete_own_temporary_siblings()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()

@@ -22,11 +22,11 @@ __all__ = [
     "discard_stdout",
     "discard_stream",
     "format_json_line",
-    "list_lines_to_print_at_end",
+    "get_lines_to_print_at_end",
     "make_write_error",
     "open_standard_input",
     "open_standard_output",
-    "print_at_end",
+    "print_at_end_if_command_runs",
     "print_line",
     "print_line_if_slow",
     "print_text",
@@ -194,16 +194,16 @@ def make_write_error(error: OSError) -> OutputError:
     return OutputError(problem, "Free some space, or write it elsewhere.")
 
 
-def print_at_end(line: str) -> bool:
+def print_at_end_if_command_runs(line: str) -> bool:
     """Keep a line to be written when the command ends, after its error if it fails. Return False if no command is
     running."""
     context = click.get_current_context(silent=True)
     if context is not None:
-        list_lines_to_print_at_end(context).append(line)
+        get_lines_to_print_at_end(context).append(line)
     return context is not None
 
 
-def list_lines_to_print_at_end(context: click.Context) -> list[str]:
+def get_lines_to_print_at_end(context: click.Context) -> list[str]:
     """Return the list of the lines that are written when the command ends; it may be changed."""
     lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
     return lines

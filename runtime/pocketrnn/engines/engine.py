@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import make_too_costly_error
+from pocketrnn.bundle.refused_texts import make_engine_memory_or_time_error
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
 from pocketrnn.text.text_input import TextInput
@@ -228,7 +228,7 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
     if refused:
         # Run alone, the row raises an error with the reason.
         engine.compute_item_logits(rows[refused[0]][None])
-        raise make_too_costly_error(name)
+        raise make_engine_memory_or_time_error(name)
     return logits
 
 

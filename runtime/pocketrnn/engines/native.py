@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import make_digest_entry
+from pocketrnn.bundle.manifest import make_input_digest_metadata
 from pocketrnn.bundle.packed_file import map_file, read_packed_manifest
-from pocketrnn.bundle.refused_texts import make_too_costly_error, make_too_large_error
+from pocketrnn.bundle.refused_texts import make_engine_memory_or_time_error, make_integer_overflow_error
 from pocketrnn.engines.engine import EngineAnswer, Floats, Ids, Steps, choose_message_words
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
 from pocketrnn.text.text_input import TextInput
@@ -126,7 +126,7 @@ class NativeEngine:
     def metadata(self) -> Mapping[str, str]:
         """The metadata of the file, from its manifest. A file whose rules contradict its document does not open."""
         manifest = self.manifest
-        return make_digest_entry(manifest.labels, manifest.input)
+        return make_input_digest_metadata(manifest.labels, manifest.input)
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
         """Compute the logits of one text; see `TextEngine`."""
@@ -239,9 +239,9 @@ class NativeEngine:
         """Convert an error of the extension to an error of one sentence with a remedy."""
         status, sentence = error.args
         if status == self._module.COSTLY:
-            return make_too_costly_error(self.manifest.name, self._words.row)
+            return make_engine_memory_or_time_error(self.manifest.name, self._words.row)
         if status == self._module.LARGE:
-            return make_too_large_error(self.manifest.name, self._words.row)
+            return make_integer_overflow_error(self.manifest.name, self._words.row)
         if status == self._module.MEMORY:
             return make_out_of_memory_error(self.manifest.name)
         return PocketRNNError(

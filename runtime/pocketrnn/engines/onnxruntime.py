@@ -30,7 +30,11 @@ from pocketrnn.engines.engine import (
 from pocketrnn.engines.text_embedding_output import add_graph_output, find_last_layer_input
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
-from pocketrnn.text.features import make_feature_marks, make_highest_values, split_features
+from pocketrnn.text.features import (
+    encode_numbers_as_negative_ids,
+    make_highest_category_ids_and_zeros,
+    separate_features_from_ids,
+)
 from pocketrnn.text.pairs import make_pair_inputs, make_pair_mark
 from pocketrnn.text.text_input import TextInput
 
@@ -178,7 +182,7 @@ class OnnxRuntimeEngine:
                 zip(self._manifest.graph.inputs, make_pair_inputs(steps, lengths), strict=False)
             )
         elif self._features:
-            rows = split_features(steps, lengths)
+            rows = separate_features_from_ids(steps, lengths)
             feed = {"tokens": rows.tokens, "lengths": rows.lengths, "features": rows.features}
             feed = {name: feed[name] for name in self._manifest.graph.inputs}
         elif self._characters is not None:
@@ -394,7 +398,9 @@ def _make_and_describe_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
     if given.pairs:
         tokens = np.concatenate([tokens, [[make_pair_mark(given.rules.padding_id)]], tokens], axis=1)
     if given.features:
-        tokens = np.concatenate([make_feature_marks(make_highest_values(given.features))[None], tokens], axis=1)
+        tokens = np.concatenate(
+            [encode_numbers_as_negative_ids(make_highest_category_ids_and_zeros(given.features))[None], tokens], axis=1
+        )
     if given.characters is not None:
         highest = np.full((*tokens.shape, given.characters.width), given.characters.ids[-1], np.int64)
         tokens = np.concatenate([tokens[..., None], highest], axis=2)

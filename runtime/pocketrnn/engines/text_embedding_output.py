@@ -7,7 +7,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_contents import GraphContents, Node
-from pocketrnn.graph_check.onnx_protobuf import walk_onnx
+from pocketrnn.graph_check.onnx_protobuf import read_onnx_contents
 
 __all__ = ["add_graph_output", "find_last_layer_input"]
 
@@ -30,7 +30,7 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
         InputError: the logits are computed in another way.
     """
     graph_contents = GraphContents(path, trusted=True)
-    walk_onnx(content, graph_contents)
+    read_onnx_contents(content, graph_contents)
     made = {name: node for node in graph_contents.nodes for name in node.outputs}
     fixed = _find_names_independent_of_input(graph_contents)
     name = "logits"

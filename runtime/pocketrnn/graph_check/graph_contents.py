@@ -75,7 +75,7 @@ class GraphContents:
         operator`."""
         return BundleError(f"{self.path} {fault}.", "Use it only if you know who made it; else export it again.")
 
-    def count_field(self) -> None:
+    def count_field_or_refuse(self) -> None:
         """Count a field of the file; refuse the file if it has too many.
 
         Raises:

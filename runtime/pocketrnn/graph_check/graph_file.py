@@ -7,8 +7,8 @@ from typing import Final
 
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.graph_check.graph_contents import GraphContents
-from pocketrnn.graph_check.onnx_protobuf import walk_onnx
-from pocketrnn.graph_check.ort_flatbuffer import walk_ort
+from pocketrnn.graph_check.onnx_protobuf import read_onnx_contents
+from pocketrnn.graph_check.ort_flatbuffer import read_ort_contents
 
 __all__ = ["ORT_SUFFIX", "check_graph", "read_graph"]
 
@@ -49,6 +49,6 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
             can be, or creates too much data from constants.
     """
     graph_contents = GraphContents(path, trusted)
-    walk = walk_ort if path.name.endswith(ORT_SUFFIX) else walk_onnx
+    walk = read_ort_contents if path.name.endswith(ORT_SUFFIX) else read_onnx_contents
     walk(content, graph_contents)
     graph_contents.check_limits(len(content))

@@ -13,7 +13,7 @@ from typing import Final
 
 from pocketrnn.graph_check.graph_contents import KNOWN_VALUES, GraphContents, Node, Values
 
-__all__ = ["walk_ort"]
+__all__ = ["read_ort_contents"]
 
 # The index of a member in its table.
 _SESSION_MODEL: Final = 1
@@ -27,7 +27,7 @@ _DEEPEST: Final = 16
 _LONGEST_NAME: Final = 4096
 
 
-def walk_ort(content: bytes, graph_contents: GraphContents) -> None:
+def read_ort_contents(content: bytes, graph_contents: GraphContents) -> None:
     """Read a file in onnxruntime's format from its beginning to its end, and add its contents to `graph_contents`.
 
     Raises:
@@ -63,7 +63,7 @@ class _OrtWalker:
 
     def follow_offset_to_table(self, position: int) -> int:
         """Find the position of the table to which the offset at `position` points."""
-        self.graph_contents.count_field()
+        self.graph_contents.count_field_or_refuse()
         return position + self.read_number("I", position)
 
     def find_member(self, table: int, member_index: int) -> int | None:
@@ -148,7 +148,7 @@ class _OrtWalker:
     def read_integers(self, table: int, member_index: int) -> list[int]:
         positions = self.list_item_positions(table, member_index, 8)
         for _ in positions:
-            self.graph_contents.count_field()
+            self.graph_contents.count_field_or_refuse()
         return [self.read_number("q", position) for position in positions]
 
     def read_tensor(self, table: int) -> tuple[str, Values]:

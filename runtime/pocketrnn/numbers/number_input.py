@@ -224,12 +224,12 @@ class NumberInput:
                 "Fill the gap, or export the classifier with missing=, the value that stands for a gap.", first_step,
             )  # fmt: skip
 
-    def convert_to_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
+    def convert_to_channel_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
         """Convert samples [time, channels] to the units of the channels, in double precision. Integers are multiplied
         by `integer_scale`.
 
         Example:
-            >>> NumberInput(("x",), integer_scale=(0.001,)).convert_to_units(np.array([[1000]])).tolist()
+            >>> NumberInput(("x",), integer_scale=(0.001,)).convert_to_channel_units(np.array([[1000]])).tolist()
             [[1.0]]
         """
         numbers = samples.astype(np.float64)
@@ -276,7 +276,7 @@ class NumberInput:
             >>> NumberInput(("x",), scale=(2.0,)).scaled(np.array([[3.0]])).tolist()
             [[1.5]]
         """
-        numbers = self.convert_to_units(samples)
+        numbers = self.convert_to_channel_units(samples)
         self.check_samples(numbers, first_step)
         if check_numbers is not None:
             check_numbers(numbers, first_step)

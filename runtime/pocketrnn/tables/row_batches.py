@@ -180,7 +180,7 @@ class RowSource:
     on_error: OnError = "raise"
     name_columns: str = "Name the column with the texts with --text-column."
 
-    def count_without_text(self, row_number: int, fault: str, *, has_column: bool = True) -> None:
+    def count_or_refuse_row_without_text(self, row_number: int, fault: str, *, has_column: bool = True) -> None:
         """Count a row without a text, or refuse it.
 
         Args:
@@ -196,14 +196,15 @@ class RowSource:
         )
         self.without_text += 1
 
-    def count_without_feature(self, row_number: int, fault: str) -> None:
+    def count_or_refuse_row_without_feature(self, row_number: int, fault: str) -> None:
         """Count a row without a usable feature, or refuse it. The arguments and errors are those of
-        `count_without_text`."""
+        `count_or_refuse_row_without_text`."""
         self._refuse_or_record_fault(row_number, fault, _CORRECT_OR_SKIP)
         self.without_feature += 1
 
-    def count_left_out(self, row_number: int, fault: str) -> None:
-        """Count a row that cannot be read, or refuse it. The arguments and errors are those of `count_without_text`."""
+    def count_or_refuse_unreadable_row(self, row_number: int, fault: str) -> None:
+        """Count a row that cannot be read, or refuse it. The arguments and errors are those of
+        `count_or_refuse_row_without_text`."""
         self._refuse_or_record_fault(row_number, fault, "Correct the row, or leave such rows out with --on-error skip.")
         self.left_out += 1
 

@@ -30,7 +30,7 @@ from pocketrnn.tables.row_batches import (
     RowBatch,
     RowSource,
 )
-from pocketrnn.text.features import Features, encode_values, make_example_values, parse_written_values
+from pocketrnn.text.features import Features, encode_values, make_example_values, parse_feature_values_from_strings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -91,7 +91,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
             if isinstance(batch.rows, JsonRows):
                 _count_or_refuse_object_without_text(source, first + index, batch.rows.make_dicts()[index], column)
             else:
-                source.count_without_text(first + index, f"has no text in {column!r}")
+                source.count_or_refuse_row_without_text(first + index, f"has no text in {column!r}")
         pairs = [
             (text, value if isinstance(value, str) else "") for text, value in zip(batch.texts, values, strict=True)
         ]
@@ -117,13 +117,13 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
         texts: list[Any] = []
         for index, (text, values) in enumerate(zip(batch.texts, zip(*columns, strict=True), strict=True)):
             given = dict(zip(names, values, strict=True))
-            given = parse_written_values(features, given) if isinstance(batch.rows, CsvRows) else given
+            given = parse_feature_values_from_strings(features, given) if isinstance(batch.rows, CsvRows) else given
             try:
                 encode_values(features, given, "")
             except TextError as error:
                 given = make_example_values(features)
                 if index not in without:
-                    source.count_without_feature(first + index, error.problem.strip().removesuffix("."))
+                    source.count_or_refuse_row_without_feature(first + index, error.problem.strip().removesuffix("."))
                 without.add(index)
             texts.append((text, given))
         yield replace(batch, texts=texts, without_text=sorted(without))
@@ -379,7 +379,7 @@ def _leave_out_or_refuse_unparsable_row(
 def _leave_out_or_refuse_row(rows_before: int, fault: str, source: RowSource) -> None:
     """Count a row as left out, or refuse it. The batch has `rows_before` rows before it, which `source` has not counted
     yet."""
-    source.count_left_out(source.rows + rows_before + 1, fault)
+    source.count_or_refuse_unreadable_row(source.rows + rows_before + 1, fault)
     source.rows += 1
 
 
@@ -446,7 +446,7 @@ def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Ma
         what = f"has nothing in {column!r}"
     else:
         what = f"has {short_repr(value, 40)} in {column!r}, not text"
-    source.count_without_text(number, what, has_column=column in row)
+    source.count_or_refuse_row_without_text(number, what, has_column=column in row)
 
 
 def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
@@ -485,7 +485,7 @@ def _make_batch_from_arrow_and_count_rows(batch: pyarrow.RecordBatch, source: Ro
     without = [index for index, text in enumerate(texts) if not isinstance(text, str)]
     for index in without:
         what = "has nothing" if texts[index] is None else "has bytes that are not UTF-8"
-        source.count_without_text(first + index, f"{what} in {text_column!r}")
+        source.count_or_refuse_row_without_text(first + index, f"{what} in {text_column!r}")
         texts[index] = ""
     return RowBatch(texts, without, ArrowRows(batch), source.rows)
 

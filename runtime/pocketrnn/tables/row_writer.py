@@ -92,7 +92,7 @@ def _encode_json(row: Mapping[str, Any]) -> str:
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_convert_value_to_text)
     except ValueError:
-        return json.dumps(replace_nan_by_none(row), ensure_ascii=False, allow_nan=False)
+        return json.dumps(replace_values_that_json_lacks(row), ensure_ascii=False, allow_nan=False)
 
 
 def _convert_value_to_text(value: Any) -> Any:
@@ -102,12 +102,12 @@ def _convert_value_to_text(value: Any) -> Any:
     return str(value)
 
 
-def replace_nan_by_none(value: Any) -> Any:
+def replace_values_that_json_lacks(value: Any) -> Any:
     """Replace NaN and infinities in a value by None: JSON lacks these numbers."""
     if isinstance(value, dict):
-        return {str(name): replace_nan_by_none(member) for name, member in value.items()}
+        return {str(name): replace_values_that_json_lacks(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [replace_nan_by_none(member) for member in value]
+        return [replace_values_that_json_lacks(member) for member in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (str, int)) else _convert_value_to_text(value)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pocketrnn.errors import InputError, TextError, short_repr
 from pocketrnn.text.pretokenized import Text, TextRowEncoder
 
-__all__ = ["Chunk", "OnError", "check_batches", "check_on_error", "divide_into_chunks", "iterate_texts"]
+__all__ = ["Chunk", "OnError", "check_and_iterate_texts", "check_batches", "check_on_error", "divide_into_chunks"]
 
 OnError = Literal["raise", "skip"]
 # Texts are answered this many at a time, so that the ids of a million texts are not in memory at once. 4,096 texts are
@@ -74,7 +74,7 @@ def divide_into_chunks(
         InputError: `on_error` is neither of these; or the caller's tokenizer fails.
     """
     check_on_error(on_error)
-    items = iterate_texts(texts)
+    items = check_and_iterate_texts(texts)
     if not isinstance(texts, Sized):
         return _check_in_chunks(items, row_encoder, _LARGEST, on_error)
     everything = list(items)
@@ -129,7 +129,7 @@ def _check_and_encode_chunk(
     return Chunk(texts, skipped, first_index)
 
 
-def iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
+def check_and_iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
     """Refuse what is not an ordered collection of texts; return an iterator over its texts.
 
     Raises:

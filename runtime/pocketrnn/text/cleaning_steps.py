@@ -30,7 +30,7 @@ __all__ = [
     "Replace",
     "ReplaceRuns",
     "build_steps_from_documents",
-    "check_growth",
+    "check_step_count_and_growth",
     "cleaning_function",
     "make_step_document",
     "make_step_documents",
@@ -153,7 +153,7 @@ def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
     return clean_text
 
 
-def check_growth(steps: Sequence[CleaningStep]) -> None:
+def check_step_count_and_growth(steps: Sequence[CleaningStep]) -> None:
     """Refuse too many steps, and steps that could make a text more than 64 times as long.
 
     Computed backwards from the last step: how many code points one code point can become from that step on. The code

@@ -12,9 +12,9 @@ from pocketrnn.text.value_checks import check_string
 
 __all__ = [
     "check_ranges",
-    "complement_points",
+    "complement_point_ranges",
     "find_ranges",
-    "list_range_points",
+    "list_first_and_last_points",
     "make_range_test",
     "make_ranges_from_points",
     "merge_ranges",
@@ -49,7 +49,7 @@ def check_ranges(ranges: Any, value_name: str) -> None:
 
 def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
     """Make a function that returns whether a code point is in one of the ranges."""
-    merged = merge_ranges(list_range_points(ranges))
+    merged = merge_ranges(list_first_and_last_points(ranges))
     starts, ends = [start for start, _ in merged], [end for _, end in merged]
 
     def is_inside(code: int) -> bool:
@@ -59,7 +59,7 @@ def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
     return is_inside
 
 
-def list_range_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
+def list_first_and_last_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
     """List the first and the last code point of each range."""
     return [(ord(some[0]), ord(some[-1])) for some in ranges]
 
@@ -75,7 +75,7 @@ def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return made
 
 
-def complement_points(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def complement_point_ranges(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the ranges of all other code points. The given ranges are sorted and do not touch."""
     ends = zip([-1, *(end for _, end in points)], [*(start for start, _ in points), sys.maxunicode + 1], strict=True)
     return [(before + 1, after - 1) for before, after in ends if before + 1 < after]

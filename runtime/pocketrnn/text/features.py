@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, TextError, short_repr, suggest_similar_name
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.value_checks import check_input_id, is_whole_number
+from pocketrnn.text.value_checks import check_feature_or_character_id, is_whole_number
 
 __all__ = [
     "FEATURE_INPUTS",
@@ -30,16 +30,16 @@ __all__ = [
     "Number",
     "build_features_from_document",
     "check_text_with_features",
+    "encode_numbers_as_negative_ids",
     "encode_values",
     "freeze_text_with_features",
     "make_example_values",
-    "make_feature_marks",
     "make_features",
     "make_features_document",
-    "make_highest_values",
-    "parse_written_values",
-    "split_features",
-    "write_feature_options",
+    "make_highest_category_ids_and_zeros",
+    "parse_feature_values_from_strings",
+    "separate_features_from_ids",
+    "write_example_feature_options",
 ]
 
 Ids = NDArray[np.int64]
@@ -159,11 +159,13 @@ class Category:
                 )
             if word in named:
                 raise InputError(f"The value {short_repr(word, 40)} of a category is there twice.", "Give it once.")
-            named[word] = check_input_id(number, f"of {short_repr(word, 40)}")
+            named[word] = check_feature_or_character_id(number, f"of {short_repr(word, 40)}")
         if not named:
             raise InputError("A category has no values.", "Give the values that it had in training.")
         object.__setattr__(self, "values", named)
-        object.__setattr__(self, "unknown", None if unknown is None else check_input_id(unknown, "of unknown values"))
+        object.__setattr__(
+            self, "unknown", None if unknown is None else check_feature_or_character_id(unknown, "of unknown values")
+        )
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -333,7 +335,7 @@ def encode_values(features: Features, values: Mapping[str, Any], text_name: str 
         return np.array([feature.encode(values[name], name, text_name) for name, feature in features], np.float32)
 
 
-def make_highest_values(features: Features) -> NDArray[np.float32]:
+def make_highest_category_ids_and_zeros(features: Features) -> NDArray[np.float32]:
     """Return the largest feature values that a graph must accept, float32 [features].
 
     These are the highest id of each category, and 0 for numbers.
@@ -341,7 +343,7 @@ def make_highest_values(features: Features) -> NDArray[np.float32]:
     return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)
 
 
-def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
+def parse_feature_values_from_strings(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
     """Parse the values of features from strings, as in a CSV file or on a command line.
 
     A string that is not a number remains a string, which `encode_values` refuses; an empty one is a missing number.
@@ -363,19 +365,19 @@ def make_example_values(features: Features) -> dict[str, Any]:
     }
 
 
-def write_feature_options(features: Features) -> str:
+def write_example_feature_options(features: Features) -> str:
     """Write example values as options of `pocketrnn classify`, each followed by a space; empty without features."""
     return "".join(
         f"--feature {shlex.quote(f'{name}={value}')} " for name, value in make_example_values(features).items()
     )
 
 
-def make_feature_marks(numbers: NDArray[np.float32]) -> Ids:
+def encode_numbers_as_negative_ids(numbers: NDArray[np.float32]) -> Ids:
     """Convert numbers to the marks that carry them in a row of ids. Marks are negative: they are not ids."""
     return ~np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.int64)
 
 
-def split_features(tokens: Ids, lengths: Ids) -> SplitRows:
+def separate_features_from_ids(tokens: Ids, lengths: Ids) -> SplitRows:
     """Separate rows of ids into the texts and their features.
 
     Args:
@@ -407,7 +409,7 @@ class FeatureEncoder(TextEncoder):
             TextError: the argument is not such a tuple, or `encode_values` refuses a feature.
         """
         text, values = check_text_with_features(item)
-        return [*make_feature_marks(encode_values(self.features, values)).tolist(), *super().encode(text)]
+        return [*encode_numbers_as_negative_ids(encode_values(self.features, values)).tolist(), *super().encode(text)]
 
     def encode_row(self, item: Any) -> Ids:
         """Encode a text with its features as ids, int64 [1, ids]."""

@@ -19,9 +19,9 @@ from typing import Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Replace, ReplaceRuns
 from pocketrnn.text.code_point_ranges import (
-    complement_points,
+    complement_point_ranges,
     find_ranges,
-    list_range_points,
+    list_first_and_last_points,
     make_ranges_from_points,
     merge_ranges,
 )
@@ -204,7 +204,7 @@ class _Parser:
         elif point == "\\":
             points = self._parse_escape(in_class=False)
         elif point == ".":
-            points = complement_points([(10, 10)])
+            points = complement_point_ranges([(10, 10)])
         else:
             points = [(ord(point), ord(point))]
         return [[_Item(points, self._pattern[start : self._at])]]
@@ -257,7 +257,7 @@ class _Parser:
             found += inner
         self._at += 1
         merged = merge_ranges(found)
-        return complement_points(merged) if is_other else merged
+        return complement_point_ranges(merged) if is_other else merged
 
     def _parse_class_item(self) -> _Set:
         point = self._peek_characters()
@@ -270,7 +270,7 @@ class _Parser:
         if point.lower() in _UNICODE:
             self._at += 1
             found = _find_points_of_escape(point.lower())
-            return complement_points(found) if point.isupper() else found
+            return complement_point_ranges(found) if point.isupper() else found
         if code := _CODE.match(self._pattern, self._at):
             self._at = code.end()
             number = int(code[1] or code[2] or code[3], 16)
@@ -355,7 +355,7 @@ _UNICODE: Final[dict[str, Callable[[str], bool]]] = {
 @functools.cache
 def _find_points_of_escape(letter: str) -> _Set:
     """Find the code points of `\\w`, `\\s` or `\\d` in this Python's version of Unicode. The first call takes 0.2 s."""
-    return list_range_points(find_ranges(_UNICODE[letter], range(sys.maxunicode + 1)))
+    return list_first_and_last_points(find_ranges(_UNICODE[letter], range(sys.maxunicode + 1)))
 
 
 # --- From alternatives to steps ---
@@ -389,7 +389,7 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
         if what := _find_only_string(found[0]):
             return (Replace(what, by),)
         item = found[0][0]
-        others = complement_points(item.points)
+        others = complement_point_ranges(item.points)
         # Deleting a run is deleting each of its code points.
         is_each = item.is_single or (by == "" and (item.least, item.most) == (1, None))
         if len(found[0]) == 1 and is_each and others and not _has_half_surrogate(others):
@@ -611,7 +611,7 @@ def _merge_overlapping_items(first: _Item, second: _Item) -> _Items:
 
 
 def _subtract_points(points: _Set, others: _Set) -> _Set:
-    return complement_points(merge_ranges([*complement_points(points), *others]))
+    return complement_point_ranges(merge_ranges([*complement_point_ranges(points), *others]))
 
 
 def _has_common_points(points: _Set, others: _Set) -> bool:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.added_ids_and_width import SUBWORDS, FrameRules, Side, check_frame_rules
-from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, check_growth, make_step_documents
+from pocketrnn.text.cleaning_steps import (
+    CleaningStep,
+    build_steps_from_documents,
+    check_step_count_and_growth,
+    make_step_documents,
+)
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
 __all__ = [
@@ -118,7 +123,7 @@ class TextRules(FrameRules):
         """Check the cleaning steps and the stop words."""
         if not isinstance(self.steps, tuple) or not all(isinstance(s, CleaningStep) for s in self.steps):
             raise InputError(f"steps is {short_repr(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
-        check_growth(self.steps)
+        check_step_count_and_growth(self.steps)
         words = self.stop_words
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
             raise InputError(f"stop_words is {short_repr(words)}.", "Give a tuple, a list or a set of strings.")

@@ -100,7 +100,7 @@ class Charsmap:
                 found = end, by
         return found
 
-    def find_shortest_key(self, text: str) -> str | None:
+    def find_replacement_of_shortest_key(self, text: str) -> str | None:
         """Find the shortest key at the beginning of a text, and return its replacement; None without a key."""
         node, by = self._follow_first_code_point(text[0])
         for point in text[1:]:

@@ -19,19 +19,24 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.text.cleaning_steps import Replace
-from pocketrnn.text.subword_models import SPACE_MARK, cut_before_marks, make_model_function, never_merges_across_marks
+from pocketrnn.text.subword_models import (
+    SPACE_MARK,
+    cut_before_marks,
+    make_word_encoding_function,
+    never_merges_across_marks,
+)
 from pocketrnn.text.subword_rules import AddedToken, SubwordRules
 from pocketrnn.text.subword_splits import PrependTo, make_split_function
-from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, make_character_test, make_subword_steps_function
+from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, make_subword_steps_function, make_test_for_any_character
 
-__all__ = ["SubwordEncoder", "check_vocabulary_fit", "make_words_function"]
+__all__ = ["SubwordEncoder", "check_rules_fit_vocabulary", "make_words_function"]
 
 # The largest number of cached parts, and the largest length of one: 10 MB at most for words of a usual length.
 _MOST_KEPT: Final = 1 << 16
 _LONGEST_KEPT: Final = 256
 
 
-def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
+def check_rules_fit_vocabulary(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
     """Check that rules and vocabulary fit each other.
 
     Raises:
@@ -120,7 +125,7 @@ class SubwordEncoder:
         if self._only_first:
             elsewhere = [s for s in rules.splits[:count] if not (isinstance(s, PrependTo) and s.first)]
             self._elsewhere = [make_split_function(split) for split in elsewhere]
-        self._model = make_model_function(rules.model, pieces, vocabulary, rules.unknown_id)
+        self._model = make_word_encoding_function(rules.model, pieces, vocabulary, rules.unknown_id)
         # Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word.
         self._cuts_before_marks = len(rules.splits) < 2 and never_merges_across_marks(rules.model, pieces, SPACE_MARK)
         self._kept: dict[str, tuple[int, ...]] = {}
@@ -193,7 +198,7 @@ class _AddedTokenFinder:
         for text in self._tokens:
             lengths.setdefault(text[0], set()).add(len(text))
         self._lengths = {first: sorted(some, reverse=True) for first, some in lengths.items()}
-        self._may_hold = make_character_test(self._lengths)
+        self._may_hold = make_test_for_any_character(self._lengths)
 
     def split_at_added_tokens(self, text: str) -> Iterable[str | int]:
         """Split a text into the ids of its added tokens, and the texts between them."""

@@ -28,9 +28,9 @@ __all__ = [
     "apply_merges",
     "build_model_from_document",
     "cut_before_marks",
-    "make_bpe_symbols_and_merges",
+    "make_bpe_character_encoder_and_merges",
     "make_model_document",
-    "make_model_function",
+    "make_word_encoding_function",
     "never_merges_across_marks",
 ]
 
@@ -163,7 +163,9 @@ def _check_affix(value: Any) -> None:
     check_string(value, "The prefix or suffix of a piece", 0, _LONGEST_AFFIX)
 
 
-def make_model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+def make_word_encoding_function(
+    model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
+) -> ToIds:
     """Make a function that encodes a word as ids. The word must not be empty.
 
     Args:
@@ -213,12 +215,12 @@ def _find_byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
     return [pieces.get(f"<0x{byte:02X}>") for byte in range(0x100)]
 
 
-def make_bpe_symbols_and_merges(
+def make_bpe_character_encoder_and_merges(
     model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> tuple[Callable[[str], list[int]], Merges]:
     """Make a function that encodes the characters of a word as ids; also make the table of merges.
 
-    The arguments and the errors are those of `make_model_function`.
+    The arguments and the errors are those of `make_word_encoding_function`.
     """
     merges = _make_merge_table(model, pieces, tokens)
     by_byte = _find_byte_pieces(pieces) if model.byte_fallback else None
@@ -257,8 +259,8 @@ def make_bpe_symbols_and_merges(
 
 
 def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
-    """Make the function of `make_model_function` for byte-pair encoding."""
-    symbols, merges = make_bpe_symbols_and_merges(model, pieces, tokens, unknown)
+    """Make the function of `make_word_encoding_function` for byte-pair encoding."""
+    symbols, merges = make_bpe_character_encoder_and_merges(model, pieces, tokens, unknown)
     compared_member: Literal[0, 1] = 0 if model.ranks else 1
 
     def encode_word(word: str) -> Sequence[int]:
@@ -328,7 +330,7 @@ def apply_merges(
 
 
 def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unknown: int | None) -> ToIds:
-    """Make the function of `make_model_function` for WordPiece."""
+    """Make the function of `make_word_encoding_function` for WordPiece."""
     prefix, most = model.prefix, model.most_characters
     inner = {piece[len(prefix) :]: i for piece, i in pieces.items() if piece.startswith(prefix)}
     longest = max(map(len, pieces), default=0), max(map(len, inner), default=0)
@@ -358,7 +360,7 @@ def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unkno
 def _make_unigram_function(
     model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> ToIds:
-    """Make the function of `make_model_function` for a unigram model."""
+    """Make the function of `make_word_encoding_function` for a unigram model."""
     if len(model.scores) != len(tokens):
         raise InputError(
             f"There are {len(model.scores):,} scores for {len(tokens):,} tokens.", "Give one for each token."

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import Keep, Replace, check_growth, make_step_document, make_step_function
+from pocketrnn.text.cleaning_steps import (
+    Keep,
+    Replace,
+    check_step_count_and_growth,
+    make_step_document,
+    make_step_function,
+)
 from pocketrnn.text.code_point_cache import CodePointCache, make_code_point_map
 from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.sentencepiece_charsmap import Charsmap, check_charsmap
@@ -35,9 +41,9 @@ __all__ = [
     "Table",
     "build_subword_steps_from_documents",
     "check_subword_steps",
-    "make_character_test",
     "make_subword_step_documents",
     "make_subword_steps_function",
+    "make_test_for_any_character",
 ]
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
@@ -247,7 +253,7 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
             grown *= 1 + 2 * len(step.by)
         elif isinstance(step, Fold):
             grown *= max(1, len(step.by))
-    check_growth(counted)
+    check_step_count_and_growth(counted)
     if grown > 64:
         raise InputError(
             "The steps can make a text grow more than 64 times.",
@@ -380,7 +386,7 @@ def _merge_repeated_spaces(text: str) -> str:
     return text
 
 
-def make_character_test(points: Iterable[str]) -> Callable[[str], bool]:
+def make_test_for_any_character(points: Iterable[str]) -> Callable[[str], bool]:
     """Make a function that returns whether a text contains one of the given characters.
 
     If they are few, it searches for them one by one.
@@ -398,7 +404,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
     kept: dict[str, list[str]] = {}
     for string in sorted(set(step.kept), key=len, reverse=True):
         kept.setdefault(string[0], []).append(string)
-    holds_kept = make_character_test(kept)
+    holds_kept = make_test_for_any_character(kept)
 
     def replace(text: str) -> str:
         keeps = holds_kept(text)
@@ -431,7 +437,11 @@ def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
             return alone(text)
         made: list[str] = []
         for cluster in _split_grapheme_clusters(text, sets):
-            found = table.find_shortest_key(cluster) if len(cluster) > 1 and len(cluster.encode()) < 6 else None
+            found = (
+                table.find_replacement_of_shortest_key(cluster)
+                if len(cluster) > 1 and len(cluster.encode()) < 6
+                else None
+            )
             made += map(table.replace_code_point, cluster) if found is None else (found,)
         return "".join(made)
 

@@ -15,7 +15,7 @@ from typing import Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.encoder import TextEncoder
 
-__all__ = ["Word", "encode_each_word", "find_words_with_ids"]
+__all__ = ["Word", "encode_each_word", "find_words_with_ids_and_positions"]
 
 # A word: its ids, its text, and its position from start to end.
 Word = tuple[list[int], str, int, int]
@@ -28,7 +28,7 @@ _WORD_ENDS: Final[tuple[Callable[[str, str], bool], ...]] = (
 )
 
 
-def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
+def find_words_with_ids_and_positions(encoder: TextEncoder, text: str) -> list[Word]:
     """Find the words of a text, each with its ids, its text, its beginning and its end.
 
     Words are separated by white space. Punctuation marks are words of their own, one by one or as a run, where the

@@ -39,9 +39,9 @@ class TextInput:
 
     def __post_init__(self) -> None:
         if not isinstance(self.rules, TextRules):
-            from pocketrnn.text.subword_encoder import check_vocabulary_fit
+            from pocketrnn.text.subword_encoder import check_rules_fit_vocabulary
 
-            check_vocabulary_fit(self.rules, self.vocabulary)
+            check_rules_fit_vocabulary(self.rules, self.vocabulary)
 
     @property
     def features(self) -> Features:

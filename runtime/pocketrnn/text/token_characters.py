@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.token_positions import LocatedTokens
-from pocketrnn.text.value_checks import check_input_id, is_whole_number
+from pocketrnn.text.value_checks import check_feature_or_character_id, is_whole_number
 
 __all__ = [
     "CHARACTER_INPUTS",
@@ -76,7 +76,9 @@ class Characters:
         if not isinstance(self.lowercase, bool):
             raise InputError(f"lowercase of the characters is {short_repr(self.lowercase)}.", "Use True or False.")
         padding = self._find_named_id(_PADDING) if self.padding_id is None else self.padding_id
-        object.__setattr__(self, "padding_id", check_input_id(0 if padding is None else padding, "of padding"))
+        object.__setattr__(
+            self, "padding_id", check_feature_or_character_id(0 if padding is None else padding, "of padding")
+        )
         taken = next((c for c, i in self.vocabulary.items() if i == self.padding_id and len(c) == 1), None)
         if taken is not None:
             raise InputError(
@@ -85,7 +87,9 @@ class Characters:
             )
         unknown = self._find_named_id(_UNKNOWN) if self.unknown_id is None else self.unknown_id
         object.__setattr__(
-            self, "unknown_id", None if unknown is None else check_input_id(unknown, "of unknown characters")
+            self,
+            "unknown_id",
+            None if unknown is None else check_feature_or_character_id(unknown, "of unknown characters"),
         )
 
     def _find_named_id(self, name_pattern: re.Pattern[str]) -> int | None:
@@ -206,7 +210,7 @@ def _check_character_vocabulary(given: object) -> dict[str, int]:
                 f"The vocabulary of characters has {short_repr(entry, 40)} of {len(entry):,} characters.",
                 "Give one character (one code point) an entry; a name such as '<pad>' may be among them.",
             )
-        found[entry] = check_input_id(number, f"of {short_repr(entry, 40)}")
+        found[entry] = check_feature_or_character_id(number, f"of {short_repr(entry, 40)}")
     if not found:
         raise InputError("The vocabulary of characters is empty.", "Give the characters that it had in training.")
     return found

@@ -107,9 +107,9 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
-        from pocketrnn.text.subword_word_ids import find_words_with_ids
+        from pocketrnn.text.subword_word_ids import find_words_with_ids_and_positions
 
-        return _locate_words_and_check_ids(encoder, text, find_words_with_ids(encoder, text))
+        return _locate_words_and_check_ids(encoder, text, find_words_with_ids_and_positions(encoder, text))
     located = _LocatedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
     steps: tuple[CleaningStep, ...] = (*((Lowercase(),) if rules.lowercase else ()), *rules.steps)
     if rules.tokenizer == "basic_english":

@@ -8,7 +8,7 @@ import numpy as np
 
 from pocketrnn.errors import InputError, short_repr
 
-__all__ = ["check_flags", "check_input_id", "check_string", "convert_list_to_tuple", "is_whole_number"]
+__all__ = ["check_feature_or_character_id", "check_flags", "check_string", "convert_list_to_tuple", "is_whole_number"]
 
 _LONGEST: Final = 256
 # Every whole number up to this one is also a float32 number: a category's id is one of the graph's floats.
@@ -51,7 +51,7 @@ def check_flags(owner: object, *names: str) -> None:
             raise InputError(f"{name} is {short_repr(getattr(owner, name))}.", "Use true or false.")
 
 
-def check_input_id(number: object, whose: str) -> int:
+def check_feature_or_character_id(number: object, whose: str) -> int:
     """Check the id of a category's value or of a character, and return it.
 
     Args:

@@ -39,7 +39,7 @@ from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
 from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights, fit_recurrent_linear_weights
 from pocketrnn_training.training_events import Notice, StageNotice
 
-__all__ = ["Comparison", "compare_candidates", "may_compare_candidates", "may_measure_by_folds"]
+__all__ = ["Comparison", "compare_candidates", "should_compare_candidates", "should_measure_by_folds"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ _MANY_ROWS: Final = 10_000
 _FEWEST_ROWS: Final = 100
 
 
-def may_compare_candidates(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
+def should_compare_candidates(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
     """Return whether candidates should be compared: there is a linear part, and the user's options fit all candidates.
 
     Args:
@@ -82,7 +82,7 @@ def may_compare_candidates(data: LabelledTexts, settings: TextSettings, other_so
     return bool(decided.linear) and len(np.unique(data.groups)) >= _FEWEST_ROWS // 2
 
 
-def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
+def should_measure_by_folds(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
     """Return whether the classifier should be measured by folds, since validation would hold out too few rows.
 
     Args:
@@ -92,7 +92,7 @@ def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, other_sour
     """
     few = len(data) * settings.validation_share < FEW_VALIDATION_ROWS
     # With patience, validation rows decide when training ends.
-    return few and settings.patience is None and may_compare_candidates(data, settings, other_sources)
+    return few and settings.patience is None and should_compare_candidates(data, settings, other_sources)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pocketrnn_training.candidates.random_kernel_fit import fit_kernels
+from pocketrnn_training.candidates.random_kernel_fit import fit_kernels_at_better_scale
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.linear_classifier import LinearArchitecture, LinearClassifier
@@ -59,7 +59,7 @@ def fit_classifier_without_epochs(
         if fits_all:
             module = _fit_classifier(whole, seed, report)
     rows, seconds = (len(whole.targets) if fits_all else None), time.perf_counter() - start
-    state = loop.make_state_without_epochs(module, task.parts or ALONE, logits, seconds, rows)
+    state = loop.calibrate_and_make_state(module, task.parts or ALONE, logits, seconds, rows)
     training = {name: value for name, value in state.best.training.items() if name not in OF_LAYERS}
     state = replace(state, best=replace(state.best, training=training))
     keep(state)
@@ -70,7 +70,7 @@ def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = la
     """Fit the classifier of a task on its training rows, and return it in evaluation mode. Report how rows are
     scaled."""
     if isinstance(task.architecture, KernelArchitecture):
-        found = fit_kernels(task, seed)
+        found = fit_kernels_at_better_scale(task, seed)
         if found.module.architecture.own_scale:
             share, other = found.right / found.rows, found.other / found.rows
             said = f"with this, models classify {share:.1%} of unseen rows correctly, and {other:.1%} without"

@@ -19,13 +19,13 @@ from pocketrnn_training.classifiers.random_kernels import (
     SIZE_RAMPS,
     KernelArchitecture,
     KernelClassifier,
-    scale_by_deviation,
+    standardize_and_measure_channels,
 )
 from pocketrnn_training.measures.calibration import fit_temperature
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.rows.encoded_rows import EncodedRows
 
-__all__ = ["KernelFit", "Ridge", "fit_kernels", "fit_ridge"]
+__all__ = ["KernelFit", "Ridge", "fit_kernels_at_better_scale", "fit_ridge"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -69,7 +69,7 @@ class KernelFit:
     rows: int
 
 
-def fit_kernels(task: Task, seed: int) -> KernelFit:
+def fit_kernels_at_better_scale(task: Task, seed: int) -> KernelFit:
     """Fit a classifier of random kernels on the training rows of a task.
 
     Each row is divided by its own deviation where such a model classifies clearly more unseen rows correctly: by more
@@ -160,7 +160,7 @@ def _scale_rows_and_set_ramps(module: KernelClassifier, rows: EncodedRows) -> En
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
         after = torch.zeros(1, 1, end - start, dtype=torch.bool)
-        made, size = scale_by_deviation(read, after, torch.tensor([end - start]))
+        made, size = standardize_and_measure_channels(read, after, torch.tensor([end - start]))
         scaled.append(made[0].T.numpy())
         sizes.append(size[0].double().numpy())
     edges = np.quantile(np.array(sizes), np.linspace(0, 1, SIZE_RAMPS + 1), axis=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.classifiers.linear_classifier import LinearArchitecture, check_table_sizes
+from pocketrnn_training.classifiers.linear_classifier import LinearArchitecture, check_pair_and_joint_table_rows
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
 from pocketrnn_training.settings.base_settings import CELLS, NO_POOLING, POOLINGS
 
@@ -78,7 +78,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         _check_layers(self, "vocabulary_size", "embedding_dim")
-        check_table_sizes(self.pairs, self.joints)
+        check_pair_and_joint_table_rows(self.pairs, self.joints)
         if self.two_texts and (self.pairs or not self.packed or labels_tokens(self)):
             raise InputError(
                 "A classifier of two texts cannot be padded, label tokens or have a linear part.",

@@ -26,7 +26,7 @@ from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of
-from pocketrnn.text.subword_encoder import check_vocabulary_fit
+from pocketrnn.text.subword_encoder import check_rules_fit_vocabulary
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture, SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_checkpoint_file
 from pocketrnn_training.classifiers.linear_classifier import CODES_OF_JOINTS, SIZES, LinearArchitecture
@@ -335,7 +335,7 @@ def read(folder: Path) -> Checkpoint:
         architecture, rules = _read_architecture_and_rules(document)
         _check_parts_fit(architecture, rules, labels, vocabulary)
         if not isinstance(rules, TextRules | NumberInput):
-            check_vocabulary_fit(rules, vocabulary)
+            check_rules_fit_vocabulary(rules, vocabulary)
     except PocketRNNError as error:
         raise CheckpointError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
     return Checkpoint(

@@ -9,7 +9,15 @@ from pocketrnn.bundle.atomic_writing import check_output_folder, repair_interrup
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import CheckpointError, InputError, OutputError, find_file_error_reason
 
-__all__ = ["CONFIG_JSON", "MAKE_AGAIN", "RESUME", "WEIGHTS", "check_output", "is_unfinished", "read_checkpoint_file"]
+__all__ = [
+    "CONFIG_JSON",
+    "MAKE_AGAIN",
+    "RESUME",
+    "WEIGHTS",
+    "check_output",
+    "holds_interrupted_run",
+    "read_checkpoint_file",
+]
 
 CONFIG_JSON: Final = "config.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -46,7 +54,7 @@ def read_checkpoint_file(folder: Path, name: str) -> bytes:
         ) from None
 
 
-def is_unfinished(folder: Path) -> bool:
+def holds_interrupted_run(folder: Path) -> bool:
     """Return whether the folder holds an interrupted run. A folder that a killed process has moved
     aside is moved back first."""
     repair_interrupted_write(folder)
@@ -66,7 +74,7 @@ def check_output(folder: Path, *, force: bool, resume: bool) -> None:
         InputError: there is no run to resume in it.
     """
     if resume:
-        if not is_unfinished(folder):
+        if not holds_interrupted_run(folder):
             raise InputError(
                 f"There is no interrupted run in {folder}.",
                 "Leave --resume out to train, or give the folder of the run.",
@@ -75,7 +83,7 @@ def check_output(folder: Path, *, force: bool, resume: bool) -> None:
     try:
         check_output_folder(folder, force=force, marker_file=CONFIG_JSON)
     except OutputError:
-        if not force and folder.is_dir() and is_unfinished(folder):
+        if not force and folder.is_dir() and holds_interrupted_run(folder):
             raise OutputError(
                 f"{folder} holds a run that was interrupted.",
                 "Go on with it with --resume, or replace it with --force.",

@@ -83,7 +83,7 @@ class CrfLayer(nn.Module):
             sums = torch.where(is_word[:, i : i + 1], longer, sums)
         return (sums + self.end).logsumexp(1)
 
-    def decode_words(self, logits: Tensor, word_counts: npt.NDArray[np.int64]) -> Tensor:
+    def decode_words_as_log_probabilities(self, logits: Tensor, word_counts: npt.NDArray[np.int64]) -> Tensor:
         """Decode the label of each word with the CRF. Return log probabilities, of which that of the decoded label is
         the largest.
 

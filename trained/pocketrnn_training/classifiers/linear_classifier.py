@@ -19,7 +19,7 @@ __all__ = [
     "LinearArchitecture",
     "LinearClassifier",
     "LinearScores",
-    "check_table_sizes",
+    "check_pair_and_joint_table_rows",
 ]
 
 # The prefix of the names of the linear part's weights.
@@ -29,7 +29,7 @@ SIZES: Final = f"{LINEAR}sizes"
 _MOST_PAIRS: Final = 1 << 24
 
 
-def check_table_sizes(pair_rows: int, joint_rows: int) -> None:
+def check_pair_and_joint_table_rows(pair_rows: int, joint_rows: int) -> None:
     """Refuse a wrong number of rows in the table of pairs of tokens, or in the table of the characters where pieces of
     words meet. Both may be 0."""
     for name, rows in (("pairs", pair_rows), ("joints", joint_rows)):
@@ -64,7 +64,7 @@ class LinearArchitecture:
     joints: int = 0
 
     def __post_init__(self) -> None:
-        check_table_sizes(self.pairs, self.joints)
+        check_pair_and_joint_table_rows(self.pairs, self.joints)
         if self.classes < 2:
             raise InputError(f"classes is {self.classes}.", "Use a number from 2.")
         if not 0 <= self.padding_id < self.vocabulary_size:

@@ -28,8 +28,8 @@ __all__ = [
     "SIZE_RAMPS",
     "KernelArchitecture",
     "KernelClassifier",
-    "compute_kernel_dilations",
-    "scale_by_deviation",
+    "compute_dilation_of_each_bank",
+    "standardize_and_measure_channels",
 ]
 
 # The kernels of one dilation and one sum of channels: few, so that a microcontroller can hold their responses to a row.
@@ -149,7 +149,7 @@ class KernelClassifier(nn.Module):
         read = samples.transpose(1, 2).masked_fill(after, 0.0)
         sizes: list[Tensor] = []
         if self.size_rates is not None:
-            read, size = scale_by_deviation(read, after, lengths)
+            read, size = standardize_and_measure_channels(read, after, lengths)
             sizes.append((size.unsqueeze(1) * self.size_rates + self.size_offsets).clamp(0.0, 1.0).flatten(1))
         if self.sums is not None:
             read = self.sums(read)
@@ -160,7 +160,7 @@ class KernelClassifier(nn.Module):
         return torch.cat(found + sizes, dim=1)
 
 
-def scale_by_deviation(samples: Tensor, is_padding: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def standardize_and_measure_channels(samples: Tensor, is_padding: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Subtract from each channel of a row its mean, and divide it by its standard deviation. Return the result, and the
     deviations and means.
 
@@ -183,7 +183,7 @@ def scale_by_deviation(samples: Tensor, is_padding: Tensor, lengths: Tensor) -> 
     return centred / size, torch.cat((size, first + mean), dim=1).squeeze(2)
 
 
-def compute_kernel_dilations(kernel_count: int, typical_steps: int) -> tuple[int, ...]:
+def compute_dilation_of_each_bank(kernel_count: int, typical_steps: int) -> tuple[int, ...]:
     """Compute the dilation of each bank for rows of about `typical_steps` steps. They grow from 1 by equal factors."""
     most = max(1.0, (typical_steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})

@@ -140,7 +140,7 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
         DataError: a column is missing, or a row has a feature with a value that it cannot have.
         click.UsageError: --outside is given.
     """
-    from pocketrnn.text.features import encode_values, parse_written_values
+    from pocketrnn.text.features import encode_values, parse_feature_values_from_strings
     from pocketrnn_training.rows.column_files import read_columns
 
     if source.outside is not None:
@@ -154,7 +154,7 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
         written = Path(name).suffix.lower() in {".csv", ".tsv"}
         values = (dict(zip(names, row, strict=True)) for columns in chunks for row in zip(*columns, strict=True))
         for row in values:
-            given.append(parse_written_values(features, row) if written else row)
+            given.append(parse_feature_values_from_strings(features, row) if written else row)
             try:
                 encode_values(features, given[-1], f"Row {len(given) - before} of {name}")
             except TextError as error:
@@ -185,7 +185,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
     Raises:
         InputError: there is no such head, or there are several and none is named.
     """
-    from pocketrnn.classifier import Classifier, get_chosen_answers
+    from pocketrnn.classifier import Classifier, get_answers_of_chosen_labels
     from pocketrnn_training.classifiers import checkpoint as checkpoints
 
     folder = Path(path_or_name)
@@ -195,7 +195,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
         return checkpoints.read(folder)
     loaded = Classifier.load(path_or_name, threads=threads)
     loaded = loaded if head is None else loaded.head(head)
-    get_chosen_answers(loaded).require_single_head("pocketrnn evaluate")
+    get_answers_of_chosen_labels(loaded).require_single_head("pocketrnn evaluate")
     return loaded
 
 

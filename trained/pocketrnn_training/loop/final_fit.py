@@ -25,7 +25,7 @@ from pocketrnn_training.loop.training_loop import (
     Emit,
     TrainingLoop,
     TrainingState,
-    copy_classifier,
+    copy_classifier_with_linear_part,
 )
 from pocketrnn_training.loop.training_step import Learner
 from pocketrnn_training.measures.calibration import apply_temperature
@@ -101,7 +101,7 @@ class FinalFit(LoopFit):
     def _make_checkpoint(self, module: AnyClassifier) -> Checkpoint:
         """Return the checkpoint of the first fit with the module of this fit."""
         best = self.found.best
-        kept = copy_classifier(module, self.task, self._part_weights)
+        kept = copy_classifier_with_linear_part(module, self.task, self._part_weights)
         apply_temperature(kept, float(best.metrics["temperature"]))
         return replace(best, module=kept, data={**best.data, FITTED_ROWS: self.task.size})
 
@@ -138,6 +138,6 @@ class OnlyFit(LoopFit):
         with limit_threads(loop.settings.threads):
             if (learner := loop.fit_without_validation(fabric, emit, stopped)) is None:
                 return
-            kept = copy_classifier(learner.module, task, task.parts)
+            kept = copy_classifier_with_linear_part(learner.module, task, task.parts)
             seconds, rows = time.perf_counter() - start, len(task.targets)
-            emit(loop.make_state_without_epochs(kept, task.parts, task.unseen, seconds, rows))
+            emit(loop.calibrate_and_make_state(kept, task.parts, task.unseen, seconds, rows))

@@ -30,13 +30,13 @@ from pocketrnn_training.measures.calibration import apply_temperature, compute_c
 from pocketrnn_training.measures.evaluation import score_several_labels
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.logit_measures import (
-    compute_f1_from_logits,
     compute_guessing_loss,
+    compute_macro_or_best_micro_f1,
     compute_mean_loss,
     find_right_rows,
 )
 from pocketrnn_training.measures.thresholds import (
-    choose_rejection_threshold,
+    choose_and_measure_rejection_threshold,
     choose_thresholds,
     predict_cross_fitted_labels,
 )
@@ -64,7 +64,7 @@ __all__ = [
     "TrainingError",
     "TrainingLoop",
     "TrainingState",
-    "copy_classifier",
+    "copy_classifier_with_linear_part",
 ]
 
 # The names of tensors of a `TrainingState`, of the validation rows.
@@ -195,7 +195,7 @@ class TrainingLoop:
             history.append(self._score_epoch(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last_epoch:
                 outside = self._compute_outside_logits(learner.module, parts, batch_size, fabric)
-                kept = copy_classifier(learner.module, task, parts)
+                kept = copy_classifier_with_linear_part(learner.module, task, parts)
                 best = self._calibrate_and_make_checkpoint(kept, parts, validation_logits, outside, history[-1])
                 best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
@@ -210,9 +210,11 @@ class TrainingLoop:
     def _compute_validation_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor:
         """Compute the recurrent part's logits for the validation rows or words."""
         task = self.task
-        logits = task.select_validation_logits(compute_logits(module, task.validation_rows, batch_size, fabric))
+        logits = task.select_logits_with_validation_target(
+            compute_logits(module, task.validation_rows, batch_size, fabric)
+        )
         crf, words = get_crf_layer(module), task.validation_words
-        return logits if crf is None or words is None else crf.decode_words(logits, words)
+        return logits if crf is None or words is None else crf.decode_words_as_log_probabilities(logits, words)
 
     def _choose_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
         """Return the weights of the recurrent and the linear part: those of the task, or weights that are fitted on the
@@ -345,7 +347,7 @@ class TrainingLoop:
             f"guessing is {guessing:.2f}. Train again with a lower learning rate."
         )
 
-    def make_state_without_epochs(
+    def calibrate_and_make_state(
         self,
         module: AnyClassifier,
         parts: RecurrentLinearWeights,
@@ -366,7 +368,9 @@ class TrainingLoop:
         right = find_right_rows(logits, targets)
         loss, accuracy = compute_mean_loss(logits, targets), float(right.double().mean())
         outside = None if task.outside_rows is None else compute_logits(module, task.outside_rows, 1)
-        epoch = Epoch(1, loss, accuracy, loss, accuracy, compute_f1_from_logits(logits, targets), seconds, best=True)
+        epoch = Epoch(
+            1, loss, accuracy, loss, accuracy, compute_macro_or_best_micro_f1(logits, targets), seconds, best=True
+        )
         best = self._calibrate_and_make_checkpoint(module, parts, logits, outside, epoch)
         metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
         if task.folds is not None:
@@ -424,7 +428,7 @@ class TrainingLoop:
             if share is None and outside is None:
                 return None, {}
             of_outside = None if outside is None else outside.double().softmax(dim=1).numpy()
-            threshold, measured = choose_rejection_threshold(
+            threshold, measured = choose_and_measure_rejection_threshold(
                 share, logits.double().softmax(dim=1).numpy(), targets, of_outside
             )
             return (threshold,) * len(self.task.labels), measured
@@ -457,7 +461,7 @@ def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: T
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 
-def copy_classifier(module: AnyClassifier, task: Task, parts: RecurrentLinearWeights) -> AnyClassifier:
+def copy_classifier_with_linear_part(module: AnyClassifier, task: Task, parts: RecurrentLinearWeights) -> AnyClassifier:
     """Copy a trained module to the CPU, in evaluation mode, with its linear part.
 
     The copy has a plain embedding, and each part is multiplied by its weight.

@@ -16,7 +16,7 @@ from pocketrnn_training.classifiers.architecture import AnyArchitecture, Archite
 from pocketrnn_training.classifiers.inference import make_batch
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier, build_classifier, get_crf_layer
 from pocketrnn_training.loop.optimizers import copy_state_tensors, make_optimizers, restore_state_tensors
-from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
+from pocketrnn_training.measures.logit_measures import compute_label_log_odds
 from pocketrnn_training.preparation.distillation import TeacherBatch, compute_summed_student_loss
 from pocketrnn_training.preparation.prepared_data import IGNORED, Task
 from pocketrnn_training.settings.base_settings import Settings
@@ -193,7 +193,7 @@ def _set_bias_to_label_log_odds(module: RecurrentClassifier, targets: npt.NDArra
     after 13 epochs is 25.6 %, and 72.6 % when starting from the frequencies (docs/training.md).
     """
     with torch.no_grad():
-        module.fc.bias.copy_(compute_log_odds_of_shares(targets))
+        module.fc.bias.copy_(compute_label_log_odds(targets))
 
 
 def _initialize_embedding(module: RecurrentClassifier, vectors: word_vectors.Vectors | None) -> None:

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
-from pocketrnn.classifier import Classifier, get_chosen_answers
+from pocketrnn.classifier import Classifier, get_answers_of_chosen_labels
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.column_and_label_checks import check_same_labels
@@ -26,7 +26,7 @@ from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
-from pocketrnn_training.texts.split_sentence_ids import encode_sentences
+from pocketrnn_training.texts.split_sentence_ids import encode_sentences_with_word_starts
 
 __all__ = [
     "ClassScore",
@@ -138,7 +138,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     """
     labels = tuple(classifier.labels)
     if isinstance(classifier, Classifier):
-        get_chosen_answers(classifier).require_single_head("evaluate()")
+        get_answers_of_chosen_labels(classifier).require_single_head("evaluate()")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
         raise DataError(
@@ -161,7 +161,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         takes, have = ("two texts", "one") if takes_two else ("one text", "two")
         raise DataError(f"{classifier.name} takes {takes}, but the rows have {have}.", _READ_PAIRS[takes_two])
     if isinstance(classifier, Classifier):
-        get_chosen_answers(classifier).check_gives_labels()
+        get_answers_of_chosen_labels(classifier).check_gives_labels()
     check_same_labels(data.labels, labels)
     check_labelled(data, "row", "Evaluate with labelled rows only.")
     if data.several_labels != gives_several_labels(classifier):
@@ -221,7 +221,7 @@ def gives_tags(classifier: Classifier | Checkpoint) -> bool:
 def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.NDArray[np.int64]:
     """Predict the label of each word, int64 [words of all sentences]; -1 for a word that a bundle's rules cut off."""
     if isinstance(classifier, Checkpoint):
-        encoded, steps = encode_sentences(data.sentences, classifier.text_rules, classifier.vocabulary)
+        encoded, steps = encode_sentences_with_word_starts(data.sentences, classifier.text_rules, classifier.vocabulary)
         logits, crf = compute_logits(classifier.module, encoded, 1)[torch.from_numpy(steps)].numpy(), classifier.crf
         parts = np.split(logits, np.cumsum(data.lengths)[:-1])
         return np.concatenate([part.argmax(1) if crf is None else crf.decode_labels(part) for part in parts])
@@ -245,7 +245,9 @@ def add_span_scores(evaluation: Evaluation, data: TaggedSentences, predicted: np
 def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
     """Return whether the classifier of a bundle or a checkpoint may give a text any number of labels."""
     activation = (
-        classifier.activation if isinstance(classifier, Checkpoint) else get_chosen_answers(classifier).activation
+        classifier.activation
+        if isinstance(classifier, Checkpoint)
+        else get_answers_of_chosen_labels(classifier).activation
     )
     return activation == "sigmoid"
 
@@ -255,7 +257,7 @@ def _find_reached_labels(classifier: Classifier | Checkpoint, texts: Sequence[st
     if isinstance(classifier, Checkpoint):
         answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
-        answers, logits = get_chosen_answers(classifier), classifier.logits(texts)
+        answers, logits = get_answers_of_chosen_labels(classifier), classifier.logits(texts)
     return answers.mark_reached_labels(answers.probabilities(logits))
 
 

@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 __all__ = [
-    "compute_f1_from_logits",
     "compute_guessing_loss",
-    "compute_log_odds_of_shares",
+    "compute_label_log_odds",
+    "compute_macro_or_best_micro_f1",
     "compute_mean_loss",
     "compute_micro_f1",
-    "compute_multi_label_loss",
-    "find_best_f1_threshold",
+    "compute_summed_multi_label_loss",
+    "find_best_threshold_and_its_f1",
     "find_right_rows",
 ]
 
 
-def compute_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+def compute_summed_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Compute the loss of rows with any number of labels, summed over labels and rows, float32 [].
 
     Args:
@@ -36,7 +36,7 @@ def compute_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float =
     return binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
 
 
-def compute_log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
+def compute_label_log_odds(targets: npt.NDArray[np.bool_]) -> Tensor:
     """Compute the log odds of the share of the rows that each label has, float32 [labels]."""
     # To keep the shares between 0 and 1, half a row of each label and one row in total are added to the counts.
     shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
@@ -46,7 +46,7 @@ def compute_log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
 def compute_mean_loss(logits: Tensor, targets: Tensor) -> float:
     """Compute the mean loss of a row. With several labels, a row's loss is the sum over its labels."""
     if targets.dim() == 2:
-        return compute_multi_label_loss(logits, targets).item() / len(logits)
+        return compute_summed_multi_label_loss(logits, targets).item() / len(logits)
     return cross_entropy(logits, targets).item()
 
 
@@ -65,10 +65,12 @@ def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.argmax(dim=1) == targets
 
 
-def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
+def compute_macro_or_best_micro_f1(logits: Tensor, targets: Tensor) -> float:
     """Compute the mean F1 of all classes. With several labels, compute the micro F1 at the best single threshold."""
     if targets.dim() == 2:
-        return find_best_f1_threshold(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[1]
+        return find_best_threshold_and_its_f1(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[
+            1
+        ]
     classes = logits.size(1)
     predicted = logits.argmax(dim=1)
     hits = torch.bincount(targets[predicted == targets], minlength=classes).double()
@@ -87,7 +89,7 @@ def compute_micro_f1(targets: npt.NDArray[np.bool_], predicted: npt.NDArray[np.b
     return 2 * hits / max(1, both)
 
 
-def find_best_f1_threshold(
+def find_best_threshold_and_its_f1(
     probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
     """Find the threshold with the highest F1; return the threshold and its F1.

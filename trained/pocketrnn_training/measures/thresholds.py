@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn_training.measures.logit_measures import find_best_f1_threshold
+from pocketrnn_training.measures.logit_measures import find_best_threshold_and_its_f1
 
 __all__ = [
-    "choose_rejection_threshold",
+    "choose_and_measure_rejection_threshold",
     "choose_thresholds",
     "find_separating_threshold",
-    "find_threshold_for_share",
+    "find_threshold_reached_by_share",
     "predict_cross_fitted_labels",
 ]
 
@@ -39,16 +39,16 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
         probabilities: float64 [rows, labels], of rows that were not trained on.
         targets: bool [rows, labels].
     """
-    of_all, _ = find_best_f1_threshold(probabilities.ravel(), targets.ravel())
+    of_all, _ = find_best_threshold_and_its_f1(probabilities.ravel(), targets.ravel())
     found = []
     for label in range(targets.shape[1]):
         rows = int(targets[:, label].sum())
-        own, _ = find_best_f1_threshold(probabilities[:, label], targets[:, label])
+        own, _ = find_best_threshold_and_its_f1(probabilities[:, label], targets[:, label])
         found.append(round((rows * own + _ROWS_OF_A_LABEL * of_all) / (rows + _ROWS_OF_A_LABEL), _DECIMALS))
     return tuple(found)
 
 
-def find_threshold_for_share(
+def find_threshold_reached_by_share(
     share_of_right: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
     """Find the highest threshold that the given share of the right answers reaches. Each text has one label.
@@ -95,7 +95,7 @@ def find_separating_threshold(
     return round(float(cuts[(given + none).argmax()]), _DECIMALS)
 
 
-def choose_rejection_threshold(
+def choose_and_measure_rejection_threshold(
     share_of_right: float | None,
     probabilities: npt.NDArray[np.float64],
     targets: npt.NDArray[np.int64],
@@ -118,7 +118,7 @@ def choose_rejection_threshold(
 
     def choose_threshold(chosen_rows: npt.NDArray[np.bool_], chosen_outside: npt.NDArray[np.bool_]) -> float:
         if share_of_right is not None:
-            return find_threshold_for_share(share_of_right, probabilities[chosen_rows], targets[chosen_rows])
+            return find_threshold_reached_by_share(share_of_right, probabilities[chosen_rows], targets[chosen_rows])
         assert outside is not None  # noqa: S101 - one of both is given
         return find_separating_threshold(outside[chosen_outside], probabilities[chosen_rows], targets[chosen_rows])
 

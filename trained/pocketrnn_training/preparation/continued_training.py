@@ -22,7 +22,7 @@ from pocketrnn.text import SUBWORDS, TextEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear_classifier import LINEAR
-from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
+from pocketrnn_training.measures.logit_measures import compute_label_log_odds
 from pocketrnn_training.rows.class_labels import convert_codes_to_targets
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.base_settings import Settings
@@ -95,7 +95,7 @@ class StartingCheckpoint:
         extend_with_random_rows("fc.weight", classes, state["fc.weight"].size(1) ** -0.5 / 3)
         extend_with_random_rows("fc.bias", classes, 0.0)
         if data.several_labels:
-            state["fc.bias"][before:] = compute_log_odds_of_shares(data.targets)[before:]
+            state["fc.bias"][before:] = compute_label_log_odds(data.targets)[before:]
         return state
 
     def make_notice(self, data: LabelledTexts) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.measures.logit_measures import compute_multi_label_loss
+from pocketrnn_training.measures.logit_measures import compute_summed_multi_label_loss
 from pocketrnn_training.rows.labelled_rows import UNLABELLED, check_labelled
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
@@ -25,7 +25,7 @@ __all__ = [
     "TeacherSummary",
     "TeacherTargets",
     "compute_summed_student_loss",
-    "make_targets_with_answers",
+    "fill_targets_from_teacher",
     "make_teacher_targets",
     "measure_teacher",
 ]
@@ -149,7 +149,7 @@ def make_teacher_targets(data: LabelledTexts, answer_weight: float, temperature:
     return TeacherTargets.from_answers(answers, labelled, answer_weight, temperature)
 
 
-def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
+def fill_targets_from_teacher(data: LabelledTexts) -> npt.NDArray[np.int64]:
     """Return the class of each row, int64 [rows]. A row without a label has the teacher's likeliest class."""
     if data.answers is None:
         return data.targets
@@ -210,7 +210,7 @@ def compute_summed_student_loss(
         smoothing: the share of a label's weight that all classes have alike. Answers are smooth already.
     """
     if targets.dim() == 2:
-        return compute_multi_label_loss(logits, targets, smoothing)
+        return compute_summed_multi_label_loss(logits, targets, smoothing)
     if lesson is None:
         return cross_entropy(logits, targets, class_weights, reduction="sum", label_smoothing=smoothing)
     of_labels = cross_entropy(logits, targets, class_weights, reduction="none", label_smoothing=smoothing)

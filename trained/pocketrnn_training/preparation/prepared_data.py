@@ -17,7 +17,7 @@ from pocketrnn.tags import has_span_prefixes
 from pocketrnn.text import AnyTextRules
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture
 from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, Checkpoint
-from pocketrnn_training.measures.logit_measures import compute_f1_from_logits
+from pocketrnn_training.measures.logit_measures import compute_macro_or_best_micro_f1
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.preparation.augmentation import Changes
 from pocketrnn_training.preparation.distillation import TeacherTargets
@@ -152,7 +152,7 @@ class Task:
         epoch."""
         if self.words is None:
             return self
-        rows, begins = self.words.select_first_rows(self.size).draw_pieces(self.piece_dropout, seed)
+        rows, begins = self.words.select_first_rows(self.size).draw_pieces_with_word_starts(self.piece_dropout, seed)
         if self.word_targets is None:
             return replace(self, rows=rows)
         return replace(self, rows=rows, step_targets=make_piece_targets(rows, begins, self.word_targets))
@@ -166,7 +166,7 @@ class Task:
             return self.targets[chosen]
         return self.step_targets.batch(chosen, IGNORED)[0].ravel()
 
-    def select_validation_logits(self, logits: Tensor) -> Tensor:
+    def select_logits_with_validation_target(self, logits: Tensor) -> Tensor:
         """Select the logits of the validation rows or words that have a target, from the result of `compute_logits`."""
         steps = self.validation_step_targets
         return logits if steps is None else logits[torch.from_numpy(steps.ids != IGNORED)]
@@ -185,7 +185,7 @@ class Task:
         """Compute the F1 of logits on the validation targets. If the labels mark spans, this is the F1 of the spans."""
         words = self.validation_words
         if words is None or not has_span_prefixes(self.labels):
-            return compute_f1_from_logits(logits, torch.from_numpy(self.validation_targets))
+            return compute_macro_or_best_micro_f1(logits, torch.from_numpy(self.validation_targets))
         predicted = logits.argmax(dim=1).numpy()
         return SpanScores.from_predictions(self.labels, words, self.validation_targets, predicted).f1
 

@@ -14,7 +14,7 @@ from pocketrnn.errors import DataError, SequenceError
 from pocketrnn.numbers.training_range import find_channel_ranges
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
-from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_kernel_dilations
+from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_dilation_of_each_bank
 from pocketrnn_training.preparation.augmentation import Augmentation
 from pocketrnn_training.preparation.class_notices import make_class_notices
 from pocketrnn_training.preparation.class_weights import compute_class_weights
@@ -63,7 +63,7 @@ def prepare_sequences(
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels))
     # Integers are converted to the channels' own units, as in the runtime.
-    mean, scale = compute_mean_and_scale([data.rules.convert_to_units(sequence) for sequence in data.sequences])
+    mean, scale = compute_mean_and_scale([data.rules.convert_to_channel_units(sequence) for sequence in data.sequences])
     known = find_channel_ranges(data.rules, data.sequences)
     rules = replace(data.rules, mean=mean, scale=scale, training_range=known)
     by_folds = validation is data
@@ -104,7 +104,7 @@ def _make_folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
 def _make_architecture(settings: NumberSettings, data: LabelledSequences) -> SequenceArchitecture | KernelArchitecture:
     channels, classes = len(data.rules.channels), len(data.labels)
     if kernels := settings.kernels_asked_for:
-        dilations = compute_kernel_dilations(kernels, int(np.median(data.lengths)))
+        dilations = compute_dilation_of_each_bank(kernels, int(np.median(data.lengths)))
         return KernelArchitecture(channels=channels, dilations=dilations, classes=classes)
     shape = {one.name for one in fields(SequenceArchitecture)} - {"channels", "classes"}
     return SequenceArchitecture(channels=channels, classes=classes, **{name: getattr(settings, name) for name in shape})
@@ -144,5 +144,5 @@ def _choose_examples(data: LabelledSequences) -> tuple[list[list[float | None]],
     """Choose up to 8 of the sequences that are not long, as lists of steps. NaN becomes None, since JSON lacks NaN."""
     small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
     chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
-    sequences = [data.rules.convert_to_units(data.sequences[row]).tolist() for row in chosen]
+    sequences = [data.rules.convert_to_channel_units(data.sequences[row]).tolist() for row in chosen]
     return tuple([[None if number != number else number for number in step] for step in one] for one in sequences)

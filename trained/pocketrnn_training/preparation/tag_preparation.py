@@ -66,7 +66,7 @@ def prepare_tags(
     )
     words = RowWords.from_texts(texts, rules, tokens)
     word_targets = _make_word_part_targets((data, validation), rules)
-    rows, begins = words.draw_pieces(0.0, 0)
+    rows, begins = words.draw_pieces_with_word_starts(0.0, 0)
     steps = make_piece_targets(rows, begins, word_targets)
     training, held_out = np.arange(len(data)), np.arange(len(data), len(texts))
     with_crf = _uses_crf(decided, data.labels)

@@ -28,7 +28,7 @@ from pocketrnn_training.preparation.continued_training import (
 )
 from pocketrnn_training.preparation.distillation import (
     TeacherSummary,
-    make_targets_with_answers,
+    fill_targets_from_teacher,
     make_teacher_targets,
     measure_teacher,
 )
@@ -41,7 +41,7 @@ from pocketrnn_training.settings.text_settings import BPE, TextSettings
 from pocketrnn_training.texts import vocabulary, word_vectors
 from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.spelling_embedding import Spelling
-from pocketrnn_training.texts.token_choice import TokenChoice, TokenizedTexts, encode_with_rules
+from pocketrnn_training.texts.token_choice import TokenChoice, TokenizedTexts, encode_with_rules_and_fit
 from pocketrnn_training.training_events import Notice
 
 __all__ = ["prepare_texts"]
@@ -102,7 +102,7 @@ def prepare_texts(
         words=encoded.words,
         piece_dropout=settings.piece_dropout,
         adversarial=settings.adversarial,
-        targets=make_targets_with_answers(data),
+        targets=fill_targets_from_teacher(data),
         teaching=make_teacher_targets(data, settings.teacher_weight, settings.teacher_temperature),
         class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
@@ -139,7 +139,7 @@ def _encode_texts(
         report(Notice(going_on.make_notice(data)))
         architecture = going_on.make_architecture(len(data.labels), decided.dropout or 0.0)
         vocabulary_of, pairs = going_on.vocabulary, architecture.pairs
-        encoded = encode_with_rules(texts, held_out, settings, before.text_rules, vocabulary_of, pairs)
+        encoded = encode_with_rules_and_fit(texts, held_out, settings, before.text_rules, vocabulary_of, pairs)
         weights = going_on.make_weights(data, settings.seed)
     _report_long_texts(encoded.texts.lengths, encoded.rules.max_tokens, report)
     if isinstance(data, LabelledPairs):

@@ -11,7 +11,7 @@ from pocketrnn.errors import DataError
 from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
 
-__all__ = ["convert_codes_to_targets", "normalize_label", "sort_classes"]
+__all__ = ["convert_codes_to_targets", "normalize_label", "sort_and_check_classes"]
 
 
 def normalize_label(label: str) -> str:
@@ -19,7 +19,7 @@ def normalize_label(label: str) -> str:
     return " ".join(label.split()).casefold()
 
 
-def sort_classes(names: Iterable[str], rows_in_words: str, row_word: str) -> tuple[str, ...]:
+def sort_and_check_classes(names: Iterable[str], rows_in_words: str, row_word: str) -> tuple[str, ...]:
     """Sort the labels that occur, and return them as the classes. Refuse a single label.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.rows.labelled_rows import split_classes
+from pocketrnn_training.rows.labelled_rows import split_each_class
 from pocketrnn_training.rows.labelled_texts import (
     LabelledTexts,
     select_texts,
@@ -103,7 +103,7 @@ class LabelledPairs(LabelledTexts):
         _, first = np.unique(groups, return_index=True)
         rng = np.random.default_rng(settings.seed)
         try:
-            _, chosen = split_classes(self.targets[first], self.labels, settings.validation_share, rng)
+            _, chosen = split_each_class(self.targets[first], self.labels, settings.validation_share, rng)
         except DataError:
             return super().split(None, settings)  # type: ignore[return-value]
         is_held_out = np.isin(groups, chosen)

@@ -20,7 +20,7 @@ __all__ = [
     "LabelledRows",
     "assign_folds",
     "check_labelled",
-    "split_classes",
+    "split_each_class",
     "split_rows",
 ]
 
@@ -147,7 +147,7 @@ def split_rows(
     """
     if data.several_labels:
         return _split_multi_label_rows(data, second_share, rng)
-    return split_classes(data.targets, data.labels, second_share, rng)
+    return split_each_class(data.targets, data.labels, second_share, rng)
 
 
 def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -197,7 +197,7 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     return fold_of_group[groups]
 
 
-def split_classes(
+def split_each_class(
     targets: npt.NDArray[np.int64],
     labels: tuple[str, ...],
     second_share: float,

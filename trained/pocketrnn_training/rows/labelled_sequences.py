@@ -12,8 +12,8 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.column_and_label_checks import check_same_labels
-from pocketrnn_training.rows.class_labels import convert_codes_to_targets, sort_classes
-from pocketrnn_training.rows.labelled_rows import LabelledRows, split_classes
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets, sort_and_check_classes
+from pocketrnn_training.rows.labelled_rows import LabelledRows, split_each_class
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 
@@ -111,7 +111,7 @@ class LabelledSequences(LabelledRows):
         numbers, first, inverse = np.unique(self.recordings, return_index=True, return_inverse=True)
         what = "sequence" if len(numbers) == len(self) else "stretch of a recording to take windows from"
         rng = np.random.default_rng(settings.seed)
-        _, held_out = split_classes(self.targets[first], self.labels, settings.validation_share, rng, row_word=what)
+        _, held_out = split_each_class(self.targets[first], self.labels, settings.validation_share, rng, row_word=what)
         is_held_out = np.isin(inverse, held_out)
         if isinstance(settings, NumberSettings) and settings.by_folds(len(numbers)):
             return self, self
@@ -195,7 +195,7 @@ def make_labelled_sequences(
         said = f" No sequence of one label has the {rules.window} steps of a window." if short else ""
         raise DataError(f"{source} holds no sequences.{said}", "Give a file with labelled sequences.")
     if labels is None:
-        labels = sort_classes(code_of, f"{len(sequences)} sequences of {source}", "sequences")
+        labels = sort_and_check_classes(code_of, f"{len(sequences)} sequences of {source}", "sequences")
     targets = convert_codes_to_targets(np.array(codes, np.int64), tuple(code_of), labels, source)
     return LabelledSequences(sequences, targets, labels, rules, source, np.array(of_recording, np.int64), names, notes)
 

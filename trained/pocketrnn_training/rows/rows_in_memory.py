@@ -12,7 +12,7 @@ import numpy as np
 
 from pocketrnn.errors import DataError, InputError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
-from pocketrnn_training.rows.class_labels import convert_codes_to_targets, sort_classes
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets, sort_and_check_classes
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_multi_label_texts
@@ -63,7 +63,7 @@ def make_rows_of_texts(
         return _make_multi_label_rows(checked, values, classes, given_labels), given_labels
     names = [_add_given_label(label, row, given_labels) for row, label in enumerate(values)]
     if classes is None:
-        classes = sort_classes(given_labels, f"{len(checked):,} texts", "texts")
+        classes = sort_and_check_classes(given_labels, f"{len(checked):,} texts", "texts")
     code_of = {name: code for code, name in enumerate(given_labels)}
     codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
     return LabelledTexts(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, InputError, short_repr
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
-from pocketrnn_training.rows.class_labels import convert_codes_to_targets, normalize_label, sort_classes
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets, normalize_label, sort_and_check_classes
 from pocketrnn_training.rows.column_files import COLUMN_REMEDY, read_columns
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
@@ -249,7 +249,7 @@ def _read_labelled_columns(
     if labels is None:
         if not code_of:
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
-        labels = sort_classes(set(names), f"{len(texts)} rows of {source}", "rows")
+        labels = sort_and_check_classes(set(names), f"{len(texts)} rows of {source}", "rows")
     return LabelledTexts(texts, convert_codes_to_targets(targets, names, labels, source), labels, source), others
 
 

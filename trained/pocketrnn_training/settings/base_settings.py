@@ -206,7 +206,7 @@ class Settings(ABC):
         )
         check_settings(self, lambda share: 0 < share < 1, "Use a share between 0 and 1.", "validation_share")
         check_settings(self, lambda seed: 0 <= seed < 2**63, "Use a number from 0.", "seed")
-        check_settings(self, is_share, A_SHARE, "label_smoothing")
+        check_settings(self, is_share_below_1, A_SHARE, "label_smoothing")
         for name, known in (
             ("device", DEVICES),
             ("precision", PRECISIONS),
@@ -219,7 +219,7 @@ class Settings(ABC):
 A_SHARE: Final = "Use a share from 0 up to, but not including, 1."
 
 
-def is_share(value: float) -> bool:
+def is_share_below_1(value: float) -> bool:
     """Return whether a number is at least 0 and below 1."""
     return 0 <= value < 1
 

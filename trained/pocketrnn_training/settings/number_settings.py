@@ -16,7 +16,7 @@ from pocketrnn_training.settings.base_settings import (
     MANY_ROWS,
     Settings,
     check_settings,
-    is_share,
+    is_share_below_1,
     make_data_dependent_field,
 )
 
@@ -152,7 +152,7 @@ class NumberSettings(Settings):
         check_settings(
             self, lambda more: 0 <= more < float("inf"), "Use a number from 0, such as 0.1.", "jitter", "scaling"
         )
-        check_settings(self, is_share, A_SHARE, "time_masking")
+        check_settings(self, is_share_below_1, A_SHARE, "time_masking")
         if self.kernels and (named := self.named_of_layers):
             name, value = named[0], getattr(self, named[0])
             raise InputError(

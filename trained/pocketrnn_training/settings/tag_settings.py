@@ -11,7 +11,7 @@ from pocketrnn_training.settings.base_settings import (
     MANY_ROWS,
     Settings,
     check_settings,
-    is_share,
+    is_share_below_1,
     make_data_dependent_field,
 )
 
@@ -115,7 +115,7 @@ class TagSettings(Settings):
         check_settings(
             self, lambda size: size >= _FEWEST_PIECES, f"Use a number from {_FEWEST_PIECES}.", "vocabulary_size"
         )
-        check_settings(self, is_share, A_SHARE, "piece_dropout", "word_dropout", "dropout")
+        check_settings(self, is_share_below_1, A_SHARE, "piece_dropout", "word_dropout", "dropout")
         for name in ("pooling", "none_of_these"):
             if getattr(self, name) != getattr(Settings, name):
                 raise InputError(

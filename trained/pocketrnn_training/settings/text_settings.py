@@ -15,7 +15,7 @@ from pocketrnn_training.settings.base_settings import (
     QRNN,
     Settings,
     check_settings,
-    is_share,
+    is_share_below_1,
     make_data_dependent_field,
 )
 
@@ -277,7 +277,7 @@ class TextSettings(Settings):
         check_settings(
             self, lambda divisor: 1 <= divisor < 100, "Use a number from 1 to below 100.", "teacher_temperature"
         )
-        check_settings(self, is_share, A_SHARE, "adversarial", "piece_dropout", "word_dropout")
+        check_settings(self, is_share_below_1, A_SHARE, "adversarial", "piece_dropout", "word_dropout")
         check_settings(self, SPLITS.__contains__, f"Use one of: {', '.join(SPLITS)}.", "tokenizer")
         self._check_piece_settings()
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, require_module
 from pocketrnn.text import SubwordRules
 from pocketrnn.text.subword_encoder import make_words_function
-from pocketrnn.text.subword_models import Bpe, apply_merges, make_bpe_symbols_and_merges
+from pocketrnn.text.subword_models import Bpe, apply_merges, make_bpe_character_encoder_and_merges
 from pocketrnn.text.subword_splits import PrependTo, SplitAt
 from pocketrnn.text.subword_steps import LowercaseEach
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer
@@ -175,9 +175,9 @@ class RowWords:
 
     def encode_rows_as_pieces(self) -> EncodedTexts:
         """Encode the rows as ids of pieces. The ids are those of `TextEncoder(rules, vocabulary)`."""
-        return self.draw_pieces(0.0, 0)[0]
+        return self.draw_pieces_with_word_starts(0.0, 0)[0]
 
-    def draw_pieces(
+    def draw_pieces_with_word_starts(
         self, skipped_share: float, seed: np.random.SeedSequence | int
     ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
         """Encode the rows as ids of pieces, with BPE-dropout. Also return the position of each word's first id.
@@ -219,7 +219,7 @@ class RowWords:
         assert isinstance(model, Bpe)  # noqa: S101 - `learn_pieces` makes no other
         outside = set(self.rules.outside)
         pieces = {piece: i for i, piece in enumerate(self.vocabulary) if i not in outside}
-        symbols, merges = make_bpe_symbols_and_merges(model, pieces, self.vocabulary, self.rules.unknown_id)
+        symbols, merges = make_bpe_character_encoder_and_merges(model, pieces, self.vocabulary, self.rules.unknown_id)
         draw = random.Random(int(generator.integers(2**62))).random  # noqa: S311
         for word, number in zip(self.distinct, times_of_words.tolist(), strict=True):
             for _ in range(number):

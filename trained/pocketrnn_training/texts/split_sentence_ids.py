@@ -12,10 +12,10 @@ from pocketrnn.text import AnyTextRules, TextEncoder
 from pocketrnn.text.token_positions import locate_split_tokens
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 
-__all__ = ["encode_sentences", "join_words"]
+__all__ = ["encode_sentences_with_word_starts", "join_words"]
 
 
-def encode_sentences(
+def encode_sentences_with_word_starts(
     sentences: Iterable[Sequence[str]], rules: AnyTextRules, vocabulary: tuple[str, ...]
 ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
     """Encode sentences, which are lists of words, as the runtime does; also return where each word begins.

@@ -26,7 +26,7 @@ from pocketrnn_training.texts import piece_learning, vocabulary, word_vectors
 from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, choose_pair_table_rows
 from pocketrnn_training.training_events import Notice, StageNotice
 
-__all__ = ["TokenChoice", "TokenizedTexts", "encode_with_rules", "make_feature_counter"]
+__all__ = ["TokenChoice", "TokenizedTexts", "encode_with_rules_and_fit", "make_feature_counter"]
 
 # If the linear parts may not choose, pieces are taken when more than this share of the validation words is unknown.
 _MOST_UNKNOWN: Final = 0.2
@@ -304,7 +304,7 @@ def make_feature_counter(
     )
 
 
-def encode_with_rules(
+def encode_with_rules_and_fit(
     data: LabelledTexts,
     validation: LabelledTexts,
     settings: TextSettings,

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points
+from pocketrnn.text.code_point_ranges import (
+    complement_point_ranges,
+    list_first_and_last_points,
+    make_ranges_from_points,
+)
 
 __all__ = [
     "CLUSTERS",
@@ -42,4 +46,4 @@ def complement_set(name: str) -> tuple[str, ...]:
 
 def complement_ranges(ranges: Iterable[str]) -> tuple[str, ...]:
     """Return the ranges of all other code points. The given ranges must be sorted and must not touch."""
-    return make_ranges_from_points(complement_points(list_range_points(ranges)))
+    return make_ranges_from_points(complement_point_ranges(list_first_and_last_points(ranges)))

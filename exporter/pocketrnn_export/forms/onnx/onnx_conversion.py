@@ -21,7 +21,7 @@ from pocketrnn_export.forms.onnx.exact_optimizer import optimize_exactly
 from pocketrnn_export.forms.onnx.rounded_number_refusal import find_float32_numbers, refuse_rounded_doubles
 from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_size_numbers_to_float32
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
-from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.intake.user_frames import describe_user_line_of_node
 from pocketrnn_export.torch_internals import cache_onnx_registry, decompose_where_needed
 from pocketrnn_export.tracing.module_trace import TracedProgram, hide_exporter_messages, read_message_of_first_cause
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
@@ -173,7 +173,7 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
 
 def find_first_user_line(nodes: Iterable[torch.fx.Node]) -> str:
     """Return the line of user code of the first node that has a known line, or ""."""
-    return next(filter(None, map(find_node_line, nodes)), "")
+    return next(filter(None, map(describe_user_line_of_node, nodes)), "")
 
 
 def _find_decomposed_nodes(operator: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:

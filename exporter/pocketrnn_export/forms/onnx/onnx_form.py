@@ -28,7 +28,7 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.intake.random_draw_line import find_drawing_line
+from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.proof.hidden_differences import MOVES
@@ -183,7 +183,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         form = wrap_onnx_graph_as_form(made.content, graph)
     except ExportError as error:
         line = (
-            find_drawing_line(prepared.module, lambda: prepared.module(*example))
+            find_random_draw_line(prepared.module, lambda: prepared.module(*example))
             if _is_random_operator(error.problem)
             else ""
         )

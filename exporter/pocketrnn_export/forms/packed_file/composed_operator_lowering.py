@@ -50,7 +50,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     value, sizes = _add_float_operand(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
-    _, words = lowering.find_operands_and_words([node.input[0]], node.output[0])
+    _, words = lowering.find_elementwise_operands_and_words([node.input[0]], node.output[0])
     lowering.program.add("binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1])
 
 
@@ -59,7 +59,7 @@ def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate PRelu, which is max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
     value, zero = _add_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
-    (_, factor), (*sizes, of_x, of_slope) = lowering.find_operands_and_words([x, slope], out)
+    (_, factor), (*sizes, of_x, of_slope) = lowering.find_elementwise_operands_and_words([x, slope], out)
     below, sloped, above = (lowering.program.add_value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
     lowering.program.add("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)

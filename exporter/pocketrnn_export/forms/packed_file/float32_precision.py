@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.integer_bounds import Bound, choose_larger_bound, find_most_tokens
+from pocketrnn_export.forms.packed_file.integer_bounds import Bound, find_most_tokens, join_bounds
 from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, read_attributes
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Precision:
         # float32.
         self._of_sizes: set[str] = set()
 
-    def record_output_precision(self, node: onnx.NodeProto, integer_bound: Bound) -> Bound:
+    def record_precision_and_find_needed_bound(self, node: onnx.NodeProto, integer_bound: Bound) -> Bound:
         """Record how exactly float32 holds those outputs of an operator that depend on the tokens.
 
         Args:
@@ -111,7 +111,7 @@ class Precision:
         made = self._read_dtype(outputs[0])
         self._most[outputs[0]] = self._estimate_magnitude(node)
         input_precisions = [self._read_precision(name) for name in inputs]
-        need = choose_larger_bound((0,), *(self._find_needed_bound(name) for name in inputs))
+        need = join_bounds((0,), *(self._find_needed_bound(name) for name in inputs))
         if made.kind not in "fiub":
             raise ExportError(f"The operator computes with {made}, which the engine does not have.", COMPUTE_IN_FLOAT32)
         if made == np.float16 and not self._is_exact_in_float16(node, inputs, integer_bound):
@@ -124,7 +124,7 @@ class Precision:
                 )  # fmt: skip
             return need
         self._needs |= dict.fromkeys(
-            outputs, choose_larger_bound(need, integer_bound) if integer_bound and made == np.float64 else need
+            outputs, join_bounds(need, integer_bound) if integer_bound and made == np.float64 else need
         )
         state = self._compute_output_precision(node, inputs, input_precisions, integer_bound)
         self._states |= dict.fromkeys(outputs, state)

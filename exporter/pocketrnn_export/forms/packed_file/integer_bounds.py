@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pocketrnn_export.forms.packed_file.pair_sizes import bound_factor
+from pocketrnn_export.forms.packed_file.pair_sizes import sum_absolute_factors
 from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, Affine, Size
 
 # The engine's largest integer.
@@ -23,10 +23,10 @@ Bound = tuple[int, ...] | None
 def compute_bound_between(ends: Iterable[Affine]) -> Bound:
     """Return the bound of the absolute values of all numbers between some numbers a * tokens + b, as factors of 1 and
     tokens."""
-    return choose_larger_bound(*((abs(int(b)), bound_factor(int(a))) for a, b in ends))
+    return join_bounds(*((abs(int(b)), sum_absolute_factors(int(a))) for a, b in ends))
 
 
-def choose_larger_bound(*bounds: Bound) -> Bound:
+def join_bounds(*bounds: Bound) -> Bound:
     """Return one upper bound that holds for each of several numbers, from the bound of each; None if one of these is
     unknown."""
     return _combine_bounds_by_power(max, bounds)
@@ -50,7 +50,8 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
         return None
     for a, b in sizes:
         bound = tuple(
-            abs(b) * here + bound_factor(a) * before for here, before in zip((*bound, 0), (0, *bound), strict=True)
+            abs(b) * here + sum_absolute_factors(a) * before
+            for here, before in zip((*bound, 0), (0, *bound), strict=True)
         )
     return bound
 

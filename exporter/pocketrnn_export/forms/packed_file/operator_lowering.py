@@ -23,15 +23,15 @@ from pocketrnn_export.forms.packed_file.graph_observation import ObservedGraph, 
 from pocketrnn_export.forms.packed_file.integer_bounds import (
     LARGEST,
     Bound,
-    choose_larger_bound,
     compute_bound_between,
     find_most_tokens,
+    join_bounds,
     multiply_bound,
     sum_bounds,
 )
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.pair_sizes import Lengths, compute_size
-from pocketrnn_export.forms.packed_file.previous_step_folding import fold_step_pairs
+from pocketrnn_export.forms.packed_file.previous_step_folding import fold_previous_step_into_layers
 from pocketrnn_export.forms.packed_file.size_dependent_values import (
     Numbers,
     Size,
@@ -121,7 +121,7 @@ class Lowering:
             self.program.outputs.append(output)
         self.program.turns = frozenset(self.graph.size_values.span.turns)
         if self.graph.second is None:
-            fold_step_pairs(self.program)
+            fold_previous_step_into_layers(self.program)
 
     def find_integer_bound(self, name: str) -> Bound:
         """Return the bound of a value's integers. Return None if the bound is unknown, or if some numbers are not
@@ -162,7 +162,9 @@ class Lowering:
         if is_whole and outputs and self.graph.values[outputs[0]][0].dtype.kind == "f":
             bound = _compute_output_bound(self, node)
             self.bounds |= dict.fromkeys(outputs, bound)
-        self.limit_text_length(self.precision.record_output_precision(node, bound), MOST_WHOLE, COMPUTE_IN_FLOAT32)
+        self.limit_text_length(
+            self.precision.record_precision_and_find_needed_bound(node, bound), MOST_WHOLE, COMPUTE_IN_FLOAT32
+        )
 
     def _record_bounds_of_integers(self, node: onnx.NodeProto) -> None:
         """Record the bounds of the integers in an operator's outputs. Limit the length of texts so that the engine can
@@ -373,7 +375,7 @@ class Lowering:
         """Let a graph value use an existing value of the program, which has the same numbers in the same order."""
         self.known[name] = value
 
-    def find_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
+    def find_elementwise_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
         """Return two lists for an elementwise operation: the numbers of its operands in the program, and the words that
         follow them in the file. The words are four sizes, and for each operand a bit mask of the axes that it has."""
         sizes = self.find_sizes(out)
@@ -527,20 +529,20 @@ def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     if kind in ("Add", "Sub"):
         return sum_bounds(*bounds)
     if kind in ("Min", "Max", "Concat"):
-        return choose_larger_bound(*bounds)
+        return join_bounds(*bounds)
     if kind in ("Where", "Pad"):
-        return choose_larger_bound(*bounds[1:]) if kind == "Where" else choose_larger_bound(bounds[0], *bounds[2:3])
+        return join_bounds(*bounds[1:]) if kind == "Where" else join_bounds(bounds[0], *bounds[2:3])
     if kind == "Clip":
         ends = [lowering.read_constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
         if len(node.input) == 3 and all(node.input):
             return (max(map(abs, ends)),)
-        return choose_larger_bound(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
+        return join_bounds(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
     if kind == "Mod":
         return bounds[1]
     if kind in ("Cast", "CastLike"):
         return (1,) if lowering.graph.values[names[0]][0].dtype == bool else bounds[0]
     if kind in ("ArgMax", "ArgMin"):
-        return choose_larger_bound(*(compute_bound_between([size]) for size in lowering.find_sizes(names[0])))
+        return join_bounds(*(compute_bound_between([size]) for size in lowering.find_sizes(names[0])))
     if kind == "Mul":
         return _multiply_bounds(*bounds)
     if kind in ("ReduceSum", "CumSum"):
@@ -786,7 +788,7 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
         _lower_power(lowering, node)
         return
     made = lowering.add_value(out)
-    operands, words = lowering.find_operands_and_words([left, node.input[1]], out)
+    operands, words = lowering.find_elementwise_operands_and_words([left, node.input[1]], out)
     lowering.program.add("binary", [*operands, made], BINARY[node.op_type], *words)
 
 
@@ -802,7 +804,7 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise ExportError(f"The exponent is an integer that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
     lowering.limit_text_length(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
     program = lowering.program
-    (base, exponent), words = lowering.find_operands_and_words([left, right], out)
+    (base, exponent), words = lowering.find_elementwise_operands_and_words([left, right], out)
     power, constant = program.add_value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
     if constant is None:
         lowering.add_unary("Cast", exponent, power)
@@ -827,7 +829,7 @@ def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
                 lowering.reuse_value(out, lowering.add_whole_value(chosen))
                 return
     made = lowering.add_value(out)
-    operands, words = lowering.find_operands_and_words(list(node.input), out)
+    operands, words = lowering.find_elementwise_operands_and_words(list(node.input), out)
     lowering.program.add("where", [*operands, made], *words)
 
 
@@ -856,7 +858,7 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Neg, Abs or Relu of integers into 0 - x, max(x, -x) or max(x, 0)."""
     out, program, zero = node.output[0], lowering.program, lowering.program.add_constant(np.array([0]))
-    (value,), (*sizes, axes) = lowering.find_operands_and_words([node.input[0]], out)
+    (value,), (*sizes, axes) = lowering.find_elementwise_operands_and_words([node.input[0]], out)
     other = zero
     if node.op_type != "Relu":
         other = program.add_value(INT, lowering.find_sizes(out))
@@ -886,7 +888,7 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     if kind == FLOAT:
         lowering.add_unary("Clip", value, lowering.add_value(out), *bounds)
         return
-    _, words = lowering.find_operands_and_words([node.input[0]], out)
+    _, words = lowering.find_elementwise_operands_and_words([node.input[0]], out)
     for name, bound in zip(("Max", "Min"), bounds, strict=True):
         if np.isfinite(bound):
             limit = lowering.program.add_constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
@@ -913,7 +915,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
             for number in known.known[left].extreme_numbers
         )
     )
-    (value, by), (*sizes, of_value, of_divisor) = lowering.find_operands_and_words([left, right], out)
+    (value, by), (*sizes, of_value, of_divisor) = lowering.find_elementwise_operands_and_words([left, right], out)
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
 
     def add_integer_operation(

@@ -23,7 +23,7 @@ from onnx import helper
 
 from pocketrnn.bundle.packed_enums import Binary, Section
 from pocketrnn.bundle.packed_file import LARGEST as MOST_STEPS
-from pocketrnn.bundle.packed_file import PackedProgram, assemble_file
+from pocketrnn.bundle.packed_file import PackedProgram, assemble_packed_file
 from pocketrnn.bundle.packed_number_sections import encode_number_rules
 from pocketrnn.bundle.packed_strings import encode_strings
 from pocketrnn.engines.native import import_native_module
@@ -420,7 +420,7 @@ class _OperatorFile:
             Section.WEIGHTS: program.weights,
             Section.EXAMPLES: b"",
         }
-        return assemble_file(head, [sections[name] for name in sorted(sections)])
+        return assemble_packed_file(head, [sections[name] for name in sorted(sections)])
 
     def run_rows(self, rows: Sequence[tuple[int, Mapping[str, Array]]], *, in_place: bool) -> list[list[Array] | None]:
         """Run the operator on each row (number of tokens, input numbers), and return its outputs as arrays. An array

@@ -41,7 +41,7 @@ def is_divisible(factor: int, divisor: int) -> bool:
     return not any(one % divisor for one in split_factors(factor))
 
 
-def bound_factor(factor: int) -> int:
+def sum_absolute_factors(factor: int) -> int:
     """Return the sum of the absolute factors in an integer from `join_factors`. Times the length of the longer text, it
     is at least the absolute size."""
     return sum(map(abs, split_factors(factor)))

@@ -35,7 +35,7 @@ class _Window(NamedTuple):
     before: int
 
 
-def fold_step_pairs(program: Program) -> None:
+def fold_previous_step_into_layers(program: Program) -> None:
     """Change FORGET layers (recurrent layers whose gates do not depend on the state) that read each step of x joined
     with the step before it, torch.cat([x, shifted], 2). The new layers read x itself, and have separate weights for the
     step before.

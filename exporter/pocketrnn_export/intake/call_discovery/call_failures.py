@@ -14,7 +14,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.character_inputs import is_characters_name
 from pocketrnn_export.intake.call_discovery.fixed_batch_advice import advise_on_fixed_batch
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
-from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_line_with_masks
+from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_pair_line_with_masks
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
@@ -188,7 +188,7 @@ def _describe_ambiguity(calls: Sequence[CallAndPart], deciding_id: int | None) -
     )
 
 
-def make_characters_error(asked: ModuleFacts) -> ExportError | None:
+def make_missing_characters_error(asked: ModuleFacts) -> ExportError | None:
     """Return the error for a module that also takes the characters of words, if no characters are given. Return None
     if no input has the name of characters."""
     named = [p.name for p in list_forward_parameters(asked.module) if is_characters_name(p.name)]
@@ -246,7 +246,7 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
     if asked.two_texts and not failures:
         beside = len(list_forward_parameters(asked.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"
-        with_masks = write_line_with_masks(asked.module)
+        with_masks = write_pair_line_with_masks(asked.module)
         return ExportError(
             f"It is not known which two inputs of forward({_join_parameter_names(asked)}) are the two texts.",
             f'Give the call, for example --call "{with_masks or line}"; '

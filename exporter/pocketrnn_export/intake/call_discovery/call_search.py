@@ -34,29 +34,29 @@ from pocketrnn_export.intake.call_discovery.call_failures import (
     Reason,
     choose_refusal,
     make_ambiguity_error,
-    make_characters_error,
     make_documents_error,
+    make_missing_characters_error,
 )
 from pocketrnn_export.intake.call_discovery.call_trial import (
     WorkingCall,
-    have_same_program,
+    are_answer_parts_computed_equally,
     try_call_line,
     try_candidate,
 )
 from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_features_in_code
 from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
 from pocketrnn_export.intake.call_discovery.length_use import note_inputs_unlike_lengths
-from pocketrnn_export.intake.call_discovery.logits_or_probabilities import add_activation
+from pocketrnn_export.intake.call_discovery.logits_or_probabilities import decide_logits_or_probabilities
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
-    find_call_with_other_mask,
+    find_line_with_opposite_mask,
+    make_failure_of_inputs_without_working_value,
     make_number_inputs_failure,
-    make_unknown_inputs_failure,
     note_inputs_with_defaults,
 )
 from pocketrnn_export.intake.call_discovery.optional_lengths import (
-    find_call_without_lengths,
-    find_deciding_id,
+    find_id_that_explains_difference,
+    find_line_that_counts_tokens_itself,
 )
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state, can_run_line
@@ -105,7 +105,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
         elif asked.features:
             function = FeatureCall(cast("Any", call), asked.features)
         convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
-    return add_activation(asked, convention, call_was_searched=call is None)
+    return decide_logits_or_probabilities(asked, convention, call_was_searched=call is None)
 
 
 def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
@@ -133,7 +133,7 @@ def _search_convention(asked: ModuleFacts) -> Convention:
     try:
         found = _search_candidates(asked, ways)
     except ExportError as error:
-        raise make_characters_error(asked) or error from error.__cause__
+        raise make_missing_characters_error(asked) or error from error.__cause__
     if isinstance(found, Convention):
         return found
     if asked.of_tokens and not isinstance(asked.module, torch.jit.ScriptModule):
@@ -142,19 +142,24 @@ def _search_convention(asked: ModuleFacts) -> Convention:
         answered = None if own else _search_methods_other_than_forward(asked)
         if answered is not None:
             return answered
-    if (beside := make_characters_error(asked)) is not None:
+    if (beside := make_missing_characters_error(asked)) is not None:
         raise beside
     failures = found
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
         failures += [
-            said for said in (make_number_inputs_failure(asked, ways), make_unknown_inputs_failure(ways, first)) if said
+            said
+            for said in (
+                make_number_inputs_failure(asked, ways),
+                make_failure_of_inputs_without_working_value(ways, first),
+            )
+            if said
         ][:1]
     if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
         failures += filter(None, [_find_failure_on_longer_texts(asked, ways[:_LIKELY])])
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
-        failures += filter(None, [make_unknown_inputs_failure(ways, first, ("other", "targets"))])
+        failures += filter(None, [make_failure_of_inputs_without_working_value(ways, first, ("other", "targets"))])
     raise _choose_refusal_with_advice_on_two_texts(asked, failures)
 
 
@@ -340,9 +345,9 @@ def _refuse_ambiguity_and_note_assumptions(
     if asked.two_texts:
         return replace(working.convention, pair=find_pair_names(asked.module, working.way.plain))
     batches = asked.make_batches(1 if working.convention.one_text else asked.trial_rows, widths)
-    if (other := find_call_with_other_mask(asked, working.way, working.suffix, batches)) is not None:
+    if (other := find_line_with_opposite_mask(asked, working.way, working.suffix, batches)) is not None:
         raise _make_error_of_two_calls(asked, working, other)
-    if (other := find_call_without_lengths(asked, working.way, working.suffix, batches[0])) is not None:
+    if (other := find_line_that_counts_tokens_itself(asked, working.way, working.suffix, batches[0])) is not None:
         raise _make_error_of_two_calls(asked, working, other)
     notes = (
         *working.convention.notes,
@@ -357,7 +362,7 @@ def _make_error_of_two_calls(asked: ModuleFacts, working: WorkingCall, other_lin
     """Return the error for a working call and another call that gives other answers. The error names the id without
     which both give the same answers, if there is one."""
     lines = working.convention.line, other_line
-    found = find_deciding_id(asked, lines, one_text=working.convention.one_text)
+    found = find_id_that_explains_difference(asked, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)
 
 
@@ -398,4 +403,4 @@ def _have_equal_answers_and_programs(
     if one.way is None or other.way is None or one.way.line != other.way.line:
         return True
     batch = asked.draw_batch(1 if one.convention.one_text else asked.trial_rows, widths[0])
-    return have_same_program(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))
+    return are_answer_parts_computed_equally(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))

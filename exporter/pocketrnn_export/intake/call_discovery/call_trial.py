@@ -21,7 +21,7 @@ from pocketrnn_export.intake.batch_dependence_advice import explain_batch_depend
 from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
 from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_head_outputs
-from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
+from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods_with_arguments
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state, find_changed_attributes
 from pocketrnn_export.intake.call_discovery.label_output_check import (
     describe_omitted_outputs,
@@ -41,7 +41,10 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 )
 from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.non_text_inputs import find_constant_inputs, make_changing_inputs_failure
+from pocketrnn_export.intake.call_discovery.non_text_inputs import (
+    find_candidate_with_constants,
+    make_changing_inputs_failure,
+)
 from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.trial_answers import (
     answer_texts_one_by_one,
@@ -57,7 +60,7 @@ from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.feature_call import add_feature_ids, draw_features
 from pocketrnn_export.intake.nonfinite_answer_line import find_nonfinite_line
-from pocketrnn_export.intake.random_draw_line import find_drawing_line
+from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import (
     PROBABILITIES,
@@ -117,7 +120,7 @@ def try_candidate(
         # `[tokens.size(1)]` is tried in its place.
         return
     batches = asked.make_batches(1 if one_text else asked.trial_rows, widths)
-    with_constants = find_constant_inputs(asked, way, batches)
+    with_constants = find_candidate_with_constants(asked, way, batches)
     way = way if with_constants is None else with_constants
     tried = _try_head_outputs if asked.heads else _try_call
     yield from tried(
@@ -174,7 +177,9 @@ def _try_call(
         of_this = [(suffix, other.suffix) for other in alike if other.way is not None and other.way.line == line]
         # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
         # texts.
-        if (alike and not of_this) or any(have_same_program(asked, function, batches[0], two) for two in of_this):
+        if (alike and not of_this) or any(
+            are_answer_parts_computed_equally(asked, function, batches[0], two) for two in of_this
+        ):
             continue
         # Checked first: a constant given to each text may be why an answer depends on the other texts.
         refused = None if way is None else make_changing_inputs_failure(asked, way, suffix, batches)
@@ -286,7 +291,7 @@ def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence
     return known
 
 
-def have_same_program(
+def are_answer_parts_computed_equally(
     asked: ModuleFacts, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]
 ) -> bool:
     """Return whether the same operators compute two parts of an answer from the text. Operators that turn logits
@@ -472,7 +477,7 @@ def _explain_infinite_answers(
 def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     """Return advice for a module whose answers change from call to call."""
     batch = asked.draw_batch(asked.trial_rows, asked.widths.clip(7))
-    for name, arguments in find_state_methods(asked.module):
+    for name, arguments in find_state_methods_with_arguments(asked.module):
         states = []
         with contextlib.suppress(Exception, SystemExit):
             states = [
@@ -493,7 +498,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     kept = find_changed_attributes(asked, line)
     if kept:
         return advise_on_kept_state(kept, line)
-    if drawn := find_drawing_line(
+    if drawn := find_random_draw_line(
         asked.module, lambda: call_and_restore_state(asked.module, asked.compile(line), *batch)
     ):
         return (

@@ -20,7 +20,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import list_forward_par
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
 from pocketrnn_export.intake.call_discovery.variadic_inputs import (
     ReadInputs,
-    find_read_inputs,
+    find_inputs_read_from_args_and_kwargs,
     list_optional_keyword_names,
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
@@ -87,7 +87,9 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
     own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
     more = next((p.name for p in parameters if p.kind is kinds.VAR_POSITIONAL), None)
     keys = _find_required_keywords(module, own) if any(p.kind is kinds.VAR_KEYWORD for p in parameters) else []
-    reads = ReadInputs() if isinstance(module, torch.jit.ScriptModule) else find_read_inputs(module)
+    reads = (
+        ReadInputs() if isinstance(module, torch.jit.ScriptModule) else find_inputs_read_from_args_and_kwargs(module)
+    )
     optional = _find_optional_keywords(module, own, keys, reads)
     alone = bool(own or keys or any(is_text_name(name) for name in optional))
     for extra in range(0 if alone else 1, _NAMELESS + (0 if own else 1) if more is not None else 1):

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.batch_sizes_outside_layers import BATCH_SIZE, find_batch_sizes_outside
+from pocketrnn_export.intake.batch_sizes_outside_layers import BATCH_SIZE, find_batch_sizes_in_globals_and_settings
 from pocketrnn_export.intake.call_line import write_layer_code
 
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
@@ -24,7 +24,7 @@ def list_initial_states(module: nn.Module, index_in_state_tuple: int | None = No
         index_in_state_tuple: for a forward that takes the tensors of a state one by one, such as `h0` and `c0`, which
             of them.
     """
-    made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(module)]
+    made = [f"module.{name}({arguments})" for name, arguments in find_state_methods_with_arguments(module)]
     if index_in_state_tuple is not None:
         made = [*(f"{state}[{index_in_state_tuple}]" for state in made), *made]
     zeros = []
@@ -42,7 +42,7 @@ def list_initial_states(module: nn.Module, index_in_state_tuple: int | None = No
     return made or ["None", *zeros]
 
 
-def find_state_methods(module: nn.Module) -> Iterator[tuple[str, str]]:
+def find_state_methods_with_arguments(module: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield each method whose name says that it makes an initial state, with the code of its arguments."""
     if isinstance(module, torch.jit.ScriptModule):
         return
@@ -76,10 +76,12 @@ def list_setup_statements(module: nn.Module) -> list[str]:
         for name, value in vars(layer).items():
             if type(value) is int and BATCH_SIZE.search(name):
                 sizes.append(f"{target}.{name} = tokens.size(0)")
-        sizes += [f"{target}{outside.code} = tokens.size(0)" for outside in find_batch_sizes_outside(layer)]
+        sizes += [
+            f"{target}{outside.code} = tokens.size(0)" for outside in find_batch_sizes_in_globals_and_settings(layer)
+        ]
         if isinstance(layer, nn.RNNBase):
             continue
-        makers = list(find_state_methods(layer))
+        makers = list(find_state_methods_with_arguments(layer))
         kept = _list_state_attributes(layer)
         for name, arguments in makers:
             call = f"{target}.{name}({arguments})"

@@ -92,7 +92,9 @@ class _ProbedAnswers:
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
-def add_activation(asked: ModuleFacts, convention: Convention, *, call_was_searched: bool) -> Convention:
+def decide_logits_or_probabilities(
+    asked: ModuleFacts, convention: Convention, *, call_was_searched: bool
+) -> Convention:
     """Return the convention with the answer to two questions: whether the module gives logits, and which activation
     turns the logits into probabilities.
 
@@ -138,7 +140,11 @@ def _decide_for_each_head(asked: ModuleFacts, convention: Convention, *, call_wa
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
-            heads.append(add_activation(asked.make_facts_for_head(name), one, call_was_searched=call_was_searched))
+            heads.append(
+                decide_logits_or_probabilities(
+                    asked.make_facts_for_head(name), one, call_was_searched=call_was_searched
+                )
+            )
         except ExportError as error:
             raise ExportError(f"The head {name!r}: {error.problem}", error.remedy) from error.__cause__
     heads = [_take_logarithm_for_dependent_heads(asked, one, heads) for one in heads]

@@ -19,7 +19,7 @@ from pocketrnn.errors import first_line
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate, list_mask_expressions
 from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, FailedCall, Reason
-from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
+from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods_with_arguments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.user_frames import run_user_call
@@ -148,7 +148,7 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 # --- trying them
 
 
-def find_constant_inputs(
+def find_candidate_with_constants(
     asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> CallCandidate | None:
     """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants for
@@ -330,7 +330,7 @@ def note_inputs_with_defaults(
     own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
     if own is None:
         return ()
-    made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(asked.module)]
+    made = [f"module.{name}({arguments})" for name, arguments in find_state_methods_with_arguments(asked.module)]
     for i, slot in enumerate(way.slots):
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
             values = (
@@ -403,7 +403,7 @@ def _may_mask_of_all_tokens_change_answer(
     return told
 
 
-def find_call_with_other_mask(
+def find_line_with_opposite_mask(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> str | None:
     """Return the line of the call with the opposite mask, if it gives the tried texts the same answers by other
@@ -427,7 +427,7 @@ def _is_padding_mask(mask: str | None) -> bool:
     return mask is not None and (">=" in mask or "==" in mask)
 
 
-def make_unknown_inputs_failure(
+def make_failure_of_inputs_without_working_value(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
     """Return a failure that names the inputs in addition to the text, if the module runs with none of the tried values.

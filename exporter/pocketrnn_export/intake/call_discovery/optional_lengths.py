@@ -27,7 +27,7 @@ _WIDTH: Final = 12
 _MOST: Final = 24_000
 
 
-def find_call_without_lengths(
+def find_line_that_counts_tokens_itself(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
     """Return the line of the call without the optional lengths, if forward then counts the tokens itself. Return None
@@ -56,7 +56,7 @@ def _count_operators_that_count_tokens(program: Program) -> Counter[str]:
     return Counter(name for name in names if name in _COUNTS)
 
 
-def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
+def find_id_that_explains_difference(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
     """Find the id that explains why two calls differ: they give the same answers to all tried texts without this id.
     Return None if no id explains it.
 

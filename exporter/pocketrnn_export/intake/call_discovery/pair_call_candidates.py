@@ -48,7 +48,7 @@ def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
     return None
 
 
-def write_line_with_masks(module: nn.Module) -> str | None:
+def write_pair_line_with_masks(module: nn.Module) -> str | None:
     """Return a line that calls a module with two texts and their masks, which are true at the tokens. Return None if
     the names of the module's inputs do not say which of them are texts and masks.
 
@@ -56,7 +56,7 @@ def write_line_with_masks(module: nn.Module) -> str | None:
         >>> class Net(nn.Module):
         ...     def forward(self, one, mask_of_one, other, mask_of_other):
         ...         return one
-        >>> write_line_with_masks(Net()).partition(", second")[0]
+        >>> write_pair_line_with_masks(Net()).partition(", second")[0]
         'module(first, torch.arange(first.size(1)) < first_lengths[:, None]'
     """
     for signature in list_signatures(module):

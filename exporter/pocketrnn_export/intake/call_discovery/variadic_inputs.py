@@ -36,7 +36,7 @@ class ReadInputs:
     rest: str = ""
 
 
-def find_read_inputs(module: nn.Module) -> ReadInputs:
+def find_inputs_read_from_args_and_kwargs(module: nn.Module) -> ReadInputs:
     """Return the inputs that a module's forward reads from its *args and **kwargs."""
     functions = _unwrap_functions(module.forward)
     if not functions:

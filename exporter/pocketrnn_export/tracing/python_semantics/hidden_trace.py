@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import is_user_frame
-from pocketrnn_export.torch_internals import list_tracing_queries, replace_methods
+from pocketrnn_export.torch_internals import list_functions_that_tell_of_tracing, replace_methods
 
 
 def _make_stand_in(shipped: Callable[..., Any], answer_without_trace: Any) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ def _make_stand_in(shipped: Callable[..., Any], answer_without_trace: Any) -> Ca
 
 # The functions that a file may import by name, each with its stand-in.
 HIDDEN: Final = tuple(
-    (shipped, _make_stand_in(shipped, untraced)) for _, _, shipped, untraced in list_tracing_queries()
+    (shipped, _make_stand_in(shipped, untraced)) for _, _, shipped, untraced in list_functions_that_tell_of_tracing()
 )
 
 
@@ -40,6 +40,6 @@ def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
     return replace_methods(
         {
             (module, name): _make_stand_in(shipped, untraced)
-            for module, name, shipped, untraced in list_tracing_queries()
+            for module, name, shipped, untraced in list_functions_that_tell_of_tracing()
         }
     )

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import describe_user_line, find_node_line
+from pocketrnn_export.intake.user_frames import describe_user_line, describe_user_line_of_node
 from pocketrnn_export.torch_internals import (
     read_size_expression,
     size_functions,
@@ -257,7 +257,7 @@ def refuse_numbers_rounded_otherwise_in_graph(program: torch.export.ExportedProg
         if (powers and isinstance(value, torch.SymInt)) or any(
             isinstance(one, size_functions.RoundDecimal) and one.args[1] != 0 for one in functions
         ):
-            where = find_node_line(node)
+            where = describe_user_line_of_node(node)
             raise _make_rounding_error(where or "")
 
 

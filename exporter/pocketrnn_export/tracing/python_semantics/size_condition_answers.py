@@ -23,19 +23,19 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import (
     describe_line,
-    find_code_line,
     find_size_reading_frame,
     is_library_frame,
     is_user_file,
     is_user_frame,
+    read_line_of_module_code,
 )
 from pocketrnn_export.torch_internals import (
-    answer_size_conditions,
     find_guard_location,
     find_shape_environment,
     list_guards,
     read_guard_relation,
     read_size_expression,
+    replace_answers_to_size_conditions,
     size_functions,
 )
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import answer_plain_numbers
@@ -58,7 +58,7 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 def record_size_conditions(session: TraceSession) -> Iterator[None]:
     """While the block runs, answer and record conditions on sizes. At the end, record the restrictions of the trace."""
 
-    with answer_size_conditions(functools.partial(_answer_truth, session)):
+    with replace_answers_to_size_conditions(functools.partial(_answer_truth, session)):
         try:
             with answer_plain_numbers(functools.partial(_answer_plain_number, session)):
                 yield
@@ -80,7 +80,7 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
         except Exception:
             log.raised.append(describe_line(frame))
             raise
-    question = Question(condition, True, *find_code_line(frame))
+    question = Question(condition, True, *read_line_of_module_code(frame))
     if not log.record_question_if_it_varies(question):
         return shipped(asked)
     if session.branch is not None:
@@ -120,7 +120,9 @@ def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, met
     relation = (
         expression if truth and value else sympy.Not(expression) if truth else make_equality_relation(expression, value)
     )
-    log.record_question_if_it_varies(Question(Condition(relation), True, *find_code_line(caller), number=True))
+    log.record_question_if_it_varies(
+        Question(Condition(relation), True, *read_line_of_module_code(caller), number=True)
+    )
     return value
 
 

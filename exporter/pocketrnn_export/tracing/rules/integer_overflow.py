@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.intake.user_frames import describe_user_line_of_node
 from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
@@ -57,7 +57,9 @@ def _is_zero_or_one(node: Node) -> bool:
 
 def _make_inexact_error(operation: str, node: Node, remedy: str) -> UntraceableError:
     return UntraceableError(
-        f"onnxruntime computes {operation} of whole numbers differently from PyTorch, {find_node_line(node)}.", remedy
+        f"onnxruntime computes {operation} of whole numbers differently from PyTorch, "
+        f"{describe_user_line_of_node(node)}.",
+        remedy,
     )
 
 
