@@ -74,11 +74,11 @@ from pocketrnn_export.feature_arguments import (
     freeze_texts_with_features,
     refuse_options_with_features,
 )
-from pocketrnn_export.forms.edge_profile import EDGE
+from pocketrnn_export.forms.edge_profile_graph import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_entry
-from pocketrnn_export.forms.onnx.character_input_graph import replace_ids_by_characters
+from pocketrnn_export.forms.onnx.id_to_character_replacement import replace_ids_by_characters
+from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
@@ -102,8 +102,8 @@ from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_compare
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.compared_id_cases import find_compared_ids
 from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
-from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_uncompared_length_and_unknown_id,
@@ -113,7 +113,6 @@ from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_texts_with_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_without_answer
-from pocketrnn_export.vocabularies.owner_function_comparison import list_compared_texts
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
     OwnersText,
@@ -122,6 +121,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     map_answers_to_labels,
     map_head_answers,
 )
+from pocketrnn_export.vocabularies.rules_from_function import list_compared_texts
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_to_id_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords

@@ -24,6 +24,7 @@ from pocketrnn_export.bundle_proof import (
     require_passed_comparisons,
     select_provable_forms,
 )
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, encode_text_cases
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.crf_export import compare_decoded_labels
@@ -78,14 +79,7 @@ def write_bundle(
             plan.private,
             of_tokens=description.output.of_tokens,
         )
-    as_given = (
-        []
-        if plan.given is None
-        else plan.given.compare_with_copy(
-            answers.compute_all_answers(one_row=all(form.one_row for form in forms)),
-            answers.compute_answer_and_its_rounding,
-        )
-    )
+    as_given = _compare_copy_with_module(plan, forms, answers)
     with use_one_thread(), write_whole_folder(path, force=force, marker_file=CLASSIFIER_JSON) as work:
         proven_forms, compared = select_provable_forms(forms, plan, answers)
         for form in proven_forms:
@@ -116,6 +110,17 @@ def write_bundle(
         )
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
     return manifest
+
+
+def _compare_copy_with_module(
+    plan: ProofPlan, forms: Sequence[Form], answers: ReferenceAnswers
+) -> list[CandidateComparison]:
+    """Compare the copy's answers to all cases with those of the owner's module. Return an empty list for a plan without
+    this module."""
+    if plan.given is None:
+        return []
+    copy_answers = answers.compute_all_answers(one_row=all(form.one_row for form in forms))
+    return plan.given.compare_with_copy(copy_answers, answers.compute_answer_and_its_rounding)
 
 
 def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:

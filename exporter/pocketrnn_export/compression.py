@@ -33,7 +33,7 @@ from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
-from pocketrnn_export.forms.edge_profile import wrap_edge_graph_as_form
+from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form

@@ -22,7 +22,7 @@ import numpy as np
 
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import add_text_name_to_error, make_limit_error
+from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error, make_limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.label_subset_and_prior import ChosenLabels

@@ -12,7 +12,7 @@ import numpy as np
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import TagOutput
-from pocketrnn.bundle.refused_texts import SKIP_THEM, add_text_name_to_error, make_limit_error
+from pocketrnn.bundle.texts_beyond_limits import SKIP_THEM, add_text_name_to_error, make_limit_error
 from pocketrnn.engines.engine import Engine, Floats, Ids, Steps, compute_logits
 from pocketrnn.errors import InputError, LimitError, TextError, short_repr
 from pocketrnn.tags import Tag, Tags

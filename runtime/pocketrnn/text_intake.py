@@ -9,7 +9,7 @@ import numpy as np
 
 from pocketrnn.answers import Answers, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import (
+from pocketrnn.bundle.texts_beyond_limits import (
     SKIP_THEM,
     add_text_name_to_error,
     list_possible_limit_faults,

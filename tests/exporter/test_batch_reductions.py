@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.proof import compared_module
+from pocketrnn_export.proof import fresh_copies_and_random_inputs
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
@@ -581,7 +581,7 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
     with pytest.raises(ExportError, match="topk"):
         find_right_program(module, example)
     # As if the words of the gate did not stand in the program.
-    monkeypatch.setattr(compared_module, "find_compared_ids", lambda *_arguments: ())
+    monkeypatch.setattr(fresh_copies_and_random_inputs, "find_compared_ids", lambda *_arguments: ())
     (note,) = find_right_program(module, example).notes
     assert "row_mixing_modules.py" in note
     assert "topk(2, 1)" in note

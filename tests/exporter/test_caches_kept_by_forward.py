@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn_export import export
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program import make_runnable_program
+from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
 

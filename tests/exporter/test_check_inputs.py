@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export import check
-from pocketrnn_export.checking.call_recording import RecordedCall
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
+from pocketrnn_export.checking.forward_call_recording import RecordedCall
 from pocketrnn_export.checking.input_output_matching import match_inputs
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

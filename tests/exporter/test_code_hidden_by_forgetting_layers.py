@@ -18,7 +18,7 @@ from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program import make_runnable_program
+from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 
 
 # As a whole; in the fast suite, the next one asks the program.

@@ -43,7 +43,7 @@ from pocketrnn_export.comparing.rounding_spread import (
     make_perturbed_graph_runs,
     make_perturbed_module_runs,
 )
-from pocketrnn_export.forms.edge_profile import trace_edge_graph
+from pocketrnn_export.forms.edge_profile_graph import trace_edge_graph
 from pocketrnn_export.forms.onnx.onnx_form import retrace_in_float64, trace_onnx_graph
 from pocketrnn_export.forms.torchscript_form import trace_torchscript as torchscript
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph

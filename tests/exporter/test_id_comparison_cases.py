@@ -24,8 +24,8 @@ from pocketrnn_export.proof.compared_id_cases import (
     make_cases_with_compared_ids,
     write_phrases_into_rows,
 )
+from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_values
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_values
 
 IDS = 40
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, IDS))]

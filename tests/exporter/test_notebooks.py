@@ -22,7 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.intake.repeated_construction import refuse_random_construction
+from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
 from pocketrnn_export.source_code.notebook import read_notebook
 
 

@@ -33,7 +33,7 @@ from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
-from pocketrnn_export.vocabularies.doubtful_ids_and_tokens import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers, refuse_other_answers
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     OwnersText,

@@ -22,7 +22,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
-from pocketrnn_export.vocabularies import owner_function_comparison
+from pocketrnn_export.vocabularies import rules_from_function
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
@@ -322,10 +322,10 @@ def test_a_function_is_called_once_for_each_text_and_long_calls_are_told(
     called: list[str] = []
     function = adapt_owner_function(lambda text: called.append(text) or text.split(), KNOWN)
     asked = len(called)
-    monkeypatch.setattr(owner_function_comparison.time, "monotonic", lambda: 0.5 * (len(called) - asked))
+    monkeypatch.setattr(rules_from_function.time, "monotonic", lambda: 0.5 * (len(called) - asked))
     caplog.set_level(logging.INFO)
     choose_rules(KNOWN, None, function, [], ["oil, film"])
-    compared = owner_function_comparison.list_compared_texts(function, KNOWN, ["oil, film"])
+    compared = rules_from_function.list_compared_texts(function, KNOWN, ["oil, film"])
     texts = [text for text in called if isinstance(text, str) and text in compared]
     assert len(texts) == len({*texts}) == len(compared)
     told = [one.getMessage() for one in caplog.records if one.getMessage().startswith("Calling your tokenizer with")]

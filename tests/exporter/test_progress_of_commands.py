@@ -10,7 +10,7 @@ import pytest
 
 from pocketrnn.commands.standard_streams import print_line_if_slow
 from pocketrnn_export import progress
-from pocketrnn_export.commands import progress_lines
+from pocketrnn_export.commands import printed_stages
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.rounding_spread import DRAWS, compute_exact_answers
 from pocketrnn_export.progress import log_item_progress, show_progress
@@ -22,7 +22,7 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
     seconds = iter([0.0, *(2.5 * i for i in range(30))])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     exporter = logging.getLogger("pocketrnn_export.bundle_export")
-    with progress_lines.print_stages():
+    with printed_stages.print_stages():
         exporter.info("Proving")
         assert list(log_item_progress(range(12), "Comparing onnx")) == list(range(12))
         exporter.warning("A note")
@@ -71,7 +71,7 @@ def test_the_count_of_a_step_only_rises_or_says_which_time_it_is(
 ) -> None:
     seconds = iter(15.0 * i for i in range(99))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
-    with progress_lines.print_stages():
+    with printed_stages.print_stages():
         for _ in range(2):
             list(log_item_progress(range(3), "Comparing"))
             list(log_item_progress("a", "Answering"))

@@ -22,7 +22,7 @@ from torch import nn
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
-from pocketrnn_export.intake.repeated_construction import refuse_random_construction
+from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 MODEL = """

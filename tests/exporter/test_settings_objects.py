@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
+from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights

@@ -23,14 +23,14 @@ from pocketrnn_export.tracing.rules import (
     lengths,
     loops,
     new_and_squeeze,
-    order_statistics,
+    order_statistics_and_search,
     pooling,
     slicing,
     tensor_truth_tests,
 )
 from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.trace_plan import Branch
+from pocketrnn_export.tracing.sizes.trace_branches import Branch
 
 BRANCH = Branch(Sizes(3, 7))
 
@@ -242,7 +242,7 @@ def test_windows_of_an_adaptive_pool_are_those_of_pytorch() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
 def test_a_quantile_between_infinite_numbers_is_that_of_pytorch(share: float) -> None:
     x = torch.tensor([[-torch.inf, 2.0, 1.0], [torch.inf, 2.0, -torch.inf], [-torch.inf, -torch.inf, 3.0]])
-    found = order_statistics.quantile(TraceSession(nn.Identity()), x, share, 1)
+    found = order_statistics_and_search.quantile(TraceSession(nn.Identity()), x, share, 1)
     torch.testing.assert_close(found, torch.quantile(x, share, 1), equal_nan=True)
 
 
@@ -307,7 +307,7 @@ def test_numbers_between_two_ends_are_those_of_pytorch(traced: Callable[..., Tra
 @pytest.mark.parametrize("invert", [False, True])
 def test_what_is_among_many_numbers_is_compared_with_each(invert: bool) -> None:
     x, many = torch.arange(24).reshape(2, 3, 4), torch.arange(3, 160)
-    found = order_statistics.isin(TraceSession(nn.Identity()), x, many, invert=invert)
+    found = order_statistics_and_search.isin(TraceSession(nn.Identity()), x, many, invert=invert)
     assert torch.equal(found, torch.isin(x, many, invert=invert))
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.forms.onnx.onnx_conversion import convert_program
 from pocketrnn_export.tracing.module_trace import trace_program
-from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
+from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import DeclinedRule, TraceSession
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog

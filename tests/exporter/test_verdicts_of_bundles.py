@@ -16,7 +16,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.proof_chain import group_comparisons_into_links
+from pocketrnn.proof_comparison_chain import group_comparisons_into_links
 from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export

@@ -14,7 +14,7 @@ from packing_tools import logits_of
 import pocketrnn_native
 from pocketrnn import Classifier
 from pocketrnn.errors import InputError, TextError
-from pocketrnn_export.forms.packed_file.pair_sizes import (
+from pocketrnn_export.forms.packed_file.pair_size_factors import (
     compute_size,
     fit_two_factors,
     is_divisible,

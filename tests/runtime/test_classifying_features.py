@@ -20,7 +20,7 @@ from row_files import write_rows
 from pocketrnn import Category, Classifier, FeatureInput, Number, verify
 from pocketrnn.bundle.hub import parse_hub_address
 from pocketrnn.bundle.manifest import Limits, encode_with_digest, read_manifest
-from pocketrnn.bundle.refused_texts import mark_texts_beyond_limits
+from pocketrnn.bundle.texts_beyond_limits import mark_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
 from pocketrnn.publishing import _format_card_lines

@@ -32,7 +32,7 @@ from pocketrnn_training.texts.linear_part import (
     choose_pair_table_rows,
     compute_pair_hash_codes,
 )
-from pocketrnn_training.texts.token_choice import make_feature_counter
+from pocketrnn_training.texts.word_or_piece_choice import make_feature_counter
 from pocketrnn_training.training import train
 
 ONE = replace(QUICK, epochs=1)

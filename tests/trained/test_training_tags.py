@@ -28,7 +28,7 @@ from pocketrnn_training.rows.conll_files import read_tagged
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.piece_learning import MARK
-from pocketrnn_training.texts.split_sentence_ids import encode_sentences_with_word_starts
+from pocketrnn_training.texts.sentences_as_piece_ids import encode_sentences_with_word_starts
 from pocketrnn_training.training import TrainingState
 
 CONLLU = """\

@@ -15,13 +15,13 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.checking.call_recording import ModuleCall, RecordedCall, record_call
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
+from pocketrnn_export.checking.forward_call_recording import ModuleCall, RecordedCall, record_call
 from pocketrnn_export.checking.input_output_matching import MatchedInput, OutputPair, make_file_inputs, squeeze_shape
+from pocketrnn_export.checking.inputs_perturbed_by_rounding import perturb_number_inputs
 from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs
 from pocketrnn_export.checking.missing_activation import MissingActivation
-from pocketrnn_export.checking.perturbed_inputs import perturb_number_inputs
-from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
+from pocketrnn_export.comparing.first_operation_not_in_graph import find_differing_operation
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer

@@ -19,14 +19,6 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome, compare_cases
-from pocketrnn_export.checking.call_recording import (
-    ModuleCall,
-    RecordedCall,
-    can_run_on_size,
-    draw_case,
-    gives_same_answers_again,
-    record_call,
-)
 from pocketrnn_export.checking.calls_by_axis_roles import UncallableModuleError
 from pocketrnn_export.checking.checked_cases import (
     classify_padding,
@@ -45,6 +37,14 @@ from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_che
 from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missing_matrices
 from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.flipped_masks import compare_with_flipped_masks
+from pocketrnn_export.checking.forward_call_recording import (
+    ModuleCall,
+    RecordedCall,
+    can_run_on_size,
+    draw_case,
+    gives_same_answers_again,
+    record_call,
+)
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
@@ -53,7 +53,7 @@ from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.export_lock_and_exceptions import run_one_export_on_one_core
-from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line

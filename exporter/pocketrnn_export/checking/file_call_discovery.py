@@ -17,7 +17,15 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn_export.checking.call_recording import (
+from pocketrnn_export.checking.calls_by_axis_roles import (
+    UncallableModuleError,
+    find_call_by_axes,
+    has_independent_rows,
+)
+from pocketrnn_export.checking.calls_without_declared_axes import find_call_without_axes
+from pocketrnn_export.checking.exported_file import CheckedFile
+from pocketrnn_export.checking.exported_file_weights_and_sizes import count_table_rows
+from pocketrnn_export.checking.forward_call_recording import (
     SIZES,
     ModuleCall,
     can_run_on_size,
@@ -27,22 +35,17 @@ from pocketrnn_export.checking.call_recording import (
     list_sizes_with_different_rows,
     record_call,
 )
-from pocketrnn_export.checking.calls_by_axis_roles import (
-    UncallableModuleError,
-    find_call_by_axes,
-    has_independent_rows,
-)
-from pocketrnn_export.checking.calls_without_declared_axes import find_call_without_axes
-from pocketrnn_export.checking.exported_file import CheckedFile
-from pocketrnn_export.checking.exported_file_weights_and_sizes import count_table_rows
 from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import (
+    ModuleFacts,
+    list_forward_parameters,
+)
 from pocketrnn_export.intake.call_line import Call, compile_call
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
+from pocketrnn_export.numbers.proof_sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 from pocketrnn_export.progress import filter_exporter_log
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
-from pocketrnn_export.checking.call_recording import draw_case, record_inputs
+from pocketrnn_export.checking.forward_call_recording import draw_case, record_inputs
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import limit_verdict_to_inputs, make_verdict, summarize_outcomes
 from pocketrnn_export.intake.call_line import Call

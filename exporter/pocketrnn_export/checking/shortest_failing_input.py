@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
-from pocketrnn_export.checking.call_recording import record_call
 from pocketrnn_export.checking.exported_file import Array
+from pocketrnn_export.checking.forward_call_recording import record_call
 from pocketrnn_export.checking.verdict import Shown
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
 

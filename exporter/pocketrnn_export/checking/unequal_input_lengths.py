@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
-from pocketrnn_export.checking.call_recording import RecordedCall, draw_case, record_call
+from pocketrnn_export.checking.forward_call_recording import RecordedCall, draw_case, record_call
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import limit_verdict_to_inputs, make_verdict, summarize_outcomes
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
-from pocketrnn_export.checking.call_recording import draw_case, record_call, record_inputs
 from pocketrnn_export.checking.correct_sizes import Bounds
 from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missing_matrices
+from pocketrnn_export.checking.forward_call_recording import draw_case, record_call, record_inputs
 from pocketrnn_export.checking.input_output_matching import make_file_inputs
 from pocketrnn_export.checking.shortest_failing_input import find_shortest_failing_input
 from pocketrnn_export.checking.verdict import Verdict

@@ -7,8 +7,8 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Final
 
+from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:

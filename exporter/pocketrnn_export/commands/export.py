@@ -18,12 +18,6 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
-from pocketrnn_export.commands.arithmetic_options import (
-    arithmetic_options,
-    format_int8_warning,
-    read_int8_measure_arguments,
-    refuse_measure_options_for_float32,
-)
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
     format_example_note,
@@ -34,7 +28,24 @@ from pocketrnn_export.commands.closing_lines import (
     print_verdicts,
 )
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.compression_options_and_writing import (
+    COLUMNS,
+    data_options,
+    read_rows_to_measure,
+    write_compressed_bundle,
+)
 from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
+from pocketrnn_export.commands.hints_from_owner_code import (
+    CORRECTED,
+    log_owner_hints_and_list_corrections,
+    print_uncompared_steps_and_kept_notes,
+)
+from pocketrnn_export.commands.integer_arithmetic_options import (
+    arithmetic_options,
+    format_int8_warning,
+    read_int8_measure_arguments,
+    refuse_measure_options_for_float32,
+)
 from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
@@ -46,12 +57,7 @@ from pocketrnn_export.commands.number_options import (
     read_scale_and_unit_options,
     refuse_text_options,
 )
-from pocketrnn_export.commands.owner_hints import (
-    CORRECTED,
-    log_owner_hints_and_list_corrections,
-    print_uncompared_steps_and_kept_notes,
-)
-from pocketrnn_export.commands.progress_lines import print_stages
+from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     describe_labels,
     propose_pairs,
@@ -59,14 +65,8 @@ from pocketrnn_export.commands.proposed_options import (
     propose_vocabulary,
     propose_weights,
 )
-from pocketrnn_export.commands.shared_compression_options import (
-    COLUMNS,
-    data_options,
-    read_rows_to_measure,
-    write_compressed_bundle,
-)
-from pocketrnn_export.commands.source_argument import complete_source
-from pocketrnn_export.commands.words_of_function import replace_tokenizer_by_its_splitting_part
+from pocketrnn_export.commands.source_completion import complete_source
+from pocketrnn_export.commands.splitting_part_of_function import replace_tokenizer_by_its_splitting_part
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.refused_options_error import RefusedOptionsError
@@ -303,18 +303,17 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
             description = read_number_arguments(numbers, {**options, "call": call})
         else:
             module, description = _read_module_and_arguments(source, named, options, of_texts, refusals)
-    profile = options["profile"]
     if "channels" not in description:
         _check_text_options_and_add_proof_texts(source, description, numbers, options)
-        copied = options["torchscript"] if profile is None else False
-        description |= {"torchscript": copied, "edge": profile == "edge"}
+        copied = options["torchscript"] if options["profile"] is None else False
+        description |= {"torchscript": copied, "edge": options["profile"] == "edge"}
     elif not numbers.are_given:
         refuse_text_options(options, source)
         description |= read_scale_and_unit_options(numbers, len(description["channels"]))
     if options["name"] is not None:
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
-    description["examples"] = not options["no_examples"]
+    description |= {"examples": not options["no_examples"]}
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
@@ -325,16 +324,15 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
-    what = "labels of tokens" if manifest.output.of_tokens else "labels"
-    what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
+    what = f"labels{' of tokens' * manifest.output.of_tokens}"
+    what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), _propose_pairs(manifest, options))
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
         is_answered=read_text_verdict(manifest).answers is not None,
     )  # fmt: skip
-    graph_limits = manifest.graph.limits
-    said = "" if graph_limits is None else describe_limits(graph_limits, manifest.text.rules)
+    said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
     limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
@@ -369,7 +367,7 @@ def _check_text_options_and_add_proof_texts(
 ) -> None:
     """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable_rules
-    from pocketrnn_export.vocabularies.text_lines import read_lines
+    from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
@@ -666,11 +664,11 @@ def _read_vocabulary_rules_and_pairs(
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
-    from pocketrnn_export.source_code.text_function_check import (
+    from pocketrnn_export.source_code.text_functions_in_file import (
         is_name_of_answering_function,
         refuse_function_with_more_arguments,
     )
-    from pocketrnn_export.vocabularies.text_lines import read_lines
+    from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
     if options["weights"] is not None:
         check_weights_exist(options["weights"])
@@ -757,7 +755,7 @@ def _add_rules_of_function(
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
-    from pocketrnn_export.vocabularies.text_lines import read_lines
+    from pocketrnn_export.vocabularies.text_file_lines import read_lines
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
@@ -1039,9 +1037,9 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
-    from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
+    from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function
-    from pocketrnn_export.intake.repeated_construction import refuse_random_construction
+    from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
     weights = None if options["weights"] is None else read_weights(options["weights"])

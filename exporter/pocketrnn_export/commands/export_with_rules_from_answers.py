@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
@@ -67,7 +67,7 @@ def export_with_rules_from_answers(
 def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
-    from pocketrnn_export.source_code.text_function_check import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
     from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")

@@ -8,7 +8,7 @@ import click
 
 from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn_export.commands.progress_lines import print_stages
+from pocketrnn_export.commands.printed_stages import print_stages
 
 _FIRST = 10
 

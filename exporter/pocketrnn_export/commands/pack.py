@@ -11,15 +11,15 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import require_module
-from pocketrnn_export.commands.arithmetic_options import (
+from pocketrnn_export.commands.closing_lines import print_next_step, print_verdicts
+from pocketrnn_export.commands.compression_options_and_writing import check_is_bundle, data_options
+from pocketrnn_export.commands.integer_arithmetic_options import (
     arithmetic_options,
     format_int8_warning,
     read_int8_measure_arguments,
     refuse_measure_options_for_float32,
 )
-from pocketrnn_export.commands.closing_lines import print_next_step, print_verdicts
-from pocketrnn_export.commands.progress_lines import print_stages
-from pocketrnn_export.commands.shared_compression_options import check_is_bundle, data_options
+from pocketrnn_export.commands.printed_stages import print_stages
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest

@@ -75,7 +75,7 @@ def propose_tokenizer_function(path: Path) -> str:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.text_function_check import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
 
     for function in list_text_functions(path)[:1]:
         file, _, name = function.rpartition(":")

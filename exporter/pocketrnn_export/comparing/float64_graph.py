@@ -16,7 +16,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.answer_rows import select_answer_rows
+from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.comparing.form_runs import list_graph_inputs
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.answer_rows import select_answer_rows
+from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
 from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
 from pocketrnn_export.comparing.form_runs import compute_rows_by_length
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes

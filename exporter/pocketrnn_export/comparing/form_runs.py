@@ -14,7 +14,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.text.features import separate_features_from_ids
 from pocketrnn.text.pairs import make_pair_inputs
-from pocketrnn_export.comparing.answer_rows import select_answer_rows
+from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 

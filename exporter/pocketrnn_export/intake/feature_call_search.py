@@ -17,7 +17,7 @@ from pocketrnn.errors import ExportError, InputError, first_line, short_repr
 from pocketrnn.text.features import Category, Features
 from pocketrnn_export.intake.call_discovery.call_candidates import list_forward_candidates
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers, can_run_line
 from pocketrnn_export.intake.call_line import Call, list_names_in_line
 from pocketrnn_export.intake.calling_convention import Convention

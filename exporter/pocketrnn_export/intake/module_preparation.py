@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features import Features
-from pocketrnn_export.comparing.first_missing_operation import LineFinder, find_differing_operation
+from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_differing_operation
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.form_runs import make_module_run
@@ -38,7 +38,7 @@ from pocketrnn_export.intake.batch_dependence_advice import explain_batch_depend
 from pocketrnn_export.intake.batch_dependent_ids import find_batch_dependent_ids, list_possible_padding_ids
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call_search import find_convention_with_characters
@@ -49,11 +49,11 @@ from pocketrnn_export.intake.export_copy import (
     replace_torchscript,
     unwrap_module,
 )
-from pocketrnn_export.intake.extracted_scalars import note_extracted_numbers
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.feature_call_search import find_convention_with_features
 from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.intake.max_norm_embeddings import find_exceeded_max_norms, refuse_direct_weight_reads
+from pocketrnn_export.intake.numbers_kept_outside_tensors import note_extracted_numbers
 from pocketrnn_export.intake.padding_effect import find_padding_fault
 from pocketrnn_export.intake.probability_check_and_run_errors import make_explaining_run, make_probability_checking_run
 from pocketrnn_export.intake.state_between_calls import (

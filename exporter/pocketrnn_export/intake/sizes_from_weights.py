@@ -8,7 +8,7 @@ from typing import Final
 
 from torch import Tensor
 
-from pocketrnn_export.intake.arguments_without_effect import find_values_for_arguments_without_effect
+from pocketrnn_export.intake.constructor_arguments_without_effect import find_values_for_arguments_without_effect
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates, count_layers, reads_both_directions
 from pocketrnn_export.source_code.class_definitions import (
     find_stored_parameters,
@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.class_definitions import (
     read_called_name,
     walk_init_without_optional_branches,
 )
-from pocketrnn_export.source_code.syntax_tree_facts import find_methods
+from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
 
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {

@@ -21,7 +21,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import LONGEST
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.intake.user_frames import run_user_call

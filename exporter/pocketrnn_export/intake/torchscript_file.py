@@ -12,7 +12,7 @@ from typing import Final
 import torch
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.pytorch_file_check import check_archive_entries
+from pocketrnn_export.intake.pytorch_file_memory_check import check_archive_entries
 
 # The most bytes of expanded tensors, which store few numbers; a copy of one stores all of them.
 _LARGEST_REPEATED: Final = 1 << 30

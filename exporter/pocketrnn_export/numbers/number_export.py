@@ -36,8 +36,8 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_entry, sha256
+from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
-from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
@@ -46,21 +46,28 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_e
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.numbers.message_rewording import reword_for_numbers, reword_messages_for_numbers
 from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
-from pocketrnn_export.numbers.sample_lookup import (
+from pocketrnn_export.numbers.proof_sample_table import (
+    EVERYWHERE,
+    NEAR,
+    POSITIVE,
+    Samples,
+    SampleTable,
+    make_sample_table,
+)
+from pocketrnn_export.numbers.sample_lookup_by_ids import (
     LAYOUTS,
     TABLE,
     Layout,
     make_module_take_ids,
     rewrite_call_for_ids,
 )
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_exporter_log
 from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
+from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 
 _log = logging.getLogger(__name__)

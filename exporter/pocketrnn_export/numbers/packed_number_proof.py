@@ -19,7 +19,14 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.logit_comparison import Reference, make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable, make_id_rules
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
+from pocketrnn_export.numbers.proof_sample_table import (
+    EVERYWHERE,
+    NEAR,
+    POSITIVE,
+    Samples,
+    SampleTable,
+    make_sample_table,
+)
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
 # The proof's name for the graph that takes samples.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
-from pocketrnn_export.proof.runnable_program import NodeValues
+from pocketrnn_export.proof.runnable_program_and_node_values import NodeValues
 from pocketrnn_export.torch_internals import DispatchMode
 from pocketrnn_export.tracing.module_trace import TracedProgram
 

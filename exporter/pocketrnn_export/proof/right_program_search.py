@@ -26,13 +26,13 @@ from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.choice_operator_recording import record_choices
-from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
 from pocketrnn_export.proof.disobeyed_pair_size_conditions import find_disobeyed_conditions
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_caught_errors_of_rare_texts
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
+from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, resize_example
 from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
-from pocketrnn_export.proof.runnable_program import (
+from pocketrnn_export.proof.runnable_program_and_node_values import (
     Answers,
     RunnableProgram,
     compute_answer_or_none,
@@ -65,7 +65,7 @@ from pocketrnn_export.tracing.sizes.program_judging import (
 from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
-from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
 
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.proof.compared_module import is_text, set_lengths_to_full_width
+from pocketrnn_export.proof.fresh_copies_and_random_inputs import is_text, set_lengths_to_full_width
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
 from pocketrnn_export.proof.program_nodes import describe_node_line, read_operator_name
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION

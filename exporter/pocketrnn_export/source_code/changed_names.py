@@ -34,7 +34,7 @@ from pocketrnn_export.source_code.known_function_effects import (
     may_keep_state,
 )
 from pocketrnn_export.source_code.name_references import Mentions
-from pocketrnn_export.source_code.syntax_tree_facts import (
+from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Function,
     find_first_parameter_name,
     find_methods,

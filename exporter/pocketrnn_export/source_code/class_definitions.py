@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from pocketrnn_export.source_code.syntax_tree_facts import find_defaults, find_methods
+from pocketrnn_export.source_code.parts_of_functions_and_classes import find_defaults, find_methods
 
 
 def find_class_of_name_and_its_call(

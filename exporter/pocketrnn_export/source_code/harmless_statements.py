@@ -9,7 +9,7 @@ from typing import Final
 
 from pocketrnn_export.source_code.import_statements import Import, find_imported_module
 from pocketrnn_export.source_code.known_function_effects import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
-from pocketrnn_export.source_code.syntax_tree_facts import (
+from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Function,
     find_methods,
     strip_decorator_call,

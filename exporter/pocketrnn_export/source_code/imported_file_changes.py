@@ -13,7 +13,7 @@ from pathlib import Path
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_names import ChangeFinder, FileFacts
 from pocketrnn_export.source_code.notebook import read_python_file
-from pocketrnn_export.source_code.syntax_tree_facts import Function
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function
 from pocketrnn_export.source_code.top_level_statements import list_statements
 
 

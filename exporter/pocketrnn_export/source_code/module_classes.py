@@ -9,7 +9,7 @@ from pathlib import Path
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.syntax_tree_facts import find_methods
+from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
 
 _MOST_NAMED = 8
 

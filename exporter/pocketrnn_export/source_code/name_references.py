@@ -33,7 +33,7 @@ from pocketrnn_export.source_code.known_function_effects import (
     REFLECTIVE,
     WRITING,
 )
-from pocketrnn_export.source_code.syntax_tree_facts import (
+from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Definition,
     Function,
     find_first_parameter_name,

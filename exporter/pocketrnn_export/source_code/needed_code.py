@@ -28,7 +28,7 @@ from pocketrnn_export.source_code.import_statements import Import, list_imported
 from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
 from pocketrnn_export.source_code.jupyter_and_main_names import checks_for_jupyter, depends_on_dunder_name
 from pocketrnn_export.source_code.notebook import Cell
-from pocketrnn_export.source_code.syntax_tree_facts import Function, list_head_expressions
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, list_head_expressions
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,

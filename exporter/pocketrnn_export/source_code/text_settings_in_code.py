@@ -16,7 +16,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
-from pocketrnn_export.source_code.syntax_tree_facts import Definition, find_defaults
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Definition, find_defaults
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,
     describe_lengths,

@@ -12,7 +12,7 @@ from typing import Final
 
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.syntax_tree_facts import Function, find_defaults
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
 
 WRITTEN_NAME: Final = "words"
 _BUILTINS: Final = frozenset(dir(builtins))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pocketrnn_export.source_code.import_statements import Import, list_imported_names
 from pocketrnn_export.source_code.name_references import Mentions, collect_mentions_now_and_in_calls
 from pocketrnn_export.source_code.notebook import Cell
-from pocketrnn_export.source_code.syntax_tree_facts import (
+from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Definition,
     Function,
     find_defaults,

@@ -63,7 +63,7 @@ from pocketrnn_export.tracing.rules.lengths import (
 )
 from pocketrnn_export.tracing.rules.loops import LOOPS
 from pocketrnn_export.tracing.rules.new_and_squeeze import CONSTRUCTORS
-from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
+from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
@@ -72,7 +72,7 @@ from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.trace_plan import Branch, TracePlan
+from pocketrnn_export.tracing.sizes.trace_branches import Branch, TracePlan
 
 
 def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from pocketrnn.errors import InputError, TextError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
-from pocketrnn_export.vocabularies.doubtful_ids_and_tokens import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rules_writing import write_rules_option

@@ -17,7 +17,7 @@ from pocketrnn_export.vocabularies.array_and_pickle_labels import (
 )
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
 from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
-from pocketrnn_export.vocabularies.text_lines import read_lines
+from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
 _GIVE: Final = (
     'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1}, {"0": "a", "1": "b"} '

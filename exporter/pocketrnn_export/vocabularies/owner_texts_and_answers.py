@@ -21,7 +21,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.text_lines import read_lines
+from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
 _log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from pocketrnn_export.vocabularies.candidate_text_rules import (
     list_candidate_rules,
     make_short_word_steps,
 )
-from pocketrnn_export.vocabularies.first_and_last_ids import list_rules_with_first_and_last_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
+from pocketrnn_export.vocabularies.rules_with_first_and_last_ids import list_rules_with_first_and_last_ids
 
 # All candidates are tried on the first texts, the best are completed on some texts, and the best of these on all.
 _FIRST_TEXTS: Final = 20

@@ -439,7 +439,7 @@ def _answer_texts(
     Raises:
         InputError: one of them cannot be answered. Those before it are answered first.
     """
-    from pocketrnn.bundle.refused_texts import add_text_name_to_error
+    from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error
     from pocketrnn.classifier import compute_logits_until_refused
 
     if wanted.explains:
@@ -488,7 +488,7 @@ def _explain_texts(
     classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str, rows_before: int
 ) -> None:
     """Answer each text, and show the effect of each of its words on the answer."""
-    from pocketrnn.bundle.refused_texts import add_text_name_to_error
+    from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error
     from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.names_from_paths import suggest_near_file
-from pocketrnn.bundle.refused_texts import add_text_name_to_error
+from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error
 from pocketrnn.classifier import (
     Classifier,
     compute_logits_of_batches,

@@ -213,7 +213,7 @@ def _format_verdicts_and_proof_table(manifest: Manifest, row_word: str) -> Itera
 
     A row of a comparison is a text or a sequence, as `row_word` says. --json shows all comparisons.
     """
-    from pocketrnn.proof_chain import group_comparisons_into_links
+    from pocketrnn.proof_comparison_chain import group_comparisons_into_links
     from pocketrnn.verdicts import describe_graph_proof, describe_origin_of_number_scale, read_text_verdict
 
     yield f"Graph: {escape_line(describe_graph_proof(manifest))}"

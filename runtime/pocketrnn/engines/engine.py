@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import make_engine_memory_or_time_error
+from pocketrnn.bundle.texts_beyond_limits import make_engine_memory_or_time_error
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
 from pocketrnn.text.text_input import TextInput

@@ -12,7 +12,7 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import make_input_digest_metadata
 from pocketrnn.bundle.packed_file import map_file, read_packed_manifest
-from pocketrnn.bundle.refused_texts import make_engine_memory_or_time_error, make_integer_overflow_error
+from pocketrnn.bundle.texts_beyond_limits import make_engine_memory_or_time_error, make_integer_overflow_error
 from pocketrnn.engines.engine import EngineAnswer, Floats, Ids, Steps, choose_message_words
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
 from pocketrnn.text.text_input import TextInput

@@ -26,7 +26,7 @@ from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
-from pocketrnn_training.texts.split_sentence_ids import encode_sentences_with_word_starts
+from pocketrnn_training.texts.sentences_as_piece_ids import encode_sentences_with_word_starts
 
 __all__ = [
     "ClassScore",

@@ -60,7 +60,7 @@ class TextSettings(Settings):
     Attributes:
         tokenizer: a name in `SPLITS`: one of `pocketrnn.text.TOKENIZERS`, or `bpe` for pieces of words, learnt from the
             training rows. None lets the rows choose between words (`basic_english`) and `bpe`
-            (`pocketrnn_training.texts.token_choice`).
+            (`pocketrnn_training.texts.word_or_piece_choice`).
         vocabulary_size: the most pieces of `bpe`, `<unk>` and `<pad>` included; None for 4,000.
         piece_dropout: the share of merges that are skipped while training with `bpe`, so that every epoch cuts a word
             in another way (BPE-dropout).

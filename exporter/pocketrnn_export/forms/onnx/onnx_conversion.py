@@ -27,7 +27,7 @@ from pocketrnn_export.tracing.module_trace import TracedProgram, hide_exporter_m
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18

@@ -9,7 +9,7 @@ import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Reduction
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.float32_precision import USE_OTHER_OPERATIONS
+from pocketrnn_export.forms.packed_file.float32_in_place_of_double import USE_OTHER_OPERATIONS
 from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, lowers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, read_attributes

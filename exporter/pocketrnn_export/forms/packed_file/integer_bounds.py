@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pocketrnn_export.forms.packed_file.pair_sizes import sum_absolute_factors
+from pocketrnn_export.forms.packed_file.pair_size_factors import sum_absolute_factors
 from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, Affine, Size
 
 # The engine's largest integer.

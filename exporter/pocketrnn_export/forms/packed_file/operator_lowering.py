@@ -12,7 +12,7 @@ import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.forms.packed_file.float32_precision import (
+from pocketrnn_export.forms.packed_file.float32_in_place_of_double import (
     COMPUTE_IN_FLOAT32,
     MOST_WHOLE,
     USE_OTHER_OPERATIONS,
@@ -30,8 +30,7 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
     sum_bounds,
 )
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
-from pocketrnn_export.forms.packed_file.pair_sizes import Lengths, compute_size
-from pocketrnn_export.forms.packed_file.previous_step_folding import fold_previous_step_into_layers
+from pocketrnn_export.forms.packed_file.pair_size_factors import Lengths, compute_size
 from pocketrnn_export.forms.packed_file.size_dependent_values import (
     Numbers,
     Size,
@@ -39,6 +38,7 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import (
     multiply_sizes,
     read_attributes,
 )
+from pocketrnn_export.forms.packed_file.step_with_previous_step_folding import fold_previous_step_into_layers
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)

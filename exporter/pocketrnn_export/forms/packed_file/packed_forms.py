@@ -15,7 +15,7 @@ from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
-from pocketrnn_export.forms.chunked_runs import choose_chunk_counts, make_chunked_run
+from pocketrnn_export.forms.chunked_step_graph_runs import choose_chunk_counts, make_chunked_run
 from pocketrnn_export.forms.form import Form
 
 # The two ways to open a packed file, by their names in the proof; and whether weights stay in place, to save memory.

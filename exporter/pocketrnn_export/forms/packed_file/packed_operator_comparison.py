@@ -31,7 +31,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.form_runs import open_session
-from pocketrnn_export.forms.packed_file.float32_precision import USE_OTHER_OPERATIONS
+from pocketrnn_export.forms.packed_file.float32_in_place_of_double import USE_OTHER_OPERATIONS
 from pocketrnn_export.forms.packed_file.graph_observation import find_needed_nodes
 from pocketrnn_export.forms.packed_file.operator_lowering import (
     HANDLERS,

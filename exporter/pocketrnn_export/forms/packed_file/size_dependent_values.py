@@ -2,7 +2,7 @@
 tokens.
 
 The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors
-(`pair_sizes.py`). The numbers a and b come from some runs of the graph; this module decides, operator by
+(`pair_size_factors.py`). The numbers a and b come from some runs of the graph; this module decides, operator by
 operator from the input on, that they hold for *every* number of tokens that the graph takes: `Shape` of such a value is
 such a value, so is the sum of two, and `Min` of two is one of them if the other one is never smaller. `Min(tokens,
 620)` is neither where texts may have 700 tokens: the program computes it.
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from pocketrnn_export.forms.packed_file.pair_sizes import Lengths, compute_size, fit_two_factors, is_divisible
+from pocketrnn_export.forms.packed_file.pair_size_factors import Lengths, compute_size, fit_two_factors, is_divisible
 
 # a * tokens + b
 Size = tuple[int, int]

@@ -20,7 +20,10 @@ from pocketrnn_export.intake.call_discovery.character_inputs import list_charact
 from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_assignments
 from pocketrnn_export.intake.call_discovery.forward_signature import CodesByInput, Signature, Slot, list_signatures
 from pocketrnn_export.intake.call_discovery.initial_states import list_initial_states
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import (
+    ModuleFacts,
+    list_forward_parameters,
+)
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role
 

@@ -13,7 +13,10 @@ from typing import Final, TypeAlias
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.character_inputs import is_characters_name
 from pocketrnn_export.intake.call_discovery.fixed_batch_advice import advise_on_fixed_batch
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import (
+    ModuleFacts,
+    list_forward_parameters,
+)
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_pair_line_with_masks
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER

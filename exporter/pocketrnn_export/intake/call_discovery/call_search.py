@@ -47,7 +47,7 @@ from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_fea
 from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
 from pocketrnn_export.intake.call_discovery.length_use import note_inputs_unlike_lengths
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import decide_logits_or_probabilities
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
     find_line_with_opposite_mask,
     make_failure_of_inputs_without_working_value,

@@ -23,10 +23,6 @@ from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Rea
 from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_head_outputs
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods_with_arguments
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state, find_changed_attributes
-from pocketrnn_export.intake.call_discovery.label_output_check import (
-    describe_omitted_outputs,
-    explain_unsuitable_output,
-)
 from pocketrnn_export.intake.call_discovery.length_use import (
     ROUNDING,
     depends_on_lengths,
@@ -40,7 +36,7 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
     find_logits_places,
 )
 from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
     find_candidate_with_constants,
     make_changing_inputs_failure,
@@ -55,6 +51,10 @@ from pocketrnn_export.intake.call_discovery.trial_answers import (
     read_answer_part,
     wrap_answer,
     wrap_answer_part,
+)
+from pocketrnn_export.intake.call_discovery.unsuitable_and_omitted_outputs import (
+    describe_omitted_outputs,
+    explain_unsuitable_output,
 )
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import Convention
@@ -175,11 +175,9 @@ def _try_call(
         ]
         alike = [other for other in working_calls if not other.leaks and _gave_near_answers(other, given)]
         of_this = [(suffix, other.suffix) for other in alike if other.way is not None and other.way.line == line]
-        # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
-        # texts.
-        if (alike and not of_this) or any(
-            are_answer_parts_computed_equally(asked, function, batches[0], two) for two in of_this
-        ):
+        # Numbers of two outputs of one call may differ on rare texts, so that their programs are compared.
+        is_same = any(are_answer_parts_computed_equally(asked, function, batches[0], two) for two in of_this)
+        if is_same or (alike and not of_this):
             continue
         # Checked first: a constant given to each text may be why an answer depends on the other texts.
         refused = None if way is None else make_changing_inputs_failure(asked, way, suffix, batches)

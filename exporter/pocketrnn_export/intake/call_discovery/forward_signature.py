@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
-from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
 from pocketrnn_export.intake.call_discovery.variadic_inputs import (
     ReadInputs,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import (
     are_answers_near,
     call_and_read_numbers,

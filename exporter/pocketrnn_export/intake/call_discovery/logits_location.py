@@ -20,7 +20,7 @@ from pocketrnn_export.intake.call_discovery.computed_answer_attributes import (
     UncalledCode,
     find_computed_parts,
 )
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 
 # How deep lists, dicts and objects in an answer are searched.
 _DEEPEST: Final = 8

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
-from pocketrnn_export.intake.call_discovery.logits_or_values import refuse_regression_values
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.logits_or_regression_values import refuse_regression_values
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
 from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention

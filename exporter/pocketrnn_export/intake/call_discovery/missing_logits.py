@@ -15,7 +15,7 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
     count_numbers_per_text,
     find_float_tensors,
 )
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 
 _LABELLED: Final = "To label each token, give --labels-of tokens, or labels_of='tokens'. "
 # The advice where a module may give labels and not their numbers.

@@ -21,7 +21,7 @@ from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods_with_arguments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, are_equal_up_to_rounding
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu

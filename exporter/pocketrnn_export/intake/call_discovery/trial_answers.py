@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call import CharacterCall

@@ -118,7 +118,7 @@ def print_uncompared_steps_and_kept_notes(steps: Sequence[str], *, one_number: b
 
 def _describe_text_functions(named: ModuleName) -> list[str]:
     """Return a hint that names the functions of the owner's code that may split or clean texts, or an empty list."""
-    from pocketrnn_export.source_code.text_function_check import list_text_functions
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     found = list_text_functions(named.path)
     said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
@@ -128,7 +128,7 @@ def _describe_text_functions(named: ModuleName) -> list[str]:
 def _find_function_from_tokens_to_ids(tokenizer: str | None) -> str:
     """Return, as file.py:name, the function of the owner's code that converts the tokens of the --tokenizer function to
     ids. Return an empty string if there is none, or if it needs more than a text."""
-    from pocketrnn_export.source_code.text_function_check import refuse_function_with_more_arguments
+    from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.source_code.text_settings_in_code import find_token_id_function
 
     named = parse_module_name(tokenizer or "")

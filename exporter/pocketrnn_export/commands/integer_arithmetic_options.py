@@ -12,7 +12,7 @@ import click
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
-from pocketrnn_export.commands.shared_compression_options import read_rows_to_measure
+from pocketrnn_export.commands.compression_options_and_writing import read_rows_to_measure
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest

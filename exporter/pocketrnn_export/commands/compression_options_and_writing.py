@@ -16,7 +16,7 @@ from pocketrnn.commands.grouped_help_and_shared_options import Text, make_column
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
-from pocketrnn_export.commands.progress_lines import print_stages
+from pocketrnn_export.commands.printed_stages import print_stages
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest

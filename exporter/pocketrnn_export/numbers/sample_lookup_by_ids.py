@@ -16,7 +16,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.value_ranges import SAMPLES
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, undo_changes_to_module
-from pocketrnn_export.numbers.sample_table import Samples
+from pocketrnn_export.numbers.proof_sample_table import Samples
 from pocketrnn_export.torch_internals import read_own_forward_pre_hooks
 
 # The axes of forward's input: b for the batch, t for time, c for channels. Time may come before the batch, which is

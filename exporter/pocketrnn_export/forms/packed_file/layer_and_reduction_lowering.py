@@ -12,7 +12,11 @@ import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Layer, Pooling, Reduction
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.float32_precision import COMPUTE_IN_FLOAT32, MOST_WHOLE, USE_OTHER_OPERATIONS
+from pocketrnn_export.forms.packed_file.float32_in_place_of_double import (
+    COMPUTE_IN_FLOAT32,
+    MOST_WHOLE,
+    USE_OTHER_OPERATIONS,
+)
 from pocketrnn_export.forms.packed_file.operator_lowering import (
     Lowering,
     compute_outer_middle_inner_sizes,

@@ -19,7 +19,7 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
     count_numbers_per_output,
     find_unsearched_values,
 )
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecorder
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import InputError
 
 
