@@ -35,7 +35,6 @@ from pocketrnn_export.checking.correct_sizes import (
 )
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_checked_file
 from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missing_matrices
-from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.flipped_masks import compare_with_flipped_masks
 from pocketrnn_export.checking.forward_call_recording import (
     ModuleCall,
@@ -47,6 +46,7 @@ from pocketrnn_export.checking.forward_call_recording import (
 )
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
+from pocketrnn_export.checking.module_call_for_file_inputs import find_call
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict

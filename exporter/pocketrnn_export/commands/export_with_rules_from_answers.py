@@ -36,7 +36,7 @@ def export_with_rules_from_answers(
     """
     from pocketrnn.text import SubwordRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
-    from pocketrnn_export.vocabularies.text_rules_writing import write_rules_option
+    from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 
     try:
         return write(description)

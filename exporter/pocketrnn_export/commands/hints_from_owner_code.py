@@ -91,7 +91,9 @@ def log_owner_hints_and_list_corrections(
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
     if given and options["rules"] is None:
         return {"tokenizer": given}
-    return _make_corrected_options(find_settings_that_rules_lack(files, **open_ones), options, stated, plain)
+    return _make_options_for_length_and_unknown_id(
+        find_settings_that_rules_lack(files, **open_ones), options, stated, plain
+    )
 
 
 def print_uncompared_steps_and_kept_notes(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
@@ -142,11 +144,12 @@ def _find_function_from_tokens_to_ids(tokenizer: str | None) -> str:
     return f"{named.path}:{name}"
 
 
-def _make_corrected_options(
+def _make_options_for_length_and_unknown_id(
     found: OpenSettings, options: dict[str, Any], stated_rules: dict[str, Any], rules: Any
 ) -> dict[str, str | None]:
     """Return the options that set the text length that the checkpoint and the code name, and the id that the code gives
-    to unknown words. Return an empty dict if they name neither."""
+    to unknown words; an empty dict if they name neither. If they name several lengths, return --pairs, by which the
+    right one is found, unless it is given."""
     lengths = {one.value for one in found.lengths}
     if len(lengths) > 1:
         return {"pairs": "FILE"} if options["pairs"] is None else {}

@@ -173,7 +173,8 @@ class ExportableModule:
 
     @property
     def module_to_script(self) -> nn.Module:
-        """The module from which TorchScript is made. If the user gave TorchScript, the copy of it that runs."""
+        """The module from which TorchScript is made: `module`, or `reference` if the user's module is TorchScript or
+        has layers of it."""
         return self.reference if has_torchscript(self.reference) else self.module
 
     def make_reference(self) -> Reference:

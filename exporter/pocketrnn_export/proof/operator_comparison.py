@@ -208,8 +208,8 @@ def _find_complete_operator_group(
     program_input_names: frozenset[str],
     order: Mapping[Node, int],
 ) -> tuple[_OperatorGroup, _GraphCutout] | None:
-    """Return the smallest group of operators that ends with a node and has all its inputs in the graph, and the graph's
-    nodes that compute it. Return None if there is no such group.
+    """Return the smallest group of the program's operators that ends with `node` and whose inputs are all values of the
+    ONNX graph. Also return the nodes of this graph that compute the group. Return None if there is no such group.
 
     The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
     """

@@ -17,7 +17,7 @@ from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
-from pocketrnn_export.vocabularies.text_rules_writing import write_rules_option
+from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 
 # A text without a known token, besides the empty text; every runtime will meet one.
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3

@@ -166,8 +166,8 @@ def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) 
 def _leave_out_rows_with_error_words(
     path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the rows without failed ones, which have no probability and a word such as ERROR for their label. If no
-    row has a probability, return all rows."""
+    """Return the rows without failed ones, which have no probability and a word such as ERROR for their label. Return
+    all rows if all failed, or if there is no column of labels or of probabilities."""
     numbers = [
         name for name in (rows[0] if rows else ())
         if name in labels or (_ANSWER.fullmatch(name) and not name.startswith("label"))

@@ -33,7 +33,7 @@ from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_functi
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
-from pocketrnn_export.vocabularies.text_rules_writing import describe_rules, write_rules_option
+from pocketrnn_export.vocabularies.text_rules_in_messages import describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 _log = logging.getLogger(__name__)

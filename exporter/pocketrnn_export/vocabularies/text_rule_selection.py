@@ -24,7 +24,7 @@ from pocketrnn_export.vocabularies.owner_id_comparison import LONGEST_OPTION, de
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_function import find_rules_of_function
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
-from pocketrnn_export.vocabularies.text_rules_writing import describe_rules, write_rules_option
+from pocketrnn_export.vocabularies.text_rules_in_messages import describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.unreachable_words import warn_of_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from pocketrnn.errors import short_repr
 from pocketrnn.text import SubwordRules, TextEncoder, TextRules
-from pocketrnn_export.vocabularies.text_rules_writing import describe_rules
+from pocketrnn_export.vocabularies.text_rules_in_messages import describe_rules
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
 _log = logging.getLogger(__name__)

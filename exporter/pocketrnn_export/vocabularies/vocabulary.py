@@ -484,7 +484,7 @@ def _read_json(text: str, path: Path) -> Vocabulary:
             more = sorted(document.keys() - {"tokens", "default_index"})
             raise DataError(
                 f"{path} has {', '.join(map(brief_text, more[:6]))} in addition to tokens and default_index.",
-                "A vocabulary has these two: the tokens, and an id, or null to drop unknown words.",
+                "Leave only these two members: default_index is the id of unknown words, or null to drop them.",
             )
         return Vocabulary(_check_tokens_by_id(document["tokens"], path), document["default_index"])
     return _read_document(document, str(path))
@@ -512,19 +512,19 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, dep
         if _normalize_key(name) in kind and _is_vocabulary_member(name, value)
     ]
     if named and depth < 3:
-        return _read_named_members(named, source, depth + 1)
+        return _read_vocabulary_under_keys(named, source, depth + 1)
     return _make_vocabulary_with_unknown(_order_tokens(document, source))
 
 
-def _read_named_members(named: Sequence[tuple[Any, Any]], source: str, depth: int) -> Vocabulary:
+def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: str, depth: int) -> Vocabulary:
     """Read the vocabulary under a key of a dict. If several keys have a vocabulary, they must be equal.
 
     A member that cannot be read is ignored if another can, such as `vocab` with counts.
     """
-    first, vocabulary = named[0][0], _read_named_value(*named[0], source, depth)
+    first, vocabulary = named[0][0], _read_vocabulary_under_key(*named[0], source, depth)
     for name, value in named[1:]:
         try:
-            other = _read_named_value(name, value, source, depth)
+            other = _read_vocabulary_under_key(name, value, source, depth)
         except DataError:
             continue
         if other.tokens != vocabulary.tokens:
@@ -535,7 +535,7 @@ def _read_named_members(named: Sequence[tuple[Any, Any]], source: str, depth: in
     return vocabulary
 
 
-def _read_named_value(name: Any, value: Any, source: str, depth: int) -> Vocabulary:
+def _read_vocabulary_under_key(name: Any, value: Any, source: str, depth: int) -> Vocabulary:
     """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show the direction: {"word2idx":
     {"7": "0"}}."""
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID

@@ -80,7 +80,7 @@ class LinearArchitecture:
 
     @property
     def summary(self) -> str:
-        """The tables, in words for a report."""
+        """A phrase for a report: how many tokens and classes the linear model has."""
         tokens = f"{self.vocabulary_size:,} tokens, their characters and pairs"
         return f"A linear model of {tokens}, {self.classes} classes"
 
