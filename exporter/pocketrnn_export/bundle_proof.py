@@ -92,7 +92,7 @@ class ProofPlan:
 
     @property
     def engine_rows(self) -> NDArray[Any] | None:
-        """What each id of a case stands for in the engine's input: a sample, or a word with its characters. None if the
+        """A row of the engine's input for each id of a case: a sample, or a word with its characters. None if the
         engine takes the ids."""
         return self.rows if self.spellings is None else self.spellings.rows
 

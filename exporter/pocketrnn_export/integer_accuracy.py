@@ -174,7 +174,7 @@ class _LabelledRows(NamedTuple):
 def _find_distinct_labelled_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> _LabelledRows:
-    """Return each different row of the data once. Of equal rows, one with known labels is taken."""
+    """Return each different row of the data once, with its known label if one of the equal rows has a known label."""
     if data is None:
         return _LabelledRows(None, None, None)
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts

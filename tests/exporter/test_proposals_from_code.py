@@ -1,4 +1,4 @@
-"""What the owner's code shows is proposed: the module of a file, labels, files, and the lines that split a text."""
+"""The export proposes the parts that the owner's code shows: a file's module, labels, files, the lines that split."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def add_import_folders_and_hide_options(path: Path, other_files: Sequence[Path] 
 
     Args:
         path: the file.
-        other_files: the other files of the command. What is not found for the file is searched for in their folders.
+        other_files: the other files of the command. Their folders are searched after those of the file.
     """
     first, last = _list_folders_before_and_after_packages([path, *other_files])
     sys.path[:0], sys.path[len(sys.path) :] = first, last

@@ -145,8 +145,8 @@ class _Written:
 
 @dataclass(frozen=True)
 class _OwnerValues:
-    """What the checkpoint and the files near a class show of its missing arguments: the objects of settings, and how
-    the files call the class."""
+    """The missing arguments of a class that the checkpoint and the files near it show: as objects of settings, and in
+    calls of the class."""
 
     settings: Mapping[str, FoundSettings]
     calls: Mapping[str, GivenByCalls]

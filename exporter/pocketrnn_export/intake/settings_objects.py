@@ -160,8 +160,8 @@ class _Wanted:
 def _find_fitting_settings(
     wanted: _Wanted, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
 ) -> FoundSettings | None:
-    """Return the settings of a source that has all needed settings. Of several such sources, take the one with most of
-    the settings that the code reads."""
+    """Return the settings of a source that has all needed settings. If there are several such sources, take the one
+    with most of the settings that the code reads."""
     needed, read, shown = {*wanted.needed}, {*wanted.read_names}, wanted.shown
     sources = list(_list_settings_sources(wanted.name, weights, parsers))
     fitting = [

@@ -21,7 +21,7 @@ _MOST_CALLS: Final = 3
 
 @dataclass(frozen=True)
 class _Split:
-    """What makes the tokens of a text in a function: the statements before, and an expression."""
+    """The part of a function that makes the tokens of a text: an expression, and the statements before it."""
 
     statements: Sequence[ast.stmt]
     tokens: ast.expr

@@ -205,6 +205,7 @@ def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list
         InputError: no file there has them, or several do.
     """
     found: list[tuple[Path, str, dict[str, str]]] = []
+    with_answers: set[Path] = set()
     for other in sorted(path.absolute().parent.glob("*.csv"))[:_MOST_FILES]:
         try:
             others = _read_rows(other)
@@ -214,9 +215,10 @@ def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list
             texts = {row[column]: row["text"] for row in others}
             if column in rows[0] and len(texts) == len(others) and all(row[column] in texts for row in rows):
                 found.append((other, column, texts))
+                with_answers |= {other} if any(map(_ANSWER.fullmatch, others[0])) else set()
                 break
     # Answers that were written with their texts, as by `classify`, are no file of texts.
-    only_texts = [one for one in found if not any(_ANSWER.fullmatch(name) for name in _read_rows(one[0])[0])]
+    only_texts = [one for one in found if one[0] not in with_answers]
     found = only_texts if len(only_texts) == 1 else found
     if len(found) != 1:
         several = f" Several files beside it have them: {', '.join(one.name for one, _, _ in found)}." if found else ""

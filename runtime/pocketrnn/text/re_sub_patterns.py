@@ -52,7 +52,7 @@ _WHY_NO_ESCAPE: Final = {
     "B": "it requires a position that is not a word boundary",
     "z": "it depends on where a match is in the text",
 }
-# What stands for an end of the text.
+# The parts of a pattern that stand for an end of the text.
 _BEGINNINGS: Final = ("^", r"\A")
 _ENDS: Final = ("$", r"\Z")
 # In a word of all code points, boundaries are only at the two ends of the text.

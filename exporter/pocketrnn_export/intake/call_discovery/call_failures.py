@@ -21,7 +21,7 @@ from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_pa
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
-# What is wrong with a module or a call, and what to do.
+# A sentence on the fault of a module or a call, and another on the remedy.
 ProblemAndAdvice: TypeAlias = tuple[str, str]
 # The line of a call, and the code that selects a part of its answer, such as `[0]`; empty for the whole answer.
 CallAndPart: TypeAlias = tuple[str, str]
