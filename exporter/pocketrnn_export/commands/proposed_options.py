@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
-_LARGEST_VOCABULARY: Final = 64 * 2**20
 _FEWEST_WORDS: Final = 20
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
@@ -40,12 +39,12 @@ def propose_vocabulary(path: Path) -> FileNamedInCode | None:
     from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
-    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+    from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
 
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
-            is_read = file.stat().st_size <= _LARGEST_VOCABULARY and not holds_weights(file)
+            is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
             # The lines of a file of texts have blanks.
             if len(tokens) >= _FEWEST_WORDS and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
