@@ -61,6 +61,7 @@ from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     describe_labels,
     propose_pairs,
+    propose_tokenizer,
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
@@ -327,7 +328,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
-    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), _propose_pairs(manifest, options))
+    answers = _propose_pairs(manifest, options)
+    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), answers)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
         is_answered=read_text_verdict(manifest).answers is not None,
@@ -338,7 +340,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
-    print_next_step(manifest, output, options.get(CORRECTED), options["tokenizer"] if alone else "")
+    corrected = options.get(CORRECTED)
+    corrected = {**corrected, "pairs": answers} if corrected and answers else corrected
+    print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
 
 def _propose_pairs(manifest: Manifest, options: dict[str, Any]) -> str:
@@ -560,25 +564,43 @@ def _read_text_arguments(
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
     refusals.collect(lambda: _refuse_unusable_files(options))
     _take_tokenizer_from_checkpoint(options)
+    proposed = _propose_tokenizer(named, options)
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     subwords = subwords and not _is_function_name(options["tokenizer"])
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
     _take_vocabulary_and_labels_from_checkpoint(needed, options)
-    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options))
+    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options, proposed))
     return _read_vocabulary_rules_and_pairs(options, refusals, subwords=subwords)
 
 
+def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str:
+    """Set --tokenizer to the tokenizer of subwords that the owner's code names, if no option says how texts become ids.
+    Return a sentence on it, or an empty string."""
+    is_open = all(options[one] is None for one in ("vocabulary", "tokenizer", "rules", "characters"))
+    found = propose_tokenizer(named.path) if is_open and named is not None else None
+    if found is None:
+        return ""
+    options["tokenizer"] = str(found.path)
+    return f"The tokenizer seems to be {found.path} ({found.place_in_code}). It contains its vocabulary."
+
+
 def _refuse_missing_options(
-    source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any]
+    source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any], tokenizer_sentence: str
 ) -> None:
     """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights. Propose those
-    that the owner's code names. With weights that the code names, the sizes of the module are found, too."""
-    if all(options[option] is not None for option in needed):
+    that the owner's code names. With weights that the code names, the sizes of the module are found, too.
+
+    Args:
+        source, named, options: as in `_read_text_arguments`.
+        needed: the options that it needs.
+        tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
+    """
+    if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         return
-    remedy: list[str] = []
-    changes: dict[str, str | None] = {}
+    remedy: list[str] = [tokenizer_sentence] if tokenizer_sentence else []
+    changes: dict[str, str | None] = {"tokenizer": options["tokenizer"]} if tokenizer_sentence else {}
     given = options["weights"]
     is_open = given is None and not options["random_weights"]
     if is_open and named is not None and (found := propose_weights(named.path)) is not None:
@@ -599,7 +621,8 @@ def _refuse_missing_options(
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes["tokenizer"] = function
         remedy.append(f"Texts seem to be split by {function}.")
-    said = " and ".join(f"--{option}" for option in missing or changes if option != "tokenizer")
+    missing = ["tokenizer", *missing] if tokenizer_sentence else missing
+    said = " and ".join(f"--{option}" for option in missing or changes)
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
 
@@ -1035,19 +1058,36 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     return read_rules(options["rules"], vocabulary)
 
 
+def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
+    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids."""
+    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    for option, read in (("tokenizer", read_tokenizer), ("vocabulary", read_vocabulary)):
+        with contextlib.suppress(InputError):
+            if options.get(option) is not None and Path(options[option]).exists():
+                return read(options[option]).tokens
+    return ()
+
+
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
-    from pocketrnn_export.intake.module_file import load_module_and_call_function
+    from pocketrnn_export.intake.module_file import load_module_and_call_function, set_word_ids
     from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
+    from pocketrnn_export.source_code.needed_code import NeededNamesError
 
     weights = None if options["weights"] is None else read_weights(options["weights"])
     if options["call"] is not None and options["call"].isidentifier():
         named = replace(named, function=options["call"])
     try:
         with print_line_if_slow(f"Running the code of {named.path} ..."):
-            module, function = load_module_and_call_function(named, weights)
+            try:
+                module, function = load_module_and_call_function(named, weights)
+            except NeededNamesError as error:
+                named = set_word_ids(named, error, _read_tokens(options))
+                module, function = load_module_and_call_function(named, weights)
     except MissingArgumentsError as error:
         raise RefusedOptionsError(error.problem, error.known, {"source": error.source}) from None
     if weights is not None:
