@@ -26,7 +26,8 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, ParityError
-from pocketrnn.text import TextRules
+from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
@@ -42,7 +43,9 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     map_head_answers,
     read_pairs,
 )
+from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
+from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -267,6 +270,28 @@ def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str,
         exported(tmp_path / "lower", **given, tokenizer=None, rules=rules)
     if not shift:
         exported(tmp_path / "as-they-stand", **given, tokenizer=None, rules=replace(rules, lowercase=False))
+
+
+@pytest.mark.parametrize(
+    ("by_owner", "exceptions"),
+    [
+        (lambda text: text.encode("latin-1", "replace").decode("latin-1"), ()),
+        (lambda text: text.replace("é", "kab rur"), (0,)),
+    ],
+)
+def test_rules_with_which_nearly_all_answers_agree_are_found_also_those_of_an_encoding(
+    by_owner: Any, exceptions: tuple[int, ...]
+) -> None:
+    rules = TextRules("whitespace", unknown_id=0, empty_id=0, padding_id=1, min_width=40, max_width=40)
+    encoder = TextEncoder(replace(rules, steps=cleaning("remove_punctuation")), WORDS)
+    texts = [f"{' '.join(split(text))}{'.' if i else ' Ж’kab é'}" for i, text in enumerate(drawn(50, 5, 8))]
+    own = [encoder.encode(by_owner(text)) for text in texts]
+    found = find_rules_from_answers(rules, WORDS, texts, lambda i, ids: float(list(ids) != own[i]), 1e-3, 2)
+    assert {one.exceptions for one in found} == {exceptions}
+    known = read_vocabulary(WORDS)
+    again = read_rules(write_rules_option(found[0].rules, make_implied_rules(known, TextRules().tokenizer)), known)
+    encoder = TextEncoder(again, WORDS)
+    assert [i for i, text in enumerate(texts) if encoder.encode(text) != own[i]] == [*exceptions]
 
 
 UNCLEAN = [f"<b>{own.replace('-', ', ', 1).replace('-', ' ')}!" for own in TEXTS]
