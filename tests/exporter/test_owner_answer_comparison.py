@@ -33,6 +33,7 @@ from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
+from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers, refuse_other_answers
@@ -844,13 +845,40 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     (tmp_path / "got.csv").write_text("id,text,label\n3,oil,bad\n7,film,good\n")
     assert len(read_pairs(path, ["bad", "good"])) == 2
     (tmp_path / "got.csv").unlink()
-    # The rows of two files, or none: which texts were answered is not known.
-    for again, said in (("3,a\n7,b\n", r"more\.csv, texts\.csv"), ("3,a\n3,b\n7,c\n", "")):
-        (tmp_path / "more.csv").write_text(f"id,text\n{again}")
-        if not said:
-            (tmp_path / "texts.csv").unlink()
-        with pytest.raises(InputError, match=f"column text: 'id', 'label'.*{said}"):
-            read_pairs(path, ["bad", "good"])
+    # Two files with the same texts, then with others.
+    (tmp_path / "more.csv").write_text("id,text\n3,oil\n7,film\n")
+    assert len(read_pairs(path, ["bad", "good"])) == 2
+    (tmp_path / "more.csv").write_text("id,text\n3,a\n7,b\n")
+    with pytest.raises(RefusedOptionsError, match=r"column text: 'id', 'label'.*more\.csv, .*texts\.csv") as caught:
+        read_pairs(path, ["bad", "good"])
+    assert caught.value.changes == {"texts": str(tmp_path / "more.csv")}
+    assert read_pairs(path, ["bad", "good"], texts=tmp_path / "texts.csv")[0].text == "film"
+    # Which texts were answered is not known.
+    (tmp_path / "texts.csv").write_text("id,text\n3,a\n3,b\n7,c\n")
+    (tmp_path / "more.csv").unlink()
+    with pytest.raises(InputError, match="column text: 'id', 'label'"):
+        read_pairs(path, ["bad", "good"])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("review,sentiment\na good film,good\noil,bad\n", ["good", "bad"]),
+        ("sentence,y,source\nthe sea,good|bad,web\noil,,x\n", [("good", "bad"), ()]),
+        # The true label beside the answer, and two columns of texts: which one is meant is not known.
+        ("text,category,class\nthe sea,good,bad\n", None),
+        ("title,body,label\nthe sea,is wide,good\n", None),
+    ],
+)
+def test_the_only_columns_of_texts_and_of_labels_may_have_other_names(
+    content: str, expected: list[Any] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "answers.csv").write_text(content)
+    several = "|" in content
+    with pytest.raises(InputError) if expected is None else nullcontext():
+        pairs = read_pairs(tmp_path / "answers.csv", ["bad", "good"], multi_label=several)
+        given = map_answers_to_labels(pairs, ["bad", "good"], multi_label=several)
+        assert [answer if several else answer[0] for _, answer in given] == expected  # type: ignore[index]
 
 
 def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -218,7 +218,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="A UTF-8 file of texts for the proof, one in each line; with --two-texts, two with a tab between them. Up to "
-    "12 of the texts stay in the bundle.",
+    "12 of the texts stay in the bundle. A .csv file has the texts of a .csv file of --pairs without them.",
 )
 @click.option(
     "--no-examples",
@@ -342,9 +342,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
 
 def _propose_pairs(manifest: Manifest, options: dict[str, Any]) -> str:
-    """Return a file that seems to hold the owner's answers, for an export without pairs. Return an empty string without
-    such a file, and for answers that are not one label or set of labels of a text."""
-    if manifest.heads or manifest.output.of_tokens or manifest.has_two_texts or options["pairs"]:
+    """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
+    is open. Return an empty string without such a file, and for answers that are not one label or set of labels of a
+    text."""
+    from pocketrnn.verdicts import read_text_verdict
+
+    is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
+    if options["pairs"] or not is_one_label or not read_text_verdict(manifest).is_open:
         return ""
     return propose_pairs(manifest.labels, multi_label=options["multi_label"])
 
@@ -651,8 +655,11 @@ def _read_vocabulary_rules_and_pairs(
         read = refusals.collect(lambda: _read_tokens_and_rules(options, subwords=subwords))
     labels = refusals.collect(read_all_labels) or {}
     names, several = labels.get("labels", ()), options["multi_label"]
-    file = options["pairs"]
-    pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several))
+    file, texts = options["pairs"], None
+    if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
+        # The texts of the pairs, which are no lines of texts.
+        texts, options["texts"] = options["texts"], None
+    pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several, texts=texts))
     if read is None or pairs is None or refusals:
         return None
     tokens, rules = read
