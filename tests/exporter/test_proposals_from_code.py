@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,15 @@ def test_a_file_without_a_module_leads_to_one_near_it(folder: Path, code: str, p
     result = export("page.py")
     assert result.exit_code == 2
     assert proposed in result.stderr
+
+
+@pytest.mark.parametrize(("source", "weights"), [("README.md", ""), ("models/best.pt", "--weights models/best.pt")])
+def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: str, weights: str) -> None:
+    Path("README.md").write_text("# Texts")
+    result = export(source)
+    assert result.exit_code == 2
+    assert f"{source} " in result.stderr
+    assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
 def test_several_modules_of_a_file_are_named(folder: Path) -> None:

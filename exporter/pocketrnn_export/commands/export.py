@@ -935,7 +935,7 @@ def _load_number_module_and_call(source: str, named: ModuleName | None, options:
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module of a Python file, a notebook or a TorchScript file, and the call that --call gives."""
-    from pocketrnn_export.intake import torchscript_file
+    from pocketrnn_export.intake.torchscript_file import load_torchscript
 
     if named is not None:
         module, function = _load_named_module_and_call(named, options)
@@ -949,13 +949,7 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
             f"{source} is not of the form file.py:name, so {given[0]} cannot be used. Give SOURCE as file.py:name, or "
             f"leave {given[0]} out."
         )
-    if torchscript_file.is_torchscript(Path(source)):
-        return torchscript_file.load_torchscript(Path(source)), options["call"]
-    raise InputError(
-        f"{source} is not a complete TorchScript file.",
-        "A file of weights needs the module's code: pocketrnn export file.py:name --weights FILE. For TorchScript, "
-        "save the file again with torch.jit.save.",
-    )
+    return load_torchscript(Path(source)), options["call"]
 
 
 def _is_function_name(tokenizer: str | None) -> bool:
