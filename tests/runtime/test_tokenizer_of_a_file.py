@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
+from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 
 SPLIT = """
 from cleaning_beside import clean
@@ -38,6 +41,14 @@ def test_texts_are_split_by_the_function(name: str, given: list[str] | list[int]
     assert result.exit_code == 0
     answer = Classifier.load("ag_news").classify(given)
     assert result.stdout.startswith(f"{answer.label}\t{answer.probability:.4f}\tStocks RISE")
+
+
+@pytest.mark.parametrize("library", ["tokenize", "wave"])
+def test_a_file_that_is_named_like_a_library_does_not_hide_it(library: str, split: Path) -> None:
+    named = split.rename(split.parent / f"{library}.py")
+    assert load_tokenizer_function(f"{named}:words")("Stocks") == ["stocks"]
+    assert not hasattr(importlib.import_module(library), "words")
+    assert sys.path.index(str(split.parent)) == len(sys.path) - 1
 
 
 @pytest.mark.parametrize(

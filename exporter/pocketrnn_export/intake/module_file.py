@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pocketrnn.bundle.names_from_paths import choose_code_name
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.file_existence_check import check_file_exists
 from pocketrnn_export.intake.global_settings_objects import define_and_correct_settings_of_file, find_settings_of_file
@@ -417,13 +418,8 @@ def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str])
 
 def _make_empty_python_module(path: Path) -> ModuleType:
     """Return an empty Python module with the name and the path of a file."""
-    # The name of the module is the name of the file, as in messages and pickles. It is not so for a notebook, since a
-    # Python file of the same name may be in its folder.
-    name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
     package = import_package_of_file(path)
-    inside = f"{package}." if package else ""
-    taken = f"{inside}{name}" in sys.modules or not name.isidentifier()
-    file = ModuleType(f"{inside}exported_{abs(hash(path))}" if taken else f"{inside}{name}")
+    file = ModuleType(choose_code_name(path, package))
     file.__file__, file.__package__ = str(path), package
     return file
 
