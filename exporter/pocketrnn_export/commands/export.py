@@ -66,7 +66,10 @@ from pocketrnn_export.commands.proposed_options import (
     propose_weights,
 )
 from pocketrnn_export.commands.source_completion import complete_source
-from pocketrnn_export.commands.splitting_part_of_function import replace_tokenizer_by_its_splitting_part
+from pocketrnn_export.commands.splitting_part_of_function import (
+    find_or_write_code_file,
+    replace_tokenizer_by_its_splitting_part,
+)
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.refused_options_error import RefusedOptionsError
@@ -618,9 +621,18 @@ class _ProposedOption(NamedTuple):
 def _propose_vocabulary(named: ModuleName | None) -> _ProposedOption:
     """Return a sentence on the missing vocabulary, and what to give as --vocabulary."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
+    from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
     if named is not None and (found := propose_vocabulary(named.path)) is not None:
         return _ProposedOption(f"The vocabulary seems to be {found.path} ({found.place_in_code}).", str(found.path))
+    if named is not None and (code := find_vocabulary_code(named.path)) is not None:
+        output = Path(click.get_current_context().params["output"])
+        file = output.with_name(f"{output.name}-vocabulary.json")
+        script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
+        return _ProposedOption(
+            f"Lines {code.lines} of {code.file} make {code.made}. They are in {script}: run python {script}, with the "
+            f"data of the training. It writes {file}.", str(file)
+        )  # fmt: skip
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return _ProposedOption(f"The vocabulary is a file. {said}", "FILE")
 

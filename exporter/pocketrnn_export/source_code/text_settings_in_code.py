@@ -28,7 +28,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 _LONGEST: Final = 10_000
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
 # Names of dicts from words to ids, such as `self.word2idx`.
-_WORD_TO_ID: Final = re.compile(
+WORD_TO_ID: Final = re.compile(
     r"(?i)(\w+\.)?(\w*vocab\w*|stoi|w2i|\w*(word|char|token)_?(2|to)_?(id|idx|index|ix|int)\w*)"
 )
 _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
@@ -233,7 +233,7 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Dict | ast.DictComp):
                 continue
             made = ast.unparse(node.targets[0])
-            if _WORD_TO_ID.fullmatch(made):
+            if WORD_TO_ID.fullmatch(made):
                 return (
                     f"{where} makes {made}: save it where it is complete, before the training, with json.dump({made}, "
                     'open("vocab.json", "w")); the ids must be those that the weights were trained with.'
