@@ -35,7 +35,10 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
-from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
+    refuse_doubtful_ids,
+    warn_of_cut_that_no_text_shows,
+)
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers, refuse_other_answers
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     OwnersText,
@@ -631,6 +634,16 @@ def test_tokens_that_end_at_one_length_are_refused_whatever_answers_stand_beside
     refuse_doubtful_ids(TextRules("external", max_tokens=25), WORDS, {}, words)
     with pytest.raises(InputError, match=r"40 of 40 pairs end .*<pad>"):
         refuse_doubtful_ids(RULES, WORDS, {}, [[*row, "<pad>"] for row in words])
+
+
+@pytest.mark.parametrize(
+    ("rules", "noted"),
+    [(TextRules(max_width=3, min_width=3), True), (TextRules(max_tokens=3), True), (TextRules(max_tokens=2), False),
+     (TextRules(min_width=3), False), (TextRules("external", max_width=3), False)],
+)  # fmt: skip
+def test_a_cut_that_no_text_shows_is_a_warning(rules: TextRules, noted: bool, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_cut_that_no_text_shows(rules, WORDS, ["bab", "bab bem bil"])
+    assert ("max_width" in caplog.text, "3 ids" in caplog.text) == (noted, noted)
 
 
 def test_two_short_texts_of_one_length_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
