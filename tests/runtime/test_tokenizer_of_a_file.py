@@ -23,6 +23,12 @@ def ids(text):
     return [3, 4]
 
 number = 3
+
+class Splitter:
+    def words(self, text):
+        return words(text)
+
+splitter = Splitter()
 """
 
 
@@ -34,7 +40,15 @@ def split(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "given"), [("words", ["stocks", "rise"]), ("ids", [3, 4])])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("words", ["stocks", "rise"]),
+        ("ids", [3, 4]),
+        ("Splitter.words", ["stocks", "rise"]),
+        ("splitter.words", ["stocks", "rise"]),
+    ],
+)
 def test_texts_are_split_by_the_function(name: str, given: list[str] | list[int], split: Path) -> None:
     command = ["classify", "-b", "ag_news", "--tokenizer", f"{split}:{name}", "Stocks RISE"]
     result = CliRunner().invoke(main, command, catch_exceptions=False)

@@ -165,11 +165,11 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="A value for a name in the module's file, instead of the file's value; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
-              help="How texts become tokens: basic_english, whitespace, characters; your function, file.py:name, text "
-              "-> tokens or ids, which is read and compared; external: your own code splits them, and the bundle takes "
-              "tokens or ids; or, without --vocabulary, subwords: tokenizer.json, the folder that save_pretrained "
-              "wrote, sentencepiece's .model, BERT's vocab.txt, a checkpoint with one. "
-              " [default: basic_english]")  # fmt: skip
+              help="How texts become tokens: basic_english, whitespace, characters; your function or method, "
+              "file.py:name or file.py:Class(3).name, text -> tokens or ids, which is read and compared; external: "
+              "your own code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: "
+              "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt, a "
+              "checkpoint with one.  [default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
               'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
@@ -513,6 +513,8 @@ def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
     named = parse_module_name(source, options["set"])
+    if named is not None and named.method:
+        raise click.UsageError(f"{source} names a method. Name a class, a module, or a function that makes a module.")
     if named is None and not Path(source).is_dir():
         _refuse_missing_source(Path(source))
     return named
@@ -794,7 +796,7 @@ def _add_rules_of_function(
             if not replace_tokenizer_by_its_splitting_part(options):
                 raise
             return _add_rules_of_function(module_file, options, text)
-        function = adapt_owner_function(function, text["vocabulary"], f"{named.path}:{named.name}")
+        function = adapt_owner_function(function, text["vocabulary"], str(named))
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_texts_with_ids(given)

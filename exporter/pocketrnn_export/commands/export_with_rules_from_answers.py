@@ -79,7 +79,7 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
     is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
-    tried_name = "" if tried is None else f"{tried.path}:{tried.name}"
+    tried_name = "" if tried is None else str(tried)
     found = [one for one in list_text_functions(named.path) if one != tried_name]
     if tried is not None and tried.name == WRITTEN_NAME:
         # Written of a function that answers texts.

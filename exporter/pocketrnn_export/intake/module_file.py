@@ -46,6 +46,7 @@ from pocketrnn_export.source_code.needed_code import (
 )
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
+from pocketrnn_export.vocabularies.owner_function_call import WordIds, is_vocabulary_name
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +115,8 @@ def load_text_function(
 
     Args:
         named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
-            object that can be called; or a class of such objects, which is made with the arguments.
+            object that can be called, or a method of an object; or a class of such objects, of which one is made with
+            the arguments, and with the ids of the words for an argument like `vocab`.
         words_file, ids_of_words: the name of a file of words, and the ids of its words. A name that the code makes by
             opening this file gets these ids, and the code is not run.
         module_file: the file of the module. Its code imports from its own folders, and this file may import from them,
@@ -140,8 +142,9 @@ def load_text_function(
         found = getattr(file, named.name, None)
         args, kwargs = _evaluate_arguments(named, file)
         if isinstance(found, type) and not issubclass(found, str):
-            found, args, kwargs = found(*args, **kwargs), [], {}
-    where = f"{named.path}:{named.name}"
+            found, args, kwargs = _make_text_object(found, named, args, kwargs, ids_of_words or {}), [], {}
+        found = getattr(found, named.method, None) if named.method else found
+    where = str(named)
     if not callable(found):
         raise InputError(
             f"{where} is not a function.", "Name a function that takes a text and returns its tokens or ids."
@@ -149,6 +152,33 @@ def load_text_function(
     if args:
         raise InputError(f"{where} is given arguments without names.", f"Name them: {where}(most=200).")
     return functools.partial(found, **kwargs) if kwargs else found
+
+
+def _make_text_object(
+    made: type, named: ModuleName, args: Sequence[Any], kwargs: Mapping[str, Any], ids_of_words: Mapping[str, int]
+) -> Any:
+    """Make an object of a class whose method takes a text. Refuse a class that needs more than the given arguments and
+    a vocabulary, with the lines to write."""
+    try:
+        signature = inspect.signature(made)
+        given = signature.bind_partial(*args, **kwargs).arguments
+        plain = [one for one in signature.parameters.values() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+        missing = [one.name for one in plain if one.default is one.empty and one.name not in given]
+        held = {one: WordIds(ids_of_words) for one in missing if is_vocabulary_name(one)}
+        if len(held) == len(missing):
+            return made(*args, **kwargs, **held)
+        problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
+    # A user's code may raise any exception.
+    except Exception as error:
+        missing, problem = [], f"{named.name} of {named.path} raises {_describe_error(error)}"
+    called = f"{named.name}({', '.join(f'{one}=...' for one in missing)})"
+    method = f".{named.method}" if named.method else ""
+    raise InputError(
+        problem,
+        f"Give its arguments, --tokenizer '{named.path}:{called}{method}'. Or write a file split.py beside it, from "
+        f"{named.path.stem} import {named.name}; made = {called}; def words(text): return made{method}(text), and give "
+        "--tokenizer split.py:words.",
+    )
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:

@@ -17,7 +17,8 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     function imports later is looked for there last.
 
     Args:
-        file_and_function: the file and the function, as `file.py:function`.
+        file_and_function: the file and the function, as `file.py:function`; or a method, as `file.py:Class.method` or
+            `file.py:object.method`.
 
     Raises:
         InputError: there is no such file or function, or the file raises an error.
@@ -38,6 +39,10 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        function: Any = module
+        for part in name.split("."):
+            function = getattr(function, part, None)
+            function = function() if isinstance(function, type) else function
     # The user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
         raise InputError(
@@ -48,7 +53,6 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
         # A file there may be named like a library that is imported later.
         sys.path.remove(folder)
         sys.path.append(folder)
-    function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{path} has no function {name}.", "Name the function that gives the tokens or ids of a text.")
     found: Callable[[str], Any] = function
