@@ -252,6 +252,8 @@ def no_beginning(text: str) -> list[str]:
     return [w for w in text.lower().split() if not w.startswith("@") and not (w == "rt" or "&" in w)]
 
 
+# Python 3.12 and newer warn of `~` on a bool.
+@pytest.mark.filterwarnings("ignore:Bitwise inversion:DeprecationWarning")
 @pytest.mark.parametrize(
     ("function", "steps", "places"),
     [

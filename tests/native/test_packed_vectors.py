@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def test_a_file_verifies(name: str) -> None:
 
 @pytest.mark.parametrize("name", TAGGERS)
 def test_a_file_of_a_tagger_is_current(name: str) -> None:
+    if name == "tags-subwords" and unicodedata.unidata_version != "14.0.0":
+        pytest.skip("this Python has other punctuation marks, at which the subwords are split")
     made, vectors = tag_vectors.made(name), lines_of(PACKED / f"{name}.jsonl")
     assert (PACKED / f"{name}.prnn").read_bytes() == made.content, "Run scripts/make_test_vectors."
     for vector, again in zip(vectors, made.vectors, strict=True):

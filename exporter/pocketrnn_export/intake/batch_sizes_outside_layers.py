@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import re
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -35,16 +35,9 @@ def find_batch_sizes_in_globals_and_settings(layer: nn.Module) -> list[OutsideBa
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if isinstance(forward, FunctionType):
         names = forward.__globals__
-        functions = [
-            one
-            for kind in type(layer).__mro__
-            for one in vars(kind).values()
-            if isinstance(one, FunctionType) and one.__globals__ is names
-        ]
-        read = {name for one in functions for name in _list_batch_size_names(one.__code__)}
         found += [
             OutsideBatchSize(f".forward.__globals__[{name!r}]", names, name)
-            for name in sorted(read)
+            for name in _list_batch_size_names(type(layer).__mro__, forward)
             if type(names.get(name)) is int
         ]
     for name, value in vars(layer).items():
@@ -60,9 +53,17 @@ def find_batch_sizes_in_globals_and_settings(layer: nn.Module) -> list[OutsideBa
     return found
 
 
-@functools.cache
-def _list_batch_size_names(code: CodeType) -> tuple[str, ...]:
-    """Return the names of the globals that code reads and whose names mean a batch size. The results are cached, since
-    `dis` is slow."""
-    read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
+@functools.lru_cache(maxsize=1024)
+def _list_batch_size_names(bases: tuple[type, ...], forward: FunctionType) -> tuple[str, ...]:
+    """Return the names of a batch size that are globals of forward's file and that methods of `bases` read. The
+    results are cached, since the call search asks for them at every trial."""
+    methods = [
+        one
+        for base in bases
+        for one in vars(base).values()
+        if isinstance(one, FunctionType) and one.__globals__ is forward.__globals__
+    ]
+    read = {
+        one.argval for method in methods for one in dis.get_instructions(method.__code__) if one.opname == "LOAD_GLOBAL"
+    }
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))

@@ -65,7 +65,7 @@ from pocketrnn_export.tracing.rules.loops import LOOPS
 from pocketrnn_export.tracing.rules.new_and_squeeze import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
-from pocketrnn_export.tracing.rules.slicing import SLICING
+from pocketrnn_export.tracing.rules.slices_pads_and_given_sizes import SLICING
 from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
 from pocketrnn_export.tracing.rules.tensor_truth_tests import ASSERTS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
