@@ -19,8 +19,8 @@ from slow_case_sampling import examples
 from torch import nn
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.pytorch_file_memory_check import LARGEST_PICKLE
-from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
+from pocketrnn_export.intake.pytorch_file_memory_check import LARGEST_PICKLE, is_torchscript
+from pocketrnn_export.intake.torchscript_file import load_torchscript
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from pocketrnn_export.source_code.tokenizer_in_function import (
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<PAD>", "<UNK>", *(f"w{i}" for i in range(20)), "good", "bad", "film"]
@@ -215,6 +219,15 @@ def test_a_file_without_a_module_leads_to_one_near_it(folder: Path, code: str, p
     assert proposed in result.stderr
 
 
+@pytest.mark.parametrize(("source", "weights"), [("README.md", ""), ("models/best.pt", "--weights models/best.pt")])
+def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: str, weights: str) -> None:
+    Path("README.md").write_text("# Texts")
+    result = export(source)
+    assert result.exit_code == 2
+    assert f"{source} " in result.stderr
+    assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
+
+
 def test_several_modules_of_a_file_are_named(folder: Path) -> None:
     Path("net.py").write_text(f"{FILE}\nclass Second(nn.Module):\n    def forward(self, x):\n        return x\n")
     result = export("net.py")
@@ -248,6 +261,70 @@ def test_labels_are_found_in_code_in_the_order_of_their_numbers(
 ) -> None:
     (tmp_path / "a.py").write_text(code)
     assert [one.labels for one in find_labels_in_code(tmp_path / "a.py")] == ([] if labels is None else [labels])
+
+
+COUNTED = """
+import helpers
+def build_vocab(texts):
+    found = {"<PAD>": 0}
+    for text in texts:
+        for word in text.split():
+            found.setdefault(word, len(found))
+    return found
+"""
+AT_TOP = """
+train = helpers.texts
+train = train[:2]
+vocab = build_vocab(train)
+vocab["<UNK>"] = len(vocab)
+for epoch in range(10):
+    helpers.train(vocab.get("oil"))
+"""
+IN_MAIN = """
+def main(most=2):
+    model = helpers.Model()
+    with helpers.open_texts() as texts:
+        train = [one for one in texts][:most]
+    word2idx, words = build_vocab(train), None
+    word2idx = build_vocab(train)
+    word2idx.update({"<UNK>": len(word2idx)})
+    model.fit(word2idx)
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("code", [AT_TOP, IN_MAIN])
+def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path) -> None:
+    Path("vocab.json").unlink()
+    Path("train").mkdir()
+    Path("train/net.py").write_text(FILE.replace("vocab.json", "v") + COUNTED + code)
+    Path("train/helpers.py").write_text("import io\ntexts = ['a b', 'b oil', 'x']\nopen_texts = lambda: "
+                                        "io.StringIO('\\n'.join(texts))\n")  # fmt: skip
+    message = export("train/net.py:Net").stderr
+    assert "python out-vocabulary.py" in message
+    assert "--vocabulary out-vocabulary.json" in message
+    subprocess.run([sys.executable, "out-vocabulary.py"], check=True, capture_output=True)
+    assert json.loads(Path("out-vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["def train(texts):\n    vocab = {w: i for i, w in enumerate(texts)}", "vocab = json.load(open('v.json'))",
+     "def build_vocab(t):\n    return {}\nvocab = build_vocab(unknown)"],
+)  # fmt: skip
+def test_a_vocabulary_that_needs_more_than_the_file_has_is_no_script(code: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(f"import json\n{code}\n")
+    assert find_vocabulary_code(tmp_path / "net.py") is None
+
+
+def test_files_are_found_by_the_names_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").touch()
+    Path("data").mkdir()
+    Path("data/words.pkl").touch()
+    Path("settings.yaml").write_text("layers: 2\nword_indices: ../data/words.pkl  # by main.py\n")
+    assert list_data_files_named_in_code(Path("net.py"), "pkl") == {Path("data/words.pkl"): "settings.yaml, line 2"}
 
 
 def test_files_are_found_by_the_names_in_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

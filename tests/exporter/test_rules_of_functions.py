@@ -62,6 +62,10 @@ def characters_left_out(text: str) -> list[str]:
     return text.split()
 
 
+def encoded(text: str) -> list[str]:
+    return text.encode("iso-8859-1", errors="replace").decode("latin1").lower().split()
+
+
 def translated(text: str) -> list[str]:
     return text.translate(str.maketrans("", "", string.punctuation)).lower().split()
 
@@ -108,6 +112,7 @@ def ids(text: str) -> list[int]:
         pytest.param(stop_words_and_lengths, marks=pytest.mark.slow),
         pytest.param(joined_again, marks=pytest.mark.slow),
         pytest.param(characters_left_out, marks=pytest.mark.slow),
+        encoded,
         pytest.param(translated, marks=pytest.mark.slow),
         pytest.param(a_loop_over_words, marks=pytest.mark.slow),
         pytest.param(functools.partial(a_loop_over_words, most=2), marks=pytest.mark.slow),
