@@ -169,9 +169,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
               help="How texts become tokens: basic_english, whitespace, characters; your function or method, "
               "file.py:name or file.py:Class(3).name, text -> tokens or ids, which is read and compared; external: "
-              "your own code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: "
+              "your code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: "
               "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt, a "
-              "checkpoint with one.  [default: basic_english]")  # fmt: skip
+              "checkpoint.  [default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
               'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
