@@ -185,6 +185,7 @@ def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_tex
     assert "class_encoder" not in line
 
 
+@pytest.mark.slow
 def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder: Path) -> None:
     Path("answers.csv").write_text("text,label\nfilm,good\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
@@ -383,6 +384,7 @@ def test_torchtexts_tokenizer_is_taken_without_its_package(tmp_path: Path, line:
     assert uses_only_basic_english_tokenizer(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
 
 
+@pytest.mark.slow
 def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Path) -> None:
     begin = "counts = {}\nfor text in texts:\n    counts[text] = 1\nvocab = {w: i for i, w in enumerate(counts)}\n"
     Path("loop.py").write_text(f"{begin}def encode(text):\n    return [vocab.get(w, 1) for w in text.lower().split()]")
@@ -392,6 +394,7 @@ def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Pa
     assert Classifier.load("out").encode("GOOD film") == [WORDS.index("good"), WORDS.index("film")]
 
 
+@pytest.mark.slow
 def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> None:
     Path("serve.py").write_text("from net import Net\nmax_len = 37\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
