@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shlex
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -300,6 +301,27 @@ def test_rules_with_which_nearly_all_answers_agree_are_found_also_those_of_an_en
     again = read_rules(write_rules_option(found[0].rules, make_implied_rules(known, TextRules().tokenizer)), known)
     encoder = TextEncoder(again, WORDS)
     assert [i for i, text in enumerate(texts) if encoder.encode(text) != own[i]] == [*exceptions]
+
+
+def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_together() -> None:
+    words = ["<pad>", *SYLLABLES]
+    rules = make_implied_rules(read_vocabulary(words))
+    assert rules.unknown_id is None
+    own = replace(
+        rules, tokenizer="whitespace", steps=cleaning("remove_punctuation"), unknown_id=0, min_width=200, max_width=200,
+        pad_side="left",
+    )  # fmt: skip
+    encoder = TextEncoder(own, words)
+    some = [" ".join(split(text)) for text in drawn(20, 5, 8)]
+    texts = [f"{text}, q{i}, {text}." if i % 9 else f"{text}!" for i, text in enumerate(some)]
+    read, ids_of_texts = list[int](), [encoder.encode(text) for text in texts]
+
+    def measure(number: int, ids: Sequence[int]) -> float:
+        read.append(len(ids))
+        return float(list(ids) != ids_of_texts[number])
+
+    assert [one.rules for one in find_rules_from_answers(rules, words, texts, measure, 1e-3)] == [own]
+    assert sum(read) < 200_000
 
 
 UNCLEAN = [f"<b>{own.replace('-', ', ', 1).replace('-', ' ')}!" for own in TEXTS]
