@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -17,7 +18,12 @@ from module_sources import make_net, run_source
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
-from pocketrnn_export.commands.proposed_options import propose_pairs, propose_tokenizer
+from pocketrnn_export.commands.proposed_options import (
+    propose_labels,
+    propose_pairs,
+    propose_tokenizer,
+    propose_vocabulary,
+)
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
@@ -27,6 +33,7 @@ from pocketrnn_export.source_code.tokenizer_in_function import (
     write_tokenizer_of_function,
 )
 from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<PAD>", "<UNK>", *(f"w{i}" for i in range(20)), "good", "bad", "film"]
@@ -102,6 +109,28 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
     assert second.exit_code == 0, second.stderr
     assert "out-words.py:words" in second.stderr
     assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
+
+
+@pytest.mark.parametrize("numbers_first", [True, False])
+def test_a_map_of_labels_is_no_vocabulary_and_the_compressed_words_are(tmp_path: Path, numbers_first: bool) -> None:
+    words, labels = [f"w{i}" for i in range(90)], [f"label{i}" for i in range(27)]
+    joblib.dump({word: i for i, word in enumerate(words)}, tmp_path / "words.joblib", compress=3)
+    mapped: dict[Any, Any] = dict(enumerate(labels))
+    mapped = mapped if numbers_first else {label: i for i, label in mapped.items()}
+    (tmp_path / "map.json").write_text(json.dumps(mapped))
+    (tmp_path / "net.py").write_text('first, second = "map.json", "words.joblib"\n')
+    torch.save({"embedding.weight": torch.zeros(90, 3), "fc.weight": torch.zeros(27, 4)}, tmp_path / "best.pt")
+    for proposed, name in (
+        (propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt"), "words.joblib"),
+        (propose_labels(tmp_path / "net.py", tmp_path / "best.pt"), "map.json"),
+    ):
+        assert proposed is not None
+        assert proposed.path.name == name
+    assert read_vocabulary(tmp_path / "words.joblib").tokens == tuple(words)
+    # The weights of another module: too few words for it, and not as many labels as logits.
+    torch.save({"embedding.weight": torch.zeros(900, 3), "fc.weight": torch.zeros(3, 4)}, tmp_path / "best.pt")
+    assert propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt") is None
+    assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
 
 
 TOKENIZER = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"},

@@ -61,6 +61,7 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     describe_labels,
+    propose_labels,
     propose_pairs,
     propose_tokenizer,
     propose_tokenizer_function,
@@ -627,10 +628,10 @@ def _refuse_missing_options(
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
     if "vocabulary" in missing:
-        sentence, changes["vocabulary"] = _propose_vocabulary(named)
+        sentence, changes["vocabulary"] = _propose_vocabulary(named, options["weights"])
         remedy.append(sentence)
     if "labels" in missing:
-        sentence, changes["labels"] = _propose_labels(named)
+        sentence, changes["labels"] = _propose_labels(named, options["weights"])
         remedy.append(sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
@@ -651,12 +652,12 @@ class _ProposedOption(NamedTuple):
     value: str
 
 
-def _propose_vocabulary(named: ModuleName | None) -> _ProposedOption:
+def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> _ProposedOption:
     """Return a sentence on the missing vocabulary, and what to give as --vocabulary."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
     from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
-    if named is not None and (found := propose_vocabulary(named.path)) is not None:
+    if named is not None and (found := propose_vocabulary(named.path, weights)) is not None:
         return _ProposedOption(f"The vocabulary seems to be {found.path} ({found.place_in_code}).", str(found.path))
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
@@ -670,10 +671,12 @@ def _propose_vocabulary(named: ModuleName | None) -> _ProposedOption:
     return _ProposedOption(f"The vocabulary is a file. {said}", "FILE")
 
 
-def _propose_labels(named: ModuleName | None) -> _ProposedOption:
+def _propose_labels(named: ModuleName | None, weights: Path | None) -> _ProposedOption:
     """Return a sentence on the missing labels, and what to give as --labels."""
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
+    if named is not None and (file := propose_labels(named.path, weights)) is not None:
+        return _ProposedOption(f"The labels seem to be those of {file.path} ({file.place_in_code}).", str(file.path))
     if named is not None and (found := find_labels_in_code(named.path)):
         return _ProposedOption(describe_labels(found), ",".join(found[0].labels))
     sentence = (

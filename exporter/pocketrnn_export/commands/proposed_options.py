@@ -13,10 +13,13 @@ from pocketrnn.errors import InputError
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
 
-_OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
+_OF_VOCABULARIES: Final = "json|pkl|pickle|joblib|txt|pth?|bin|vocab|tsv|gz"
+_OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
+# An embedding may have more rows than the vocabulary has tokens, as with a largest number of words.
+_MOST_ROWS_PER_WORD: Final = 4
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
 _LARGEST_ANSWERS: Final = 2**24
@@ -30,27 +33,79 @@ class FileNamedInCode(NamedTuple):
     place_in_code: str
 
 
-def propose_vocabulary(path: Path) -> FileNamedInCode | None:
+def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCode | None:
     """Find the vocabulary file that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
 
     Args:
         path: the file of the module.
+        weights: its weights. A file with far fewer tokens than the embedding has rows, or with as many labels as there
+            are logits, is no vocabulary.
     """
     from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
 
+    rows, _ = _count_embedding_rows_and_other_rows(weights)
+    labels = {one.path for one in _list_label_files(path, weights)}
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
-            is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
+            is_read = file not in labels and file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
+            is_enough = len(tokens) >= max(_FEWEST_WORDS, rows // _MOST_ROWS_PER_WORD)
             # The lines of a file of texts have blanks.
-            if len(tokens) >= _FEWEST_WORDS and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
+            if is_enough and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
                 found.append(FileNamedInCode(file, where))
     return found[0] if len(found) == 1 else None
+
+
+def propose_labels(path: Path, weights: Path | None) -> FileNamedInCode | None:
+    """Find the file of labels that the code of a module, or of the files near it, names. Return it with the place in
+    the code; None if there is no such file, or there are several.
+
+    Args:
+        path: the file of the module.
+        weights: its weights. A file of labels has as many as a layer other than the embedding has outputs.
+    """
+    found = _list_label_files(path, weights)
+    return found[0] if len(found) == 1 else None
+
+
+def _list_label_files(path: Path, weights: Path | None) -> list[FileNamedInCode]:
+    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.labels import read_labels
+    from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
+
+    embedding_rows, rows = _count_embedding_rows_and_other_rows(weights)
+    found: list[FileNamedInCode] = []
+    for file, where in list_data_files_named_in_code(path, _OF_LABELS).items() if rows else ():
+        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+            count = len({*read_labels(str(file))}) if file.stat().st_size <= LARGEST_FILE else 0
+            if count in rows and count != embedding_rows:
+                found.append(FileNamedInCode(file, where))
+    return found
+
+
+def _count_embedding_rows_and_other_rows(weights: Path | None) -> tuple[int, set[int]]:
+    """Return the number of rows of the embedding, and those of other layers' matrices, which count the logits. Return 0
+    and nothing for weights that cannot be read; 0 for an embedding that has another name."""
+    if weights is None:
+        return 0, set()
+    from pocketrnn_export.intake.weights_file import read_weights
+    from pocketrnn_export.progress import filter_exporter_log
+
+    embedding, others = 0, set[int]()
+    with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        for name, tensor in read_weights(weights).tensors.items():
+            if tensor.dim() == 2 and "emb" in name.lower():
+                embedding = max(embedding, len(tensor))
+            elif tensor.dim() == 2 and "weight_" not in name:
+                # One number stands for two labels.
+                others.add(max(2, len(tensor)))
+    return embedding, others
 
 
 def propose_tokenizer(path: Path) -> FileNamedInCode | None:
