@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shlex
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +127,25 @@ def test_a_map_of_labels_is_no_vocabulary_and_the_compressed_words_are(tmp_path:
         (propose_labels(tmp_path / "net.py", tmp_path / "best.pt"), "map.json"),
     ):
         assert proposed is not None
-        assert proposed.path.name == name
+        assert proposed[0].name == name
     assert read_vocabulary(tmp_path / "words.joblib").tokens == tuple(words)
     # The weights of another module: too few words for it, and not as many labels as logits.
     torch.save({"embedding.weight": torch.zeros(900, 3), "fc.weight": torch.zeros(3, 4)}, tmp_path / "best.pt")
     assert propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt") is None
     assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
+
+
+def test_a_pickled_object_gives_the_vocabulary_and_the_labels(tmp_path: Path) -> None:
+    held = {"word_to_idx": {word: i for i, word in enumerate(WORDS)}, "label_to_idx": {"bad": 0, "good": 1}}
+    (tmp_path / "processor.pkl").write_bytes(pickle.dumps(Namespace(**held)))
+    (tmp_path / "net.py").write_text('first = "processor.pkl"\n')
+    torch.save({"embedding.weight": torch.zeros(len(WORDS), 3), "fc.weight": torch.zeros(2, 4)}, tmp_path / "best.pt")
+    given = (tmp_path / "net.py", tmp_path / "best.pt")
+    labels, vocabulary = propose_labels(*given), propose_vocabulary(*given)
+    assert labels is not None
+    assert vocabulary is not None
+    assert labels[1].labels == ("bad", "good")
+    assert labels[0] == vocabulary.path
 
 
 TOKENIZER = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"},
@@ -277,6 +292,11 @@ def test_several_modules_of_a_file_are_named(folder: Path) -> None:
         ("print('spam' if prob >= 0.5 else 'ham')", ("ham", "spam")),
         ("shown = 'ham' if pred.item() == 0 else 'spam'", ("ham", "spam")),
         ("if output > 0.5:\n    shown = 'spam'\nelse:\n    shown = 'ham'", ("ham", "spam")),
+        (
+            "if pred.item() == 1:\n print('-')\n print('It is bad..')\nelse:\n print('-')\n print('It is good !')",
+            ("good", "bad"),
+        ),
+        ("if pred == 1:\n    print('It is bad')\nelse:\n    print('Nobody knows')", None),
         ("frame.columns = ['target', 'text']", None),
         ("device = 'cuda' if available else 'cpu'", None),
         ("words = 'texts' if count > 1 else 'text'", None),

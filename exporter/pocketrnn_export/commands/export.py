@@ -675,8 +675,8 @@ def _propose_labels(named: ModuleName | None, weights: Path | None) -> _Proposed
     """Return a sentence on the missing labels, and what to give as --labels."""
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
-    if named is not None and (file := propose_labels(named.path, weights)) is not None:
-        return _ProposedOption(f"The labels seem to be those of {file.path} ({file.place_in_code}).", str(file.path))
+    if named is not None and (held := propose_labels(named.path, weights)) is not None:
+        return _ProposedOption(describe_labels([held[1]]), str(held[0]))
     if named is not None and (found := find_labels_in_code(named.path)):
         return _ProposedOption(describe_labels(found), ",".join(found[0].labels))
     sentence = (
