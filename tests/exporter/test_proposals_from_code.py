@@ -24,6 +24,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_labels,
     propose_pairs,
     propose_tokenizer,
+    propose_tokenizer_function,
     propose_vocabulary,
 )
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
@@ -236,6 +237,21 @@ def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder
     result = export("net.py:Net", *given, "--rules", '{"tokenizer": "whitespace"}')
     assert result.exit_code == 0, result.stderr
     assert "--pairs answers.csv" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import jieba\nclass Texts:\n def tokenize(self, text):\n  return [*jieba.cut(text)]",
+     "import spacy as s\nclass Texts:\n def __init__(self):\n  self.nlp = s.load('en')\n def tokenize(self, text):\n"
+     "  return [t.lemma_ for t in self.nlp(text)]"],
+)  # fmt: skip
+def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, folder: Path) -> None:
+    Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
+    Path("cut.py").write_text(code)
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed is not None
+    assert proposed[0] == "cut.py:Texts.tokenize"
+    assert re.search("jieba|spacy", proposed[1])
 
 
 @pytest.mark.parametrize(

@@ -636,9 +636,9 @@ def _refuse_missing_options(
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
-    if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
-        changes["tokenizer"] = function
-        remedy.append(f"Texts seem to be split by {function}.")
+    if is_open and named is not None and (function := propose_tokenizer_function(named.path)) is not None:
+        changes["tokenizer"] = function[0]
+        remedy.append(function[1])
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
     said = " and ".join(f"--{option}" for option in missing or changes)
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
