@@ -22,8 +22,10 @@ _MOST_CALLED = 4
 # `class_encoder` encodes no texts.
 _OF_LABELS = re.compile(r"label|class(es)?(_|$)|target|categor", re.IGNORECASE)
 # Libraries that split texts or change words as no text rules do.
-_LIBRARIES = frozenset(
-    ["jieba", "spacy", "nltk", "mecab", "fugashi", "janome", "konlpy", "kiwipiepy", "sudachipy", "thulac", "pkuseg", "hanlp", "snownlp", "stanza", "pythainlp", "underthesea", "pyvi", "sacremoses", "pymorphy2", "pymorphy3", "spellchecker", "autocorrect", "symspellpy", "textblob", "camel_tools"]
+_LIBRARIES = re.compile(
+    "jieba|spacy|nltk|mecab|fugashi|janome|konlpy|kiwipiepy|sudachipy|thulac|pkuseg|hanlp|snownlp|stanza|pythainlp|"
+    "underthesea|pyvi|sacremoses|pymorphy[23]|spellchecker|autocorrect|symspellpy|textblob|camel_tools",
+    re.IGNORECASE,
 )
 _TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
 
@@ -105,7 +107,7 @@ def find_text_library(path: Path, name: str) -> str:
             module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
             for one in node.names:
                 package = (module or one.name).split(".")[0]
-                if package.lower() in _LIBRARIES:
+                if _LIBRARIES.fullmatch(package):
                     libraries[one.asname or one.name.split(".")[0]] = package
     # What a library makes, such as nlp = spacy.load("en_core_web_sm").
     for node in ast.walk(ast.Module(statements, [])):
