@@ -271,7 +271,13 @@ def prepare_module(
         widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
         features=features, spellings=spellings, labels_are_words=labels_are_words,
     )  # fmt: skip
-    convention = _find_convention(asked, call)
+    try:
+        convention = _find_convention(asked, call)
+    except ExportError:
+        # The copy answers every text alike, say, since a weight of all answers is 0 in it.
+        if nonfinite:
+            raise make_nonfinite_weights_error(nonfinite) from None
+        raise
     _refuse_other_number_of_texts(convention, two_texts=two_texts)
     norms = find_exceeded_max_norms(unwrap_module(module))
     refuse_direct_weight_reads(asked, convention, norms)
