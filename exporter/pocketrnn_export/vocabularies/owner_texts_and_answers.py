@@ -109,6 +109,8 @@ def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = Fa
         if tokens is not None and ids is not None:
             one = replace(one, tokens=_check_tokens(tokens, where, _LINE))
         found.append(one if probabilities is None else replace(one, label=label))
+    if not found:
+        raise InputError(f"{path} holds no texts.", _LINE)
     return found
 
 
@@ -192,9 +194,18 @@ def _leave_out_rows_with_error_words(
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
+            rows = [*csv.DictReader(file)]
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
+    # DictReader collects the fields beyond the header under None.
+    if longer := [number for number, row in enumerate(rows, 1) if None in row]:
+        raise InputError(
+            f"{path}, row {longer[0]} has more fields than the first line names.",
+            'Put a text with commas in quotes: "a, b".',
+        )
+    return [{name: field or "" for name, field in row.items()} for row in rows]
 
 
 def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
