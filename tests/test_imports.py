@@ -46,9 +46,10 @@ WINGS = (
         "module_check_by_owner_answers",
         "tracing",
         "proof",
-        "crf_export",
+        "crf_of_tagger",
         "forms",
         "bundle_proof",
+        "decoded_label_comparison",
     ),
     *(
         "bundle_writer",

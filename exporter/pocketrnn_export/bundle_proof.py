@@ -21,7 +21,7 @@ from pocketrnn_export.comparing.form_runs import make_module_run
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Reference, compare_candidate
 from pocketrnn_export.comparing.parity_verdict import is_near_enough, prove_parity, write_report
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases
-from pocketrnn_export.crf_export import OwnersLabels
+from pocketrnn_export.crf_of_tagger import OwnersLabels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule

@@ -27,7 +27,7 @@ from pocketrnn_export.bundle_proof import (
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, encode_text_cases
 from pocketrnn_export.comparing.torch_threads import use_one_thread
-from pocketrnn_export.crf_export import compare_decoded_labels
+from pocketrnn_export.decoded_label_comparison import compare_decoded_labels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end_comparison import compare_difficult_rows_together_and_alone, compare_end_to_end
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers

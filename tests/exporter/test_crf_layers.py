@@ -21,7 +21,8 @@ from pocketrnn_export import export
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import encode_text_cases
-from pocketrnn_export.crf_export import OwnersLabels, add_crf, compare_decoded_labels
+from pocketrnn_export.crf_of_tagger import OwnersLabels, add_crf
+from pocketrnn_export.decoded_label_comparison import compare_decoded_labels
 from pocketrnn_export.intake.call_line import given_to
 from pocketrnn_export.intake.crf_discovery import (
     find_decoder_or_unknown_layers,
@@ -233,6 +234,7 @@ def described(rules: TextRules) -> Description:
     return Description("t", TextInput(rules, tuple(VOCABULARY)), TagOutput(tuple(LABELS)), {})
 
 
+@pytest.mark.slow
 def test_a_crf_that_forward_does_not_call_is_told(caplog: pytest.LogCaptureFixture) -> None:
     module = prepare_module(
         made(zoo.EmissionsBesideCrf), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False,

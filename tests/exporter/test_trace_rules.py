@@ -25,8 +25,10 @@ from pocketrnn_export.tracing.rules import (
     new_and_squeeze,
     order_statistics_and_search,
     pooling,
-    slicing,
     tensor_truth_tests,
+)
+from pocketrnn_export.tracing.rules import (
+    slices_pads_and_given_sizes as slices,
 )
 from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
@@ -86,11 +88,11 @@ def axes_of(value: Tensor, of: Traced) -> list[str]:
 
 def test_a_slice_is_cut_for_every_size(traced: Callable[..., Traced]) -> None:
     of = traced(branches=[BRANCH])
-    found = slicing.index_by_cuts(of.session, of.tokens, (slice(None), slice(None, 5)))
+    found = slices.index_by_cuts(of.session, of.tokens, (slice(None), slice(None, 5)))
     assert axes_of(found, of) == ["batch", "Min(5, tokens)"]
-    assert axes_of(slicing.narrow(of.session, of.tokens, 1, 0, 5), of)[1] == "Min(5, tokens)"
-    assert [axes_of(part, of)[1] for part in slicing.split(of.session, of.tokens, 4, 1)] == ["tokens"]
-    assert len(slicing.chunk(of.session, of.tokens, 3, 1)) == 3
+    assert axes_of(slices.narrow(of.session, of.tokens, 1, 0, 5), of)[1] == "Min(5, tokens)"
+    assert [axes_of(part, of)[1] for part in slices.split(of.session, of.tokens, 4, 1)] == ["tokens"]
+    assert len(slices.chunk(of.session, of.tokens, 3, 1)) == 3
     assert [str(one.condition.relation) for one in of.session.log.questions]
 
 
@@ -100,14 +102,14 @@ def test_a_pad_by_a_size_pads_by_nothing_where_the_branch_says_so(
     missing = 4
     cuts = traced(branches=[BRANCH])
     amounts = (0, missing - cuts.tokens.shape[1])
-    said = slicing.pad_with_amounts_from_zero(cuts.session, cuts.tokens, amounts)
+    said = slices.pad_with_amounts_from_zero(cuts.session, cuts.tokens, amounts)
     assert isinstance(said, DeclinedRule)
     assert "negative amount" in said.reason
     assert cuts.session.log.pads == 1
     cuts.session.branch = Branch(Sizes(3, 7), pads_from_zero=True)
     given: list[Any] = []
     monkeypatch.setattr(nn.functional, "pad", lambda _, amounts: given.extend(amounts))
-    slicing.pad_with_amounts_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
+    slices.pad_with_amounts_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
     assert [str(cuts.session.express_size_by_batch_and_tokens(n)) for n in given[1:]] == ["Max(0, 4 - tokens)"]
 
 
@@ -334,8 +336,8 @@ def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
 
 
 DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
-    (slicing.index_by_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
-    (slicing.narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
+    (slices.index_by_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
+    (slices.narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
     (loops.index_step, lambda of: (of.tokens, 1), "no loop over a size runs"),
     (loops.assign_step, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
     (loops.add_to_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),

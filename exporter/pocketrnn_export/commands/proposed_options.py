@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
+_IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
@@ -48,6 +49,26 @@ def propose_vocabulary(path: Path) -> FileNamedInCode | None:
             tokens = read_vocabulary(file).tokens if is_read else ()
             # The lines of a file of texts have blanks.
             if len(tokens) >= _FEWEST_WORDS and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
+                found.append(FileNamedInCode(file, where))
+    return found[0] if len(found) == 1 else None
+
+
+def propose_tokenizer(path: Path) -> FileNamedInCode | None:
+    """Find the tokenizer of subwords that the code of a module, or of the files near it, names: a tokenizer.json, a
+    .model, or a folder of `save_pretrained`. Return it with the place in the code; None if there is no such file or
+    folder, or there are several.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
+
+    found: list[FileNamedInCode] = []
+    for file, where in list_data_files_named_in_code(path, "json|model", _IN_TOKENIZER_FOLDERS).items():
+        with contextlib.suppress(InputError, OSError):
+            if file.stat().st_size <= LARGEST_FILE and read_tokenizer(file).tokens:
                 found.append(FileNamedInCode(file, where))
     return found[0] if len(found) == 1 else None
 

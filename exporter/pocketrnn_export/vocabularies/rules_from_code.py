@@ -9,6 +9,7 @@ with the function later.
 from __future__ import annotations
 
 import ast
+import codecs
 import functools
 import inspect
 import itertools
@@ -43,6 +44,8 @@ _ONE_CHARACTER: Final = re.compile(r"(\[(?:\\.|[^\]\\])+\]|\\[WDs]|.)[+*]?|\\s\{
 _ANCHOR_OR_WHITE_SPACE: Final = re.compile(r"[\^$. ]|\\[AZsWD]|\(\?[^:]")
 # A dot outside a class, or else what stands in its place.
 _PLAIN_DOT: Final = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\.", re.DOTALL)
+# The last code point of encodings that have all before it, by the name that `codecs` has for them.
+_LAST_OF_ENCODINGS: Final = {"ascii": r"\x7f", "iso8859-1": r"\xff"}
 _DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b", ""),)}
 
 
@@ -453,7 +456,7 @@ class _Reader:
         """Follow a call of any kind that depends on the text. Return its result, with stand-ins."""
         if isinstance(node.func, ast.Attribute) and scope.has_text(node.func.value):
             value = self.evaluate(node.func.value, scope)
-            arguments = [self.evaluate(one, scope) for one in node.args]
+            arguments = [self.evaluate(one, scope) for one in (*node.args, *(one.value for one in node.keywords))]
             return self.follow_method(node, value, node.func.attr, arguments)
         function = scope.evaluate(node.func)
         if function in (filter, map) and len(node.args) == 2:
@@ -533,8 +536,10 @@ class _Reader:
                 return value.add_steps(("sub", _make_strip_pattern(name, *args), ""))
             case "translate", [table]:
                 return self.add_character_step(node, value, lambda one: one.translate(table))
-            case "encode", ["ascii", "ignore"]:
-                return value.add_steps(("sub", r"[^\x00-\x7f]", ""))
+            case "encode", [str() as encoding, ("ignore" | "replace") as errors]:
+                last = _LAST_OF_ENCODINGS.get(codecs.lookup(encoding).name)
+                if last is not None:
+                    return value.add_steps(("sub", rf"[^\x00-{last}]", "?" * (errors == "replace")))
             case (("decode" | "tolist" | "copy"), _):
                 return value
         return self.note_code_without_rule(node, value)
