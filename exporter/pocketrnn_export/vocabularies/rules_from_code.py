@@ -109,7 +109,7 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
     try:
         found = reader.follow_call(function, [_Text()], {})
     # The user's code may raise any exception.
-    except Exception:
+    except (Exception, SystemExit):
         return None
     # Ids are often written into an array, which is then given.
     found = next(iter(_list_stand_ins([found])), reader.looked_up)
@@ -214,7 +214,7 @@ class _Scope:
         try:
             return eval(code, {**self.names, **self.values})  # noqa: S307 - the owner's own code, which a call runs, too
         # The user's code may raise any exception.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _NotReadError(ast.unparse(node)) from error
 
 
@@ -427,12 +427,13 @@ class _Reader:
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 # Whether a word is in the vocabulary.
                 known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In) and scope.has_part(test)
+                noted = len(self.unsaid)
                 holds = known or self.decide_condition_for_ordinary_text(test, scope)
-                chosen, other = (self.evaluate(one, scope) for one in ((body, orelse) if holds else (orelse, body)))
-                is_of_text = bool(_list_stand_ins([chosen]))
+                chosen = self.evaluate(body if holds else orelse, scope)
                 is_changed = not known and isinstance(chosen, _Text) and chosen.part
-                chosen = chosen if is_of_text else other
-                return self.note_code_without_rule(node, chosen) if is_changed or not is_of_text else chosen
+                if not _list_stand_ins([chosen]):
+                    chosen, is_changed = self.evaluate(orelse if holds else body, scope), True
+                return self.note_code_without_rule(node, chosen) if is_changed and noted == len(self.unsaid) else chosen
             case ast.BoolOp(values=[first, *_]):
                 return self.evaluate(first, scope)
             # A batch of one text, too.
