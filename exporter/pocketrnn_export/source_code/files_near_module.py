@@ -33,7 +33,8 @@ def list_files_near(path: Path) -> list[Path]:
     files = [path, *sorted(folder.glob("*.py")), *sorted(here.glob("*.py"))]
     files += sorted(here.glob("*/*.py")) if below else []
     unique: dict[Path, Path] = {}
-    for file in (*files, *above):
+    # Neither links in a circle nor pipes, which keep a reader waiting.
+    for file in filter(Path.is_file, (*files, *above)):
         unique.setdefault(file.resolve(), file)
     return [*unique.values()][:_MOST_FILES]
 
