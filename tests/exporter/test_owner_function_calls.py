@@ -267,6 +267,15 @@ class WithFile:
     def encode(self, text):
         return text.split()
 
+class Settings:
+    lower: bool = True
+
+class Counted:
+    def __init__(self, settings: Settings):
+        self.stoi, self.lower = {"<pad>": 0}, settings.lower
+    def encode(self, text):
+        return [self.stoi.get(word, 0) for word in text.split()]
+
 made = WithWords({"oil": 5})
 """
 
@@ -274,7 +283,7 @@ made = WithWords({"oil": 5})
 @pytest.mark.parametrize(
     ("name", "given"),
     [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("made.encode", [5, 0]),
-     ("WithWords({'oil': 3}).encode", [3, 0])],
+     ("WithWords({'oil': 3}).encode", [3, 0]), ("Counted(Settings()).encode", [7, 0])],
 )  # fmt: skip
 def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[Any], tmp_path: Path) -> None:
     (tmp_path / "split.py").write_text(TOKENIZERS)

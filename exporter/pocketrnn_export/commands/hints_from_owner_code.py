@@ -12,6 +12,7 @@ import click
 
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line
 from pocketrnn.errors import InputError
+from pocketrnn_export.commands.proposed_options import propose_tokenizer_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
@@ -80,8 +81,10 @@ def log_owner_hints_and_list_corrections(
         )
         if options["tokenizer"] is options["rules"] is None and not pairs:
             hints += filter(None, [describe_unread_tokenizer(weights)])
+    proposed = ""
     if named is not None and options["tokenizer"] is options["rules"] is None and not pairs:
         hints += _describe_text_functions(named)
+        proposed = propose_tokenizer_function(named.path)
     given = "" if longest is None and unknown_id == -1 else _find_function_from_tokens_to_ids(options["tokenizer"])
     if given:
         hints.append(
@@ -91,8 +94,9 @@ def log_owner_hints_and_list_corrections(
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
     if given and options["rules"] is None:
         return {"tokenizer": given}
-    return _make_options_for_length_and_unknown_id(
-        find_settings_that_rules_lack(files, **open_ones), options, stated, plain
+    split = {"tokenizer": proposed} if proposed else {}
+    return split | _make_options_for_length_and_unknown_id(
+        find_settings_that_rules_lack(files, **open_ones), {**options, **split}, stated, plain
     )
 
 

@@ -59,6 +59,12 @@ def is_name_of_answering_function(name: str) -> bool:
     return re.search("predict|infer|classif|answer|analy[sz]e", name, re.IGNORECASE) is not None
 
 
+def is_name_of_cleaning_function(name: str) -> bool:
+    """Return whether a function's name says that it cleans a text and does not split it, as `preprocess` does."""
+    *of_splitting, of_cleaning = (re.search(one, name, re.IGNORECASE) for one in _TEXT_FUNCTIONS)
+    return of_cleaning is not None and not any(of_splitting)
+
+
 def list_text_functions(path: Path) -> list[str]:
     """List functions whose names say that they split or clean texts, each as file.py:name. Functions that answer texts
     come first, since they clean and split them as the classifier does; then those that split texts. The functions are
