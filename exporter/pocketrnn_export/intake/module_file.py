@@ -291,7 +291,7 @@ def _run_needed_statements(
     likely = find_code_of_global_values([node for node in statements if isinstance(node, ast.ClassDef)], tensors)
     try:
         found = find_needed_statements(
-            cells, [*_list_wanted_names(named), *sorted(in_arguments)], str(path), values.keys(), likely
+            cells, [*_list_wanted_names(named), *sorted(in_arguments)], str(path), values.keys(), likely, [named.method]
         )
     except InputError as error:
         instead = _suggest_class(named, cells, weights)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.files_near_module import find_imported_file, list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
@@ -21,7 +21,15 @@ _MOST_CALLED = 4
 # The names of functions that split texts, and of those that only clean them.
 # `class_encoder` encodes no texts.
 _OF_LABELS = re.compile(r"label|class(es)?(_|$)|target|categor", re.IGNORECASE)
-_TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
+_MAKES_OBJECT = re.compile(
+    r"_*(build|create|load|train|fit|save|init)|\w*(make|get)\w*(tokenizer|encoder|vectorizer)", re.I
+)
+_TEXT_FUNCTIONS = (
+    "tokeni[sz]e(?!d)",
+    "split|words",
+    "encode|numericali|vectori|to_?(id|ind|int|seq|tens)",
+    "clean|prepro|normali",
+)
 
 
 def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: Collection[str]) -> None:
@@ -96,7 +104,7 @@ def _list_ranks(function: Function, given: int = 0) -> list[int]:
     needed = len(function.args.args) - len(function.args.defaults) - given
     if function.decorator_list or isinstance(function, ast.AsyncFunctionDef) or not 1 <= needed <= 2:
         return []
-    if _OF_LABELS.search(function.name):
+    if _OF_LABELS.search(function.name) or _MAKES_OBJECT.match(function.name):
         return []
     return [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, function.name, re.IGNORECASE)]
 
@@ -107,11 +115,11 @@ def _list_called_functions(path: Path, function: ast.FunctionDef) -> list[str]:
     statements = _list_statements(path)
     places = {one.name: path for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
     for node in statements:
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            file = path.parent.joinpath(*node.module.split(".")).with_suffix(".py")
-            if file.is_file():
-                held = {one.name for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
-                places |= {one.name: file for one in node.names if one.name in held and one.asname is None}
+        if not isinstance(node, ast.ImportFrom) or node.level:
+            continue
+        if (file := find_imported_file(path, node.module or "")) is not None:
+            held = {one.name for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
+            places |= {one.name: file for one in node.names if one.name in held and one.asname is None}
     called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
               if isinstance(node.func, ast.Name)]  # fmt: skip
     return [f"{places[name]}:{name}" for name in dict.fromkeys(called) if name in places][:_MOST_CALLED]
