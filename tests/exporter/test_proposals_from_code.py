@@ -126,6 +126,7 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
         ("def text_to_indices(text, vocab): ...", "text/split.py:text_to_indices"),
         ("class Words:\n    def encode(self, text): ...", "text/split.py:Words.encode"),
         ("def build_tokenizer(name): ...\ndef get_tokenizer(name): ...\ndef encode_labels(row): ...", ""),
+        ("def encode_state(tokenizer): ...", ""),
         ("def clean_text(text): ...", ""),
     ],
 )

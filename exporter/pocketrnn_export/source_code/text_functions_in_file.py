@@ -21,9 +21,9 @@ _MOST_CALLED = 4
 # The names of functions that split texts, and of those that only clean them.
 # `class_encoder` encodes no texts.
 _OF_LABELS = re.compile(r"label|class(es)?(_|$)|target|categor", re.IGNORECASE)
-_MAKES_OBJECT = re.compile(
-    r"_*(build|create|load|train|fit|save|init)|\w*(make|get)\w*(tokenizer|encoder|vectorizer)", re.I
-)
+_MAKES_OBJECT = re.compile(r"(?i)_*(build|create|load|train|fit|save|init)|\w*(make|get)\w*(tokenizer|encoder)")
+# The names of first arguments that are no text.
+_NO_TEXT = re.compile(r"(?i)config|cfg|path|file|tokenizer|model|^args|^df|frame|state|ids$|tensor|tokens$|^words$")
 _TEXT_FUNCTIONS = (
     "tokeni[sz]e(?!d)",
     "split|words",
@@ -101,8 +101,10 @@ def list_text_functions(path: Path) -> list[str]:
 def _list_ranks(function: Function, given: int = 0) -> list[int]:
     """Return the positions in `_TEXT_FUNCTIONS` of the patterns that a function's name matches; an empty list if it
     cannot be called with a text alone, or with a text and a vocabulary, after the first `given` arguments."""
-    needed = len(function.args.args) - len(function.args.defaults) - given
-    if function.decorator_list or isinstance(function, ast.AsyncFunctionDef) or not 1 <= needed <= 2:
+    needed = function.args.args[given : len(function.args.args) - len(function.args.defaults)]
+    if function.decorator_list or isinstance(function, ast.AsyncFunctionDef) or not 1 <= len(needed) <= 2:
+        return []
+    if _NO_TEXT.search(needed[0].arg):
         return []
     if _OF_LABELS.search(function.name) or _MAKES_OBJECT.match(function.name):
         return []
