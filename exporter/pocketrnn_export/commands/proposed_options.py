@@ -144,17 +144,17 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
 
 
 def propose_tokenizer_function(path: Path) -> str:
-    """Return, as file.py:name, the function that seems to split texts: one that answers them, in the file of a module
-    or near it, or one that splits them in that file. Return an empty string if there is none.
+    """Return, as file.py:name, the function that seems to split texts: one that answers or splits them, in the file of
+    a module or near it, or one that cleans them in that file. Return an empty string if there is none.
 
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_cleaning_function, list_text_functions
 
     for function in list_text_functions(path)[:1]:
         file, _, name = function.rpartition(":")
-        if is_name_of_answering_function(name) or Path(file) == path:
+        if not is_name_of_cleaning_function(name) or Path(file) == path:
             return function
     return ""
 
