@@ -147,16 +147,15 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
 
 
 def propose_tokenizer_function(path: Path) -> tuple[str, str] | None:
-    """Return, as file.py:name, the function that seems to split texts, with a sentence on it: one that answers them or
-    calls a library, in the file of a module or near it, or one that splits them in that file. Return None if there is
-    none.
+    """Return, as file.py:name, the function that seems to split texts, with a sentence on it: one that answers or
+    splits them, in the file of a module or near it, or one that cleans them in that file. Return None if there is none.
 
     Args:
         path: the file of the module.
     """
     from pocketrnn_export.source_code.text_functions_in_file import (
         find_text_library,
-        is_name_of_answering_function,
+        is_name_of_cleaning_function,
         list_text_functions,
     )
 
@@ -164,7 +163,7 @@ def propose_tokenizer_function(path: Path) -> tuple[str, str] | None:
         file, _, name = function.rpartition(":")
         library = find_text_library(Path(file), name)
         said = f", which calls {library}" if library else ""
-        if said or is_name_of_answering_function(name) or Path(file) == path:
+        if said or not is_name_of_cleaning_function(name) or Path(file) == path:
             return function, f"Texts seem to be split by {function}{said}."
     return None
 

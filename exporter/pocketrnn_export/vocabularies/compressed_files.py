@@ -9,12 +9,14 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
-# zlib recognizes its own header and that of gzip.
-_MAKE: Final[tuple[Callable[[], Any], ...]] = (
-    lambda: zlib.decompressobj(zlib.MAX_WBITS | 32),
-    bz2.BZ2Decompressor,
-    lzma.LZMADecompressor,
-)
+# The first bytes of a file, and what reads it.
+_READERS: Final[dict[bytes, Callable[[], Any]]] = {
+    b"x": zlib.decompressobj,
+    b"\x1f\x8b": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ": lzma.LZMADecompressor,
+    b"\x5d\x00\x00": lzma.LZMADecompressor,
+}
 
 
 def decompress_content(content: bytes, most: int) -> bytes:
@@ -29,9 +31,9 @@ def decompress_content(content: bytes, most: int) -> bytes:
         >>> decompress_content(zlib.compress(b"oil"), 10), decompress_content(b"oil", 10)
         (b'oil', b'oil')
     """
-    for make in _MAKE:
+    for make in (one for start, one in _READERS.items() if content.startswith(start)):
         # The end is missing in a damaged file, and in one that only seems to be of this kind.
-        with contextlib.suppress(zlib.error, OSError, ValueError, lzma.LZMAError, EOFError):
+        with contextlib.suppress(zlib.error, lzma.LZMAError, OSError, ValueError):
             reader = make()
             found = bytes(reader.decompress(content, most + 1))
             if reader.eof or len(found) > most:
