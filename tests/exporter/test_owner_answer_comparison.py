@@ -873,6 +873,24 @@ def test_logarithms_of_probabilities_are_read_as_such(
     assert "logarithms" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("rows", "answer", "said"),
+    [
+        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "is read as"),
+        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "is read as"),
+        ("7,film,good,0.25\n8,page,bad,0.75\n", ("good",), "rename it to probability"),
+        ("7,film,good,3.5\n8,page,bad,0.25\n", ("good",), "no label has this name"),
+    ],
+)
+def test_the_only_column_of_numbers_is_the_probability_if_the_labels_agree(
+    rows: str, answer: Any, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "answers.csv").write_text(f"id,text,label,output\n{rows}")
+    pairs = read_pairs(tmp_path / "answers.csv", ["bad", "good"])
+    assert map_answers_to_labels(pairs, ["bad", "good"])[0][1] == answer
+    assert said in caplog.text
+
+
 def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
