@@ -22,6 +22,7 @@ from module_sources import make_net, run_source
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import (
+    describe_tokenizer_function,
     propose_labels,
     propose_pairs,
     propose_tokenizer,
@@ -236,7 +237,7 @@ def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, pr
     Path("net.py").write_text(FILE.replace("def predict", "def other"))
     Path("text").mkdir()
     Path("text/split.py").write_text(code)
-    assert (propose_tokenizer_function(Path("net.py")) or [""])[0] == proposed
+    assert propose_tokenizer_function(Path("net.py")) == proposed
 
 
 def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_texts(folder: Path) -> None:
@@ -267,9 +268,8 @@ def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, fo
     Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
     Path("cut.py").write_text(code)
     proposed = propose_tokenizer_function(Path("net.py"))
-    assert proposed is not None
-    assert proposed[0] == "cut.py:Texts.tokenize"
-    assert re.search("jieba|spacy", proposed[1])
+    assert proposed == "cut.py:Texts.tokenize"
+    assert re.search("jieba|spacy", describe_tokenizer_function(proposed))
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     describe_labels,
+    describe_tokenizer_function,
     propose_labels,
     propose_pairs,
     propose_tokenizer,
@@ -636,9 +637,9 @@ def _refuse_missing_options(
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
-    if is_open and named is not None and (function := propose_tokenizer_function(named.path)) is not None:
-        changes["tokenizer"] = function[0]
-        remedy.append(function[1])
+    if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
+        changes["tokenizer"] = function
+        remedy.append(describe_tokenizer_function(function))
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
     said = " and ".join(f"--{option}" for option in missing or changes)
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""

@@ -146,26 +146,33 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
     return found[0] if len(found) == 1 else None
 
 
-def propose_tokenizer_function(path: Path) -> tuple[str, str] | None:
-    """Return, as file.py:name, the function that seems to split texts, with a sentence on it: one that answers or
-    splits them, in the file of a module or near it, or one that cleans them in that file. Return None if there is none.
+def propose_tokenizer_function(path: Path) -> str:
+    """Return, as file.py:name, the function that seems to split texts: one that answers or splits them, in the file of
+    a module or near it, or one that cleans them in that file. Return an empty string if there is none.
 
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.text_functions_in_file import (
-        find_text_library,
-        is_name_of_cleaning_function,
-        list_text_functions,
-    )
+    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_cleaning_function, list_text_functions
 
     for function in list_text_functions(path)[:1]:
         file, _, name = function.rpartition(":")
-        library = find_text_library(Path(file), name)
-        said = f", which calls {library}" if library else ""
-        if said or not is_name_of_cleaning_function(name) or Path(file) == path:
-            return function, f"Texts seem to be split by {function}{said}."
-    return None
+        if not is_name_of_cleaning_function(name) or Path(file) == path:
+            return function
+    return ""
+
+
+def describe_tokenizer_function(function: str) -> str:
+    """Return a sentence on a function that seems to split texts, with the library that it calls.
+
+    Args:
+        function: the function, as file.py:name.
+    """
+    from pocketrnn_export.source_code.text_functions_in_file import find_text_library
+
+    file, _, name = function.rpartition(":")
+    library = find_text_library(Path(file), name)
+    return f"Texts seem to be split by {function}{f', which calls {library}' if library else ''}."
 
 
 def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> str:
