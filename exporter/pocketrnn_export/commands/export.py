@@ -60,6 +60,7 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
+    ProposedPairs,
     describe_labels,
     describe_tokenizer_function,
     propose_labels,
@@ -340,11 +341,13 @@ def _print_written_bundle(
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
-    answers = _propose_pairs(manifest, options)
-    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), answers)
+    is_answered = read_text_verdict(manifest).answers is not None
+    proposed = _propose_pairs(manifest, options)
+    summary = format_proof_summary(manifest, "texts", str(output))
+    print_verdicts(manifest, summary, "" if proposed is None else proposed.file)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
-        is_answered=read_text_verdict(manifest).answers is not None,
+        is_answered=is_answered, rules=manifest.text.rules,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
     limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
@@ -352,21 +355,22 @@ def _print_written_bundle(
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
-    corrected = options.get(CORRECTED)
-    corrected = {**corrected, "pairs": answers} if corrected and answers else corrected
+    # Answers have shown that nothing is to be corrected.
+    corrected = {} if is_answered else options.get(CORRECTED) or {}
+    corrected = corrected if proposed is None else proposed.complete(corrected)
     print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
 
-def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> str:
+def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
     """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
-    is open, or whose next command corrects them. Return an empty string without such a file, and for answers that are
-    not one label or set of labels of a text."""
+    is open, or whose next command corrects them. Return None without such a file, and for answers that are not one
+    label or set of labels of a text."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
     if options["pairs"] or not is_one_label or not is_open:
-        return ""
+        return None
     return propose_pairs(manifest.labels, multi_label=options["multi_label"])
 
 
