@@ -17,7 +17,11 @@ from module_sources import make_net, run_source
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
-from pocketrnn_export.commands.proposed_options import propose_pairs, propose_tokenizer_function
+from pocketrnn_export.commands.proposed_options import (
+    propose_pairs,
+    propose_subword_tokenizer,
+    propose_tokenizer_function,
+)
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
@@ -118,6 +122,22 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
     for name, content in files.items():
         Path(name).write_text(content)
     assert propose_pairs(["bad", "good"], multi_label=False) == proposed
+
+
+@pytest.mark.parametrize(
+    ("code", "proposed"),
+    [
+        ("tok = AutoTokenizer.from_pretrained('bert-base-uncased')", "tokenizer"),
+        ("tok = Tokenizer.from_file('models/tok.json')", "models/tok.json"),
+        ("sp = spm.SentencePieceProcessor(model_file='models/tok.json')", "models/tok.json"),
+        ("model = AutoModel.from_pretrained('bert-base-uncased')", None),
+    ],
+)
+def test_a_tokenizer_of_subwords_in_the_code_is_proposed(code: str, proposed: str | None, folder: Path) -> None:
+    Path("models/tok.json").touch()
+    Path("split.py").write_text(code)
+    found = propose_subword_tokenizer(Path("net.py"))
+    assert (None if found is None else found.value) == proposed
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@ of the owner's answers."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,10 +18,20 @@ if TYPE_CHECKING:
 _OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _FEWEST_WORDS: Final = 20
+_OPENS_SUBWORDS: Final = re.compile(
+    r"\w*Tokenizer\w*\.from_(file|pretrained)$|SentencePieceProcessor(\(\))?(\.load)?$", re.I
+)
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+
+
+class ProposedOption(NamedTuple):
+    """A sentence on a missing option, and the value to give it."""
+
+    sentence: str
+    value: str
 
 
 class FileNamedInCode(NamedTuple):
@@ -50,6 +62,30 @@ def propose_vocabulary(path: Path) -> FileNamedInCode | None:
             if len(tokens) >= _FEWEST_WORDS and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
                 found.append(FileNamedInCode(file, where))
     return found[0] if len(found) == 1 else None
+
+
+def propose_subword_tokenizer(path: Path) -> ProposedOption | None:
+    """Find the file of subwords that the code of a module, or of the files near it, opens, or the tokenizer of
+    transformers that it names. Return None if there is none.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+
+    for where, node in list_syntax_nodes_near(path):
+        called = _OPENS_SUBWORDS.search(ast.unparse(node.func)) if isinstance(node, ast.Call) else None
+        if called is None or not isinstance(node, ast.Call):
+            continue
+        given = [*node.args, *(keyword.value for keyword in node.keywords)][:1]
+        name = next((one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)), "")
+        files = [file for file in (Path(name), path.parent / name) if name and file.exists()]
+        if files:
+            return ProposedOption(f"The tokenizer seems to be {files[0]} ({where}).", str(files[0]))
+        if name and called[0].endswith("from_pretrained"):
+            save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
+            return ProposedOption(f"Texts seem to be split by {name} ({where}): save it, {save}.", "tokenizer")
+    return None
 
 
 def propose_weights(path: Path) -> FileNamedInCode | None:
