@@ -501,8 +501,16 @@ HONOURED = (
     PrintsItsSize,
 )
 
+
+class UnpacksToALength(_Embedded):
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(self.emb(x), lengths, batch_first=True, enforce_sorted=False)
+        return self.out(pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=90)[0].amax(1))
+
+
 # (module, its limits)
 LIMITED = (
+    (UnpacksToALength, {"max_tokens": 90}),
     (PositionTable, {"max_tokens": 90}),
     (PositionEmbedding, {"max_tokens": 90}),
     (AssertsItsLength, {"max_tokens": 90}),

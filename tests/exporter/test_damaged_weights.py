@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from slow_case_sampling import examples
+from slow_case_sampling import examples, mostly_slow
 from torch import nn
 
 from pocketrnn.errors import InputError
@@ -75,7 +75,7 @@ def damaged(whole: bytes, times: int) -> Iterator[bytes]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", mostly_slow([*WRITTEN], every=4))
 def test_a_damaged_file_is_read_or_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
     write, read = WRITTEN[name]
     path = tmp_path / name

@@ -34,10 +34,11 @@ from pocketrnn_export.comparing.float64_proof import (
     prove_module_graph,
 )
 from pocketrnn_export.comparing.form_runs import make_module_run, make_onnx_run
-from pocketrnn_export.comparing.logit_comparison import measure_difference
+from pocketrnn_export.comparing.logit_comparison import Reference, measure_difference
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases, make_random_cases, make_shape_grid
 from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
 from pocketrnn_export.comparing.rounding_spread import (
+    DRAWS,
     ExactAnswer,
     compute_exact_answers,
     make_perturbed_graph_runs,
@@ -49,6 +50,7 @@ from pocketrnn_export.forms.torchscript_form import trace_torchscript as torchsc
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 # The proof of a graph is asked by itself.
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -272,7 +274,7 @@ def one_row_off(model: onnx.ModelProto) -> None:
         pytest.param(user_modules.PackedLastState, read_backwards, marks=pytest.mark.slow),
         pytest.param(user_modules.PackedLastState, lengths_ignored, marks=pytest.mark.slow),
         pytest.param(user_modules.TimeMajorSorted, reset_gate_before, marks=pytest.mark.slow),
-        (user_modules.PackedLastState, one_weight_off),
+        pytest.param(user_modules.PackedLastState, one_weight_off, marks=pytest.mark.slow),
         (user_modules.PackedLastState, one_row_off),
         pytest.param(user_modules.WordDropout, one_weight_off, marks=pytest.mark.slow),
         pytest.param(Numbers, one_weight_off, marks=pytest.mark.slow),
@@ -649,6 +651,20 @@ def test_no_form_is_far_where_the_reference_is_near() -> None:
     assert measure_difference("form", "one", rounded, near + np.float32(0.1), exact).spreads == math.inf
     alone = ExactAnswer(case, exact.logits[:1], exact.spread[:1])
     assert measure_difference("form", "one", rounded[:1], near[:1] + np.float32(0.1), alone).spreads < 1
+
+
+@pytest.mark.parametrize(("rows_alone", "batches_differ", "runs"), [(1, 0, 24), (0, 0, 60), (1, 1, 78)])
+def test_rounding_moves_texts_of_equal_length_in_one_batch(rows_alone: int, batches_differ: int, runs: int) -> None:
+    done = []
+
+    def run(tokens: Any, _lengths: Any) -> Any:
+        done.append(len(tokens))
+        return tokens[:, :2] * 0.0 + float(batches_differ and len(tokens) > 1)
+
+    texts = [Case(str(i), np.full((1, 3 + i % 2), i), np.array([3 + i % 2])) for i in range(6)]
+    reference = Reference("pytorch", run, run, lambda: iter([run] * DRAWS))
+    assert ReferenceAnswers(reference, {"texts": texts}, rows_alone=bool(rows_alone)).tolerance == 1e-5
+    assert len(done) == runs
 
 
 def test_the_tolerance_of_a_bundle_comes_from_the_spread() -> None:

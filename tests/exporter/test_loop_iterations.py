@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.wrappers_for_trace import FixedWidthModule
 from pocketrnn_export.proof import loop_iteration_comparison
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
@@ -210,6 +211,7 @@ class Scripted(nn.Module):
         return self.fc(turned_at_70(self.embedding(tokens), self.weight))  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_step_of_a_scripted_loop_that_does_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     with pytest.raises(ExportError, match=r"test_loop_iterations\.py:\d+: .*\b71 tokens"):
@@ -232,3 +234,24 @@ def test_the_steps_that_are_not_looked_at_are_told(step: Step, names: str, monke
     (note,) = find_right_program(stepping(step), EXAMPLE).notes
     assert names in note
     assert "test_loop_iterations.py:" in note
+
+
+def is_rolled(step: Step, width: int = 24) -> bool:
+    """Whether a loop over exactly so many tokens is traced as a loop. Its program gives the module's answers."""
+    module, ids = stepping(step), torch.randint(2, 40, (3, width))
+    found = find_right_program(FixedWidthModule(module, width).eval(), (ids,))
+    assert found.rolled == (len(found.program.graph.nodes) < 30)
+    torch.testing.assert_close(found.program.module()(ids), module(ids))
+    return found.rolled
+
+
+def test_a_loop_over_a_fixed_width_is_traced_as_a_loop() -> None:
+    assert is_rolled(lambda _, word, h: (word, h))
+
+
+# The steps are compared as those of a loop over any width.
+@pytest.mark.slow
+def test_a_loop_over_a_fixed_width_is_traced_step_by_step_if_one_step_differs() -> None:
+    assert not is_rolled(lambda t, word, h: (word, -h if t == 20 else h))
+    gains = [1 / (1 + t) for t in range(70)]
+    assert not is_rolled(lambda t, word, h: (word, h * gains[t]))

@@ -177,7 +177,7 @@ TURNED = [LABELS[2], LABELS[0], LABELS[3], LABELS[1]]
             ({"cut": 12}, r"--max-tokens 12 "),
             ({"padded": 120}, r"--rules .*\"min_width\": 120"),
         ],
-        2,
+        4,
         several=True,
     ),
 )
@@ -222,6 +222,7 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
     assert read_text_verdict(made).answers is not None
 
 
+@pytest.mark.slow
 def test_a_width_to_which_longer_texts_are_not_cut_is_found_from_answers(tmp_path: Path) -> None:
     texts = drawn(24, 5)
     width = sorted(len(split(text)) for text in texts)[16] + 1
@@ -230,6 +231,7 @@ def test_a_width_to_which_longer_texts_are_not_cut_is_found_from_answers(tmp_pat
         exported(tmp_path / "b", example_ids=pairs)
 
 
+@pytest.mark.slow
 def test_rules_that_are_proposed_have_the_ids_that_the_vocabulary_does_not_imply(tmp_path: Path) -> None:
     words = ["zz", "<pad>", *SYLLABLES]
     pairs = [(" ".join([*split(text), "unheard"]), None, answer([*ids_of(text), 0], 40)) for text in drawn(24, 5)]
@@ -238,6 +240,7 @@ def test_rules_that_are_proposed_have_the_ids_that_the_vocabulary_does_not_imply
         exported(tmp_path / "b", tokenizer=None, vocabulary=words, rules=rules, example_ids=pairs)
 
 
+@pytest.mark.slow
 def test_rules_that_agree_on_the_first_texts_only_are_not_proposed(tmp_path: Path) -> None:
     texts = drawn(230, 5)
     pairs = [(text, split(text), dict(zip(LABELS, answer(ids_of(text)), strict=True))) for text in texts]
@@ -247,6 +250,7 @@ def test_rules_that_agree_on_the_first_texts_only_are_not_proposed(tmp_path: Pat
         exported(tmp_path / "b", example_ids=pairs)
 
 
+@pytest.mark.slow
 def test_a_cut_with_which_nearly_all_answers_agree_is_told_with_the_text_that_does_not(tmp_path: Path) -> None:
     texts = drawn(60, 5)
     pairs = [(text, split(text), dict(zip(LABELS, answer(ids_of(text, 12)), strict=True))) for text in texts]
@@ -487,6 +491,7 @@ def test_answers_and_texts_that_show_too_little_are_a_warning(tmp_path: Path) ->
     assert read_text_verdict(manifests.read_manifest(tmp_path / "b")).unknown_words
 
 
+@pytest.mark.slow
 def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_path: Path) -> None:
     pairs = [(text, ids_of(text), answer(ids_of(text)[::-1])) for text in TEXTS]
     with pytest.raises(ParityError, match=r"weights .*labels"):
@@ -690,6 +695,7 @@ def command(folder: Path, pairs: list[dict[str, Any]], *more: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--labels", ",".join(LABELS), "--tokenizer", "external", *more])
 
 
+@pytest.mark.slow
 def test_the_command_line_says_that_nothing_was_compared_as_a_note(tmp_path: Path) -> None:
     result = command(tmp_path, [{"text": text, "ids": ids_of(text)} for text in TEXTS[:5]])
     assert result.exit_code == 0, result.output

@@ -149,6 +149,7 @@ def test_a_function_of_texts_and_a_vocabulary_shows_the_rules(
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_batch", [True, False])
 def test_one_hot_rows_are_read_as_ids(with_batch: bool) -> None:
     def make_rows(text: str) -> torch.Tensor:

@@ -18,13 +18,15 @@ from module_sources import make_net, run_source
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import (
+    propose_named_tokenizer,
     propose_pairs,
-    propose_subword_tokenizer,
+    propose_tokenizer,
     propose_tokenizer_function,
 )
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
+from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.tokenizer_in_function import (
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
@@ -107,6 +109,61 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
     assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
 
 
+TOKENIZER = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"},
+             "post_processor": None, "decoder": None, "truncation": None, "padding": None,
+             "model": {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(WORDS)}, "unk_token": "<UNK>"}
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "file", "proposed"),
+    [
+        ('Tokenizer.from_file("tokenizer.json")', "tokenizer.json", "tokenizer.json"),
+        ('Tokenizer.from_file(os.path.join(FOLDER, "bpe.json"))', "saved/bpe.json", "saved/bpe.json"),
+        ('AutoTokenizer.from_pretrained("./saved/tok/")', "saved/tok/tokenizer.json", "saved/tok"),
+        ("AutoTokenizer.from_pretrained(FOLDER)", "saved/tokenizer.json", "saved"),
+        ('AutoTokenizer.from_pretrained("bert-base-uncased")', "saved2/tokenizer.json", None),
+    ],
+)
+def test_the_tokenizer_of_subwords_that_code_reads_is_proposed(
+    folder: Path, code: str, file: str, proposed: str | None
+) -> None:
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Path(file).write_text(json.dumps(TOKENIZER))
+    Path("net.py").write_text(f'FOLDER = "saved"\ntokenizer = {code}\n')
+    found = propose_tokenizer(Path("net.py"))
+    assert (None if found is None else str(found.path)) == proposed
+
+
+def test_a_tokenizer_stands_for_a_vocabulary_and_gives_the_ids_of_words_that_the_module_needs(folder: Path) -> None:
+    Path("tokenizer.json").write_text(json.dumps(TOKENIZER))
+    lines = 'tokenizer = Tokenizer.from_file("tokenizer.json")\nvocab = tokenizer.get_vocab()\npad = vocab["<PAD>"]\n'
+    code = FILE.replace("class Net", f"{lines}\nclass Net").replace("vocab_size, dim)", "vocab_size, dim, pad)")
+    code = code.replace("longest", "max_length")
+    Path("net.py").write_text(code.replace("vocab.json", "model.bin"))
+    said = export("net.py").stderr
+    line = shlex.split(said[said.index("Write: pocketrnn") :])
+    assert line[line.index("--tokenizer") + 1] == "tokenizer.json"
+    assert "--vocabulary" not in line
+    assert "pad = 0" in said
+    assert "--set" not in said
+    # The corrected command has the length to which the code pads, and the file of answers.
+    Path("answers.csv").write_text("text,label\nfilm,good\n")
+    second = CliRunner().invoke(main, line[2:])
+    assert second.exit_code == 0, second.stderr
+    corrected = shlex.split(second.output[second.output.index("Next: ") :])
+    assert corrected[corrected.index("--pairs") + 1] == "answers.csv"
+    assert json.loads(corrected[corrected.index("--rules") + 1]) == {"min_width": 4, "max_width": 4}
+
+
+def test_the_ids_of_words_are_read_from_code() -> None:
+    code = {
+        "pad": "pad = vocab['film']", "a": "a = tokenizer.token_to_id('good')", "b": "b = tok.get_vocab()['bad']",
+        "c": "c = vocab['unseen']", "d": "d = labels['good']", "e": "e = len(vocab)",
+    }  # fmt: skip
+    assert find_word_ids_in_code(code, WORDS) == {"pad": 24, "a": 22, "b": 23}
+
+
 @pytest.mark.parametrize(
     ("files", "proposed"),
     [
@@ -128,15 +185,12 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
     ("code", "proposed"),
     [
         ("tok = AutoTokenizer.from_pretrained('bert-base-uncased')", "tokenizer"),
-        ("tok = Tokenizer.from_file('models/tok.json')", "models/tok.json"),
-        ("sp = spm.SentencePieceProcessor(model_file='models/tok.json')", "models/tok.json"),
         ("model = AutoModel.from_pretrained('bert-base-uncased')", None),
     ],
 )
-def test_a_tokenizer_of_subwords_in_the_code_is_proposed(code: str, proposed: str | None, folder: Path) -> None:
-    Path("models/tok.json").touch()
+def test_a_tokenizer_that_the_code_names_is_proposed(code: str, proposed: str | None, folder: Path) -> None:
     Path("split.py").write_text(code)
-    found = propose_subword_tokenizer(Path("net.py"))
+    found = propose_named_tokenizer(Path("net.py"))
     assert (None if found is None else found.value) == proposed
 
 
@@ -166,6 +220,7 @@ def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_tex
     assert "class_encoder" not in line
 
 
+@pytest.mark.slow
 def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder: Path) -> None:
     Path("answers.csv").write_text("text,label\nfilm,good\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
@@ -364,6 +419,7 @@ def test_torchtexts_tokenizer_is_taken_without_its_package(tmp_path: Path, line:
     assert uses_only_basic_english_tokenizer(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
 
 
+@pytest.mark.slow
 def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Path) -> None:
     begin = "counts = {}\nfor text in texts:\n    counts[text] = 1\nvocab = {w: i for i, w in enumerate(counts)}\n"
     Path("loop.py").write_text(f"{begin}def encode(text):\n    return [vocab.get(w, 1) for w in text.lower().split()]")
@@ -373,6 +429,7 @@ def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Pa
     assert Classifier.load("out").encode("GOOD film") == [WORDS.index("good"), WORDS.index("film")]
 
 
+@pytest.mark.slow
 def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> None:
     Path("serve.py").write_text("from net import Net\nmax_len = 37\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]

@@ -18,6 +18,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.diagnose.first_difference_added_to_error import add_first_difference_to_error
 from pocketrnn_export.forms.onnx.onnx_conversion import OnnxGraph
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
+from pocketrnn_export.tracing.module_trace import follow_forward
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
@@ -97,6 +98,13 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
     tried = (*BATCHES, *((1, n) for n in (1, 2, 3, 7, 89, 90, 600)))
     sizes = [(batch, n) for batch, n in tried if least <= n <= most and batch <= largest]
     assert compute_largest_difference(module, graph, sizes) < 1e-5
+
+
+def test_a_trace_fails_where_a_text_is_longer_than_the_length_to_which_it_is_unpacked() -> None:
+    module = made(size_modules.UnpacksToALength).eval()
+    for tokens, fails in ((90, False), (91, True)):
+        given = follow_forward(module, inputs_of(module, 2, tokens), Sizes(2, tokens), TraceLog())
+        assert isinstance(given, ValueError) == fails
 
 
 @pytest.mark.usefixtures("usual_proofs")

@@ -125,6 +125,7 @@ class Loops(nn.Module):
         return self.fc(state)
 
 
+@pytest.mark.slow
 def test_a_scripted_loop_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="prim::Loop"):
         export(torch.jit.script(Loops().eval()), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)

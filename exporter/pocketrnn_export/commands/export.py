@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -61,8 +62,9 @@ from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedOption,
     describe_labels,
+    propose_named_tokenizer,
     propose_pairs,
-    propose_subword_tokenizer,
+    propose_tokenizer,
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
@@ -169,9 +171,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
               help="How texts become tokens: basic_english, whitespace, characters; your function or method, "
               "file.py:name or file.py:Class(3).name, text -> tokens or ids, which is read and compared; external: "
-              "your own code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: "
+              "your code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: "
               "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt, a "
-              "checkpoint with one.  [default: basic_english]")  # fmt: skip
+              "checkpoint.  [default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
               'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
@@ -289,9 +291,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     named = parse_source(source := complete_source(source), options)
-    _refuse_unusable_output(
-        output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"]
-    )
+    packed = options["profile"] == "packed" and not numbers.are_given
+    _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
     with print_stages():
         of_texts = refusals.collect(
@@ -300,8 +301,6 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     if named is None:
         refusals.raise_collected()
     _load_pytorch()
-    from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
-
     with print_stages():
         if numbers.are_given:
             module, call = _load_number_module_and_call(source, named, options)
@@ -318,7 +317,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     if options["name"] is not None:
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
-    description |= {"examples": not options["no_examples"]}
+    description["examples"] = not options["no_examples"]
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
@@ -329,10 +328,20 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
+    _print_written_bundle(manifest, output, description, options)
+
+
+def _print_written_bundle(
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Print what a bundle of texts is, its verdicts, notes and limits, and the next command."""
+    from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
+
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
-    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), _propose_pairs(manifest, options))
+    answers = _propose_pairs(manifest, options)
+    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), answers)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
         is_answered=read_text_verdict(manifest).answers is not None,
@@ -343,17 +352,20 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
-    print_next_step(manifest, output, options.get(CORRECTED), options["tokenizer"] if alone else "")
+    corrected = options.get(CORRECTED)
+    corrected = {**corrected, "pairs": answers} if corrected and answers else corrected
+    print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
 
-def _propose_pairs(manifest: Manifest, options: dict[str, Any]) -> str:
+def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> str:
     """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
-    is open. Return an empty string without such a file, and for answers that are not one label or set of labels of a
-    text."""
+    is open, or whose next command corrects them. Return an empty string without such a file, and for answers that are
+    not one label or set of labels of a text."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
-    if options["pairs"] or not is_one_label or not read_text_verdict(manifest).is_open:
+    is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
+    if options["pairs"] or not is_one_label or not is_open:
         return ""
     return propose_pairs(manifest.labels, multi_label=options["multi_label"])
 
@@ -571,25 +583,43 @@ def _read_text_arguments(
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
     refusals.collect(lambda: _refuse_unusable_files(options))
     _take_tokenizer_from_checkpoint(options)
+    proposed = _propose_tokenizer(named, options)
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     subwords = subwords and not _is_function_name(options["tokenizer"])
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
     _take_vocabulary_and_labels_from_checkpoint(needed, options)
-    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options))
+    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options, proposed))
     return _read_vocabulary_rules_and_pairs(options, refusals, subwords=subwords)
 
 
+def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str:
+    """Set --tokenizer to the tokenizer of subwords that the owner's code names, if no option says how texts become ids.
+    Return a sentence on it, or an empty string."""
+    is_open = all(options[one] is None for one in ("vocabulary", "tokenizer", "rules", "characters"))
+    found = propose_tokenizer(named.path) if is_open and named is not None else None
+    if found is None:
+        return ""
+    options["tokenizer"] = str(found.path)
+    return f"The tokenizer seems to be {found.path} ({found.place_in_code}). It contains its vocabulary."
+
+
 def _refuse_missing_options(
-    source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any]
+    source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any], tokenizer_sentence: str
 ) -> None:
     """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights. Propose those
-    that the owner's code names. With weights that the code names, the sizes of the module are found, too."""
-    if all(options[option] is not None for option in needed):
+    that the owner's code names. With weights that the code names, the sizes of the module are found, too.
+
+    Args:
+        source, named, options: as in `_read_text_arguments`.
+        needed: the options that it needs.
+        tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
+    """
+    if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         return
-    remedy: list[str] = []
-    changes: dict[str, str | None] = {}
+    remedy: list[str] = [tokenizer_sentence] if tokenizer_sentence else []
+    changes: dict[str, str | None] = {"tokenizer": options["tokenizer"]} if tokenizer_sentence else {}
     given = options["weights"]
     is_open = given is None and not options["random_weights"]
     if is_open and named is not None and (found := propose_weights(named.path)) is not None:
@@ -598,42 +628,44 @@ def _refuse_missing_options(
         remedy.append(f"The weights seem to be {options['weights']} ({where}).")
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    if "vocabulary" in missing:
-        subwords = None if named is None or options["tokenizer"] else propose_subword_tokenizer(named.path)
-        sentence, changes["vocabulary" if subwords is None else "tokenizer"] = subwords or _propose_vocabulary(named)
-        remedy.append(sentence)
-    if "labels" in missing:
-        sentence, changes["labels"] = _propose_labels(named)
-        remedy.append(sentence)
+    for propose in [{"vocabulary": _propose_vocabulary, "labels": _propose_labels}[option] for option in missing]:
+        proposed = propose(named)
+        changes[proposed.option] = proposed.value
+        remedy.append(proposed.sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes["tokenizer"] = function
         remedy.append(f"Texts seem to be split by {function}.")
-    said = " and ".join(f"--{option}" for option in missing or changes if option != "tokenizer")
+    missing = ["tokenizer", *missing] if tokenizer_sentence else missing
+    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one != "tokenizer"])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
 
 
 def _propose_vocabulary(named: ModuleName | None) -> ProposedOption:
-    """Return a sentence on the missing vocabulary, and what to give as --vocabulary."""
+    """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
     from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
     if named is not None and (found := propose_vocabulary(named.path)) is not None:
-        return ProposedOption(f"The vocabulary seems to be {found.path} ({found.place_in_code}).", str(found.path))
+        said = f"The vocabulary seems to be {found.path} ({found.place_in_code})."
+        return ProposedOption("vocabulary", said, str(found.path))
+    if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
+        return tokenizer
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
         script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
         lines = "The code" if named.is_notebook else f"The code in lines {code.lines}"
         return ProposedOption(
+            "vocabulary",
             f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
             f"of the training. It writes {file}.", str(file)
         )  # fmt: skip
     said = describe_vocabulary_to_save([] if named is None else [named.path])
-    return ProposedOption(f"The vocabulary is a file. {said}", "FILE")
+    return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
 
 
 def _propose_labels(named: ModuleName | None) -> ProposedOption:
@@ -641,12 +673,12 @@ def _propose_labels(named: ModuleName | None) -> ProposedOption:
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
     if named is not None and (found := find_labels_in_code(named.path)):
-        return ProposedOption(describe_labels(found), ",".join(found[0].labels))
+        return ProposedOption("labels", describe_labels(found), ",".join(found[0].labels))
     sentence = (
         "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
         "labels, and the number is the second label's."
     )
-    return ProposedOption(sentence, "a,b,c")
+    return ProposedOption("labels", sentence, "a,b,c")
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -1047,19 +1079,36 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     return read_rules(options["rules"], vocabulary)
 
 
+def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
+    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids."""
+    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    for option, read in (("tokenizer", read_tokenizer), ("vocabulary", read_vocabulary)):
+        with contextlib.suppress(InputError):
+            if options.get(option) is not None and Path(options[option]).exists():
+                return read(options[option]).tokens
+    return ()
+
+
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
-    from pocketrnn_export.intake.module_file import load_module_and_call_function
+    from pocketrnn_export.intake.module_file import load_module_and_call_function, set_word_ids
     from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
+    from pocketrnn_export.source_code.needed_code import NeededNamesError
 
     weights = None if options["weights"] is None else read_weights(options["weights"])
     if options["call"] is not None and options["call"].isidentifier():
         named = replace(named, function=options["call"])
     try:
         with print_line_if_slow(f"Running the code of {named.path} ..."):
-            module, function = load_module_and_call_function(named, weights)
+            try:
+                module, function = load_module_and_call_function(named, weights)
+            except NeededNamesError as error:
+                named = set_word_ids(named, error, _read_tokens(options))
+                module, function = load_module_and_call_function(named, weights)
     except MissingArgumentsError as error:
         raise RefusedOptionsError(error.problem, error.known, {"source": error.source}) from None
     if weights is not None:

@@ -173,7 +173,7 @@ def _make_options_for_length_and_unknown_id(
     changes: dict[str, str | None] = {"max_tokens": None, "rules": json.dumps({**stated_rules, **members})}
     if parse_module_name(options["tokenizer"] or "") is not None or "tokenizer" in stated_rules:
         return changes
-    if not hasattr(rules, "tokenizer"):
+    if not hasattr(rules, "lowercase"):
         # A tokenizer.json says how texts are split.
         return changes
     # Without a function, --rules says how texts are split, too.

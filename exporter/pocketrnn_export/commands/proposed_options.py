@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 _OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
+_IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
-_OPENS_SUBWORDS: Final = re.compile(
-    r"\w*Tokenizer\w*\.from_(file|pretrained)$|SentencePieceProcessor(\(\))?(\.load)?$", re.I
-)
+_NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
 _LARGEST_ANSWERS: Final = 2**24
@@ -28,8 +27,9 @@ _MOST_TOLD: Final = 3
 
 
 class ProposedOption(NamedTuple):
-    """A sentence on a missing option, and the value to give it."""
+    """An option to give, a sentence on it, and its value."""
 
+    option: str
     sentence: str
     value: str
 
@@ -64,9 +64,29 @@ def propose_vocabulary(path: Path) -> FileNamedInCode | None:
     return found[0] if len(found) == 1 else None
 
 
-def propose_subword_tokenizer(path: Path) -> ProposedOption | None:
-    """Find the file of subwords that the code of a module, or of the files near it, opens, or the tokenizer of
-    transformers that it names. Return None if there is none.
+def propose_tokenizer(path: Path) -> FileNamedInCode | None:
+    """Find the tokenizer of subwords that the code of a module, or of the files near it, names: a tokenizer.json, a
+    .model, or a folder of `save_pretrained`. Return it with the place in the code; None if there is no such file or
+    folder, or there are several.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
+
+    found: list[FileNamedInCode] = []
+    for file, where in list_data_files_named_in_code(path, "json|model", _IN_TOKENIZER_FOLDERS).items():
+        with contextlib.suppress(InputError, OSError):
+            if file.stat().st_size <= LARGEST_FILE and read_tokenizer(file).tokens:
+                found.append(FileNamedInCode(file, where))
+    return found[0] if len(found) == 1 else None
+
+
+def propose_named_tokenizer(path: Path) -> ProposedOption | None:
+    """Find the tokenizer of transformers that the code of a module, or of the files near it, names without its files.
+    Return how to save it, and its folder then; None if there is none.
 
     Args:
         path: the file of the module.
@@ -74,17 +94,13 @@ def propose_subword_tokenizer(path: Path) -> ProposedOption | None:
     from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
 
     for where, node in list_syntax_nodes_near(path):
-        called = _OPENS_SUBWORDS.search(ast.unparse(node.func)) if isinstance(node, ast.Call) else None
-        if called is None or not isinstance(node, ast.Call):
-            continue
-        given = [*node.args, *(keyword.value for keyword in node.keywords)][:1]
-        name = next((one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)), "")
-        files = [file for file in (Path(name), path.parent / name) if name and file.exists()]
-        if files:
-            return ProposedOption(f"The tokenizer seems to be {files[0]} ({where}).", str(files[0]))
-        if name and called[0].endswith("from_pretrained"):
+        called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
+        name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
+        if called and isinstance(name, str):
             save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
-            return ProposedOption(f"Texts seem to be split by {name} ({where}): save it, {save}.", "tokenizer")
+            return ProposedOption(
+                f"Texts seem to be split by {name} ({where}): save it, {save}.", "tokenizer", "tokenizer"
+            )
     return None
 
 

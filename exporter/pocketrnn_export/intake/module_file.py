@@ -48,6 +48,7 @@ from pocketrnn_export.source_code.needed_code import (
     list_statements_that_check_dunder_name,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
 from pocketrnn_export.vocabularies.owner_function_call import WordIds, is_vocabulary_name
 
@@ -106,6 +107,26 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
             f"Define it: def {named.function}(module, tokens, lengths): return module(tokens.t()).",
         )
     return made, function
+
+
+def set_word_ids(named: ModuleName, error: NeededNamesError, tokens: Sequence[str]) -> ModuleName:
+    """Give values to the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
+
+    Args:
+        named: the module.
+        error: the refusal, with the names.
+        tokens: the words of the vocabulary, in the order of their ids.
+
+    Raises:
+        NeededNamesError: the given one, if no name gets a value.
+    """
+    ids = find_word_ids_in_code({**error.made_by, **error.made_from}, tokens)
+    if not ids:
+        raise error
+    said = ", ".join(f"{name} = {number}" for name, number in ids.items())
+    _log.warning("%s gets %s, by the words of the vocabulary", named.path, said)
+    values: dict[str, Any] = {name: ast.Constant(number) for name, number in ids.items()}
+    return replace(named, values={**values, **(named.values or {})})
 
 
 def load_text_function(
@@ -302,8 +323,8 @@ def _run_needed_statements(
                 f"Write plain values in place of {', '.join(sorted(in_arguments & {*known}))}"
                 f"{instead or ('.' if weights else '; with --weights FILE, the sizes that it shows are proposed.')}",
             ) from None
-        made_by = error.made_by if isinstance(error, NeededNamesError) else {}
-        raise NeededNamesError(error.problem, f"{error.remedy}{instead}", made_by) from None
+        code = (error.made_by, error.made_from) if isinstance(error, NeededNamesError) else ({}, {})
+        raise NeededNamesError(error.problem, f"{error.remedy}{instead}", *code) from None
     needed = found.statements
     by_cell: dict[str, list[str]] = {}
     for statement in needed:

@@ -43,9 +43,7 @@ class FeatureModule(nn.Module):
 
     def compute_logits_with_features(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
         """Return the logits of texts and their features. `lengths` is None for a module that takes no lengths."""
-        if self.width is not None:
-            tokens = tokens.index_select(1, torch.arange(self.width))
-        return self.called.call_with_features(tokens, lengths, features)
+        return self.called.call_with_features(cut_to_width(tokens, self.width), lengths, features)
 
     @property
     def features(self) -> Features:
@@ -97,12 +95,26 @@ class FixedWidthModule(nn.Module):
     def __init__(self, module: nn.Module, width: int) -> None:
         super().__init__()
         self.module = module
-        self.width = width
+        self.width: int | None = width
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits [batch, classes] for tokens [batch, width]."""
-        # The same tokens, of a size that is known while tracing.
-        tokens = tokens.index_select(1, torch.arange(self.width))
+        tokens = cut_to_width(tokens, self.width)
         # Separate parameters: torch.export treats `*lengths` as a tuple when it is given dynamic shapes.
         logits: Tensor = self.module(tokens) if lengths is None else self.module(tokens, lengths)
         return logits
+
+
+def cut_to_width(tokens: Tensor, width: int | None) -> Tensor:
+    """Return the same tokens, [batch, width], so that a trace takes their number for a constant. Without a width,
+    return them as they are."""
+    return tokens if width is None else tokens.index_select(1, torch.arange(width))
+
+
+def free_width(module: nn.Module) -> int | None:
+    """Let a wrapped module take texts of any width. Return the width that its texts had to have, or None."""
+    for layer in module.modules():
+        if isinstance(layer, FixedWidthModule | FeatureModule) and layer.width is not None:
+            width, layer.width = layer.width, None
+            return width
+    return None

@@ -37,7 +37,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 MOST_STEPS: Final = 3000
 # The lengths of texts that show how many calls each further token adds; they are longer than the special first steps of
 # a loop.
-_FIRST, _SECOND, _THIRD = 40, 41, 60
+_FIRST, _SECOND, MOST_SHORT_STEPS = 40, 41, 60
 # The lengths of short texts, of which the first shows what a further token adds: all steps behind those that are traced
 # must do the same. The others are for modules that fill short texts up.
 _SHORT: Final = (ITERATIONS - 1, 8, 16, 32)
@@ -75,7 +75,7 @@ def check_every_step(
     limits: Limits,
     loop: str,
     inputs_of: Callable[[Sizes], tuple[Tensor, ...]],
-    agree: Callable[[Sizes], bool],
+    agree: Callable[[Sizes], bool] | None,
     *,
     one_text: bool,
     sizes_near_conditions: Sequence[Sizes] = (),
@@ -90,7 +90,8 @@ def check_every_step(
         limits: the limits of the program.
         loop: the line of the loop.
         inputs_of: makes random inputs of some sizes, as the module takes them.
-        agree: whether the module and the exported program give the same answer at some sizes.
+        agree: whether the module and the exported program give the same answer at some sizes. With None, steps that
+            only their answers could show to be alike are refused.
         one_text: whether the batch size is always 1.
         sizes_near_conditions: the sizes around each condition on a size, at which forward may do something else.
 
@@ -99,7 +100,7 @@ def check_every_step(
     """
     looked_at: list[int] = []
     for rows in (1,) if one_text else (1, 3):
-        if not all(is_within_limits(limits, Sizes(rows, tokens)) for tokens in (_FIRST, _THIRD)):
+        if not all(is_within_limits(limits, Sizes(rows, tokens)) for tokens in (_FIRST, MOST_SHORT_STEPS)):
             break
         calls = _CallCounter(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
         most = limits.max_tokens or MOST_STEPS
@@ -111,19 +112,21 @@ def check_every_step(
             raise ExportError(
                 f"The module's loop over the steps of a text, {loop}, {says} than in shorter texts.", _SAME_STEPS
             )
-        if not calls.makes_same_calls(_THIRD):
+        if not calls.makes_same_calls(MOST_SHORT_STEPS):
+            if agree is None:
+                raise ExportError(_write_unchecked_steps_note(loop, 0)[0], _SAME_STEPS)
             looked_at.append(0)
             continue
         if limits.max_tokens is None or longest < most:
             looked_at.append(longest)
-        if longest <= _THIRD or calls.makes_same_calls(longest):
+        if longest <= MOST_SHORT_STEPS or calls.makes_same_calls(longest):
             continue
-        alike, other = _THIRD, longest
+        alike, other = MOST_SHORT_STEPS, longest
         while other - alike > 1:
             middle = (alike + other) // 2
             alike, other = (middle, other) if calls.makes_same_calls(middle) else (alike, middle)
         for tokens in range(other, min(other + _AFTER, longest) + 1):
-            if not agree(Sizes(rows, tokens)):
+            if agree is None or not agree(Sizes(rows, tokens)):
                 raise ExportError(
                     f"The module's loop over the steps of a text, {loop}, computes something else in {_TEXTS[rows]} of "
                     f"{other} tokens than in shorter texts: at {tokens} tokens, a graph of the first steps gives "
@@ -131,6 +134,14 @@ def check_every_step(
                     _SAME_STEPS,
                 )
     return _write_unchecked_steps_note(loop, min(looked_at)) if looked_at else ()
+
+
+def loops_over_steps(module: nn.Module, inputs_of: Callable[[Sizes], tuple[Tensor, ...]]) -> bool:
+    """Return whether a module calls more functions for a longer text. Return False if it fails on texts of 40 or 41
+    tokens."""
+    logs = [_log_calls(module, inputs_of(Sizes(1, tokens))) for tokens in (_FIRST, _SECOND)]
+    shorter, longer = (0 if log is None else log.count_calls_by_kind().total() for log in logs)
+    return 0 < shorter < longer
 
 
 def _write_unchecked_steps_note(loop: str, steps: int) -> Notes:
@@ -142,8 +153,8 @@ def _write_unchecked_steps_note(loop: str, steps: int) -> Notes:
             "computes something else, the proof does not show it.",
         )
     return (
-        f"The first {_THIRD} steps of the module's loop over a text, {loop}, differ from each other. If a later step "
-        "computes something else, only the texts of the proof can show it.",
+        f"The first {MOST_SHORT_STEPS} steps of the module's loop over a text, {loop}, differ from each other. If a "
+        "later step computes something else, only the texts of the proof can show it.",
     )
 
 
@@ -175,7 +186,7 @@ class _CallCounter:
             lengths_with_conditions: numbers of tokens from which on forward may do something else; between those, steps
                 are compared.
         """
-        logs = [self._log_calls_of_text(tokens) for tokens in (_FIRST, _SECOND, _THIRD)]
+        logs = [self._log_calls_of_text(tokens) for tokens in (_FIRST, _SECOND, MOST_SHORT_STEPS)]
         if any(log is None for log in logs):
             return None
         usual = _find_places_of_constant_numbers([log.count_argument_numbers() for log in logs if log is not None])
@@ -191,7 +202,7 @@ class _CallCounter:
             if first is None or second is None or first == second:
                 continue
             added = _subtract_counts(second, first)
-            for last in sorted({min(_THIRD, above - 1), min(longest, above - 1)}):
+            for last in sorted({min(MOST_SHORT_STEPS, above - 1), min(longest, above - 1)}):
                 if last > short + 1 and not _adds_same_calls(first, added, last - short, count_calls(last)):
                     alike, other = short + 1, last
                     while other - alike > 1:

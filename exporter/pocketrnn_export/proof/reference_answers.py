@@ -20,6 +20,8 @@ from pocketrnn_export.progress import log_item_progress
 _log = logging.getLogger(__name__)
 # The kind of inputs that a module may refuse, since its owner never gives them: a text that begins with padding.
 _MAY_FAIL: Final = "hazards"
+# The tokens of a batch of texts that are answered together in double precision.
+_JOINED: Final = 8_192
 
 
 class ReferenceAnswers:
@@ -102,6 +104,8 @@ class ReferenceAnswers:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
                 rows = self._select_answered_cases(inputs, one_row=True)
                 return None if whole is None else _split_exact_rows(whole, rows)
+            if inputs == "texts" and not one_row:
+                return self._compute_text_answers(spreads=False)
             cases = self._select_answered_cases(inputs, one_row=one_row)
             return self.reference.compute_exact_answers(cases, spreads=False, inputs=inputs)
         except ExportError as error:
@@ -136,16 +140,42 @@ class ReferenceAnswers:
         """How far answers to the texts may be apart when `verify` runs the bundle again: what rounding explains, but at
         least 1e-5."""
         try:
-            return compute_rounding_tolerance(
-                self.reference.compute_exact_answers(self._cases["texts"], spreads=True, inputs="texts")
-            )
+            return compute_rounding_tolerance(self._compute_text_answers(spreads=True))
         except ExportError as error:
             self.not_exact = first_line(error)
             return LEAST_TOLERANCE
 
+    @functools.cache  # noqa: B019 - it lives as long as one proof
+    def _compute_text_answers(self, *, spreads: bool) -> list[ExactAnswer]:
+        """Return the answers to the texts in double precision. If texts need not be run alone, run those with equally
+        many tokens in batches, which is quicker; unless a batch has other answers than its texts."""
+        groups: dict[tuple[int, ...], list[tuple[Case, Logits]]] = {}
+        answered = self.compute_answers("texts", one_row=False)
+        for number, (case, logits) in enumerate(answered if self._rows_alone else ()):
+            width = case.tokens.shape[1]
+            groups.setdefault((width, *case.lengths, number * width // _JOINED), []).append((case, logits))
+        joined = [_join_cases([case for case, _ in group]) for group in groups.values()]
+        whole = self.reference.compute_exact_answers(joined, spreads=spreads, inputs="texts") if joined else []
+        pairs = [pair for group in groups.values() for pair in group]
+        found = _split_exact_rows(whole, [case for case, _ in pairs])
+        if not joined or not all(
+            one.logits.shape == logits.shape and np.allclose(one.logits, logits, 1e-3, 1e-3)
+            for one, (_, logits) in zip(found, pairs, strict=True)
+        ):
+            cases = [case for case, _ in answered]
+            return self.reference.compute_exact_answers(cases, spreads=spreads, inputs="texts")
+        places = {id(case): place for place, (case, _) in enumerate(answered)}
+        return sorted(found, key=lambda one: places[id(one.case)])
+
     def _select_answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
         """Return the cases of one kind, or their rows, to which the reference gives an answer."""
         return [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
+
+
+def _join_cases(cases: Sequence[Case]) -> Case:
+    """Return one case with the rows of cases that have equally many tokens."""
+    tokens, lengths = (np.concatenate([getattr(case, name) for case in cases]) for name in ("tokens", "lengths"))
+    return Case(cases[0].name, tokens, lengths)
 
 
 def _is_answered(rows: Logits) -> bool:

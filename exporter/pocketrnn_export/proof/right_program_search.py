@@ -21,9 +21,11 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.intake.user_frames import is_user_frame
+from pocketrnn_export.intake.wrappers_for_trace import free_width
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.choice_operator_recording import record_choices
 from pocketrnn_export.proof.disobeyed_pair_size_conditions import find_disobeyed_conditions
@@ -31,6 +33,7 @@ from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_caught_er
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, resize_example
+from pocketrnn_export.proof.loop_iteration_comparison import MOST_SHORT_STEPS, check_every_step, loops_over_steps
 from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
 from pocketrnn_export.proof.runnable_program_and_node_values import (
     Answers,
@@ -113,13 +116,13 @@ def _find_program(
     for caught errors."""
     made, log = functools.cache(make_form), TraceLog()
 
-    def trace_with_log(plan: TracePlan | None, log: TraceLog, *, cut_counted: bool = True) -> TracedProgram:
+    def trace_with_log(plan: TracePlan | None, log: TraceLog, **how: bool) -> TracedProgram:
         example = compared.example if plan is None else resize_example(compared.example, plan.example)
-        found = trace_program(compared.module, example, plan, log, one_text=one_text, cut_counted=cut_counted)
+        found = trace_program(compared.module, example, plan, log, one_text=one_text, **how)
         made(found)
         return found
 
-    plain = _trace_without_chosen_sizes(trace_with_log, log)
+    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_without_chosen_sizes(trace_with_log, log)
     refuse_size_tests_in_loops(log)
     if takes_two_texts(compared.example):
         log = replace(log, questions=find_disobeyed_conditions(compared, plain, log.questions))
@@ -130,7 +133,7 @@ def _find_program(
         _refuse_ordinary_trace_faults(compared, plain, graph.run, log)
         if not log.questions:
             refuse_mixed_rows(compared, plain)
-            notes = refuse_differences_at_other_sizes(compared, plain, graph.run)
+            notes = plain.notes + refuse_differences_at_other_sizes(compared, plain, graph.run)
             return replace(plain, notes=notes, padding_tells=find_line_by_harmful_padding_id(compared, plain))
 
     non_forgetting = _NonForgettingModule.make_copy(compared)
@@ -287,6 +290,22 @@ def _make_follow_function(
         return FollowedRun(trace(TracePlan(sizes)).log)
 
     return follow_sizes
+
+
+def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: FreshCopyModule) -> TracedProgram | None:
+    """Trace a module whose texts all have the same number of tokens as for any number, if it loops over them and
+    computes the same in every step. Return None for other modules, which are traced step by step."""
+    free = copy_without_comparison(compared.module)
+    width = free_width(free)
+    if width is None or not loops_over_steps(free, compared.draw_inputs):
+        return None
+    with contextlib.suppress(ExportError):
+        found = trace(None, TraceLog(), rolled=True)
+        if found.loops:
+            limits, one_text = Limits(max_tokens=max(width, MOST_SHORT_STEPS)), compared.one_text
+            notes = check_every_step(free, limits, found.loops[0], compared.draw_inputs, None, one_text=one_text)
+            return replace(found, loops=(), notes=notes)
+    return None
 
 
 def _trace_without_chosen_sizes(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -98,13 +98,16 @@ def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
     return found
 
 
-def list_data_files_named_in_code(path: Path, suffix_pattern: str) -> dict[Path, str]:
+def list_data_files_named_in_code(
+    path: Path, suffix_pattern: str, names_in_folder: Collection[str] = ()
+) -> dict[Path, str]:
     """Return the existing files whose names stand in the code of a module's file or near it, or in files of settings,
     each with the place. The files are looked for in the working folder and in the module's, and in folders below these.
 
     Args:
         path: the file of the module.
         suffix_pattern: a regular expression of the endings to look for.
+        names_in_folder: names of files that count, too, if the code names their folder.
 
     Example:
         >>> list_data_files_named_in_code(Path("api.py"), "json|pkl")
@@ -113,8 +116,8 @@ def list_data_files_named_in_code(path: Path, suffix_pattern: str) -> dict[Path,
     named: dict[str, str] = {}
     for where, node in list_syntax_nodes_near(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            name = node.value.replace("\\", "/").rpartition("/")[2]
-            if re.search(rf"(?i)\.({suffix_pattern})$", name):
+            name = node.value.replace("\\", "/").rstrip("/").rpartition("/")[2]
+            if re.search(rf"(?i)\.({suffix_pattern})$", name) or (names_in_folder and name.strip(".")):
                 named.setdefault(name, where)
     files: dict[Path, tuple[Path, str]] = {}
     beside = [file for folder in dict.fromkeys((Path(), path.parent)) for file in _list_data_files(folder)]
@@ -126,6 +129,8 @@ def list_data_files_named_in_code(path: Path, suffix_pattern: str) -> dict[Path,
     for file in beside:
         # The last part of f"{kind}_model.pt" is a name's ending.
         name = next((one for one in named if file.name == one or (one[0] in "_-." and file.name.endswith(one))), "")
+        if not name and file.name in names_in_folder and file.parent.name in named:
+            name, file = file.parent.name, file.parent
         if name:
             files.setdefault(file.resolve(), (file, name))
     order = [*named]

@@ -147,11 +147,12 @@ class NeededNamesError(InputError):
     Args:
         problem, remedy: as for every error.
         made_by: the names that it needs, and the code that makes each.
+        made_from: the same for names that are made from others which are not known.
     """
 
-    def __init__(self, problem: str, remedy: str, made_by: Mapping[str, str] | None = None) -> None:
+    def __init__(self, problem: str, remedy: str, made_by: Mapping[str, str], made_from: Mapping[str, str]) -> None:
         super().__init__(problem, remedy)
-        self.made_by = dict(made_by or {})
+        self.made_by, self.made_from = dict(made_by), dict(made_from)
 
 
 class _NotRunError(Exception):
@@ -434,10 +435,11 @@ class _NeededSearch:
                         f"It only decorates {whose}. Copy the lines of {whose} that make tokens or ids of a text to a "
                         "function in a Python file of its own, without the decorator, and name that: file.py:encode."
                     )
+            code: tuple[dict[str, str], dict[str, str]] = ({}, {})
+            for one in failed:
+                code[one.root is not one.statement][one.name] = ast.unparse(one.statement.node)
             raise NeededNamesError(
-                f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
-                remedy,
-                {error.name: ast.unparse(error.statement.node) for error in failed if error.root is error.statement},
+                f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.", remedy, *code
             )
         if reason or failed:
             root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)

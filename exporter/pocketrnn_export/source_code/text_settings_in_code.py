@@ -31,6 +31,8 @@ _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCEL
 WORD_TO_ID: Final = re.compile(
     r"(?i)(\w+\.)?(\w*vocab\w*|stoi|w2i|\w*(word|char|token)_?(2|to)_?(id|idx|index|ix|int)\w*)"
 )
+# The methods of tokenizers that return the id of a word.
+_LOOKUPS: Final = ("token_to_id", "convert_tokens_to_ids", "piece_to_id", "PieceToId")
 _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
 
 
@@ -93,6 +95,30 @@ def find_settings_that_rules_lack(
     ]
     is_open = unknown_id != -1 and unknown_id not in unknown
     return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pads_to_length)
+
+
+def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> dict[str, int]:
+    """Return the ids of words that names get by looking a word up in a vocabulary or tokenizer.
+
+    Args:
+        made_by: for each name, the statement that makes it.
+        tokens: the words of the vocabulary, in the order of their ids.
+
+    Example:
+        >>> find_word_ids_in_code({"pad_idx": "pad_idx = vocab['<pad>']"}, ["<unk>", "<pad>"])
+        {'pad_idx': 1}
+    """
+    found = {}
+    for name, code in made_by.items():
+        value = getattr(ast.parse(code).body[0], "value", None)
+        word = None
+        if isinstance(value, ast.Subscript) and WORD_TO_ID.fullmatch(ast.unparse(value.value).removesuffix("()")):
+            word = value.slice
+        elif isinstance(value, ast.Call) and _read_last_name(value.func) in _LOOKUPS and value.args:
+            word = value.args[0]
+        if isinstance(word, ast.Constant) and word.value in tokens:
+            found[name] = tokens.index(word.value)
+    return found
 
 
 def _is_padding_to_length(node: ast.AST) -> bool:

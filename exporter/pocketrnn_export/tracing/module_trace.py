@@ -25,6 +25,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
+from pocketrnn_export.intake.wrappers_for_trace import free_width
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_types
 from pocketrnn_export.torch_internals import (
@@ -152,6 +153,7 @@ class TracedProgram:
         program: the program, with every batch and sequence axis dynamic.
         plan: the branches that were taken where forward tests a size; None for those of the example.
         cut_counted: whether unpacked tensors were cut to the longest of the lengths that forward counts itself.
+        rolled: whether loops over a fixed width were traced as loops over any width, and not step by step.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
         limits: the sizes beyond which PyTorch itself fails.
         bounds: the sizes around each condition on a size in forward, for the proof, including sizes outside
@@ -164,6 +166,7 @@ class TracedProgram:
     program: torch.export.ExportedProgram
     plan: TracePlan | None = None
     cut_counted: bool = True
+    rolled: bool = False
     loops: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
@@ -184,6 +187,7 @@ def trace_program(
     *,
     one_text: bool = False,
     cut_counted: bool = True,
+    rolled: bool = False,
 ) -> TracedProgram:
     """Trace a module once, for the sizes of an example or for the branches of a plan.
 
@@ -194,18 +198,22 @@ def trace_program(
         log: records forward's questions about sizes.
         one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
         cut_counted: cut unpacked tensors to the longest of the lengths that forward counts or clamps itself.
+        rolled: if all texts have the same width, trace the module as for any width, and fix the width afterwards. So a
+            loop over the steps of a text is found as a loop. The sizes of the example answer all conditions.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes.
     """
     traced = copy_without_comparison(module)
     add_onnx_weights(traced)
-    dynamic = torch.export.Dim.DYNAMIC
+    width, dynamic = free_width(traced) if rolled else None, torch.export.Dim.DYNAMIC
     texts = 2 if takes_two_texts(example) else 1
     # Behind the texts come lengths, a state or features, with one axis over the texts.
     more = len(example) - texts
     rows: dict[int, Any] = {} if one_text else {0: dynamic}
-    axes: Any = ({**rows, 1: dynamic},) * texts + (rows,) * more
+    # A layer that requires the width may fix it.
+    tokens = dynamic if width is None else torch.export.Dim.AUTO
+    axes: Any = ({**rows, 1: tokens},) * texts + (rows,) * more
     branches, choices = ([], []) if plan is None else plan.branches_and_conditions
     session = make_export_session(traced, log, branches, choices, cut_counted=cut_counted)
     with hide_exporter_messages(), torch.no_grad():
@@ -217,7 +225,7 @@ def trace_program(
                 record_program_restrictions(session, program)
             log.raise_recorded_error()
             if session.loops:
-                whole = reroll_loops(program, session.loops)
+                whole = reroll_loops(program, session.loops, width)
                 with make_rerolled_session(whole, log, cut_counted=cut_counted) as again:
                     program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
                     record_program_restrictions(again, program)
@@ -228,7 +236,8 @@ def trace_program(
         # torch.export raises exceptions of many unrelated classes, including the module's own and those of sys.exit.
         except (Exception, SystemExit) as error:
             raise _make_untraceable_error(error, module) from error
-    return TracedProgram(program, plan, cut_counted, tuple(dict.fromkeys(loop.where for loop in session.loops)))
+    loops = tuple(dict.fromkeys(loop.where for loop in session.loops))
+    return TracedProgram(program, plan, cut_counted, rolled, loops)
 
 
 def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportError:

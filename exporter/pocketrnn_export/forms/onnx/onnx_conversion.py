@@ -27,7 +27,6 @@ from pocketrnn_export.tracing.module_trace import TracedProgram, hide_exporter_m
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -54,13 +53,11 @@ class OnnxGraph:
         bounds: sizes around every size condition in forward, for the proof; empty without such conditions.
             Sizes outside the limits are among them.
         notes: the parts that were not compared with the module.
-        plan: the branches that were taken at size conditions in forward; None for those of the example.
-        cut_counted: whether an unpacked sequence was cut to the longest of the lengths that forward counts itself.
-        loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
         padding_tells: the padding ids after a text that may change its answer in a batch, each with the line of
             forward; see `proof/padding_invariance.py`.
         operators: the decomposed program, whose node names are the names of the graph's values.
         program: the program as the module was traced.
+        traced: the same, with how it was traced.
     """
 
     content: bytes
@@ -69,12 +66,10 @@ class OnnxGraph:
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
     notes: tuple[str, ...] = ()
-    plan: TracePlan | None = None
-    cut_counted: bool = True
-    loops: tuple[str, ...] = ()
     padding_tells: Mapping[int, str] = field(default_factory=dict)
     operators: torch.export.ExportedProgram | None = None
     program: torch.export.ExportedProgram | None = None
+    traced: TracedProgram | None = None
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
@@ -133,13 +128,8 @@ def convert_program(
             raise
         except Exception as error:
             raise _make_unsupported_error(traced.program, read_message_of_first_cause(error)) from error
-    return replace(
-        _make_onnx_graph(exported.model, metadata, input_names),
-        plan=traced.plan,
-        cut_counted=traced.cut_counted,
-        loops=traced.loops,
-        operators=exported.exported_program,
-    )
+    graph = _make_onnx_graph(exported.model, metadata, input_names)
+    return replace(graph, operators=exported.exported_program, traced=traced)
 
 
 def _make_translation_title(operator: Any) -> str:

@@ -188,8 +188,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
             else ""
         )
         if "'DFT'" in error.problem:
-            like = {"one_text": one_text, "cut_counted": made.cut_counted}
-            program = trace_program(wrap_for_trace(prepared.module), example, made.plan, TraceLog(), **like).program
+            program = _trace_again(wrap_for_trace(prepared.module), example, made, one_text=one_text).program
             line = find_first_user_line(node for node in program.graph.nodes if "fft_" in str(node.target))
         if not line:
             raise
@@ -310,10 +309,17 @@ def retrace_in_float64(
 ) -> OnnxGraph:
     """Trace a module in double precision, with the branches that were taken for the graph `like`. Return the new graph,
     whose layers onnxruntime cannot run."""
-    of_plan = example if like.plan is None else resize_example(example, like.plan.example)
-    names = name_graph_inputs(example)
-    traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
-    return convert_program(traced, metadata, names, in_doubles=True)
+    traced = _trace_again(module, example, like, one_text=one_text)
+    return convert_program(traced, metadata, name_graph_inputs(example), in_doubles=True)
+
+
+def _trace_again(module: nn.Module, example: tuple[Tensor, ...], like: OnnxGraph, *, one_text: bool) -> TracedProgram:
+    """Trace a module as the graph `like` was traced."""
+    assert like.traced is not None  # noqa: S101 - every converted program has it
+    plan = like.traced.plan
+    sized = example if plan is None else resize_example(example, plan.example)
+    how = {"cut_counted": like.traced.cut_counted, "rolled": like.traced.rolled}
+    return trace_program(module, sized, plan, TraceLog(), one_text=one_text, **how)
 
 
 def _make_graph_run(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:

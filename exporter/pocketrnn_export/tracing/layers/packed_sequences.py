@@ -121,6 +121,9 @@ def _unpack_in_trace(
         data = torch.where(real, data, torch.full((), padding_value, dtype=data.dtype))
     if total_length is not None:
         missing = total_length - data.shape[0]
+        if missing < 0:
+            # As PyTorch does. The condition limits the number of tokens of a graph.
+            raise ValueError("Expected total_length to be at least the length of the longest sequence in input")
         data = nn.functional.pad(data, (0, 0) * (data.dim() - 1) + (0, missing), value=padding_value)
     return (data.transpose(0, 1) if batch_first else data), lengths
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from pocketrnn_export.intake.wrappers_for_trace import cut_to_width
 from pocketrnn_export.torch_internals import read_size_expression
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.loops.iteration_matching import (
@@ -32,23 +33,24 @@ from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
 
-def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
-    """Make a module without loops that computes the same as a traced module with loops.
+def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop], width: int | None = None) -> nn.Module:
+    """Make a module without loops that computes the same as a traced module with loops. With `width`, all its texts
+    have this number of tokens.
 
     Raises:
         NotALayer: a loop is not a recurrent layer, or is not understood.
     """
     traced = TracedGraph(program)
-    return _RerolledModule(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)])
+    return _RerolledModule(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)], width)
 
 
 class _RerolledModule(nn.Module):
     """A traced module in which loops may run any number of iterations: forward computes their results by layers, sums
     and maxima."""
 
-    def __init__(self, traced: TracedGraph, loops: Sequence[MatchedLoop]) -> None:
+    def __init__(self, traced: TracedGraph, loops: Sequence[MatchedLoop], width: int | None) -> None:
         super().__init__()
-        self.traced, self.loops = traced, loops
+        self.traced, self.loops, self.width = traced, loops, width
         for node, name in traced.state.items():
             _add_buffer(self, name, traced.values[node])
         # The nodes of a last iteration, each with its node in the typical iteration.
@@ -71,9 +73,8 @@ class _RerolledModule(nn.Module):
         self, tokens: Tensor, second: Tensor | None = None, third: Tensor | None = None, fourth: Tensor | None = None
     ) -> Any:
         """Compute the output of the traced module from the same inputs."""
-        return _RerolledRun(
-            self, [given for given in (tokens, second, third, fourth) if given is not None]
-        ).compute_outputs()
+        given = [cut_to_width(tokens, self.width), *(more for more in (second, third, fourth) if more is not None)]
+        return _RerolledRun(self, given).compute_outputs()
 
 
 def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
