@@ -18,7 +18,6 @@ from module_sources import make_net, run_source
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import (
-    propose_named_tokenizer,
     propose_pairs,
     propose_tokenizer,
     propose_tokenizer_function,
@@ -190,8 +189,9 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
 )
 def test_a_tokenizer_that_the_code_names_is_proposed(code: str, proposed: str | None, folder: Path) -> None:
     Path("split.py").write_text(code)
-    found = propose_named_tokenizer(Path("net.py"))
-    assert (None if found is None else found.value) == proposed
+    Path("vocab.json").unlink()
+    message = export("net.py:Net").stderr
+    assert ("bert-base-uncased" in message, "--tokenizer tokenizer" in message) == (bool(proposed), bool(proposed))
 
 
 @pytest.mark.parametrize(

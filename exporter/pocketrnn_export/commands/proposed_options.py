@@ -98,9 +98,8 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
         name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
         if called and isinstance(name, str):
             save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
-            return ProposedOption(
-                f"Texts seem to be split by {name} ({where}): save it, {save}.", "tokenizer", "tokenizer"
-            )
+            said = f"Texts seem to be split by {name} ({where}): save it, {save}."
+            return ProposedOption("tokenizer", said, "tokenizer")
     return None
 
 
