@@ -237,6 +237,20 @@ def test_many_answers_take_the_place_of_rules_in_code_but_not_of_a_library(folde
 @pytest.mark.parametrize(
     ("code", "proposed"),
     [
+        ("tok = AutoTokenizer.from_pretrained('bert-base-uncased')", "tokenizer"),
+        ("model = AutoModel.from_pretrained('bert-base-uncased')", None),
+    ],
+)
+def test_a_tokenizer_that_the_code_names_is_proposed(code: str, proposed: str | None, folder: Path) -> None:
+    Path("split.py").write_text(code)
+    Path("vocab.json").unlink()
+    message = export("net.py:Net").stderr
+    assert ("bert-base-uncased" in message, "--tokenizer tokenizer" in message) == (bool(proposed), bool(proposed))
+
+
+@pytest.mark.parametrize(
+    ("code", "proposed"),
+    [
         ("def text_to_indices(text, vocab): ...", "text/split.py:text_to_indices"),
         ("class Words:\n    def encode(self, text): ...", "text/split.py:Words.encode"),
         ("def build_tokenizer(name): ...\ndef get_tokenizer(name): ...\ndef encode_labels(row): ...", ""),

@@ -3,7 +3,9 @@ of the owner's answers."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -20,12 +22,21 @@ _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
 # An embedding may have more rows than the vocabulary has tokens, as with a largest number of words.
 _MOST_ROWS_PER_WORD: Final = 4
+_NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
 # As in export_with_rules_from_answers.
 _ANSWERS_TO_FIND_RULES_BY: Final = 20
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+
+
+class ProposedOption(NamedTuple):
+    """An option to give, a sentence on it, and its value."""
+
+    option: str
+    sentence: str
+    value: str
 
 
 class FileNamedInCode(NamedTuple):
@@ -149,6 +160,25 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
             if file.stat().st_size <= LARGEST_FILE and read_tokenizer(file).tokens:
                 found.append(FileNamedInCode(file, where))
     return found[0] if len(found) == 1 else None
+
+
+def propose_named_tokenizer(path: Path) -> ProposedOption | None:
+    """Find the tokenizer of transformers that the code of a module, or of the files near it, names without its files.
+    Return how to save it, and its folder then; None if there is none.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+
+    for where, node in list_syntax_nodes_near(path):
+        called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
+        name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
+        if called and isinstance(name, str):
+            save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
+            said = f"Texts seem to be split by {name} ({where}): save it, {save}."
+            return ProposedOption("tokenizer", said, "tokenizer")
+    return None
 
 
 def propose_weights(path: Path) -> FileNamedInCode | None:
