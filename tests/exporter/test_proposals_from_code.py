@@ -351,8 +351,13 @@ def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: 
     assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
-def test_several_modules_of_a_file_are_named(folder: Path) -> None:
-    Path("net.py").write_text(f"{FILE}\nclass Second(nn.Module):\n    def forward(self, x):\n        return x\n")
+def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(folder: Path) -> None:
+    second = "class Second(nn.Module):\n    def forward(self, x):\n        return x\n"
+    Path("net.py").write_text(f"{FILE}\n{second}")
+    assert "net.py is taken as net.py:Net" in export("net.py").stderr
+    # Both have these layers.
+    layers = FILE[FILE.index("    def __init__(self, vocab") : FILE.index("    def forward(self, x)")]
+    Path("net.py").write_text(f"{FILE}\n{second.replace('    def', f'{layers}    def')}")
     result = export("net.py")
     assert result.exit_code == 2
     assert "net.py:Net, net.py:Second" in result.stderr
