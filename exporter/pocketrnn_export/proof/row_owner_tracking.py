@@ -392,7 +392,8 @@ def _draw_argument(
     elif keep_integers or not given.numel():
         return given
     else:
-        known = given.flatten()
+        # Each once: most ids of a batch may be padding, and padding in place of padding shows no owner.
+        known = given.unique()
         if with_other_integers:
             known = torch.cat([known, torch.tensor([*_NUMBERS, *numbers]).to(given.dtype)])
         drawn = known[torch.randint(len(known), given.shape, generator=generator)]
