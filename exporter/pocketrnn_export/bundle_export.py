@@ -111,6 +111,7 @@ from pocketrnn_export.source_code.text_settings_in_code import (
 )
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
+from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import warn_of_cut_that_no_text_shows
 from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_texts_with_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_without_answer
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
@@ -429,6 +430,8 @@ def export(
     _refuse_tokens_without_ids_or_answer(chosen, pairs)
     verdict = _judge_text_rules(description, text, pairs, each_text)
     description = description.add_provenance({TEXT_RULES: verdict.document})
+    if text.tokenizer is None:
+        warn_of_cut_that_no_text_shows(chosen, text.vocabulary.tokens, [one.text for one in pairs])
     if spelled is not None:
         said = compare_characters_for_provenance(description.text, spelled, owners_characters)
         description = description.add_provenance({"characters": said})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -19,14 +20,17 @@ from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerS
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
 _log = logging.getLogger(__name__)
-# The texts that are answered one by one before the work: a slow module takes some 10 ms for each.
-_TEXTS = 200
+# The texts that are answered one by one before the work: a slow module takes some 10 ms for each. Some have characters
+# outside ASCII, and some are the longest: these tell most about text rules.
+_TEXTS: Final = 200
+_OUTSIDE_ASCII: Final = 40
+_LONGEST: Final = 10
 
 
 def refuse_module_with_other_answers(
     prepared: ExportableModule, description: Description, answered: Sequence[AnsweredText]
 ) -> None:
-    """Refuse a module whose answers to the first texts differ from those of its owner's classifier.
+    """Refuse a module whose answers to some texts differ from those of its owner's classifier.
 
     Texts with features, two texts and labels of tokens are left to the comparison of the bundle.
 
@@ -51,11 +55,19 @@ def refuse_module_with_other_answers(
         source = _make_answer_source(prepared, description, one, slice(begin, begin + len(one.labels)))
         begin += len(one.labels)
         try:
-            refuse_other_answers(source, of_head[:_TEXTS], len(of_head))
+            refuse_other_answers(source, _choose_telling_texts(of_head), len(of_head))
         except OtherAnswersError as error:
             if not name:
                 raise
             raise ParityError(f"The head {name!r}: {error.problem}", error.remedy) from None
+
+
+def _choose_telling_texts(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
+    """Return at most `_TEXTS` texts in their order."""
+    odd = [i for i, row in enumerate(rows) if not row.text.isascii()][:_OUTSIDE_ASCII]
+    longest = sorted(range(len(rows)), key=lambda i: -len(rows[i].text))[:_LONGEST]
+    chosen = [*dict.fromkeys([*odd, *longest, *range(len(rows))])][:_TEXTS]
+    return [rows[i] for i in sorted(chosen)]
 
 
 def _make_answer_source(

@@ -916,6 +916,11 @@ def get_answers_of_chosen_labels(classifier: Classifier) -> Answers:
     return classifier._answers
 
 
+def can_split_texts(classifier: Classifier) -> bool:
+    """Return whether a classifier splits texts, by the rules of its bundle or by the function that `load` was given."""
+    return classifier._tokenizer is not None or classifier.manifest.text.rules.tokenizer != "external"
+
+
 def _load_pickled_copy(
     folder: Path,
     threads: int,

@@ -107,6 +107,7 @@ def test_the_script_takes_a_row_through_all_steps_and_does_it_once(
         run("lesson", "train.csv", "-o", "train.csv")
 
 
+@pytest.mark.slow
 def test_without_the_native_engine_the_script_says_why_no_file_is_packed(
     folder: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

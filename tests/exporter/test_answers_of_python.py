@@ -403,7 +403,7 @@ def exported(module: nn.Module, path: Path) -> None:
 
 # MethodOfANumber leaves no bundle, below.
 @pytest.mark.usefixtures("usual_proofs")
-@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 20, first=10))
+@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 31, first=10))
 def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
     with pytest.raises(ExportError) as refused, add_first_difference_to_error():
         find_right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))

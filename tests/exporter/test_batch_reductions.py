@@ -241,6 +241,7 @@ ACROSS_BY_RARE_WORDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(ACROSS_BY_RARE_WORDS, 16))
 def test_what_rare_words_say_of_a_text_is_no_length(kind: type[Base]) -> None:
     module = kind().eval()
@@ -441,6 +442,7 @@ class PlacedInPlace(Placed):
         return self.fc(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     mostly_slow(
@@ -489,6 +491,7 @@ def test_the_place_of_a_text_may_be_where_its_own_numbers_stand(kind: type[Base]
     find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.OVER_ROWS, 20, first=6))
 def test_what_a_gate_hides_of_the_texts_beside_goes_for_one_text(kind: type[nn.Module]) -> None:
     with pytest.raises(UntraceableError, match=r"(across|position) .*row_mixing_modules\.py:\d+"):
@@ -499,6 +502,7 @@ def test_what_a_gate_hides_of_the_texts_beside_goes_for_one_text(kind: type[nn.M
         find_right_program(kind().eval(), (torch.full((1, 7), 2),), one_text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.STAY_SORTED, 2))
 def test_an_order_of_lengths_that_is_not_taken_back_is_across_the_texts(kind: type[nn.Module]) -> None:
     with pytest.raises(UntraceableError, match=r"across .*row_mixing_modules\.py:\d+"):
@@ -543,11 +547,13 @@ def _of_padded(kind: type[row_mixing_modules.Gated]) -> Any:
     return find_right_program(kind().eval(), (tokens, *lengths))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.PADDING_TELLS), 5, first=3))
 def test_padding_that_only_rare_texts_tell_of_is_found_by_its_line(kind: type[row_mixing_modules.Gated]) -> None:
     assert "row_mixing_modules.py" in _of_padded(kind).padding_tells[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.PADDING_NEVER_TELLS), 3, first=2))
 def test_padding_below_all_that_a_text_may_hold_tells_nothing(kind: type[row_mixing_modules.Gated]) -> None:
     assert _of_padded(kind).padding_tells == {}

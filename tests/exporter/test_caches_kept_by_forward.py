@@ -136,6 +136,7 @@ def test_a_cache_by_length_is_exported(kind: type[Base], tmp_path: Path) -> None
         torch.testing.assert_close(given, module(ids).detach(), atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_owners_caches_keep_what_they_hold(tmp_path: Path) -> None:
     class Kept(OfAMethod):
         scale = 2.0

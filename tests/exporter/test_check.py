@@ -273,6 +273,7 @@ def test_sizes_are_told_where_the_file_declares_one_of_them_only(tmp_path: Path)
     assert "7 steps" in found.sizes
 
 
+@pytest.mark.slow
 def test_a_module_that_takes_one_number_of_steps(tmp_path: Path) -> None:
     found = checked(OfSix(), written(OfSix(), tmp_path / "six.onnx", torch.randn(3, 6, 2), names=["x"], fixed=[1]))
     assert found.kind == "right"
@@ -354,6 +355,7 @@ class Small(Steps):
         return numbers * self.factor, numbers
 
 
+@pytest.mark.slow
 def test_small_numbers_are_compared_by_their_size(tmp_path: Path) -> None:
     right, wrong = (
         written(Small(factor), tmp_path / f"{factor}.onnx", torch.randn(3, 7, 2), names=["x"]) for factor in (1, 1.1)
@@ -485,6 +487,7 @@ class WithParameter(Steps):
         return self.out(self.rnn(x)[0][:, -1]), self.out.weight
 
 
+@pytest.mark.slow
 def test_a_torchscript_file_that_returns_a_parameter(tmp_path: Path) -> None:
     assert checked(WithParameter(), traced(WithParameter(), tmp_path / "p.pt")).is_right
 

@@ -167,6 +167,7 @@ class Priced(Steps):
         return super().forward(x) * torch.tensor([2e4, 1.0]) + torch.tensor([2.5e5, 0.0])
 
 
+@pytest.mark.slow
 def test_a_share_beside_a_price_is_compared_by_its_own_size(tmp_path: Path) -> None:
     file = written(Priced(), tmp_path / "priced.onnx", NUMBERS, names=["x"], axes={"x": AXES})
     assert checked(Priced(), file).is_right
@@ -179,6 +180,7 @@ class InUnitsOfItsInput(Steps):
         return super().forward(x) + 40 * x[:, -1]
 
 
+@pytest.mark.slow
 def test_large_answers_to_some_inputs_hide_no_difference_in_others(tmp_path: Path) -> None:
     file = written(InUnitsOfItsInput(), tmp_path / "units.onnx", NUMBERS, names=["x"], axes={"x": AXES})
     assert checked(InUnitsOfItsInput(), file).is_right
@@ -274,6 +276,7 @@ def test_the_file_takes_some_of_the_inputs_that_have_a_default(
     assert (found.is_right, found.inputs) == (True, {name: name for name in names})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names", [pytest.param(["input_ids", "attention_mask"], marks=pytest.mark.slow), ["onnx::0", "onnx::1"]]
 )
@@ -298,7 +301,9 @@ class LastTwice(OfOneText):
         return super().forward(torch.cat([text[:-1], text[:1]]))
 
 
-@pytest.mark.parametrize(("given", "kind"), [(OfOneText, "right"), (LastTwice, "wrong")])
+@pytest.mark.parametrize(
+    ("given", "kind"), [pytest.param(OfOneText, "right", marks=pytest.mark.slow), (LastTwice, "wrong")]
+)
 def test_a_text_without_a_batch_axis(given: type[Words], kind: str, tmp_path: Path) -> None:
     file = written(given(), tmp_path / "one.onnx", TOKENS[0], axes={"text": {0: "sequence"}})
     found = checked(OfOneText(), file)
@@ -415,6 +420,7 @@ class Remembering(Steps):
         return self.out(states[:, -1])
 
 
+@pytest.mark.slow
 def test_a_state_that_the_module_keeps_is_told(tmp_path: Path) -> None:
     file = written(Steps(), tmp_path / "steps.onnx", NUMBERS, names=["x"], axes={"x": AXES})
     (note,) = checked(Remembering(), file).notes
@@ -547,6 +553,7 @@ class OneStep(nn.Module):
 HIDDEN, STATES = torch.randn(3, 4), torch.randn(7, 3, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "given", "kind", "sizes"),
     [
@@ -573,6 +580,7 @@ class WithTuple(Steps):
         return self.out(states[:, -1]), hidden, cell
 
 
+@pytest.mark.slow
 def test_a_torchscript_file_may_take_a_tuple(tmp_path: Path) -> None:
     first = torch.zeros(1, 2, 3)
     given: Any = NUMBERS, (first, first)
@@ -587,6 +595,7 @@ class BatchAsSteps(Words):
         self.rnn = nn.GRU(5, 4)
 
 
+@pytest.mark.slow
 def test_rows_that_depend_on_their_order_keep_it_in_double_precision(tmp_path: Path) -> None:
     file = written(BatchAsSteps(), tmp_path / "order.onnx", TOKENS)
     cut = "module(tokens * (torch.arange(tokens.size(1)) < lengths[:, None]))"
@@ -603,6 +612,7 @@ class TupleCell(nn.Module):
         return self.cell(x, states)
 
 
+@pytest.mark.slow
 def test_a_pt2_file_may_take_a_tuple(tmp_path: Path) -> None:
     given: Any = torch.randn(3, 2), (torch.zeros(3, 3), torch.zeros(3, 3))
     with warnings.catch_warnings():
@@ -622,6 +632,7 @@ class InThreeRows(Words):
         return self.out(states.reshape(3, 9, 4).mean(1)) + 0 * text[:, :1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [pytest.param(None, marks=pytest.mark.slow), "module(tokens[:, :int(lengths.max())])"])
 def test_rows_that_a_frozen_reshape_takes_for_others_are_looked_at(call: str | None, tmp_path: Path) -> None:
     file = written(InThreeRows(), tmp_path / "frozen.onnx", TOKENS[:, [0, 1, 2, 3, 4, 5, 6, 0, 1]])

@@ -138,6 +138,7 @@ def test_several_tokenizers_or_none_are_refused(state: dict[str, Any]) -> None:
         read_tokenizer("best.pt")
 
 
+@pytest.mark.slow
 def test_a_part_of_a_tokenizer_that_is_not_read_is_named(state: dict[str, Any]) -> None:
     torch.save({**state, "bpe": {"merges": [["o", "i"]]}}, "best.pt")
     assert re.search(r"bpe.*--tokenizer FILE", describe_unread_tokenizer(Path("best.pt")))

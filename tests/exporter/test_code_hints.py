@@ -207,6 +207,7 @@ def test_unknown_words_in_texts_with_answers_are_compared(folder: Path) -> None:
         assert ("Unknown words, not compared" in result.stderr) == is_named
 
 
+@pytest.mark.slow
 def test_widths_and_the_unknown_id_stand_beside_a_function_whose_code_gives_the_rest(folder: Path) -> None:
     rules = {"unknown_id": 0, "min_width": 7, "max_width": 7}
     result = export("--rules", json.dumps(rules), "--multi-label")

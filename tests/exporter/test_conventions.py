@@ -152,6 +152,7 @@ def test_a_row_that_begins_with_its_length_is_no_row_of_ids_whichever_ids_are_dr
     assert found.convention.line == BATCH[zoo.LengthInTheFirstColumn]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [zoo.WORDS, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_row_that_may_begin_with_its_length_or_with_an_id_is_asked_about(width: int) -> None:
     # Every id is a length of such a text too, so that both ways run.
@@ -192,7 +193,7 @@ def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     np.testing.assert_allclose(classifier.predict_proba(texts), np.concatenate(expected), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 22), ids=lambda kind: kind.__name__)
 def test_what_cannot_be_told_apart_is_refused_with_what_to_write(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=REFUSED[kind]) as refusal:
         prepared(kind)
@@ -208,6 +209,7 @@ def test_minus_infinity_is_refused_with_its_line_and_a_number_to_take() -> None:
         prepared(zoo.InfiniteForTheFirst)
 
 
+@pytest.mark.slow
 def test_a_module_for_one_sentence_is_run_on_one_text_at_a_time() -> None:
     found = prepared(zoo.OneSentence)
     assert found.one_text
@@ -252,7 +254,7 @@ def test_a_module_that_mixes_its_texts_can_be_asked_one_at_a_time(tmp_path: Path
                 "torch.zeros(1, tokens.size(0), 6)); module(tokens)",
             ),
         ],
-        3,
+        5,
     ),
     ids=lambda case: case[0].__name__,
 )
@@ -331,6 +333,7 @@ def test_asking_leaves_a_module_as_it_was() -> None:
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_how_a_module_is_called_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="pocketrnn_export"):
         prepared(zoo.EveryStepSigmoid)

@@ -234,6 +234,7 @@ def described(rules: TextRules) -> Description:
     return Description("t", TextInput(rules, tuple(VOCABULARY)), TagOutput(tuple(LABELS)), {})
 
 
+@pytest.mark.slow
 def test_a_crf_that_forward_does_not_call_is_told(caplog: pytest.LogCaptureFixture) -> None:
     module = prepare_module(
         made(zoo.EmissionsBesideCrf), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False,

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from slow_case_sampling import examples
+from slow_case_sampling import examples, mostly_slow
 from torch import nn
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.pytorch_file_memory_check import LARGEST_PICKLE
-from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
+from pocketrnn_export.intake.pytorch_file_memory_check import LARGEST_PICKLE, is_torchscript
+from pocketrnn_export.intake.torchscript_file import load_torchscript
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -75,7 +75,7 @@ def damaged(whole: bytes, times: int) -> Iterator[bytes]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", mostly_slow([*WRITTEN], every=4))
 def test_a_damaged_file_is_read_or_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
     write, read = WRITTEN[name]
     path = tmp_path / name

@@ -67,6 +67,7 @@ def by_the_text_of_a_dataclass(size: Any) -> bool:
     return repr(Key(size)) == "Key(tokens=23)"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize(
     "asks", [pytest.param(lambda size: id(size) == id(23), marks=pytest.mark.slow), by_the_text_of_a_dataclass]

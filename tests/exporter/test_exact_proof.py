@@ -274,7 +274,7 @@ def one_row_off(model: onnx.ModelProto) -> None:
         pytest.param(user_modules.PackedLastState, read_backwards, marks=pytest.mark.slow),
         pytest.param(user_modules.PackedLastState, lengths_ignored, marks=pytest.mark.slow),
         pytest.param(user_modules.TimeMajorSorted, reset_gate_before, marks=pytest.mark.slow),
-        (user_modules.PackedLastState, one_weight_off),
+        pytest.param(user_modules.PackedLastState, one_weight_off, marks=pytest.mark.slow),
         (user_modules.PackedLastState, one_row_off),
         pytest.param(user_modules.WordDropout, one_weight_off, marks=pytest.mark.slow),
         pytest.param(Numbers, one_weight_off, marks=pytest.mark.slow),

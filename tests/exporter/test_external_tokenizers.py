@@ -204,6 +204,7 @@ def command(folder: Path, *more: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
+@pytest.mark.slow
 def test_the_command_makes_such_a_bundle_of_pairs(tmp_path: Path) -> None:
     rules = json.dumps({"tokenizer": "external", "first_id": "<s>", "last_id": "</s>"})
     result = command(tmp_path, "--rules", rules, "--pairs", str(tmp_path / "pairs.jsonl"))

@@ -197,7 +197,7 @@ def test_lengths_that_count_the_ids_of_padded_texts_keep_the_features_of_each(tm
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (zoo.MeanOfBatch, "batch|texts"),
+        pytest.param(zoo.MeanOfBatch, "batch|texts", marks=pytest.mark.slow),
         pytest.param(zoo.BranchOnPrice, "values", marks=pytest.mark.slow),
         (zoo.OfTokens, "for each token"),
         (zoo.Blind, "same answer"),

@@ -187,6 +187,7 @@ def test_heads_that_fit_no_output_are_refused(kind: Any, heads: dict[str, Any], 
         prepared(kind, heads)
 
 
+@pytest.mark.slow
 def test_the_owner_joins_heads_by_a_line_or_a_function() -> None:
     line = "out = module(tokens); torch.cat([out[0], out[1]], 1)"
     assert prepared(zoo.Tuple, call=line).convention.line == line

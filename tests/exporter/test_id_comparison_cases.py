@@ -149,6 +149,7 @@ def test_drawn_texts_have_phrases_where_there_is_room() -> None:
     assert write_phrases_into_rows(tokens, ()) is tokens
 
 
+@pytest.mark.slow
 def test_an_order_of_equal_values_behind_a_phrase_is_refused() -> None:
     with pytest.raises(ExportError, match="topk"):
         program_of(TiesBehindAPhrase)

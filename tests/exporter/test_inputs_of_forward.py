@@ -123,7 +123,7 @@ def test_a_document_of_one_sentence_is_what_its_owner_says() -> None:
     assert prepared(zoo.Documents, call=line).convention.line == line
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(FOUND), 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(FOUND), 10, first=8), ids=lambda kind: kind.__name__)
 def test_what_each_input_is_given_is_found_out(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == FOUND[kind]
 
@@ -194,6 +194,7 @@ def test_a_mask_that_keeps_its_default_is_told_with_a_line_that_gives_one() -> N
     assert prepared(OwnMaskByDefault, call=call).convention.line == call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([zoo.CountsWords, zoo.CountsByAnId], 2))
 def test_lengths_that_are_counted_if_none_are_given_are_asked_about(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError) as refusal:

@@ -45,7 +45,8 @@ class Counting(nn.Module):
             lambda x: 3 ** (x == 7).sum(1) % 1000 / 1e3,
             lambda x: (x == 7).sum(1) ** (x == 8).sum(1) / 1e3,
         ],
-        2,
+        4,
+        first=2,
     ),
 )
 def test_products_and_powers_that_depend_on_the_words_are_refused(number: Number) -> None:
@@ -65,6 +66,7 @@ OTHERS: list[Number] = [
 ]
 
 
+@pytest.mark.slow
 def test_a_whole_number_that_runs_over_is_that_of_pytorch_in_a_graph() -> None:
     module = Counting(OTHERS[0]).eval()
     session = open_session(trace_onnx_graph(module, EXAMPLE, {}).content)

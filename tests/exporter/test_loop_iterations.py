@@ -211,6 +211,7 @@ class Scripted(nn.Module):
         return self.fc(turned_at_70(self.embedding(tokens), self.weight))  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_step_of_a_scripted_loop_that_does_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     with pytest.raises(ExportError, match=r"test_loop_iterations\.py:\d+: .*\b71 tokens"):

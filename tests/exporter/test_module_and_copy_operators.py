@@ -29,7 +29,7 @@ def compared(module: nn.Module) -> None:
     refuse_differing_copy_operators(prepared.given, cases)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.OTHERS, 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.OTHERS, 7), ids=lambda kind: kind.__name__)
 def test_what_runs_other_operators_than_the_module_is_refused_with_the_line(kind: type[zoo.Base]) -> None:
     torch.manual_seed(0)
     with pytest.raises(ExportError, match="operators") as refusal:
@@ -38,6 +38,7 @@ def test_what_runs_other_operators_than_the_module_is_refused_with_the_line(kind
     assert "misleading_copy_modules.py:" in refusal.value.problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(zoo.ALIKE, 6), ids=lambda kind: kind.__name__)
 def test_what_runs_the_same_operators_is_not_refused(kind: type[zoo.Base]) -> None:
     torch.manual_seed(0)

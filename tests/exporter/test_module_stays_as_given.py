@@ -101,7 +101,7 @@ def assert_answers_as(before: nn.Module, path: Path, *, numbers: bool) -> None:
 
 
 @pytest.mark.parametrize("training", mostly_slow([True, False], every=2))
-@pytest.mark.parametrize("kind", mostly_slow(KINDS, every=9))
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, every=len(KINDS)))
 def test_an_export_of_texts(kind: type[Base], training: bool, tmp_path: Path) -> None:
     if issubclass(kind, changing_modules.NoGradLeft) and torch.__version__ < "2.13":
         pytest.skip("torch 2.8 cannot decompose a program that freezes a weight, and the export refuses it")
@@ -164,7 +164,14 @@ def test_other_ways_to_export(kind: type[Base], options: dict[str, Any], tmp_pat
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(BatchNorm, marks=pytest.mark.slow), Counter, CountsInItsFile, LazyBuffer, NoGradLeft]
+    "kind",
+    [
+        pytest.param(BatchNorm, marks=pytest.mark.slow),
+        pytest.param(Counter, marks=pytest.mark.slow),
+        CountsInItsFile,
+        LazyBuffer,
+        NoGradLeft,
+    ],
 )
 def test_a_check(kind: type[Base], tmp_path: Path) -> None:
     module, given = made(kind), torch.ones(2, 5, dtype=torch.int64)
@@ -188,6 +195,7 @@ class CountsInAClass(Base):
         return super().forward(x)
 
 
+@pytest.mark.slow
 def test_a_class_that_forward_writes_to(tmp_path: Path) -> None:
     export(made(CountsInAClass), tmp_path / "b", labels=LABELS, vocabulary=WORDS, progress=False)
     assert (Tally.calls, Tally.sizes) == (0, [])

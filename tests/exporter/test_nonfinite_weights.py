@@ -43,7 +43,7 @@ def test_weights_that_no_answer_reads_are_0_in_the_bundle(tmp_path: Path, caplog
     assert Classifier.load(tmp_path / "b").logits(["w1 w2 w9"])[0] == pytest.approx(module(ids)[0].tolist(), abs=1e-5)
 
 
-@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+@pytest.mark.parametrize("number", [torch.nan, pytest.param(torch.inf, marks=pytest.mark.slow)])
 def test_a_weight_that_answers_read_is_refused(number: float, tmp_path: Path) -> None:
     module = Net().eval()
     with torch.no_grad():

@@ -199,7 +199,7 @@ def test_names_have_the_values_that_the_notebook_gave_them(sources: list[str], e
         "while True:\n    size = 3\n    break",
         "size = {}\nfor word in open('x'):\n    size[word] = len(size)",
         "size = []\nwith open('x') as f:\n    size.extend(f)",
-        "size = []\nfor i in range(3):\n    if i:\n        size += [i]",
+        pytest.param("size = []\nfor i in range(3):\n    if i:\n        size += [i]", marks=pytest.mark.slow),
         "size = []\nsize.extend(open('x'))",
         "class V:\n    n = 0\nsize = V()\nsize.build(open('x'))",
         "class V:\n    n = 0\nsize = V()\nsize.build_vocab('x')",

@@ -144,7 +144,7 @@ def test_bad_sequences_are_refused_in_a_sentence(
         (["--channels", "3", "--labels", "a,b,c,d", "--vocabulary", "v.txt"], "--vocabulary"),
         (["--labels", "a,b,c,d", "--window", "9"], "--channels"),
         pytest.param(["--channels", "2", "--labels", "a,b,c,d"], "takes 3 channels", marks=pytest.mark.slow),
-        (["--labels", "a,b,c,d"], "--channels"),
+        pytest.param(["--labels", "a,b,c,d"], "--channels", marks=pytest.mark.slow),
     ],
 )
 def test_bad_options_of_an_export_are_refused_in_a_sentence(options: list[str], said: str, tmp_path: Path) -> None:

@@ -458,7 +458,7 @@ class Neighbours(LastStep):
     ("module", "said"),
     [
         pytest.param(Tagger(), "step", marks=pytest.mark.slow),
-        (Neighbours(), "sequence"),
+        pytest.param(Neighbours(), "sequence", marks=pytest.mark.slow),
         (nn.Linear(3, 4), "sequence"),
     ],
     ids=lambda value: type(value).__name__,

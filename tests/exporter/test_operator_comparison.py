@@ -80,6 +80,7 @@ def test_a_sum_may_be_rounded_by_a_share_of_its_absolute_terms(off: float, found
     assert find_first_wrong_number(other, expected, expected.astype(np.float64), []) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [

@@ -138,7 +138,7 @@ def prepared(made: Made, classes: int, widths: Widths | None = None, **options: 
     return prepare_module(module, classes=classes, widths=widths, **{**known, **options})
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(FOLLOWING), 9))
+@pytest.mark.parametrize("name", mostly_slow(list(FOLLOWING), 19))
 def test_numbers_that_follow_the_number_of_tokens_are_no_answer(name: str) -> None:
     made, classes, widths, said = FOLLOWING[name]
     with pytest.raises(ExportError, match=said) as refusal:
@@ -146,7 +146,7 @@ def test_numbers_that_follow_the_number_of_tokens_are_no_answer(name: str) -> No
     assert "max_width" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(LEFT_OUT), 8))
+@pytest.mark.parametrize("name", mostly_slow(list(LEFT_OUT), 16))
 def test_an_answer_that_is_left_out_is_told_and_stands_in_the_bundle(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_second_head_is_asked_about_wherever_it_lies(name: str) -> None:
     assert place in refusal.value.problem
 
 
-@pytest.mark.parametrize("name", mostly_slow(COMPUTED, 5))
+@pytest.mark.parametrize("name", mostly_slow(COMPUTED, 10))
 def test_an_answer_that_code_computes_is_asked_about_with_both_lines(name: str) -> None:
     kind, place = COMPUTED[name]
     with pytest.raises(ExportError) as refusal:
@@ -197,7 +197,7 @@ def test_the_logits_of_a_distribution_are_exported(tmp_path: Path) -> None:
     np.testing.assert_allclose(given, module(torch.tensor([[5, 6]])).probs.detach(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(NOTHING_LEFT_OUT), 6))
+@pytest.mark.parametrize("name", mostly_slow(list(NOTHING_LEFT_OUT), 11))
 def test_what_belongs_to_the_answer_is_not_told(name: str) -> None:
     made, classes, suffix = NOTHING_LEFT_OUT[name]
     found = prepared(made, classes).convention
@@ -205,7 +205,7 @@ def test_what_belongs_to_the_answer_is_not_told(name: str) -> None:
     assert "left_out" not in found.provenance
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(OTHER), 7))
+@pytest.mark.parametrize("name", mostly_slow(list(OTHER), 15))
 def test_numbers_that_are_rather_something_else_are_asked_about(name: str) -> None:
     made, classes, said = OTHER[name]
     with pytest.raises(ExportError, match=said):
@@ -226,7 +226,7 @@ def test_numbers_that_are_rather_something_else_are_asked_about(name: str) -> No
             (FOLLOWING["steps alone"][0], 3, THREE, {"call": "module(tokens)[:, :3]"}),
             (FOLLOWING["of one text"][0], 4, ANY, {}),
         ],
-        4,
+        9,
         several=True,
     ),
 )

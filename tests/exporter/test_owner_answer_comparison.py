@@ -26,14 +26,19 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, ParityError
-from pocketrnn.text import TextRules
+from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
+from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
-from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
+    refuse_doubtful_ids,
+    warn_of_cut_that_no_text_shows,
+)
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers, refuse_other_answers
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     OwnersText,
@@ -42,7 +47,9 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     map_head_answers,
     read_pairs,
 )
+from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
+from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -170,7 +177,7 @@ TURNED = [LABELS[2], LABELS[0], LABELS[3], LABELS[1]]
             ({"cut": 12}, r"--max-tokens 12 "),
             ({"padded": 120}, r"--rules .*\"min_width\": 120"),
         ],
-        2,
+        4,
         several=True,
     ),
 )
@@ -215,6 +222,7 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
     assert read_text_verdict(made).answers is not None
 
 
+@pytest.mark.slow
 def test_a_width_to_which_longer_texts_are_not_cut_is_found_from_answers(tmp_path: Path) -> None:
     texts = drawn(24, 5)
     width = sorted(len(split(text)) for text in texts)[16] + 1
@@ -223,6 +231,7 @@ def test_a_width_to_which_longer_texts_are_not_cut_is_found_from_answers(tmp_pat
         exported(tmp_path / "b", example_ids=pairs)
 
 
+@pytest.mark.slow
 def test_rules_that_are_proposed_have_the_ids_that_the_vocabulary_does_not_imply(tmp_path: Path) -> None:
     words = ["zz", "<pad>", *SYLLABLES]
     pairs = [(" ".join([*split(text), "unheard"]), None, answer([*ids_of(text), 0], 40)) for text in drawn(24, 5)]
@@ -231,6 +240,7 @@ def test_rules_that_are_proposed_have_the_ids_that_the_vocabulary_does_not_imply
         exported(tmp_path / "b", tokenizer=None, vocabulary=words, rules=rules, example_ids=pairs)
 
 
+@pytest.mark.slow
 def test_rules_that_agree_on_the_first_texts_only_are_not_proposed(tmp_path: Path) -> None:
     texts = drawn(230, 5)
     pairs = [(text, split(text), dict(zip(LABELS, answer(ids_of(text)), strict=True))) for text in texts]
@@ -240,6 +250,7 @@ def test_rules_that_agree_on_the_first_texts_only_are_not_proposed(tmp_path: Pat
         exported(tmp_path / "b", example_ids=pairs)
 
 
+@pytest.mark.slow
 def test_a_cut_with_which_nearly_all_answers_agree_is_told_with_the_text_that_does_not(tmp_path: Path) -> None:
     texts = drawn(60, 5)
     pairs = [(text, split(text), dict(zip(LABELS, answer(ids_of(text, 12)), strict=True))) for text in texts]
@@ -267,6 +278,28 @@ def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str,
         exported(tmp_path / "lower", **given, tokenizer=None, rules=rules)
     if not shift:
         exported(tmp_path / "as-they-stand", **given, tokenizer=None, rules=replace(rules, lowercase=False))
+
+
+@pytest.mark.parametrize(
+    ("by_owner", "exceptions"),
+    [
+        (lambda text: text.encode("latin-1", "replace").decode("latin-1"), ()),
+        (lambda text: text.replace("é", "kab rur"), (0,)),
+    ],
+)
+def test_rules_with_which_nearly_all_answers_agree_are_found_also_those_of_an_encoding(
+    by_owner: Any, exceptions: tuple[int, ...]
+) -> None:
+    rules = TextRules("whitespace", unknown_id=0, empty_id=0, padding_id=1, min_width=40, max_width=40)
+    encoder = TextEncoder(replace(rules, steps=cleaning("remove_punctuation")), WORDS)
+    texts = [f"{' '.join(split(text))}{'.' if i else ' Ж’kab é'}" for i, text in enumerate(drawn(50, 5, 8))]
+    own = [encoder.encode(by_owner(text)) for text in texts]
+    found = find_rules_from_answers(rules, WORDS, texts, lambda i, ids: float(list(ids) != own[i]), 1e-3, 2)
+    assert {one.exceptions for one in found} == {exceptions}
+    known = read_vocabulary(WORDS)
+    again = read_rules(write_rules_option(found[0].rules, make_implied_rules(known, TextRules().tokenizer)), known)
+    encoder = TextEncoder(again, WORDS)
+    assert [i for i, text in enumerate(texts) if encoder.encode(text) != own[i]] == [*exceptions]
 
 
 UNCLEAN = [f"<b>{own.replace('-', ', ', 1).replace('-', ' ')}!" for own in TEXTS]
@@ -458,6 +491,7 @@ def test_answers_and_texts_that_show_too_little_are_a_warning(tmp_path: Path) ->
     assert read_text_verdict(manifests.read_manifest(tmp_path / "b")).unknown_words
 
 
+@pytest.mark.slow
 def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_path: Path) -> None:
     pairs = [(text, ids_of(text), answer(ids_of(text)[::-1])) for text in TEXTS]
     with pytest.raises(ParityError, match=r"weights .*labels"):
@@ -607,6 +641,16 @@ def test_tokens_that_end_at_one_length_are_refused_whatever_answers_stand_beside
         refuse_doubtful_ids(RULES, WORDS, {}, [[*row, "<pad>"] for row in words])
 
 
+@pytest.mark.parametrize(
+    ("rules", "noted"),
+    [(TextRules(max_width=3, min_width=3), True), (TextRules(max_tokens=3), True), (TextRules(max_tokens=2), False),
+     (TextRules(min_width=3), False), (TextRules("external", max_width=3), False)],
+)  # fmt: skip
+def test_a_cut_that_no_text_shows_is_a_warning(rules: TextRules, noted: bool, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_cut_that_no_text_shows(rules, WORDS, ["bab", "bab bem bil"])
+    assert ("max_width" in caplog.text, "3 ids" in caplog.text) == (noted, noted)
+
+
 def test_two_short_texts_of_one_length_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     refuse_doubtful_ids(RULES, WORDS, {"bab-dab": [2, 7], "fab-gab": [12, 17]})
     assert "2 pairs have 2 ids" in caplog.text
@@ -651,6 +695,7 @@ def command(folder: Path, pairs: list[dict[str, Any]], *more: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--labels", ",".join(LABELS), "--tokenizer", "external", *more])
 
 
+@pytest.mark.slow
 def test_the_command_line_says_that_nothing_was_compared_as_a_note(tmp_path: Path) -> None:
     result = command(tmp_path, [{"text": text, "ids": ids_of(text)} for text in TEXTS[:5]])
     assert result.exit_code == 0, result.output
@@ -819,13 +864,40 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     (tmp_path / "got.csv").write_text("id,text,label\n3,oil,bad\n7,film,good\n")
     assert len(read_pairs(path, ["bad", "good"])) == 2
     (tmp_path / "got.csv").unlink()
-    # The rows of two files, or none: which texts were answered is not known.
-    for again, said in (("3,a\n7,b\n", r"more\.csv, texts\.csv"), ("3,a\n3,b\n7,c\n", "")):
-        (tmp_path / "more.csv").write_text(f"id,text\n{again}")
-        if not said:
-            (tmp_path / "texts.csv").unlink()
-        with pytest.raises(InputError, match=f"column text: 'id', 'label'.*{said}"):
-            read_pairs(path, ["bad", "good"])
+    # Two files with the same texts, then with others.
+    (tmp_path / "more.csv").write_text("id,text\n3,oil\n7,film\n")
+    assert len(read_pairs(path, ["bad", "good"])) == 2
+    (tmp_path / "more.csv").write_text("id,text\n3,a\n7,b\n")
+    with pytest.raises(RefusedOptionsError, match=r"column text: 'id', 'label'.*more\.csv, .*texts\.csv") as caught:
+        read_pairs(path, ["bad", "good"])
+    assert caught.value.changes == {"texts": str(tmp_path / "more.csv")}
+    assert read_pairs(path, ["bad", "good"], texts=tmp_path / "texts.csv")[0].text == "film"
+    # Which texts were answered is not known.
+    (tmp_path / "texts.csv").write_text("id,text\n3,a\n3,b\n7,c\n")
+    (tmp_path / "more.csv").unlink()
+    with pytest.raises(InputError, match="column text: 'id', 'label'"):
+        read_pairs(path, ["bad", "good"])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("review,sentiment\na good film,good\noil,bad\n", ["good", "bad"]),
+        ("sentence,y,source\nthe sea,good|bad,web\noil,,x\n", [("good", "bad"), ()]),
+        # The true label beside the answer, and two columns of texts: which one is meant is not known.
+        ("text,category,class\nthe sea,good,bad\n", None),
+        ("title,body,label\nthe sea,is wide,good\n", None),
+    ],
+)
+def test_the_only_columns_of_texts_and_of_labels_may_have_other_names(
+    content: str, expected: list[Any] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "answers.csv").write_text(content)
+    several = "|" in content
+    with pytest.raises(InputError) if expected is None else nullcontext():
+        pairs = read_pairs(tmp_path / "answers.csv", ["bad", "good"], multi_label=several)
+        given = map_answers_to_labels(pairs, ["bad", "good"], multi_label=several)
+        assert [answer if several else answer[0] for _, answer in given] == expected  # type: ignore[index]
 
 
 def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.module_file import load_text_function
-from pocketrnn_export.intake.module_name_with_arguments import ModuleName
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.vocabularies import rules_from_function
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
@@ -149,6 +149,7 @@ def test_a_function_of_texts_and_a_vocabulary_shows_the_rules(
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_batch", [True, False])
 def test_one_hot_rows_are_read_as_ids(with_batch: bool) -> None:
     def make_rows(text: str) -> torch.Tensor:
@@ -248,6 +249,52 @@ def test_a_table_that_is_read_from_a_file_is_not_proposed_as_an_option(line: str
     with pytest.raises(InputError, match=r"Copy words,.*table") as caught:
         load_text_function(ModuleName(path, "words"))
     assert "--set" not in str(caught.value)
+
+
+TOKENIZERS = """
+class Plain:
+    def encode(self, text):
+        return text.split()
+
+class WithWords:
+    def __init__(self, vocab, lower=True):
+        self.vocab = vocab
+    def encode(self, text):
+        return [self.vocab.get(word, 0) for word in text.split()]
+
+class WithFile:
+    def __init__(self, folder, size):
+        open(folder)
+    def encode(self, text):
+        return text.split()
+
+made = WithWords({"oil": 5})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("made.encode", [5, 0]),
+     ("WithWords({'oil': 3}).encode", [3, 0])],
+)  # fmt: skip
+def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "split.py").write_text(TOKENIZERS)
+    named = parse_module_name(f"{tmp_path}/split.py:{name}")
+    assert named is not None
+    assert load_text_function(named, ids_of_words={"oil": 7})("oil x") == given
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("WithFile.encode", "folder, size.*WithFile(folder=..., size=...).encode"), ("WithFile('no', 3).encode", "'no'"),
+     ("made.absent", "made.absent")],
+)  # fmt: skip
+def test_a_class_that_needs_more_than_words_is_refused_with_the_lines(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "split.py").write_text(TOKENIZERS)
+    named = parse_module_name(f"{tmp_path}/split.py:{name}")
+    assert named is not None
+    with pytest.raises(InputError, match=".*".join(map(re.escape, said.split(".*")))):
+        load_text_function(named)
 
 
 FILE = """

@@ -95,16 +95,20 @@ def number(tokens: Sequence[str], known: Sequence[str], unknown: int, empty: int
 @pytest.mark.parametrize(
     ("split", "known", "unknown", "empty", "option"),
     [
-        (lambda text: re.findall(r"[a-z0-9']+", text.lower()), ("[PAD]", "[UNK]", *WORDS), 1, 0,
-         {"tokenizer": "whitespace", "steps": [{"sub": ["[^a-z0-9']+", " "]}], "max_width": 200, "empty_id": 0}),
-        (lambda text: re.split(r"[^a-z0-9']+", text.lower()), ("[PAD]", "[UNK]", *WORDS), 1, 1,
-         {"tokenizer": "space", "steps": [{"sub": ["[^a-z0-9']+", " "]}], "max_width": 200}),
-        (lambda text: re.findall(r"[\w']+", text), ("[PAD]", "[UNK]", "Oil", "It's", *WORDS), 1, 1,
-         {"tokenizer": "whitespace", "lowercase": False, "steps": [{"sub": ["[^\\w']+", " "]}], "max_width": 200}),
+        pytest.param(lambda text: re.findall(r"[a-z0-9']+", text.lower()), ("[PAD]", "[UNK]", *WORDS), 1, 0,
+                     {"tokenizer": "whitespace", "steps": [{"sub": ["[^a-z0-9']+", " "]}], "max_width": 200,
+                      "empty_id": 0}, marks=pytest.mark.slow),
+        pytest.param(lambda text: re.split(r"[^a-z0-9']+", text.lower()), ("[PAD]", "[UNK]", *WORDS), 1, 1,
+                     {"tokenizer": "space", "steps": [{"sub": ["[^a-z0-9']+", " "]}], "max_width": 200},
+                     marks=pytest.mark.slow),
+        pytest.param(lambda text: re.findall(r"[\w']+", text), ("[PAD]", "[UNK]", "Oil", "It's", *WORDS), 1, 1,
+                     {"tokenizer": "whitespace", "lowercase": False, "steps": [{"sub": ["[^\\w']+", " "]}],
+                      "max_width": 200}, marks=pytest.mark.slow),
         (list, ("<pad>", *LETTERS), 0, 0,
          {"tokenizer": "characters", "lowercase": False, "unknown_id": 0, "max_width": 200}),
-        (str.split, ("<pad>", "<unk>", "Oil--rises!", *WORDS), 1, 0,
-         {"tokenizer": "whitespace", "lowercase": False, "max_width": 200, "empty_id": 0}),
+        pytest.param(str.split, ("<pad>", "<unk>", "Oil--rises!", *WORDS), 1, 0,
+                     {"tokenizer": "whitespace", "lowercase": False, "max_width": 200, "empty_id": 0},
+                     marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_a_mismatch_finds_the_members_that_the_ids_give_away(
@@ -229,6 +233,7 @@ def test_rules_with_another_unknown_word_than_the_vocabulary_names_are_noted(
     assert "unknown_id" not in caplog.text
 
 
+@pytest.mark.slow
 def test_ids_of_another_vocabulary_are_told_from_other_rules() -> None:
     # Each word has one id more, as behind one more special token.
     pairs = [("oil rises, oil", [3, 5, 6, 3]), ("film", [1])]
@@ -250,7 +255,7 @@ OWN = TextRules(
 @pytest.mark.parametrize(
     "own",
     [
-        OWN,
+        pytest.param(OWN, marks=pytest.mark.slow),
         TextRules("whitespace", padding_id=1, steps=cleaning("remove_punctuation"), first_id=7),
         TextRules("whitespace", padding_id=1, max_width=3, cut_side="left", lowercase=False),
         pytest.param(TextRules("characters", padding_id=1, min_width=7, max_width=7), marks=pytest.mark.slow),

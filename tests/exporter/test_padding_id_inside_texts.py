@@ -453,6 +453,7 @@ def effect(kind: type[Reads], texts: list[list[int]], **more: Any) -> Any:
     return measure_padding_effect(one.make_reference(), texts, **given)
 
 
+@pytest.mark.slow
 def test_padding_is_measured_where_it_can_be() -> None:
     texts = [[5, 8, 3], [9, 9], [5, 8, 3]]
     plain = effect(modules.PlainMean, texts)

@@ -87,7 +87,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "line"), mostly_slow(list(FOUND.items()), 3, several=True))
+@pytest.mark.parametrize(("kind", "line"), mostly_slow(list(FOUND.items()), 7, several=True))
 def test_how_two_texts_are_given_is_found_out(kind: type[nn.Module], line: str) -> None:
     found = prepared(kind)
     assert found.convention.line == line
@@ -275,6 +275,7 @@ def test_len_of_a_text_in_a_line_is_its_size_in_a_trace() -> None:
     assert line.wrapped.__code__.co_varnames in named
 
 
+@pytest.mark.slow
 def test_a_question_about_the_second_text_names_its_line() -> None:
     from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 
@@ -408,6 +409,7 @@ def test_each_text_of_a_pair_gets_a_real_token() -> None:
     assert put_real_token_in_padding_rows([case], 0)[0].tokens.tolist() == [[1, 0, -1, 5], [5, -1, 1, 0]]
 
 
+@pytest.mark.slow
 def test_pairs_that_look_at_their_neighbours_are_seen() -> None:
     found = prepared(zoo.Packed)
     grid = found.fit_cases_to_module(make_shape_grid(zoo.WORDS, 0, ragged=True)[:8])

@@ -138,7 +138,7 @@ def refusal(module: nn.Module, classes: int, **options: Any) -> ExportError:
     return raised.value
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 4))
+@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 18, first=16))
 def test_numbers_of_one_sign_are_asked_about(name: str) -> None:
     refusal(ending(ONE_SIGN[name], 1), 1)
     refusal(ending(ONE_SIGN[name], 4), 4, multi_label=True)
@@ -160,7 +160,7 @@ def test_one_activation_that_explains_the_numbers_is_left_out(name: str) -> None
     assert "test_probabilities.py:" in found.gives or "convention_modules.py:" in found.gives
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(LOGITS), 3))
+@pytest.mark.parametrize("name", mostly_slow(list(LOGITS), 7, first=6))
 def test_logits_are_not_asked_about(name: str) -> None:
     end, classes = LOGITS[name]
     found = prepared(ending(end, classes), classes).convention
@@ -236,7 +236,7 @@ def test_a_softmax_with_something_behind_it_is_not_left_out(kind: type[rare.Base
     assert (classes == 1) == (found.convention.provenance.get("assumed") is None)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(rare.MOVED), 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.MOVED), 6), ids=lambda kind: kind.__name__)
 def test_what_gives_probabilities_another_shape_or_place_is_nothing_behind_them(kind: type[rare.Base]) -> None:
     found = rare_prepared(kind, rare.MOVED[kind])
     assert found.convention.activation is not None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from pocketrnn_export.source_code.tokenizer_in_function import (
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<PAD>", "<UNK>", *(f"w{i}" for i in range(20)), "good", "bad", "film"]
@@ -181,6 +185,7 @@ def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_tex
     assert "class_encoder" not in line
 
 
+@pytest.mark.slow
 def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder: Path) -> None:
     Path("answers.csv").write_text("text,label\nfilm,good\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
@@ -213,6 +218,15 @@ def test_a_file_without_a_module_leads_to_one_near_it(folder: Path, code: str, p
     result = export("page.py")
     assert result.exit_code == 2
     assert proposed in result.stderr
+
+
+@pytest.mark.parametrize(("source", "weights"), [("README.md", ""), ("models/best.pt", "--weights models/best.pt")])
+def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: str, weights: str) -> None:
+    Path("README.md").write_text("# Texts")
+    result = export(source)
+    assert result.exit_code == 2
+    assert f"{source} " in result.stderr
+    assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
 def test_several_modules_of_a_file_are_named(folder: Path) -> None:
@@ -248,6 +262,70 @@ def test_labels_are_found_in_code_in_the_order_of_their_numbers(
 ) -> None:
     (tmp_path / "a.py").write_text(code)
     assert [one.labels for one in find_labels_in_code(tmp_path / "a.py")] == ([] if labels is None else [labels])
+
+
+COUNTED = """
+import helpers
+def build_vocab(texts):
+    found = {"<PAD>": 0}
+    for text in texts:
+        for word in text.split():
+            found.setdefault(word, len(found))
+    return found
+"""
+AT_TOP = """
+train = helpers.texts
+train = train[:2]
+vocab = build_vocab(train)
+vocab["<UNK>"] = len(vocab)
+for epoch in range(10):
+    helpers.train(vocab.get("oil"))
+"""
+IN_MAIN = """
+def main(most=2):
+    model = helpers.Model()
+    with helpers.open_texts() as texts:
+        train = [one for one in texts][:most]
+    word2idx, words = build_vocab(train), None
+    word2idx = build_vocab(train)
+    word2idx.update({"<UNK>": len(word2idx)})
+    model.fit(word2idx)
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("code", [AT_TOP, IN_MAIN])
+def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path) -> None:
+    Path("vocab.json").unlink()
+    Path("train").mkdir()
+    Path("train/net.py").write_text(FILE.replace("vocab.json", "v") + COUNTED + code)
+    Path("train/helpers.py").write_text("import io\ntexts = ['a b', 'b oil', 'x']\nopen_texts = lambda: "
+                                        "io.StringIO('\\n'.join(texts))\n")  # fmt: skip
+    message = export("train/net.py:Net").stderr
+    assert "python out-vocabulary.py" in message
+    assert "--vocabulary out-vocabulary.json" in message
+    subprocess.run([sys.executable, "out-vocabulary.py"], check=True, capture_output=True)
+    assert json.loads(Path("out-vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["def train(texts):\n    vocab = {w: i for i, w in enumerate(texts)}", "vocab = json.load(open('v.json'))",
+     "def build_vocab(t):\n    return {}\nvocab = build_vocab(unknown)"],
+)  # fmt: skip
+def test_a_vocabulary_that_needs_more_than_the_file_has_is_no_script(code: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(f"import json\n{code}\n")
+    assert find_vocabulary_code(tmp_path / "net.py") is None
+
+
+def test_files_are_found_by_the_names_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").touch()
+    Path("data").mkdir()
+    Path("data/words.pkl").touch()
+    Path("settings.yaml").write_text("layers: 2\nword_indices: ../data/words.pkl  # by main.py\n")
+    assert list_data_files_named_in_code(Path("net.py"), "pkl") == {Path("data/words.pkl"): "settings.yaml, line 2"}
 
 
 def test_files_are_found_by_the_names_in_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +384,7 @@ def test_torchtexts_tokenizer_is_taken_without_its_package(tmp_path: Path, line:
     assert uses_only_basic_english_tokenizer(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
 
 
+@pytest.mark.slow
 def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Path) -> None:
     begin = "counts = {}\nfor text in texts:\n    counts[text] = 1\nvocab = {w: i for i, w in enumerate(counts)}\n"
     Path("loop.py").write_text(f"{begin}def encode(text):\n    return [vocab.get(w, 1) for w in text.lower().split()]")
@@ -315,6 +394,7 @@ def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Pa
     assert Classifier.load("out").encode("GOOD film") == [WORDS.index("good"), WORDS.index("film")]
 
 
+@pytest.mark.slow
 def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> None:
     Path("serve.py").write_text("from net import Net\nmax_len = 37\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]

@@ -99,6 +99,7 @@ class SumsOneByOne(idiom_modules.LenOfTheBatch):
         return self.fc(self.rnn(self.embedding(x))[0].sum(1) * torch.from_numpy(weights)[:, None].float())
 
 
+@pytest.mark.slow
 def test_values_given_to_python_are_refused_by_their_line_with_a_way_out(tmp_path: Path) -> None:
     with pytest.raises(PocketRNNError) as refused:
         export(made(SumsOneByOne), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)

@@ -449,6 +449,7 @@ class AsksForAnything(Encoder):
         return self.fc(self.steps(tokens)[:, window.long().sum() + 100])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([FailsAtOnce, AsksForAnything], 2))
 def test_no_line_is_proposed_that_does_not_run(kind: type[nn.Module], tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
@@ -504,7 +505,8 @@ class DrawsAfterACall(Draws):
 
 
 @pytest.mark.parametrize(
-    "kind", mostly_slow([Draws, DrawsByPython, DrawsByNumpy, DrawsByItsOwn, DrawsByItsOwnOfNumpy, DrawsAfterACall], 3)
+    "kind",
+    mostly_slow([Draws, DrawsByPython, DrawsByNumpy, DrawsByItsOwn, DrawsByItsOwnOfNumpy, DrawsAfterACall], 6, first=3),
 )
 def test_the_line_that_draws_random_numbers_is_named(kind: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -148,6 +148,7 @@ def test_labels_that_a_terminal_does_not_show_are_the_same_in_the_line_to_copy(f
     assert words[words.index("--labels") + 1] == labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vocabulary", [pytest.param("words.json", marks=pytest.mark.slow), "whole.pt"])
 def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: Path) -> None:
     Path("words.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
@@ -212,7 +213,7 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
     [
         pytest.param("net.py:tokenise", "net.py defines no tokenise.*tokenize", marks=pytest.mark.slow),
         ("net.py:STOP_WORDS", "not a function"),
-        ("net.py:with_table", r"takes text, table.*with_table\(table=\.\.\.\)"),
+        pytest.param("net.py:with_table", r"takes text, table.*with_table\(table=\.\.\.\)", marks=pytest.mark.slow),
         pytest.param("net.py:tokenize(3)", "without names", marks=pytest.mark.slow),
         pytest.param("nothing.py:tokenize", "not a file", marks=pytest.mark.slow),
     ],

@@ -46,6 +46,7 @@ class LastState(nn.Module):
         return self.linear(torch.where(begins, state.squeeze(0), state[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("replaced")
 def test_a_replaced_method_of_a_tensor_runs_once(tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -280,6 +280,7 @@ class OfFiveTexts(OfNineTokens):
         return logits
 
 
+@pytest.mark.slow
 def test_a_branch_by_the_number_of_texts_that_only_a_rare_word_shows_is_refused() -> None:
     with pytest.raises(ExportError, match=r"5 texts.*x\.size\(0\)"):
         find_right_program(OfFiveTexts().eval(), (torch.randint(2, 40, (3, 7)),))

@@ -62,6 +62,10 @@ def characters_left_out(text: str) -> list[str]:
     return text.split()
 
 
+def encoded(text: str) -> list[str]:
+    return text.encode("iso-8859-1", errors="replace").decode("latin1").lower().split()
+
+
 def translated(text: str) -> list[str]:
     return text.translate(str.maketrans("", "", string.punctuation)).lower().split()
 
@@ -108,6 +112,7 @@ def ids(text: str) -> list[int]:
         pytest.param(stop_words_and_lengths, marks=pytest.mark.slow),
         pytest.param(joined_again, marks=pytest.mark.slow),
         pytest.param(characters_left_out, marks=pytest.mark.slow),
+        encoded,
         pytest.param(translated, marks=pytest.mark.slow),
         pytest.param(a_loop_over_words, marks=pytest.mark.slow),
         pytest.param(functools.partial(a_loop_over_words, most=2), marks=pytest.mark.slow),
@@ -115,7 +120,7 @@ def ids(text: str) -> list[int]:
         pytest.param(a_list_of_replacements, marks=pytest.mark.slow),
         OwnTokenizer("[^a-zA-Z0-9]"),
         pytest.param(ids, marks=pytest.mark.slow),
-        lambda text: re.sub("[^a-zA-Z]", " ", text).lower().split(),
+        pytest.param(lambda text: re.sub("[^a-zA-Z]", " ", text).lower().split(), marks=pytest.mark.slow),
     ],
 )
 def test_rules_are_read_out_of_the_source_of_a_function(
@@ -214,6 +219,7 @@ def test_rules_that_are_printed_can_be_given_back(
         assert parse_rules_json_with_name(shlex.split(one)[0])
 
 
+@pytest.mark.slow
 def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:
     def stemmed(text: str) -> list[str]:
         return [word.rstrip("s") for word in re.sub("[^a-z ]", "", text.lower()).split() if word not in STOP_WORDS]
@@ -247,6 +253,8 @@ def no_beginning(text: str) -> list[str]:
     return [w for w in text.lower().split() if not w.startswith("@") and not (w == "rt" or "&" in w)]
 
 
+# Python 3.12 and newer warn of `~` on a bool.
+@pytest.mark.filterwarnings("ignore:Bitwise inversion:DeprecationWarning")
 @pytest.mark.parametrize(
     ("function", "steps", "places"),
     [
@@ -256,10 +264,11 @@ def no_beginning(text: str) -> list[str]:
             ["word[0] != '@'", "'http' not in word", "not word.isdigit()"],
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             joined_conditions,
             [r"http\S*", r"@\S*", r"\b\d+\b"],
             ["'http' not in w", "w[:1] != '@'", "not w.isdigit()"],
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             no_beginning, ["lowercase", r"@\S*", r"\S*\&\S*"], ["not w.startswith('@')"], marks=pytest.mark.slow
@@ -282,6 +291,7 @@ def test_a_condition_on_words_that_no_rule_says_exactly_is_named(
     assert ".." not in str(caught.value).replace("...", "")
 
 
+@pytest.mark.slow
 def test_a_place_that_no_compared_text_shows_is_named(caplog: pytest.LogCaptureFixture) -> None:
     assert choose_rules(KNOWN, None, lambda text: [FULL.get(w, w) for w in text.split()], [], ["oil"])
     assert re.search(r"FULL\.get\(w, w\) \(a dict of 2 .*--pairs", caplog.text)
@@ -363,6 +373,7 @@ def test_words_beyond_a_cut_are_not_taken_for_stop_words() -> None:
 LENGTHS = ("the film is good", "so bad", "oil", "a great movie of oil in a cafe so bad")
 
 
+@pytest.mark.slow
 def test_a_function_of_tokens_and_padded_ids_give_the_rules_together(caplog: pytest.LogCaptureFixture) -> None:
     def encode(text: str) -> list[int]:
         known = [WORDS.index(word) if word in WORDS else 1 for word in stop_words_and_lengths(text)]

@@ -267,7 +267,11 @@ def seeded():
 
 @pytest.mark.parametrize(
     ("kind", "named"),
-    [("list", "extra[0].weight"), ("attribute", "h0"), pytest.param("buffer", "h0", marks=pytest.mark.slow)],
+    [
+        pytest.param("list", "extra[0].weight", marks=pytest.mark.slow),
+        ("attribute", "h0"),
+        pytest.param("buffer", "h0", marks=pytest.mark.slow),
+    ],
 )
 def test_random_numbers_that_no_weights_hold_are_refused(kind: str, named: str, tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(HOLDS_MORE)

@@ -32,7 +32,7 @@ def differing(made: Subwords, encode: Any, number: int, seed: int) -> list[tuple
     return [(text, theirs, ours) for text, theirs in asked if (ours := encoder.encode(text)) != theirs]
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(MODELS), 3))
+@pytest.mark.parametrize("name", mostly_slow(list(MODELS), 15, first=3))
 def test_the_ids_are_those_of_sentencepiece(name: str, tmp_path: Path) -> None:
     content = trained(**MODELS[name])
     (tmp_path / "spiece.model").write_bytes(content)

@@ -156,6 +156,7 @@ class Buckets(nn.Module):
         return self.fc((self.embedding(x) * share[..., None] + bucket[:, None]).mean(1))
 
 
+@pytest.mark.slow
 def test_a_tensor_and_a_fraction_of_a_size_give_what_pytorch_gives() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

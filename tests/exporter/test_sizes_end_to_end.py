@@ -114,7 +114,7 @@ def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_p
         classifier.classify(too_long)
 
 
-@pytest.mark.parametrize("positions", mostly_slow([63, 40, 16, 7], 2))
+@pytest.mark.parametrize("positions", mostly_slow([63, 40, 16, 7], 4, first=2))
 def test_a_module_that_takes_few_tokens_is_asked_so_few(positions: int) -> None:
     # Texts beside others are of 17 and 64 tokens where a module answers such.
     asked: dict[str, Any] = {"lengths": None, "padding_id": 1, "classes": 3, "multi_label": False}
@@ -122,6 +122,7 @@ def test_a_module_that_takes_few_tokens_is_asked_so_few(positions: int) -> None:
     assert (prepared.takes_lengths, prepared.padding, prepared.alone) == (False, False, {})
 
 
+@pytest.mark.slow
 def test_a_table_that_is_shorter_than_the_texts_of_the_search_is_told_with_its_size() -> None:
     module = HasPositions(4).eval()
     asked: dict[str, Any] = {"ids": len(VOCABULARY), "lengths": None, "padding_id": 1, "classes": 3}

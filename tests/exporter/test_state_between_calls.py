@@ -298,7 +298,7 @@ def prepared(module: nn.Module, call: str | None = None) -> ExportableModule:
 
 
 # A list of the first call, a buffer, and a number.
-@pytest.mark.parametrize("case", mostly_slow(DEPENDS, 8), ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(DEPENDS, 12), ids=lambda case: case[0].__name__)
 def test_a_module_whose_answers_depend_on_earlier_calls_is_refused_by_what_it_keeps(
     case: tuple[type[Base], str],
 ) -> None:

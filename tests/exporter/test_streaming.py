@@ -100,6 +100,7 @@ def test_the_proof_covers_the_step_graph_and_verify_replays_it(bundles: list[Pat
         assert verify(bundle).replays[-1].how == "each as a stream"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", mostly_slow(["gru", "qrnn"], 2))
 def test_a_graph_with_lengths_is_made_into_a_step_graph_that_answers_as_its_module(cell: str) -> None:
     module = classifier_of(cell, 1, "max").eval()

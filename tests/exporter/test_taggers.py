@@ -76,7 +76,7 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("kind", mostly_slow(FOUND, 4))
+@pytest.mark.parametrize("kind", mostly_slow(FOUND, 12))
 def test_how_a_tagger_is_called_and_how_its_axes_stand_is_found_out(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == FOUND[kind]
 

@@ -323,7 +323,10 @@ def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_fil
 
 @pytest.mark.parametrize(
     ("rules", "sentence"),
-    [("absent.json", "absent.json cannot be read: No such file"), ('{"widht": 200}', "'widht' is not a known member")],
+    [
+        pytest.param("absent.json", "absent.json cannot be read: No such file", marks=pytest.mark.slow),
+        ('{"widht": 200}', "'widht' is not a known member"),
+    ],
 )
 def test_the_command_refuses_what_are_no_rules(tmp_path: Path, rules: str, sentence: str) -> None:
     status, said = run(tmp_path, "--rules", rules)
@@ -363,6 +366,7 @@ def test_an_id_that_the_embedding_has_no_row_for_is_refused(tmp_path: Path, call
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 def test_a_named_tokenizer_is_the_one_of_the_rules_beside_it(tmp_path: Path) -> None:
     status, said = run(tmp_path, "--rules", "{}", "--tokenizer", "whitespace")
     assert status == 0, said

@@ -100,6 +100,7 @@ SIDE_BY_SIDE: Final[tuple[Call, ...]] = (
 )
 
 
+@pytest.mark.slow
 def test_tensors_side_by_side_are_joined_without_a_sequence() -> None:
     ids = torch.arange(3)[:, None].repeat(1, 2)
     module = ModuleFacts(SIDE_BY_SIDE).eval()

@@ -100,7 +100,7 @@ def test_only_models_that_padding_does_not_change_are_run_padded(tmp_path: Path)
     np.testing.assert_array_equal(together, alone)
 
 
-@pytest.mark.parametrize("case", mostly_slow(refused_modules.REFUSED, 10), ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(refused_modules.REFUSED, 17), ids=lambda case: case[0].__name__)
 def test_a_module_that_cannot_be_exported_right_is_refused_with_the_reason(
     case: tuple[type[nn.Module], type[PocketRNNError], str], tmp_path: Path
 ) -> None:

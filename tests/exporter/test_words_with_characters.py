@@ -207,6 +207,7 @@ def test_a_line_without_the_characters_is_refused() -> None:
         prepared(Convolved, call="module(tokens, tokens)")
 
 
+@pytest.mark.slow
 def test_a_module_of_characters_says_which_option_names_them() -> None:
     with pytest.raises(ExportError, match=r"\(chars\).*--characters"):
         prepare_module(

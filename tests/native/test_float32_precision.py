@@ -35,6 +35,7 @@ def test_what_the_last_digit_of_other_floats_decides_is_refused(kind: type[nn.Mo
         lower_graph(content, graph)
 
 
+@pytest.mark.slow
 def test_a_bound_of_whole_numbers_beyond_32_bits_is_refused() -> None:
     content, graph = graph_of(made(zoo.ClampsFromThreeBillionOn), VOCABULARY, LABELS)
     with pytest.raises(ExportError, match=r"Clip.*2,147,483,647"):

@@ -70,14 +70,14 @@ def test_a_file_with_any_byte_changed_or_cut_short_anywhere_is_refused(
     assert run(hostile, packed_bundle(bundle), tmp_path) == "0 opened\n"
 
 
-@pytest.mark.parametrize("bundle", mostly_slow(BUNDLES, 4), ids=lambda bundle: bundle.name)
+@pytest.mark.parametrize("bundle", mostly_slow(BUNDLES, 14, first=8), ids=lambda bundle: bundle.name)
 def test_a_file_made_to_mislead_is_refused_or_answers_without_a_fault(
     bundle: Path, hostile: Path, tmp_path: Path
 ) -> None:
     assert run(hostile, packed_bundle(bundle), tmp_path, examples(400, 3000)).endswith(" opened\n")
 
 
-@pytest.mark.parametrize("name", mostly_slow([*number_vectors.FILES], 4))
+@pytest.mark.parametrize("name", mostly_slow([*number_vectors.FILES], 5))
 def test_a_file_of_numbers_changed_or_made_to_mislead_is_refused_or_answers_without_a_fault(
     name: str, hostile: Path, tmp_path: Path
 ) -> None:

@@ -85,7 +85,7 @@ def test_what_is_no_text_is_refused_or_skipped_as_with_a_bundle(both: tuple[Clas
         packed.classify("oil", top=9)
 
 
-@pytest.mark.parametrize("name", ["limits", "real-token"])
+@pytest.mark.parametrize("name", [pytest.param("limits", marks=pytest.mark.slow), "real-token"])
 def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_path: Path, name: str) -> None:
     limits = Path(__file__).parents[1] / "vectors" / name
     pack(limits, tmp_path / "limits.prnn")
@@ -108,7 +108,7 @@ def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_pat
         assert packed.predict(texts, on_error="skip") == bundle.predict(texts, on_error="skip")
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("activation", [pytest.param("softmax", marks=pytest.mark.slow), "sigmoid"])
 def test_thresholds_of_a_bundle_hold_in_a_packed_file_with_and_without_pocketrnn(
     tmp_path: Path, activation: str
 ) -> None:

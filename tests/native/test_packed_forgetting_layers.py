@@ -168,6 +168,7 @@ def test_reset_gates_that_count_keep_a_gru_and_its_zeros_are_left_out() -> None:
     assert weights_of(program, layer) == [(12, 24), None] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("a window", marks=pytest.mark.slow), "no window, reset gates"])
 def test_ready_products_and_weights_in_place_change_no_answer(name: str) -> None:
     content, graph = graph_of_case(name)

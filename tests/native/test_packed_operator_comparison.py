@@ -29,7 +29,7 @@ from pocketrnn_export.packing import pack
 pytestmark = pytest.mark.usefixtures("short_proofs")
 
 
-@pytest.mark.parametrize("case", mostly_slow(CASES, 25), ids=str)
+@pytest.mark.parametrize("case", mostly_slow(CASES, 805), ids=str)
 def test_every_operator_answers_as_onnxruntime_does(case: Case) -> None:
     lowered = lowered_case(case)
     refuse_differing_operations(lowered)

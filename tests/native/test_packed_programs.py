@@ -172,6 +172,7 @@ class _CountsAndSorts(_CountsItself):
         return self.fc(numbers[order.sort()[1]])  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([_CountsAndSorts, _CountsItself, _CountsForGRU, _CountsForRNN], 4))
 def test_a_layer_reads_as_many_steps_as_forward_counts(kind: type[nn.Module]) -> None:
     content, graph = graph_of_kind(kind)

@@ -77,7 +77,11 @@ def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: ty
 
 @pytest.mark.parametrize(
     "kind",
-    [zoo.WeighsByPosition, pytest.param(zoo.HashesPositions, marks=pytest.mark.slow), zoo.LengthsThatWrap],
+    [
+        pytest.param(zoo.WeighsByPosition, marks=pytest.mark.slow),
+        pytest.param(zoo.HashesPositions, marks=pytest.mark.slow),
+        zoo.LengthsThatWrap,
+    ],
     ids=lambda kind: kind.__name__,
 )
 def test_a_file_states_how_many_tokens_its_whole_numbers_bear(kind: type[nn.Module]) -> None:

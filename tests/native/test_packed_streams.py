@@ -95,6 +95,7 @@ def packed(streaming: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_bundle_without_a_step_graph_can_be_packed_with_a_step(tmp_path: Path) -> None:
     bundle, path = bundle_maker.make(tmp_path / "b"), tmp_path / "b.prnn"
     result = CliRunner().invoke(main, ["pack", str(bundle), "-o", str(path), "--streaming"])

@@ -260,7 +260,9 @@ def test_any_rules_make_the_same_ids(made: tuple[SubwordRules, tuple[str, ...]],
         assert engine.encode(text) == reference.encode(text), (ascii(text), rules)
 
 
-@pytest.mark.parametrize("form", ["NFC", "NFKC", "NFD"])
+@pytest.mark.parametrize(
+    "form", ["NFC", pytest.param("NFKC", marks=pytest.mark.slow), pytest.param("NFD", marks=pytest.mark.slow)]
+)
 def test_a_letter_that_is_left_as_it_is_is_joined_with_no_mark(form: str) -> None:
     rules, tokens = subword_vectors.FILES["subwords-ranks"]
     rules = replace(rules, steps=(Normalize(form, ("e",)),), splits=())  # type: ignore[arg-type]

@@ -101,6 +101,7 @@ def test_a_vocabulary_that_is_searched_from_end_to_end_for_every_word_is_refused
     assert refused.value.args[0] == CONTENT
 
 
+@pytest.mark.slow
 def test_a_rule_that_nearly_stands_everywhere_in_a_text_is_refused_before_long(tmp_path: Path) -> None:
     rules = TextRules(steps=(Replace("a" * 255 + "b", "c"),) * 128)
     path = tmp_path / "rules.prnn"

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import refused_packed
 import subword_vectors
 import tag_vectors
 from packing_tools import logits_of, packed_bundle
+from slow_case_sampling import mostly_slow
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import packed_enums
@@ -104,6 +106,8 @@ def test_a_file_verifies(name: str) -> None:
 
 @pytest.mark.parametrize("name", TAGGERS)
 def test_a_file_of_a_tagger_is_current(name: str) -> None:
+    if name == "tags-subwords" and unicodedata.unidata_version != "14.0.0":
+        pytest.skip("this Python has other punctuation marks, at which the subwords are split")
     made, vectors = tag_vectors.made(name), lines_of(PACKED / f"{name}.jsonl")
     assert (PACKED / f"{name}.prnn").read_bytes() == made.content, "Run scripts/make_test_vectors."
     for vector, again in zip(vectors, made.vectors, strict=True):
@@ -171,10 +175,7 @@ def test_the_program_answers_the_vectors_as_they_say(bundle: Path, program: Path
         assert float(probability) == pytest.approx(max(vector["probabilities"]), abs=2e-4)
 
 
-# Heads of a text with features: each is held by the file that has it alone.
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if "-" in name else name for name in OTHERS]
-)
+@pytest.mark.parametrize("name", mostly_slow(OTHERS, every=len(OTHERS)))
 def test_a_file_of_other_inputs_or_outputs_is_current_and_answered_as_it_says(name: str) -> None:
     made, content = input_output_vectors.made(name), (PACKED / f"{name}.prnn").read_bytes()
     assert content == made.content, "Run scripts/make_test_vectors."

@@ -150,7 +150,7 @@ def test_texts_become_the_ids_of_python_by_drawn_rules() -> None:
         assert [text for text in some if engine.encode(text) != encoder.encode(text)] == [], rules
 
 
-@pytest.mark.parametrize("name", mostly_slow(sorted(subword_vectors.FILES), 4))
+@pytest.mark.parametrize("name", mostly_slow(sorted(subword_vectors.FILES), 14))
 def test_subwords_become_the_ids_of_python(name: str, tmp_path: Path) -> None:
     (tmp_path / "whole.prnn").write_bytes(subword_vectors.made(name).content)
     manifest = Classifier.load(tmp_path / "whole.prnn").manifest

@@ -435,7 +435,7 @@ def test_the_input_is_never_the_output(folder: Path, padded: Path) -> None:
     assert Path("in.csv").read_text() == "text\na\n"
 
 
-@pytest.mark.parametrize("output", ["nowhere/out.csv", ".", "in.csv/out.csv"])
+@pytest.mark.parametrize("output", ["nowhere/out.csv", pytest.param(".", marks=pytest.mark.slow), "in.csv/out.csv"])
 def test_an_output_that_cannot_be_written_is_said(folder: Path, padded: Path, output: str) -> None:
     Path("in.csv").write_text("text\na\n")
     result = run("-b", padded, "-i", "in.csv", "-o", output, "--output-format", "csv", "--force")
@@ -540,6 +540,7 @@ def test_ctrl_c_ends_it_and_leaves_no_file(folder: Path, padded: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_parquet_goes_through_pipes(folder: Path, padded: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     content = io.BytesIO()

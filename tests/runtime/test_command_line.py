@@ -110,7 +110,7 @@ def test_lines_are_answered_as_they_arrive(padded: Path) -> None:
         assert running.wait(30) == 0
 
 
-@pytest.mark.parametrize("case", mostly_slow(list(itertools.product((True, False), ("ascii", "utf-8", "latin-1"))), 5))
+@pytest.mark.parametrize("case", mostly_slow(list(itertools.product((True, False), ("ascii", "utf-8", "latin-1"))), 6))
 def test_odd_texts_are_answered_whatever_the_terminal_can_show(padded: Path, case: tuple[bool, str]) -> None:
     as_json, encoding = case
     texts = ["", " ", "?!.", "\x1b\x7f", "wall " * 20_000, "\u00fc\u20ac"]
@@ -374,7 +374,7 @@ def with_closed(closed: str, *arguments: object) -> subprocess.CompletedProcess[
             )
             for closed in (">&-", ">&- 2>&-", "<&- >&-", "<&- >&- 2>&-")
         ],
-        7,
+        28,
     ),
 )
 def test_answers_that_nobody_can_read_are_status_2(
@@ -394,16 +394,13 @@ def test_answers_that_nobody_can_read_are_status_2(
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 @pytest.mark.parametrize(
     "case",
-    mostly_slow(
-        [
+    mostly_slow([
             (closed, command)
             for command in (
                 "verify BUNDLE", "--help", "--version", "classify -b BUNDLE -i in.csv -o out.csv --force",
             )
             for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-")
-        ],
-        5,
-    ),
+        ], 16, first=5),
 )  # fmt: skip
 def test_a_command_whose_work_is_not_its_output_is_done_without_standard_streams(
     padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str]
@@ -497,7 +494,7 @@ def test_an_error_is_one_line_of_some_screens_however_long_what_was_given(padded
 @pytest.mark.parametrize("case", mostly_slow([
     (">/dev/full", ["--help"]), (">/dev/full", ["--version"]), (">/dev/full 2>&1", ["inspect", "--help"]),
     ("2>/dev/full", ["verify", "nowhere"]), ("2>/dev/full", ["classify", "--nope"]), ("2>/dev/full", []),
-], 3))  # fmt: skip
+], 6, first=3))  # fmt: skip
 def test_a_full_stream_is_status_2_and_shows_no_traceback(case: tuple[str, list[str]]) -> None:
     closed, arguments = case
     result = with_closed(closed, *arguments)

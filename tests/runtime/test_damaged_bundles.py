@@ -384,6 +384,7 @@ def test_a_folder_whose_name_is_not_utf8_is_opened(tmp_path: Path) -> None:
     assert Classifier.load(folder).predict(["the oil"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_second_classifier_holds_its_weights_once(tmp_path: Path) -> None:
     """The file of the graph is no part of what stays: 4,000 rows of 1,000 numbers are 15.3 MiB."""

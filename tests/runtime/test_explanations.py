@@ -203,6 +203,7 @@ def test_words_are_coloured_by_what_they_did_and_escape_nothing_to_the_terminal(
     assert line == "a\\x07b\t0.7500\t\x1b[32m\x1b[1mfor\\x1b[31m\x1b[0m weak \x1b[31m\x1b[4mno\x1b[0m"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pty")
 def test_a_terminal_is_shown_colours_and_json_when_asked(padded: Path) -> None:
     import pty

@@ -262,3 +262,14 @@ def test_the_command_says_what_to_do_with_a_string(external: Path, tmp_path: Pat
         assert "--tokens" in result.stderr
     for more in (["--stream"], ["--input", tmp_path / "rows.csv"]):
         assert run("classify", "-b", external, "--tokens", *more).exit_code == 2
+
+
+def test_the_texts_of_a_file_are_split_by_the_users_function(external: Path, tmp_path: Path) -> None:
+    (tmp_path / "split.py").write_text("def words(text):\n    return text.lower().split()\n", encoding="utf-8")
+    (tmp_path / "rows.csv").write_text("id,text\n7,The CUP\n8,\n9,game\n", encoding="utf-8")
+    result = run(
+        "classify", "-b", external, "--input", tmp_path / "rows.csv", "--tokenizer", f"{tmp_path}/split.py:words"
+    )
+    assert result.exit_code == 0, result.output
+    answers = [Classifier.load(external).classify(tokens) for tokens in (["the", "cup"], [], ["game"])]
+    assert [row.split(",")[2] for row in result.stdout.splitlines()[1:]] == [answer.label for answer in answers]

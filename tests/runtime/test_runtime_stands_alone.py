@@ -82,7 +82,7 @@ print([name for name in names if importlib.util.find_spec(name)])
     assert python(edge, code).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("which", ["padded", "unpadded"])
+@pytest.mark.parametrize("which", ["padded", pytest.param("unpadded", marks=pytest.mark.slow)])
 def test_a_bundle_classifies_there(edge: Path, which: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(which)
     code = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
+from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 
 SPLIT = """
 from cleaning_beside import clean
@@ -20,6 +23,12 @@ def ids(text):
     return [3, 4]
 
 number = 3
+
+class Splitter:
+    def words(self, text):
+        return words(text)
+
+splitter = Splitter()
 """
 
 
@@ -31,13 +40,29 @@ def split(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "given"), [("words", ["stocks", "rise"]), ("ids", [3, 4])])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("words", ["stocks", "rise"]),
+        ("ids", [3, 4]),
+        ("Splitter.words", ["stocks", "rise"]),
+        ("splitter.words", ["stocks", "rise"]),
+    ],
+)
 def test_texts_are_split_by_the_function(name: str, given: list[str] | list[int], split: Path) -> None:
     command = ["classify", "-b", "ag_news", "--tokenizer", f"{split}:{name}", "Stocks RISE"]
     result = CliRunner().invoke(main, command, catch_exceptions=False)
     assert result.exit_code == 0
     answer = Classifier.load("ag_news").classify(given)
     assert result.stdout.startswith(f"{answer.label}\t{answer.probability:.4f}\tStocks RISE")
+
+
+@pytest.mark.parametrize("library", ["tokenize", "wave"])
+def test_a_file_that_is_named_like_a_library_does_not_hide_it(library: str, split: Path) -> None:
+    named = split.rename(split.parent / f"{library}.py")
+    assert load_tokenizer_function(f"{named}:words")("Stocks") == ["stocks"]
+    assert not hasattr(importlib.import_module(library), "words")
+    assert sys.path.index(str(split.parent)) == len(sys.path) - 1
 
 
 @pytest.mark.parametrize(

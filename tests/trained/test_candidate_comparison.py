@@ -132,6 +132,7 @@ def test_a_recurrent_part_that_is_needed_stays_and_all_rows_are_fitted_once() ->
     assert set(read) == {made.training["epochs"]} == {12}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rows", [inflected(160), pytest.param(ordered(200), marks=pytest.mark.slow)], ids=["linear", "both parts"]
 )

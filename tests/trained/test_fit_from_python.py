@@ -50,7 +50,10 @@ def test_it_predicts_scores_and_is_saved(fitted: FittedClassifier, tmp_path: Pat
 @pytest.mark.parametrize(
     "columns",
     [
-        lambda texts, codes: (pd.Series(texts, index=range(7, 7 + len(texts))), pd.Series(codes)),
+        pytest.param(
+            lambda texts, codes: (pd.Series(texts, index=range(7, 7 + len(texts))), pd.Series(codes)),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(lambda texts, codes: (np.array(texts), np.array(codes)), marks=pytest.mark.slow),
         # As those of pandas.
         pytest.param(lambda texts, codes: (np.array(texts, dtype=object), tuple(codes)), marks=pytest.mark.slow),

@@ -138,6 +138,7 @@ def test_a_file_that_is_given_is_the_only_one_that_is_tried(table: Path, monkeyp
     assert {one.vectors for one in read_candidates(made.data)} == {"given.npz"}
 
 
+@pytest.mark.slow
 def test_the_command_leaves_them_out_and_its_report_names_them(table: Path, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "rows.csv", drawn_words(160))
     common = ["train", str(data), "--epochs", "1", "--hidden-dim", "8", "--device", "cpu"]

@@ -356,6 +356,7 @@ def test_a_run_folder_holds_all_that_is_asked_of_it(reviews: Path) -> None:
     assert list(Path("c.tensorboard").glob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fine_pictures")
 def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> None:
     labels = ("Sci/Tech", "日本", "a|b\n# c")

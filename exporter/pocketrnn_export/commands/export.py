@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -67,7 +68,10 @@ from pocketrnn_export.commands.proposed_options import (
     propose_weights,
 )
 from pocketrnn_export.commands.source_completion import complete_source
-from pocketrnn_export.commands.splitting_part_of_function import replace_tokenizer_by_its_splitting_part
+from pocketrnn_export.commands.splitting_part_of_function import (
+    find_or_write_code_file,
+    replace_tokenizer_by_its_splitting_part,
+)
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.refused_options_error import RefusedOptionsError
@@ -163,11 +167,11 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="A value for a name in the module's file, instead of the file's value; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
-              help="How texts become tokens: basic_english, whitespace, characters; your function, file.py:name, text "
-              "-> tokens or ids, which is read and compared; external: your own code splits them, and the bundle takes "
-              "tokens or ids; or, without --vocabulary, subwords: tokenizer.json, the folder that save_pretrained "
-              "wrote, sentencepiece's .model, BERT's vocab.txt, a checkpoint with one. "
-              " [default: basic_english]")  # fmt: skip
+              help="How texts become tokens: basic_english, whitespace, characters; your function or method, "
+              "file.py:name or file.py:Class(3).name, text -> tokens or ids, which is read and compared; external: "
+              "your code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: "
+              "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt, a "
+              "checkpoint.  [default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
               'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
@@ -219,7 +223,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="A UTF-8 file of texts for the proof, one in each line; with --two-texts, two with a tab between them. Up to "
-    "12 of the texts stay in the bundle.",
+    "12 of the texts stay in the bundle. A .csv file has the texts of a .csv file of --pairs without them.",
 )
 @click.option(
     "--no-examples",
@@ -285,9 +289,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     named = parse_source(source := complete_source(source), options)
-    _refuse_unusable_output(
-        output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"]
-    )
+    packed = options["profile"] == "packed" and not numbers.are_given
+    _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
     with print_stages():
         of_texts = refusals.collect(
@@ -296,8 +299,6 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     if named is None:
         refusals.raise_collected()
     _load_pytorch()
-    from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
-
     with print_stages():
         if numbers.are_given:
             module, call = _load_number_module_and_call(source, named, options)
@@ -314,7 +315,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     if options["name"] is not None:
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
-    description |= {"examples": not options["no_examples"]}
+    description["examples"] = not options["no_examples"]
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
@@ -325,6 +326,15 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
+    _print_written_bundle(manifest, output, description, options)
+
+
+def _print_written_bundle(
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Print what a bundle of texts is, its verdicts, notes and limits, and the next command."""
+    from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
+
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
@@ -345,10 +355,15 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
 
-def _propose_pairs(manifest: Manifest, options: dict[str, Any]) -> str:
-    """Return a file that seems to hold the owner's answers, for an export without pairs. Return an empty string without
-    such a file, and for answers that are not one label or set of labels of a text."""
-    if manifest.heads or manifest.output.of_tokens or manifest.has_two_texts or options["pairs"]:
+def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> str:
+    """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
+    is open, or whose next command corrects them. Return an empty string without such a file, and for answers that are
+    not one label or set of labels of a text."""
+    from pocketrnn.verdicts import read_text_verdict
+
+    is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
+    is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
+    if options["pairs"] or not is_one_label or not is_open:
         return ""
     return propose_pairs(manifest.labels, multi_label=options["multi_label"])
 
@@ -510,6 +525,8 @@ def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
     named = parse_module_name(source, options["set"])
+    if named is not None and named.method:
+        raise click.UsageError(f"{source} names a method. Name a class, a module, or a function that makes a module.")
     if named is None and not Path(source).is_dir():
         _refuse_missing_source(Path(source))
     return named
@@ -637,9 +654,18 @@ class _ProposedOption(NamedTuple):
 def _propose_vocabulary(named: ModuleName | None) -> _ProposedOption:
     """Return a sentence on the missing vocabulary, and what to give as --vocabulary."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
+    from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
     if named is not None and (found := propose_vocabulary(named.path)) is not None:
         return _ProposedOption(f"The vocabulary seems to be {found.path} ({found.place_in_code}).", str(found.path))
+    if named is not None and (code := find_vocabulary_code(named.path)) is not None:
+        output = Path(click.get_current_context().params["output"])
+        file = output.with_name(f"{output.name}-vocabulary.json")
+        script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
+        return _ProposedOption(
+            f"Lines {code.lines} of {code.file} make {code.made}. They are in {script}: run python {script}, with the "
+            f"data of the training. It writes {file}.", str(file)
+        )  # fmt: skip
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return _ProposedOption(f"The vocabulary is a file. {said}", "FILE")
 
@@ -674,8 +700,11 @@ def _read_vocabulary_rules_and_pairs(
         read = refusals.collect(lambda: _read_tokens_and_rules(options, subwords=subwords))
     labels = refusals.collect(read_all_labels) or {}
     names, several = labels.get("labels", ()), options["multi_label"]
-    file = options["pairs"]
-    pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several))
+    file, texts = options["pairs"], None
+    if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
+        # The texts of the pairs, which are no lines of texts.
+        texts, options["texts"] = options["texts"], None
+    pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several, texts=texts))
     if read is None or pairs is None or refusals:
         return None
     tokens, rules = read
@@ -798,7 +827,7 @@ def _add_rules_of_function(
             if not replace_tokenizer_by_its_splitting_part(options):
                 raise
             return _add_rules_of_function(module_file, options, text)
-        function = adapt_owner_function(function, text["vocabulary"], f"{named.path}:{named.name}")
+        function = adapt_owner_function(function, text["vocabulary"], str(named))
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_texts_with_ids(given)
@@ -951,7 +980,7 @@ def _load_number_module_and_call(source: str, named: ModuleName | None, options:
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module of a Python file, a notebook or a TorchScript file, and the call that --call gives."""
-    from pocketrnn_export.intake import torchscript_file
+    from pocketrnn_export.intake.torchscript_file import load_torchscript
 
     if named is not None:
         module, function = _load_named_module_and_call(named, options)
@@ -965,13 +994,7 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
             f"{source} is not of the form file.py:name, so {given[0]} cannot be used. Give SOURCE as file.py:name, or "
             f"leave {given[0]} out."
         )
-    if torchscript_file.is_torchscript(Path(source)):
-        return torchscript_file.load_torchscript(Path(source)), options["call"]
-    raise InputError(
-        f"{source} is not a complete TorchScript file.",
-        "A file of weights needs the module's code: pocketrnn export file.py:name --weights FILE. For TorchScript, "
-        "save the file again with torch.jit.save.",
-    )
+    return load_torchscript(Path(source)), options["call"]
 
 
 def _is_function_name(tokenizer: str | None) -> bool:

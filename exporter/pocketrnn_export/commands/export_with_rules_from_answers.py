@@ -21,7 +21,10 @@ _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
 def export_with_rules_from_answers(
-    write: Callable[[dict[str, Any]], Manifest], description: dict[str, Any], options: Mapping[str, Any]
+    write: Callable[[dict[str, Any]], Manifest],
+    description: dict[str, Any],
+    options: Mapping[str, Any],
+    tries_left: int = 3,
 ) -> Manifest:
     """Export a classifier. If its probabilities differ from the owner's, but agree under other text rules, export it
     with the other rules. Refuse it if the options state text rules, or if only a few texts agree.
@@ -30,6 +33,8 @@ def export_with_rules_from_answers(
         write: exports with the arguments of `pocketrnn_export.export`.
         description: the arguments.
         options: the options of the command.
+        tries_left: how many times other rules may be taken: those that agree with the texts that are tried may differ
+            on the others.
 
     Raises:
         ParityError: the answers differ; the message has the command that gives rules with which they agree.
@@ -51,7 +56,7 @@ def export_with_rules_from_answers(
         is_split_otherwise = any(name in members for name in _OF_SPLITTING)
         is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
-        if is_stated or numbers < _TEXTS_TO_DECIDE_BY:
+        if is_stated or numbers < _TEXTS_TO_DECIDE_BY or not tries_left:
             line = format_command_with_changes(
                 _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
             )
@@ -61,7 +66,7 @@ def export_with_rules_from_answers(
         f"--rules {shlex.quote(changed)}. So these are taken.",
         err=True,
     )
-    return write({**description, "rules": agreeing})
+    return export_with_rules_from_answers(write, {**description, "rules": agreeing}, options, tries_left - 1)
 
 
 def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:
@@ -74,7 +79,7 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
     is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
-    tried_name = "" if tried is None else f"{tried.path}:{tried.name}"
+    tried_name = "" if tried is None else str(tried)
     found = [one for one in list_text_functions(named.path) if one != tried_name]
     if tried is not None and tried.name == WRITTEN_NAME:
         # Written of a function that answers texts.

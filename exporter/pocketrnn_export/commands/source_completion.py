@@ -1,4 +1,5 @@
-"""Complete a SOURCE that is a Python file or notebook without the name of a module."""
+"""Complete a SOURCE that is a Python file or notebook without the name of a module, and refuse other files that hold no
+module."""
 
 from __future__ import annotations
 
@@ -9,21 +10,25 @@ import click
 from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import InputError
+from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
+from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
 
 
 def complete_source(source: str) -> str:
     """Return SOURCE with the name of the only module class of the file, if it is a Python file or notebook without a
-    name. The command that a message suggests has the name, too. Return any other SOURCE as it is.
+    name. The command that a message suggests has the name, too. Return a TorchScript file, and what is no file, as it
+    is.
 
     Raises:
         InputError: the file defines several such classes, or none.
     """
     path = Path(source)
-    if path.suffix not in (".py", ".ipynb") or not path.is_file():
+    is_code = path.suffix in (".py", ".ipynb")
+    if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
     from pocketrnn_export.source_code.module_classes import list_module_classes, list_module_classes_near
 
-    names = list_module_classes(path)
+    names = list_module_classes(path) if is_code else []
     if len(names) == 1:
         (name,) = names
         completed = f"{path}:{name}"
@@ -31,8 +36,14 @@ def complete_source(source: str) -> str:
         click.get_current_context().params["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names] or list_module_classes_near(path)
-    if not found:
-        raise InputError(f"{path} defines no class with a forward.", f"Name what makes the module, as in {path}:make.")
-    problem = f"{path} defines {'several modules' if names else 'no module'}."
-    line = format_command_with_changes({"source": found[-1] if names else found[0]})
-    raise InputError(problem, f"Name one of them: {', '.join(found)}. Write: {line}")
+    changes: dict[str, str | None] = {"source": found[-1] if names else next(iter(found), "file.py:name")}
+    problem = f"{path} defines {'several modules' if names else 'no module, that is, no class with a forward'}."
+    if not is_code:
+        may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
+        problem = f"{path} is no code of a module, and no complete TorchScript file."
+        problem += " A file of weights needs the module's code." * may_be_weights
+        changes |= {"weights": source} if may_be_weights else {}
+    elif not found:
+        raise InputError(problem, f"Name what makes the module, as in {path}:make.")
+    said = f"Name one of them: {', '.join(found)}." if found else "Name the Python file or notebook with the module."
+    raise InputError(problem, f"{said} Write: {format_command_with_changes(changes)}")

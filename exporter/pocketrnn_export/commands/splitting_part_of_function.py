@@ -39,7 +39,7 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
             f"Note: {named.path}:{named.name} splits texts by torchtext's basic_english, which is taken.", err=True
         )
         return True
-    path = _find_or_write_code_file(Path(parameters["output"]), code)
+    path = find_or_write_code_file(Path(parameters["output"]), "words", code)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(
         f"Note: The lines of {named.path}:{named.name} that split a text are now a function in {path}, and --tokenizer "
@@ -49,10 +49,16 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     return True
 
 
-def _find_or_write_code_file(output: Path, code: str) -> Path:
-    """Write code to a new file beside the output, or find it in one that was written before. Return the file."""
+def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
+    """Write code to a new file beside the output, or find it in one that was written before. Return the file.
+
+    Args:
+        output: the output.
+        kind: what the file's name ends with.
+        code: the code.
+    """
     for number in range(1, _MOST_FILES):
-        path = output.with_name(f"{output.name}-words{number if number > 1 else ''}.py")
+        path = output.with_name(f"{output.name}-{kind}{number if number > 1 else ''}.py")
         if not path.exists():
             with write_whole_file(path, force=False) as file:
                 file.write(code.encode())

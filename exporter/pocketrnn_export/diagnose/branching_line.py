@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Sequence
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -59,7 +60,6 @@ def _record_jumps(found: _Jumps) -> contextlib.AbstractContextManager[None]:
         file = frame.f_code.co_filename
         if is_installed_file(file) or not is_user_file(file):
             return None
-        frame.f_trace_opcodes = True
         last, line = _BEFORE_FIRST, frame.f_lineno
 
         def trace_line(frame: FrameType, event: str, _: Any) -> Any:
@@ -69,6 +69,10 @@ def _record_jumps(found: _Jumps) -> contextlib.AbstractContextManager[None]:
                 last, line = frame.f_lasti, frame.f_lineno
             return trace_line
 
+        # Python 3.13 only traces the instructions of a frame that has its trace function already.
+        frame.f_trace, frame.f_trace_opcodes = trace_line, True
         return trace_line
 
+    # Python 3.12 only traces instructions if a frame has asked for it before the trace begins.
+    sys._getframe().f_trace_opcodes = True
     return trace_frames(trace_call)

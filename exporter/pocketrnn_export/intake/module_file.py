@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pocketrnn.bundle.names_from_paths import choose_code_name
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.file_existence_check import check_file_exists
 from pocketrnn_export.intake.global_settings_objects import define_and_correct_settings_of_file, find_settings_of_file
@@ -46,6 +47,7 @@ from pocketrnn_export.source_code.needed_code import (
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
+from pocketrnn_export.vocabularies.owner_function_call import WordIds, is_vocabulary_name
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +136,8 @@ def load_text_function(
 
     Args:
         named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
-            object that can be called; or a class of such objects, which is made with the arguments.
+            object that can be called, or a method of an object; or a class of such objects, of which one is made with
+            the arguments, and with the ids of the words for an argument like `vocab`.
         words_file, ids_of_words: the name of a file of words, and the ids of its words. A name that the code makes by
             opening this file gets these ids, and the code is not run.
         module_file: the file of the module. Its code imports from its own folders, and this file may import from them,
@@ -160,8 +163,9 @@ def load_text_function(
         found = getattr(file, named.name, None)
         args, kwargs = _evaluate_arguments(named, file)
         if isinstance(found, type) and not issubclass(found, str):
-            found, args, kwargs = found(*args, **kwargs), [], {}
-    where = f"{named.path}:{named.name}"
+            found, args, kwargs = _make_text_object(found, named, args, kwargs, ids_of_words or {}), [], {}
+        found = getattr(found, named.method, None) if named.method else found
+    where = str(named)
     if not callable(found):
         raise InputError(
             f"{where} is not a function.", "Name a function that takes a text and returns its tokens or ids."
@@ -169,6 +173,33 @@ def load_text_function(
     if args:
         raise InputError(f"{where} is given arguments without names.", f"Name them: {where}(most=200).")
     return functools.partial(found, **kwargs) if kwargs else found
+
+
+def _make_text_object(
+    made: type, named: ModuleName, args: Sequence[Any], kwargs: Mapping[str, Any], ids_of_words: Mapping[str, int]
+) -> Any:
+    """Make an object of a class whose method takes a text. Refuse a class that needs more than the given arguments and
+    a vocabulary, with the lines to write."""
+    try:
+        signature = inspect.signature(made)
+        given = signature.bind_partial(*args, **kwargs).arguments
+        plain = [one for one in signature.parameters.values() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+        missing = [one.name for one in plain if one.default is one.empty and one.name not in given]
+        held = {one: WordIds(ids_of_words) for one in missing if is_vocabulary_name(one)}
+        if len(held) == len(missing):
+            return made(*args, **kwargs, **held)
+        problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
+    # A user's code may raise any exception.
+    except Exception as error:
+        missing, problem = [], f"{named.name} of {named.path} raises {_describe_error(error)}"
+    called = f"{named.name}({', '.join(f'{one}=...' for one in missing)})"
+    method = f".{named.method}" if named.method else ""
+    raise InputError(
+        problem,
+        f"Give its arguments, --tokenizer '{named.path}:{called}{method}'. Or write a file split.py beside it, from "
+        f"{named.path.stem} import {named.name}; made = {called}; def words(text): return made{method}(text), and give "
+        "--tokenizer split.py:words.",
+    )
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
@@ -438,13 +469,8 @@ def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str])
 
 def _make_empty_python_module(path: Path) -> ModuleType:
     """Return an empty Python module with the name and the path of a file."""
-    # The name of the module is the name of the file, as in messages and pickles. It is not so for a notebook, since a
-    # Python file of the same name may be in its folder.
-    name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
     package = import_package_of_file(path)
-    inside = f"{package}." if package else ""
-    taken = f"{inside}{name}" in sys.modules or not name.isidentifier()
-    file = ModuleType(f"{inside}exported_{abs(hash(path))}" if taken else f"{inside}{name}")
+    file = ModuleType(choose_code_name(path, package))
     file.__file__, file.__package__ = str(path), package
     return file
 

@@ -1,4 +1,5 @@
-"""Parse `file.py:name` or `file.py:name(arguments)` on the command line. PyTorch is not needed."""
+"""Parse `file.py:name`, `file.py:name(arguments)` or `file.py:name(arguments).method` on the command line. PyTorch is
+not needed."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ NO_VALUES: Final = (
 
 @dataclass(frozen=True)
 class ModuleName:
-    """The parts of `file.py:name` or `file.py:name(arguments)`.
+    """The parts of `file.py:name` or `file.py:name(arguments)`, also with `.method`.
 
     Attributes:
         path: the Python file, or the notebook.
@@ -32,6 +33,7 @@ class ModuleName:
         values: values for names of the file, which replace the statements that make them; not evaluated yet: they may
             use torch and numpy.
         function: the name of a function in the file that calls the module.
+        method: the name of a method of the named object; empty for the object itself.
     """
 
     path: Path
@@ -40,6 +42,10 @@ class ModuleName:
     kwargs: Mapping[str, ast.expr] | None = None
     values: Mapping[str, ast.expr] | None = None
     function: str | None = None
+    method: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.name}{f'.{self.method}' if self.method else ''}"
 
     @property
     def is_notebook(self) -> bool:
@@ -60,10 +66,10 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
     Raises:
         InputError: the text has this form, but the arguments or values are not allowed, or the file does not exist.
     """
-    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", text)
+    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?(?:\.([A-Za-z_]\w*))?", text)
     if found is None:
         return None
-    path, name, call = found.groups()
+    path, name, call, method = found.groups()
     check_file_exists(Path(path))
     try:
         parsed = ast.parse(f"f{call or '()'}", mode="eval").body
@@ -76,7 +82,8 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
             raise ValueError("it unpacks a dictionary")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"The arguments {call} are not plain values.", NO_VALUES) from None
-    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_parse_assignment, set_options)))
+    values = dict(map(_parse_assignment, set_options))
+    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, values, method=method or "")
 
 
 def _require_plain_argument(node: ast.expr) -> None:

@@ -48,6 +48,15 @@ def check_archive_entries(path: Path) -> list[zipfile.ZipInfo]:
     return entries
 
 
+def is_torchscript(path: Path) -> bool:
+    """Return whether `torch.jit.save` wrote a file: an archive that contains code.
+
+    Raises:
+        InputError: it is a damaged archive.
+    """
+    return path.is_file() and any("/code/" in entry.filename for entry in check_archive_entries(path))
+
+
 def check_pickles(path: Path) -> None:
     """Refuse a file of `torch.save` if one of its pickles is too large, or makes an object from a size alone.
 

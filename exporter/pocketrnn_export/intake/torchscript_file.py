@@ -37,15 +37,6 @@ def load_from_bytes(content: bytes) -> torch.jit.ScriptModule:
     return script
 
 
-def is_torchscript(path: Path) -> bool:
-    """Return whether `torch.jit.save` wrote a file: an archive that contains code.
-
-    Raises:
-        InputError: it is a damaged archive.
-    """
-    return path.is_file() and any("/code/" in entry.filename for entry in check_archive_entries(path))
-
-
 def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     """Load a module that `torch.jit.save` wrote, on the CPU.
 

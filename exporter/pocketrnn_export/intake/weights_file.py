@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
-from pocketrnn_export.intake.pytorch_file_memory_check import check_pickles
-from pocketrnn_export.intake.torchscript_file import is_torchscript
+from pocketrnn_export.intake.pytorch_file_memory_check import check_pickles, is_torchscript
 
 _log = logging.getLogger(__name__)
 

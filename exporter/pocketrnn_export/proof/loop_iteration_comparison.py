@@ -114,7 +114,7 @@ def check_every_step(
             )
         if not calls.makes_same_calls(MOST_SHORT_STEPS):
             if agree is None:
-                raise ExportError(*_write_unchecked_steps_note(loop, 0), _SAME_STEPS)
+                raise ExportError(_write_unchecked_steps_note(loop, 0)[0], _SAME_STEPS)
             looked_at.append(0)
             continue
         if limits.max_tokens is None or longest < most:

@@ -16,6 +16,8 @@ _MOST_FILES: Final = 60
 _MOST_DATA_FILES: Final = 2_000
 _DEEPEST: Final = 4
 _LARGEST_CODE: Final = 4 * 2**20
+_SETTINGS: Final = re.compile(r"(?i)\.(ya?ml|toml|ini|cfg)$|config\w*\.json$")
+_LARGEST_SETTINGS: Final = 2**16
 
 
 def list_files_near(path: Path) -> list[Path]:
@@ -79,8 +81,8 @@ def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
 def list_data_files_named_in_code(
     path: Path, suffix_pattern: str, names_in_folder: Collection[str] = ()
 ) -> dict[Path, str]:
-    """Return the existing files whose names stand in the code of a module's file, or near it, each with the place in
-    the code. The files are looked for in the working folder and in the module's, and in folders below these.
+    """Return the existing files whose names stand in the code of a module's file or near it, or in files of settings,
+    each with the place. The files are looked for in the working folder and in the module's, and in folders below these.
 
     Args:
         path: the file of the module.
@@ -98,14 +100,19 @@ def list_data_files_named_in_code(
             if re.search(rf"(?i)\.({suffix_pattern})$", name) or (names_in_folder and name.strip(".")):
                 named.setdefault(name, where)
     files: dict[Path, tuple[Path, str]] = {}
-    for folder in dict.fromkeys((Path(), path.parent)):
-        for file in _list_data_files(folder):
-            # The last part of f"{kind}_model.pt" is a name's ending.
-            name = next((one for one in named if file.name == one or (one[0] in "_-." and file.name.endswith(one))), "")
-            if not name and file.name in names_in_folder and file.parent.name in named:
-                name, file = file.parent.name, file.parent
-            if name:
-                files.setdefault(file.resolve(), (file, name))
+    beside = [file for folder in dict.fromkeys((Path(), path.parent)) for file in _list_data_files(folder)]
+    for file in beside:
+        if _SETTINGS.search(file.name) and file.stat().st_size <= _LARGEST_SETTINGS:
+            for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
+                for found in re.finditer(rf"(?i)[\w.-]+\.({suffix_pattern})\b", line):
+                    named.setdefault(found[0], f"{file}, line {number}")
+    for file in beside:
+        # The last part of f"{kind}_model.pt" is a name's ending.
+        name = next((one for one in named if file.name == one or (one[0] in "_-." and file.name.endswith(one))), "")
+        if not name and file.name in names_in_folder and file.parent.name in named:
+            name, file = file.parent.name, file.parent
+        if name:
+            files.setdefault(file.resolve(), (file, name))
     order = [*named]
     return {file: named[name] for file, name in sorted(files.values(), key=lambda found: order.index(found[1]))}
 

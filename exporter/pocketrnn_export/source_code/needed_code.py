@@ -433,8 +433,8 @@ class _NeededSearch:
                         "function in a Python file of its own, without the decorator, and name that: file.py:encode."
                     )
             code: tuple[dict[str, str], dict[str, str]] = ({}, {})
-            for error in failed:
-                code[error.root is not error.statement][error.name] = ast.unparse(error.statement.node)
+            for one in failed:
+                code[one.root is not one.statement][one.name] = ast.unparse(one.statement.node)
             raise NeededNamesError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.", remedy, *code
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
 from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_function_arguments_error
 
@@ -70,19 +71,28 @@ def list_text_functions(path: Path) -> list[str]:
     for file in list_files_near(path):
         with contextlib.suppress(InputError):
             for one in _list_statements(file):
+                if isinstance(one, ast.ClassDef) and not find_methods(one, "forward"):
+                    for method in find_methods(one):
+                        ranks = _list_ranks(method, given=1)
+                        found |= {f"{file}:{one.name}.{method.name}": len(_TEXT_FUNCTIONS) + ranks[0]} if ranks else {}
                 if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
                     continue
                 if is_name_of_answering_function(one.name) and write_tokenizer_of_function(file, one.name):
                     found[f"{file}:{one.name}"] = -1
-                if one.decorator_list or isinstance(one, ast.AsyncFunctionDef):
-                    continue
-                if _OF_LABELS.search(one.name):
-                    continue
-                ranks = [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, one.name, re.IGNORECASE)]
-                needed = one.args.args[: len(one.args.args) - len(one.args.defaults)]
-                if ranks and 1 <= len(needed) <= 2:
+                if ranks := _list_ranks(one):
                     found.setdefault(f"{file}:{one.name}", ranks[0])
     return sorted(found, key=found.__getitem__)[:_MOST_CALLED]
+
+
+def _list_ranks(function: Function, given: int = 0) -> list[int]:
+    """Return the positions in `_TEXT_FUNCTIONS` of the patterns that a function's name matches; an empty list if it
+    cannot be called with a text alone, or with a text and a vocabulary, after the first `given` arguments."""
+    needed = len(function.args.args) - len(function.args.defaults) - given
+    if function.decorator_list or isinstance(function, ast.AsyncFunctionDef) or not 1 <= needed <= 2:
+        return []
+    if _OF_LABELS.search(function.name):
+        return []
+    return [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, function.name, re.IGNORECASE)]
 
 
 def _list_called_functions(path: Path, function: ast.FunctionDef) -> list[str]:

@@ -28,7 +28,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 _LONGEST: Final = 10_000
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
 # Names of dicts from words to ids, such as `self.word2idx`.
-_WORD_TO_ID: Final = re.compile(
+WORD_TO_ID: Final = re.compile(
     r"(?i)(\w+\.)?(\w*vocab\w*|stoi|w2i|\w*(word|char|token)_?(2|to)_?(id|idx|index|ix|int)\w*)"
 )
 # The methods of tokenizers that return the id of a word.
@@ -112,7 +112,7 @@ def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> 
     for name, code in made_by.items():
         value = getattr(ast.parse(code).body[0], "value", None)
         word = None
-        if isinstance(value, ast.Subscript) and _WORD_TO_ID.fullmatch(ast.unparse(value.value).removesuffix("()")):
+        if isinstance(value, ast.Subscript) and WORD_TO_ID.fullmatch(ast.unparse(value.value).removesuffix("()")):
             word = value.slice
         elif isinstance(value, ast.Call) and _read_last_name(value.func) in _LOOKUPS and value.args:
             word = value.args[0]
@@ -259,7 +259,7 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Dict | ast.DictComp):
                 continue
             made = ast.unparse(node.targets[0])
-            if _WORD_TO_ID.fullmatch(made):
+            if WORD_TO_ID.fullmatch(made):
                 return (
                     f"{where} makes {made}: save it where it is complete, before the training, with json.dump({made}, "
                     'open("vocab.json", "w")); the ids must be those that the weights were trained with.'

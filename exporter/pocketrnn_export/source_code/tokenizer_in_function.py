@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
@@ -129,7 +130,7 @@ def _find_text_and_statements_that_tokens_need(
     kept: list[ast.stmt] = []
     needed = _list_read_names(split.tokens)
     for one in reversed(split.statements):
-        if needed & _list_changed_names(one) and not any(isinstance(part, ast.Return) for part in ast.walk(one)):
+        if needed & list_changed_names(one) and not any(isinstance(part, ast.Return) for part in ast.walk(one)):
             kept.insert(0, one)
             needed |= _list_read_names(one)
     defaults = find_defaults(function)
@@ -175,42 +176,19 @@ def _list_file_statements_that_code_needs(
 ) -> list[ast.stmt] | None:
     """Return the imports, functions and constants of a file that some code needs; None if a name is not known."""
     defined = {one.name for one in made if isinstance(one, ast.FunctionDef)}
-    waiting = [name for one in made for name in _list_free_names(one)]
+    waiting = [name for one in made for name in list_needed_names(one)]
     kept: set[ast.stmt] = set()
     while waiting:
         if (name := waiting.pop()) in defined or name in _BUILTINS:
             continue
         defined.add(name)
-        makers = [one for one in statements if name in _list_defined_names(one)]
+        makers = [one for one in statements if name in list_changed_names(one)]
         if not makers or not all(isinstance(one, Import | Function | ast.Assign) for one in makers):
             return None
         kept.update(makers)
-        waiting += [other for one in makers for other in _list_free_names(one)]
+        waiting += [other for one in makers for other in list_needed_names(one)]
     return [one for one in statements if one in kept]
-
-
-def _list_free_names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement reads and does not make itself."""
-    own = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
-    return _list_read_names(node) - own - {
-        one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
-    }  # fmt: skip
-
-
-def _list_defined_names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement of a file defines."""
-    if isinstance(node, Import):
-        return {one.asname or one.name.partition(".")[0] for one in node.names}
-    return _list_changed_names(node) | {getattr(node, "name", "")}
 
 
 def _list_read_names(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
-
-
-def _list_changed_names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement assigns, and those of objects whose method is called for its effect."""
-    found = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-        found |= {str(getattr(node.value.func.value, "id", ""))}
-    return found

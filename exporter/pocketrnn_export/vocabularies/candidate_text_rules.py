@@ -32,17 +32,22 @@ _PAIRS: Final = tuple(
 )
 # The spaces of re.findall(r"\\w+", text) and of words with apostrophes.
 _BETWEEN_WORDS: Final = (r"\W+", r"[^\w']+")
-# The pattern of what is removed, often after another step.
-REMOVALS: Final = tuple(
-    product(("", "html_tags_to_space", "remove_html_tags", "remove_urls"), (r"[^a-z\s]", r"[^a-z0-9\s]"))
-)
-LINE_BREAKS: Final = r"\n"
+# What is removed, often after another step.
+_BEFORE_REMOVAL: Final = ((), ("html_tags_to_space",), ("remove_html_tags",), ("remove_urls",))
+_REMOVED: Final = (r"[^a-z\s]", r"[^a-z0-9\s]")
+_LINE_BREAKS: Final = r"\n"
 # Words up to this length may be left out for it.
 LONGEST_SHORT_WORD: Final = 3
+_SHORT_WORDS: Final = tuple(rf"\b\w{{1,{longest}}}\b" for longest in range(1, LONGEST_SHORT_WORD + 1))
+# text.encode("latin-1", errors="replace"), and the like.
+_OUTSIDE_ENCODINGS: Final = tuple(product((r"[^\x00-\xff]", r"[^\x00-\x7f]"), ("?", "")))
+# All that `re.sub` is tried to do, but for what stands between words.
+TRIED_PATTERNS: Final = (*((one, "") for one in (*_REMOVED, _LINE_BREAKS, *_SHORT_WORDS)), *_OUTSIDE_ENCODINGS)
 # Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
 _MOST_RANGES: Final = 24
 _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
 make_cleaning_steps: Final = functools.cache(cleaning)
+STEPS_OUTSIDE_ENCODINGS: Final = tuple(make_cleaning_steps(("sub", *one)) for one in _OUTSIDE_ENCODINGS)
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
@@ -68,21 +73,17 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
             yield replace(
                 rules, tokenizer=tokenizer, lowercase=lowercase, steps=make_cleaning_steps(("sub", pattern, " "))
             )
-    for removal in () if rules.steps else REMOVALS:
-        yield replace(rules, tokenizer="whitespace", lowercase=True, steps=make_removal_steps(removal))
+    for before, pattern in () if rules.steps else product(_BEFORE_REMOVAL, _REMOVED):
+        removal = make_cleaning_steps(*before, ("sub", pattern, ""))
+        yield replace(rules, tokenizer="whitespace", lowercase=True, steps=removal)
     for lowercase in () if rules.steps else (False, True):
-        yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=make_removal_steps(("", LINE_BREAKS)))
+        removal = make_cleaning_steps(("sub", _LINE_BREAKS, ""))
+        yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=removal)
 
 
 def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
     """Return the cleaning steps that remove words of at most `longest` letters."""
-    return make_cleaning_steps(("sub", rf"\b\w{{1,{longest}}}\b", ""))
-
-
-@functools.cache
-def make_removal_steps(step_and_pattern: tuple[str, str]) -> tuple[CleaningStep, ...]:
-    before, pattern = step_and_pattern
-    return cleaning(*filter(None, [before]), ("sub", pattern, ""))
+    return make_cleaning_steps(("sub", _SHORT_WORDS[longest - 1], ""))
 
 
 def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
@@ -122,7 +123,3 @@ def find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
             return next((one for one in tried if make_cleaning_steps(("sub", one, " ")) == tuple(steps)), "")
         case _:
             return ""
-
-
-def find_step_names(steps: Sequence[CleaningStep]) -> tuple[str, ...]:
-    return next((names for names in (*_STEPS, *_PAIRS) if steps and steps == make_cleaning_steps(*names)), ())

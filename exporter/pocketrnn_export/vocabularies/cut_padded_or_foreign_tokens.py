@@ -12,10 +12,11 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text import AnyTextRules
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members, write_external_options
 from pocketrnn_export.vocabularies.rules_with_first_and_last_ids import strip_padding
 
@@ -88,6 +89,22 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
         said,
         longer,
     )
+
+
+def warn_of_cut_that_no_text_shows(rules: AnyTextRules, vocabulary: Sequence[str], texts: Sequence[str]) -> None:
+    """Warn if the rules cut texts, but none of the owner's texts is long enough to be cut: the owner's code may read
+    longer ones whole."""
+    cut = rules.sizes[1]
+    if cut is None or not texts or not isinstance(rules, TextRules) or rules.tokenizer == EXTERNAL:
+        return
+    encoder = TextEncoder(replace(rules, max_tokens=None, max_width=None, min_width=None), vocabulary)
+    longest = max(len(encoder.encode(text)) for text in texts)
+    if longest <= cut:
+        _log.warning(
+            "The bundle cuts texts to %d ids, but none of your texts has more than %d: what your code does with longer "
+            "ones was not compared. If it reads them whole, leave max_width out of the rules",
+            cut, longest,
+        )  # fmt: skip
 
 
 def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:

@@ -10,7 +10,7 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pocketrnn.errors import PocketRNNError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -66,23 +66,23 @@ def explain_difference(
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
     first = [i for i, number in enumerate(tried) if number in {*wrong_indices}]
     some = [rows[i] for i in tried]
-    if (way := _find_other_truncation_or_padding(source, some, first, tolerance)) is not None:
-        return way
     most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
-    near = _find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most) if most else None
-    if near is not None and (rows[wrong_indices[0]][0].ids_agree or not _is_split_by_text_rules(source)):
-        return near[0], None
-    if rows[wrong_indices[0]][0].ids_agree:
+    ids_agree = rows[wrong_indices[0]][0].ids_agree
+    ways = [_find_other_truncation_or_padding(source, some, first, tolerance)]
+    if ways[0] is None and most:
+        ways.append(_find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
+    if ways[0] is None and not ids_agree:
+        ways.append(_find_other_rules(source, some, tolerance, most))
+    if found := [way for way in ways if way is not None]:
+        best = min(found, key=lambda way: way.exceptions)
+        return best.advice, None if best.exceptions else best.rules
+    if ids_agree:
         return (
             "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
             "weights and the labels of the classifier that gave these answers, and the labels that it predicted, not "
             "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         ), None
-    if (other := _find_other_rules(source, some, tolerance)) is not None:
-        return other
-    if near is not None:
-        return near[0], None
     split = _advise_on_other_split(source, some, tolerance)
     return (
         f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
@@ -92,8 +92,32 @@ def explain_difference(
     ), None
 
 
-def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> tuple[str, AnyTextRules] | None:
-    """Find text rules for which all answers agree, and describe them. Return None if no tried rules do."""
+class _Way(NamedTuple):
+    """Text rules with which all answers agree but for a number of exceptions, and a sentence that says so."""
+
+    exceptions: int
+    advice: str
+    rules: AnyTextRules
+
+
+def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rules: AnyTextRules, several: str) -> _Way:
+    """Describe text rules with which all answers agree but for those to the texts `exceptions`.
+
+    Args:
+        said: how to give the rules.
+        several: the sentence that other rules agree, too; empty if none do.
+    """
+    counts, more = "All", several
+    if exceptions:
+        counts = f"{len(rows) - len(exceptions):,} of"
+        text = short_repr(rows[exceptions[0]][0].text, _NAMED)
+        more = f" Look at what your code does to the others: the first is {text}."
+    return _Way(len(exceptions), f"{counts} {len(rows):,} texts that were tried agree {said}.{more}", rules)
+
+
+def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float, most_exceptions: int) -> _Way | None:
+    """Find text rules for which all answers agree but for a few exceptions, and describe them. Return None if no tried
+    rules do."""
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -103,12 +127,12 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
             return _measure_distance_to_answer_for_ids(source, rows[number][0].answer, ids)
         return math.inf
 
-    found = find_rules_from_answers(rules, tokens, [one.text for one, _ in rows], measure, tolerance)
+    found = find_rules_from_answers(rules, tokens, [one.text for one, _ in rows], measure, tolerance, most_exceptions)
     if not found:
         return None
-    best = found[0].rules
+    best = found[0]
     more = " Other rules agree, too: probabilities in place of labels show the right ones." * (len(found) > 1)
-    return f"All {len(rows):,} texts that were tried agree with {_write_rules(best, tokens)}.{more}", best
+    return _describe_way(rows, best.exceptions, f"with {_write_rules(best.rules, tokens)}", best.rules, more)
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
@@ -269,7 +293,7 @@ def _advise_on_texts_without_tokens(
 
 def _find_other_truncation_or_padding(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float, most_exceptions: int = 0
-) -> tuple[str, AnyTextRules] | None:
+) -> _Way | None:
     """Find a truncation or padding for which all answers agree but for a few exceptions, and describe it. Return None
     if no truncation and no padding does."""
     rules = source.text.rules
@@ -301,13 +325,8 @@ def _find_other_truncation_or_padding(
         return None
     _, said, changed, exceptions = min(agreeing, key=lambda way: way[0])
     more = " Other ways agree, too: probabilities in place of labels show the right one." if len(agreeing) > 1 else ""
-    if exceptions:
-        text = short_repr(rows[exceptions[0]][0].text, _NAMED)
-        more = f" Look at what your code does to the others: the first is {text}."
-    counts = f"{len(rows) - len(exceptions):,} of" if exceptions else "All"
     option = _describe_rules_option(changed, source.text.vocabulary)
-    way = f"{counts} {len(rows):,} texts that were tried agree if {said}: {option}.{more}"
-    return way, changed
+    return _describe_way(rows, exceptions, f"if {said}: {option}", changed, more)
 
 
 def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, ids: Sequence[int]) -> float:

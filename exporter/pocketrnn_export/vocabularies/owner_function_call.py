@@ -166,6 +166,16 @@ def _list_ways_to_call(
     ]
 
 
+def is_vocabulary_name(name: str) -> bool:
+    """Return whether an argument's name looks like a vocabulary.
+
+    Example:
+        >>> is_vocabulary_name("word2idx"), is_vocabulary_name("text")
+        (True, False)
+    """
+    return _VOCABULARY.search(name) is not None
+
+
 def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
     """Return the one of two argument names that looks like a vocabulary, such as `stoi`. Return None if neither name
     does, or both do.
@@ -174,7 +184,7 @@ def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
         >>> find_vocabulary_argument(["texts", "stoi"]), find_vocabulary_argument(["text", "stop"])
         ('stoi', None)
     """
-    found = [name for name in needed if _VOCABULARY.search(name)]
+    found = [*filter(is_vocabulary_name, needed)]
     return found[0] if len(needed) == 2 and len(found) == 1 else None
 
 
@@ -191,7 +201,7 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
         'clean.py:words takes text, stop, but a tokenizer is called with a text, or with a text and the vocabulary.'
     """
     name = find_vocabulary_argument(needed)
-    given = [one for one in needed[1:] if not _VOCABULARY.search(one)] if name is None else [name]
+    given = [one for one in needed[1:] if not is_vocabulary_name(one)] if name is None else [name]
     called = where.rpartition(":")[2]
     wrapper = "encode" if called != "encode" else "encode_text"
     return InputError(

@@ -21,6 +21,8 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
 _log = logging.getLogger(__name__)
@@ -75,24 +77,28 @@ def list_texts_with_ids(texts: Iterable[OwnersText]) -> list[Pair]:
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
-def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = False) -> list[OwnersText]:
+def read_pairs(
+    path: Path, labels: Sequence[str] = (), *, multi_label: bool = False, texts: Path | None = None
+) -> list[OwnersText]:
     """Read the owner's texts with their ids, tokens or answers, from a file of JSON lines or from a CSV file. A line is
     `["text", [ids]]`, or an object with `text` and any of `ids`, `tokens`, `label` and `probabilities`. A CSV file has
-    columns of these names, or a column of probabilities for each label; if it has no column `text`, the texts come from
-    another CSV file in the same folder.
+    columns of these names, or a column of probabilities for each label. Columns with other names are taken for `text`
+    and `label` if no others can be meant. If no column has texts, another CSV file in the same folder must have them.
 
     Args:
         path: the file.
         labels: the labels, in the order of the logits; a column of a CSV file that names none of them is not read, and
             noted. By default, each names one.
         multi_label: whether a text may have no label, which is an empty field of a CSV file.
+        texts: the CSV file with the texts, if `path` is a CSV file without them.
 
     Raises:
+        RefusedOptionsError: several CSV files have the texts.
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
     """
     found: list[OwnersText] = []
     lines: Sequence[Any] = (
-        _read_csv(path, labels, multi_label=multi_label) if path.suffix.lower() == ".csv" else read_lines(path)
+        _read_csv(path, labels, texts, multi_label=multi_label) if path.suffix.lower() == ".csv" else read_lines(path)
     )
     for number, line in enumerate(lines, 1):
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
@@ -112,12 +118,12 @@ def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = Fa
     return found
 
 
-def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[dict[str, Any]]:
+def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_label: bool) -> list[dict[str, Any]]:
     """Read a CSV file of texts, labels and probabilities. Return a dict from column names to fields for each row,
     without columns that are not read and rows without an answer."""
-    rows = _read_rows(path)
+    rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
-        rows = _add_texts_of_other_file(path, rows)
+        rows = _add_texts_of_other_file(path, rows, texts)
     renamed = _find_label_columns(rows, labels)
     if renamed:
         _log.warning(
@@ -125,6 +131,9 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
+    elif not any(name in labels or _ANSWER.fullmatch(name) for name in (rows[0] if rows else ())):
+        named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
+        rows = _rename_only_column(path, rows, named, "label")
     if len(labels) == 2 and not multi_label:
         rows = _add_other_of_two_labels(rows, labels)
     if rows and rows[0].keys() >= {*labels} and _are_logarithms(rows, labels):
@@ -189,26 +198,55 @@ def _leave_out_rows_with_error_words(
     return rows
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in most fields, that one
+    is named so."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
+            rows = [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
+    several = [
+        name for name in (rows[0] if rows else ())
+        if name not in _MEMBERS and 2 * sum(" " in row[name].strip() for row in rows) >= len(rows)
+        and not _holds_only(rows, name, labels)
+    ]  # fmt: skip
+    return _rename_only_column(path, rows, several, "text")
 
 
-def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
+    """Return whether the fields of a column are labels, several in one field, or empty."""
+    fields = {row[column] for row in rows} - {"", *labels}
+    return any(row[column] for row in rows) and all({*field.split(LABEL_SEPARATOR)} <= {*labels} for field in fields)
+
+
+def _rename_only_column(
+    path: Path, rows: list[dict[str, Any]], columns: Sequence[str], name: str
+) -> list[dict[str, Any]]:
+    """Return the rows with a new name for the only one of some columns. Return them unchanged if there are several, or
+    if another column has the name."""
+    if len(columns) != 1 or name in rows[0]:
+        return rows
+    _log.warning("%s has no column %s: %s is read as it", path, name, short_repr(columns[0]))
+    return [{name if one == columns[0] else one: field for one, field in row.items()} for row in rows]
+
+
+def _add_texts_of_other_file(
+    path: Path, rows: Sequence[dict[str, Any]], texts_file: Path | None
+) -> list[dict[str, Any]]:
     """Return the rows with the texts from another CSV file in the same folder. A column that both files have, such as
-    id, shows which text belongs to which row; this column is removed.
+    id, shows which text belongs to which row; this column is removed. If `texts_file` is given, it must have them.
 
     Raises:
-        InputError: no file there has them, or several do.
+        RefusedOptionsError: several files there have them.
+        InputError: no file there has them.
     """
     found: list[tuple[Path, str, dict[str, str]]] = []
     with_answers: set[Path] = set()
-    for other in sorted(path.absolute().parent.glob("*.csv"))[:_MOST_FILES]:
+    for other in [texts_file] if texts_file else sorted(path.parent.glob("*.csv"))[:_MOST_FILES]:
         try:
-            others = _read_rows(other)
+            with filter_exporter_log(lambda _: False):
+                others = _read_rows(other, ())
         except InputError:
             continue
         for column in others[0] if others and "text" in others[0] else ():
@@ -219,11 +257,15 @@ def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list
                 break
     # Answers that were written with their texts, as by `classify`, are no file of texts.
     only_texts = [one for one in found if one[0] not in with_answers]
-    found = only_texts if len(only_texts) == 1 else found
-    if len(found) != 1:
-        several = f" Several files beside it have them: {', '.join(one.name for one, _, _ in found)}." if found else ""
-        raise InputError(f"{path} has no column text: {_write_names([*rows[0]])}.{several}", _LINE)
-    ((other, column, texts),) = found
+    found = only_texts or found
+    problem = f"{path} has no column text: {_write_names([*rows[0]])}."
+    if not found:
+        raise InputError(problem, _LINE)
+    other, column, texts = found[0]
+    if any([texts[row[column]] for row in rows] != [more[row[by]] for row in rows] for _, by, more in found[1:]):
+        names = [str(one) for one, _, _ in found]
+        remedy = f"Several files beside it have them: {', '.join(names)}. Name the right one: --texts {names[0]}, say."
+        raise RefusedOptionsError(problem, remedy, {"texts": names[0]})
     _log.warning("%s has no column text: its texts are those of %s, by the column %s", path, other.name, column)
     return [{"text": texts[row.pop(column)], **row} for row in rows]
 

@@ -8,17 +8,18 @@ the tokenizer. So both are tried together, on one text after the other: a wrong 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final, Literal, TypeAlias
 
 from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
+from pocketrnn_export.vocabularies.candidate_text_rules import STEPS_OUTSIDE_ENCODINGS, list_candidate_rules
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 
 # How far the module's answer for some ids is from the owner's answer to the text with this number.
 Measure: TypeAlias = Callable[[int, Sequence[int]], float]
-# The most ids that the module reads for all tries, and the seconds that a slow one may take.
+# The most ids that the module reads for all tries, and the seconds of the processor that a slow one may take.
 _MOST_IDS: Final = 300_000
 _SECONDS: Final = 60.0
 # The texts on which all rules are tried; those that agree are compared on all texts.
@@ -30,7 +31,8 @@ _SMALL: Final = tuple(n for n in range(64, 0, -1) if n not in _ROUND and n not i
 # Answers of seven digits that agree better than this are those of these rules.
 _SURELY: Final = 1e-5
 _COMPARED: Final = 3
-# How many rules, of those with the most known words, are tried with another handling of unknown words.
+# How many rules, of those with the most known words, are tried first with all widths, and with another handling of
+# unknown words.
 _BEST: Final = 8
 # How many words of the vocabulary are asked whether rules can give them.
 _WORDS: Final = 300
@@ -39,15 +41,17 @@ _SIDES: Final[tuple[Literal["right", "left"], ...]] = ("right", "left")
 
 @dataclass(frozen=True)
 class AgreeingRules:
-    """Text rules with which the module's answers to all texts equal the owner's answers.
+    """Text rules with which the module's answers to all texts, or to nearly all, equal the owner's answers.
 
     Attributes:
         rules: the rules.
-        distance: the largest distance of an answer.
+        distance: the largest distance of an answer that agrees.
+        exceptions: the numbers of the texts whose answers differ.
     """
 
     rules: TextRules
     distance: float
+    exceptions: tuple[int, ...] = ()
 
 
 class _EnoughError(Exception):
@@ -62,11 +66,19 @@ class _Trial:
         texts: the texts, the shortest first.
         measure: the distance of an answer.
         tolerance: the largest distance that agrees.
+        most_exceptions: how many answers may differ.
     """
 
-    def __init__(self, tokens: Sequence[str], texts: Sequence[tuple[int, str]], measure: Measure, tolerance: float):
-        self.tokens, self.texts, self.tolerance = tokens, texts, tolerance
-        self._measure, self._left, self._end = measure, _MOST_IDS, time.monotonic() + _SECONDS
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        texts: Sequence[tuple[int, str]],
+        measure: Measure,
+        tolerance: float,
+        most_exceptions: int,
+    ) -> None:
+        self.tokens, self.texts, self.tolerance, self._most_exceptions = tokens, texts, tolerance, most_exceptions
+        self._measure, self._left, self._end = measure, _MOST_IDS, time.process_time() + _SECONDS
         self._known: dict[tuple[int, tuple[int, ...]], float] = {}
 
     def measure(self, text_number: int, ids: Sequence[int]) -> float:
@@ -75,28 +87,44 @@ class _Trial:
         key = (text_number, tuple(ids))
         if key not in self._known:
             self._left -= len(ids)
-            if self._left < 0 or time.monotonic() > self._end:
+            if self._left < 0 or time.process_time() > self._end:
                 raise _EnoughError
             self._known[key] = self._measure(text_number, ids)
         return self._known[key]
 
-    def count_and_measure_until_first_miss(self, rules: TextRules) -> tuple[int, float]:
-        """Return how many texts the module answers as the owner does before the first other answer, and the largest
-        distance of these answers."""
-        encoder, largest = TextEncoder(rules, self.tokens), 0.0
+    def compare_until_too_many_differ(self, rules: TextRules) -> tuple[int, AgreeingRules]:
+        """Compare the module's answers with the owner's until more of them differ than may. Return how many texts came
+        before, and the rules with the largest distance and the exceptions among these."""
+        encoder, largest, exceptions = TextEncoder(rules, self.tokens), 0.0, list[int]()
         for count, (number, text) in enumerate(self.texts):
             distance = self.measure(number, encoder.encode(text))
-            if not distance <= self.tolerance:
-                return count, largest
-            largest = max(largest, distance)
-        return len(self.texts), largest
+            if distance <= self.tolerance:
+                largest = max(largest, distance)
+            elif len(exceptions) == self._most_exceptions:
+                return count, AgreeingRules(rules, largest, tuple(exceptions))
+            else:
+                exceptions.append(number)
+        return len(self.texts), AgreeingRules(rules, largest, tuple(exceptions))
+
+    def list_agreeing(self, tried: Iterable[TextRules]) -> Iterator[AgreeingRules]:
+        """Yield the rules with which no more answers differ than may."""
+        for rules in tried:
+            count, found = self.compare_until_too_many_differ(rules)
+            if count == len(self.texts):
+                yield found
 
 
 def find_rules_from_answers(
-    rules: TextRules, tokens: Sequence[str], texts: Sequence[str], measure: Measure, tolerance: float
+    rules: TextRules,
+    tokens: Sequence[str],
+    texts: Sequence[str],
+    measure: Measure,
+    tolerance: float,
+    most_exceptions: int = 0,
 ) -> list[AgreeingRules]:
     """Return the text rules with which the module answers all texts as the owner does, those with the smallest
-    difference first. Return an empty list if none of the tried rules do.
+    difference first. If none of the tried rules do, return those with which it so answers all but a few texts, those
+    with the fewest exceptions first; an empty list without such rules.
 
     Args:
         rules: the present rules; if they have widths, no others are tried.
@@ -104,38 +132,52 @@ def find_rules_from_answers(
         texts: the owner's texts.
         measure: see `Measure`; it gives infinity where the module takes no such ids.
         tolerance: the largest distance that agrees.
+        most_exceptions: how many answers may differ.
     """
-    whole = _Trial(tokens, sorted(enumerate(texts), key=lambda one: len(one[1])), measure, tolerance)
-    some = [whole.texts[i * len(texts) // _SOME] for i in range(_SOME)] if len(texts) > _SOME else whole.texts
-    trial = _Trial(tokens, some, measure, tolerance)
+    by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
+    whole = _Trial(tokens, by_length, measure, tolerance, most_exceptions)
+    # With the longest, which shows whether texts are cut.
+    some = by_length[-1 :: -(len(texts) // _SOME or 1)][::-1]
+    trial = _Trial(tokens, some, measure, tolerance, most_exceptions)
     is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
+    found: list[AgreeingRules] = []
     try:
         splits = _list_rules_with_different_ids(whole, rules)
-        for widths in ((), _ROUND, _TENS, _SMALL) if is_open else ((),):
-            if found := _list_agreeing_rules(trial, whole, splits, widths):
-                return sorted(found, key=lambda one: one.distance)
+        of_width = product((splits[:_BEST], splits[_BEST:]), (_ROUND, _SMALL, _TENS)) if is_open else ()
+        for some_splits, widths in ((splits, ()), *of_width):
+            found += _list_agreeing_rules(trial, whole, some_splits, widths)
+            if not all(one.exceptions for one in found):
+                break
     except _EnoughError:
         pass
-    return []
+    found.sort(key=_rank)
+    return [one for one in found if bool(one.exceptions) == bool(found[0].exceptions)]
+
+
+def _rank(found: AgreeingRules) -> tuple[int, float]:
+    """Return the key by which rules are sorted: the fewest exceptions first, then the smallest distance."""
+    return len(found.exceptions), found.distance
 
 
 def _list_agreeing_rules(
     trial_on_some_texts: _Trial, trial_on_all_texts: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
-    """Return the rules in `splits`, with these widths, that give the owner's answers to all texts of
+    """Return the rules in `splits`, with these widths, that give the owner's answers to the texts of
     `trial_on_all_texts`. Only rules that do so for the texts of `trial_on_some_texts`, some of these, are compared on
-    all. Return a single one as soon as its answers are nearly exact."""
+    all. Return a single one as soon as its answers are nearly exact. Rules with exceptions follow again with a step for
+    the characters outside an encoding."""
     found: list[AgreeingRules] = []
     for split in splits:
         for one in _list_agreeing_widths(trial_on_some_texts, split, widths):
-            if one.distance < _SURELY and trial_on_all_texts.count_and_measure_until_first_miss(one.rules)[0] == len(
-                trial_on_all_texts.texts
-            ):
-                return [one]
+            if one.distance < _SURELY and not one.exceptions:
+                sure = [*trial_on_all_texts.list_agreeing([one.rules])]
+                if sure and not sure[0].exceptions:
+                    return sure
             found.append(one)
-    found.sort(key=lambda one: one.distance)
-    each = ((one.rules, *trial_on_all_texts.count_and_measure_until_first_miss(one.rules)) for one in found[:_COMPARED])
-    return [AgreeingRules(one, largest) for one, agreed, largest in each if agreed == len(trial_on_all_texts.texts)]
+    compared = [*trial_on_all_texts.list_agreeing(one.rules for one in sorted(found, key=_rank)[:_COMPARED])]
+    near = [one.rules for one in compared if one.exceptions]
+    encoded = [replace(one, steps=(*steps, *one.steps)) for one in near for steps in STEPS_OUTSIDE_ENCODINGS]
+    return [*compared, *trial_on_all_texts.list_agreeing(encoded)]
 
 
 def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> list[TextRules]:
@@ -144,7 +186,8 @@ def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> list[Text
     without these words."""
     found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
     unknown, words = rules.unknown_id, [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
-    for split in (rules, *list_candidate_rules(rules, trial.tokens)):
+    encoded = [replace(rules, steps=(*steps, *rules.steps)) for steps in STEPS_OUTSIDE_ENCODINGS]
+    for split in (rules, *list_candidate_rules(rules, trial.tokens), *encoded):
         encoder = TextEncoder(split, trial.tokens)
         rows = tuple(tuple(encoder.encode(text)) for _, text in trial.texts)
         if rows not in found:
@@ -169,16 +212,14 @@ def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]
     longest = max((len(encoder.encode(text)) for _, text in trial.texts[-1:]), default=0)
     tried += [replace(split, min_width=width, pad_side=side) for width in widths if width < longest for side in _SIDES]
     if not widths:
-        agreed, largest = trial.count_and_measure_until_first_miss(split)
+        agreed, found = trial.compare_until_too_many_differ(split)
         if agreed == len(trial.texts):
-            yield AgreeingRules(split, largest)
+            yield found
         elif 2 * agreed >= len(trial.texts):
             missed = len(encoder.encode(trial.texts[agreed][1]))
             tried = [replace(split, max_tokens=most, cut_side=side)
                      for most in (*_ROUND, *_TENS, *_SMALL) if most < missed for side in _SIDES]  # fmt: skip
-    for one in tried:
-        if widths and trial.measure(number, TextEncoder(one, trial.tokens).encode(probe)) > trial.tolerance:
-            continue
-        agreed, largest = trial.count_and_measure_until_first_miss(one)
-        if agreed == len(trial.texts):
-            yield AgreeingRules(one, largest)
+    yield from trial.list_agreeing(
+        one for one in tried
+        if not widths or trial.measure(number, TextEncoder(one, trial.tokens).encode(probe)) <= trial.tolerance
+    )  # fmt: skip

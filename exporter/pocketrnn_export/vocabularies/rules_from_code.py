@@ -9,6 +9,7 @@ with the function later.
 from __future__ import annotations
 
 import ast
+import codecs
 import functools
 import inspect
 import itertools
@@ -38,6 +39,8 @@ _KEPT_IF: Final = {
 }
 # Patterns of white space at the ends of a text.
 _WHITE_SPACE_AT_ENDS: Final = re.compile(r"(\^(\\s|\[ \]| )[+*])?\|?((\\s|\[ \]| )[+*](\$|\\Z))?")
+# The last code point of encodings that have all before it, by the name that `codecs` has for them.
+_LAST_OF_ENCODINGS: Final = {"ascii": r"\x7f", "iso8859-1": r"\xff"}
 _DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b", ""),)}
 
 
@@ -416,7 +419,7 @@ class _Reader:
         """Follow a call of any kind that depends on the text. Return its result, with stand-ins."""
         if isinstance(node.func, ast.Attribute) and scope.has_text(node.func.value):
             value = self.evaluate(node.func.value, scope)
-            arguments = [self.evaluate(one, scope) for one in node.args]
+            arguments = [self.evaluate(one, scope) for one in (*node.args, *(one.value for one in node.keywords))]
             return self.follow_method(node, value, node.func.attr, arguments)
         function = scope.evaluate(node.func)
         if function in (filter, map) and len(node.args) == 2:
@@ -496,8 +499,10 @@ class _Reader:
                 return value.add_steps(("sub", _make_strip_pattern(name, *args), ""))
             case "translate", [table]:
                 return self.add_character_step(node, value, lambda one: one.translate(table))
-            case "encode", ["ascii", "ignore"]:
-                return value.add_steps(("sub", r"[^\x00-\x7f]", ""))
+            case "encode", [str() as encoding, ("ignore" | "replace") as errors]:
+                last = _LAST_OF_ENCODINGS.get(codecs.lookup(encoding).name)
+                if last is not None:
+                    return value.add_steps(("sub", rf"[^\x00-{last}]", "?" * (errors == "replace")))
             case (("decode" | "tolist" | "copy"), _):
                 return value
         return self.note_code_without_rule(node, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pocketrnn.text import TextRules, make_rules_document
@@ -11,14 +11,9 @@ from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, make_step_documents
 from pocketrnn_export.json_file import write_json_line
 from pocketrnn_export.vocabularies.candidate_text_rules import (
-    LINE_BREAKS,
-    LONGEST_SHORT_WORD,
-    REMOVALS,
+    TRIED_PATTERNS,
     find_pattern_between_words,
-    find_step_names,
     make_cleaning_steps,
-    make_removal_steps,
-    make_short_word_steps,
 )
 
 # The most characters of a message that describe steps: the set of `\w` alone has 740 ranges.
@@ -69,30 +64,37 @@ def write_rules_option(rules: TextRules, implied: TextRules, steps_as_given: Seq
 
 def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
     """Return cleaning steps as `--rules` takes them, in short forms if possible."""
-    if names := find_step_names(steps):
-        return list(names)
-    if pattern := find_pattern_between_words(steps):
-        return [{"sub": [pattern, " "]}]
-    for before, removed in (*REMOVALS, ("", LINE_BREAKS)):
-        if steps == make_removal_steps((before, removed)):
-            return [*filter(None, [before]), {"sub": [removed, ""]}]
-    for longest in range(1, LONGEST_SHORT_WORD + 1):
-        short = make_short_word_steps(longest)
-        if steps and steps[-len(short) :] == short:
-            return [*_write_steps(steps[: -len(short)]), {"sub": [rf"\b\w{{1,{longest}}}\b", ""]}]
-    return make_step_documents(steps)
+    written: list[Any] = []
+    while steps:
+        for form in _list_short_forms(steps):
+            made = make_cleaning_steps(form)
+            if made and steps[: len(made)] == made:
+                break
+        else:
+            form, made = make_step_documents(steps[:1])[0], steps[:1]
+        written.append(form if isinstance(form, dict) else _shorten_step(form))
+        steps = steps[len(made) :]
+    return written
+
+
+def _list_short_forms(steps: tuple[CleaningStep, ...]) -> Iterator[Any]:
+    """Yield what some of the tried steps are made from, as `cleaning` takes it; the first of `steps` may be one."""
+    yield from NAMED_STEPS
+    yield from (("sub", pattern, by) for pattern, by in TRIED_PATTERNS)
+    if pattern := find_pattern_between_words(steps[:1]):
+        yield "sub", pattern, " "
 
 
 def _shorten_step(step: Any) -> Any:
     """Return a cleaning step as `--rules` takes it: its name, a short form, or its members in classifier.json."""
     if isinstance(step, CleaningStep):
-        name = next((name for name in NAMED_STEPS if make_cleaning_steps(name) == (step,)), "")
-        return name or make_step_documents([step])[0]
+        return _write_steps((step,))[0]
     return step if isinstance(step, str) else {"sub": [*step[1:]]} if len(step) == 3 else [*step]
 
 
 def _describe_steps(rules: TextRules) -> str:
-    if names := find_step_names(rules.steps):
-        return " and ".join(names)
-    written = write_json_line(_write_steps(rules.steps))
+    steps = _write_steps(rules.steps)
+    if all(isinstance(step, str) for step in steps):
+        return " and ".join(steps)
+    written = write_json_line(steps)
     return f"steps={written}" if len(written) <= _MOST_WRITTEN else f"{len(rules.steps)} steps"

@@ -1,13 +1,17 @@
-"""Make names from paths: a classifier's name, the default folder of its bundle, and a similar name that exists."""
+"""Make names from paths: a classifier's name, the default folder of its bundle, a similar name that exists, and the
+name of a file's code."""
 
 from __future__ import annotations
 
+import sys
+import sysconfig
 from collections.abc import Iterable
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pocketrnn.errors import suggest_similar_name
 
-__all__ = ["choose_default_bundle_folder", "make_classifier_name", "suggest_near_file"]
+__all__ = ["choose_code_name", "choose_default_bundle_folder", "make_classifier_name", "suggest_near_file"]
 
 # Usual endings of the names of checkpoints, bundles and packed files. They are not part of a classifier's name.
 _ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
@@ -25,6 +29,27 @@ def choose_default_bundle_folder(checkpoint: Path) -> Path:
     """Choose the default output folder for the bundle of a checkpoint: beside the checkpoint, named after the
     classifier."""
     return checkpoint.parent / f"{make_classifier_name(checkpoint) or 'classifier'}.bundle"
+
+
+def choose_code_name(path: Path, package: str = "") -> str:
+    """Choose the name under which Python imports a user's file: its own, as in messages and pickles, or another one
+    where its own would hide a loaded file or a library.
+
+    Args:
+        path: a Python file or a notebook.
+        package: the package that the file is in; empty without one.
+
+    Example:
+        >>> choose_code_name(Path("split_texts.py")), choose_code_name(Path("tokenize.py")).startswith("file_")
+        ('split_texts', True)
+    """
+    # A Python file of the same name may be in a notebook's folder.
+    name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
+    inside = f"{package}." if package else ""
+    libraries = [sysconfig.get_path(one) for one in ("purelib", "platlib")]
+    is_library = name in sys.stdlib_module_names or PathFinder.find_spec(name, libraries) is not None
+    is_taken = f"{inside}{name}" in sys.modules or not name.isidentifier() or (not package and is_library)
+    return f"{inside}file_{abs(hash(path))}" if is_taken else f"{inside}{name}"
 
 
 def suggest_near_file(

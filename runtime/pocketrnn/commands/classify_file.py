@@ -26,6 +26,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error
 from pocketrnn.classifier import (
     Classifier,
+    can_split_texts,
     compute_logits_of_batches,
     get_answers_of_chosen_labels,
     list_refusal_reasons,
@@ -66,11 +67,11 @@ def classify_file(
         InputError: an option, a file or a row cannot be used. The output file is not written then.
         MissingExtraError: a file is Parquet, and pyarrow is not installed.
     """
-    if classifier.manifest.text.rules.tokenizer == "external":
+    if not can_split_texts(classifier):
         raise InputError(
             f"{classifier.name} does not split texts, but a file of rows holds texts: its tokenizer is external.",
-            "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "
-            "Classifier.load(..., tokenizer=function).",
+            "Name the function of yours that splits them: --tokenizer split.py:words. Or give each text as a JSON list "
+            "on a line of standard input, with --tokens.",
         )
     answers = get_answers_of_chosen_labels(classifier)
     answers.check_top(top)

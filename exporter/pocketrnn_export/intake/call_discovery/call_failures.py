@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from torch import nn
+
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.character_inputs import is_characters_name
 from pocketrnn_export.intake.call_discovery.fixed_batch_advice import advise_on_fixed_batch
@@ -104,9 +106,13 @@ def explain_exception(
             "(module, tokens, lengths), whose states have a row for each text: docs/modules.md shows one."
         )
     if isinstance(error, IndexError) and "out of range in self" in str(error):
-        advice = (
-            f"The vocabulary has {asked.ids} ids. Check that the embedding has a row for each id, and check the "
-            "arguments of forward."
+        rows = max((one.num_embeddings for one in asked.module.modules() if isinstance(one, nn.Embedding)), default=0)
+        few = f", but the embedding only {rows:,} rows: the ids from {rows:,} on have none" * (0 < rows < asked.ids)
+        advice = f"The vocabulary has {asked.ids:,} ids{few}. " + (
+            "Give the vocabulary that these weights were trained with; if your code takes the words of other ids as "
+            f"unknown, a file with the first {rows:,} alone."
+            if few
+            else "Check that the embedding has a row for each id, and check the arguments of forward."
         )
     if kernel := re.search(r"Kernel size: \((\d+).*can't be greater than actual input size", str(error)):
         advice = (
