@@ -10,6 +10,7 @@ from typing import Any, Final
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.rounding_spread import DRAWS
+from pocketrnn_export.proof.reference_answers import JOINED_TOKENS
 
 # A shorter proof needs no estimate.
 _SHORT: Final = 20.0
@@ -19,13 +20,16 @@ _OWN_RUNS: Final = 2
 _DOUBLE_RUNS: Final = 3
 
 
-def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Case]], forms: int) -> float:
+def estimate_proof_seconds(
+    reference: Reference, cases: Mapping[str, Sequence[Case]], forms: int, *, rows_alone: bool = False
+) -> float:
     """Estimate how many seconds the comparisons of a proof take. Return 0 if the time is not known.
 
     Args:
         reference: the module.
         cases: the cases by kind; the rounding of the kind `texts` is measured.
         forms: how many runs of forms are compared with it.
+        rows_alone: whether texts with equally many tokens share a run in double precision.
     """
     every = [case for some in cases.values() for case in some]
     if not every:
@@ -33,10 +37,14 @@ def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Ca
     single = _measure_cost(reference.run, every)
     double = _Cost() if reference.float64_run is None else _measure_cost(reference.float64_run, every)
     texts = cases.get("texts", ())
+    of_texts = double.estimate_seconds(texts)
+    if rows_alone:
+        tokens, widths = sum(case.tokens.size for case in texts), len({case.tokens.shape[1] for case in texts})
+        of_texts -= double.of_call * (len(texts) - min(len(texts), max(widths, tokens // JOINED_TOKENS)))
     return (
         single.estimate_seconds(every) * (_OWN_RUNS + forms)
         + double.estimate_seconds(every) * _DOUBLE_RUNS
-        + double.estimate_seconds(texts) * DRAWS
+        + of_texts * DRAWS
     )
 
 
