@@ -142,12 +142,14 @@ def test_the_length_of_a_proof_is_estimated_from_two_runs(monkeypatch: pytest.Mo
         raise ValueError
 
     # Three forms, the module and its copy on 40 cases; in double precision three runs, and eight draws of ten texts.
-    assert estimate_proof_seconds(Reference("pytorch", run), cases, 3) == pytest.approx(40 * 0.5 * 5)
-    assert estimate_proof_seconds(Reference("pytorch", run, run), cases, 3) == pytest.approx(40 * 0.5 * (5 + 3 + 2))
-    joined = estimate_proof_seconds(Reference("pytorch", run, run), cases, 3, rows_alone=True)
+    assert estimate_proof_seconds(Reference("pytorch", run), cases, [run] * 3) == pytest.approx(40 * 0.5 * 5)
+    assert estimate_proof_seconds(Reference("pytorch", run, run), cases, [run] * 3) == pytest.approx(
+        40 * 0.5 * (5 + 3 + 2)
+    )
+    joined = estimate_proof_seconds(Reference("pytorch", run, run), cases, [run] * 3, rows_alone=True)
     assert joined == pytest.approx(40 * 0.5 * (5 + 3) + 8 * 0.5)
-    assert estimate_proof_seconds(Reference("pytorch", fail), cases, 3) == 0
-    assert estimate_proof_seconds(Reference("pytorch", run), {}, 3) == 0
+    assert estimate_proof_seconds(Reference("pytorch", fail), cases, [fail]) == 0
+    assert estimate_proof_seconds(Reference("pytorch", run), {}, [run]) == 0
 
 
 @pytest.mark.parametrize(

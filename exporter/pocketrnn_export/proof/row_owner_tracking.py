@@ -395,7 +395,7 @@ def _draw_argument(
         return given
     else:
         # Each once: most ids of a batch may be padding, and padding in place of padding shows no owner.
-        known = given.unique()
+        known = given.unique()  # type: ignore[no-untyped-call]
         if with_other_integers:
             known = torch.cat([known, torch.tensor([*_NUMBERS, *numbers]).to(given.dtype)])
         drawn = known[torch.randint(len(known), given.shape, generator=generator)]
