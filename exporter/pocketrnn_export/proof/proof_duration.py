@@ -76,8 +76,10 @@ def _measure_cost(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
     longest = usual.lengths.argmax() + np.arange(1)
     row = replace(usual, tokens=usual.tokens[longest], lengths=usual.lengths[longest])
     seconds, of_row, more = (_measure_seconds(run, case) for case in (small, row, usual))
-    of_step = max(0.0, of_row - seconds) / max(1, row.tokens.shape[1] - small.tokens.shape[1])
-    of_token = max(0.0, more - of_row) / max(1, usual.tokens.size - row.tokens.size)
+    steps, tokens = row.tokens.shape[1] - small.tokens.shape[1], usual.tokens.size - row.tokens.size
+    # Where all cases have equally many steps, their time is that of a call.
+    of_step = max(0.0, of_row - seconds) / steps if steps > 0 else 0.0
+    of_token = max(0.0, more - of_row) / tokens if tokens > 0 else 0.0
     return _Cost(max(0.0, seconds - of_step * small.tokens.shape[1]), of_step, of_token)
 
 
