@@ -263,7 +263,6 @@ def prepare_module(
         ExportError: the module cannot be copied or called, is not reproducible, does not give
             logits [batch, classes], or its answer to a text depends on the other texts of the batch.
     """
-    log_step("Copying the module")
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
     nonfinite = set_nonfinite_weights_to_zero(reference)
@@ -297,7 +296,6 @@ def prepare_module(
     )  # fmt: skip
     _refuse_reads_of_nonfinite_weights(nonfinite, asked, prepared.given, reference)
     run = prepared.make_reference().run
-    log_step("Running texts of padding and short texts")
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
     prepared = replace(prepared, padding_fault=fault, least=least)
     if convention.one_text:
