@@ -259,16 +259,23 @@ def test_pairs_that_are_longer_than_a_length_show_that_nothing_is_cut(folder: Pa
 
 
 @pytest.mark.parametrize(
-    ("code", "pads"),
+    ("code", "sides"),
     [
-        ("ids = ids[:LENGTH] + [pad] * (LENGTH - len(ids))", True),
-        ("ids = (ids + [0] * max_len)[:max_len]", True),
-        ("ids = ids[:LENGTH]; total = 3 * (LENGTH - len(ids)); zeros = [0] * 7", False),
+        ("ids = ids[:max_len] + [pad] * (max_len - len(ids))", ("right", "right")),
+        ("ids = (ids + [0] * max_len)[:max_len]", ("right", "right")),
+        ("ids += [pad] * (max_len - len(ids))", ("right", "right")),
+        ("ids = [0] * (args.max_len - len(ids)) + ids[-args.max_len:]", ("left", "left")),
+        ("ids = [0] * (max_len - len(ids)) + ids[:max_len]", ("left", "right")),
+        ("ids = pad_sequences(ids, maxlen=9)", ("left", "left")),
+        ("ids = pad_sequences(ids, maxlen=9, padding='post', truncating='post')", ("right", "right")),
+        ("ids = ids[-max_len:]", ("", "left")),
+        ("ids = ids[:LENGTH]; total = 3 * (LENGTH - len(ids)); zeros = [0] * 7", ("", "right")),
     ],
 )
-def test_code_that_pads_to_a_length_is_told_from_code_that_only_cuts(tmp_path: Path, code: str, pads: bool) -> None:
+def test_the_sides_on_which_code_pads_and_cuts_are_found(tmp_path: Path, code: str, sides: tuple[str, str]) -> None:
     (tmp_path / "a.py").write_text(code)
-    assert find_settings_that_rules_lack([tmp_path / "a.py"], longest=0).pads_to_length == pads
+    found = find_settings_that_rules_lack([tmp_path / "a.py"], longest=0)
+    assert (found.pad_side, found.cut_side) == sides
 
 
 def test_the_next_line_pads_texts_where_the_owners_code_does(folder: Path) -> None:

@@ -50,3 +50,30 @@ def test_a_weight_that_answers_read_is_refused(number: float, tmp_path: Path) ->
         module.embedding.weight[7, 2] = number
     with pytest.raises(ExportError, match=r"embedding\.weight .*: 7\)"):
         export(module, tmp_path / "b", vocabulary=WORDS, labels=["a", "b", "c"], torchscript=False)
+
+
+def test_a_number_that_is_not_finite_is_refused_by_its_name(tmp_path: Path) -> None:
+    module = Net().eval()
+    module.register_parameter("scale", nn.Parameter(torch.tensor(torch.nan)))
+    module.forward = lambda tokens: Net.forward(module, tokens) * module.scale  # type: ignore[method-assign]
+    with pytest.raises(ExportError, match=r"scale .*: 0\)"):
+        export(module, tmp_path / "b", vocabulary=WORDS, labels=["a", "b", "c"], torchscript=False)
+
+
+class OfLastToken(Net):
+    """Reads a weight of the last token only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Embedding(20, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens) + torch.tanh(self.last(tokens[:, -1]))
+
+
+def test_a_weight_that_few_answers_read_is_refused_by_its_name(tmp_path: Path) -> None:
+    module = OfLastToken().eval()
+    with torch.no_grad():
+        module.last.weight[7] = torch.inf
+    with pytest.raises(ExportError, match=r"last\.weight .*: 7\)"):
+        export(module, tmp_path / "b", vocabulary=WORDS, labels=["a", "b", "c"], torchscript=False)

@@ -569,7 +569,8 @@ def test_pairs_may_be_a_csv_file(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         ("text,label,bad\noil,bad,much\n", "row 1.*'much'"),
         ("text,ids\noil,[2\n", "row 1, ids"),
         ("text\noil\n", "row 1 has neither ids.*label.*probabilities"),
-        ("text,label\noil,bad,3\n", "row 1"),
+        ("text,label\noil,bad\noil, gas,bad,3\n", "row 2"),
+        ("text,label\n", "no texts"),
     ],
 )
 def test_a_csv_file_of_pairs_that_cannot_be_used_is_refused(content: str, said: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -22,7 +23,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer,
     propose_tokenizer_function,
 )
-from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code, list_files_near
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
@@ -363,6 +364,13 @@ def test_files_are_found_by_the_names_in_settings(tmp_path: Path, monkeypatch: p
     assert list_data_files_named_in_code(Path("net.py"), "pkl") == {Path("data/words.pkl"): "settings.yaml, line 2"}
 
 
+def test_links_in_a_circle_and_pipes_are_passed_over(tmp_path: Path) -> None:
+    Path(tmp_path, "a.py").write_text("LABELS = ['x', 'y']")
+    Path(tmp_path, "loop.py").symlink_to("loop.py")
+    os.mkfifo(tmp_path / "pipe.py")
+    assert list_files_near(tmp_path / "a.py") == [tmp_path / "a.py"]
+
+
 def test_files_are_found_by_the_names_in_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.py").write_text("open(BASE + '/saved/words.json'), f'best_{kind}_model.pt', open('absent.json')")
@@ -392,14 +400,35 @@ INNER = "def encode(t):\n    return [vocab.get(w, 1) for w in t.split('-')]\n"
             ["a", "b"],
         ),
         ("def f(t, m):\n    words = []\n    words.extend(t)\n    return [v[w] for w in words]", "ab", ["a", "b"]),
+        ("def f(t, m):\n    words = [*t]\n    del words[0]\n    return [v[w] for w in words]", "ab", ["b"]),
+        ("def f(t, m):\n    words = [*t]\n    words[0] = 'c'\n    return [v[w] for w in words]", "ab", ["c", "b"]),
     ],
 )
 def test_the_lines_of_a_function_that_split_a_text_become_a_function(
     tmp_path: Path, code: str, text: str, words: list[str]
 ) -> None:
     (tmp_path / "a.py").write_text(code)
-    made: dict[str, Any] = run_source(write_tokenizer_of_function(tmp_path / "a.py", "f"))
+    written = write_tokenizer_of_function(tmp_path / "a.py", "f")
+    assert written is not None
+    made: dict[str, Any] = run_source(written.code)
     assert made["words"](text) == words
+
+
+@pytest.mark.parametrize(
+    ("lines", "changes"),
+    [
+        (["ids = [v[w] for w in t[:9].split()]", "x = torch.tensor([ids])", "print(m(x)[:3])"], []),
+        (["ids = [v[w] for w in t.split()][::-1]"], [3]),
+        (["ids = [v[w] for w in t.split()]", "ids = ids[-9:]", "ids = [2] + ids", "ids.append(3)"], [4, 5, 6]),
+        (["x = encode(t)[::-1]"], [3]),
+    ],
+)
+def test_what_changes_the_ids_after_the_split_is_listed(tmp_path: Path, lines: list[str], changes: list[int]) -> None:
+    code = "".join(f"    {line}\n" for line in lines)
+    (tmp_path / "a.py").write_text(f"v = {{}}\ndef f(t, m):\n{code}{INNER}")
+    written = write_tokenizer_of_function(tmp_path / "a.py", "f")
+    assert written is not None
+    assert [int(line.split()[1].rstrip(":")) for line in written.later_changes] == changes
 
 
 @pytest.mark.parametrize(
@@ -416,7 +445,9 @@ def test_torchtexts_tokenizer_is_taken_without_its_package(tmp_path: Path, line:
     begin = "from torchtext.data import get_tokenizer\ntok = get_tokenizer('basic_english')\n"
     code = f"{begin}def g(text):\n    {line}\n    return [v[w] for w in tokens]\ndef f(t, m):\n    return m(g(t))"
     (tmp_path / "a.py").write_text(code)
-    assert uses_only_basic_english_tokenizer(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
+    written = write_tokenizer_of_function(tmp_path / "a.py", "f")
+    assert written is not None
+    assert uses_only_basic_english_tokenizer(written.code) == expected
 
 
 @pytest.mark.slow
@@ -444,6 +475,9 @@ def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> Non
         "def f(t, m):\n    return [v[w] for w in unknown(t)]",
         "def f(t, m):\n    return [v[w] for w in t.split() if w in v]",
         "def f(t, m):\n    return [v[w.lower()] for w in t.split()]",
+        "def f(t, m):\n    return [v.get(w, v.get(w.lower(), 1)) for w in t.split()]",
+        "def f(t, m):\n    if t.isupper():\n        t = t.lower()\n        if t == 'x':\n            return 0\n"
+        "    return [v[w] for w in t.split()]",
         "def f(self, t):\n    return [v[w] for w in self.split(t)]",
         "def g(t):\n    return [v[w] for w in t]",
         "nlp = load('en')\nfor i in x: nlp = i\ndef f(t, m):\n    return [v[w] for w in nlp(t)]",
@@ -451,4 +485,4 @@ def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> Non
 )
 def test_lines_that_need_more_than_the_text_are_no_function(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.py").write_text(code)
-    assert write_tokenizer_of_function(tmp_path / "a.py", "f") == ""
+    assert write_tokenizer_of_function(tmp_path / "a.py", "f") is None

@@ -300,6 +300,91 @@ def test_a_place_that_no_compared_text_shows_is_named(caplog: pytest.LogCaptureF
     assert "isdigit" not in caplog.text
 
 
+def a_condition_on_a_text(text: str) -> list[str]:
+    if text.startswith("RT "):
+        text = text[3:]
+    return text.split()
+
+
+def a_choice_by_a_text(text: str) -> list[str]:
+    text = text.split(" ::: ")[1] if " ::: " in text else text
+    return text.split()
+
+
+def a_loop_with_a_name_for_words(text: str) -> list[str]:
+    kept = []
+    for word in text.split():
+        if word in FULL:
+            kept.append("name")
+        else:
+            kept.append(word)
+    return kept
+
+
+def a_match_of_the_beginning(text: str) -> list[str]:
+    match text[:3]:
+        case "RT ":
+            text = text[3:]
+    return text.split()
+
+
+@pytest.mark.parametrize(
+    ("function", "place"),
+    [
+        (a_condition_on_a_text, "text.startswith"),
+        (a_choice_by_a_text, ":::"),
+        (a_loop_with_a_name_for_words, "word in FULL"),
+        (lambda text: ["name" if w in FULL else w for w in text.split()], "in FULL"),
+        (a_match_of_the_beginning, "match text"),
+        (lambda text: re.sub(r"http\S+", "", text, count=16).split(), "re.sub"),
+        (lambda text: re.sub("é+", "", text, flags=re.ASCII).split(), "re.sub"),
+    ],
+)
+def test_a_condition_that_no_compared_text_meets_is_named(
+    function: Callable[[str], list[str]], place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert choose_rules(KNOWN, None, function, [], ["oil"])
+    assert f"{place}" in caplog.text.partition("No text rule does exactly")[2]
+
+
+def test_a_condition_that_ordinary_texts_do_not_meet_is_not_named() -> None:
+    def split(text: Any) -> list[str]:
+        assert text is not None
+        if not isinstance(text, str) or text is None or text == "" or len(text) == 0 or not text.strip():
+            return []
+        return [word if word in KNOWN.tokens else "<unk>" for word in text.split()]
+
+    found = read_rules_in_code(split)
+    assert found is not None
+    assert not found.unsaid
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda text: re.sub("^rt ", "", text.strip()).split(),
+        lambda text: re.sub(r"\s+a\s+", " ", text.strip()).split(),
+        lambda text: text.strip().replace(" the ", " ").split(),
+        lambda text: re.sub("<.*?>", " ", text, flags=re.DOTALL).split(),
+        lambda text: re.sub(r"\.|[.<]x.?\n", " ", text, flags=re.DOTALL).split(),
+    ],
+)
+def test_white_space_at_the_ends_and_in_a_pattern_are_as_in_the_code(function: Callable[[str], list[str]]) -> None:
+    encoder = TextEncoder(choose_rules(KNOWN, None, function, [], []), WORDS)
+    for text in (" rt oil", "rt oil", "\na good", " the oil the good ", "oil<b\n>", "oil .x\n.x-\n", "good<x\n\nbad"):
+        assert encoder.tokens(text) == function(text), text
+
+
+def test_white_space_at_the_ends_is_not_named_where_it_has_no_effect() -> None:
+    def split(text: str) -> list[str]:
+        text = re.sub(r"http\S+|@\w+", "", text.strip().lower())
+        return re.sub("[^a-z']+", " ", re.sub(r"\d", "", text)).strip().split()
+
+    found = read_rules_in_code(split)
+    assert found is not None
+    assert [step[1] for step in found.steps[1:]] == [r"http\S+|@\w+", r"\d", "[^a-z']+"]
+
+
 def test_a_comparison_of_a_part_of_a_word_is_not_a_stop_word() -> None:
     found = read_rules_in_code(lambda text: [w for w in text.split() if w[-1] not in {"s", "."} and w[1:] != "x"])
     assert found is not None

@@ -10,6 +10,7 @@ import click
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 _MOST_FILES: Final = 20
@@ -29,17 +30,24 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     )
 
     named = parse_module_name(options["tokenizer"])
-    code = "" if named is None or named.name == WRITTEN_NAME else write_tokenizer_of_function(named.path, named.name)
-    if named is None or not code:
+    if named is None or named.name == WRITTEN_NAME:
+        return False
+    if (written := write_tokenizer_of_function(named.path, named.name)) is None:
         return False
     parameters = click.get_current_context().params
-    if uses_only_basic_english_tokenizer(code):
+    if written.later_changes:
+        print_line(
+            f"Note: {named.path}:{named.name} changes the ids of a text afterwards, and only --rules and --pairs, or a "
+            f"--tokenizer function that gives these ids, show that: {escape_line('; '.join(written.later_changes))}.",
+            err=True,
+        )
+    if uses_only_basic_english_tokenizer(written.code):
         options["tokenizer"] = parameters["tokenizer"] = "basic_english"
         print_line(
             f"Note: {named.path}:{named.name} splits texts by torchtext's basic_english, which is taken.", err=True
         )
         return True
-    path = find_or_write_code_file(Path(parameters["output"]), "words", code)
+    path = find_or_write_code_file(Path(parameters["output"]), "words", written.code)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(
         f"Note: The lines of {named.path}:{named.name} that split a text are now a function in {path}, and --tokenizer "

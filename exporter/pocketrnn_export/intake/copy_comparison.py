@@ -32,6 +32,7 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line, read_generator_states
+from pocketrnn_export.intake.unsafe_layers_and_weights import list_nonfinite_weights, make_nonfinite_weights_error
 from pocketrnn_export.module_runs.complete_copy import find_copy_difference, make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
@@ -72,6 +73,7 @@ class OwnersModule:
 
         Raises:
             ParityError: the copy gives other answers.
+            ExportError: they differ where the module reads weights that are not finite.
         """
         lines = []
         with restore_module(self.module), torch.no_grad():
@@ -116,6 +118,9 @@ class OwnersModule:
                     + (f": its forward changes its own {changed[0]}." if changed else "."),
                     "Let forward keep nothing on which a later answer depends.",
                 )
+            # In the copy they are 0.
+            if nonfinite := list_nonfinite_weights(self.module):
+                raise make_nonfinite_weights_error(nonfinite)
             lost = find_copy_difference(self.module, _copy_or_return_module(self.module))
             raise ParityError(
                 f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "

@@ -272,7 +272,7 @@ def prepare_module(
         widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
         features=features, spellings=spellings, labels_are_words=labels_are_words,
     )  # fmt: skip
-    convention = _find_convention(asked, call)
+    convention = _find_convention(asked, call, nonfinite)
     _refuse_other_number_of_texts(convention, two_texts=two_texts)
     norms = find_exceeded_max_norms(unwrap_module(module))
     refuse_direct_weight_reads(asked, convention, norms)
@@ -303,11 +303,17 @@ def prepare_module(
     return _find_padding_and_ids_run_alone(prepared, list_possible_padding_ids(module, ids=ids, special=[padding_id]))
 
 
-def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:
-    """Find out how to call a module of texts, of texts with features, or of words with their characters."""
-    if asked.spellings is not None:
-        return find_convention_with_characters(asked, asked.spellings, call)
-    return find_convention_with_features(asked, call) if asked.features else find_convention(asked, call)
+def _find_convention(asked: ModuleFacts, call: str | Call | None, nonfinite: Sequence[str]) -> Convention:
+    """Find out how to call a module of texts, of texts with features, or of words with their characters. If that fails,
+    name the weights that are not finite and are 0 in the copy: it may answer every text alike."""
+    try:
+        if asked.spellings is not None:
+            return find_convention_with_characters(asked, asked.spellings, call)
+        return find_convention_with_features(asked, call) if asked.features else find_convention(asked, call)
+    except ExportError:
+        if nonfinite:
+            raise make_nonfinite_weights_error(nonfinite) from None
+        raise
 
 
 def _make_owners_module(

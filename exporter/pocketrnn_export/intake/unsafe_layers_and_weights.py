@@ -66,15 +66,23 @@ def _refuse_sparse_tensors(module: nn.Module) -> None:
                 )
 
 
-def set_nonfinite_weights_to_zero(module: nn.Module) -> list[str]:
-    """Set the numbers of weights that are infinite or NaN to 0. Return for each such weight its name, with the rows in
-    which the numbers were."""
+def list_nonfinite_weights(module: nn.Module) -> list[str]:
+    """Return the name of each weight that has infinite numbers or NaN, with the rows in which they are."""
     found = []
     for name, weight in module.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            rows = (~torch.isfinite(weight.detach())).reshape(len(weight), -1).any(1).nonzero().flatten().tolist()
+            odd = (~torch.isfinite(weight.detach())).reshape(weight.shape or (1,))
+            rows = odd.reshape(len(odd), -1).any(1).nonzero().flatten().tolist()
             shown = ", ".join(map(str, rows[:_MOST_ROWS])) + ", ..." * (len(rows) > _MOST_ROWS)
-            found.append(f"{name} (in {len(rows):,} of its {len(weight):,} rows, from 0: {shown})")
+            found.append(f"{name} (in {len(rows):,} of its {len(odd):,} rows, from 0: {shown})")
+    return found
+
+
+def set_nonfinite_weights_to_zero(module: nn.Module) -> list[str]:
+    """Set the numbers of weights that are infinite or NaN to 0. Return them as `list_nonfinite_weights` does."""
+    found = list_nonfinite_weights(module)
+    for weight in module.parameters() if found else ():
+        if weight.is_floating_point():
             weight.data.copy_(torch.nan_to_num(weight.data, 0.0, 0.0, 0.0))
     return found
 

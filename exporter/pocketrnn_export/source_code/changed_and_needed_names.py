@@ -20,7 +20,7 @@ def list_changed_names(node: ast.stmt) -> set[str]:
     found: set[str] = set()
     for part in ast.walk(node):
         changed: ast.AST | None = None
-        if isinstance(part, ast.Name | ast.Subscript | ast.Attribute) and isinstance(part.ctx, ast.Store):
+        if isinstance(part, ast.Name | ast.Subscript | ast.Attribute) and isinstance(part.ctx, ast.Store | ast.Del):
             changed = part
         elif (
             isinstance(part, ast.Expr)

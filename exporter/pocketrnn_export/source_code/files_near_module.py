@@ -35,7 +35,8 @@ def list_files_near(path: Path) -> list[Path]:
     deeper = [file for depth in (1, 2, 3) for file in sorted(here.glob(f"{'*/' * depth}*.py"))] if below else []
     files += [file for file in deeper if not any(part.startswith(".") for part in file.parts)]
     unique: dict[Path, Path] = {}
-    for file in (*files, *above):
+    # Neither links in a circle nor pipes, which keep a reader waiting.
+    for file in filter(Path.is_file, (*files, *above)):
         unique.setdefault(file.resolve(), file)
     return [*unique.values()][:_MOST_FILES]
 

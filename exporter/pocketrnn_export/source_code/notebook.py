@@ -128,7 +128,7 @@ def _read_text(path: Path) -> str:
             )
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", _GIVE) from None
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", _GIVE) from None
 

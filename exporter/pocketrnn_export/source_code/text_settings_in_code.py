@@ -52,13 +52,16 @@ class OpenSettings:
         lengths: the lengths of texts.
         unknown: each id that code seems to give to unknown words, with its line; empty if the rules give one of them.
         sigmoids: the losses for independent labels, and the calls of a sigmoid.
-        pads_to_length: whether code pads ids to a length, as in `[pad] * (length - len(ids))`.
+        pad_side: the side on which code pads ids to a length, as in `[pad] * (length - len(ids)) + ids`; empty if it
+            does not pad.
+        cut_side: the side on which it cuts them: left for `ids[-length:]`.
     """
 
     lengths: Sequence[NamedLength]
     unknown: Mapping[int, _CodeLine]
     sigmoids: Sequence[_CodeLine]
-    pads_to_length: bool = False
+    pad_side: str = ""
+    cut_side: str = "right"
 
 
 def find_settings_that_rules_lack(
@@ -77,11 +80,12 @@ def find_settings_that_rules_lack(
     found: dict[tuple[str, int], str] = {}
     unknown: dict[int, _CodeLine] = {}
     sigmoids: list[_CodeLine] = []
-    pads_to_length = False
+    pad_sides, cut_sides = set[str](), set[str]()
     for path, cell, tree in _list_code_with_imports(paths):
         of_modules = _list_nodes_of_module_classes(tree)
+        pad_sides.update(_list_padding_sides(tree))
+        cut_sides.update(_list_cut_sides(tree))
         for node in ast.walk(tree):
-            pads_to_length = pads_to_length or _is_padding_to_length(node)
             for name, value in _list_named_numbers(node) if node not in of_modules else ():
                 if is_name_of_text_length(name) and 1 < value.value <= _LONGEST:
                     found.setdefault((name, value.value), _describe_place(path, cell, value))
@@ -94,7 +98,9 @@ def find_settings_that_rules_lack(
         NamedLength(f"{where},", *key) for key, where in found.items() if longest is not None and key[1] > longest
     ]
     is_open = unknown_id != -1 and unknown_id not in unknown
-    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pads_to_length)
+    pad_side = "left" if pad_sides == {"left"} else "right" if pad_sides else ""
+    cut_side = "left" if cut_sides == {"left"} else "right"
+    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pad_side, cut_side)
 
 
 def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> dict[str, int]:
@@ -119,6 +125,40 @@ def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> 
         if isinstance(word, ast.Constant) and word.value in tokens:
             found[name] = tokens.index(word.value)
     return found
+
+
+def _list_padding_sides(tree: ast.AST) -> Iterator[str]:
+    """Yield the side of each padding of ids to a length: left for `[pad] * (length - len(ids)) + ids`, and for Keras's
+    `pad_sequences` without `padding="post"`."""
+    before = set[ast.AST]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _is_padding_to_length(node.left):
+            before.add(node.left)
+            yield "left"
+        elif _is_padding_to_length(node) and node not in before:
+            yield "right"
+        elif isinstance(node, ast.Call) and _read_last_name(node.func) == "pad_sequences":
+            yield _read_side(node, "padding")
+
+
+def _list_cut_sides(tree: ast.AST) -> Iterator[str]:
+    """Yield the side of each cut to a length: left for `ids[-length:]`, right for `ids[:length]`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _read_last_name(node.func) == "pad_sequences":
+            yield _read_side(node, "truncating")
+        if not isinstance(node, ast.Slice):
+            continue
+        lower, upper = ("" if one is None else ast.unparse(one).rpartition(".")[2] for one in (node.lower, node.upper))
+        if isinstance(node.lower, ast.UnaryOp) and not upper and is_name_of_text_length(lower.lstrip("-")):
+            yield "left"
+        elif is_name_of_text_length(upper):
+            yield "right"
+
+
+def _read_side(call: ast.Call, argument: str) -> str:
+    """Return the side that an argument of Keras's `pad_sequences` says: left by default."""
+    given = {one.arg: one.value for one in call.keywords}
+    return "right" if getattr(given.get(argument), "value", "pre") == "post" else "left"
 
 
 def _is_padding_to_length(node: ast.AST) -> bool:

@@ -8,7 +8,7 @@ import builtins
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
 from pocketrnn_export.source_code.import_statements import Import
@@ -18,6 +18,7 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import Function
 WRITTEN_NAME: Final = "words"
 _BUILTINS: Final = frozenset(dir(builtins))
 _MOST_CALLS: Final = 3
+_CHANGING_METHODS: Final = ("append", "extend", "insert", "pop", "remove", "reverse", "sort")
 
 
 @dataclass(frozen=True)
@@ -28,36 +29,45 @@ class _Split:
     tokens: ast.expr
 
 
-def write_tokenizer_of_function(path: Path, name: str) -> str:
+class WrittenTokenizer(NamedTuple):
+    """The code of a file with a function `words(text)`, and the lines of the owner's function that change the ids after
+    that, each with its number."""
+
+    code: str
+    later_changes: Sequence[str] = ()
+
+
+def write_tokenizer_of_function(path: Path, name: str) -> WrittenTokenizer | None:
     """Return the code of a file with a function `words(text)`. It makes the tokens whose ids the function looks up, as
-    in `[vocab.get(word, 1) for word in text.split()]`. Return an empty string if that part is not found, or needs more
-    than the text.
+    in `[vocab.get(word, 1) for word in text.split()]`. Return None if that part is not found, or needs more than the
+    text.
 
     Args:
         path: the file of the function.
         name: the function.
 
     Example:
-        >>> print(write_tokenizer_of_function(Path("api.py"), "predict"))
+        >>> print(write_tokenizer_of_function(Path("api.py"), "predict").code)
         def words(text):
             return text.lower().split()
     """
     statements = [one for cell in read_python_cells(path) for one in cell.statements]
     functions = {one.name: one for one in statements if isinstance(one, Function)}
     if name not in functions:
-        return ""
-    made = _write_token_functions(functions[name], functions, WRITTEN_NAME, _MOST_CALLS)
-    if made is None:
-        return ""
-    helpers = _list_file_statements_that_code_needs(made, statements)
-    return "" if helpers is None else f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
+        return None
+    later: list[str] = []
+    made = _write_token_functions(functions[name], functions, WRITTEN_NAME, _MOST_CALLS, later)
+    helpers = None if made is None else _list_file_statements_that_code_needs(made, statements)
+    if made is None or helpers is None:
+        return None
+    return WrittenTokenizer(f"{ast.unparse(ast.Module([*helpers, *made], []))}\n", later)
 
 
 def uses_only_basic_english_tokenizer(code: str) -> bool:
     """Return whether written code does nothing but call `get_tokenizer("basic_english")`, whose package may be missing.
 
     Args:
-        code: the result of `write_tokenizer_of_function`.
+        code: that of `write_tokenizer_of_function`.
     """
     nodes = [*ast.walk(ast.parse(code))]
     calls = [node for node in nodes if isinstance(node, ast.Call)]
@@ -76,9 +86,10 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 
 
 def _write_token_functions(
-    function: Function, functions: dict[str, Function], written_name: str, calls_left: int
+    function: Function, functions: dict[str, Function], written_name: str, calls_left: int, later: list[str]
 ) -> list[ast.stmt] | None:
-    """Return functions, the last of which makes the tokens of a text as `function` does; None if it is not known."""
+    """Return functions, the last of which makes the tokens of a text as `function` does; None if it is not known. Add
+    the lines that change the ids after that to `later`."""
     helpers: list[ast.stmt] = []
     found: _Split | None = None
     for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
@@ -88,14 +99,34 @@ def _write_token_functions(
                 if called is None or called is function or not call.args:
                     continue
                 inner = f"{written_name}_of_{called.name}"
-                if (made := _write_token_functions(called, functions, inner, calls_left - 1)) is not None:
+                if (made := _write_token_functions(called, functions, inner, calls_left - 1, later)) is not None:
                     helpers, tokens = made, ast.Call(ast.Name(inner, ast.Load()), [call.args[0]], [])
                     break
         if tokens is not None:
             found = _Split(body[:at], tokens)
+            later += _list_lines_that_change_ids(body[at:], tokens)
             break
     text = None if found is None else _find_text_and_statements_that_tokens_need(function, found)
     return None if text is None else [*helpers, _make_text_function(written_name, *text)]
+
+
+def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr) -> list[str]:
+    """List the lines in which code cuts, reverses or extends the ids of a text. The first statement makes them of
+    `tokens`."""
+    of_tokens = {ast.unparse(one) for one in ast.walk(tokens)}
+    names, found = list_changed_names(statements[0]), []
+    for at, statement in enumerate(statements):
+        for one in ast.walk(statement):
+            of_ids = at == 0 or bool(_list_read_names(one) & names)
+            is_change = (
+                (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice))
+                or (isinstance(one, ast.BinOp | ast.AugAssign) and any(isinstance(n, ast.List) for n in ast.walk(one)))
+                or (isinstance(one, ast.Attribute) and one.attr in _CHANGING_METHODS)
+            )
+            if of_ids and is_change and ast.unparse(one) not in of_tokens:
+                found.append(f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}")
+                break
+    return found
 
 
 def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
@@ -113,12 +144,15 @@ def _find_looked_up_tokens(statement: ast.stmt) -> ast.expr | None:
         if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
             continue
         (generator,) = node.generators
-        word = getattr(generator.target, "id", None)
-        for part in ast.walk(node.elt):
-            got = part.args[0] if isinstance(part, ast.Call) and getattr(part.func, "attr", "") == "get" and part.args \
-                else part.slice if isinstance(part, ast.Subscript) else None  # fmt: skip
-            if word is not None and getattr(got, "id", "") == word and not generator.ifs:
-                return generator.iter
+        word, parts = getattr(generator.target, "id", None), [*ast.walk(node.elt)]
+        got = [part.args[0] for part in parts if isinstance(part, ast.Call) and part.args
+               and getattr(part.func, "attr", "") == "get"]  # fmt: skip
+        got += [part.slice for part in parts if isinstance(part, ast.Subscript)]
+        asked = [part.left for part in parts if isinstance(part, ast.Compare)]
+        used = [part for part in parts if isinstance(part, ast.Name) and part.id == word]
+        # A word that is also looked up in lower case, say, is not looked up as it is.
+        if {*got} & {*used} and {*used} <= {*got, *asked} and not generator.ifs:
+            return generator.iter
     return None
 
 
@@ -130,7 +164,9 @@ def _find_text_and_statements_that_tokens_need(
     kept: list[ast.stmt] = []
     needed = _list_read_names(split.tokens)
     for one in reversed(split.statements):
-        if needed & list_changed_names(one) and not any(isinstance(part, ast.Return) for part in ast.walk(one)):
+        if needed & list_changed_names(one):
+            if any(isinstance(part, ast.Return) for part in ast.walk(one)):
+                return None
             kept.insert(0, one)
             needed |= _list_read_names(one)
     defaults = find_defaults(function)

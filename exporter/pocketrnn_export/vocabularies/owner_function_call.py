@@ -256,7 +256,7 @@ def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
     """Return the tokens or ids that a call gives for a text; an empty list if the owner's function fails."""
     try:
         return [*form(text)]
-    except Exception:
+    except (Exception, SystemExit):
         return []
 
 
@@ -265,7 +265,7 @@ def _returns_list_unchanged(function: Any) -> bool:
     try:
         return bool(function([_UNLIKE]) == [_UNLIKE])
     # Whatever the owner's function raises.
-    except Exception:
+    except (Exception, SystemExit):
         return False
 
 
@@ -276,7 +276,7 @@ def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], n
     try:
         does = f"gives {short_repr(form(text), 60)}"
     # Whatever the owner's function raises.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         does = f"raises {type(error).__name__}: {first_line(error).rstrip('.')}"
     return f"With your vocabulary as {name}, {where} {does} for {short_repr(text, 60)}, and not its ids."
 

@@ -115,6 +115,8 @@ def read_pairs(
         if tokens is not None and ids is not None:
             one = replace(one, tokens=_check_tokens(tokens, where, _LINE))
         found.append(one if probabilities is None else replace(one, label=label))
+    if not found:
+        raise InputError(f"{path} holds no texts.", _LINE)
     return found
 
 
@@ -203,9 +205,18 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     is named so."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
+            rows = [*csv.DictReader(file)]
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
+    # DictReader collects the fields beyond the header under None.
+    if longer := [number for number, row in enumerate(rows, 1) if None in row]:
+        raise InputError(
+            f"{path}, row {longer[0]} has more fields than the first line names.",
+            'Put a text with commas in quotes: "a, b".',
+        )
+    rows = [{name: field or "" for name, field in row.items()} for row in rows]
     several = [
         name for name in (rows[0] if rows else ())
         if name not in _MEMBERS and 2 * sum(" " in row[name].strip() for row in rows) >= len(rows)

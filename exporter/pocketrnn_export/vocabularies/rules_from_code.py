@@ -39,6 +39,11 @@ _KEPT_IF: Final = {
 }
 # Patterns of white space at the ends of a text.
 _WHITE_SPACE_AT_ENDS: Final = re.compile(r"(\^(\\s|\[ \]| )[+*])?\|?((\\s|\[ \]| )[+*](\$|\\Z))?")
+# Patterns of single characters or runs of them, and what of a pattern may depend on white space at the ends of a text.
+_ONE_CHARACTER: Final = re.compile(r"(\[(?:\\.|[^\]\\])+\]|\\[WDs]|.)[+*]?|\\s\{\d,\}")
+_ANCHOR_OR_WHITE_SPACE: Final = re.compile(r"[\^$. ]|\\[AZsWD]|\(\?[^:]")
+# A dot outside a class, or else what stands in its place.
+_PLAIN_DOT: Final = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\.", re.DOTALL)
 # The last code point of encodings that have all before it, by the name that `codecs` has for them.
 _LAST_OF_ENCODINGS: Final = {"ascii": r"\x7f", "iso8859-1": r"\xff"}
 _DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b", ""),)}
@@ -104,7 +109,7 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
     try:
         found = reader.follow_call(function, [_Text()], {})
     # The user's code may raise any exception.
-    except Exception:
+    except (Exception, SystemExit):
         return None
     # Ids are often written into an array, which is then given.
     found = next(iter(_list_stand_ins([found])), reader.looked_up)
@@ -138,6 +143,22 @@ def _removes_white_space_at_ends(step: Any) -> bool:
         case ("sub", pattern, ""):
             return _WHITE_SPACE_AT_ENDS.fullmatch(pattern) is not None
     return False
+
+
+def _may_see_white_space_at_ends(step: Any) -> bool:
+    """Return whether a step may change the words of a text in another way if white space stands at its ends."""
+    match step:
+        case "lowercase":
+            return False
+        case (str() as what, str()) | Replace(what=what):
+            return any(map(str.isspace, what))
+        case ("sub", pattern, by):
+            if _removes_white_space_at_ends(step) or (_ONE_CHARACTER.fullmatch(pattern) and not by.strip()):
+                return False
+            return _ANCHOR_OR_WHITE_SPACE.search(pattern.replace(r"\.", "")) is not None
+        case Keep(by=by):
+            return bool(by.strip())
+    return True
 
 
 def _escape_in_class(character: str) -> str:
@@ -182,13 +203,18 @@ class _Scope:
         """Return whether an expression depends on the text."""
         return any(_list_stand_ins([self.values.get(n.id)]) for n in ast.walk(node) if isinstance(n, ast.Name))
 
+    def has_part(self, node: ast.AST) -> bool:
+        """Return whether an expression depends on one word or character of the text."""
+        values = [self.values.get(n.id) for n in ast.walk(node) if isinstance(n, ast.Name)]
+        return any(isinstance(one, _Text) and one.part for one in values)
+
     def evaluate(self, node: ast.expr) -> Any:
         """Evaluate an expression that does not depend on the text."""
         code = compile(ast.fix_missing_locations(ast.Expression(node)), "<rules>", "eval")
         try:
             return eval(code, {**self.names, **self.values})  # noqa: S307 - the owner's own code, which a call runs, too
         # The user's code may raise any exception.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _NotReadError(ast.unparse(node)) from error
 
 
@@ -302,12 +328,12 @@ class _Reader:
                 module = ast.fix_missing_locations(ast.Module([statement], []))
                 exec(compile(module, "<rules>", "exec"), {**scope.names, **scope.values}, made)  # noqa: S102 - as above
                 scope.values.update(made)
-            case ast.Expr() if scope.has_text(statement):
-                self.note_code_without_rule(statement, None)
             case ast.Assign() if not scope.has_text(statement):
                 for target in statement.targets:
                     _bind_names(target, scope.evaluate(statement.value), scope)
-            case ast.Assign() | ast.AugAssign() | ast.While():
+            case ast.Assert():
+                pass
+            case _ if scope.has_text(statement):
                 self.note_code_without_rule(statement, None)
         return None
 
@@ -344,7 +370,11 @@ class _Reader:
                     self.keep_parts_if(test, variable, scope)
                     waiting = list(body)
                 case ast.If(test=ast.Compare(ops=[ast.In()])):
-                    waiting = [*statement.body, *waiting]
+                    self.follow_statements(statement.body, scope)
+                    # Words that are not in the vocabulary get another id.
+                    if self.looked_up is None:
+                        self.note_code_without_rule(statement.test, None)
+                        waiting = [*statement.orelse, *waiting]
                 case ast.If():
                     self.note_code_without_rule(statement.test, None)
                 case _:
@@ -367,10 +397,15 @@ class _Reader:
                 return all(self.decide_condition_for_ordinary_text(value, scope) for value in values)
             case ast.BoolOp(values=values):
                 return any(self.decide_condition_for_ordinary_text(value, scope) for value in values)
-            case ast.Compare(left=ast.Call(func=ast.Name(id="len")), ops=[ast.Gt() | ast.GtE()]):
-                return True
+            case ast.Compare(left=ast.Call(func=ast.Name(id="len")), ops=[compared]):
+                return isinstance(compared, ast.Gt | ast.GtE)
             case ast.Name():
                 return True
+            case ast.Compare(ops=[ast.Is() | ast.IsNot()]) | ast.Compare(comparators=[ast.Constant(value="")]):
+                return isinstance(test.ops[0], ast.IsNot | ast.NotEq)
+            case ast.Call(func=ast.Attribute(attr="strip"), args=[]):
+                return True
+        self.note_code_without_rule(test, None)
         return False
 
     def evaluate(self, node: ast.expr, scope: _Scope) -> Any:
@@ -390,12 +425,15 @@ class _Reader:
                 table, text = scope.evaluate(value), self.evaluate(index, scope)
                 return self.follow_look_up(node, table, text) if isinstance(table, Mapping) else text
             case ast.IfExp(test=test, body=body, orelse=orelse):
-                known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In)
-                chosen = self.evaluate(
-                    body if known or self.decide_condition_for_ordinary_text(test, scope) else orelse, scope
-                )
+                # Whether a word is in the vocabulary.
+                known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In) and scope.has_part(test)
+                noted = len(self.unsaid)
+                holds = known or self.decide_condition_for_ordinary_text(test, scope)
+                chosen = self.evaluate(body if holds else orelse, scope)
                 is_changed = not known and isinstance(chosen, _Text) and chosen.part
-                return self.note_code_without_rule(node, chosen) if is_changed else chosen
+                if not _list_stand_ins([chosen]):
+                    chosen, is_changed = self.evaluate(orelse if holds else body, scope), True
+                return self.note_code_without_rule(node, chosen) if is_changed and noted == len(self.unsaid) else chosen
             case ast.BoolOp(values=[first, *_]):
                 return self.evaluate(first, scope)
             # A batch of one text, too.
@@ -435,7 +473,7 @@ class _Reader:
         owner = getattr(function, "__self__", None)
         name = getattr(function, "__name__", "")
         if isinstance(owner, re.Pattern):
-            return self.follow_pattern(node, name, owner, args, text)
+            return self.follow_pattern(node, name, owner, [*args, *kwargs.values()], text)
         if getattr(function, "__module__", "") in ("re", "regex", "regex._main", "regex.regex"):
             flags = kwargs.pop("flags", 0)
             args += kwargs.values()
@@ -539,6 +577,11 @@ class _Reader:
         asks_for_lines = pattern.flags & re.MULTILINE and re.search(r"(?<!\\)[$^]", written.replace("[^", "["))
         if asks_for_lines or (pattern.flags & re.IGNORECASE and "lowercase" not in text.steps):
             return self.note_code_without_rule(node, text)
+        if pattern.flags & re.DOTALL:
+            written = _PLAIN_DOT.sub(lambda one: one[1] or r"[\s\S]", written)
+        # A number of matches, at which it stops.
+        if pattern.flags & (re.ASCII | re.VERBOSE) or any(args[2:]):
+            self.note_code_without_rule(node, None)
         match name:
             case "sub" if isinstance(args[0], str):
                 return text.add_steps(("sub", written, args[0]))
@@ -686,7 +729,10 @@ class _Reader:
         """Return the steps, without steps that change nothing because the text is split at white space."""
         steps = list(text.steps)
         if text.tokenizer not in ("space", "characters"):
-            steps = [step for step in steps if not _removes_white_space_at_ends(step)]
+            steps = [
+                step for i, step in enumerate(steps)
+                if not _removes_white_space_at_ends(step) or any(map(_may_see_white_space_at_ends, steps[i + 1 :]))
+            ]  # fmt: skip
             while steps and steps[-1] in (("sub", r"\s+", " "), ("sub", " +", " "), ("sub", r"\s{2,}", " ")):
                 steps.pop()
         return tuple(steps)

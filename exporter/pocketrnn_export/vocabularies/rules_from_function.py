@@ -223,7 +223,7 @@ def _run_function(
     try:
         given: Any = function(text)
     # Whatever the owner's function raises.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
             "Give a function that takes a text and returns its tokens.",

@@ -173,7 +173,7 @@ class _CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with raise_on_signals(), _shorten_usage_errors():
+            with raise_on_signals(), _shorten_usage_errors(), _refuse_exit_of_users_code():
                 given = super().invoke(ctx)
             for line in get_lines_to_print_at_end(ctx):
                 print_line(line, err=True)
@@ -199,6 +199,21 @@ class _CommandGroup(click.Group):
         # A user's module may raise what is not an Exception.
         except BaseException as error:
             raise _CommandError(_convert_unexpected_error(error)) from error
+
+
+@contextlib.contextmanager
+def _refuse_exit_of_users_code() -> Iterator[None]:
+    """Convert the SystemExit of a user's code to an error: the command would end with its status, and be taken for
+    done."""
+    try:
+        yield
+    except SystemExit as error:
+        # Python has exit() there.
+        *_, last = (one for one in traceback.extract_tb(error.__traceback__) if "_sitebuiltins" not in one.filename)
+        raise InputError(
+            f"{PurePath(last.filename).name}, line {last.lineno}, ends the program: {type(error).__name__}({error}).",
+            "Let your code return or raise an error there.",
+        ) from error
 
 
 def _report_write_error_and_choose_status(error: OSError) -> int:

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from pocketrnn.errors import InputError, PocketRNNError, TextError, first_line, short_repr
+from pocketrnn.errors import InputError, TextError, first_line, short_repr
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import EXTERNAL
 
@@ -114,17 +114,20 @@ class TextRowEncoder:
                 "line, --tokenizer file.py:function or --tokens).",
             )
         try:
-            return _convert_text_items_to_list(self.tokenizer(text), "Its result")
-        except PocketRNNError as error:
-            raise InputError(
-                f"tokenizer gives no tokens for {short_repr(text, 40)}: {error.problem}", error.remedy
-            ) from None
+            made = self.tokenizer(text)
         # The caller's function may raise any exception.
         except Exception as error:
             raise InputError(
                 f"tokenizer raises {type(error).__name__} on {short_repr(text, 40)}: {first_line(error)}.",
                 "Give a function that takes any text and returns its tokens or ids.",
             ) from error
+        try:
+            return _convert_text_items_to_list(made, "Its result")
+        except TextError:
+            raise InputError(
+                f"tokenizer gives no tokens for {short_repr(text, 40)}, but a {type(made).__name__}.",
+                "Let it return a list of the text's tokens or ids, such as text.split().",
+            ) from None
 
     def _check_and_encode_tokens_or_ids(self, values: list[Any], text_name: str) -> list[int]:
         """Check the tokens or ids of a text, and return its ids."""
