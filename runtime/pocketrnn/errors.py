@@ -154,12 +154,12 @@ def require_module(module: str, extra: str) -> ModuleType:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, without its full stop, for the end of a sentence.
+    """Return the first line with words of an error's message, without its full stop, for the end of a sentence.
 
     For an error without a message, it is the name of its class.
     """
     try:
-        lines = str(error).strip().splitlines()
+        lines = [line for line in str(error).splitlines() if any(map(str.isalnum, line))]
     # The error may have a user's class, whose `__str__` can fail.
     except Exception:
         lines = []

@@ -268,14 +268,34 @@ class WithFile:
     def encode(self, text):
         return text.split()
 
+class Settings:
+    lower: bool = True
+
+class Counted:
+    def __init__(self, settings: Settings):
+        self.stoi, self.lower = {"<pad>": 0}, settings.lower
+    def encode(self, text):
+        return [self.stoi.get(word, 0) for word in text.split()]
+
 made = WithWords({"oil": 5})
+for _ in range(3):
+    pass
+
+import string
+
+class Script:
+    def encode(self, text):
+        return self.split(text)
+    def split(self, text):
+        return text.strip(string.punctuation).split()
 """
 
 
 @pytest.mark.parametrize(
     ("name", "given"),
     [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("made.encode", [5, 0]),
-     ("WithWords({'oil': 3}).encode", [3, 0])],
+     ("WithWords({'oil': 3}).encode", [3, 0]), ("Counted(Settings()).encode", [7, 0]),
+     ("Script.encode", ["oil", "x"])],
 )  # fmt: skip
 def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[Any], tmp_path: Path) -> None:
     (tmp_path / "split.py").write_text(TOKENIZERS)

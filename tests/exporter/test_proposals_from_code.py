@@ -18,7 +18,11 @@ from module_sources import make_net, run_source
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
-from pocketrnn_export.commands.proposed_options import propose_pairs, propose_tokenizer
+from pocketrnn_export.commands.proposed_options import (
+    propose_pairs,
+    propose_tokenizer,
+    propose_tokenizer_function,
+)
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code, list_files_near
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
@@ -175,6 +179,37 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
     for name, content in files.items():
         Path(name).write_text(content)
     assert propose_pairs(["bad", "good"], multi_label=False) == proposed
+
+
+@pytest.mark.parametrize(
+    ("code", "proposed"),
+    [
+        ("tok = AutoTokenizer.from_pretrained('bert-base-uncased')", "tokenizer"),
+        ("model = AutoModel.from_pretrained('bert-base-uncased')", None),
+    ],
+)
+def test_a_tokenizer_that_the_code_names_is_proposed(code: str, proposed: str | None, folder: Path) -> None:
+    Path("split.py").write_text(code)
+    Path("vocab.json").unlink()
+    message = export("net.py:Net").stderr
+    assert ("bert-base-uncased" in message, "--tokenizer tokenizer" in message) == (bool(proposed), bool(proposed))
+
+
+@pytest.mark.parametrize(
+    ("code", "proposed"),
+    [
+        ("def text_to_indices(text, vocab): ...", "text/split.py:text_to_indices"),
+        ("class Words:\n    def encode(self, text): ...", "text/split.py:Words.encode"),
+        ("def build_tokenizer(name): ...\ndef get_tokenizer(name): ...\ndef encode_labels(row): ...", ""),
+        ("def encode_state(tokenizer): ...", ""),
+        ("def clean_text(text): ...", ""),
+    ],
+)
+def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, proposed: str, folder: Path) -> None:
+    Path("net.py").write_text(FILE.replace("def predict", "def other"))
+    Path("text").mkdir()
+    Path("text/split.py").write_text(code)
+    assert propose_tokenizer_function(Path("net.py")) == proposed
 
 
 def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_texts(folder: Path) -> None:

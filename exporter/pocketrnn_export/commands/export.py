@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -60,7 +60,9 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
+    ProposedOption,
     describe_labels,
+    propose_named_tokenizer,
     propose_pairs,
     propose_tokenizer,
     propose_tokenizer_function,
@@ -626,61 +628,57 @@ def _refuse_missing_options(
         remedy.append(f"The weights seem to be {options['weights']} ({where}).")
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    if "vocabulary" in missing:
-        sentence, changes["vocabulary"] = _propose_vocabulary(named)
-        remedy.append(sentence)
-    if "labels" in missing:
-        sentence, changes["labels"] = _propose_labels(named)
-        remedy.append(sentence)
+    for propose in [{"vocabulary": _propose_vocabulary, "labels": _propose_labels}[option] for option in missing]:
+        proposed = propose(named)
+        changes[proposed.option] = proposed.value
+        remedy.append(proposed.sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
-    is_open = all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
+    is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes["tokenizer"] = function
         remedy.append(f"Texts seem to be split by {function}.")
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
-    said = " and ".join(f"--{option}" for option in missing or changes)
+    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one != "tokenizer"])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
 
 
-class _ProposedOption(NamedTuple):
-    """A sentence on a missing option, and the value to give it."""
-
-    sentence: str
-    value: str
-
-
-def _propose_vocabulary(named: ModuleName | None) -> _ProposedOption:
-    """Return a sentence on the missing vocabulary, and what to give as --vocabulary."""
+def _propose_vocabulary(named: ModuleName | None) -> ProposedOption:
+    """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
     from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
     if named is not None and (found := propose_vocabulary(named.path)) is not None:
-        return _ProposedOption(f"The vocabulary seems to be {found.path} ({found.place_in_code}).", str(found.path))
+        said = f"The vocabulary seems to be {found.path} ({found.place_in_code})."
+        return ProposedOption("vocabulary", said, str(found.path))
+    if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
+        return tokenizer
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
         script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
-        return _ProposedOption(
-            f"Lines {code.lines} of {code.file} make {code.made}. They are in {script}: run python {script}, with the "
-            f"data of the training. It writes {file}.", str(file)
+        lines = "The code" if named.is_notebook else f"The code in lines {code.lines}"
+        return ProposedOption(
+            "vocabulary",
+            f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
+            f"of the training. It writes {file}.", str(file)
         )  # fmt: skip
     said = describe_vocabulary_to_save([] if named is None else [named.path])
-    return _ProposedOption(f"The vocabulary is a file. {said}", "FILE")
+    return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
 
 
-def _propose_labels(named: ModuleName | None) -> _ProposedOption:
+def _propose_labels(named: ModuleName | None) -> ProposedOption:
     """Return a sentence on the missing labels, and what to give as --labels."""
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
     if named is not None and (found := find_labels_in_code(named.path)):
-        return _ProposedOption(describe_labels(found), ",".join(found[0].labels))
+        return ProposedOption("labels", describe_labels(found), ",".join(found[0].labels))
     sentence = (
         "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
         "labels, and the number is the second label's."
     )
-    return _ProposedOption(sentence, "a,b,c")
+    return ProposedOption("labels", sentence, "a,b,c")
 
 
 def _read_vocabulary_rules_and_pairs(

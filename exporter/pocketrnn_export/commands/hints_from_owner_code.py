@@ -12,6 +12,7 @@ import click
 
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line
 from pocketrnn.errors import InputError
+from pocketrnn_export.commands.proposed_options import propose_tokenizer_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
@@ -78,21 +79,20 @@ def log_owner_hints_and_list_corrections(
             has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
         )
-        if options["tokenizer"] is options["rules"] is None and not pairs:
-            hints += filter(None, [describe_unread_tokenizer(weights)])
-    if named is not None and options["tokenizer"] is options["rules"] is None and not pairs:
-        hints += _describe_text_functions(named)
+    split: dict[str, str | None] = {}
+    if options["tokenizer"] is options["rules"] is None and not pairs:
+        hints += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
+        hints += [] if named is None else _describe_text_functions(named)
+        split = _propose_split(named)
     given = "" if longest is None and unknown_id == -1 else _find_function_from_tokens_to_ids(options["tokenizer"])
     if given:
-        hints.append(
-            f"--tokenizer {given} gives ids, so that its cut and its id of unknown words are found and compared"
-        )
+        hints += [f"--tokenizer {given} gives ids, so that its cut and its id of unknown words are found and compared"]
     for hint in hints:
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
     if given and options["rules"] is None:
         return {"tokenizer": given}
-    return _make_options_for_length_and_unknown_id(
-        find_settings_that_rules_lack(files, **open_ones), options, stated, plain
+    return split | _make_options_for_length_and_unknown_id(
+        find_settings_that_rules_lack(files, **open_ones), {**options, **split}, stated, plain
     )
 
 
@@ -116,6 +116,12 @@ def print_uncompared_steps_and_kept_notes(steps: Sequence[str], *, one_number: b
     waiting.clear()
     for line in lines:
         print_line(line, err=True)
+
+
+def _propose_split(named: ModuleName | None) -> dict[str, str | None]:
+    """Return the option --tokenizer for the function that seems to split texts; an empty dict without one."""
+    proposed = "" if named is None else propose_tokenizer_function(named.path)
+    return {"tokenizer": proposed} if proposed else {}
 
 
 def _describe_text_functions(named: ModuleName) -> list[str]:

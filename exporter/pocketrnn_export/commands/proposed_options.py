@@ -3,7 +3,9 @@ of the owner's answers."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,10 +19,19 @@ _OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
+_NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+
+
+class ProposedOption(NamedTuple):
+    """An option to give, a sentence on it, and its value."""
+
+    option: str
+    sentence: str
+    value: str
 
 
 class FileNamedInCode(NamedTuple):
@@ -73,6 +84,25 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     return found[0] if len(found) == 1 else None
 
 
+def propose_named_tokenizer(path: Path) -> ProposedOption | None:
+    """Find the tokenizer of transformers that the code of a module, or of the files near it, names without its files.
+    Return how to save it, and its folder then; None if there is none.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+
+    for where, node in list_syntax_nodes_near(path):
+        called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
+        name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
+        if called and isinstance(name, str):
+            save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
+            said = f"Texts seem to be split by {name} ({where}): save it, {save}."
+            return ProposedOption("tokenizer", said, "tokenizer")
+    return None
+
+
 def propose_weights(path: Path) -> FileNamedInCode | None:
     """Find the file of weights that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
@@ -89,17 +119,17 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
 
 
 def propose_tokenizer_function(path: Path) -> str:
-    """Return, as file.py:name, the function that seems to split texts: one that answers them, in the file of a module
-    or near it, or one that splits them in that file. Return an empty string if there is none.
+    """Return, as file.py:name, the function that seems to split texts: one that answers or splits them, in the file of
+    a module or near it, or one that cleans them in that file. Return an empty string if there is none.
 
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_cleaning_function, list_text_functions
 
     for function in list_text_functions(path)[:1]:
         file, _, name = function.rpartition(":")
-        if is_name_of_answering_function(name) or Path(file) == path:
+        if not is_name_of_cleaning_function(name) or Path(file) == path:
             return function
     return ""
 

@@ -27,7 +27,10 @@ from pocketrnn.errors import ExportError, InputError, first_line, short_repr, su
 from pocketrnn_export.intake.file_existence_check import check_file_exists
 from pocketrnn_export.intake.global_settings_objects import define_and_correct_settings_of_file, find_settings_of_file
 from pocketrnn_export.intake.import_folders import add_import_folders_and_hide_options, import_package_of_file
-from pocketrnn_export.intake.missing_constructor_arguments import find_values_for_missing_arguments
+from pocketrnn_export.intake.missing_constructor_arguments import (
+    MissingArgumentsError,
+    find_values_for_missing_arguments,
+)
 from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
 from pocketrnn_export.intake.sizes_from_weights import (
     find_code_of_global_values,
@@ -178,20 +181,29 @@ def load_text_function(
 def _make_text_object(
     made: type, named: ModuleName, args: Sequence[Any], kwargs: Mapping[str, Any], ids_of_words: Mapping[str, int]
 ) -> Any:
-    """Make an object of a class whose method takes a text. Refuse a class that needs more than the given arguments and
-    a vocabulary, with the lines to write."""
+    """Make an object of a class whose method takes a text. Refuse a class that needs more than the given arguments,
+    settings and a vocabulary, with the lines to write. If the object holds a vocabulary that lacks some of the words,
+    it gets these words."""
+    missing: list[str] = []
     try:
         signature = inspect.signature(made)
         given = signature.bind_partial(*args, **kwargs).arguments
         plain = [one for one in signature.parameters.values() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
         missing = [one.name for one in plain if one.default is one.empty and one.name not in given]
         held = {one: WordIds(ids_of_words) for one in missing if is_vocabulary_name(one)}
-        if len(held) == len(missing):
-            return made(*args, **kwargs, **held)
+        settings = find_values_for_missing_arguments(made, args, {**kwargs, **held}, named, None)
+        found = made(*args, **kwargs, **held, **settings)
+    except MissingArgumentsError:
         problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
     # A user's code may raise any exception.
     except Exception as error:
-        missing, problem = [], f"{named.name} of {named.path} raises {_describe_error(error)}"
+        problem = f"{named.name} of {named.path} raises {_describe_error(error)}"
+    else:
+        for name, value in getattr(found, "__dict__", {}).items():
+            if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
+                _log.warning("%s.%s of %s gets the words of --vocabulary", named.name, name, named.path)
+                vars(found)[name] = WordIds(ids_of_words)
+        return found
     called = f"{named.name}({', '.join(f'{one}=...' for one in missing)})"
     method = f".{named.method}" if named.method else ""
     raise InputError(
@@ -300,7 +312,7 @@ def _run_needed_statements(
     likely = find_code_of_global_values([node for node in statements if isinstance(node, ast.ClassDef)], tensors)
     try:
         found = find_needed_statements(
-            cells, [*_list_wanted_names(named), *sorted(in_arguments)], str(path), values.keys(), likely
+            cells, [*_list_wanted_names(named), *sorted(in_arguments)], str(path), values.keys(), likely, [named.method]
         )
     except InputError as error:
         instead = _suggest_class(named, cells, weights)

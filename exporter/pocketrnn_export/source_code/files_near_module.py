@@ -22,7 +22,7 @@ _LARGEST_SETTINGS: Final = 2**16
 
 def list_files_near(path: Path) -> list[Path]:
     """List the given file, the Python files of its folder and of the folder above, and, if the file is below the
-    working folder, those of the working folder and its subfolders.
+    working folder, those of the working folder and of its subfolders, three deep.
 
     Args:
         path: a Python file or notebook. It comes first.
@@ -31,7 +31,9 @@ def list_files_near(path: Path) -> list[Path]:
     below = (here / path).resolve().is_relative_to(here.resolve())
     above = [] if below and folder.resolve() == here.resolve() else sorted((folder / "..").resolve().glob("*.py"))
     files = [path, *sorted(folder.glob("*.py")), *sorted(here.glob("*.py"))]
-    files += sorted(here.glob("*/*.py")) if below else []
+    # As in src/package/data/tokenizer.py.
+    deeper = [file for depth in (1, 2, 3) for file in sorted(here.glob(f"{'*/' * depth}*.py"))] if below else []
+    files += [file for file in deeper if not any(part.startswith(".") for part in file.parts)]
     unique: dict[Path, Path] = {}
     # Neither links in a circle nor pipes, which keep a reader waiting.
     for file in filter(Path.is_file, (*files, *above)):
@@ -55,6 +57,24 @@ def list_files_that_import(path: Path) -> list[Path]:
             if names & {module.rpartition(".")[2] for module in modules}:
                 found.append(file)
     return found
+
+
+def find_imported_file(path: Path, module: str) -> Path | None:
+    """Return the Python file that a file imports, from its own folder or from one of those above, up to the working
+    folder. Return None if there is none.
+
+    Args:
+        path: the file.
+        module: what it imports, such as `models.utils`.
+    """
+    folder = path.absolute().parent
+    here = Path.cwd()
+    above = [one for one in folder.parents if one.is_relative_to(here)] if folder.is_relative_to(here) else []
+    for one in (folder, *above):
+        file = one.joinpath(*module.split(".")).with_suffix(".py")
+        if module and file.is_file():
+            return file.relative_to(here) if not path.is_absolute() and file.is_relative_to(here) else file
+    return None
 
 
 def list_syntax_nodes_near(path: Path) -> Iterator[tuple[str, ast.AST]]:

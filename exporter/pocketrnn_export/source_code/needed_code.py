@@ -73,6 +73,7 @@ def find_needed_statements(
     path: str,
     names_with_value: Set[str],
     likely_values: Mapping[str, str] | None = None,
+    called_methods: Iterable[str] = (),
 ) -> NeededCode:
     """Find the statements that define the wanted names, and the statements that these need. Statements that may
     change them are found, too.
@@ -87,12 +88,14 @@ def find_needed_statements(
         path: the name of the file in messages.
         names_with_value: names that already have a value; their statements are not needed.
         likely_values: likely values of names, for the message.
+        called_methods: the names of methods that are called from outside, beside `forward`.
 
     Raises:
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
     """
     try:
         search = _NeededSearch(cells, path, names_with_value, likely_values or {})
+        search.attributes |= {*called_methods}
         wanted = list(wanted)
         # The reachable methods depend on the needed code, and the other way round.
         while True:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.files_near_module import find_imported_file, list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
@@ -21,7 +21,15 @@ _MOST_CALLED = 4
 # The names of functions that split texts, and of those that only clean them.
 # `class_encoder` encodes no texts.
 _OF_LABELS = re.compile(r"label|class(es)?(_|$)|target|categor", re.IGNORECASE)
-_TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
+_MAKES_OBJECT = re.compile(r"(?i)_*(build|create|load|train|fit|save|init)|\w*(make|get)\w*(tokenizer|encoder)")
+# The names of first arguments that are no text.
+_NO_TEXT = re.compile(r"(?i)config|cfg|path|file|tokenizer|model|^args|^df|frame|state|ids$|tensor|tokens$|^words$")
+_TEXT_FUNCTIONS = (
+    "tokeni[sz]e(?!d)",
+    "split|words",
+    "encode|numericali|vectori|to_?(id|ind|int|seq|tens)",
+    "clean|prepro|normali",
+)
 
 
 def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: Collection[str]) -> None:
@@ -59,6 +67,12 @@ def is_name_of_answering_function(name: str) -> bool:
     return re.search("predict|infer|classif|answer|analy[sz]e", name, re.IGNORECASE) is not None
 
 
+def is_name_of_cleaning_function(name: str) -> bool:
+    """Return whether a function's name says that it cleans a text and does not split it, as `preprocess` does."""
+    *of_splitting, of_cleaning = (re.search(one, name, re.IGNORECASE) for one in _TEXT_FUNCTIONS)
+    return of_cleaning is not None and not any(of_splitting)
+
+
 def list_text_functions(path: Path) -> list[str]:
     """List functions whose names say that they split or clean texts, each as file.py:name. Functions that answer texts
     come first, since they clean and split them as the classifier does; then those that split texts. The functions are
@@ -87,10 +101,12 @@ def list_text_functions(path: Path) -> list[str]:
 def _list_ranks(function: Function, given: int = 0) -> list[int]:
     """Return the positions in `_TEXT_FUNCTIONS` of the patterns that a function's name matches; an empty list if it
     cannot be called with a text alone, or with a text and a vocabulary, after the first `given` arguments."""
-    needed = len(function.args.args) - len(function.args.defaults) - given
-    if function.decorator_list or isinstance(function, ast.AsyncFunctionDef) or not 1 <= needed <= 2:
+    needed = function.args.args[given : len(function.args.args) - len(function.args.defaults)]
+    if function.decorator_list or isinstance(function, ast.AsyncFunctionDef) or not 1 <= len(needed) <= 2:
         return []
-    if _OF_LABELS.search(function.name):
+    if _NO_TEXT.search(needed[0].arg):
+        return []
+    if _OF_LABELS.search(function.name) or _MAKES_OBJECT.match(function.name):
         return []
     return [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, function.name, re.IGNORECASE)]
 
@@ -101,11 +117,11 @@ def _list_called_functions(path: Path, function: ast.FunctionDef) -> list[str]:
     statements = _list_statements(path)
     places = {one.name: path for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
     for node in statements:
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            file = path.parent.joinpath(*node.module.split(".")).with_suffix(".py")
-            if file.is_file():
-                held = {one.name for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
-                places |= {one.name: file for one in node.names if one.name in held and one.asname is None}
+        if not isinstance(node, ast.ImportFrom) or node.level:
+            continue
+        if (file := find_imported_file(path, node.module or "")) is not None:
+            held = {one.name for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
+            places |= {one.name: file for one in node.names if one.name in held and one.asname is None}
     called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
               if isinstance(node.func, ast.Name)]  # fmt: skip
     return [f"{places[name]}:{name}" for name in dict.fromkeys(called) if name in places][:_MOST_CALLED]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+from pocketrnn_export.source_code.files_near_module import find_imported_file, list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Definition, find_defaults
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
@@ -351,17 +351,16 @@ def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell,
         for cell in cells:
             tree = ast.Module(list(cell.statements), [])
             yield path, cell, tree
-            waiting += [(file, False) for file in _list_imported_files(tree, path.parent) if follows]
+            waiting += [(file, False) for file in _list_imported_files(tree, path) if follows]
 
 
-def _list_imported_files(tree: ast.Module, folder: Path) -> Iterator[Path]:
-    """Yield the Python files of a folder that code imports."""
+def _list_imported_files(tree: ast.Module, path: Path) -> Iterator[Path]:
+    """Yield the Python files that the code of a file imports."""
     for node in ast.walk(tree):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for name in names:
-            file = folder.joinpath(*name.split(".")).with_suffix(".py")
-            if name and file.is_file():
+            if (file := find_imported_file(path, name)) is not None:
                 yield file
 
 
