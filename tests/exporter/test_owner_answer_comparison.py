@@ -365,6 +365,15 @@ def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: P
     assert "probabilities within 0.001" in result.stdout
 
 
+def test_other_rules_that_give_all_answers_are_named(owners_folder: Path) -> None:
+    rows = [f"{text},{label(ids_of(own))}" for text, own in zip(UNFRAMED, TEXTS, strict=True)]
+    Path("answers.csv").write_text("\n".join(["text,label", *rows]))
+    result = CliRunner().invoke(main, ["export", *GIVEN])
+    assert result.exit_code == 0, result.output
+    # No text has a capital or a comma.
+    assert "whitespace (it differs at" in result.stderr
+
+
 @pytest.mark.parametrize(("digits", "shown"), [(9, len(UNFRAMED)), (2, 0)])
 def test_rounded_probabilities_do_not_show_which_of_near_widths_is_right(
     digits: int, shown: int, tmp_path: Path
