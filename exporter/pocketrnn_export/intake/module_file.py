@@ -481,7 +481,10 @@ def _run_statement(
             )
             remedy += "and give that file's name."
         else:
-            remedy = f"Install that package, add its folder to PYTHONPATH, or copy the class to a Python file without it.{instead}"
+            remedy = (
+                "Install that package, add its folder to PYTHONPATH, or copy the class to a Python file without it."
+            )
+            remedy += instead
         raise ExportError(
             f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
             remedy,
