@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -301,6 +302,27 @@ def test_rules_with_which_nearly_all_answers_agree_are_found_also_those_of_an_en
     again = read_rules(write_rules_option(found[0].rules, make_implied_rules(known, TextRules().tokenizer)), known)
     encoder = TextEncoder(again, WORDS)
     assert [i for i, text in enumerate(texts) if encoder.encode(text) != own[i]] == [*exceptions]
+
+
+def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_together() -> None:
+    words = ["<pad>", *SYLLABLES]
+    rules = make_implied_rules(read_vocabulary(words))
+    assert rules.unknown_id is None
+    own = replace(
+        rules, tokenizer="whitespace", steps=cleaning("remove_punctuation"), unknown_id=0, min_width=200, max_width=200,
+        pad_side="left",
+    )  # fmt: skip
+    encoder = TextEncoder(own, words)
+    some = [" ".join(split(text)) for text in drawn(20, 5, 8)]
+    texts = [f"{text}, q{i}, {text}." if i % 9 else f"{text}!" for i, text in enumerate(some)]
+    read, ids_of_texts = list[int](), [encoder.encode(text) for text in texts]
+
+    def measure(number: int, ids: Sequence[int]) -> float:
+        read.append(len(ids))
+        return float(list(ids) != ids_of_texts[number])
+
+    assert [one.rules for one in find_rules_from_answers(rules, words, texts, measure, 1e-3)] == [own]
+    assert sum(read) < 200_000
 
 
 UNCLEAN = [f"<b>{own.replace('-', ', ', 1).replace('-', ' ')}!" for own in TEXTS]
@@ -876,6 +898,24 @@ def test_numbers_that_lead_to_the_label_of_each_row_are_logits(
     bad, good = (1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(-0.5) / 3)) if several else (0.25, 0.75)
     assert first.answer == pytest.approx({"bad": bad, "good": good})
     assert second.answer == pytest.approx({"bad": 1, "good": 0})
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer", "said"),
+    [
+        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "is read as"),
+        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "is read as"),
+        ("7,film,good,0.25\n8,page,bad,0.75\n", ("good",), "rename it to probability"),
+        ("7,film,good,3.5\n8,page,bad,0.25\n", ("good",), "no label has this name"),
+    ],
+)
+def test_the_only_column_of_numbers_is_the_probability_if_the_labels_agree(
+    rows: str, answer: Any, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "answers.csv").write_text(f"id,text,label,output\n{rows}")
+    pairs = read_pairs(tmp_path / "answers.csv", ["bad", "good"])
+    assert map_answers_to_labels(pairs, ["bad", "good"])[0][1] == answer
+    assert said in caplog.text
 
 
 def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(

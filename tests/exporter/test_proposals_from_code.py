@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shlex
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from module_sources import make_net, run_source
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import (
+    describe_tokenizer_function,
     propose_labels,
     propose_pairs,
     propose_tokenizer,
@@ -127,12 +130,25 @@ def test_a_map_of_labels_is_no_vocabulary_and_the_compressed_words_are(tmp_path:
         (propose_labels(tmp_path / "net.py", tmp_path / "best.pt"), "map.json"),
     ):
         assert proposed is not None
-        assert proposed.path.name == name
+        assert proposed[0].name == name
     assert read_vocabulary(tmp_path / "words.joblib").tokens == tuple(words)
     # The weights of another module: too few words for it, and not as many labels as logits.
     torch.save({"embedding.weight": torch.zeros(900, 3), "fc.weight": torch.zeros(3, 4)}, tmp_path / "best.pt")
     assert propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt") is None
     assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
+
+
+def test_a_pickled_object_gives_the_vocabulary_and_the_labels(tmp_path: Path) -> None:
+    held = {"word_to_idx": {word: i for i, word in enumerate(WORDS)}, "label_to_idx": {"bad": 0, "good": 1}}
+    (tmp_path / "processor.pkl").write_bytes(pickle.dumps(Namespace(**held)))
+    (tmp_path / "net.py").write_text('first = "processor.pkl"\n')
+    torch.save({"embedding.weight": torch.zeros(len(WORDS), 3), "fc.weight": torch.zeros(2, 4)}, tmp_path / "best.pt")
+    given = (tmp_path / "net.py", tmp_path / "best.pt")
+    labels, vocabulary = propose_labels(*given), propose_vocabulary(*given)
+    assert labels is not None
+    assert vocabulary is not None
+    assert labels[1].labels == ("bad", "good")
+    assert labels[0] == vocabulary.path
 
 
 TOKENIZER = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"},
@@ -243,6 +259,20 @@ def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder
 
 
 @pytest.mark.parametrize(
+    "code",
+    ["import jieba\nclass Texts:\n def tokenize(self, text):\n  return [*jieba.cut(text)]",
+     "import spacy as s\nclass Texts:\n def __init__(self):\n  self.nlp = s.load('en')\n def tokenize(self, text):\n"
+     "  return [t.lemma_ for t in self.nlp(text)]"],
+)  # fmt: skip
+def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, folder: Path) -> None:
+    Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
+    Path("cut.py").write_text(code)
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed == "cut.py:Texts.tokenize"
+    assert re.search("jieba|spacy", describe_tokenizer_function(proposed))
+
+
+@pytest.mark.parametrize(
     ("code", "names"),
     [
         ("class A(nn.Module):\n def forward(self, x): pass\nclass B(A): pass", ["B"]),
@@ -296,6 +326,11 @@ def test_several_modules_of_a_file_are_named(folder: Path) -> None:
         ("print('spam' if prob >= 0.5 else 'ham')", ("ham", "spam")),
         ("shown = 'ham' if pred.item() == 0 else 'spam'", ("ham", "spam")),
         ("if output > 0.5:\n    shown = 'spam'\nelse:\n    shown = 'ham'", ("ham", "spam")),
+        (
+            "if pred.item() == 1:\n print('-')\n print('It is bad..')\nelse:\n print('-')\n print('It is good !')",
+            ("good", "bad"),
+        ),
+        ("if pred == 1:\n    print('It is bad')\nelse:\n    print('Nobody knows')", None),
         ("frame.columns = ['target', 'text']", None),
         ("device = 'cuda' if available else 'cpu'", None),
         ("words = 'texts' if count > 1 else 'text'", None),

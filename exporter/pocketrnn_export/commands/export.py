@@ -61,6 +61,7 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     describe_labels,
+    describe_tokenizer_function,
     propose_labels,
     propose_pairs,
     propose_tokenizer,
@@ -638,7 +639,7 @@ def _refuse_missing_options(
     is_open = all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes["tokenizer"] = function
-        remedy.append(f"Texts seem to be split by {function}.")
+        remedy.append(describe_tokenizer_function(function))
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
     said = " and ".join(f"--{option}" for option in missing or changes)
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
@@ -675,8 +676,8 @@ def _propose_labels(named: ModuleName | None, weights: Path | None) -> _Proposed
     """Return a sentence on the missing labels, and what to give as --labels."""
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
-    if named is not None and (file := propose_labels(named.path, weights)) is not None:
-        return _ProposedOption(f"The labels seem to be those of {file.path} ({file.place_in_code}).", str(file.path))
+    if named is not None and (held := propose_labels(named.path, weights)) is not None:
+        return _ProposedOption(describe_labels([held[1]]), str(held[0]))
     if named is not None and (found := find_labels_in_code(named.path)):
         return _ProposedOption(describe_labels(found), ",".join(found[0].labels))
     sentence = (

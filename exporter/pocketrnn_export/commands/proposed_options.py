@@ -48,44 +48,47 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
 
     rows, _ = _count_embedding_rows_and_other_rows(weights)
-    labels = {one.path for one in _list_label_files(path, weights)}
+    labels = _find_label_files(path, weights)
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
-            is_read = file not in labels and file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
+            is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
             is_enough = len(tokens) >= max(_FEWEST_WORDS, rows // _MOST_ROWS_PER_WORD)
+            # A pickled object of text processing may hold both.
+            is_enough = is_enough and not (file in labels and {*tokens} <= {*labels[file].labels})
             # The lines of a file of texts have blanks.
             if is_enough and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
                 found.append(FileNamedInCode(file, where))
     return found[0] if len(found) == 1 else None
 
 
-def propose_labels(path: Path, weights: Path | None) -> FileNamedInCode | None:
-    """Find the file of labels that the code of a module, or of the files near it, names. Return it with the place in
-    the code; None if there is no such file, or there are several.
+def propose_labels(path: Path, weights: Path | None) -> tuple[Path, LabelsInCode] | None:
+    """Find the file of labels that the code of a module, or of the files near it, names. Return it, and its labels
+    with the place in the code; None if there is no such file, or there are several.
 
     Args:
         path: the file of the module.
         weights: its weights. A file of labels has as many as a layer other than the embedding has outputs.
     """
-    found = _list_label_files(path, weights)
+    found = [*_find_label_files(path, weights).items()]
     return found[0] if len(found) == 1 else None
 
 
-def _list_label_files(path: Path, weights: Path | None) -> list[FileNamedInCode]:
+def _find_label_files(path: Path, weights: Path | None) -> dict[Path, LabelsInCode]:
     from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.vocabularies.labels import read_labels
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
 
     embedding_rows, rows = _count_embedding_rows_and_other_rows(weights)
-    found: list[FileNamedInCode] = []
+    found: dict[Path, LabelsInCode] = {}
     for file, where in list_data_files_named_in_code(path, _OF_LABELS).items() if rows else ():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
-            count = len({*read_labels(str(file))}) if file.stat().st_size <= LARGEST_FILE else 0
-            if count in rows and count != embedding_rows:
-                found.append(FileNamedInCode(file, where))
+            labels = read_labels(str(file)) if file.stat().st_size <= LARGEST_FILE else []
+            if len({*labels}) in rows - {embedding_rows}:
+                found[file] = LabelsInCode(f"{file}, {where}", tuple(labels))
     return found
 
 
@@ -157,6 +160,19 @@ def propose_tokenizer_function(path: Path) -> str:
         if not is_name_of_cleaning_function(name) or Path(file) == path:
             return function
     return ""
+
+
+def describe_tokenizer_function(function: str) -> str:
+    """Return a sentence on a function that seems to split texts, with the library that it calls.
+
+    Args:
+        function: the function, as file.py:name.
+    """
+    from pocketrnn_export.source_code.text_functions_in_file import find_text_library
+
+    file, _, name = function.rpartition(":")
+    library = find_text_library(Path(file), name)
+    return f"Texts seem to be split by {function}{f', which calls {library}' if library else ''}."
 
 
 def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> str:

@@ -137,6 +137,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
         rows = _rename_only_column(path, rows, named, "label")
     if len(labels) == 2 and not multi_label:
+        rows = _rename_only_column(path, rows, _list_columns_of_likelier_label(rows, labels), "probability")
         rows = _add_other_of_two_labels(rows, labels)
     if labels and rows and rows[0].keys() >= {*labels}:
         names = {label: label for label in labels} | {label: column for column, label in renamed.items()}
@@ -150,7 +151,9 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
     ]  # fmt: skip
     if unread:
-        _log.warning("%s: not read, since no label has this name: %s", path, _write_names(unread))
+        numbers = [name for name in unread if all(_is_probability(row[name]) and "." in row[name] for row in rows)]
+        more = f". If {numbers[0]} is the probability of the label, rename it to probability" if numbers else ""
+        _log.warning("%s: not read, since no label has this name: %s%s", path, _write_names(unread), more)
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
@@ -167,6 +170,21 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
         rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
+    """Return the columns whose numbers may be the probability of a text's label, or of the second of two labels: the
+    label of each row is the likelier one. Return none if another column has probabilities."""
+    columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
+    if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
+        return []
+    found = []
+    for name in columns:
+        given = [(float(row[name]), row["label"]) for row in rows if row[name] and _is_probability(row[name])]
+        of_second = all(number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given)
+        if of_second or all(number >= _LIKELY for number, _ in given):
+            found += [name] * (len(given) == len(rows) and any(0 < number < 1 for number, _ in given))
+    return found
 
 
 def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
