@@ -22,6 +22,7 @@ from module_sources import make_net, run_source
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import (
+    ProposedPairs,
     describe_tokenizer_function,
     propose_labels,
     propose_pairs,
@@ -220,7 +221,31 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
 ) -> None:
     for name, content in files.items():
         Path(name).write_text(content)
-    assert propose_pairs(["bad", "good"], multi_label=False) == proposed
+    found = propose_pairs(["bad", "good"], multi_label=False)
+    assert ("" if found is None else found.file) == proposed
+
+
+def test_many_answers_take_the_place_of_rules_in_code_but_not_of_a_library(folder: Path) -> None:
+    Path("cut.py").write_text("import jieba\ndef words(text):\n return jieba.cut(text)\ndef split(text): ...")
+    known: dict[str, str | None] = {"rules": "{}", "tokenizer": "cut.py:split"}
+    assert ProposedPairs("a.csv", 3).complete(known) == {**known, "pairs": "a.csv"}
+    assert ProposedPairs("a.csv", 30).complete(known) == {"pairs": "a.csv"}
+    known["tokenizer"] = "cut.py:words"
+    assert ProposedPairs("a.csv", 30).complete(known) == {"tokenizer": "cut.py:words", "pairs": "a.csv"}
+
+
+@pytest.mark.parametrize(
+    ("code", "proposed"),
+    [
+        ("tok = AutoTokenizer.from_pretrained('bert-base-uncased')", "tokenizer"),
+        ("model = AutoModel.from_pretrained('bert-base-uncased')", None),
+    ],
+)
+def test_a_tokenizer_that_the_code_names_is_proposed(code: str, proposed: str | None, folder: Path) -> None:
+    Path("split.py").write_text(code)
+    Path("vocab.json").unlink()
+    message = export("net.py:Net").stderr
+    assert ("bert-base-uncased" in message, "--tokenizer tokenizer" in message) == (bool(proposed), bool(proposed))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +280,8 @@ def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
     result = export("net.py:Net", *given, "--rules", '{"tokenizer": "whitespace"}')
     assert result.exit_code == 0, result.stderr
-    assert "--pairs answers.csv" in result.stderr
+    assert "--pairs answers.csv" in result.stdout.splitlines()[-1]
+    assert "--pairs" not in result.stderr
 
 
 @pytest.mark.parametrize(

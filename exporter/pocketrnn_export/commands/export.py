@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -60,9 +60,12 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
+    ProposedOption,
+    ProposedPairs,
     describe_labels,
     describe_tokenizer_function,
     propose_labels,
+    propose_named_tokenizer,
     propose_pairs,
     propose_tokenizer,
     propose_tokenizer_function,
@@ -340,11 +343,13 @@ def _print_written_bundle(
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
-    answers = _propose_pairs(manifest, options)
-    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), answers)
+    is_answered = read_text_verdict(manifest).answers is not None
+    proposed = _propose_pairs(manifest, options)
+    summary = format_proof_summary(manifest, "texts", str(output))
+    print_verdicts(manifest, summary, "" if proposed is None else proposed.file)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
-        is_answered=read_text_verdict(manifest).answers is not None,
+        is_answered=is_answered, rules=manifest.text.rules,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
     limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
@@ -352,21 +357,22 @@ def _print_written_bundle(
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
-    corrected = options.get(CORRECTED)
-    corrected = {**corrected, "pairs": answers} if corrected and answers else corrected
+    # Answers have shown that nothing is to be corrected.
+    corrected = {} if is_answered else options.get(CORRECTED) or {}
+    corrected = corrected if proposed is None else proposed.complete(corrected)
     print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
 
-def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> str:
+def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
     """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
-    is open, or whose next command corrects them. Return an empty string without such a file, and for answers that are
-    not one label or set of labels of a text."""
+    is open, or whose next command corrects them. Return None without such a file, and for answers that are not one
+    label or set of labels of a text."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
     if options["pairs"] or not is_one_label or not is_open:
-        return ""
+        return None
     return propose_pairs(manifest.labels, multi_label=options["multi_label"])
 
 
@@ -628,63 +634,59 @@ def _refuse_missing_options(
         remedy.append(f"The weights seem to be {options['weights']} ({where}).")
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    if "vocabulary" in missing:
-        sentence, changes["vocabulary"] = _propose_vocabulary(named, options["weights"])
-        remedy.append(sentence)
-    if "labels" in missing:
-        sentence, changes["labels"] = _propose_labels(named, options["weights"])
-        remedy.append(sentence)
+    for propose in [{"vocabulary": _propose_vocabulary, "labels": _propose_labels}[option] for option in missing]:
+        proposed = propose(named, options["weights"])
+        changes[proposed.option] = proposed.value
+        remedy.append(proposed.sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
-    is_open = all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
+    is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes["tokenizer"] = function
         remedy.append(describe_tokenizer_function(function))
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
-    said = " and ".join(f"--{option}" for option in missing or changes)
+    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one != "tokenizer"])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
 
 
-class _ProposedOption(NamedTuple):
-    """A sentence on a missing option, and the value to give it."""
-
-    sentence: str
-    value: str
-
-
-def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> _ProposedOption:
-    """Return a sentence on the missing vocabulary, and what to give as --vocabulary."""
+def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
+    """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
     from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
     if named is not None and (found := propose_vocabulary(named.path, weights)) is not None:
-        return _ProposedOption(f"The vocabulary seems to be {found.path} ({found.place_in_code}).", str(found.path))
+        said = f"The vocabulary seems to be {found.path} ({found.place_in_code})."
+        return ProposedOption("vocabulary", said, str(found.path))
+    if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
+        return tokenizer
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
         script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
-        return _ProposedOption(
-            f"Lines {code.lines} of {code.file} make {code.made}. They are in {script}: run python {script}, with the "
-            f"data of the training. It writes {file}.", str(file)
+        lines = "The code" if named.is_notebook else f"The code in lines {code.lines}"
+        return ProposedOption(
+            "vocabulary",
+            f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
+            f"of the training. It writes {file}.", str(file)
         )  # fmt: skip
     said = describe_vocabulary_to_save([] if named is None else [named.path])
-    return _ProposedOption(f"The vocabulary is a file. {said}", "FILE")
+    return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
 
 
-def _propose_labels(named: ModuleName | None, weights: Path | None) -> _ProposedOption:
+def _propose_labels(named: ModuleName | None, weights: Path | None) -> ProposedOption:
     """Return a sentence on the missing labels, and what to give as --labels."""
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
     if named is not None and (held := propose_labels(named.path, weights)) is not None:
-        return _ProposedOption(describe_labels([held[1]]), str(held[0]))
+        return ProposedOption("labels", describe_labels([held[1]]), str(held[0]))
     if named is not None and (found := find_labels_in_code(named.path)):
-        return _ProposedOption(describe_labels(found), ",".join(found[0].labels))
+        return ProposedOption("labels", describe_labels(found), ",".join(found[0].labels))
     sentence = (
         "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
         "labels, and the number is the second label's."
     )
-    return _ProposedOption(sentence, "a,b,c")
+    return ProposedOption("labels", sentence, "a,b,c")
 
 
 def _read_vocabulary_rules_and_pairs(

@@ -54,7 +54,7 @@ def export_with_rules_from_answers(
         members = json.loads(changed)
         of_function = parse_module_name(options["tokenizer"] or "") is not None
         is_split_otherwise = any(name in members for name in _OF_SPLITTING)
-        is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
+        is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if is_stated or numbers < _TEXTS_TO_DECIDE_BY or not tries_left:
             line = format_command_with_changes(
@@ -67,6 +67,14 @@ def export_with_rules_from_answers(
         err=True,
     )
     return export_with_rules_from_answers(write, {**description, "rules": agreeing}, options, tries_left - 1)
+
+
+def _state_more_than_external_tokenizer(rules: str | None) -> bool:
+    """Return whether --rules state more than that the owner's code splits texts, as a width."""
+    from pocketrnn.text import EXTERNAL
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+
+    return rules is not None and parse_rules_json_with_name(rules)[1] != {"tokenizer": EXTERNAL}
 
 
 def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:

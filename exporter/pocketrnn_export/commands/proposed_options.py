@@ -3,8 +3,10 @@ of the owner's answers."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,10 +22,21 @@ _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
 # An embedding may have more rows than the vocabulary has tokens, as with a largest number of words.
 _MOST_ROWS_PER_WORD: Final = 4
+_NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
+# As in export_with_rules_from_answers.
+_ANSWERS_TO_FIND_RULES_BY: Final = 20
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+
+
+class ProposedOption(NamedTuple):
+    """An option to give, a sentence on it, and its value."""
+
+    option: str
+    sentence: str
+    value: str
 
 
 class FileNamedInCode(NamedTuple):
@@ -31,6 +44,24 @@ class FileNamedInCode(NamedTuple):
 
     path: Path
     place_in_code: str
+
+
+class ProposedPairs(NamedTuple):
+    """A file of the owner's answers, and the number of answers."""
+
+    file: str
+    count: int
+
+    def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Return the options of the next command: these pairs, and the other options that correct the export. Many
+        answers show the text rules better than code does, but not a library that splits texts."""
+        from pocketrnn_export.source_code.text_functions_in_file import find_text_library
+
+        kept = {**corrected}
+        if self.count >= _ANSWERS_TO_FIND_RULES_BY:
+            file, _, name = (corrected.get("tokenizer") or "").rpartition(":")
+            kept = {"tokenizer": corrected["tokenizer"]} if name and find_text_library(Path(file), name) else {}
+        return {**kept, "pairs": self.file}
 
 
 def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCode | None:
@@ -131,6 +162,25 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     return found[0] if len(found) == 1 else None
 
 
+def propose_named_tokenizer(path: Path) -> ProposedOption | None:
+    """Find the tokenizer of transformers that the code of a module, or of the files near it, names without its files.
+    Return how to save it, and its folder then; None if there is none.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+
+    for where, node in list_syntax_nodes_near(path):
+        called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
+        name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
+        if called and isinstance(name, str):
+            save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
+            said = f"Texts seem to be split by {name} ({where}): save it, {save}."
+            return ProposedOption("tokenizer", said, "tokenizer")
+    return None
+
+
 def propose_weights(path: Path) -> FileNamedInCode | None:
     """Find the file of weights that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
@@ -175,9 +225,9 @@ def describe_tokenizer_function(function: str) -> str:
     return f"Texts seem to be split by {function}{f', which calls {library}' if library else ''}."
 
 
-def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> str:
+def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs | None:
     """Return the CSV file in the working folder that holds answers of the owner's classifier to texts, by its name and
-    its contents. Return an empty string if there is no such file, or there are several.
+    its contents. Return None if there is no such file, or there are several.
 
     Args:
         labels: the labels, in the order of the logits.
@@ -186,14 +236,15 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> str:
     from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
-    found: list[str] = []
+    found: list[ProposedPairs] = []
     for file in Path().glob("*.csv"):
         is_named_so = any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
                 pairs = read_pairs(file, labels, multi_label=multi_label)
-                found += [str(file)] if map_answers_to_labels(pairs, labels, multi_label=multi_label) else []
-    return found[0] if len(found) == 1 else ""
+                count = len(map_answers_to_labels(pairs, labels, multi_label=multi_label))
+                found += [ProposedPairs(str(file), count)] if count else []
+    return found[0] if len(found) == 1 else None
 
 
 def describe_labels(found: Sequence[LabelsInCode]) -> str:
