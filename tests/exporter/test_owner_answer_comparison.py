@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -868,8 +869,7 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
         ("negative (%),positive (%)", ("negative", "positive"), True),
         ("prob_0,prob_1", ("bad", "good"), True),
         ("p_negative,p_positive", ("Negative 😞", "Positive 😀"), True),
-        # Logits, columns of another kind, and those of `classify --top`.
-        ("p_bad,p_good", ("bad", "good"), False),
+        # Columns of another kind, and those of `classify --top`.
         ("p_bad,p_other", ("bad", "good"), False),
         ("label_0,score_0,label_1,score_1", ("bad", "good"), False),
     ],
@@ -884,7 +884,7 @@ def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
     (one,) = read_pairs(path, labels)
     assert one.text == "oil"
     assert not named or one.answer == dict(zip(labels, (0.25, 0.75), strict=True))
-    assert ("are read as the probabilities" in caplog.text) == named
+    assert ("are read as the numbers" in caplog.text) == named
 
 
 @pytest.mark.parametrize("columns", ["logp_bad,logp_good", "bad,good"])
@@ -898,6 +898,33 @@ def test_logarithms_of_probabilities_are_read_as_such(
     assert isinstance(found[0].answer, dict)
     assert found[0].answer == pytest.approx({"bad": 0.25, "good": 0.75}, abs=1e-6)
     assert "logarithms" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "several", "read"),
+    [
+        ("logit_bad,logit_good", ("good", "bad"), False, True),
+        ("logits_0,logits_1", ("good", "bad"), False, True),
+        ("score_0,score_1", ("good", "bad"), False, True),
+        ("bad,good", ("good", "bad"), False, True),
+        ("bad,good", ("good", "good"), False, False),
+        ("score_bad,score_good", ("bad|good", "bad"), True, True),
+        ("bad,good", ("good", "bad"), True, False),
+    ],
+)
+def test_numbers_that_lead_to_the_label_of_each_row_are_logits(
+    columns: str, labels: tuple[str, str], several: bool, read: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text(f"text,label,{columns}\noil,{labels[0]},0.5,{math.log(3) + 0.5}\nfilm,{labels[1]},900,-900\n")
+    if not read:
+        with pytest.raises(InputError):
+            map_answers_to_labels(read_pairs(path, ["bad", "good"], multi_label=several), ["bad", "good"])
+        return
+    first, second = read_pairs(path, ["bad", "good"], multi_label=several)
+    bad, good = (1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(-0.5) / 3)) if several else (0.25, 0.75)
+    assert first.answer == pytest.approx({"bad": bad, "good": good})
+    assert second.answer == pytest.approx({"bad": 1, "good": 0})
 
 
 @pytest.mark.parametrize(
