@@ -579,7 +579,8 @@ def _export_text_module(
         prepared, cases, proof_texts, private=private, tolerance=options.tolerance, report=options.report,
         answered=answered, labels=labels_of_owner, spellings=description.spellings,
     )  # fmt: skip
-    seconds = estimate_proof_seconds(plan.reference, every, sum(len(form.runs) for form in forms))
+    runs = [run for form in forms for run in form.runs.values()]
+    seconds = estimate_proof_seconds(plan.reference, every, runs, rows_alone=plan.rows_alone)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_seconds(seconds))
     return write_bundle(path, description, forms, plan, force=force)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
@@ -59,10 +60,15 @@ def log_item_progress(items: Iterable[Item], doing: str, *, before: int = 0, of:
         yield item
 
 
+def log_step(doing: str) -> None:
+    """Log the beginning of a step that has no items to count. It is shown if it takes long."""
+    logging.getLogger(PROGRESS).debug("%s", doing, extra={"step": doing})
+
+
 class ProgressLines(logging.Handler):
     """A log handler that shows stages and warnings.
 
-    It shows a stage's progress if nothing was shown for some seconds.
+    It shows a stage's progress if nothing was shown for some seconds, also where one step takes longer than these.
 
     The count of a step only rises: where a step begins anew, the line says which time it is.
 
@@ -88,12 +94,18 @@ class ProgressLines(logging.Handler):
         self._shown = time.monotonic()
         self._from = self._shown + silent
         self._held: str | None = None
+        self._waiting: tuple[str, str] | None = None
         self._step = ""
         # For each step, which time it is run, and how many items are done.
         self._counts: dict[str, tuple[int, int]] = {}
 
+    def show_waiting_step(self) -> None:
+        """Show the last step, if it was not shown when it began and still runs after some seconds."""
+        with self.lock or contextlib.nullcontext():
+            self._show_step_after_pause(time.monotonic() if self._waiting else 0.0)
+
     def emit(self, record: logging.LogRecord) -> None:
-        now = time.monotonic()
+        now, self._waiting = time.monotonic(), None
         if record.levelno >= logging.WARNING:
             self._shown = now
             self._warn(record)
@@ -107,11 +119,16 @@ class ProgressLines(logging.Handler):
             self._show(self._held)
             self._held, self._shown = None, now
         elif record.name == PROGRESS:
-            line, step = self._write_step_message(record), getattr(record, "step", "")
+            self._waiting = self._write_step_message(record), getattr(record, "step", "")
+            self._show_step_after_pause(now)
+
+    def _show_step_after_pause(self, now: float) -> None:
+        if self._waiting is not None:
+            line, step = self._waiting
             pause = _SECONDS_OF_ONE_STEP if step == self._step else _SECONDS
             if now >= max(self._from, self._shown + pause):
                 self._show(f"  {line} ...")
-                self._shown, self._step = now, step
+                self._shown, self._step, self._waiting = now, step, None
 
     def _write_step_message(self, record: logging.LogRecord) -> str:
         """Return the message of a step. If the step began before, write how many times it has begun."""
@@ -129,10 +146,17 @@ def show_log_lines(lines: ProgressLines) -> Iterator[None]:
 
     The file of a module may set logging up, and its log is not the place for the exporter's lines.
     """
-    logger, progress = logging.getLogger(EXPORTER), logging.getLogger(PROGRESS)
+    logger, progress, ended = logging.getLogger(EXPORTER), logging.getLogger(PROGRESS), threading.Event()
+
+    def watch_steps() -> None:
+        while not ended.wait(_SECONDS / 4):
+            lines.show_waiting_step()
+
+    watcher = threading.Thread(target=watch_steps, daemon=True)
     levels = logger.level, progress.level
     apart = [one for one in map(logging.getLogger, _APART) if one.propagate]
     logger.addHandler(lines)
+    watcher.start()
     for one in apart:
         one.propagate = False
     logger.setLevel(logging.INFO)
@@ -140,6 +164,8 @@ def show_log_lines(lines: ProgressLines) -> Iterator[None]:
     try:
         yield
     finally:
+        ended.set()
+        watcher.join()
         logger.removeHandler(lines)
         for one in apart:
             one.propagate = True

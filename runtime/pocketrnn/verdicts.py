@@ -246,7 +246,9 @@ def describe_uncompared_steps(manifest: Manifest) -> list[str]:
         given = "dropped" if rules.unknown_id is None else f"given the id {rules.unknown_id}"
         said.append(f"Unknown words, not compared: {given}.")
     padding = manifest.provenance.get("padding")
-    if verdict.answers is None and isinstance(padding, Mapping) and not rules.min_width:
+    if not is_compared and verdict.answers is None and rules.min_width:
+        said.append(f"Padding, not compared: on the {rules.pad_side} side, to {rules.min_width} tokens.")
+    elif verdict.answers is None and isinstance(padding, Mapping) and not rules.min_width:
         change = max(padding.get("probability_after", 0), padding.get("probability_before", 0))
         said.append(
             f"Padding, not compared: none is added; with it, your module's probabilities change by up to {change}. "

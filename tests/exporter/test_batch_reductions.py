@@ -17,9 +17,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.proof import fresh_copies_and_random_inputs
+from pocketrnn_export.proof.program_nodes import find_batch_symbols
 from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
 from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
-from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+from pocketrnn_export.tracing.module_trace import trace_program
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
 
 WORDS = 20
 
@@ -598,3 +601,22 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
 def test_equal_vectors_and_sums_of_all_have_no_order(kind: type[row_mixing_modules.Gated]) -> None:
     torch.manual_seed(0)
     assert find_right_program(kind().eval(), (torch.full((3, 7), 2),)).notes == ()
+
+
+class SortsTextsOfMostlyPadding(Base):
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        lengths, order = lengths.sort(descending=True)
+        x = x[order]
+        rows = torch.stack([torch.ones_like(x), x], 2) * (torch.arange(x.size(1)) < lengths[:, None])[..., None]
+        return self.mean(self.embedding(rows).sum(2))[order.argsort()]
+
+
+def test_texts_of_mostly_padding_do_not_seem_to_be_mixed() -> None:
+    def draw_mostly_padding(rows: int, steps: int) -> tuple[Tensor, ...]:
+        tokens = torch.zeros(rows, steps, dtype=torch.int64)
+        tokens[:, 0] = torch.randint(WORDS, (rows,))
+        return tokens, torch.full((rows,), steps)
+
+    example = torch.full((3, 7), 2), torch.tensor([7, 5, 3])
+    program = trace_program(SortsTextsOfMostlyPadding().eval(), example, None, TraceLog()).program
+    assert find_mixing_line_by_runs(program, draw_mostly_padding, find_batch_symbols(program)) == ""

@@ -293,6 +293,26 @@ def test_a_length_that_was_saved_with_the_weights_comes_before_those_in_code(tmp
     assert list_text_lengths_in_settings_beside(tmp_path / "best.pt", None) == []
 
 
+@pytest.mark.parametrize(
+    ("code", "sides"),
+    [
+        ("ids = ids[:max_len] + [pad] * (max_len - len(ids))", ("right", "right")),
+        ("ids = (ids + [0] * max_len)[:max_len]", ("right", "right")),
+        ("ids += [pad] * (max_len - len(ids))", ("right", "right")),
+        ("ids = [0] * (args.max_len - len(ids)) + ids[-args.max_len:]", ("left", "left")),
+        ("ids = [0] * (max_len - len(ids)) + ids[:max_len]", ("left", "right")),
+        ("ids = pad_sequences(ids, maxlen=9)", ("left", "left")),
+        ("ids = pad_sequences(ids, maxlen=9, padding='post', truncating='post')", ("right", "right")),
+        ("ids = ids[-max_len:]", ("", "left")),
+        ("ids = ids[:LENGTH]; total = 3 * (LENGTH - len(ids)); zeros = [0] * 7", ("", "right")),
+    ],
+)
+def test_the_sides_on_which_code_pads_and_cuts_are_found(tmp_path: Path, code: str, sides: tuple[str, str]) -> None:
+    (tmp_path / "a.py").write_text(code)
+    found = find_settings_that_rules_lack([tmp_path / "a.py"], longest=0)
+    assert (found.pad_side, found.cut_side) == sides
+
+
 def test_the_next_line_pads_texts_where_the_owners_code_does(folder: Path) -> None:
     result = export()
     assert result.exit_code == 0, result.output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -132,8 +134,8 @@ def test_the_length_of_a_proof_is_estimated_from_two_runs(monkeypatch: pytest.Mo
         "texts": [Case("one", np.zeros((1, 10), np.int64), np.array([10]))] * 10,
         "shapes": [Case("two", np.zeros((2, 5), np.int64), np.array([5, 5]))] * 30,
     }
-    seconds = iter(0.5 * i for i in range(99))
-    monkeypatch.setattr(proof_duration.time, "perf_counter", lambda: next(seconds))
+    for clock in ("perf_counter", "process_time"):
+        monkeypatch.setattr(proof_duration.time, clock, functools.partial(next, itertools.count(0.0, 0.5)))
 
     def run(tokens: Any, _lengths: Any) -> Any:
         return np.zeros((len(tokens), 2))
@@ -142,10 +144,14 @@ def test_the_length_of_a_proof_is_estimated_from_two_runs(monkeypatch: pytest.Mo
         raise ValueError
 
     # Three forms, the module and its copy on 40 cases; in double precision three runs, and eight draws of ten texts.
-    assert estimate_proof_seconds(Reference("pytorch", run), cases, 3) == pytest.approx(40 * 0.5 * 5)
-    assert estimate_proof_seconds(Reference("pytorch", run, run), cases, 3) == pytest.approx(40 * 0.5 * (5 + 3 + 2))
-    assert estimate_proof_seconds(Reference("pytorch", fail), cases, 3) == 0
-    assert estimate_proof_seconds(Reference("pytorch", run), {}, 3) == 0
+    assert estimate_proof_seconds(Reference("pytorch", run), cases, [run] * 3) == pytest.approx(40 * 0.5 * 5)
+    assert estimate_proof_seconds(Reference("pytorch", run, run), cases, [run] * 3) == pytest.approx(
+        40 * 0.5 * (5 + 3 + 2)
+    )
+    joined = estimate_proof_seconds(Reference("pytorch", run, run), cases, [run] * 3, rows_alone=True)
+    assert joined == pytest.approx(40 * 0.5 * (5 + 3) + 8 * 0.5)
+    assert estimate_proof_seconds(Reference("pytorch", fail), cases, [fail]) == 0
+    assert estimate_proof_seconds(Reference("pytorch", run), {}, [run]) == 0
 
 
 @pytest.mark.parametrize(

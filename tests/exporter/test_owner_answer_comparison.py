@@ -41,7 +41,11 @@ from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
     refuse_doubtful_ids,
     warn_of_cut_that_no_text_shows,
 )
-from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers, refuse_other_answers
+from pocketrnn_export.vocabularies.owner_answer_comparison import (
+    OtherAnswersError,
+    compare_answers,
+    refuse_other_answers,
+)
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     OwnersText,
     convert_example_pairs,
@@ -394,6 +398,29 @@ def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: P
     assert (rules.max_width, rules.min_width, rules.lowercase) == (40, 40, True)
     assert re.search(r"--rules .*\"min_width\": 40.* are taken", result.stderr)
     assert "probabilities within 0.001" in result.stdout
+
+
+def test_other_rules_that_give_all_answers_are_named(owners_folder: Path) -> None:
+    rows = [f"{text},{label(ids_of(own))}" for text, own in zip(UNFRAMED, TEXTS, strict=True)]
+    Path("answers.csv").write_text("\n".join(["text,label", *rows]))
+    result = CliRunner().invoke(main, ["export", *GIVEN])
+    assert result.exit_code == 0, result.output
+    # No text has a capital or a comma.
+    assert "whitespace (it differs at" in result.stderr
+
+
+@pytest.mark.parametrize(("digits", "shown"), [(9, len(UNFRAMED)), (2, 0)])
+def test_rounded_probabilities_do_not_show_which_of_near_widths_is_right(
+    digits: int, shown: int, tmp_path: Path
+) -> None:
+    pairs = [
+        (text, None, dict(zip(LABELS, (round(one, digits) for one in answer(ids_of(own), 210)), strict=True)))
+        for text, own in zip(UNFRAMED, TEXTS, strict=True)
+    ]
+    with pytest.raises(OtherAnswersError) as caught:
+        exported(tmp_path / "b", tokenizer=None, rules=TextRules("whitespace", padding_id=1), example_ids=pairs)
+    assert caught.value.agreeing is not None
+    assert caught.value.numbers == shown
 
 
 @pytest.mark.slow

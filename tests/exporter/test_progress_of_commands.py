@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pocketrnn_export import progress
 from pocketrnn_export.commands import printed_stages
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.rounding_spread import DRAWS, compute_exact_answers
-from pocketrnn_export.progress import log_item_progress, show_progress
+from pocketrnn_export.progress import log_item_progress, log_step, show_progress
 
 
 def test_long_work_says_how_far_it_is_and_short_work_nothing(
@@ -32,6 +33,19 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
     shown = ["  Comparing onnx: 3 of 12 ...", "Note: A note", "  Comparing torchscript: 3 of 9 ..."]
     assert lines == ["Proving ...", *shown]
     assert logging.getLogger("pocketrnn_export.progress").level == logging.NOTSET
+
+
+def test_a_long_step_is_shown_while_it_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS", 0.08)
+    with printed_stages.print_stages():
+        logging.getLogger("pocketrnn_export.bundle_export").info("Tracing")
+        log_step("Converting")
+        until = time.monotonic() + 5
+        while "Converting" not in (said := capsys.readouterr().err) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert said.splitlines()[-1] == "  Converting ..."
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,8 @@ def test_a_map_of_labels_is_no_vocabulary_and_the_compressed_words_are(tmp_path:
     # The weights of another module: too few words for it, and not as many labels as logits.
     torch.save({"embedding.weight": torch.zeros(900, 3), "fc.weight": torch.zeros(3, 4)}, tmp_path / "best.pt")
     assert propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt") is None
+    (tmp_path / "map.json").write_text(json.dumps(["a", "b", "c"] * 9))
+    assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
     assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
 
 
@@ -286,6 +288,22 @@ def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder
 
 
 @pytest.mark.parametrize(
+    ("code", "proposed"),
+    [
+        ("class Texts:\n def __init__(self, vocab): ...\n def tokenize(self, text): ...", "cut.py:Texts.tokenize"),
+        ("class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): ...", ""),
+        ("def tokenize(reviews, vocab): ...", ""),
+    ],
+)
+def test_a_method_whose_class_needs_more_than_words_and_a_function_of_many_texts_are_not_proposed(
+    code: str, proposed: str, folder: Path
+) -> None:
+    Path("net.py").write_text(FILE.split("def predict")[0])
+    Path("cut.py").write_text(code)
+    assert propose_tokenizer_function(Path("net.py")) == proposed
+
+
+@pytest.mark.parametrize(
     "code",
     ["import jieba\nclass Texts:\n def tokenize(self, text):\n  return [*jieba.cut(text)]",
      "import spacy as s\nclass Texts:\n def __init__(self):\n  self.nlp = s.load('en')\n def tokenize(self, text):\n"
@@ -334,8 +352,13 @@ def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: 
     assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
-def test_several_modules_of_a_file_are_named(folder: Path) -> None:
-    Path("net.py").write_text(f"{FILE}\nclass Second(nn.Module):\n    def forward(self, x):\n        return x\n")
+def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(folder: Path) -> None:
+    second = "class Second(nn.Module):\n    def forward(self, x):\n        return x\n"
+    Path("net.py").write_text(f"{FILE}\n{second}")
+    assert "net.py is taken as net.py:Net" in export("net.py").stderr
+    # Both have these layers.
+    layers = FILE[FILE.index("    def __init__(self, vocab") : FILE.index("    def forward(self, x)")]
+    Path("net.py").write_text(f"{FILE}\n{second.replace('    def', f'{layers}    def')}")
     result = export("net.py")
     assert result.exit_code == 2
     assert "net.py:Net, net.py:Second" in result.stderr
@@ -405,13 +428,27 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("code", [AT_TOP, IN_MAIN])
+BY_IMPORTS = """
+from helpers import *
+def process(path, most):
+    texts = open_texts(path).read().split("\\n")[:most]
+    return texts, count_words(texts)
+if __name__ == "__main__":
+    model = Model(load_settings())
+    train, word2idx = process("reviews.txt", 2)
+    model.fit(word2idx)
+"""
+
+
+@pytest.mark.parametrize("code", [AT_TOP, IN_MAIN, BY_IMPORTS])
 def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path) -> None:
     Path("vocab.json").unlink()
     Path("train").mkdir()
-    Path("train/net.py").write_text(FILE.replace("vocab.json", "v") + COUNTED + code)
-    Path("train/helpers.py").write_text("import io\ntexts = ['a b', 'b oil', 'x']\nopen_texts = lambda: "
-                                        "io.StringIO('\\n'.join(texts))\n")  # fmt: skip
+    start = "" if code is BY_IMPORTS else COUNTED
+    Path("train/net.py").write_text(FILE.replace("vocab.json", "v") + start + code)
+    Path("train/helpers.py").write_text(f"import io\ntexts = ['a b', 'b oil', 'x']\nopen_texts = lambda path='': "
+                                        f"io.StringIO('\\n'.join(texts)){COUNTED.replace('import helpers', '')}"
+                                        "count_words = lambda texts: {**build_vocab(texts), '<UNK>': 4}")  # fmt: skip
     message = export("train/net.py:Net").stderr
     assert "python out-vocabulary.py" in message
     assert "--vocabulary out-vocabulary.json" in message

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import ParityError
+from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.splitting_part_of_function import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
@@ -47,7 +48,9 @@ def export_with_rules_from_answers(
     from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 
     try:
-        return write(description)
+        made = write(description)
+        _log_rules_that_agree_as_well(made, description, options)
+        return made
     except OtherAnswersError as error:
         agreeing, numbers = error.agreeing, error.numbers
         if agreeing is None or isinstance(agreeing, SubwordRules):
@@ -78,6 +81,26 @@ def _state_more_than_external_tokenizer(rules: str | None) -> bool:
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
 
     return rules is not None and parse_rules_json_with_name(rules)[1] != {"tokenizer": EXTERNAL}
+
+
+def _log_rules_that_agree_as_well(
+    manifest: Manifest, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Log other rules that give all texts with answers the same ids, and so the same answers, if no option states
+    rules."""
+    from pocketrnn.text import TextEncoder, TextRules
+    from pocketrnn_export.vocabularies.text_rule_selection import log_other_agreeing_rules
+
+    given = description.get("example_ids") or ()
+    is_stated = any(options[name] is not None for name in ("rules", "tokenizer"))
+    # Rules that were found by ids are told where they are found.
+    if is_stated or not given or any(one.ids is not None for one in given) or manifest.has_two_texts:
+        return
+    if isinstance(rules := manifest.text.rules, TextRules):
+        encoder = TextEncoder(rules, manifest.text.vocabulary)
+        pairs = [(one.text, encoder.encode(one.text)) for one in given]
+        with print_stages():
+            log_other_agreeing_rules(rules, manifest.text.vocabulary, pairs)
 
 
 def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:

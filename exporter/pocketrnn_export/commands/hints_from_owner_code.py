@@ -171,10 +171,12 @@ def _make_options_for_length_and_unknown_id(
         return {"pairs": "FILE"} if options["pairs"] is None else {}
     members: dict[str, Any] = {"unknown_id": next(iter(found.unknown))} if found.unknown else {}
     length = next(iter(lengths), options["max_tokens"])
+    if lengths and found.cut_side != "right":
+        members["cut_side"] = found.cut_side
     if lengths and found.pad_side:
         # A bundle that only cuts would give a padded text another answer.
         members |= {"min_width": length, "max_width": length}
-        members |= {"pad_side": "left"} if found.pad_side == "left" else {}
+        members |= {} if found.pad_side == "right" else {"pad_side": found.pad_side}
         length = None
     if not members and options["rules"] is None:
         return {"max_tokens": str(length)} if lengths else {}

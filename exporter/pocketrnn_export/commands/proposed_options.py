@@ -118,7 +118,8 @@ def _find_label_files(path: Path, weights: Path | None) -> dict[Path, LabelsInCo
     for file, where in list_data_files_named_in_code(path, _OF_LABELS).items() if rows else ():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             labels = read_labels(str(file)) if file.stat().st_size <= LARGEST_FILE else []
-            if len({*labels}) in rows - {embedding_rows}:
+            # A file of the labels of rows has most of them several times.
+            if len({*labels}) == len(labels) in rows - {embedding_rows}:
                 found[file] = LabelsInCode(f"{file}, {where}", tuple(labels))
     return found
 
@@ -203,11 +204,16 @@ def propose_tokenizer_function(path: Path) -> str:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_cleaning_function, list_text_functions
+    from pocketrnn_export.source_code.text_functions_in_file import (
+        is_name_of_cleaning_function,
+        is_of_class_with_arguments,
+        list_text_functions,
+    )
 
     for function in list_text_functions(path)[:1]:
         file, _, name = function.rpartition(":")
-        if not is_name_of_cleaning_function(name) or Path(file) == path:
+        is_splitting = not is_name_of_cleaning_function(name) or Path(file) == path
+        if is_splitting and not is_of_class_with_arguments(Path(file), name):
             return function
     return ""
 

@@ -37,8 +37,8 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     parameters = click.get_current_context().params
     if written.later_changes:
         print_line(
-            f"Note: {named.path}:{named.name} changes the ids of a text afterwards, which only --rules can say and "
-            f"only --pairs compares: {escape_line('; '.join(written.later_changes))}.",
+            f"Note: {named.path}:{named.name} changes the ids of a text afterwards, and only --rules and --pairs, or a "
+            f"--tokenizer function that gives these ids, show that: {escape_line('; '.join(written.later_changes))}.",
             err=True,
         )
     if uses_only_basic_english_tokenizer(written.code):

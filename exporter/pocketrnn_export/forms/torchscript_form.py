@@ -89,7 +89,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()
-    for sizes in _list_sizes_of_further_traces(forms):
+    for sizes in dict.fromkeys(_list_sizes_of_further_traces(forms)):
         if time.process_time() - started > _SECONDS:
             return
         example = resize_example(prepared.example, sizes)

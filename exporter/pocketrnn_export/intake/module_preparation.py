@@ -67,6 +67,7 @@ from pocketrnn_export.intake.unsafe_layers_and_weights import (
     set_nonfinite_weights_to_zero,
 )
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule, TwoTextModule, wrap_for_trace
+from pocketrnn_export.progress import log_step
 from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
 _log = logging.getLogger(__name__)
@@ -396,6 +397,7 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 def _find_padding_and_ids_run_alone(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
     """Find the ids whose texts cannot share a batch, and whether texts may be padded. Return the module with both.
     Refuse a module that mixes the texts of a batch."""
+    log_step("Running texts alone and in batches")
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = add_ids_that_need_own_batch(prepared, candidates)

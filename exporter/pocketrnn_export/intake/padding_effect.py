@@ -18,6 +18,7 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Ids, Run, Widths, choose_non_padding_id
 from pocketrnn_export.intake.batch_dependent_ids import compute_largest_probability_difference, make_run_with_cache
 from pocketrnn_export.intake.last_activation_removal import Activation
+from pocketrnn_export.progress import log_step
 
 # The padding ids that are added to each of the first texts, as in a batch of similar lengths; and to the longest of
 # all texts in one batch, as beside a much longer text.
@@ -199,6 +200,7 @@ def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
     Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
     count, or mask all steps with minus infinity, and give NaN.
     """
+    log_step("Running texts of padding only")
     for width in dict.fromkeys(map(widths.clip, _PADDING_WIDTHS)):
         real, padding = (np.full((1, width), i, np.int64) for i in (choose_non_padding_id(padding_id), padding_id))
         lengths = np.array([width], np.int64)

@@ -278,7 +278,8 @@ def _find_settings_class(maker: Any, name: str) -> type | None:
 def _list_fields_and_whether_required(kind: type) -> dict[str, bool]:
     """Return a dict from each field of a class of settings to whether the field needs a value. Return an empty dict for
     any other class."""
-    if not dataclasses.is_dataclass(kind) and not (hasattr(kind, "_fields") or hasattr(kind, "model_fields")):
+    is_named_tuple = issubclass(kind, tuple) and kind is not tuple
+    if not (dataclasses.is_dataclass(kind) or is_named_tuple or hasattr(kind, "model_fields")):
         return {}
     parameters = inspect.signature(kind).parameters.values()
     return {one.name: one.default is one.empty for one in parameters}

@@ -71,7 +71,8 @@ def list_nonfinite_weights(module: nn.Module) -> list[str]:
     found = []
     for name, weight in module.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            odd = torch.atleast_1d(~torch.isfinite(weight.detach()))
+            # A single number has one row.
+            odd = ~torch.isfinite(weight.detach().reshape(weight.shape or (1,)))
             rows = odd.reshape(len(odd), -1).any(1).nonzero().flatten().tolist()
             shown = ", ".join(map(str, rows[:_MOST_ROWS])) + ", ..." * (len(rows) > _MOST_ROWS)
             found.append(f"{name} (in {len(rows):,} of its {len(odd):,} rows, from 0: {shown})")

@@ -473,7 +473,7 @@ def _export_on_ids(
     wanted = arguments.wanted
     closed = find_constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.from_module(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
-    seconds = estimate_proof_seconds(plan.reference, cases, len(form.runs))
+    seconds = estimate_proof_seconds(plan.reference, cases, [*form.runs.values()])
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = arguments.description.add_provenance({

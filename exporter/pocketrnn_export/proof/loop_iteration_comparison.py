@@ -27,6 +27,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
+from pocketrnn_export.progress import log_step
 from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
@@ -98,6 +99,7 @@ def check_every_step(
     Returns:
         a sentence on the steps that were not checked; empty if all were.
     """
+    log_step("Comparing the steps of the module's loop")
     looked_at: list[int] = []
     for rows in (1,) if one_text else (1, 3):
         if not all(is_within_limits(limits, Sizes(rows, tokens)) for tokens in (_FIRST, MOST_SHORT_STEPS)):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import numpy as np
+
 from pocketrnn_export.comparing.logit_comparison import Reference
-from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.comparing.proof_inputs import Case, Run
 from pocketrnn_export.comparing.rounding_spread import DRAWS
+from pocketrnn_export.proof.reference_answers import JOINED_TOKENS
 
 # A shorter proof needs no estimate.
 _SHORT: Final = 20.0
@@ -19,59 +22,78 @@ _OWN_RUNS: Final = 2
 _DOUBLE_RUNS: Final = 3
 
 
-def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Case]], forms: int) -> float:
+def estimate_proof_seconds(
+    reference: Reference, cases: Mapping[str, Sequence[Case]], forms: Sequence[Run], *, rows_alone: bool = False
+) -> float:
     """Estimate how many seconds the comparisons of a proof take. Return 0 if the time is not known.
 
     Args:
         reference: the module.
         cases: the cases by kind; the rounding of the kind `texts` is measured.
-        forms: how many runs of forms are compared with it.
+        forms: the runs of forms that are compared with it.
+        rows_alone: whether texts with equally many tokens share a run in double precision.
     """
     every = [case for some in cases.values() for case in some]
     if not every:
         return 0.0
     single = _measure_cost(reference.run, every)
     double = _Cost() if reference.float64_run is None else _measure_cost(reference.float64_run, every)
-    texts = cases.get("texts", ())
+    of_module, texts = single.estimate_seconds(every), cases.get("texts", ())
+    of_texts = double.estimate_seconds(texts)
+    if rows_alone and texts:
+        tokens, widths = sum(case.tokens.size for case in texts), len({case.tokens.shape[1] for case in texts})
+        shared = 1 - min(1.0, max(widths, tokens // JOINED_TOKENS) / len(texts))
+        of_texts -= shared * replace(double, of_token=0.0).estimate_seconds(texts)
     return (
-        single.estimate_seconds(every) * (_OWN_RUNS + forms)
+        of_module * _OWN_RUNS
+        # The first runs of TorchScript are its slowest.
+        + sum(min(of_module, _measure_cost(run, every).estimate_seconds(every)) for run in forms)
         + double.estimate_seconds(every) * _DOUBLE_RUNS
-        + double.estimate_seconds(texts) * DRAWS
+        + of_texts * DRAWS
     )
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """The seconds of a run on a case: some for each call, and some for each token."""
+    """The seconds of a run on a case: some for each call, for each step of its texts, and for each token."""
 
     of_call: float = 0.0
+    of_step: float = 0.0
     of_token: float = 0.0
 
     def estimate_seconds(self, cases: Sequence[Case]) -> float:
         """Estimate how many seconds the runs on some cases take."""
-        return self.of_call * len(cases) + self.of_token * sum(case.tokens.size for case in cases)
+        steps: int = sum(case.tokens.shape[1] for case in cases)
+        tokens: int = sum(case.tokens.size for case in cases)
+        return self.of_call * len(cases) + self.of_step * steps + self.of_token * tokens
 
 
 def _measure_cost(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
-    """Measure a run on the smallest case and on one of about the mean size."""
+    """Measure a run on the smallest case, on one of about the mean size, and on the longest row of that one."""
     mean = sum(case.tokens.size for case in cases) / len(cases)
     small = min(cases, key=lambda case: case.tokens.size)
     usual = min(cases, key=lambda case: abs(case.tokens.size - mean))
-    seconds, more = _measure_seconds(run, small), _measure_seconds(run, usual)
-    of_token = max(0.0, more - seconds) / max(1, usual.tokens.size - small.tokens.size)
-    return _Cost(max(0.0, seconds - of_token * small.tokens.size), of_token)
+    longest = usual.lengths.argmax() + np.arange(1)
+    row = replace(usual, tokens=usual.tokens[longest], lengths=usual.lengths[longest])
+    seconds, of_row, more = (_measure_seconds(run, case) for case in (small, row, usual))
+    steps, tokens = row.tokens.shape[1] - small.tokens.shape[1], usual.tokens.size - row.tokens.size
+    # Where all cases have equally many steps, their time is that of a call.
+    of_step = max(0.0, of_row - seconds) / steps if steps > 0 else 0.0
+    of_token = max(0.0, more - of_row) / tokens if tokens > 0 else 0.0
+    return _Cost(max(0.0, seconds - of_step * small.tokens.shape[1]), of_step, of_token)
 
 
 def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
     """Return the seconds of the second of two runs on a case, or 0 if a run fails."""
     try:
         run(case.tokens, case.lengths)
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         run(case.tokens, case.lengths)
     # The proof itself says what fails.
     except Exception:
         return 0.0
-    return time.perf_counter() - started
+    # Other work on the machine makes the first longer, several threads the second.
+    return min(time.perf_counter() - started[0], time.process_time() - started[1])
 
 
 def describe_seconds(seconds: float) -> str:

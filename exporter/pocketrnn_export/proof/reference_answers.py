@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 # The kind of inputs that a module may refuse, since its owner never gives them: a text that begins with padding.
 _MAY_FAIL: Final = "hazards"
 # The tokens of a batch of texts that are answered together in double precision.
-_JOINED: Final = 8_192
+JOINED_TOKENS: Final = 8_192
 
 
 class ReferenceAnswers:
@@ -153,7 +153,7 @@ class ReferenceAnswers:
         answered = self.compute_answers("texts", one_row=False)
         for number, (case, logits) in enumerate(answered if self._rows_alone else ()):
             width = case.tokens.shape[1]
-            groups.setdefault((width, *case.lengths, number * width // _JOINED), []).append((case, logits))
+            groups.setdefault((width, *case.lengths, number * width // JOINED_TOKENS), []).append((case, logits))
         joined = [_join_cases([case for case, _ in group]) for group in groups.values()]
         whole = self.reference.compute_exact_answers(joined, spreads=spreads, inputs="texts") if joined else []
         pairs = [pair for group in groups.values() for pair in group]

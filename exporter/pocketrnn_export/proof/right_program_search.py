@@ -304,7 +304,7 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
         if found.loops:
             limits, one_text = Limits(max_tokens=max(width, MOST_SHORT_STEPS)), compared.one_text
             notes = check_every_step(free, limits, found.loops[0], compared.draw_inputs, None, one_text=one_text)
-            return replace(found, loops=(), notes=notes)
+            return replace(found, loops=(), limits=Limits(width, width), notes=notes)
     return None
 
 

@@ -40,6 +40,8 @@ _ROWS: Final = (16, 32)
 _STEPS: Final = (0, 24)
 # How often an operator runs with other numbers at most, until the owner of each result is known.
 _DRAWS: Final = 8
+# The same with integers, of which most may be equal, as in a batch of mostly padding.
+_INTEGER_DRAWS: Final = 32
 _NONE: Final = -1
 # The operators that take a type or a shape from all arguments but the first.
 _LIKE: Final = frozenset({"expand_as", "reshape_as", "to", "type_as", "view_as"})
@@ -315,7 +317,7 @@ def _find_owners_by_changes(
         ValueError: a result has another shape.
     """
     seen = [torch.zeros(2, call.bits, *_make_value_shape(one), dtype=torch.bool) for one in results]
-    for _ in range(_DRAWS):
+    for _ in range(_DRAWS if all(_is_float(call.given[i]) for i in changing_arguments) else _INTEGER_DRAWS):
         base, other = (
             {
                 i: _draw_argument(call, i, generator, with_other_integers=with_other_integers, keep_integers=base)
@@ -392,7 +394,8 @@ def _draw_argument(
     elif keep_integers or not given.numel():
         return given
     else:
-        known = given.flatten()
+        # Each once: most ids of a batch may be padding, and padding in place of padding shows no owner.
+        known = given.unique()  # type: ignore[no-untyped-call]
         if with_other_integers:
             known = torch.cat([known, torch.tensor([*_NUMBERS, *numbers]).to(given.dtype)])
         drawn = known[torch.randint(len(known), given.shape, generator=generator)]

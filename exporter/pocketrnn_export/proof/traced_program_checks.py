@@ -16,6 +16,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
+from pocketrnn_export.progress import log_step
 from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, is_text, set_lengths_to_full_width
 from pocketrnn_export.proof.loop_iteration_comparison import Notes, check_every_step
@@ -168,6 +169,7 @@ def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> N
 
 def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
     """Refuse a program that does not compute the answer to each text of a batch from this text's tokens alone."""
+    log_step("Looking for values that several texts of a batch change")
     place = find_mixing_line_by_operators(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
         place = find_mixing_line_by_runs(traced.program, compared.draw_batch, batch)
@@ -205,6 +207,7 @@ def find_line_by_harmful_padding_id(compared: FreshCopyModule, traced: TracedPro
             :_MOST_IDS
         ]
     found = {}
+    log_step("Looking for answers that padding changes")
     for i in ids:
         until = time.process_time() + SECONDS / len(ids)
         found[i] = find_padding_sensitive_line(

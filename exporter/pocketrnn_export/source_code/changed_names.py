@@ -1,8 +1,7 @@
-"""Find the statements of a file that may change the code that a module needs. Names show what a statement may
-change.
+"""Find the statements of a file that may change the code that a module needs. Names show what a statement may change.
 
-A name that is assigned another name is the same object, and a statement that mentions a function is assumed to call it.
-Nothing is followed further: a statement that may change a name is run, or reported.
+A name that is assigned from a needed name is needed, too, and a statement that mentions a function is assumed to call
+it. Nothing is followed further: a statement that may change a needed name is run, or reported.
 """
 
 from __future__ import annotations
@@ -10,76 +9,49 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
 
-from pocketrnn_export.source_code.expression_kinds import (
-    is_flat_container,
-    is_number_or_string_value,
-    list_arguments,
-)
 from pocketrnn_export.source_code.import_statements import Import
+from pocketrnn_export.source_code.imported_file_changes import (
+    ANY,
+    FileFacts,
+    find_unlimited_change,
+    find_written_packages,
+)
 from pocketrnn_export.source_code.known_function_effects import (
     ALIVE,
-    FRESH_BUILTINS,
+    GIVING_METHODS,
     HARMLESS_METHODS,
-    HOLDING_BUILTINS,
     LEAVE_ALONE,
-    REACH_ANYTHING,
-    READING,
     RUN_BY_A_PICKLE,
-    SETS_STATE,
-    SWITCHES,
     UNPICKLE,
-    may_keep_state,
+    WEIGHT_METHODS,
 )
-from pocketrnn_export.source_code.name_references import Mentions
-from pocketrnn_export.source_code.parts_of_functions_and_classes import (
-    Function,
-    find_first_parameter_name,
-    find_methods,
-    strip_decorator_call,
-)
-from pocketrnn_export.source_code.top_level_statements import Statement
+from pocketrnn_export.source_code.name_references import Mentions, find_top, is_weight
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
+from pocketrnn_export.source_code.top_level_statements import Statement, list_file_names
 
 # Kinds of names, by the statements that bind them.
-_PLAIN, _FLAT, _OBJECT, _CODE, _OF_FILE, _ALIVE = "plain", "flat", "object", "code", "of a file beside", "alive"
-# Stands for any package.
-ANY: Final = "*"
-
-
-@dataclass
-class FileFacts:
-    """The packages and files that a Python file in the notebook's folder imports or may change. Only the first part
-    of a dotted name is kept: `torch` for `torch.nn`.
-
-    Attributes:
-        imports: the file itself, its imports, and the imports of the imported files beside it.
-        changes: the names that its import may change; `ANY` where it may change anything.
-        changes_later: the names that a call of its functions or classes may change, also the file itself.
-    """
-
-    imports: set[str] = field(default_factory=set)
-    changes: set[str] = field(default_factory=set)
-    changes_later: set[str] = field(default_factory=set)
+_PLAIN, _FLAT, _OBJECT, _CODE = "plain", "flat", "object", "code"
 
 
 @dataclass(frozen=True)
-class PossibleChanges:
-    """The names and objects of the needed code that a statement may change.
+class Needed:
+    """The names, objects and packages that the code needs which is run.
 
     Attributes:
-        names: the names of the code that is run.
-        made: the names of objects of the wanted class.
-        anything: the code by which the statement may change any object; empty without such code.
+        bound: the names that it defines.
+        names: its names of objects, functions and classes, and all names and paths that may hold these objects.
+        instances: the names and paths that may hold objects of its classes. Their weights do not count.
+        models: those of them that may hold the wanted object, or an object of the wanted class.
+        packages: the packages and files that it imports.
     """
 
-    names: tuple[str, ...] = ()
-    made: tuple[str, ...] = ()
-    anything: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.names or self.made or self.anything)
+    bound: Set[str]
+    names: Set[str]
+    instances: Set[str]
+    models: Set[str]
+    packages: Set[str]
 
 
 class ChangeFinder:
@@ -92,30 +64,34 @@ class ChangeFinder:
 
     def __init__(self, statements: Sequence[Statement], beside: Callable[[Iterable[str]], FileFacts]) -> None:
         self._all, self._beside = statements, beside
+        self._names = list_file_names(one.node for one in statements)
         self._binding: dict[str, list[Statement]] = {}
         self._holding: dict[str, list[Statement]] = {}
-        self._imports: dict[str, str] = {}
+        self._flows: dict[str, set[str]] = {}
         for statement in statements:
             for name in statement.binds:
                 self._binding.setdefault(name, []).append(statement)
-            for name in {*statement.binds, *map(_read_top_name, statement.now.writes)}:
+            for name in {*statement.binds, *map(find_top, statement.now.writes)}:
                 self._holding.setdefault(name, []).append(statement)
-            self._imports.update(statement.now.imports | statement.later.imports)
+            for holder, path in statement.now.flows | statement.later.flows:
+                self._flows.setdefault(holder, set()).add(path)
+        self._methods = [method for one in statements if isinstance(one.node, ast.ClassDef)
+                         for method in find_methods(one.node)]  # fmt: skip
+        # The attributes that all objects of a class share.
+        self._shared = {f"{one.node.name}().{part.id}" for one in statements if isinstance(one.node, ast.ClassDef)
+                        for line in one.node.body if isinstance(line, ast.Assign)
+                        for part in line.targets if isinstance(part, ast.Name)}  # fmt: skip
         self._code: dict[str, Mentions] = {}
-        classes = [one.node for one in statements if isinstance(one.node, ast.ClassDef)]
-        self._unpickled = any(find_methods(node, *RUN_BY_A_PICKLE) for node in classes)
-        # Methods of the file that may return a part of their object.
-        self._giving = {one.name for node in classes for one in find_methods(node) if _may_return_self(one)}
         self._kinds = self._classify_names()
         self.totals = {one.index: self._collect_total_mentions(one) for one in statements}
-        alive = {name for name, kind in self._kinds.items() if kind == _ALIVE}
-        alive |= {
-            _read_top_name(name)
-            for s in statements
-            for name in s.now.writes
-            if _is_changed_by_reading(getattr(s.node, "value", None))
-        }
-        self._alive = self.add_aliases(alive)
+        self._alive = self.add_holders(
+            {
+                find_top(name)
+                for one in statements
+                for name in (*one.binds, *one.now.writes)
+                if _is_changed_by_reading(getattr(one.node, "value", None)) or _keeps_results(one.node)
+            }
+        )
         self.binding: dict[str, list[Statement]] = {}
         for statement in statements:
             for name in () if statement.alone else statement.binds | self.totals[statement.index].binds:
@@ -125,44 +101,33 @@ class ChangeFinder:
 
     def _classify_names(self) -> dict[str, str]:
         """Return a dict from each name that the file defines to its kind: plain value, flat container, other object,
-        code, import of another Python file in the folder, or value that changes when it is read."""
+        or code."""
         plain: set[str] = set()
         kinds: dict[str, str] = {}
         set_by_functions = {name for s in self._all for name in s.now.binds | s.later.binds}
-        for name, given in ((n, g) for s in self._all for n in s.binds if (g := self._binding[n]) and n not in kinds):
+        for name, given in ((n, self._binding[n]) for s in self._all for n in s.binds):
             nodes = [one.node for one in given]
             values = [getattr(node, "value", None) for node in nodes]
-            simple = all(map(_is_simple_assignment, nodes))
-            if any(isinstance(node, ast.ClassDef | Function) for node in nodes):
-                kinds[name] = _ALIVE if any(map(_has_stateful_decorator, nodes)) else _CODE
-            elif all(isinstance(node, Import) for node in nodes):
-                beside = self._beside(one for given_by in given for one in given_by.now.modules)
-                kinds[name] = _OF_FILE if beside.imports else _CODE
-            elif any(map(_is_changed_by_reading, values)):
-                kinds[name] = _ALIVE
-            elif name in set_by_functions:
-                kinds[name] = _OBJECT
-            elif simple and all(is_number_or_string_value(value, plain) for value in values):
+            simple = all(map(_is_simple_assignment, nodes)) and name not in set_by_functions
+            if any(isinstance(node, ast.ClassDef | Function | Import) for node in nodes):
+                kinds[name] = _CODE
+            elif simple and all(_is_number_or_string(value, plain) for value in values):
                 kinds[name] = _PLAIN
                 plain.add(name)
             else:
-                kinds[name] = _FLAT if simple and all(is_flat_container(value, plain) for value in values) else _OBJECT
+                kinds[name] = _FLAT if simple and all(_is_flat_container(value, plain) for value in values) else _OBJECT
         return kinds
 
     def _collect_total_mentions(self, statement: Statement) -> Mentions:
         """Return the names that a statement mentions, and the names in the functions that the statement mentions."""
         total = Mentions()
         total.add(statement.now)
-        if not isinstance(statement.node, ast.ClassDef | Function) or _is_enum(statement.node):
+        # Python calls the methods of an Enum while it defines the class.
+        is_enum = isinstance(statement.node, ast.ClassDef) and "Enum" in "".join(map(ast.unparse, statement.node.bases))
+        if is_enum or not isinstance(statement.node, ast.ClassDef | Function):
             total.add(statement.later)
-        for name in {_read_top_name(name) for name in total.loads}:
+        for name in set(map(find_top, total.loads)):
             total.add(self._collect_mentions_of_functions(name))
-        for called in total.through:
-            top, last = _read_top_name(called), called.split(".")[-1]
-            if top not in self._imports or last.startswith(("get", "current")):
-                total.writes |= {top} | {
-                    name for name, to, _ in self._collect_mentions_of_functions(top).hands if not to
-                }
         return total
 
     def _collect_mentions_of_functions(self, name: str) -> Mentions:
@@ -171,286 +136,171 @@ class ChangeFinder:
             self._code[name] = total = Mentions()
             waiting, seen = [name], set[str]()
             while waiting:
-                one = waiting.pop()
+                one = waiting.pop().removesuffix("()")
                 if one in seen:
                     continue
                 seen.add(one)
+                waiting += map(find_top, self._flows.get(one, set()) | self._flows.get(f"{one}()", set()))
                 for statement in self._holding.get(one, ()):
                     total.add(statement.later)
+                    waiting += map(find_top, statement.later.loads)
                     if isinstance(statement.node, ast.ClassDef | Function):
-                        waiting += map(_read_top_name, statement.now.loads)
-                    for done in (statement.now, statement.later):
-                        waiting += [source for target, source, *_ in done.aliases if target == one]
-                        waiting += [_read_top_name(source) for target, source in done.made if target == one]
-                    waiting += map(_read_top_name, statement.later.loads)
+                        waiting += map(find_top, statement.now.loads)
         return self._code[name]
 
     def is_code_name(self, name: str) -> bool:
         """Return whether a name refers to a function, a class or a package."""
         return self._kinds.get(name) == _CODE
 
-    def is_changeable(self, name: str) -> bool:
-        """Return whether a name refers to an object that may be changed."""
-        return self._kinds.get(name) not in (_CODE, _PLAIN)
-
     def list_names_from_stars(self, packages: Set[str]) -> set[str]:
         """Return the names that the file does not define, if `from package import *` may define them for one of the
         packages."""
         stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
-        if not stars:
-            return set()
-        mentioned = {_read_top_name(name) for s in self._all for name in s.now.loads | s.now.writes}
+        mentioned = {find_top(name) for s in self._all if stars for name in s.now.loads | s.now.writes}
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
-    def find_full_name(self, name: str) -> str:
-        """Return the full name of an imported name: `torch.nn` for `nn`. Another name is returned unchanged."""
-        top, *rest = name.split(".", 1)
-        return ".".join([self._imports.get(top, top), *rest])
+    def find_needed(self, run: Sequence[Statement], wanted: Set[str]) -> Needed:
+        """Return what the statements that are run need. An object that is wanted itself gets its weights later, as do
+        the objects of the classes: only other changes of these count."""
+        given = {name for s in run for name in s.binds | self.totals[s.index].binds}
+        modules = {one for s in run for one in s.now.modules | s.later.modules}
+        beside = self._beside(modules).imports
+        packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *beside}
+        packages |= {"os.chdir"} if beside else set()
+        classes = {name for s in run if isinstance(s.node, ast.ClassDef) for name in s.binds}
+        models = self.add_holders(f"{name}()" if self.is_code_name(name) else name for name in wanted)
+        instances = models | self.add_holders(f"{name}()" for name in classes)
+        changeable = {name for name in given if self._kinds.get(name) != _PLAIN and name not in models}
+        names = self.add_holders(changeable | self.list_names_from_stars(packages))
+        return Needed(given, names - (models & self._binding.keys()), instances, models, packages)
+
+    def add_holders(self, names: Iterable[str]) -> set[str]:
+        """Return `names` with all names, and first parts of paths, that may hold the same objects."""
+        found = set(names)
+        while True:
+            more = {
+                holder
+                for holder, paths in self._flows.items()
+                if holder not in found
+                and holder not in self._names.imports
+                and self._kinds.get(holder) != _PLAIN
+                and any(self._passes_on(path, found) for path in paths)
+            }
+            if not more:
+                return found
+            found |= more
+
+    def _passes_on(self, path: str, found: Set[str]) -> bool:
+        """Return whether the object of a path may be, or hold, an object whose name is in `found`."""
+        top, *rest = path.split(".")
+        methods = [one for one in rest if one.endswith("()")]
+        if any(f"@{one.removesuffix('()')}()" in found for one in rest):
+            return True
+        of_class = bool(rest) and f"{top}.{rest[0]}" in self._shared and top.removesuffix("()") in found
+        if not of_class and (top not in found or (rest and self._kinds.get(top) in (_PLAIN, _FLAT, _CODE))):
+            return False
+        return all(
+            one.removesuffix("()") in GIVING_METHODS
+            or any(path.split(".")[0].endswith("()") for path in self._flows.get(f"@{one}", ()))
+            for one in methods
+        )
 
     # --- changes by a statement
 
     def may_change_directly(self, statement: Statement, name: str) -> bool:
         """Return whether a statement may change the object of a name. Functions that the statement calls are not
         considered."""
-        done = statement.now
-        of_file = any(self._find_made_class(one) for one in self._binding.get(name, ()))
-        unknown = {method for of, method in done.methods if _read_top_name(of) == name and of_file}
-        return name in map(_read_top_name, done.writes) or any(
-            self._may_method_change_object(method) for method in unknown
-        )
-
-    def _find_made_class(self, statement: Statement) -> ast.ClassDef | None:
-        """Return the class of the object that a statement creates: `Net` for `model = Net()`."""
-        value = getattr(statement.node, "value", None)
-        called = getattr(value.func, "id", "") if isinstance(value, ast.Call) else ""
-        nodes = [one.node for one in self._binding.get(called, ())]
-        return next((node for node in reversed(nodes) if isinstance(node, ast.ClassDef)), None)
+        of_file = any(path.removesuffix("()") in self._names.classes for path in self._flows.get(name, ()))
+        unknown = {method for path, method in statement.now.methods if find_top(path) == name and of_file}
+        return name in map(find_top, statement.now.writes) or any(map(self._may_method_change_object, unknown))
 
     def _may_method_change_object(self, method: str) -> bool:
         """Return whether a method with this name may change its object. All methods of the file with this name are
         considered."""
-        found = [one for s in self._all if isinstance(s.node, ast.ClassDef) for one in find_methods(s.node, method)]
+        found = [one for one in self._methods if one.name == method]
         if not found:
-            return True
-        return any(
-            isinstance(part, ast.Attribute) and not isinstance(part.ctx, ast.Load)
-            for one in found
-            for part in ast.walk(one)
-        )
+            return method not in HARMLESS_METHODS
+        return any(isinstance(part, ast.Attribute) and not isinstance(part.ctx, ast.Load)
+                   for one in found for part in ast.walk(one))  # fmt: skip
 
-    def find_changes(
-        self,
-        statement: Statement,
-        object_names: Set[str],
-        code_names: Set[str],
-        part_names: Set[str],
-        wanted_modules: Set[str],
-    ) -> PossibleChanges:
-        """Return the names that a statement may change.
-
-        Args:
-            statement: a statement that is not run.
-            object_names: names of objects.
-            code_names: names of functions, classes, packages.
-            part_names: names of objects of classes that are run.
-            wanted_modules: names of objects of the wanted class, whose weights are loaded later.
-        """
+    def find_changed_names(self, statement: Statement, needed: Needed) -> list[str]:
+        """Return the needed names that a statement may change."""
         total = self.totals[statement.index]
-        written = {_read_top_name(name) for name in total.writes if not self.find_full_name(name).startswith(SWITCHES)}
-        weights = {_read_top_name(name) for name in total.weights}
-        found = set()
-        for name in object_names - wanted_modules:
-            of_file = self._kinds.get(name, _OF_FILE) == _OF_FILE
-            if name in self._alive and name in total.loads:
-                found.add(name)
-            called = name in total.calls or any(
-                _read_top_name(of) == name and self._may_method_change_object(method) for of, method in total.methods
-            )
-            if name in written | weights or self._is_passed_to_changer(total, name) or (called and not of_file):
-                found.add(name)
-        for name in code_names:
-            if name in written or (total.sets_given and any(one == name for one, _, part in total.hands if not part)):
-                found.add(name)
-        found |= {
-            name
-            for name in part_names - object_names - wanted_modules
-            if self._may_change_more_than_weights(name, total, written)
-        }
-        made = {name for name in wanted_modules if self._may_change_more_than_weights(name, total, written)}
-        return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._find_code_of_unlimited_change(total))
+        # `a.b()["c"] = 3` writes to `a`, and to what methods `b` return.
+        parts = {one if n == 0 else f"@{one.removesuffix('()')}()"
+                 for path in total.writes for n, one in enumerate(path.split("."))}  # fmt: skip
+        found = {one for one in parts - self._names.imports.keys() if {one, one.removesuffix("()")} & needed.names}
+        found |= {top for path in total.writes if (top := find_top(path)) in needed.instances and _sets_more(path)}
+        for path, called in total.passes:
+            method, top = called.rpartition(".")[2] if called.startswith("?") else "", find_top(path)
+            known = self._kinds.get(top) == _CODE or any(one.name == method for one in self._methods)
+            # `f = torch.Tensor.mul_; f(scale.data, 3)`
+            goes = path == top or (self._kinds.get(top) == _OBJECT and called.startswith(("?", "builtins.map")))
+            if (top in needed.names and goes and not known) or (path in needed.instances and self._is_unknown(called)):
+                found.add(top)
+        for path, method in total.methods:
+            top, changes = find_top(path), self._may_method_change_object(method)
+            if top in needed.names and (changes or method in WEIGHT_METHODS):
+                found.add(top)
+            if top in needed.instances and changes and method != "__call__" and not is_weight(path):
+                found.add(top)
+        loads = set(map(find_top, total.loads))
+        found |= loads & self._alive & needed.names
+        named = {one.removesuffix("()") for one in found} & self._binding.keys()
+        if found and found <= needed.models:
+            named = (named | loads) & needed.models
+        elif found and not named:
+            every = needed.names | needed.instances
+            named = set(map(find_top, statement.now.loads)) & every or loads & every
+        packages = self._find_changed_packages(total) & {*needed.packages, ANY}
+        return sorted(named or found) + ["any package" if one == ANY else one for one in sorted(packages)]
 
-    def _may_change_more_than_weights(self, name: str, total: Mentions, written: Set[str]) -> bool:
-        """Return whether a statement may change more of a user's module than the weights."""
-        handed = {to for one, to, _ in total.hands if one == name}
-        return (
-            name in written
-            or (total.sets_given and bool(handed))
-            or any(map(self._is_function_of_unknown_code, handed))
-            or any(
-                of == name and method not in HARMLESS_METHODS and self._may_method_change_object(method)
-                for of, method in total.methods
-            )
-            or (name in total.calls and self._has_stateful_forward(name))
-        )
+    def _is_unknown(self, called: str) -> bool:
+        """Return whether a function, or the object whose method it is, comes from a package that is not known."""
+        name = called.removeprefix("?").split(".")[0]
+        packages = {name}
+        if called.startswith("?"):
+            loads = (find_top(one) for given in self._binding.get(name, ()) for one in given.now.loads)
+            packages = {self._names.imports[one].split(".")[0] for one in loads if one in self._names.imports}
+        return not packages <= LEAVE_ALONE
 
-    def _is_passed_to_changer(self, total: Mentions, name: str) -> bool:
-        """Return whether a statement passes an object to a function that may change the object."""
-        for one, call, part in total.hands:
-            to = _read_top_name(call)
-            if one != name or (part and self._kinds.get(name) == _FLAT) or self.find_full_name(call) in READING:
-                continue
-            if not to or (self._kinds.get(to) == _CODE and to not in self._imports):
-                if total.writes_given:
-                    return True
-            elif not (part and to in self._imports):
-                return True
-        return False
+    def _find_changed_packages(self, total: Mentions) -> set[str]:
+        """Return the packages and files that code may change, also through files that it imports."""
+        changed = find_written_packages(total, self._names) | self._beside(total.modules).changes
+        return changed | self._beside(self._find_source_modules(total.loads)).changes_later
 
-    def _is_function_of_unknown_code(self, called: str) -> bool:
-        """Return whether the function `called`, which receives a module as argument, has unknown code."""
-        package, called = self.find_full_name(called).split(".")[0], _read_top_name(called)
-        if called in self._imports:
-            return package not in LEAVE_ALONE
-        if called in self._binding:
-            given = (s.now.loads for s in self._binding[called])
-            return any(
-                one in self._imports and self._is_function_of_unknown_code(one) for loads in given for one in loads
-            )
-        return False
-
-    def _has_stateful_forward(self, name: str) -> bool:
-        """Return whether a name refers to a module whose forward keeps a state between calls."""
-        known = (self._find_made_class(one) for one in self._binding.get(name, ()))
-        return any(_reads_own_state(one) for one in known if one is not None)
-
-    def find_changed_packages(self, statement: Statement, file_name: str, *, in_later_calls: bool = False) -> set[str]:
-        """Return the packages and files that a statement of the file `file_name` may change. With `in_later_calls`,
-        return those that a call of a function in the statement may change."""
-        total = statement.later if in_later_calls else self.totals[statement.index]
-        if self._find_code_of_unlimited_change(total):
-            return {ANY}
-        used = self._beside(self.find_source_modules(total.loads))
-        written = {_read_top_name(name) for name in total.writes | total.weights}
-        if total.writes_given:
-            written |= {name for name, *_ in total.hands if self._kinds.get(name) != _PLAIN}
-        imported = {self.find_full_name(name).split(".")[0] for name in written if name in self._imports}
-        return imported | used.changes_later | ({file_name} if written - set(self._imports) else set())
-
-    def find_source_modules(self, names: Iterable[str]) -> set[str]:
+    def _find_source_modules(self, names: Iterable[str]) -> set[str]:
         """Return the modules from which names are imported."""
-        tops = {name for name in map(_read_top_name, names) if not hasattr(builtins, name) or name in self._binding}
+        tops = {name for name in map(find_top, names) if not hasattr(builtins, name) or name in self._binding}
         given = (one for name in tops for one in self._binding.get(name, self._binding.get("*", ())))
         return {module for one in given if one.is_import for module in one.now.modules}
 
-    def filter_changed_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
-        """Return which of some packages a statement may change, also through files that it imports."""
+    def may_change_anything(self, statement: Statement) -> bool:
+        """Return whether a statement may reach any object, even one that it does not name, as `exec` does."""
         total = self.totals[statement.index]
-        used = self._beside(self.find_source_modules(total.loads))
-        changed = self._beside(total.modules).changes | used.changes_later
-        for dotted in map(self.find_full_name, total.writes):
-            if dotted.startswith("sys.path"):
-                changed |= {"sys.path"}
-            elif not dotted.startswith(SWITCHES):
-                changed.add(dotted.split(".")[0])
-        called = {self.find_full_name(name) for name in total.loads}
-        changed |= {name.split(".")[0] for name in called if name.startswith(SETS_STATE)}
-        if "os.chdir" in called and self._beside(packages).imports:
-            changed |= {"sys.path"}
-        return {"any package"} if ANY in changed else changed & packages
-
-    def _find_code_of_unlimited_change(self, total: Mentions) -> str:
-        """Return the code by which a statement may reach any object, even one that the statement does not name, such as
-        `exec`. Return an empty string if there is no such code."""
-        mentioned = {self.find_full_name(name) for name in total.loads | total.writes} | set(total.imports.values())
-        if total.anything or (self._unpickled and UNPICKLE & mentioned):
-            return total.anything or "a pickle"
-        return next((one for one in sorted(mentioned) if one.startswith(REACH_ANYTHING)), "")
-
-    # --- other names of the same objects
-
-    def add_aliases(self, names: Iterable[str], *, makers: Set[str] = frozenset()) -> set[str]:
-        """Return `names` with all other names of the same objects. Names of results of the functions `makers` are
-        added, too."""
-        found = set(names)
-        while True:
-            before = len(found)
-            for statement in self._all:
-                done = self.totals[statement.index]
-                given = {
-                    target
-                    for target, name, to, part in done.aliases
-                    if self._passes_on_found_object(name, found, part=part)
-                    and self._may_result_hold_argument(to, part=part)
-                }
-                given |= {target for target, name, to, part in done.mixes
-                          if self._passes_on_found_object(name, found, part=part)
-                          and self._may_store_argument_in_other(to)}  # fmt: skip
-                given |= {target for target, name in done.made if self._may_return_found_object(name, found, makers)}
-                found |= {one for one in given if self._kinds.get(one) != _PLAIN and one not in self._imports}
-            if len(found) == before:
-                return found
-
-    def _passes_on_found_object(self, name: str, found: Set[str], *, part: bool) -> bool:
-        """Return whether a use of a name passes on an object whose name is in `found`. A number or a string in the
-        object does not count."""
-        return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
-
-    def _may_result_hold_argument(self, called: str, *, part: bool) -> bool:
-        """Return whether the result of a call may contain the argument, or a `part` of the argument."""
-        if not called or called == "()":
-            return True
-        top, last = _read_top_name(called), called.split(".")[-1]
-        if top in self._imports:
-            return self.find_full_name(called) not in READING and (
-                last[:1].isupper() or (not part and not self._is_function_of_unknown_code(called))
-            )
-        nodes = [one.node for one in self._binding.get(top, ())]
-        if any(isinstance(node, Function) for node in nodes):
-            return self._collect_mentions_of_functions(top).returns_given
-        return True
-
-    def _may_store_argument_in_other(self, called: str) -> bool:
-        """Return whether a function of the file may store one argument in another argument."""
-        return (
-            called in self._binding
-            and called not in self._imports
-            and self._collect_mentions_of_functions(called).writes_given
+        unpickles = any(one.name in RUN_BY_A_PICKLE for one in self._methods)
+        return bool(find_unlimited_change(total, self._names)) or (
+            unpickles and bool(UNPICKLE & set(map(self._names.find_full_name, total.loads)))
         )
 
-    def _may_return_found_object(self, called: str, found: Set[str], makers: Set[str]) -> bool:
-        """Return whether a function may return an object whose name is in `found`, or the result of a function in
-        `makers`."""
-        name, _, method = called.partition(".")
-        if method:
-            return name in makers or (name in found and method in self._giving)
-        nodes = [one.node for one in self._binding.get(called, ())]
-        if not any(isinstance(node, ast.ClassDef | Function) or isinstance(getattr(node, "value", None), ast.Lambda)
-                   for node in nodes):  # fmt: skip
-            return False
-        code = self._collect_mentions_of_functions(called)
-        handed = any(self._passes_on_found_object(name, found, part=part) for name, to, part in code.hands if not to)
-        return handed or called in makers or bool(code.calls & makers)
+
+def _sets_more(path: str) -> bool:
+    """Return whether a write to a path of a user's module changes more than weights. In functions and methods, only
+    attributes count: their variables and lists only hold modules."""
+    last = path.rpartition(".")[2]
+    sets = last.isidentifier() or last.startswith(("__setattr__", "add_module", "register_"))
+    return not is_weight(path) and last != "+=" and (sets or not {"*", "@"} & set(find_top(path)))
 
 
-def _has_stateful_decorator(node: ast.stmt) -> bool:
-    """Return whether a decorator of a class or function may keep values from one call to the next."""
-    decorators = getattr(node, "decorator_list", ())
-    return any(may_keep_state(ast.unparse(strip_decorator_call(one))) for one in decorators)
-
-
-def _is_enum(node: ast.stmt) -> bool:
-    """Return whether a class is an Enum. Python calls the methods of an Enum while it defines the class."""
-    return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
+def _keeps_results(node: ast.stmt) -> bool:
+    """Return whether a decorator keeps the results of a function or class for later calls, as `lru_cache` does."""
+    return any("cache" in ast.unparse(one) for one in getattr(node, "decorator_list", ()))
 
 
 def _is_changed_by_reading(node: ast.AST | None) -> bool:
     """Return whether reading a value changes the value, as reading an iterator does."""
     if isinstance(node, ast.Call):
-        called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        if called in ALIVE or called in FRESH_BUILTINS | HOLDING_BUILTINS:
-            # `list(zip(a, b))` has read it.
-            return called in ALIVE
-        return any(map(_is_changed_by_reading, list_arguments(node)))
+        return getattr(node.func, "id", getattr(node.func, "attr", "")) in ALIVE
     if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
         return any(_is_changed_by_reading(getattr(node, part, None)) for part in ("elt", "value"))
     return isinstance(node, ast.GeneratorExp) or any(
@@ -466,42 +316,29 @@ def _is_simple_assignment(node: ast.stmt) -> bool:
     )
 
 
-def _read_top_name(name: str) -> str:
-    """Return the first part of a dotted name: `torch` for `torch.nn`."""
-    return name.split(".", 1)[0]
+def _is_number_or_string(node: ast.AST | None, plain_names: Set[str]) -> bool:
+    """Return whether an expression is certainly a number, a string or a similar value, as the variables `plain_names`
+    are."""
+    if isinstance(node, ast.UnaryOp | ast.BinOp | ast.IfExp):
+        parts = [getattr(node, part, None) for part in ("operand", "left", "right", "body", "orelse")]
+        return all(_is_number_or_string(part, plain_names) for part in parts if part is not None)
+    made = ("bool", "device", "float", "int", "is_available", "len", "round", "str")
+    return (
+        isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr)
+        or (isinstance(node, ast.Name) and node.id in plain_names)
+        or (isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made)
+    )
 
 
-def _reads_own_state(node: ast.ClassDef) -> bool:
-    """Return whether a module's forward reads an attribute that forward also assigns. The answer of such a module
-    depends on earlier calls, including calls in training. An attribute that forward only assigns, such as attention
-    for a plot, changes no answer.
-    """
-    waiting, methods = ["forward", "__call__"], set[str]()
-    read, assigned = set[str](), set[str]()
-    while waiting:
-        name = waiting.pop()
-        if name in methods:
-            continue
-        methods.add(name)
-        for part in (p for p in ast.walk(node) if isinstance(p, ast.FunctionDef) and p.name == name):
-            own = find_first_parameter_name(part)
-            for inner in ast.walk(part):
-                if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
-                    read.add(inner.target.attr)
-                if isinstance(inner, ast.Attribute) and getattr(inner.value, "id", None) == own:
-                    (assigned if isinstance(inner.ctx, ast.Store) else read).add(inner.attr)
-                    waiting.append(inner.attr)
-    return bool(read & assigned)
-
-
-def _may_return_self(method: Function) -> bool:
-    """Return whether a method may return its own object, or a part of its object."""
-    own = find_first_parameter_name(method)
-    for part in ast.walk(method):
-        value = part.value if isinstance(part, ast.Return | ast.Yield | ast.YieldFrom) else None
-        for one in [value, *getattr(value, "elts", ())]:
-            while isinstance(one, ast.Attribute | ast.Subscript):
-                one = one.value
-            if isinstance(one, ast.Name) and one.id == own:
-                return True
-    return False
+def _is_flat_container(node: ast.expr | None, plain_names: Set[str]) -> bool:
+    """Return whether an expression is a list, dict or namespace of numbers, strings and similar values only."""
+    values: Sequence[ast.expr | None] = [None]
+    if isinstance(node, ast.Dict):
+        values = node.values if None not in node.keys else [None]
+    elif isinstance(node, ast.List | ast.Tuple | ast.Set):
+        values = node.elts
+    elif isinstance(node, ast.Call) and not node.args:
+        made = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if made in ("dict", "Namespace", "SimpleNamespace") and all(keyword.arg for keyword in node.keywords):
+            values = [keyword.value for keyword in node.keywords]
+    return all(_is_number_or_string(value, plain_names) for value in values)

@@ -4,11 +4,12 @@ read files and does not train."""
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pocketrnn_export.source_code.import_statements import Import, find_imported_module
-from pocketrnn_export.source_code.known_function_effects import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
+from pocketrnn_export.source_code.known_function_effects import CHANGING_METHODS, MAKING, PURE_METHODS
 from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Function,
     find_methods,
@@ -17,9 +18,9 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import (
 from pocketrnn_export.source_code.top_level_statements import Statement, is_deleted_at_end, walk_code_run_now
 
 # Builtins that a top-level statement may not call: they read, ask, exit, or give a different value each time.
-_OTHER_BUILTINS: Final = frozenset({
-    "__import__", "aiter", "anext", "compile", "display", "exit", "help", "id", "input", "open", "quit", "unichr",
-    "unicode", "xrange",
+_IMPURE_BUILTINS: Final = frozenset({
+    "__import__", "aiter", "anext", "breakpoint", "compile", "eval", "exec", "exit", "help", "id", "input", "open",
+    "quit",
 })  # fmt: skip
 # Packages whose functions and classes a top-level assignment may call, except those that read or write.
 _PURE_PACKAGES: Final = frozenset({
@@ -99,7 +100,7 @@ class HarmlessStatements:
         definition = next((s.node for s in reversed(binding) if isinstance(s.node, ast.ClassDef | Function)), None)
         if isinstance(definition, ast.ClassDef | Function):
             return "" if self._neither_reads_nor_trains(definition, seen) else name
-        return "" if not binding and name in KNOWN_BUILTINS - _OTHER_BUILTINS else name
+        return "" if not binding and hasattr(builtins, name) and name not in _IMPURE_BUILTINS else name
 
     def _is_harmless_method_of_file(self, method: str, seen: set[str]) -> bool:
         """Return whether the file defines a method with this name, and no such method reads files or trains."""

@@ -8,21 +8,18 @@ from __future__ import annotations
 import ast
 import copy
 import sys
-from collections.abc import Container, Iterator, Set
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
 _DOC: Final = "Automatically created module for IPython interactive environment"
-# Names and packages by which code checks whether it runs in Jupyter, and by whom; and names with other uses, too.
-_OF_JUPYTER: Final = frozenset(
-    {"IPython", "__IPYTHON__", "_ih", "_oh", "get_ipython", "google.colab", "ipykernel", "ipykernel_launcher"}
-)
-_ALSO: Final = frozenset({"In", "Out", "_", "exit", "quit"})
-# The other names that Python gives a file; they count only as strings in a look-up.
-_OF_FILES: Final = frozenset({"__file__", "__name__", "__package__", "__spec__"})
-_HOLD_NAMES: Final = ("dir()", "globals()", "globals().keys()", "locals()", "locals().keys()", "vars()")
-
+# Names, strings, packages and attributes by which code checks whether it runs in Jupyter, and by whom.
+_OF_JUPYTER: Final = frozenset({
+    "IPython", "In", "Out", "__IPYTHON__", "__globals__", "__main__", "__module__", "_ih", "_oh", "get_ipython",
+    "google.colab", "ipykernel", "ipykernel_launcher",
+})  # fmt: skip
+_LOOK_UPS: Final = ("dir()", "globals()", "locals()", "vars()")
 # Functions by which a file looks up itself, or something named after it.
 _ASK_FOR_A_FILE: Final = frozenset({"__import__", "find_spec", "getLogger", "import_module", "reload"})
 
@@ -40,45 +37,19 @@ def pretend_jupyter(file: ModuleType) -> Iterator[None]:
 
 
 def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
-    """Return whether a statement checks that its code runs in Jupyter. Names in `defined`, which the notebook defines
-    itself, do not count."""
-    also = {name for name in _ALSO if name not in defined}
-    for part in ast.walk(statement):
-        if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in _OF_JUPYTER:
+    """Return whether a statement may check that its code runs in Jupyter. Names in `defined`, which the notebook
+    defines itself, do not count."""
+    parts = [] if isinstance(statement, ast.Import) else [*ast.walk(statement)]
+    of_jupyter = _OF_JUPYTER - ({"__main__"} if any(map(_is_name_variable, parts)) else set())
+    for part in parts:
+        value = part.value if isinstance(part, ast.Constant) else ""
+        names = {value if isinstance(value, str) else "", getattr(part, "attr", ""), getattr(part, "name", "")}
+        name = getattr(part, "id", "")
+        if names & of_jupyter or (name in of_jupyter and name not in defined):
             return True
-        if isinstance(part, ast.Name) and part.id in _OF_JUPYTER | {"In", "Out"} and part.id not in defined:
-            return True
-        if isinstance(part, ast.Compare):
-            held = getattr(part.left, "value", "") in also and ast.unparse(part.comparators[0]) in _HOLD_NAMES
-            if held or _compares_with_main(part):
-                return True
-        if _looks_up_names_as_strings(part, also | _OF_FILES):
-            return True
-        if isinstance(part, ast.Import) and any(alias.name in _OF_JUPYTER for alias in part.names):
-            return not isinstance(statement, ast.Import)
-        # The module of a class, and the name of a loaded module.
-        if isinstance(part, ast.Attribute) and part.attr == "__module__":
-            return True
-        if isinstance(part, ast.Attribute) and part.attr == "__name__" and "sys.modules" in ast.unparse(part.value):
+        if isinstance(part, ast.Call) and ast.unparse(part) in _LOOK_UPS:
             return True
     return False
-
-
-def _looks_up_names_as_strings(part: ast.AST, names: Set[str]) -> bool:
-    """Return whether a call or subscript looks up a name as a string, as in `globals().get("In")`."""
-    if not isinstance(part, ast.Call | ast.Subscript) or _is_name_variable(part):
-        return False
-    asked = ast.unparse(part.func if isinstance(part, ast.Call) else part.value)
-    texts = part.args if isinstance(part, ast.Call) else [part.slice]
-    of_names = asked.startswith(("globals()", "locals()", "vars()")) or "__globals__" in asked or asked == "getattr"
-    return of_names and any(isinstance(one, ast.Constant) and one.value in names for one in texts)
-
-
-def _compares_with_main(part: ast.Compare) -> bool:
-    """Return whether code compares `__main__` with any other value than `__name__`."""
-    compared = (part.left, *part.comparators)
-    says = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
-    return says and not any(map(_is_name_variable, compared))
 
 
 def _is_name_variable(node: ast.AST) -> bool:

@@ -24,6 +24,8 @@ HARMLESS_METHODS: Final = PURE_METHODS | frozenset({
     "requires_grad_", "shape", "share_memory", "show", "state_dict", "std", "step", "sum", "swapcase", "t", "train",
     "transpose", "type", "unique", "zero_grad", "zfill",
 })  # fmt: skip
+# Methods that may change the weights of a module, and nothing else.
+WEIGHT_METHODS: Final = frozenset({"apply", "load_state_dict", "step"})
 # Methods whose purpose is to change their object.
 CHANGING_METHODS: Final = frozenset({
     "__delattr__", "__delitem__", "__iadd__", "__ior__", "__setattr__", "__setitem__", "add", "add_module", "append",
@@ -46,10 +48,11 @@ READING: Final = frozenset({
 # Parts of packages by which code reaches objects that it does not name, runs a string, or is called by Python.
 REACH_ANYTHING: Final = (
     "IPython.get_ipython", "__main__", "bdb.", "builtins.", "cProfile.run", "cffi", "code.", "ctypes", "doctest",
-    "forbiddenfruit", "gc.", "gorilla", "importlib.import_module", "importlib.reload", "inspect.currentframe",
-    "inspect.get", "inspect.stack", "inspect.trace", "ipytest", "mock", "nose", "pdb.run", "pickle.loads",
-    "profile.run", "pytest", "runpy", "sys._", "sys.addaudithook", "sys.displayhook", "sys.excepthook", "sys.modules",
-    "sys.set", "threading.set", "timeit.", "trace.", "traceback.walk", "unittest", "wrapt",
+    "forbiddenfruit", "gc.get", "gorilla", "importlib.import_module", "importlib.reload", "inspect.currentframe",
+    "inspect.getc", "inspect.geti", "inspect.getm", "inspect.geto", "inspect.stack", "inspect.trace", "ipytest",
+    "mock", "nose", "pdb.run", "pickle.loads", "profile.run", "pytest", "runpy", "sys._", "sys.addaudithook",
+    "sys.displayhook", "sys.excepthook", "sys.modules", "sys.setp", "sys.sett", "threading.set", "timeit.Timer",
+    "timeit.main", "timeit.repeat", "timeit.timeit", "trace.", "traceback.walk", "unittest", "wrapt",
 )  # fmt: skip
 # Constructors of values that change when they are read: iterators, random generators, defaultdicts.
 ALIVE: Final = frozenset({
@@ -57,8 +60,6 @@ ALIVE: Final = frozenset({
     "defaultdict", "enumerate", "filter", "finditer", "iter", "islice", "map", "product", "repeat", "reversed",
     "starmap", "tee", "zip",
 })  # fmt: skip
-# Methods of a module that return the module itself.
-GIVE_THEMSELVES: Final = frozenset({"cpu", "cuda", "double", "eval", "float", "half", "to", "train"})
 # Builtins that never return an argument or a part of one; all others may.
 FRESH_BUILTINS: Final = frozenset({
     "abs", "all", "any", "ascii", "bin", "bool", "bytes", "callable", "chr", "complex", "dir", "divmod", "float",
@@ -68,13 +69,6 @@ FRESH_BUILTINS: Final = frozenset({
 # Builtins that only put their arguments into a container.
 HOLDING_BUILTINS: Final = frozenset({
     "dict", "enumerate", "frozenset", "list", "max", "min", "reversed", "set", "sorted", "tuple", "zip",
-})  # fmt: skip
-# All builtins that do not change their arguments, or whose changes are followed.
-KNOWN_BUILTINS: Final = FRESH_BUILTINS | frozenset({
-    "__import__", "aiter", "anext", "bytearray", "classmethod", "compile", "delattr", "dict", "display", "enumerate",
-    "exit", "filter", "frozenset", "getattr", "globals", "help", "iter", "list", "locals", "map", "max", "memoryview",
-    "min", "next", "object", "open", "property", "quit", "reversed", "set", "setattr", "slice", "sorted",
-    "staticmethod", "super", "tuple", "type", "unichr", "unicode", "vars", "xrange", "zip",
 })  # fmt: skip
 # Packages that do not change a module which is passed to their functions, except its weights.
 LEAVE_ALONE: Final = sys.stdlib_module_names | frozenset({
@@ -86,7 +80,7 @@ LEAVE_ALONE: Final = sys.stdlib_module_names | frozenset({
     "torchviz", "tqdm", "transformers", "wandb", "wordcloud", "xgboost", "yaml",
 })  # fmt: skip
 # Keywords with which functions write to their arguments.
-WRITING: Final = frozenset({"inplace", "in_place", "op_flags", "overwrite_a", "overwrite_b", "overwrite_x"})
+WRITING: Final = frozenset({"inplace", "in_place", "op_flags", "out", "overwrite_a", "overwrite_b", "overwrite_x"})
 # Builtins that reach any name, or set any attribute, also under another name.
 REACH_ANY: Final = frozenset({
     "__builtins__", "__import__", "compile", "delattr", "eval", "exec", "execfile", "globals", "locals", "setattr",
@@ -128,18 +122,7 @@ MAKING: Final = frozenset({
 })  # fmt: skip
 # Attributes that reach objects without their names: frames, closures, the parts of a function.
 REFLECTIVE: Final = frozenset({
-    "__builtins__", "__closure__", "__globals__", "__self__", "__subclasses__", "ag_frame", "cell_contents", "cr_frame",
-    "f_back", "f_builtins", "f_globals", "f_locals", "gi_frame", "tb_frame",
+    "__base__", "__bases__", "__builtins__", "__closure__", "__globals__", "__mro__", "__self__", "__subclasses__",
+    "ag_frame", "cell_contents", "cr_frame",
+    "f_back", "f_builtins", "f_globals", "f_locals", "gi_frame", "mro", "tb_frame",
 })  # fmt: skip
-# Decorators that add no state between calls. Others, such as `functools.lru_cache`, may.
-_KEEP_NOTHING: Final = frozenset({
-    "abstractmethod", "asynccontextmanager", "classmethod", "contextmanager", "dataclass", "deprecated", "enable_grad",
-    "final", "inference_mode", "jit", "no_grad", "njit", "overload", "override", "property", "register",
-    "runtime_checkable", "setter", "getter", "deleter", "script", "script_method", "singledispatch",
-    "singledispatchmethod", "staticmethod", "total_ordering", "typechecked", "unique", "wraps",
-})  # fmt: skip
-
-
-def may_keep_state(decorator: str) -> bool:
-    """Return whether a decorator may let a function keep values from one call to the next, as `lru_cache` does."""
-    return decorator.split(".")[-1] not in _KEEP_NOTHING

@@ -1,48 +1,49 @@
-"""Collect the names in a piece of a user's code, and how the code uses each name.
+"""Collect the names in a piece of a user's code, and where the objects of these names go. Nothing is run.
 
-Nothing is run, and calls are not followed: `f(config)` passes `config` to `f`, whatever `f` does with it.
+An object is written as a path: `config`, `config.sizes`, `config.[]` for an item, `f()` for the result of a call of f,
+`K()` for an object of the class K, `config.get()` for the result of a method. `f*x` is the parameter or local variable
+x of the function f, and `f*` any of its parameters; `@m*` and `@m()` are those and the results of all methods m.
+`K@x` is the attribute x of objects of the class K, as its methods set it.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator, Set
+import itertools
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 
-from pocketrnn_export.source_code.expression_kinds import (
-    find_names_assigned_only_new_objects,
-    is_weight_access,
-    list_arguments,
-)
-from pocketrnn_export.source_code.import_statements import (
-    Import,
-    list_imported_modules,
-    list_imported_names,
-)
+from pocketrnn_export.source_code.import_statements import Import, list_imported_modules, list_imported_names
 from pocketrnn_export.source_code.known_function_effects import (
     CHANGING_METHODS,
     FRESH_BUILTINS,
-    GIVE_THEMSELVES,
-    GIVING_METHODS,
     HARMLESS_MAGICS,
     HARMLESS_METHODS,
     HOLDING_BUILTINS,
+    LEAVE_ALONE,
     PURE_METHODS,
     REACH_ANY,
+    READING,
     REFLECTIVE,
     WRITING,
 )
 from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Definition,
     Function,
+    find_defaults,
     find_first_parameter_name,
+    find_methods,
     list_head_expressions,
     takes_class_as_first_argument,
 )
 
-_Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
+_DISPLAYS = (ast.Dict, ast.List, ast.Set, ast.Tuple, ast.BoolOp, ast.IfExp)
+_LOOK_UPS = frozenset({"dir", "globals", "locals", "vars"})
+# These reach any name only without arguments, or under another name.
+_SAFE_WITH_ARGUMENTS = frozenset({"delattr", "setattr", "vars"})
 
 
 @dataclass
@@ -54,20 +55,11 @@ class Mentions:
         binds: the global names that it binds by `global`.
         imports: the names that it imports, with their full names.
         modules: the modules that it imports.
-        writes: the objects that it writes to: `config` in `config["a"] = 3`, and `F.relu` in `F.relu = f`.
-        weights: the objects whose weights, by their names, it writes to: `model` in `model.fc.weight.data[0] = 3`.
-        through: functions, classes and methods to whose result it writes: `get` in `get()["a"] = 3`.
-        hands: the names that it assigns to names ("") or passes to a call, each with the name of the call, and whether
-            only a part is passed, as in `config["sizes"]`.
-        aliases: the names that it assigns another name's object, or the result of a call with that name as argument:
-            `c` in `c = config` and `c = f(config)`, with the members of `hands`.
-        made: the names that it assigns the result of a call, with the called name, `Net` or `net.layers`.
-        mixes: the names that it passes to a call together with another name: the latter, and as in `hands`.
-        methods: the unknown methods that it calls, each with its object, `net` or `net.layers`.
-        calls: the names that it calls.
-        returns_given: whether it returns a parameter.
-        writes_given: whether it writes to the object of a parameter or of a loop variable.
-        sets_given: whether it sets an attribute of such an object that is not a weight.
+        writes: the paths that it assigns to, or whose objects a called method changes.
+        flows: pairs of a name, or the first part of a path, and the path of an object that it may hold from now on.
+        passes: paths of objects that it passes to a function of a package, each with the full name of this function;
+            `?` for a function that is not known by its name.
+        methods: the paths of objects whose methods it calls, each with a method that may change the object.
         anything: an expression in it that may reach any name or object; empty if there is none.
     """
 
@@ -76,410 +68,462 @@ class Mentions:
     imports: dict[str, str] = field(default_factory=dict)
     modules: set[str] = field(default_factory=set)
     writes: set[str] = field(default_factory=set)
-    weights: set[str] = field(default_factory=set)
-    through: set[str] = field(default_factory=set)
-    hands: set[tuple[str, str, bool]] = field(default_factory=set)
-    aliases: set[tuple[str, str, str, bool]] = field(default_factory=set)
-    made: set[tuple[str, str]] = field(default_factory=set)
-    mixes: set[tuple[str, str, str, bool]] = field(default_factory=set)
+    flows: set[tuple[str, str]] = field(default_factory=set)
+    passes: set[tuple[str, str]] = field(default_factory=set)
     methods: set[tuple[str, str]] = field(default_factory=set)
-    calls: set[str] = field(default_factory=set)
-    returns_given: bool = False
-    writes_given: bool = False
-    sets_given: bool = False
     anything: str = ""
 
     def add(self, other: Mentions) -> None:
         """Add the names in another piece of code."""
         for one in fields(self):
             mine, others = getattr(self, one.name), getattr(other, one.name)
-            setattr(self, one.name, mine or others if isinstance(mine, bool | str) else mine | others)
+            setattr(self, one.name, mine or others if isinstance(mine, str) else mine | others)
 
 
-def collect_mentions_now_and_in_calls(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
+@dataclass(frozen=True)
+class FileNames:
+    """The imports of a file with their full names; its functions and its classes with the names of the parameters of
+    each."""
+
+    imports: Mapping[str, str]
+    functions: Mapping[str, Sequence[str]]
+    classes: Mapping[str, Sequence[str]]
+
+    def find_full_name(self, name: str) -> str:
+        """Return the full name of an imported name: `torch.nn` for `nn`. Another name is returned unchanged."""
+        top, *rest = name.split(".", 1)
+        return ".".join([self.imports.get(top, top), *rest])
+
+
+def collect_mentions_now_and_in_calls(node: ast.stmt, names: FileNames) -> tuple[Mentions, Mentions]:
     """Return two objects: the names that a top-level statement uses when it runs, and the names that the functions in
     it use when they are called."""
-    reader = _MentionReader(packages)
+    reader = _MentionReader(names)
     reader.read_statement(node)
     return reader.now, reader.later
 
 
-class _MentionReader:
-    """Collects the names in a top-level statement, or in the body of a function. `local` are the function's own
-    names."""
+def find_top(path: str) -> str:
+    """Return the first part of a path: `torch` for `torch.nn`."""
+    return path.split(".", 1)[0]
 
-    def __init__(self, packages: Set[str]) -> None:
-        self.packages = packages
-        self.now = Mentions()
-        self.later = Mentions()
-        # The functions whose results are used.
+
+def is_part(path: str) -> bool:
+    """Return whether a path is that of a part of another object."""
+    return "." in path or "@" in path
+
+
+def is_weight(path: str) -> bool:
+    """Return whether a path is a layer's weight, or a part of the weight. Only attribute names are read."""
+    parts = [one for one in path.split(".")[:0:-1] if one.isidentifier() or one == "parameters()"]
+    inner, last = parts[1:], parts[:1]
+    return bool(
+        {"data", "weight", "bias", "grad"} & set(inner) or {"grad", "requires_grad", "parameters()"} & set(last)
+    ) or (len(parts) > 1 and bool({"data", "weight", "bias"} & set(last)))
+
+
+class _MentionReader:
+    """Collects the names in a top-level statement, or in the body of a function.
+
+    Args:
+        names: the names of the file.
+        local: the function's own names with their paths.
+        owner: the class of the method.
+    """
+
+    def __init__(
+        self, names: FileNames, local: Mapping[str, str] = MappingProxyType({}), owner: ast.ClassDef | None = None
+    ) -> None:
+        self.names, self.local, self.owner = names, local, owner
+        self.attributes = _list_attributes(owner) if owner else set[str]()
+        self.now, self.later = Mentions(), Mentions()
         self.returned: set[str] = set()
         # The class whose body is read.
-        self.holder = ""
-        self.local: Set[str] = frozenset()
-        self.fresh: Set[str] = frozenset()
-        self.parameters: Set[str] = frozenset()
-        # For a method: its first parameter, its class, and whether that parameter is the class and not an object.
-        self.itself = ""
-        self.of_class: ast.ClassDef | None = None
-        self.gets_class = False
+        self.inside = ""
 
     # --- statements
 
     def read_statement(self, node: ast.AST) -> None:
         """Collect the names in a statement."""
         if isinstance(node, Function):
-            self.read_values(list_head_expressions(node), "")
-            self.read_later_body(node, None)
+            if node.name in self.local:
+                self.add_flows([self.local[node.name]], {node.name})
+            self.read_head(node, node.name)
+            self.read_body(node, node.name)
         elif isinstance(node, ast.ClassDef):
-            for one in list_head_expressions(node):
-                self.read_value_for_targets(one, "", {node.name})
-            for part in node.body:
-                if isinstance(part, Function):
-                    self.read_values(list_head_expressions(part), "")
-                    self.read_later_body(part, node)
-                else:
-                    self.holder = node.name
-                    self.read_statement(part)
-                    self.holder = ""
+            self.read_class(node)
         elif isinstance(node, Import):
             self.now.imports.update(list_imported_names(node))
             self.now.modules |= list_imported_modules(node)
-        elif isinstance(node, ast.Return):
-            every = [node.value, *getattr(node.value, "elts", ())]
-            self.now.returns_given |= any(isinstance(one, ast.Name) and one.id in self.parameters for one in every)
-            self.read_value_expression(node.value, "")
         elif isinstance(node, ast.Global):
             self.now.binds |= set(node.names)
-        elif isinstance(node, ast.Expr):
-            self.read_value_expression(node.value, None)
-        elif isinstance(node, ast.Assert | ast.If | ast.While):
-            self.read_value_expression(node.test, None)
-            for part in (*getattr(node, "body", ()), *getattr(node, "orelse", ())):
+        elif isinstance(node, ast.Return):
+            self.returned |= self.read(node.value)
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            held = self.read(node.value)
+            self.read(getattr(node, "annotation", None))
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(node, ast.AugAssign) and isinstance(target, ast.Name):
+                    self.now.writes |= {f"{path}.+=" for path in self.read(ast.Name(target.id, ast.Load()))}
+                self.assign(target, held)
+        elif isinstance(node, ast.Delete):
+            for target in node.targets:
+                self.assign(target, set())
+                self.read(target)
+        else:
+            self.read_block(node)
+
+    def read_block(self, node: ast.AST) -> None:
+        """Collect the names in a statement with blocks, or in any other statement."""
+        if isinstance(node, ast.For | ast.AsyncFor):
+            self.assign(node.target, {*self.read_items(node.iter), "@__op__()"})
+        elif isinstance(node, ast.withitem) and node.optional_vars:
+            self.assign(node.optional_vars, {*self.read(node.context_expr), "@__op__()"})
+        elif isinstance(node, ast.Raise):
+            self.add_flows(["?raised"], self.read(node.exc))
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            self.assign(ast.Name(node.name, ast.Store()), {"?raised"})
+        elif isinstance(node, ast.Match):
+            held = self.read(node.subject)
+            names = (getattr(one, "name", getattr(one, "rest", None)) for case in node.cases for one in ast.walk(case))
+            for name in filter(None, names):
+                self.assign(ast.Name(name, ast.Store()), held)
+        for one in ast.iter_child_nodes(node):
+            if isinstance(one, ast.expr):
+                if not isinstance(getattr(one, "ctx", None), ast.Store):
+                    self.read(one)
+            else:
+                self.read_statement(one)
+
+    def read_class(self, node: ast.ClassDef) -> None:
+        """Collect the names in a class. Its objects are those of its bases, too."""
+        for base in self.read_all(list_head_expressions(node)):
+            if base in self.names.classes:
+                self.add_flows([f"{node.name}()"], {f"{base}()"})
+                self.add_flows([f"{base}()"], {f"{node.name}()"})
+                self.add_flows([f"{base}*"], {f"{node.name}*"})
+        if node.name in self.local:
+            self.add_flows([self.local[node.name]], {node.name})
+        outside, self.inside = self.inside, node.name
+        for part in node.body:
+            if isinstance(part, Function):
+                makes = part.name in ("__init__", "__new__")
+                is_operator = part.name.startswith("__") and not makes and part.name != "__call__"
+                path = node.name if makes else "@__op__" if is_operator else f"@{part.name}"
+                self.read_head(part, path)
+                self.read_body(part, path, node)
+            else:
                 self.read_statement(part)
-        else:
-            self.read_assignment(node)
+        self.inside = outside
 
-    def read_assignment(self, node: ast.AST) -> None:
-        """Collect the names in an assignment, with the names whose objects it writes to. Any other kind of statement
-        can be given, too."""
-        given = [*getattr(node, "targets", ()), getattr(node, "target", None), getattr(node, "optional_vars", None)]
-        targets = {self.holder}
-        for target in filter(None, given):
-            for one in ast.walk(target):
-                if isinstance(one, ast.Attribute | ast.Subscript) and not isinstance(one.ctx, ast.Load):
-                    self.record_object_write(one, one)
-                    self.read_value_expression(one.value, None)
-                    self.read_value_expression(getattr(one, "slice", None), None)
-                    targets.add(_make_dotted_name(one).split(".")[0])
-                elif isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
-                    targets.add(one.id)
-                    if isinstance(node, ast.AugAssign | ast.Delete):
-                        self.read_variable(one.id, None)
-                    if isinstance(node, ast.AugAssign):
-                        self.record_object_write(one, one)
-        value = getattr(node, "value", getattr(node, "iter", getattr(node, "context_expr", None)))
-        if isinstance(value, ast.expr):
-            self.read_value_for_targets(value, "", targets)
-        for name, part in ast.iter_fields(node):
-            if name not in ("targets", "target", "optional_vars", "value", "iter", "context_expr"):
-                for one in part if isinstance(part, list) else [part]:
-                    if isinstance(one, ast.expr):
-                        self.read_value_expression(one, "")
-                    elif isinstance(one, ast.AST):
-                        self.read_statement(one)
+    def read_head(self, node: Function, path: str) -> None:
+        """Collect the names in the decorators, the defaults and the annotations of a function."""
+        self.read_all(list_head_expressions(node))
+        self.add_flows([f"{path}*"], self.read_all(find_defaults(node).values()))
+        self.add_flows([path], {f"{one}()" for one in self.read_all(node.decorator_list) if not is_part(one)})
 
-    def read_value_for_targets(self, value: ast.expr | None, passed_to: str | None, targets: Set[str]) -> None:
-        """Collect the names in a value that code assigns to the names `targets`, or passes to the function
-        `passed_to`."""
-        before, self.now.hands = self.now.hands, set()
-        made, self.returned = self.returned, set()
-        self.read_value_expression(value, passed_to)
-        targets = {target for target in targets if target and target not in self.local}
-        self.now.aliases |= {(target, *handed) for handed in self.now.hands for target in targets}
-        self.now.made |= {(target, name) for name in self.returned for target in targets}
-        self.now.hands |= before
-        self.returned |= made
-
-    def read_later_body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
+    def read_body(self, node: Definition, path: str, owner: ast.ClassDef | None = None) -> None:
         """Collect the names in the body of a function. The body runs only when the function is called."""
-        inner = _MentionReader(self.packages)
-        bound, parameters = set[str](), set[str]()
-        for part in ast.walk(node):
-            if isinstance(part, ast.arg):
-                parameters.add(part.arg)
-            elif isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
-                bound.add(part.id)
-            elif isinstance(part, Function | ast.ClassDef) and part is not node:
-                bound.add(part.name)
-        of_file = {name for part in ast.walk(node) if isinstance(part, ast.Global) for name in part.names}
-        inner.local = (self.local | bound | parameters) - of_file
-        inner.parameters = parameters
-        inner.fresh = find_names_assigned_only_new_objects(node) - parameters
-        if isinstance(node, Function) and of_class is not None:
-            inner.itself = find_first_parameter_name(node)
-            inner.of_class, inner.gets_class = of_class, takes_class_as_first_argument(node)
-        else:
-            inner.itself, inner.of_class, inner.gets_class = self.itself, self.of_class, self.gets_class
-        if isinstance(node, ast.GeneratorExp):
-            inner.read_comprehension(node)
-        elif isinstance(node, ast.Lambda):
-            inner.read_value_expression(node.body, "")
+        parameters = {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
+        stored = (part for part in ast.walk(node) if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load))
+        bound = {part.id for part in stored}
+        bound |= {
+            part.name for part in ast.walk(node) if part is not node and isinstance(part, Function | ast.ClassDef)
+        }
+        bound -= {name for part in ast.walk(node) if isinstance(part, ast.Global | ast.Nonlocal) for name in part.names}
+        local = {**self.local, **{name: f"{path}*{name}" for name in bound | parameters}}
+        if owner and isinstance(node, Function) and (first := find_first_parameter_name(node)):
+            local[first] = owner.name if takes_class_as_first_argument(node) else f"{owner.name}()"
+            parameters.discard(first)
+        inner = _MentionReader(self.names, local, owner or self.owner)
+        for name in parameters:
+            inner.add_flows([local[name]], {f"{path}*"})
+        if isinstance(node, ast.Lambda):
+            inner.returned = inner.read(node.body)
         else:
             for statement in node.body:
                 inner.read_statement(statement)
+        inner.add_flows([f"{path}()"], inner.returned)
         self.later.add(inner.now)
         self.later.add(inner.later)
 
-    # --- expressions; `passed_to` is the receiver of the value: a call, "" for a name, None if it is only read
+    def assign(self, target: ast.expr, held: Set[str]) -> None:
+        """Record that the target of an assignment holds some objects."""
+        if isinstance(target, ast.Tuple | ast.List):
+            for one in target.elts:
+                self.assign(one, held)
+        elif isinstance(target, ast.Starred):
+            self.assign(target.value, held)
+        elif isinstance(target, ast.Name):
+            if self.inside:
+                self.add_flows([self.inside, f"{self.inside}()"], held)
+            else:
+                self.add_flows([self.local.get(target.id, target.id)], held)
+        elif isinstance(target, ast.Attribute | ast.Subscript):
+            paths = self.read(target)
+            own = {path for path in paths if "@" in path and "." not in path}
+            self.now.writes |= paths - own
+            self.add_flows({find_top(path) for path in paths}, held)
+            if own and self.owner:
+                self.add_flows([f"{self.owner.name}()"], held)
 
-    def read_values(self, nodes: Iterable[ast.expr | None], passed_to: str | None) -> None:
-        """Collect the names in expressions. `passed_to` is the function that is called with their values: "" for an
-        assignment, None if nothing keeps the values."""
-        for node in nodes:
-            self.read_value_expression(node, passed_to)
+    # --- expressions: the paths of the objects that the value may be, or hold
 
-    def read_value_expression(self, node: ast.AST | None, passed_to: str | None) -> None:
-        """Collect the names in an expression. `passed_to` is the function that is called with its value: "" for an
-        assignment, None if nothing keeps the value."""
+    def read_all(self, nodes: Iterable[ast.AST | None]) -> set[str]:
+        """Collect the names in expressions. Return the paths of the objects that their values may hold."""
+        return {path for node in nodes for path in self.read(node)}
+
+    def read(self, node: ast.AST | None) -> set[str]:
+        """Collect the names in an expression. Return the paths of the objects that its value may hold."""
         if isinstance(node, ast.Name):
-            self.read_variable(node.id, passed_to)
-        elif isinstance(node, ast.Attribute | ast.Subscript):
-            self.read_attribute_or_item(node, passed_to)
-        elif isinstance(node, ast.Call):
-            self.read_call_expression(node, passed_to)
-        elif isinstance(node, ast.Lambda):
-            self.read_values([*node.args.defaults, *node.args.kw_defaults], "")
-            self.read_later_body(node, None)
-        elif isinstance(node, ast.GeneratorExp):
-            self.read_value_expression(node.generators[0].iter, "")
-            self.read_later_body(node, None)
-        elif isinstance(node, _Comprehension):
-            self.read_comprehension(node)
-        elif isinstance(node, ast.Compare):
-            self.read_values(
-                [node.left, *node.comparators], "" if isinstance(node.ops[0], ast.In | ast.NotIn) else None
-            )
-        elif isinstance(node, ast.FormattedValue | ast.UnaryOp) or (
-            isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.BitOr | ast.LShift | ast.Mult)
-        ):
-            self.read_values([one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)], None)
-        elif isinstance(node, ast.NamedExpr):
-            self.read_value_for_targets(node.value, "", {node.target.id})
-        elif isinstance(node, ast.IfExp):
-            self.read_value_expression(node.test, None)
-            self.read_values([node.body, node.orelse], passed_to)
-        elif node is not None:
-            for one in ast.iter_child_nodes(node):
-                if isinstance(one, ast.expr):
-                    self.read_value_expression(one, passed_to or "")
+            return self.read_name(node.id)
+        if isinstance(node, ast.Attribute | ast.Subscript):
+            return self.read_attribute_or_item(node)
+        if isinstance(node, ast.Call):
+            return self.read_call(node)
+        if isinstance(node, ast.Lambda):
+            self.add_flows([f"{_name_function(node)}*"], self.read_all([*node.args.defaults, *node.args.kw_defaults]))
+            self.read_body(node, _name_function(node))
+            return {_name_function(node)}
+        if isinstance(node, ast.GeneratorExp):
+            # It runs later than the statement that makes it.
+            inner = _MentionReader(self.names, self.local, self.owner)
+            held = inner.read_comprehension(node)
+            self.later.add(inner.now)
+            self.later.add(inner.later)
+            self.read(node.generators[0].iter)
+            return held
+        if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
+            return self.read_comprehension(node)
+        if isinstance(node, ast.NamedExpr):
+            held = self.read(node.value)
+            self.assign(node.target, held)
+            return held
+        if isinstance(node, ast.Compare):
+            every = [node.left, *node.comparators]
+            self.read_all(one for one in every if not _looks_up_names(one))
+            return set()
+        held = self.read_all(ast.iter_child_nodes(node)) if node is not None else set()
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            self.returned |= held
+        if isinstance(node, ast.BinOp):
+            self.add_flows(["@__op__*"], held)
+        is_number = isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.BitOr | ast.LShift | ast.Mult)
+        return set() if is_number or isinstance(node, ast.FormattedValue | ast.UnaryOp | ast.Slice) else held
 
-    def read_comprehension(self, node: _Comprehension) -> None:
+    def read_name(self, name: str) -> set[str]:
+        """Record the use of a name. Return its path."""
+        if name in self.local:
+            return {self.local[name]}
+        self.now.loads.add(name)
+        if name in REACH_ANY | _JUPYTERS:
+            self.note_anything(name)
+        return {name}
+
+    def read_attribute_or_item(self, node: ast.Attribute | ast.Subscript) -> set[str]:
+        """Record the names in `a.b` or `a[b]`. Return its paths."""
+        if isinstance(node, ast.Subscript):
+            self.read(node.slice)
+            return self.read_items(node.value)
+        if node.attr in REFLECTIVE:
+            self.note_anything(ast.unparse(node))
+        objects = self.read(node.value)
+        paths = {f"{path}.{node.attr}" for path in objects}
+        if self.owner and f"{self.owner.name}()" in objects and node.attr in self.attributes:
+            paths = {f"{self.owner.name}@{node.attr}"}
+        if isinstance(node.ctx, ast.Load) and node.attr in CHANGING_METHODS:
+            # `map(config.update, ...)`
+            self.write(objects, node.attr)
+            return objects
+        self.now.loads |= {path for path in paths if find_top(path) in self.now.loads}
+        return paths
+
+    def read_items(self, node: ast.expr) -> set[str]:
+        """Collect the names in an expression. Return the paths of the items of its value."""
+        paths = self.read(node)
+        if isinstance(node, _DISPLAYS):
+            return paths
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and hasattr(builtins, node.func.id):
+            return {path for argument in node.args for path in self.read_items(argument)}
+        return {f"{path}.[]" for path in paths}
+
+    def read_comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> set[str]:
         """Collect the names in a comprehension. Its own variables are local."""
         before = self.local
-        self.local = before | {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
+        own = {n.id for g in node.generators for n in ast.walk(g.target)
+               if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}  # fmt: skip
+        self.local = {**before, **{name: f"{_name_function(node)}*{name}" for name in own}}
         for generator in node.generators:
-            self.read_value_expression(generator.iter, "")
-            self.read_values(generator.ifs, None)
-        self.read_values([getattr(node, name, None) for name in ("elt", "key", "value")], "")
+            self.assign(generator.target, self.read_items(generator.iter))
+            self.read_all(generator.ifs)
+        held = self.read_all([getattr(node, name, None) for name in ("elt", "key", "value")])
         self.local = before
+        return held
 
-    def read_variable(self, name: str, passed_to: str | None) -> None:
-        """Record the use of a name, and that its object is passed to the function `passed_to`, unless this is None."""
-        if name in self.local:
-            return
-        self.now.loads.add(name)
-        if name in REACH_ANY or name in _JUPYTERS:
-            self.record_unlimited_change(name)
-        if passed_to is not None:
-            self.now.hands.add((name, passed_to, False))
+    def read_call(self, node: ast.Call) -> set[str]:
+        """Record a call: its function, its arguments, the objects that it changes. Return the paths of its result."""
+        function = node.func
+        name = function.id if isinstance(function, ast.Name) else ""
+        if _is_harmless_command(node):
+            return set()
+        called = set() if isinstance(function, ast.Attribute) or name in _SAFE_WITH_ARGUMENTS else self.read(function)
+        if name == "super" and name not in self.local:
+            return {f"{self.owner.name}()"} if self.owner else set()
+        receivers = self.read(function.value) if isinstance(function, ast.Attribute) else set()
+        if name in _SAFE_WITH_ARGUMENTS and not node.args:
+            self.read(function)
+        held = [self.read(argument) for argument in (*node.args, *(keyword.value for keyword in node.keywords))]
+        given = {path for one in held for path in one}
+        if any(keyword.arg in WRITING for keyword in node.keywords):
+            self.write(given)
+        if isinstance(function, ast.Attribute):
+            return self.read_method_call(function, receivers, given)
+        if name in self.local or not name:
+            self.add_flows({f"{find_top(path)}*" for path in called}, given)
+            self.now.methods |= {(path, "__call__") for path in called if self.is_of_file(path)}
+            self.pass_on(given, "?")
+            return given | {f"{find_top(path)}()" for path in called}
+        if name in ("setattr", "delattr"):
+            self.now.writes |= {f"{path}.{name}" for path in (held[0] if held else ())}
+            return set()
+        if name in self.names.imports:
+            return self.read_package_call(self.names.imports[name], given)
+        if name in self.names.classes or name in self.names.functions:
+            self.give_arguments(node, name, held)
+            if name in self.names.classes:
+                self.add_flows([f"{name}()"], given)
+            return {f"{name}()"}
+        if name in ("vars", "getattr", "type", "dir"):
+            if any(getattr(one, "value", None) in REFLECTIVE for one in node.args):
+                self.note_anything(ast.unparse(node))
+            return {f"{path}.__class__" if name == "type" else f"{path}.[]" for path in (held[0] if held else ())}
+        if name in FRESH_BUILTINS:
+            return set()
+        if hasattr(builtins, name):
+            return self.read_package_call(f"builtins.{name}", given)
+        self.now.methods.add((name, "__call__"))
+        self.add_flows([f"{name}*"], given)
+        self.pass_on(given, f"?{name}")
+        return {*given, f"{name}()"}
 
-    def read_attribute_or_item(self, node: ast.Attribute | ast.Subscript, passed_to: str | None) -> None:
-        """Record the names in `a.b` or `a[b]`, and that a part of the object `a` is passed to the function
-        `passed_to`."""
-        if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _walk_to_base_object(node)):
-            self.record_unlimited_change(ast.unparse(node))
-        if isinstance(node, ast.Subscript):
-            self.read_value_expression(node.slice, None)
-        elif node.attr in CHANGING_METHODS and passed_to is not None:
-            # `map(config.update, ...)`
-            self.record_object_write(node, node.value)
-        root = _find_base_object(node)
-        if not isinstance(root, ast.Name):
-            self.read_value_expression(root, "" if passed_to is None else passed_to)
-        elif root.id not in self.local:
-            self.read_variable(root.id, None)
-            self.now.loads.add(_make_dotted_name(node))
-            if (passed_to is not None or isinstance(node, ast.Subscript)) and not is_weight_access(node):
-                self.now.hands.add((root.id, passed_to or "", True))
+    def give_arguments(self, node: ast.Call, name: str, held: Sequence[Set[str]]) -> None:
+        """Record which parameter of a function or class of the file holds which argument of a call."""
+        known = (self.names.functions.get(name) or self.names.classes.get(name)) or ()
+        for place, paths in enumerate(held):
+            is_keyword = place >= len(node.args)
+            parameter = node.keywords[place - len(node.args)].arg if is_keyword else ""
+            if not is_keyword and place < len(known) and not any(isinstance(a, ast.Starred) for a in node.args):
+                parameter = known[place]
+            self.add_flows([f"{name}*{parameter if parameter in known else ''}"], paths)
 
-    def read_call_expression(self, node: ast.Call, passed_to: str | None) -> None:
-        """Record a call: the function, its arguments, and the objects that it writes to. The result of the call is
-        passed to the function `passed_to`."""
-        called, arguments = node.func, list_arguments(node)
-        if (
-            isinstance(called, ast.Attribute)
-            and ast.unparse(called.value) == "get_ipython()"
-            and _is_harmless_command(node)
-        ):
-            return
-        root = _find_base_object(called)
-        name = root.id if isinstance(root, ast.Name) else ""
-        if isinstance(called, ast.Name) and name not in self.local:
-            self.now.calls.add(name)
-            self.returned |= {name} if passed_to is not None else set()
-        given: str | None = _make_dotted_name(called) or "()"
-        if isinstance(called, ast.Name):
-            if called.id in ("vars", "getattr", "type", "dir") and arguments:
-                # `vars(config)["a"]` is a part of it.
-                if any(getattr(one, "value", None) in REFLECTIVE for one in arguments):
-                    self.record_unlimited_change(ast.unparse(node))
-                self.read_values(arguments, passed_to or "")
-                return
-            if called.id == "super":
-                return
-            if called.id in ("setattr", "delattr"):
-                self.record_object_write(node, arguments[0] if arguments else node)
-                self.read_values(arguments, None)
-                return
-            self.read_variable(called.id, None)
-            given = None if called.id in FRESH_BUILTINS else "" if called.id in HOLDING_BUILTINS else given
-        elif isinstance(called, ast.Attribute):
-            self.read_method_call(called, arguments, name, passed_to)
-        else:
-            self.read_value_expression(called, "")
-        for keyword in node.keywords:
-            if keyword.arg == "out" or keyword.arg in WRITING:
-                self.record_writes([keyword.value, *node.args])
-        roots = {one: one_root.id for one in arguments if isinstance(one_root := _find_base_object(one), ast.Name)}
-        receiver = {name} if isinstance(called, ast.Attribute) and called.attr not in HARMLESS_METHODS else set()
-        for argument in arguments:
-            self.read_value_for_targets(argument, given, set() if given is None else receiver)
-            if given is not None and name not in self.local:
-                others = {one for part, one in roots.items() if part is not argument} - self.local
-                before = {one for one in self.now.hands if one[1] == given}
-                self.now.mixes |= {(other, *handed) for handed in before for other in others}
+    def read_package_call(self, called: str, given: set[str]) -> set[str]:
+        """Record a call of a function of a package. Return the paths of its result."""
+        if called in READING:
+            return set()
+        self.pass_on(given if called.removeprefix("builtins.") not in HOLDING_BUILTINS else (), called)
+        holds_parts = called.startswith("builtins.") or called.rpartition(".")[2][:1].isupper()
+        holds_whole = called.split(".")[0] in LEAVE_ALONE
+        held = {path for path in given if holds_parts or (holds_whole and not is_part(path))}
+        return held | self.call_given_functions(given, given)
 
-    def read_method_call(
-        self, called: ast.Attribute, arguments: list[ast.expr], root: str, passed_to: str | None
-    ) -> None:
-        """Record a method call, such as `config.update(...)` or `dict.update(config, ...)`."""
-        method, of = called.attr, called.value
+    def read_method_call(self, function: ast.Attribute, receivers: set[str], given: set[str]) -> set[str]:
+        """Record a method call, such as `config.update(...)`, or a call of a package's function, such as
+        `np.copyto(...)`. Return the paths of its result."""
+        method = function.attr
+        self.now.loads |= {f"{path}.{method}" for path in receivers if find_top(path) in self.now.loads}
+        if method in REFLECTIVE:
+            self.note_anything(ast.unparse(function))
         changes = method in CHANGING_METHODS or (method.endswith("_") and not method.endswith("__"))
-        self.read_value_expression(called, None)
-        if method == "apply":
-            self.read_value_expression(of, "apply")
-        if method in ("named_parameters", "parameters") and passed_to is not None and root not in self.local:
-            self.now.weights.add(root)
-        if passed_to is not None and method in GIVING_METHODS:
-            if root and root not in self.local and method not in GIVE_THEMSELVES:
-                self.now.hands.add((root, passed_to, True))
-            else:
-                self.read_value_expression(of, passed_to)
-        elif passed_to is not None and root and root not in self.local:
-            self.returned.add(f"{root}.{method}")
+        root: ast.AST = function
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        top = root.id if isinstance(root, ast.Name) and root.id not in self.local else ""
+        if top in self.names.imports or (top and hasattr(builtins, top) and top not in self.names.functions):
+            if changes or method.startswith("__"):
+                self.write(given)
+                if method.startswith("__") or (method in CHANGING_METHODS and function.value is not root):
+                    self.write(receivers, method)
+                    self.add_flows(map(find_top, receivers), given)
+            return self.read_package_call(self.names.find_full_name(ast.unparse(function)), given)
         if changes:
-            of_package = root in self.packages and root not in self.local
-            if (
-                not of_package
-                or method.startswith("__")
-                or (method in CHANGING_METHODS and of is not _find_base_object(of))
-            ):
-                self.record_object_write(called, of)
-            if of_package or not root or hasattr(builtins, root):
-                # `dict.update(config, ...)`, `nn.init.zeros_(layer.weight)`
-                self.record_writes(arguments)
-        elif method not in PURE_METHODS and root and root not in self.local:
-            self.now.methods.add((_make_dotted_name(of), method))
+            # `{}.__class__.update(config)` has no receiver.
+            self.write(receivers or given, method)
+        elif method not in PURE_METHODS:
+            self.now.methods |= {(path, method) for path in receivers if self.is_of_file(path)}
+            self.pass_on(given, f"?{top}.{method}")
+        if changes or method not in HARMLESS_METHODS:
+            self.add_flows(map(find_top, receivers), given)
+        self.add_flows([f"@{method}*"], given)
+        self.add_flows({f"{find_top(path)}*" for path in receivers}, given)
+        if method in ("parameters", "named_parameters"):
+            self.write(receivers, "parameters")
+        results = self.call_given_functions(given, receivers | given)
+        results |= {f"{path}.{method}()" for path in receivers} or {f"@{method}()"}
+        results |= receivers if isinstance(function.value, _DISPLAYS) else set()
+        whole = {path for path in given if not is_part(path)}
+        return results | (whole if method not in PURE_METHODS or method in ("get", "join") else set())
 
-    # --- writes
+    # --- what is recorded
 
-    def record_writes(self, nodes: Iterable[ast.expr]) -> None:
-        """Record a write to the object of each variable, attribute, item or list."""
-        for node in nodes:
-            if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.List | ast.Starred):
-                self.record_object_write(node, node)
+    def add_flows(self, holders: Iterable[str], held: Iterable[str]) -> None:
+        """Record that names, or the first parts of paths, may hold some objects."""
+        for holder, path in itertools.product([*holders], [*held]):
+            if holder == path:
+                continue
+            self.now.flows.add((holder, path))
+            if path not in self.names.imports and not is_part(path) and not path.endswith(("()", "*")):
+                # A call of the holder may call the function of this name.
+                self.now.flows |= {(f"{holder}()", f"{path}()"), (f"{path}*", f"{holder}*")}
 
-    def record_object_write(self, target: ast.expr, node: ast.expr) -> None:
-        """Record a write to the object of an expression. `target` is the expression, or a call of the object's
-        method."""
-        chain = list(_walk_to_base_object(node))
-        root, depth = chain[-1], len(chain) - (target is node)
-        sets = isinstance(target, ast.Call) or (isinstance(target, ast.Attribute) and _sets_attribute(target))
-        weight = is_weight_access(node)
-        if not isinstance(root, ast.Name):
-            parts: list[ast.AST] = [*ast.iter_child_nodes(root)]
-            if isinstance(root, ast.Call):
-                called, of = _make_dotted_name(root.func), root.func
-                if called in HOLDING_BUILTINS | {"getattr", "super", "type", "vars"}:
-                    parts = [*root.args]
-                elif called.split(".")[0] in self.local or (
-                    isinstance(of, ast.Attribute) and of.attr in GIVING_METHODS
-                ):
-                    parts = [of.value if isinstance(of, ast.Attribute) else of]
-                else:
-                    self.now.through.add(called)
-                    parts = []
-            for name in (n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)):
-                self.record_write(name, name, depth + 1, is_weight=weight, sets_attribute=sets)
-            return
-        self.record_write(root.id, _make_dotted_name(node), depth, is_weight=weight, sets_attribute=sets)
+    def call_given_functions(self, functions: Set[str], given: Iterable[str]) -> set[str]:
+        """Record that other code may call some functions with some objects. Return the paths of the results."""
+        called = {path for path in functions if path in self.names.functions or path.startswith("lambda:")}
+        self.add_flows({f"{path}*" for path in called}, given)
+        return {f"{path}()" for path in called}
 
-    def record_write(self, name: str, dotted: str, depth: int, *, is_weight: bool, sets_attribute: bool) -> None:
-        """Record a write to a name of the file, or to an object that a function is given. `depth` counts the attributes
-        and items between the name and the object."""
-        if name not in self.local:
-            (self.now.weights if is_weight else self.now.writes).add(dotted)
-            return
-        attribute = dotted.split(".")[1:2]
-        if name == self.itself and self.of_class is not None:
-            if self.gets_class or "__class__" in attribute or (depth > 1 and not attribute):
-                self.now.writes.add(self.of_class.name)
-                return
-            if depth < 2 or not attribute or f".{attribute[0]}" in find_names_assigned_only_new_objects(self.of_class):
-                return
-            self.now.writes.add(self.of_class.name)
-        elif name in self.fresh and depth < 2:
-            return
-        self.now.writes_given = True
-        self.now.sets_given |= sets_attribute and not is_weight
+    def pass_on(self, given: Iterable[str], called: str) -> None:
+        """Record that the code passes objects to a function whose code is not known."""
+        self.now.passes |= {(path, called) for path in given if self.is_of_file(path)}
 
-    def record_unlimited_change(self, code: str) -> None:
+    def is_of_file(self, path: str) -> bool:
+        """Return whether a path begins with a name of the file, and not with one of a function."""
+        return find_top(path).removesuffix("()") in self.now.loads
+
+    def write(self, paths: Iterable[str], method: str = "") -> None:
+        """Record that code changes the objects of some paths, by a method. The methods of an object may change it."""
+        own = f"{self.owner.name}()" if self.owner else ""
+        self.now.writes |= {f"{path}.{method}()" for path in paths if path != own}
+
+    def note_anything(self, code: str) -> None:
         """Record code that may reach any name or object, such as `exec`. Only the first such code is kept."""
         self.now.anything = self.now.anything or code[:60]
 
 
+def _list_attributes(node: ast.ClassDef) -> set[str]:
+    """Return the attributes that the methods of a class set in their object."""
+    return {
+        one.attr
+        for method in find_methods(node)
+        for one in ast.walk(method)
+        if isinstance(one, ast.Attribute)
+        and isinstance(one.ctx, ast.Store)
+        and getattr(one.value, "id", "") == find_first_parameter_name(method)
+    }
+
+
+def _name_function(node: ast.AST) -> str:
+    """Return the name of a function. For a lambda or a comprehension, the name is its place."""
+    return getattr(node, "name", "") or f"lambda:{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}"
+
+
 def _is_harmless_command(node: ast.Call) -> bool:
     """Return whether a call is a shell command, or a Jupyter command that changes no names."""
-    command = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-    magic = getattr(node.args[0], "value", None) if node.args else None
+    if not isinstance(node.func, ast.Attribute) or ast.unparse(node.func.value) != "get_ipython()":
+        return False
+    command, magic = node.func.attr, getattr(node.args[0], "value", None) if node.args else None
     return command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
 
 
-def _walk_to_base_object(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield an expression and the objects that contain it: `a.b[0]`, `a.b` and `a`."""
-    yield node
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        node = node.value
-        yield node
-
-
-def _make_dotted_name(node: ast.AST) -> str:
-    """Return the dotted name at the start of an expression: `a.b` for `a.b[0].c`."""
-    *parts, root = _walk_to_base_object(node)
-    dotted = getattr(root, "id", "")
-    for part in reversed(parts):
-        if not isinstance(part, ast.Attribute):
-            break
-        dotted += f".{part.attr}"
-    return dotted
-
-
-def _sets_attribute(node: ast.Attribute) -> bool:
-    """Return whether code assigns to an attribute, or calls a method that sets an attribute of a module."""
-    return not isinstance(node.ctx, ast.Load) or node.attr.startswith(("__setattr__", "add_module", "register_"))
-
-
-def _find_base_object(node: ast.AST) -> ast.AST:
-    """Return the expression at the start of attributes and items: `a` for `a.b[0]`."""
-    return list(_walk_to_base_object(node))[-1]
+def _looks_up_names(node: ast.expr) -> bool:
+    """Return whether an expression is a call such as `globals()`, which is only compared here."""
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") in _LOOK_UPS and not node.args

@@ -16,13 +16,13 @@ import importlib.util
 import itertools
 import re
 import symtable
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
+from pocketrnn_export.source_code.changed_names import ChangeFinder, Needed
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.import_statements import Import, list_imported_modules
 from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
@@ -196,8 +196,8 @@ class _NeededSearch:
         self.taken: set[int] = set()
         self.order: list[Statement] = []
         self.unresolved: set[str] = set()
-        # The statements that are not run, each with its possible changes.
-        self.notes: dict[int, PossibleChanges] = {}
+        # The statements that are not run, each with the names that it may change; no names if it may change any.
+        self.notes: dict[int, tuple[str, ...]] = {}
         self._wanted: set[str] = set()
         self._not_run: dict[int, _NotRunError] = {}
         self._in_order = True
@@ -264,60 +264,36 @@ class _NeededSearch:
         tried: set[int] = set()
         while True:
             run = {statement.index for statement in self.order}
-            touched = self._make_change_finder()
-            found = {s: touched(s) for s in self._all if s.index not in run | tried}
-            for statement, what in found.items():
-                if what and statement.index not in self.taken:
-                    self._take_or_note_statement(statement, what)
-                if what:
+            needed = self.names.find_needed(self.order, self._wanted)
+            found = {s: self._find_changed_names(s, needed) for s in self._all if s.index not in run | tried}
+            for statement, names in found.items():
+                if names is not None and statement.index not in self.taken:
+                    self._take_or_note_statement(statement, names, needed)
+                if names is not None:
                     tried.add(statement.index)
-            if not any(found.values()):
+            if not any(names is not None for names in found.values()):
                 return
 
-    def _make_change_finder(self) -> Callable[[Statement], PossibleChanges]:
-        """Return a function that finds which names of the collected code a statement may change."""
-        names = self.names
-        given = {name for s in self.order for name in self.find_all_bound_names(s)}
-        makers = {one for one in self._wanted if names.is_code_name(one)}
-        models = names.add_aliases(self._wanted - makers, makers=makers)
-        modules = {one for s in self.order for one in s.now.modules | s.later.modules}
-        packages = {
-            "builtins",
-            "sys.path",
-            *(one.split(".")[0] for one in modules),
-            *self._beside.merge_facts(modules).imports,
-        }
-        objects = names.add_aliases(
-            {name for name in given if names.is_changeable(name)} | names.list_names_from_stars(packages)
-        )
-        classes = {name for s in self.order if isinstance(s.node, ast.ClassDef) for name in s.binds}
-        parts = names.add_aliases(set(), makers=classes)
-        code = names.add_aliases({name for name in given if names.is_code_name(name)})
+    def _find_changed_names(self, statement: Statement, needed: Needed) -> tuple[str, ...] | None:
+        """Return the names of the collected code that a statement may change; no names if it may change any. Return
+        None if it changes nothing that is needed."""
+        if statement.is_star or (not statement.alone and self.names.may_change_anything(statement)):
+            return ()
+        names = self.names.find_changed_names(statement, needed)
+        if statement.alone:
+            bound = sorted(find_bound_names(statement.node) & needed.bound)
+            names = bound or [name for name in names if name in needed.names | needed.packages]
+        return tuple(names) or None
 
-        def find_possible_changes(statement: Statement) -> PossibleChanges:
-            if statement.alone:
-                return PossibleChanges(
-                    tuple(sorted(find_bound_names(statement.node) & given))
-                    or names.find_changes(statement, objects, code, parts, models).names
-                )
-            if statement.is_star:
-                return PossibleChanges(anything=statement.title)
-            found = names.find_changes(statement, objects, code, parts, models)
-            changed = names.filter_changed_packages(statement, packages)
-            return PossibleChanges(tuple(dict.fromkeys((*found.names, *changed))), found.made, found.anything)
-
-        return find_possible_changes
-
-    def _take_or_note_statement(self, statement: Statement, touched: PossibleChanges) -> None:
+    def _take_or_note_statement(self, statement: Statement, names: tuple[str, ...], needed: Needed) -> None:
         """Collect a statement that may change the collected code. If the statement is not safe to run, note it
         instead."""
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
-        may_be_run = not statement.alone and not (touched.anything and not statement.is_star)
         # A change of objects of the wanted class is run only if the objects themselves are wanted.
-        may_be_run = may_be_run and (bool(touched.names) or statement.is_star or bool(set(touched.made) & self._wanted))
+        may_be_run = not statement.alone and (statement.is_star or bool({*names} - (needed.models - self._wanted)))
         try:
             if may_be_run:
-                self._take_statement(statement, ", ".join(touched.names), wanted=False)
+                self._take_statement(statement, ", ".join(names), wanted=False)
                 more = [one for one in self.order if one not in before[1]]
                 may_be_run = all(_can_be_imported(one.node) for one in more) and (
                     self.unresolved <= before[2] or any(one.is_star for one in self._all)
@@ -326,7 +302,7 @@ class _NeededSearch:
             may_be_run = False
         if not may_be_run:
             self.taken, self.order, self.unresolved, self._in_order = before
-            self.notes[statement.index] = touched
+            self.notes[statement.index] = names
 
     def collect_needed_code(self) -> NeededCode:
         """Return the collected statements with their notes."""
@@ -339,8 +315,7 @@ class _NeededSearch:
         """Yield notes on the statements that are not run. Statements that mention the same names share a note."""
         alike: dict[tuple[str, ...], list[Statement]] = {}
         for index in indices:
-            touched = self.notes[index]
-            alike.setdefault(() if touched.anything else (*touched.names, *touched.made), []).append(self._all[index])
+            alike.setdefault(self.notes[index], []).append(self._all[index])
         for names, statements in alike.items():
             first, *others = sorted(statements, key=lambda s: s.index)
             one = not others

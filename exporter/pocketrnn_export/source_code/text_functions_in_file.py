@@ -14,7 +14,11 @@ from pocketrnn_export.source_code.files_near_module import find_imported_file, l
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
-from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_function_arguments_error
+from pocketrnn_export.vocabularies.owner_function_call import (
+    find_vocabulary_argument,
+    is_vocabulary_name,
+    make_function_arguments_error,
+)
 
 # The most functions that a message names.
 _MOST_CALLED = 4
@@ -29,7 +33,10 @@ _LIBRARIES = re.compile(
 )
 _MAKES_OBJECT = re.compile(r"(?i)_*(build|create|load|train|fit|save|init)|\w*(make|get)\w*(tokenizer|encoder)")
 # The names of first arguments that are no text.
-_NO_TEXT = re.compile(r"(?i)config|cfg|path|file|tokenizer|model|^args|^df|frame|state|ids$|tensor|tokens$|^words$")
+_NO_TEXT = re.compile(
+    r"(?i)config|cfg|path|file|tokenizer|model|^args|^df|frame|state|ids$|tensor|tokens$|^words$|"
+    r"(texts|sentences|reviews|documents|docs|corpus|comments|tweets|lines|data|dataset)$"
+)
 _TEXT_FUNCTIONS = (
     "tokeni[sz]e(?!d)",
     "split|words",
@@ -99,6 +106,23 @@ def list_text_functions(path: Path) -> list[str]:
                     is_foreign = bool(find_text_library(file, name))
                     found[f"{file}:{name}"] = ranks[0] - 2 * len(_TEXT_FUNCTIONS) * is_foreign
     return sorted(found, key=found.__getitem__)[:_MOST_CALLED]
+
+
+def is_of_class_with_arguments(path: Path, name: str) -> bool:
+    """Return whether a name is Class.method, and the class needs arguments that are no vocabulary.
+
+    Args:
+        path: the file.
+        name: the function or method.
+    """
+    held, _, method = name.rpartition(".")
+    classes = [one for one in _list_statements(path) if isinstance(one, ast.ClassDef) and one.name == held and method]
+    needed = [
+        one.arg
+        for init in (found for made in classes for found in find_methods(made, "__init__"))
+        for one in init.args.args[1 : len(init.args.args) - len(init.args.defaults)]
+    ]
+    return not all(map(is_vocabulary_name, needed))
 
 
 def find_text_library(path: Path, name: str) -> str:

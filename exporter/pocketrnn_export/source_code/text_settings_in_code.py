@@ -59,12 +59,14 @@ class OpenSettings:
         unknown: each id that code seems to give to unknown words, with its line; empty if the rules give one of them.
         sigmoids: the losses for independent labels, and the calls of a sigmoid.
         pad_side: the side on which code pads ids to a length, as in `[pad] * n + ids`; empty if it does not.
+        cut_side: the side on which it cuts them: left for `ids[-length:]`.
     """
 
     lengths: Sequence[NamedLength]
     unknown: Mapping[int, _CodeLine]
     sigmoids: Sequence[_CodeLine]
     pad_side: str = ""
+    cut_side: str = "right"
 
 
 def find_settings_that_rules_lack(
@@ -83,11 +85,12 @@ def find_settings_that_rules_lack(
     found: dict[tuple[str, int], str] = {}
     unknown: dict[int, _CodeLine] = {}
     sigmoids: list[_CodeLine] = []
-    pad_side = ""
+    pad_sides, cut_sides = set[str](), set[str]()
     for path, cell, tree in _list_code_with_imports(paths):
         of_modules = _list_nodes_of_module_classes(tree)
+        cut_sides.update(_list_cut_sides(tree))
         for node in ast.walk(tree):
-            pad_side = pad_side or _find_padded_side(node)
+            pad_sides.add(_find_padded_side(node))
             for name, value in _list_named_numbers(node) if node not in of_modules else ():
                 if is_name_of_text_length(name) and 1 < value.value <= _LONGEST:
                     found.setdefault((name, value.value), _describe_place(path, cell, value))
@@ -103,7 +106,9 @@ def find_settings_that_rules_lack(
         if longest is not None and key[1] > longest and key[1] in ({one.value for one in lengths} or {key[1]})
     ]
     is_open = unknown_id != -1 and unknown_id not in unknown
-    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pad_side)
+    pad_side = "left" if pad_sides - {""} == {"left"} else "right" if "right" in pad_sides else ""
+    cut_side = "left" if cut_sides == {"left"} else "right"
+    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pad_side, cut_side)
 
 
 def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
@@ -156,9 +161,7 @@ def _find_padded_side(node: ast.AST) -> str:
     if isinstance(node, ast.AugAssign | ast.Call) and any(map(_is_repeated_item, ast.iter_child_nodes(node))):
         return "right" if isinstance(node, ast.AugAssign) or _read_last_name(node.func) == "extend" else ""
     if isinstance(node, ast.Call) and _read_last_name(node.func) == "pad_sequences":
-        padding = next((ast.literal_eval(one.value) for one in node.keywords if one.arg == "padding"
-                        if isinstance(one.value, ast.Constant)), "pre")  # fmt: skip
-        return "right" if padding == "post" else "left"
+        return _read_side(node, "padding")
     if isinstance(node, ast.While) and ast.unparse(node.test).startswith("len("):
         appended = any(isinstance(one, ast.Attribute) and one.attr == "append" for one in ast.walk(node))
         return "right" if appended else ""
@@ -175,6 +178,26 @@ def _is_repeated_item(node: ast.AST) -> bool:
     sides = (node.left, node.right) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) else ()
     is_list = [isinstance(side, ast.List) and len(side.elts) == 1 for side in sides]
     return any(is_list) and not any(isinstance(side, ast.Constant) for side in sides)
+
+
+def _list_cut_sides(tree: ast.AST) -> Iterator[str]:
+    """Yield the side of each cut to a length: left for `ids[-length:]`, right for `ids[:length]`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _read_last_name(node.func) == "pad_sequences":
+            yield _read_side(node, "truncating")
+        if not isinstance(node, ast.Slice):
+            continue
+        lower, upper = ("" if one is None else ast.unparse(one).rpartition(".")[2] for one in (node.lower, node.upper))
+        if isinstance(node.lower, ast.UnaryOp) and not upper and is_name_of_text_length(lower.lstrip("-")):
+            yield "left"
+        elif is_name_of_text_length(upper):
+            yield "right"
+
+
+def _read_side(call: ast.Call, argument: str) -> str:
+    """Return the side that an argument of Keras's `pad_sequences` says: left by default."""
+    given = {one.arg: one.value for one in call.keywords}
+    return "right" if getattr(given.get(argument), "value", "pre") == "post" else "left"
 
 
 def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:

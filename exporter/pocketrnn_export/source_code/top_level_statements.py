@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 import symtable
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pocketrnn_export.source_code.import_statements import Import, list_imported_names
-from pocketrnn_export.source_code.name_references import Mentions, collect_mentions_now_and_in_calls
+from pocketrnn_export.source_code.name_references import FileNames, Mentions, collect_mentions_now_and_in_calls
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Definition,
     Function,
     find_defaults,
+    find_methods,
     list_annotations,
     list_head_expressions,
 )
@@ -88,19 +90,39 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
         for node in cell.statements
         for part, alone in _split_statement_and_mark_main_parts(node, cell)
     ]
-    nodes = [node for _, part, _ in parts for node in ast.walk(part) if isinstance(node, Import)]
-    packages = {name for node in nodes for name, _ in list_imported_names(node)}
+    names = list_file_names(part for _, part, _ in parts)
     return [
         Statement(
             i,
             cell,
             part,
             frozenset() if alone else find_bound_names(part),
-            *collect_mentions_now_and_in_calls(part, packages),
+            *collect_mentions_now_and_in_calls(part, names),
             alone,
         )
         for i, (cell, part, alone) in enumerate(parts)
     ]
+
+
+def list_file_names(statements: Iterable[ast.stmt]) -> FileNames:
+    """Return the imports, functions and classes of some statements. Imports inside functions count, too."""
+    nodes = [*statements]
+    imports = (part for node in nodes for part in ast.walk(node) if isinstance(part, Import))
+    functions = [node for node in nodes if isinstance(node, Function)]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    count = Counter(node.name for node in (*functions, *classes))
+    return FileNames(
+        {name: full for one in imports for name, full in list_imported_names(one)},
+        {node.name: _list_parameters(node) if count[node.name] == 1 else [] for node in functions},
+        {node.name: [name for one in find_methods(node, "__init__") for name in _list_parameters(one)[1:]
+         if count[node.name] == 1] for node in classes},
+    )  # fmt: skip
+
+
+def _list_parameters(function: Function) -> list[str]:
+    """Return the names of the parameters of a function, first those that may be given by position."""
+    given = function.args
+    return [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
 
 
 def _split_statement_and_mark_main_parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:

@@ -28,6 +28,7 @@ from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
 from pocketrnn_export.intake.wrappers_for_trace import free_width
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_types
+from pocketrnn_export.progress import log_step
 from pocketrnn_export.torch_internals import (
     LOGGERS,
     avoid_kernel_choices,
@@ -218,6 +219,7 @@ def trace_program(
     session = make_export_session(traced, log, branches, choices, cut_counted=cut_counted)
     with hide_exporter_messages(), torch.no_grad():
         try:
+            log_step("Running forward with symbolic sizes")
             with session:
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                 refuse_numbers_rounded_otherwise_in_graph(program)
@@ -225,6 +227,7 @@ def trace_program(
                 record_program_restrictions(session, program)
             log.raise_recorded_error()
             if session.loops:
+                log_step("Making layers of the module's loops")
                 whole = reroll_loops(program, session.loops, width)
                 with make_rerolled_session(whole, log, cut_counted=cut_counted) as again:
                     program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)

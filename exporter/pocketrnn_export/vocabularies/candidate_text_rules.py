@@ -32,7 +32,7 @@ _PAIRS: Final = tuple(
 )
 # The spaces of re.findall(r"\\w+", text) and of words with apostrophes.
 _BETWEEN_WORDS: Final = (r"\W+", r"[^\w']+")
-# What is removed, often after another step.
+# Patterns of what is removed, often after another step.
 _BEFORE_REMOVAL: Final = ((), ("html_tags_to_space",), ("remove_html_tags",), ("remove_urls",))
 _REMOVED: Final = (r"[^a-z\s]", r"[^a-z0-9\s]")
 _LINE_BREAKS: Final = r"\n"

@@ -10,7 +10,7 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from pocketrnn.errors import PocketRNNError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -34,6 +34,8 @@ from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vo
 MOST_TEXTS: Final = 200
 _WAYS: Final = 600
 _ENOUGH: Final = 2
+# Answers of seven digits that agree better than this are those of these rules.
+_SURELY: Final = 1e-5
 MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
@@ -49,21 +51,26 @@ _TEXTS_FOR_AN_EXCEPTION: Final = 50
 _FEW_WRONG: Final = 8
 
 
-# Advice on a difference, and the text rules with which all answers agree, if they are found.
-AdviceAndAgreeingRules: TypeAlias = "tuple[str, AnyTextRules | None]"
+class Explanation(NamedTuple):
+    """Advice on a difference, the text rules with which all answers agree, if they are found, and whether no others
+    agree as well."""
+
+    advice: str
+    agreeing: AnyTextRules | None = None
+    is_only: bool = True
 
 
 def explain_difference(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
-) -> AdviceAndAgreeingRules:
+) -> Explanation:
     """Return the likely cause of different answers, with advice, and the text rules with which they agree, if there are
     any."""
     if (order := _describe_other_order(source, rows, tolerance)) is not None:
-        return order, None
+        return Explanation(order)
     if (threshold := _describe_other_threshold(source, rows)) is not None:
-        return threshold, None
+        return Explanation(threshold)
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
-        return empty, None
+        return Explanation(empty)
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
     first = [i for i, number in enumerate(tried) if number in {*wrong_indices}]
@@ -79,29 +86,31 @@ def explain_difference(
         ways.append(_find_width_for_most_texts(source, some, first, tolerance))
     if found := [way for way in ways if way is not None]:
         best = min(found, key=lambda way: way.exceptions)
-        return best.advice, None if best.exceptions else best.rules
+        return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only)
     if ids_agree:
-        return (
+        return Explanation(
             "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
             "weights and the labels of the classifier that gave these answers, and the labels that it predicted, not "
             "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
-        ), None
+        )
     split = _advise_on_other_split(source, some, tolerance)
-    return (
+    return Explanation(
         f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
         "the vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids "
         "of each text, too, a message says which of these is wrong. Give the labels that it predicted, not the true "
         "labels."
-    ), None
+    )
 
 
 class _Way(NamedTuple):
-    """Text rules with which all answers agree but for a number of exceptions, and a sentence that says so."""
+    """Text rules with which all answers agree but for a number of exceptions, a sentence that says so, and whether no
+    others agree as well."""
 
     exceptions: int
     advice: str
     rules: AnyTextRules
+    is_only: bool
 
 
 def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rules: AnyTextRules, several: str) -> _Way:
@@ -116,7 +125,9 @@ def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rul
         counts = f"{len(rows) - len(exceptions):,} of"
         text = short_repr(rows[exceptions[0]][0].text, _NAMED)
         more = f" Look at what your code does to the others: the first is {text}."
-    return _Way(len(exceptions), f"{counts} {len(rows):,} texts that were tried agree {said}.{more}", rules)
+    return _Way(
+        len(exceptions), f"{counts} {len(rows):,} texts that were tried agree {said}.{more}", rules, not several
+    )
 
 
 def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float, most_exceptions: int) -> _Way | None:
@@ -314,21 +325,33 @@ def _find_other_truncation_or_padding(
     ]
     agreeing = []
     for said, changed in _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first])):
-        exceptions = []
+        exceptions, largest = [], 0.0
         with contextlib.suppress(PocketRNNError):
             for i in order:
-                if not _agrees_by_changed_rules(source, changed, ids[i], rows[i][0].answer, tolerance):
+                distance = _measure_distance_by_changed_rules(source, changed, ids[i], rows[i][0].answer)
+                if distance <= tolerance:
+                    largest = max(largest, distance)
+                else:
                     exceptions.append(i)
                     if len(exceptions) > most_exceptions:
                         break
             else:
-                agreeing.append((len(exceptions), said, changed, exceptions))
-        if len(agreeing) == (_ENOUGH if not most_exceptions else _WAYS):
+                agreeing.append((len(exceptions), largest, said, changed, exceptions))
+        # Answers of many digits show which of several near widths is right.
+        sure = sum(largest < _SURELY for _, largest, *_ in agreeing)
+        if len(agreeing) == _WAYS or (sure == _ENOUGH and not most_exceptions):
             break
     if not agreeing:
         return None
-    _, said, changed, exceptions = min(agreeing, key=lambda way: way[0])
-    more = " Other ways agree, too: probabilities in place of labels show the right one." if len(agreeing) > 1 else ""
+    count, nearest, *_ = min(agreeing, key=lambda way: way[:2])
+    # Rounded probabilities do not tell near widths apart; the usual ones come first.
+    as_near = [way for way in agreeing if way[0] == count and way[1] <= max(2 * nearest, _SURELY)]
+    _, _, said, changed, exceptions = as_near[0]
+    # Whether longer texts are cut is noted with the bundle.
+    different = {(one.min_width, one.pad_side, one.max_tokens, one.cut_side) for *_, one, _ in as_near}
+    more = ""
+    if len(different) > 1 and not 0 < nearest < _SURELY:
+        more = " Other ways agree, too: probabilities with all digits show the right one."
     option = _describe_rules_option(changed, source.text.vocabulary)
     return _describe_way(rows, exceptions, f"if {said}: {option}", changed, more)
 
@@ -380,16 +403,16 @@ def _list_size_changes_with_descriptions(
                 yield f"{said}, and not cut", changed(rules, min_width=width, pad_side=side)
 
 
-def _agrees_by_changed_rules(
-    source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer, tolerance: float
-) -> bool:
-    """Return whether the answer to a text agrees if the text is cut or padded by changed rules. `ids` come from the
-    present rules."""
+def _measure_distance_by_changed_rules(
+    source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer
+) -> float:
+    """Return how far the answer to a text is from the owner's if the text is cut or padded by changed rules. `ids` come
+    from the present rules."""
     rules = source.text.rules
     ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
     if changed.min_width is not None and _may_hold_no_token(rules, ids):
         ways.append(add_outer_ids_and_pad([], changed))
-    return any(_measure_distance_to_answer_for_ids(source, answer, way) <= tolerance for way in ways)
+    return min(_measure_distance_to_answer_for_ids(source, answer, way) for way in ways)
 
 
 def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:

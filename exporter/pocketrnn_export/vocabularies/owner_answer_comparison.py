@@ -41,7 +41,7 @@ class OtherAnswersError(ParityError):
         problem, remedy: as for every error.
         before: the text rules.
         agreeing: the text rules with which it gives these answers; None if none are found.
-        numbers: how many of the texts show this by probabilities.
+        numbers: how many of the texts show by probabilities that no other rules agree as well.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
             if given_count > len(rows)
             else f"{len(rows):,} texts"
         )
-        remedy, agreeing = explain_difference(source, rows, wrong, tolerance)
+        remedy, agreeing, is_only = explain_difference(source, rows, wrong, tolerance)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
@@ -133,7 +133,7 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
             remedy,
             None if agreeing is None else source.text.rules,
             agreeing,
-            sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]),
+            sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if is_only else 0,
         )
     return rows
 

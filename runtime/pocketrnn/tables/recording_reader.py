@@ -170,7 +170,7 @@ def _parse_numbers(column_values: Sequence[Any], channel: str, file_name: str) -
         except ValueError:
             raise DataError(
                 f"{file_name}, column {channel!r}, row {row + 1}: {short_repr(value, 30)} is not a number.",
-                "Write a number, or leave the field empty where a sample is missing.",
+                "Write a number, or leave the field empty if a sample is missing.",
             ) from None
     found = np.array(made)
     whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column_values)) and len(found) > 0

@@ -22,6 +22,7 @@ from pocketrnn_export.forms.onnx.rounded_number_refusal import find_float32_numb
 from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_size_numbers_to_float32
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import describe_user_line_of_node
+from pocketrnn_export.progress import log_step
 from pocketrnn_export.torch_internals import cache_onnx_registry, decompose_where_needed
 from pocketrnn_export.tracing.module_trace import TracedProgram, hide_exporter_messages, read_message_of_first_cause
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
@@ -98,6 +99,7 @@ def convert_program(
     Raises:
         ExportError: the program has an operation without an ONNX operator.
     """
+    log_step(f"Converting a program of {len(traced.program.graph.nodes):,} operations to ONNX")
     every = {**FUNCTION_TRANSLATIONS, **TRANSLATIONS, **NUMBER_TRANSLATIONS}
     translations = {
         operator: made for operator, made in every.items() if not is_rule_left_out(_make_translation_title(operator))

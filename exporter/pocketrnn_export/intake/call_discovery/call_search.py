@@ -67,6 +67,7 @@ from pocketrnn_export.intake.crf_discovery import list_code_that_reads_emissions
 from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import apply_activation
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
+from pocketrnn_export.progress import log_step
 
 # The most calls with two texts that are tried, where it is not known that the module takes two.
 _MOST_PAIRS: Final = 8
@@ -288,6 +289,7 @@ def _find_working_calls(
             constants and (constants in beside or without[constants] >= _MOST_WITHOUT)
         ):
             continue
+        log_step(f"Calling forward as {way.line}")
         for found in try_candidate(asked, way, widths, one_text=one_text, working_calls=working_calls):
             if isinstance(found, FailedCall):
                 failures.append(found)
