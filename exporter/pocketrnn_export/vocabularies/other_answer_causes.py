@@ -369,7 +369,7 @@ def _find_width_for_most_texts(
         return None
     exceptions = [
         i for i, (one, _) in enumerate(rows)
-        if not _agrees_by_changed_rules(source, way.rules, source.encode(one.read), one.answer, tolerance)
+        if _measure_distance_by_changed_rules(source, way.rules, source.encode(one.read), one.answer) > tolerance
     ]  # fmt: skip
     if 2 * len(exceptions) > len(wrong_indices):
         return None
