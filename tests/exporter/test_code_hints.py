@@ -22,6 +22,7 @@ from pocketrnn_export import export as export_in_python
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_settings_that_rules_lack,
     list_hints_on_settings_in_code,
+    list_text_lengths_in_settings_beside,
 )
 from pocketrnn_export.vocabularies.checkpoint_text_settings import is_name_of_text_length
 
@@ -256,6 +257,40 @@ def test_pairs_that_are_longer_than_a_length_show_that_nothing_is_cut(folder: Pa
     Path("pairs.jsonl").write_text(json.dumps(pairs[0]) + "\n" + json.dumps(pairs[2]) + "\n")
     result = export("--pairs", "pairs.jsonl", "--multi-label", "--force")
     assert "says max_len=7" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "side"),
+    [
+        ("ids = ids[:LENGTH] + [pad] * (LENGTH - len(ids))", "right"),
+        ("ids = (ids + [0] * max_len)[:max_len]", "right"),
+        ("ids += [pad] * missing", "right"),
+        ("ids.extend([0] * (n - len(ids)))", "right"),
+        ("while len(ids) < n: ids.append(0)", "right"),
+        ("rows[i, :len(ids)] = ids", "right"),
+        ("rows = pad_sequences(rows, n, padding='post')", "right"),
+        ("ids = [0] * missing + ids", "left"),
+        ("rows[i, -len(ids):] = np.array(ids)[:n]", "left"),
+        ("rows = sequence.pad_sequences(rows, maxlen=n)", "left"),
+        ("ids = ids[:LENGTH]; total = 3 * (LENGTH - len(ids)); zeros = [0] * 7", ""),
+        ("rows[0] = ids[:n]; more = ids + [0] * 7; del rows[:len(ids)]; make([0] * n)", ""),
+    ],
+)
+def test_code_that_pads_to_a_length_is_told_from_code_that_only_cuts(tmp_path: Path, code: str, side: str) -> None:
+    (tmp_path / "a.py").write_text(code)
+    assert find_settings_that_rules_lack([tmp_path / "a.py"], longest=0).pad_side == side
+
+
+def test_a_length_that_was_saved_with_the_weights_comes_before_those_in_code(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"max_length": 60, "rate": 0.5, "seq_len": 12.5}')
+    (tmp_path / "settings.yaml").write_text("max_len: 60\nseed: 42\n")
+    (tmp_path / "a.py").write_text("max_len = 100\nmaxlen = 60\nids = [0] * missing + ids")
+    saved = list_text_lengths_in_settings_beside(tmp_path / "best.pt", 0)
+    assert [(one.name, one.value) for one in saved] == [("max_length", 60), ("max_len", 60)]
+    found = find_settings_that_rules_lack([tmp_path / "a.py"], longest=0, lengths=saved)
+    assert {one.value for one in found.lengths} == {60}
+    assert '"pad_side": "left"' in " ".join(list_hints_on_settings_in_code([tmp_path / "a.py"], longest=0))
+    assert list_text_lengths_in_settings_beside(tmp_path / "best.pt", None) == []
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,13 @@ def test_a_python_file_that_cannot_be_imported_is_read_as_a_notebook_is(
         load_module(named("script.py:Nothing"))
 
 
+@pytest.mark.parametrize("code", ["import words_kit as kit\nnlp = kit.load('en')", "from words_kit import nlp"])
+def test_a_missing_library_that_makes_what_a_tokenizer_needs_is_the_error(folder: Path, code: str) -> None:
+    (folder / "split.py").write_text(f"{code}\ndef words(text):\n    return [one for one in nlp(text)]\n")
+    with pytest.raises(ExportError, match=r"words_kit.*PYTHONPATH"):
+        load_module(named("split.py:words"))
+
+
 def test_a_relative_import_above_a_folder_that_is_no_name_is_refused_with_the_way_around_it(folder: Path) -> None:
     (folder / "my-kit").mkdir()
     (folder / "my-kit" / "parts.py").write_text("from torch import nn\n")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import shlex
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from click.testing import CliRunner, Result
 from slow_case_sampling import mostly_slow
 from torch import nn
 
-from pocketrnn import verify
+from pocketrnn import Classifier, verify
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
@@ -142,6 +144,40 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
         assert 'class="open"' not in shown
     stated = manifests.read_manifest(bundle).provenance["text_rules"]["answers"]
     assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
+
+
+def test_labels_beside_probabilities_count_as_compared(bundle: Path) -> None:
+    ids = [ids_of(text) for text in TEXTS]
+    answered = [
+        AnsweredText(text, split(text), dict(zip(LABELS, answer(own), strict=True)), label=(label(own),) * (i % 3 > 0))
+        for i, (text, own) in enumerate(zip(TEXTS, ids, strict=True))
+    ]
+    found = compare_answers(Classifier.load(bundle), answered)
+    assert found is not None
+    assert (found.labels, found.probabilities, found.texts) == (16, 24, 24)
+
+
+def test_a_width_with_which_most_answers_agree_is_told_with_one_of_the_others() -> None:
+    rules = TextRules("external", padding_id=1)
+    encoder = TextEncoder(rules, WORDS)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        number = hash(tuple(ids)) % 997 / 997
+        return np.array([number, 1 - number])
+
+    def encode(read: Any) -> list[int]:
+        return encoder.encode_tokens(read)
+
+    source = AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, WORDS), encode, answer_ids,
+                          lambda read: answer_ids(encode(read)))  # fmt: skip
+    own = [split(text)[:: 1 if i < 20 else -1] for i, text in enumerate(TEXTS)]
+    padded = [encode(tokens) + [1] * (40 - len(tokens)) for tokens in own]
+    answered = [
+        AnsweredText(text, split(text), dict(zip("ab", map(float, answer_ids(ids)), strict=True)))
+        for text, ids in zip(TEXTS, padded, strict=True)
+    ]
+    with pytest.raises(ParityError, match=r"It reads '.*20 of 24 .*cut or padded.*\"min_width\": 40.*the first is"):
+        refuse_other_answers(source, answered)
 
 
 def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Path) -> None:
@@ -304,6 +340,27 @@ def test_rules_with_which_nearly_all_answers_agree_are_found_also_those_of_an_en
     again = read_rules(write_rules_option(found[0].rules, make_implied_rules(known, TextRules().tokenizer)), known)
     encoder = TextEncoder(again, WORDS)
     assert [i for i, text in enumerate(texts) if encoder.encode(text) != own[i]] == [*exceptions]
+
+
+def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_together() -> None:
+    words = ["<pad>", *SYLLABLES]
+    rules = make_implied_rules(read_vocabulary(words))
+    assert rules.unknown_id is None
+    own = replace(
+        rules, tokenizer="whitespace", steps=cleaning("remove_punctuation"), unknown_id=0, min_width=200, max_width=200,
+        pad_side="left",
+    )  # fmt: skip
+    encoder = TextEncoder(own, words)
+    some = [" ".join(split(text)) for text in drawn(20, 5, 8)]
+    texts = [f"{text}, q{i}, {text}." if i % 9 else f"{text}!" for i, text in enumerate(some)]
+    read, ids_of_texts = list[int](), [encoder.encode(text) for text in texts]
+
+    def measure(number: int, ids: Sequence[int]) -> float:
+        read.append(len(ids))
+        return float(list(ids) != ids_of_texts[number])
+
+    assert [one.rules for one in find_rules_from_answers(rules, words, texts, measure, 1e-3)] == [own]
+    assert sum(read) < 200_000
 
 
 UNCLEAN = [f"<b>{own.replace('-', ', ', 1).replace('-', ' ')}!" for own in TEXTS]
@@ -846,8 +903,7 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
         ("negative (%),positive (%)", ("negative", "positive"), True),
         ("prob_0,prob_1", ("bad", "good"), True),
         ("p_negative,p_positive", ("Negative 😞", "Positive 😀"), True),
-        # Logits, columns of another kind, and those of `classify --top`.
-        ("p_bad,p_good", ("bad", "good"), False),
+        # Columns of another kind, and those of `classify --top`.
         ("p_bad,p_other", ("bad", "good"), False),
         ("label_0,score_0,label_1,score_1", ("bad", "good"), False),
     ],
@@ -862,7 +918,7 @@ def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
     (one,) = read_pairs(path, labels)
     assert one.text == "oil"
     assert not named or one.answer == dict(zip(labels, (0.25, 0.75), strict=True))
-    assert ("are read as the probabilities" in caplog.text) == named
+    assert ("are read as the numbers" in caplog.text) == named
 
 
 @pytest.mark.parametrize("columns", ["logp_bad,logp_good", "bad,good"])
@@ -876,6 +932,51 @@ def test_logarithms_of_probabilities_are_read_as_such(
     assert isinstance(found[0].answer, dict)
     assert found[0].answer == pytest.approx({"bad": 0.25, "good": 0.75}, abs=1e-6)
     assert "logarithms" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "several", "read"),
+    [
+        ("logit_bad,logit_good", ("good", "bad"), False, True),
+        ("logits_0,logits_1", ("good", "bad"), False, True),
+        ("score_0,score_1", ("good", "bad"), False, True),
+        ("bad,good", ("good", "bad"), False, True),
+        ("bad,good", ("good", "good"), False, False),
+        ("score_bad,score_good", ("bad|good", "bad"), True, True),
+        ("bad,good", ("good", "bad"), True, False),
+    ],
+)
+def test_numbers_that_lead_to_the_label_of_each_row_are_logits(
+    columns: str, labels: tuple[str, str], several: bool, read: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text(f"text,label,{columns}\noil,{labels[0]},0.5,{math.log(3) + 0.5}\nfilm,{labels[1]},900,-900\n")
+    if not read:
+        with pytest.raises(InputError):
+            map_answers_to_labels(read_pairs(path, ["bad", "good"], multi_label=several), ["bad", "good"])
+        return
+    first, second = read_pairs(path, ["bad", "good"], multi_label=several)
+    bad, good = (1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(-0.5) / 3)) if several else (0.25, 0.75)
+    assert first.answer == pytest.approx({"bad": bad, "good": good})
+    assert second.answer == pytest.approx({"bad": 1, "good": 0})
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer", "said"),
+    [
+        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "is read as"),
+        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "is read as"),
+        ("7,film,good,0.25\n8,page,bad,0.75\n", ("good",), "rename it to probability"),
+        ("7,film,good,3.5\n8,page,bad,0.25\n", ("good",), "no label has this name"),
+    ],
+)
+def test_the_only_column_of_numbers_is_the_probability_if_the_labels_agree(
+    rows: str, answer: Any, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "answers.csv").write_text(f"id,text,label,output\n{rows}")
+    pairs = read_pairs(tmp_path / "answers.csv", ["bad", "good"])
+    assert map_answers_to_labels(pairs, ["bad", "good"])[0][1] == answer
+    assert said in caplog.text
 
 
 def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(

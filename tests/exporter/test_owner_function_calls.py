@@ -22,7 +22,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.vocabularies import rules_from_function
+from pocketrnn_export.vocabularies import owner_function_call, rules_from_function
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
@@ -389,7 +389,7 @@ def test_a_function_is_called_once_for_each_text_and_long_calls_are_told(
     called: list[str] = []
     function = adapt_owner_function(lambda text: called.append(text) or text.split(), KNOWN)
     asked = len(called)
-    monkeypatch.setattr(rules_from_function.time, "monotonic", lambda: 0.5 * (len(called) - asked))
+    monkeypatch.setattr(owner_function_call.time, "monotonic", lambda: 0.1 * (len(called) - asked))
     caplog.set_level(logging.INFO)
     choose_rules(KNOWN, None, function, [], ["oil, film"])
     compared = rules_from_function.list_compared_texts(function, KNOWN, ["oil, film"])
@@ -399,4 +399,18 @@ def test_a_function_is_called_once_for_each_text_and_long_calls_are_told(
     assert len(told) == 1
     number, seconds = map(int, re.findall(r"\d+", told[0]))
     assert number > 100
-    assert 0.4 * number < seconds < 0.6 * number
+    assert 0.05 * number < seconds < 0.15 * number
+
+
+def test_a_slow_function_is_called_for_a_minute_and_for_seconds_if_no_rules_do_as_it_does(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(owner_function_call.time, "monotonic", lambda: float(len(called)))
+    choose_rules(KNOWN, None, lambda text: called.append(text) or text.split(), [], ["oil, film"])
+    assert 60 < len(called) < 80
+    assert re.search(r"called for 6\d seconds, and \d+ of the \d+ texts", caplog.text)
+    called.clear()
+    with pytest.raises(InputError, match="agree on"):
+        choose_rules(KNOWN, None, lambda text: called.append(text) or sorted(text.split()), [], ["oil film"])
+    assert len(called) < 40, len(called)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shlex
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -19,19 +22,25 @@ from module_sources import make_net, run_source
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import (
+    ProposedPairs,
+    describe_tokenizer_function,
+    propose_labels,
     propose_pairs,
     propose_tokenizer,
     propose_tokenizer_function,
+    propose_vocabulary,
 )
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code, list_files_near
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.tokenizer_in_function import (
+    find_changed_text,
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
 from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<PAD>", "<UNK>", *(f"w{i}" for i in range(20)), "good", "bad", "film"]
@@ -109,6 +118,43 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
     assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
 
 
+@pytest.mark.parametrize("numbers_first", [True, False])
+def test_a_map_of_labels_is_no_vocabulary_and_the_compressed_words_are(tmp_path: Path, numbers_first: bool) -> None:
+    words, labels = [f"w{i}" for i in range(90)], [f"label{i}" for i in range(27)]
+    joblib.dump({word: i for i, word in enumerate(words)}, tmp_path / "words.joblib", compress=3)
+    mapped: dict[Any, Any] = dict(enumerate(labels))
+    mapped = mapped if numbers_first else {label: i for i, label in mapped.items()}
+    (tmp_path / "map.json").write_text(json.dumps(mapped))
+    (tmp_path / "net.py").write_text('first, second = "map.json", "words.joblib"\n')
+    torch.save({"embedding.weight": torch.zeros(90, 3), "fc.weight": torch.zeros(27, 4)}, tmp_path / "best.pt")
+    for proposed, name in (
+        (propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt"), "words.joblib"),
+        (propose_labels(tmp_path / "net.py", tmp_path / "best.pt"), "map.json"),
+    ):
+        assert proposed is not None
+        assert proposed[0].name == name
+    assert read_vocabulary(tmp_path / "words.joblib").tokens == tuple(words)
+    # The weights of another module: too few words for it, and not as many labels as logits.
+    torch.save({"embedding.weight": torch.zeros(900, 3), "fc.weight": torch.zeros(3, 4)}, tmp_path / "best.pt")
+    assert propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt") is None
+    (tmp_path / "map.json").write_text(json.dumps(["a", "b", "c"] * 9))
+    assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
+    assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
+
+
+def test_a_pickled_object_gives_the_vocabulary_and_the_labels(tmp_path: Path) -> None:
+    held = {"word_to_idx": {word: i for i, word in enumerate(WORDS)}, "label_to_idx": {"bad": 0, "good": 1}}
+    (tmp_path / "processor.pkl").write_bytes(pickle.dumps(Namespace(**held)))
+    (tmp_path / "net.py").write_text('first = "processor.pkl"\n')
+    torch.save({"embedding.weight": torch.zeros(len(WORDS), 3), "fc.weight": torch.zeros(2, 4)}, tmp_path / "best.pt")
+    given = (tmp_path / "net.py", tmp_path / "best.pt")
+    labels, vocabulary = propose_labels(*given), propose_vocabulary(*given)
+    assert labels is not None
+    assert vocabulary is not None
+    assert labels[1].labels == ("bad", "good")
+    assert labels[0] == vocabulary.path
+
+
 TOKENIZER = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"},
              "post_processor": None, "decoder": None, "truncation": None, "padding": None,
              "model": {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(WORDS)}, "unk_token": "<UNK>"}
@@ -178,7 +224,17 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
 ) -> None:
     for name, content in files.items():
         Path(name).write_text(content)
-    assert propose_pairs(["bad", "good"], multi_label=False) == proposed
+    found = propose_pairs(["bad", "good"], multi_label=False)
+    assert ("" if found is None else found.file) == proposed
+
+
+def test_many_answers_take_the_place_of_rules_in_code_but_not_of_a_library(folder: Path) -> None:
+    Path("cut.py").write_text("import jieba\ndef words(text):\n return jieba.cut(text)\ndef split(text): ...")
+    known: dict[str, str | None] = {"rules": "{}", "tokenizer": "cut.py:split"}
+    assert ProposedPairs("a.csv", 3).complete(known) == {**known, "pairs": "a.csv"}
+    assert ProposedPairs("a.csv", 30).complete(known) == {"pairs": "a.csv"}
+    known["tokenizer"] = "cut.py:words"
+    assert ProposedPairs("a.csv", 30).complete(known) == {"tokenizer": "cut.py:words", "pairs": "a.csv"}
 
 
 @pytest.mark.parametrize(
@@ -227,7 +283,38 @@ def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
     result = export("net.py:Net", *given, "--rules", '{"tokenizer": "whitespace"}')
     assert result.exit_code == 0, result.stderr
-    assert "--pairs answers.csv" in result.stderr
+    assert "--pairs answers.csv" in result.stdout.splitlines()[-1]
+    assert "--pairs" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "proposed"),
+    [
+        ("class Texts:\n def __init__(self, vocab): ...\n def tokenize(self, text): ...", "cut.py:Texts.tokenize"),
+        ("class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): ...", ""),
+        ("def tokenize(reviews, vocab): ...", ""),
+    ],
+)
+def test_a_method_whose_class_needs_more_than_words_and_a_function_of_many_texts_are_not_proposed(
+    code: str, proposed: str, folder: Path
+) -> None:
+    Path("net.py").write_text(FILE.split("def predict")[0])
+    Path("cut.py").write_text(code)
+    assert propose_tokenizer_function(Path("net.py")) == proposed
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import jieba\nclass Texts:\n def tokenize(self, text):\n  return [*jieba.cut(text)]",
+     "import spacy as s\nclass Texts:\n def __init__(self):\n  self.nlp = s.load('en')\n def tokenize(self, text):\n"
+     "  return [t.lemma_ for t in self.nlp(text)]"],
+)  # fmt: skip
+def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, folder: Path) -> None:
+    Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
+    Path("cut.py").write_text(code)
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed == "cut.py:Texts.tokenize"
+    assert re.search("jieba|spacy", describe_tokenizer_function(proposed))
 
 
 @pytest.mark.parametrize(
@@ -265,8 +352,13 @@ def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: 
     assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
-def test_several_modules_of_a_file_are_named(folder: Path) -> None:
-    Path("net.py").write_text(f"{FILE}\nclass Second(nn.Module):\n    def forward(self, x):\n        return x\n")
+def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(folder: Path) -> None:
+    second = "class Second(nn.Module):\n    def forward(self, x):\n        return x\n"
+    Path("net.py").write_text(f"{FILE}\n{second}")
+    assert "net.py is taken as net.py:Net" in export("net.py").stderr
+    # Both have these layers.
+    layers = FILE[FILE.index("    def __init__(self, vocab") : FILE.index("    def forward(self, x)")]
+    Path("net.py").write_text(f"{FILE}\n{second.replace('    def', f'{layers}    def')}")
     result = export("net.py")
     assert result.exit_code == 2
     assert "net.py:Net, net.py:Second" in result.stderr
@@ -284,6 +376,11 @@ def test_several_modules_of_a_file_are_named(folder: Path) -> None:
         ("print('spam' if prob >= 0.5 else 'ham')", ("ham", "spam")),
         ("shown = 'ham' if pred.item() == 0 else 'spam'", ("ham", "spam")),
         ("if output > 0.5:\n    shown = 'spam'\nelse:\n    shown = 'ham'", ("ham", "spam")),
+        (
+            "if pred.item() == 1:\n print('-')\n print('It is bad..')\nelse:\n print('-')\n print('It is good !')",
+            ("good", "bad"),
+        ),
+        ("if pred == 1:\n    print('It is bad')\nelse:\n    print('Nobody knows')", None),
         ("frame.columns = ['target', 'text']", None),
         ("device = 'cuda' if available else 'cpu'", None),
         ("words = 'texts' if count > 1 else 'text'", None),
@@ -331,13 +428,27 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("code", [AT_TOP, IN_MAIN])
+BY_IMPORTS = """
+from helpers import *
+def process(path, most):
+    texts = open_texts(path).read().split("\\n")[:most]
+    return texts, count_words(texts)
+if __name__ == "__main__":
+    model = Model(load_settings())
+    train, word2idx = process("reviews.txt", 2)
+    model.fit(word2idx)
+"""
+
+
+@pytest.mark.parametrize("code", [AT_TOP, IN_MAIN, BY_IMPORTS])
 def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path) -> None:
     Path("vocab.json").unlink()
     Path("train").mkdir()
-    Path("train/net.py").write_text(FILE.replace("vocab.json", "v") + COUNTED + code)
-    Path("train/helpers.py").write_text("import io\ntexts = ['a b', 'b oil', 'x']\nopen_texts = lambda: "
-                                        "io.StringIO('\\n'.join(texts))\n")  # fmt: skip
+    start = "" if code is BY_IMPORTS else COUNTED
+    Path("train/net.py").write_text(FILE.replace("vocab.json", "v") + start + code)
+    Path("train/helpers.py").write_text(f"import io\ntexts = ['a b', 'b oil', 'x']\nopen_texts = lambda path='': "
+                                        f"io.StringIO('\\n'.join(texts)){COUNTED.replace('import helpers', '')}"
+                                        "count_words = lambda texts: {**build_vocab(texts), '<UNK>': 4}")  # fmt: skip
     message = export("train/net.py:Net").stderr
     assert "python out-vocabulary.py" in message
     assert "--vocabulary out-vocabulary.json" in message
@@ -486,3 +597,27 @@ def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> Non
 def test_lines_that_need_more_than_the_text_are_no_function(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.py").write_text(code)
     assert write_tokenizer_of_function(tmp_path / "a.py", "f") is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "changed"),
+    [
+        ("print(predict(clean(line), model, vocab))", "clean(line)"),
+        ("better = clean(line)\nprint(predict(better, model, vocab))", "clean(line)"),
+        ("def answer(line):\n    return predict(clean(line).upper(), model, vocab)", "clean(line).upper()"),
+        ("print(predict(line, model, vocab), predict(str(line), model, vocab), predict('a b', model, vocab))", ""),
+        ("print(predict(clean(rows['text']), model, vocab))", ""),
+    ],
+)
+def test_a_tokenizer_also_changes_a_text_as_the_code_does_before_the_function(
+    lines: str, changed: str, tmp_path: Path
+) -> None:
+    code = "def clean(text):\n    return text.replace('0', 'o')\n\ndef predict(text, model, vocab):\n"
+    code += "    return model([vocab.get(word, 1) for word in text.split()])\n\n"
+    (tmp_path / "a.py").write_text(code + lines)
+    found = find_changed_text(tmp_path / "a.py", "predict")
+    assert (found.code if found else "") == changed
+    if found is not None:
+        made = write_tokenizer_of_function(tmp_path / "a.py", "predict", found)
+        assert made is not None
+        assert run_source(made.code)["words"]("g0 n0w") == ("GO NOW" if "upper" in changed else "go now").split()

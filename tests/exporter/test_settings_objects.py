@@ -48,6 +48,18 @@ class Args(nn.Module):
         self.emb = nn.Embedding(words, args.dim)
         self.pool = args.pool
 
+class Held(nn.Module):
+    def __init__(self, args, words):
+        super().__init__()
+        self.dim = args["dim"]
+        heads = args["heads"]
+        wide = args["wide"]
+        wide *= 2
+        self.config = args
+        self.emb = nn.Embedding(words, self.dim)
+        self.lstm = nn.LSTM(self.dim, heads)
+        self.out = nn.Linear(heads, wide)
+
 class Whole(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -131,6 +143,17 @@ def test_the_defaults_of_a_command_line_are_taken_where_the_weights_do_not_show_
     assert loaded.pool == "mean"
     assert loaded.emb.embedding_dim == 6
     assert "train.py" in caplog.text
+
+
+def test_settings_that_attributes_and_local_names_hold_are_those_of_the_weights(
+    names: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = "".join(f"p.add_argument('--{name}', type=int, default={n})\n" for name, n in
+                      {"dim": 400, "heads": 256, "wide": 2, "drop_rate": 1}.items())  # fmt: skip
+    Path("train.py").write_text(f"import argparse\np = argparse.ArgumentParser()\n{options}")
+    state = names["Held"]({"dim": 6, "heads": 3, "wide": 2}, 5).state_dict()
+    assert load("Held", state).config == {"dim": 6, "heads": 3, "wide": 2, "drop_rate": 1}
+    assert "another wide," in caplog.text
 
 
 def test_a_missing_setting_is_asked_for_with_the_whole_object_as_code(names: dict[str, Any]) -> None:

@@ -391,7 +391,7 @@ def test_a_text_file_keeps_spaces_and_the_characters_that_splitlines_would_split
         (b"caf\xe9\n", "not UTF-8 text: line 1"),
         ("a\nb".encode("utf-16"), "UTF-16"),
         (b"a\0b\n", "a binary file"),
-        (b"\x1f\x8b\x08\x00abc", "a gzip file"),
+        (b"\x1f\x8b\x08\x00abc", "a binary file"),
         (struct.pack("<Q", 20) + b'{"w":{"dtype":"F32"}}    ', "safetensors"),
         (b"\x08\x08\x12\x07pytorch\x00", "a binary file"),
         ("Counter({'the': 9, 'of': 8, 'and': 7, 'a': 6})", "looks like data"),

@@ -46,10 +46,7 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
     if answers:
-        remedy = (
-            f"{escape_line(answers)} seems to hold your classifier's answers. If so, compare them: "
-            f"{format_command_with_changes({'pairs': answers, 'force': 'given'})}"
-        )
+        remedy = f"{escape_line(answers)} seems to hold your classifier's answers. If so, the last line compares them."
     print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
 
 

@@ -61,7 +61,10 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedOption,
+    ProposedPairs,
     describe_labels,
+    describe_tokenizer_function,
+    propose_labels,
     propose_named_tokenizer,
     propose_pairs,
     propose_tokenizer,
@@ -340,11 +343,13 @@ def _print_written_bundle(
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
-    answers = _propose_pairs(manifest, options)
-    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)), answers)
+    is_answered = read_text_verdict(manifest).answers is not None
+    proposed = _propose_pairs(manifest, options)
+    summary = format_proof_summary(manifest, "texts", str(output))
+    print_verdicts(manifest, summary, "" if proposed is None else proposed.file)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
-        is_answered=read_text_verdict(manifest).answers is not None,
+        is_answered=is_answered, rules=manifest.text.rules,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
     limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
@@ -352,21 +357,22 @@ def _print_written_bundle(
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
-    corrected = options.get(CORRECTED)
-    corrected = {**corrected, "pairs": answers} if corrected and answers else corrected
+    # Answers have shown that nothing is to be corrected.
+    corrected = {} if is_answered else options.get(CORRECTED) or {}
+    corrected = corrected if proposed is None else proposed.complete(corrected)
     print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
 
-def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> str:
+def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
     """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
-    is open, or whose next command corrects them. Return an empty string without such a file, and for answers that are
-    not one label or set of labels of a text."""
+    is open, or whose next command corrects them. Return None without such a file, and for answers that are not one
+    label or set of labels of a text."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
     if options["pairs"] or not is_one_label or not is_open:
-        return ""
+        return None
     return propose_pairs(manifest.labels, multi_label=options["multi_label"])
 
 
@@ -629,7 +635,7 @@ def _refuse_missing_options(
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
     for propose in [{"vocabulary": _propose_vocabulary, "labels": _propose_labels}[option] for option in missing]:
-        proposed = propose(named)
+        proposed = propose(named, options["weights"])
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
     if given is not None:
@@ -637,19 +643,19 @@ def _refuse_missing_options(
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes["tokenizer"] = function
-        remedy.append(f"Texts seem to be split by {function}.")
+        remedy.append(describe_tokenizer_function(function))
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
     said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one != "tokenizer"])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
 
 
-def _propose_vocabulary(named: ModuleName | None) -> ProposedOption:
+def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
     """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
     from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
-    if named is not None and (found := propose_vocabulary(named.path)) is not None:
+    if named is not None and (found := propose_vocabulary(named.path, weights)) is not None:
         said = f"The vocabulary seems to be {found.path} ({found.place_in_code})."
         return ProposedOption("vocabulary", said, str(found.path))
     if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
@@ -668,10 +674,12 @@ def _propose_vocabulary(named: ModuleName | None) -> ProposedOption:
     return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
 
 
-def _propose_labels(named: ModuleName | None) -> ProposedOption:
+def _propose_labels(named: ModuleName | None, weights: Path | None) -> ProposedOption:
     """Return a sentence on the missing labels, and what to give as --labels."""
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
+    if named is not None and (held := propose_labels(named.path, weights)) is not None:
+        return ProposedOption("labels", describe_labels([held[1]]), str(held[0]))
     if named is not None and (found := find_labels_in_code(named.path)):
         return ProposedOption("labels", describe_labels(found), ",".join(found[0].labels))
     sentence = (

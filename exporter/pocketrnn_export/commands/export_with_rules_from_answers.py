@@ -11,9 +11,12 @@ from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.printed_stages import print_stages
+from pocketrnn_export.commands.splitting_part_of_function import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pocketrnn.bundle.manifest import Manifest
 
 # Some of 600 rules agree with a few texts by chance.
@@ -57,7 +60,7 @@ def export_with_rules_from_answers(
         members = json.loads(changed)
         of_function = parse_module_name(options["tokenizer"] or "") is not None
         is_split_otherwise = any(name in members for name in _OF_SPLITTING)
-        is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
+        is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if is_stated or numbers < _TEXTS_TO_DECIDE_BY or not tries_left:
             line = format_command_with_changes(
@@ -70,6 +73,14 @@ def export_with_rules_from_answers(
         err=True,
     )
     return export_with_rules_from_answers(write, {**description, "rules": agreeing}, options, tries_left - 1)
+
+
+def _state_more_than_external_tokenizer(rules: str | None) -> bool:
+    """Return whether --rules state more than that the owner's code splits texts, as a width."""
+    from pocketrnn.text import EXTERNAL
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+
+    return rules is not None and parse_rules_json_with_name(rules)[1] != {"tokenizer": EXTERNAL}
 
 
 def _log_rules_that_agree_as_well(
@@ -99,6 +110,8 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
     from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
+    if named is not None and tried is not None:
+        _raise_again_with_changed_text(error, named.path, str(tried))
     is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
@@ -115,6 +128,19 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
             f"{error.remedy} {other} of your code that may split or clean texts: {', '.join(found)}. Give the one that "
             f"your classifier uses, or one of yours that calls several of them. Write: {line}",
         ) from None
+
+
+def _raise_again_with_changed_text(error: ParityError, file: Path, tokenizer: str) -> None:
+    """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
+    that splits or answers the text, if there is such code."""
+    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
+
+    for one in (tokenizer, *filter(is_name_of_answering_function, list_text_functions(file))):
+        function = parse_module_name(one)
+        both = None if function is None else write_tokenizer_with_changed_text(function)
+        if both is not None and both[1] != tokenizer:
+            line = format_command_with_changes({"tokenizer": both[1]})
+            raise ParityError(error.problem, f"{error.remedy} {both[0]} Write: {line}") from None
 
 
 def _make_corrected_rule_options(

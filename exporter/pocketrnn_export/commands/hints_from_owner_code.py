@@ -44,6 +44,7 @@ def log_owner_hints_and_list_corrections(
         find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
         list_hints_on_settings_in_code,
+        list_text_lengths_in_settings_beside,
     )
     from pocketrnn_export.vocabularies.checkpoint_text_settings import (
         advise_on_checkpoint_settings,
@@ -62,10 +63,13 @@ def log_owner_hints_and_list_corrections(
     answered = [one for one in pairs if one.answer is not None]
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
     files += [] if named is None else list_files_that_import(named.path)
+    saved = [one for one in (weights, options["vocabulary"]) if one is not None and one.is_file()]
+    lengths = [length for one in saved for length in list_text_lengths_in_checkpoint(one, longest)]
+    lengths += [] if weights is None else list_text_lengths_in_settings_beside(weights, longest)
     open_ones: dict[str, Any] = {
         "longest": longest,
         "unknown_id": unknown_id,
-        "lengths": [] if weights is None else list_text_lengths_in_checkpoint(weights, longest),
+        "lengths": lengths,
     }
     hints = list_hints_on_settings_in_code(
         files,
@@ -96,7 +100,9 @@ def log_owner_hints_and_list_corrections(
     )
 
 
-def print_uncompared_steps_and_kept_notes(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
+def print_uncompared_steps_and_kept_notes(
+    steps: Sequence[str], *, one_number: bool, is_answered: bool, rules: Any
+) -> None:
     """Print a note for each step that was not compared, the one on long texts last. Then print the lines that other
     code kept for the end of the command, such as a text length in the code.
 
@@ -104,13 +110,17 @@ def print_uncompared_steps_and_kept_notes(steps: Sequence[str], *, one_number: b
         steps: the steps.
         one_number: whether the module gives one number a text, whose sigmoid is a softmax of two labels.
         is_answered: whether the owner's answers were compared, so that nothing is open about padding.
+        rules: the text rules. If they cut or pad, other lengths in the code are not told.
     """
     waiting = get_lines_to_print_at_end(click.get_current_context())
     lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]
     # The step has the same change of the probability.
     is_told = is_answered or any(step.startswith(_PADDING) for step in steps)
+    has_width = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
     for line in waiting:
         if (is_told and "In batches with padding," in line) or (one_number and "are a softmax over" in line):
+            continue
+        if has_width and ", and the bundle reads all tokens of a text" in line:
             continue
         lines.append(line)
     waiting.clear()

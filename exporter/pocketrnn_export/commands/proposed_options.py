@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -15,13 +15,18 @@ from pocketrnn.errors import InputError
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
 
-_OF_VOCABULARIES: Final = "json|pkl|pickle|txt|pth?|bin|vocab|tsv"
+_OF_VOCABULARIES: Final = "json|pkl|pickle|joblib|txt|pth?|bin|vocab|tsv|gz"
+_OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
+# An embedding may have more rows than the vocabulary has tokens, as with a largest number of words.
+_MOST_ROWS_PER_WORD: Final = 4
 _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
+# As in export_with_rules_from_answers.
+_ANSWERS_TO_FIND_RULES_BY: Final = 20
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 
@@ -41,27 +46,101 @@ class FileNamedInCode(NamedTuple):
     place_in_code: str
 
 
-def propose_vocabulary(path: Path) -> FileNamedInCode | None:
+class ProposedPairs(NamedTuple):
+    """A file of the owner's answers, and the number of answers."""
+
+    file: str
+    count: int
+
+    def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Return the options of the next command: these pairs, and the other options that correct the export. Many
+        answers show the text rules better than code does, but not a library that splits texts."""
+        from pocketrnn_export.source_code.text_functions_in_file import find_text_library
+
+        kept = {**corrected}
+        if self.count >= _ANSWERS_TO_FIND_RULES_BY:
+            file, _, name = (corrected.get("tokenizer") or "").rpartition(":")
+            kept = {"tokenizer": corrected["tokenizer"]} if name and find_text_library(Path(file), name) else {}
+        return {**kept, "pairs": self.file}
+
+
+def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCode | None:
     """Find the vocabulary file that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
 
     Args:
         path: the file of the module.
+        weights: its weights. A file with far fewer tokens than the embedding has rows, or with as many labels as there
+            are logits, is no vocabulary.
     """
     from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
 
+    rows, _ = _count_embedding_rows_and_other_rows(weights)
+    labels = _find_label_files(path, weights)
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
+            is_enough = len(tokens) >= max(_FEWEST_WORDS, rows // _MOST_ROWS_PER_WORD)
+            # A pickled object of text processing may hold both.
+            is_enough = is_enough and not (file in labels and {*tokens} <= {*labels[file].labels})
             # The lines of a file of texts have blanks.
-            if len(tokens) >= _FEWEST_WORDS and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
+            if is_enough and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
                 found.append(FileNamedInCode(file, where))
     return found[0] if len(found) == 1 else None
+
+
+def propose_labels(path: Path, weights: Path | None) -> tuple[Path, LabelsInCode] | None:
+    """Find the file of labels that the code of a module, or of the files near it, names. Return it, and its labels
+    with the place in the code; None if there is no such file, or there are several.
+
+    Args:
+        path: the file of the module.
+        weights: its weights. A file of labels has as many as a layer other than the embedding has outputs.
+    """
+    found = [*_find_label_files(path, weights).items()]
+    return found[0] if len(found) == 1 else None
+
+
+def _find_label_files(path: Path, weights: Path | None) -> dict[Path, LabelsInCode]:
+    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.labels_in_code import LabelsInCode
+    from pocketrnn_export.vocabularies.labels import read_labels
+    from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
+
+    embedding_rows, rows = _count_embedding_rows_and_other_rows(weights)
+    found: dict[Path, LabelsInCode] = {}
+    for file, where in list_data_files_named_in_code(path, _OF_LABELS).items() if rows else ():
+        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+            labels = read_labels(str(file)) if file.stat().st_size <= LARGEST_FILE else []
+            # A file of the labels of rows has most of them several times.
+            if len({*labels}) == len(labels) in rows - {embedding_rows}:
+                found[file] = LabelsInCode(f"{file}, {where}", tuple(labels))
+    return found
+
+
+def _count_embedding_rows_and_other_rows(weights: Path | None) -> tuple[int, set[int]]:
+    """Return the number of rows of the embedding, and those of other layers' matrices, which count the logits. Return 0
+    and nothing for weights that cannot be read; 0 for an embedding that has another name."""
+    if weights is None:
+        return 0, set()
+    from pocketrnn_export.intake.weights_file import read_weights
+    from pocketrnn_export.progress import filter_exporter_log
+
+    embedding, others = 0, set[int]()
+    with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        for name, tensor in read_weights(weights).tensors.items():
+            if tensor.dim() == 2 and "emb" in name.lower():
+                embedding = max(embedding, len(tensor))
+            elif tensor.dim() == 2 and "weight_" not in name:
+                # One number stands for two labels.
+                others.add(max(2, len(tensor)))
+    return embedding, others
 
 
 def propose_tokenizer(path: Path) -> FileNamedInCode | None:
@@ -125,18 +204,36 @@ def propose_tokenizer_function(path: Path) -> str:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_cleaning_function, list_text_functions
+    from pocketrnn_export.source_code.text_functions_in_file import (
+        is_name_of_cleaning_function,
+        is_of_class_with_arguments,
+        list_text_functions,
+    )
 
     for function in list_text_functions(path)[:1]:
         file, _, name = function.rpartition(":")
-        if not is_name_of_cleaning_function(name) or Path(file) == path:
+        is_splitting = not is_name_of_cleaning_function(name) or Path(file) == path
+        if is_splitting and not is_of_class_with_arguments(Path(file), name):
             return function
     return ""
 
 
-def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> str:
+def describe_tokenizer_function(function: str) -> str:
+    """Return a sentence on a function that seems to split texts, with the library that it calls.
+
+    Args:
+        function: the function, as file.py:name.
+    """
+    from pocketrnn_export.source_code.text_functions_in_file import find_text_library
+
+    file, _, name = function.rpartition(":")
+    library = find_text_library(Path(file), name)
+    return f"Texts seem to be split by {function}{f', which calls {library}' if library else ''}."
+
+
+def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs | None:
     """Return the CSV file in the working folder that holds answers of the owner's classifier to texts, by its name and
-    its contents. Return an empty string if there is no such file, or there are several.
+    its contents. Return None if there is no such file, or there are several.
 
     Args:
         labels: the labels, in the order of the logits.
@@ -145,14 +242,15 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> str:
     from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
-    found: list[str] = []
+    found: list[ProposedPairs] = []
     for file in Path().glob("*.csv"):
         is_named_so = any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
                 pairs = read_pairs(file, labels, multi_label=multi_label)
-                found += [str(file)] if map_answers_to_labels(pairs, labels, multi_label=multi_label) else []
-    return found[0] if len(found) == 1 else ""
+                count = len(map_answers_to_labels(pairs, labels, multi_label=multi_label))
+                found += [ProposedPairs(str(file), count)] if count else []
+    return found[0] if len(found) == 1 else None
 
 
 def describe_labels(found: Sequence[LabelsInCode]) -> str:

@@ -10,14 +10,15 @@ import click
 from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import InputError
+from pocketrnn_export.commands.proposed_options import propose_weights
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
-from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_weight_names
 
 
 def complete_source(source: str) -> str:
-    """Return SOURCE with the name of the only module class of the file, if it is a Python file or notebook without a
-    name. The command that a message suggests has the name, too. Return a TorchScript file, and what is no file, as it
-    is.
+    """Return SOURCE with the name of the only module class of the file, or of the only one that has the layers of the
+    weights, if it is a Python file or notebook without a name. The command that a message suggests has the name, too.
+    Return a TorchScript file, and what is no file, as it is.
 
     Raises:
         InputError: the file defines several such classes, or none.
@@ -26,14 +27,22 @@ def complete_source(source: str) -> str:
     is_code = path.suffix in (".py", ".ipynb")
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
-    from pocketrnn_export.source_code.module_classes import list_module_classes, list_module_classes_near
+    from pocketrnn_export.source_code.module_classes import (
+        list_classes_with_layers,
+        list_module_classes,
+        list_module_classes_near,
+    )
 
     names = list_module_classes(path) if is_code else []
-    if len(names) == 1:
-        (name,) = names
-        completed = f"{path}:{name}"
-        print_line(f"Note: {path} is taken as {completed}, its only module that no other one there contains.", err=True)
-        click.get_current_context().params["source"] = completed
+    parameters = click.get_current_context().params
+    weights = parameters["weights"] or (propose_weights(path) if len(names) > 1 else [None])[0]
+    layers = list_weight_names(weights) if weights is not None and len(names) > 1 and weights.is_file() else []
+    fitting = list_classes_with_layers(path, names, layers) if layers else names
+    if len(fitting) == 1:
+        completed = f"{path}:{fitting[0]}"
+        why = "no other one there contains" if len(names) == 1 else f"has the layers in {weights}"
+        print_line(f"Note: {path} is taken as {completed}, its only module that {why}.", err=True)
+        parameters["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names] or list_module_classes_near(path)
     changes: dict[str, str | None] = {"source": found[-1] if names else next(iter(found), "file.py:name")}

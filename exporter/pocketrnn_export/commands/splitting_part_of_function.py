@@ -11,7 +11,7 @@ import click
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
-from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 
 _MOST_FILES: Final = 20
 
@@ -54,7 +54,31 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
         f"{path}:{WRITTEN_NAME} is taken.",
         err=True,
     )
+    if both := write_tokenizer_with_changed_text(named):
+        print_line(f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}.", err=True)
     return True
+
+
+def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:
+    """Write a tokenizer that changes a text as the owner's code does before it calls a function, and then splits it as
+    the function does. Return a sentence on it, and the tokenizer as file.py:words; None if no such code is found.
+
+    Args:
+        function: the function, which answers or splits a text.
+    """
+    from pocketrnn_export.source_code.tokenizer_in_function import (
+        WRITTEN_NAME,
+        find_changed_text,
+        write_tokenizer_of_function,
+    )
+
+    changed = find_changed_text(function.path, function.name)
+    both = None if changed is None else write_tokenizer_of_function(function.path, function.name, changed)
+    if changed is None or both is None:
+        return None
+    path = find_or_write_code_file(Path(click.get_current_context().params["output"]), "words", both.code)
+    said = f"{changed.place}, calls {function.name} with {changed.code}; {path} does both."
+    return escape_line(said), f"{path}:{WRITTEN_NAME}"
 
 
 def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:

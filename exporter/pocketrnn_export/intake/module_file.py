@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import linecache
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -271,6 +272,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
         problem = f"{path} cannot be imported; it raises {_describe_error(error)}"
         if cell is None or named.name not in list_defined_names([cell]):
             raise ExportError(problem, "Run the file with Python, and correct the errors that Python shows.") from error
+        _refuse_missing_library(error, problem, named, cell)
         _log.warning("%s", problem.removesuffix("."))
         return _run_needed_statements(named, [cell], [], weights)
     for name in _list_wanted_names(named):
@@ -287,6 +289,24 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
             _warn_of_code_not_run(found.alone, [])
             _warn_of_checks_for_jupyter_or_main(named, found.asks)
     return file
+
+
+def _refuse_missing_library(error: BaseException, problem: str, named: ModuleName, cell: Cell) -> None:
+    """Refuse a file that imports a library that is not installed, if a statement that the wanted names need uses it but
+    is not safe to run by itself, such as `nlp = spacy.load("en_core_web_sm")`."""
+    library = str(getattr(error, "name", "")).partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError):
+        return
+    try:
+        find_needed_statements([cell], _list_wanted_names(named), str(named.path), set())
+    except NeededNamesError as needed:
+        made = "\n".join((*needed.made_by.values(), *needed.made_from.values()))
+        imports = [one for one in cell.statements if isinstance(one, ast.Import | ast.ImportFrom)]
+        own = [one for one in imports if re.search(rf"\b{re.escape(library)}\b", ast.unparse(one))]
+        if any(re.search(rf"\b{re.escape(name.asname or name.name)}\b", made) for one in own for name in one.names):
+            raise ExportError(problem, f"Install {library}, or add its folder to PYTHONPATH.") from error
+    except InputError:
+        return
 
 
 def _list_wanted_names(named: ModuleName) -> list[str]:
@@ -461,7 +481,10 @@ def _run_statement(
             )
             remedy += "and give that file's name."
         else:
-            remedy = f"Install that package, or copy the class to a Python file without it.{instead}"
+            remedy = (
+                "Install that package, add its folder to PYTHONPATH, or copy the class to a Python file without it."
+            )
+            remedy += instead
         raise ExportError(
             f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
             remedy,

@@ -180,7 +180,8 @@ def _find_fitting_settings(
     shapes = f" and the shapes in {weights.path}" if weights is not None and contradicted else ""
     told = {one: value for one, value in values.items() if one in read} or values
     # The file of a dataclass or of a command line may have changed since, or other options were given.
-    unsure = [] if best.is_saved else [one for one in told if one not in shown]
+    # A dropout changes no answer.
+    unsure = [] if best.is_saved else [one for one in told if one not in shown and "drop" not in one.lower()]
     option = f"--set {wanted.name}.{unsure[0]}=VALUE" if wanted.of_file and unsure else "it in SOURCE, as here"
     advice = f"; if you trained with another {' or '.join(unsure)}, give {option}" if unsure else ""
     return FoundSettings(

@@ -40,8 +40,8 @@ def find_size_expression_values(definition: ast.ClassDef, tensors: Mapping[str, 
 
     Only `self.NAME = nn.Layer(...)` of embeddings, linear and recurrent layers is used, also in an nn.Sequential. The
     number of layers and the directions are those of the weights' names. For `name + 1` and the like, the value is that
-    of the name, and for `self.name`, which holds a parameter, that of the parameter. An expression with two different
-    values is left out.
+    of the name, and for `self.name`, which holds a parameter or a member of one, that of the parameter or member. An
+    expression with two different values is left out.
 
     Args:
         definition: the class.

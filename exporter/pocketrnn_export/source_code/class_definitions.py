@@ -58,18 +58,30 @@ def list_init_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
 
 
 def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
-    """Return a dict from attributes, such as `self.size`, to the parameters that they hold. `__init__` assigns nothing
-    else to these attributes."""
+    """Return a dict from attributes and local names to the parameters that they hold, or to members of these:
+    `args.size` or `args["size"]` for `self.size = args["size"]`. `__init__` assigns nothing else to these names."""
     stored: dict[str, set[str]] = {}
     parameters = list_init_names_and_whether_assigned(definition)
     for method in find_methods(definition, "__init__"):
+        arguments = {one.arg for one in ast.walk(method.args) if isinstance(one, ast.arg)}
         for node in ast.walk(method):
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                value = "" if isinstance(node, ast.AugAssign) else _write_parameter(node.value, parameters)
                 for target in targets:
-                    if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":
-                        stored.setdefault(ast.unparse(target), set()).add(ast.unparse(node.value))
-    return {name: next(iter(of)) for name, of in stored.items() if len(of) == 1 and next(iter(of)) in parameters}
+                    of_self = isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self"
+                    if of_self or (isinstance(target, ast.Name) and target.id not in arguments):
+                        stored.setdefault(ast.unparse(target), set()).add(value)
+    return {name: next(iter(of)) for name, of in stored.items() if len(of) == 1 and {*of} != {""}}
+
+
+def _write_parameter(node: ast.expr, parameters: Collection[str]) -> str:
+    """Return the code of a parameter or of a constant member of one; an empty string for other code."""
+    is_member = isinstance(node, ast.Attribute) or (
+        isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
+    )
+    held = node.value if is_member and isinstance(node, ast.Attribute | ast.Subscript) else node
+    return ast.unparse(node) if isinstance(held, ast.Name) and held.id in parameters else ""
 
 
 def walk_init_without_optional_branches(definition: ast.ClassDef) -> Iterator[ast.AST]:

@@ -123,7 +123,7 @@ def list_data_files_named_in_code(
     files: dict[Path, tuple[Path, str]] = {}
     beside = [file for folder in dict.fromkeys((Path(), path.parent)) for file in _list_data_files(folder)]
     for file in beside:
-        if _SETTINGS.search(file.name) and file.stat().st_size <= _LARGEST_SETTINGS:
+        if is_settings_file(file):
             for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
                 for found in re.finditer(rf"(?i)[\w.-]+\.({suffix_pattern})\b", line):
                     named.setdefault(found[0], f"{file}, line {number}")
@@ -136,6 +136,11 @@ def list_data_files_named_in_code(
             files.setdefault(file.resolve(), (file, name))
     order = [*named]
     return {file: named[name] for file, name in sorted(files.values(), key=lambda found: order.index(found[1]))}
+
+
+def is_settings_file(path: Path) -> bool:
+    """Return whether a path is a small file of settings, such as config.json or settings.yaml."""
+    return _SETTINGS.search(path.name) is not None and path.is_file() and path.stat().st_size <= _LARGEST_SETTINGS
 
 
 def _list_data_files(folder: Path) -> Iterator[Path]:

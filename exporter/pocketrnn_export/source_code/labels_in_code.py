@@ -69,10 +69,9 @@ def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
         yield from _read_labels_of_dict(node.value, is_named=True)
     elif isinstance(node, ast.IfExp):
         yield _order_choice_by_prediction(node.test, node.body, node.orelse)
-    elif isinstance(node, ast.If) and len(node.body) == len(node.orelse) == 1:
-        yield _order_choice_by_prediction(
-            node.test, *(getattr(one, "value", None) for one in (*node.body, *node.orelse))
-        )
+    elif isinstance(node, ast.If):
+        for body, other in zip(node.body, node.orelse, strict=False):
+            yield _order_choice_by_prediction(node.test, *_find_words_that_differ(body, other))
 
 
 def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
@@ -92,10 +91,10 @@ def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence
                 yield [by_number[i] for i in sorted(by_number)]
 
 
-def _order_choice_by_prediction(test: ast.expr, body: ast.expr | None, other: ast.expr | None) -> Sequence[str]:
+def _order_choice_by_prediction(test: ast.expr, *chosen: ast.expr | None) -> Sequence[str]:
     """Return the two strings between which code chooses by a prediction: first that of the number 0, then that of 1.
     Return nothing for other code."""
-    strings = _read_strings([one for one in (body, other) if one is not None])
+    strings = _read_strings([one for one in chosen if one is not None])
     if len(strings) != 2 or not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return ()
     (operator,), (right,) = test.ops, test.comparators
@@ -108,6 +107,20 @@ def _order_choice_by_prediction(test: ast.expr, body: ast.expr | None, other: as
     if not 0 <= number <= 1 or of_one == of_zero:  # type: ignore[operator]
         return ()
     return strings[::-1] if of_one else strings
+
+
+def _find_words_that_differ(body: ast.stmt, other: ast.stmt) -> Sequence[ast.expr | None]:
+    """Return the values of two statements, such as the strings that they assign or return. If both print a string, and
+    these differ in one word, as in `print("It is good.")`, return that word of each."""
+    values = [getattr(one, "value", None) for one in (body, other)]
+    if not all(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "print" for one in values):
+        return values
+    printed = [_read_strings(one.args) for one in values if isinstance(one, ast.Call)]
+    words = [re.findall(r"[\w-]+", " ".join(one)) for one in printed]
+    differing = [pair for pair in zip(*words, strict=False) if pair[0] != pair[1]]
+    if len(words[0]) != len(words[1]) or len(differing) != 1:
+        return ()
+    return [ast.Constant(one) for one in differing[0]]
 
 
 def _read_strings(nodes: Sequence[ast.expr]) -> list[str]:

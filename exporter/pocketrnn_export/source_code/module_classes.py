@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 from pocketrnn.errors import InputError
@@ -40,6 +41,28 @@ def list_module_classes(path: Path) -> list[str]:
         if isinstance(node, ast.Name) and node.id != name
     }
     return [name for name in found if name not in used] or [*found]
+
+
+def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
+    """List those of some classes of a file that assign each layer of some weights to an attribute.
+
+    Args:
+        path: a Python file or notebook.
+        names: the names of the classes.
+        weight_names: those of a state_dict, such as `lstm.weight_ih_l0`.
+
+    Example:
+        >>> list_classes_with_layers(Path("model.py"), ["Plain", "Attentive"], ["lstm.weight_ih_l0", "attention.bias"])
+        ['Attentive']
+    """
+    layers = {name.partition(".")[0] for name in weight_names}
+    found = []
+    for one in (one for cell in read_python_cells(path) for one in cell.statements):
+        if isinstance(one, ast.ClassDef) and one.name in names:
+            parts = [part for part in ast.walk(one) if isinstance(part, ast.Attribute)]
+            if layers <= {part.attr for part in parts if isinstance(part.ctx, ast.Store)}:
+                found.append(one.name)
+    return found
 
 
 def list_module_classes_near(path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from pocketrnn.errors import InputError
@@ -14,16 +14,29 @@ from pocketrnn_export.source_code.files_near_module import find_imported_file, l
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
-from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_function_arguments_error
+from pocketrnn_export.vocabularies.owner_function_call import (
+    find_vocabulary_argument,
+    is_vocabulary_name,
+    make_function_arguments_error,
+)
 
 # The most functions that a message names.
 _MOST_CALLED = 4
 # The names of functions that split texts, and of those that only clean them.
 # `class_encoder` encodes no texts.
 _OF_LABELS = re.compile(r"label|class(es)?(_|$)|target|categor", re.IGNORECASE)
+# Libraries that split texts or change words as no text rules do.
+_LIBRARIES = re.compile(
+    "jieba|spacy|nltk|mecab|fugashi|janome|konlpy|kiwipiepy|sudachipy|thulac|pkuseg|hanlp|snownlp|stanza|pythainlp|"
+    "underthesea|pyvi|sacremoses|pymorphy[23]|spellchecker|autocorrect|symspellpy|textblob|camel_tools",
+    re.IGNORECASE,
+)
 _MAKES_OBJECT = re.compile(r"(?i)_*(build|create|load|train|fit|save|init)|\w*(make|get)\w*(tokenizer|encoder)")
 # The names of first arguments that are no text.
-_NO_TEXT = re.compile(r"(?i)config|cfg|path|file|tokenizer|model|^args|^df|frame|state|ids$|tensor|tokens$|^words$")
+_NO_TEXT = re.compile(
+    r"(?i)config|cfg|path|file|tokenizer|model|^args|^df|frame|state|ids$|tensor|tokens$|^words$|"
+    r"(texts|sentences|reviews|documents|docs|corpus|comments|tweets|lines|data|dataset)$"
+)
 _TEXT_FUNCTIONS = (
     "tokeni[sz]e(?!d)",
     "split|words",
@@ -75,8 +88,8 @@ def is_name_of_cleaning_function(name: str) -> bool:
 
 def list_text_functions(path: Path) -> list[str]:
     """List functions whose names say that they split or clean texts, each as file.py:name. Functions that answer texts
-    come first, since they clean and split them as the classifier does; then those that split texts. The functions are
-    in the given file and in Python files near it.
+    come first, since they clean and split them as the classifier does; then those that call a library, which no text
+    rules replace; then those that split texts. The functions are in the given file and in Python files near it.
 
     Args:
         path: the file.
@@ -84,18 +97,77 @@ def list_text_functions(path: Path) -> list[str]:
     found: dict[str, int] = {}
     for file in list_files_near(path):
         with contextlib.suppress(InputError):
-            for one in _list_statements(file):
-                if isinstance(one, ast.ClassDef) and not find_methods(one, "forward"):
-                    for method in find_methods(one):
-                        ranks = _list_ranks(method, given=1)
-                        found |= {f"{file}:{one.name}.{method.name}": len(_TEXT_FUNCTIONS) + ranks[0]} if ranks else {}
-                if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
-                    continue
-                if is_name_of_answering_function(one.name) and write_tokenizer_of_function(file, one.name):
-                    found[f"{file}:{one.name}"] = -1
-                if ranks := _list_ranks(one):
-                    found.setdefault(f"{file}:{one.name}", ranks[0])
+            for name, function in _list_functions_and_methods(file):
+                is_method = "." in name
+                if not is_method and is_name_of_answering_function(name) and write_tokenizer_of_function(file, name):
+                    found[f"{file}:{name}"] = -3 * len(_TEXT_FUNCTIONS)
+                elif ranks := _list_ranks(function, given=is_method):
+                    ranks[0] += len(_TEXT_FUNCTIONS) * is_method
+                    is_foreign = bool(find_text_library(file, name))
+                    found[f"{file}:{name}"] = ranks[0] - 2 * len(_TEXT_FUNCTIONS) * is_foreign
     return sorted(found, key=found.__getitem__)[:_MOST_CALLED]
+
+
+def is_of_class_with_arguments(path: Path, name: str) -> bool:
+    """Return whether a name is Class.method, and the class needs arguments that are no vocabulary.
+
+    Args:
+        path: the file.
+        name: the function or method.
+    """
+    held, _, method = name.rpartition(".")
+    classes = [one for one in _list_statements(path) if isinstance(one, ast.ClassDef) and one.name == held and method]
+    needed = [
+        one.arg
+        for init in (found for made in classes for found in find_methods(made, "__init__"))
+        for one in init.args.args[1 : len(init.args.args) - len(init.args.defaults)]
+    ]
+    return not all(map(is_vocabulary_name, needed))
+
+
+def find_text_library(path: Path, name: str) -> str:
+    """Return the library by which a function or method of a file splits or changes words. Return an empty string if it
+    calls none.
+
+    Args:
+        path: the file.
+        name: the function, or Class.method.
+
+    Example:
+        >>> find_text_library(Path("api.py"), "tokenize")
+        'jieba'
+    """
+    statements = _list_statements(path)
+    function = dict(_list_functions_and_methods(path)).get(name)
+    libraries: dict[str, str] = {}
+    for node in ast.walk(ast.Module(statements, [])):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            for one in node.names:
+                package = (module or one.name).split(".")[0]
+                if _LIBRARIES.fullmatch(package):
+                    libraries[one.asname or one.name.split(".")[0]] = package
+    # What a library makes, such as nlp = spacy.load("en_core_web_sm").
+    for node in ast.walk(ast.Module(statements, [])):
+        if isinstance(node, ast.Assign) and (found := _find_library(node.value, libraries)):
+            libraries |= {ast.unparse(target): found for target in node.targets}
+    calls = [] if function is None else [one.func for one in ast.walk(function) if isinstance(one, ast.Call)]
+    return next(filter(None, (_find_library(call, libraries) for call in calls)), "")
+
+
+def _find_library(node: ast.AST, libraries: Mapping[str, str]) -> str:
+    """Return the library of the first name or attribute, such as `self.nlp`, that code mentions and a library made."""
+    parts = (ast.unparse(one) for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute))
+    return next((libraries[one] for one in parts if one in libraries), "")
+
+
+def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
+    """Yield the name and the code of each function of a file, and of each method of classes that are no modules."""
+    for one in _list_statements(path):
+        if isinstance(one, Function):
+            yield one.name, one
+        elif isinstance(one, ast.ClassDef) and not find_methods(one, "forward"):
+            yield from ((f"{one.name}.{method.name}", method) for method in find_methods(one))
 
 
 def _list_ranks(function: Function, given: int = 0) -> list[int]:

@@ -14,7 +14,11 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.source_code.files_near_module import find_imported_file, list_syntax_nodes_near
+from pocketrnn_export.source_code.files_near_module import (
+    find_imported_file,
+    is_settings_file,
+    list_syntax_nodes_near,
+)
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Definition, find_defaults
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
@@ -26,6 +30,8 @@ from pocketrnn_export.vocabularies.checkpoint_text_settings import (
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 _LONGEST: Final = 10_000
+# A whole number in JSON, YAML, TOML or INI.
+_SETTING: Final = re.compile(r"(\w+)[\"']?[ \t]*[:=][ \t]*(\d+)\b(?!\.)")
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
 # Names of dicts from words to ids, such as `self.word2idx`.
 WORD_TO_ID: Final = re.compile(
@@ -52,8 +58,7 @@ class OpenSettings:
         lengths: the lengths of texts.
         unknown: each id that code seems to give to unknown words, with its line; empty if the rules give one of them.
         sigmoids: the losses for independent labels, and the calls of a sigmoid.
-        pad_side: the side on which code pads ids to a length, as in `[pad] * (length - len(ids)) + ids`; empty if it
-            does not pad.
+        pad_side: the side on which code pads ids to a length, as in `[pad] * n + ids`; empty if it does not.
         cut_side: the side on which it cuts them: left for `ids[-length:]`.
     """
 
@@ -83,9 +88,9 @@ def find_settings_that_rules_lack(
     pad_sides, cut_sides = set[str](), set[str]()
     for path, cell, tree in _list_code_with_imports(paths):
         of_modules = _list_nodes_of_module_classes(tree)
-        pad_sides.update(_list_padding_sides(tree))
         cut_sides.update(_list_cut_sides(tree))
         for node in ast.walk(tree):
+            pad_sides.add(_find_padded_side(node))
             for name, value in _list_named_numbers(node) if node not in of_modules else ():
                 if is_name_of_text_length(name) and 1 < value.value <= _LONGEST:
                     found.setdefault((name, value.value), _describe_place(path, cell, value))
@@ -94,13 +99,33 @@ def find_settings_that_rules_lack(
         sigmoids += [
             _CodeLine(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids_and_losses(tree)
         ]
+    # Those that were saved with the weights come first; the code may have others for other runs.
     of_code = [
-        NamedLength(f"{where},", *key) for key, where in found.items() if longest is not None and key[1] > longest
+        NamedLength(f"{where},", *key)
+        for key, where in found.items()
+        if longest is not None and key[1] > longest and key[1] in ({one.value for one in lengths} or {key[1]})
     ]
     is_open = unknown_id != -1 and unknown_id not in unknown
-    pad_side = "left" if pad_sides == {"left"} else "right" if pad_sides else ""
+    pad_side = "left" if pad_sides - {""} == {"left"} else "right" if "right" in pad_sides else ""
     cut_side = "left" if cut_sides == {"left"} else "right"
     return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pad_side, cut_side)
+
+
+def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
+    """List the numbers of tokens in files of settings, such as config.json, in the folder of the weights, as
+    `list_text_lengths_in_checkpoint` does for a checkpoint.
+
+    Args:
+        path: the file of weights.
+        longest_compared_text: as there.
+    """
+    found: dict[str, NamedLength] = {}
+    for file in sorted(path.parent.iterdir()) if longest_compared_text is not None else ():
+        if is_settings_file(file):
+            for key, number in _SETTING.findall(file.read_text(errors="replace")):
+                if is_name_of_text_length(key) and int(number) > max(1, longest_compared_text or 0):
+                    found.setdefault(key, NamedLength(str(file), key, int(number)))
+    return list(found.values())
 
 
 def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> dict[str, int]:
@@ -127,18 +152,32 @@ def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> 
     return found
 
 
-def _list_padding_sides(tree: ast.AST) -> Iterator[str]:
-    """Yield the side of each padding of ids to a length: left for `[pad] * (length - len(ids)) + ids`, and for Keras's
-    `pad_sequences` without `padding="post"`."""
-    before = set[ast.AST]()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _is_padding_to_length(node.left):
-            before.add(node.left)
-            yield "left"
-        elif _is_padding_to_length(node) and node not in before:
-            yield "right"
-        elif isinstance(node, ast.Call) and _read_last_name(node.func) == "pad_sequences":
-            yield _read_side(node, "padding")
+def _find_padded_side(node: ast.AST) -> str:
+    """Return the side on which code pads ids to a length: `left` for `[pad] * n + ids`, `rows[i, -len(ids):] = ids` and
+    `padding="pre"`, `right` for the reverse and for `ids.append(pad)` in a `while len(ids) < length`. Return an empty
+    string for other code."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return "left" if _is_repeated_item(node.left) else "right" if _is_repeated_item(node.right) else ""
+    if isinstance(node, ast.AugAssign | ast.Call) and any(map(_is_repeated_item, ast.iter_child_nodes(node))):
+        return "right" if isinstance(node, ast.AugAssign) or _read_last_name(node.func) == "extend" else ""
+    if isinstance(node, ast.Call) and _read_last_name(node.func) == "pad_sequences":
+        return _read_side(node, "padding")
+    if isinstance(node, ast.While) and ast.unparse(node.test).startswith("len("):
+        appended = any(isinstance(one, ast.Attribute) and one.attr == "append" for one in ast.walk(node))
+        return "right" if appended else ""
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+        parts = [ast.unparse(one) for one in ast.walk(node.targets[0].slice) if isinstance(one, ast.Slice)]
+        return "left" if any(one.startswith("-len(") for one in parts) else (
+            "right" if any(one.startswith(":len(") for one in parts) else ""
+        )  # fmt: skip
+    return ""
+
+
+def _is_repeated_item(node: ast.AST) -> bool:
+    """Return whether code repeats one item a number of times that is not written there, as in `[pad] * n`."""
+    sides = (node.left, node.right) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) else ()
+    is_list = [isinstance(side, ast.List) and len(side.elts) == 1 for side in sides]
+    return any(is_list) and not any(isinstance(side, ast.Constant) for side in sides)
 
 
 def _list_cut_sides(tree: ast.AST) -> Iterator[str]:
@@ -159,19 +198,6 @@ def _read_side(call: ast.Call, argument: str) -> str:
     """Return the side that an argument of Keras's `pad_sequences` says: left by default."""
     given = {one.arg: one.value for one in call.keywords}
     return "right" if getattr(given.get(argument), "value", "pre") == "post" else "left"
-
-
-def _is_padding_to_length(node: ast.AST) -> bool:
-    """Return whether code repeats a padding id up to a length, as in `[pad] * (length - len(ids))` or
-    `[pad] * max_length`."""
-    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
-        return False
-    sides = (node.left, node.right)
-    return any(isinstance(side, ast.List) and len(side.elts) == 1 for side in sides) and any(
-        is_name_of_text_length(ast.unparse(side).rpartition(".")[2])
-        or (isinstance(side, ast.BinOp) and isinstance(side.op, ast.Sub) and "len(" in ast.unparse(side.right))
-        for side in sides
-    )
 
 
 def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
@@ -216,7 +242,8 @@ def list_hints_on_settings_in_code(
         ['api.py, line 3, says max_len=100, and the bundle reads all tokens of a text: ...']
     """
     found = find_settings_that_rules_lack(paths, longest=longest, unknown_id=unknown_id, lengths=lengths)
-    said = describe_lengths(found.lengths, rules)
+    side = {"pad_side": "left"} if found.pad_side == "left" else {}
+    said = describe_lengths(found.lengths, {**rules, **side})
     if found.unknown:
         number, line = next(iter(found.unknown.items()))
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
@@ -226,7 +253,9 @@ def list_hints_on_settings_in_code(
         )
         if len(widths := {one.value for one in found.lengths}) == 1:
             (width,) = widths
-            both = write_rules_option_with_members(rules, unknown_id=number, min_width=width, max_width=width)
+            both = write_rules_option_with_members(
+                {**rules, **side}, unknown_id=number, min_width=width, max_width=width
+            )
             said.append(f"If your code gives unknown words the id {number} and pads to {width}, give both: {both}")
     if of_several_labels and found.sigmoids:
         # A loss says more than a sigmoid, which may be a gate.

@@ -37,7 +37,52 @@ class WrittenTokenizer(NamedTuple):
     later_changes: Sequence[str] = ()
 
 
-def write_tokenizer_of_function(path: Path, name: str) -> WrittenTokenizer | None:
+@dataclass(frozen=True)
+class ChangedText:
+    """A call of a function with a text that other code changes before.
+
+    Attributes:
+        place: the file and line of the call.
+        code: what it is called with, such as `clean(line)`.
+        text: the name of the text in it.
+    """
+
+    place: str
+    code: str
+    text: str
+
+
+def find_changed_text(path: Path, name: str) -> ChangedText | None:
+    """Find the last call of a function, in its file, whose first argument is the result of another call on a text.
+
+    Args:
+        path: the file of the function.
+        name: the function.
+
+    Example:
+        >>> find_changed_text(Path("api.py"), "predict")
+        ChangedText(place='api.py, line 9', code='clean(line)', text='line')
+    """
+    found = None
+    for cell in read_python_cells(path):
+        nodes = [*ast.walk(ast.Module(list(cell.statements), []))]
+        assigned = {ast.unparse(one.targets[0]): one.value for one in nodes if isinstance(one, ast.Assign)}
+        for call in nodes:
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != name or not call.args:
+                continue
+            given = assigned.get(ast.unparse(call.args[0]), call.args[0])
+            called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call)]
+            texts = _list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
+            is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called)
+            if is_changed and len(texts) == 1 and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
+                place = f"{path}, {f'{cell.name}, ' if cell.name else ''}line {call.lineno}"
+                found = ChangedText(place, ast.unparse(given), texts.pop())
+    return found
+
+
+def write_tokenizer_of_function(
+    path: Path, name: str, changed_text: ChangedText | None = None
+) -> WrittenTokenizer | None:
     """Return the code of a file with a function `words(text)`. It makes the tokens whose ids the function looks up, as
     in `[vocab.get(word, 1) for word in text.split()]`. Return None if that part is not found, or needs more than the
     text.
@@ -45,6 +90,7 @@ def write_tokenizer_of_function(path: Path, name: str) -> WrittenTokenizer | Non
     Args:
         path: the file of the function.
         name: the function.
+        changed_text: what changes a text before the function gets it; `words` then does both.
 
     Example:
         >>> print(write_tokenizer_of_function(Path("api.py"), "predict").code)
@@ -56,7 +102,11 @@ def write_tokenizer_of_function(path: Path, name: str) -> WrittenTokenizer | Non
     if name not in functions:
         return None
     later: list[str] = []
-    made = _write_token_functions(functions[name], functions, WRITTEN_NAME, _MOST_CALLS, later)
+    written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
+    made = _write_token_functions(functions[name], functions, written_name, _MOST_CALLS, later)
+    if made is not None and changed_text is not None:
+        code = f"def {WRITTEN_NAME}({changed_text.text}):\n    return {written_name}({changed_text.code})"
+        made += ast.parse(code).body
     helpers = None if made is None else _list_file_statements_that_code_needs(made, statements)
     if made is None or helpers is None:
         return None

@@ -23,6 +23,8 @@ _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__"}
 _MOST_STATEMENTS: Final = 60
 # The beginnings of the names of functions that make a vocabulary, and do not load it.
 _MAKES: Final = re.compile(r"(?i)_?(build|make|create|get|gen|count|construct|prepare)")
+# Those of functions that load one, or read a model's settings.
+_LOADS: Final = re.compile(r"(?i)load|read|open|from_|pars|dict$|^len$|^max$")
 _COMPLETE: Final = """\
 import json, sys
 sys.path.insert(0, {folder!r})
@@ -67,17 +69,30 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
         with contextlib.suppress(InputError):
             statements = [one for cell in read_python_cells(file) for one in cell.statements]
         makers = {one.name for one in statements if isinstance(one, Function) and _MAKES.match(one.name)}
+        at_top = {*_flatten_blocks(statements)}
         for node in ast.walk(ast.Module(statements, [])):
-            if isinstance(node, ast.Assign) and WORD_TO_ID.fullmatch(ast.unparse(node.targets[0])):
-                is_made = isinstance(node.value, ast.Dict | ast.DictComp) or (
-                    isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") in makers
-                )
-                if is_made and (found := _find_needed_code(file, statements, node)) is not None:
+            made = _find_made_vocabulary(node) if isinstance(node, ast.Assign) else ""
+            if isinstance(node, ast.Assign) and made:
+                called = getattr(node.value.func, "id", "") if isinstance(node.value, ast.Call) else ""
+                # A call with all its arguments, such as process("reviews.txt").
+                is_made = called in makers or (node in at_top and called and not _LOADS.search(called))
+                is_made = is_made or isinstance(node.value, ast.Dict | ast.DictComp)
+                if is_made and (found := _find_needed_code(file, statements, node, made)) is not None:
                     return found
     return None
 
 
-def _find_needed_code(path: Path, statements: Sequence[ast.stmt], maker: ast.Assign) -> VocabularyScript | None:
+def _find_made_vocabulary(node: ast.Assign) -> str:
+    """Return the target of an assignment, or one of several, whose name is that of a dict from words to ids; else an
+    empty string."""
+    target = node.targets[0]
+    names = map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
+    return next((name for name in names if WORD_TO_ID.fullmatch(name)), "")
+
+
+def _find_needed_code(
+    path: Path, statements: Sequence[ast.stmt], maker: ast.Assign, made: str
+) -> VocabularyScript | None:
     """Find the statements of a file that a vocabulary needs, up to the last one that changes it. Return None if they
     need more than the file has.
 
@@ -85,8 +100,8 @@ def _find_needed_code(path: Path, statements: Sequence[ast.stmt], maker: ast.Ass
         path: the file.
         statements: its statements.
         maker: the statement among them, or in a function, that makes the vocabulary.
+        made: the name of the vocabulary.
     """
-    made = ast.unparse(maker.targets[0])
     top = [*_flatten_blocks(statements)]
     function = next((one for one in top if isinstance(one, Function) and maker in ast.walk(one)), None)
     scope = top
@@ -112,7 +127,9 @@ def _find_needed_code(path: Path, statements: Sequence[ast.stmt], maker: ast.Ass
             kept.insert(0, one)
             needed |= list_needed_names(one)
     known = {name for one in kept for name in list_changed_names(one)} | _BUILTINS
-    if maker not in kept or needed - known or len(kept) > _MOST_STATEMENTS:
+    unknown_imports = [one for one in scope if "*" in list_changed_names(one)] if needed - known else []
+    kept = [*unknown_imports, *kept]
+    if maker not in kept or (needed - known and not unknown_imports) or len(kept) > _MOST_STATEMENTS:
         return None
     lines = [f"{one.lineno} to {one.end_lineno}" if one.end_lineno != one.lineno else str(one.lineno)
              for one in kept if not isinstance(one, Import)]  # fmt: skip

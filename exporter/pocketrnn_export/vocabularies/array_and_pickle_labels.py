@@ -11,6 +11,7 @@ import numpy as np
 from pocketrnn.errors import InputError, find_file_error_reason, first_line
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_pickle
+from pocketrnn_export.vocabularies.compressed_files import decompress_content
 from pocketrnn_training.rows.array_files import read_array_header, read_arrays
 
 # Bytes: a million labels take less.
@@ -19,7 +20,6 @@ _MOST_LABELS: Final = 1 << 20
 _ENCODERS: Final = ("LabelEncoder", "LabelBinarizer", "MultiLabelBinarizer")
 _NUMPY: Final = (".npy", ".npz")
 _PICKLES: Final = (".pkl", ".pickle", ".joblib", ".sav")
-_COMPRESSED: Final = (b"\x1f\x8b", b"x\x01", b"x^", b"x\x9c", b"x\xda", b"BZh", b"\xfd7zXZ", b"\x5d\x00\x00")
 _SAVE_PLAIN: Final = (
     "Where it was made, save the labels as JSON, and give labels.json: json.dump(encoder.classes_.tolist(), "
     "open('labels.json', 'w')) for a LabelEncoder; json.dump(label2id, open('labels.json', 'w')) for a dict."
@@ -84,9 +84,9 @@ def _convert_to_python(item: Any) -> Any:
 
 
 def _read_array_or_pickle(path: Path, remedy: str) -> Any:
-    """Read the array or the pickled object in a file. Refuse a large or compressed file, and several arrays."""
+    """Read the array or the pickled object in a file. Refuse a large file, and several arrays."""
     with path.open("rb") as file:
-        content = file.read(_LARGEST + 1)
+        content = decompress_content(file.read(_LARGEST + 1), _LARGEST)
     if len(content) > _LARGEST:
         raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB, too large for labels.", remedy)
     if content.startswith(b"\x93NUMPY"):
@@ -98,6 +98,4 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
         if len(arrays) != 1:
             raise InputError(f"{path} holds {len(arrays)} arrays, but only one array, of labels, is needed.", remedy)
         return arrays[0]
-    if content.startswith(_COMPRESSED):
-        raise InputError(f"{path} is compressed.", f"Save the file without compress=. {remedy}")
     return read_pickle(content, _ENCODERS)

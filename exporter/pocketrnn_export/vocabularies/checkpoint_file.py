@@ -71,13 +71,22 @@ def holds_weights(path: Path) -> bool:
     Args:
         path: the file.
     """
-    return path.suffix == ".safetensors" or _is_or_holds_state_dict(find_checkpoint_root(path))
+    return path.suffix == ".safetensors" or bool(list_weight_names(path))
 
 
-def _is_or_holds_state_dict(value: Any, depth: int = 0) -> bool:
+def list_weight_names(path: Path) -> list[str]:
+    """Return the names of the weights in a file that `torch.save` wrote; an empty list for another file.
+
+    Args:
+        path: the file.
+    """
+    return _list_names_in_state_dict(find_checkpoint_root(path))
+
+
+def _list_names_in_state_dict(value: Any, depth: int = 0) -> list[str]:
     if not isinstance(value, dict) or depth > _DEEPEST_STATE_DICT:
-        return False
-    of_layers = [one for name, one in value.items() if isinstance(name, str) and "." in name]
-    if len(of_layers) > 1 and all(type(one).__name__.startswith(_BUILDS) for one in of_layers):
-        return True
-    return any(_is_or_holds_state_dict(one, depth + 1) for one in value.values())
+        return []
+    of_layers = [name for name in value if isinstance(name, str) and "." in name]
+    if len(of_layers) > 1 and all(type(value[one]).__name__.startswith(_BUILDS) for one in of_layers):
+        return of_layers
+    return next(filter(None, (_list_names_in_state_dict(one, depth + 1) for one in value.values())), [])

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ParityError, short_repr
 from pocketrnn.text import AnyTextRules
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
@@ -29,6 +30,8 @@ from pocketrnn_export.vocabularies.answer_distances import (
 )
 from pocketrnn_export.vocabularies.other_answer_causes import MOST_LABELS, MOST_TEXTS, explain_difference
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
+
+_SHOWN_TOKENS: Final = 12
 
 
 class OtherAnswersError(ParityError):
@@ -81,12 +84,19 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     tolerance = choose_tolerance(rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
+    # A label beside probabilities is compared, too.
+    beside = [
+        measure_distance(one.label, found, source)
+        for one, found in rows
+        if one.label and isinstance(one.answer, Mapping)
+    ]
     return AnswerComparison(
-        len(rows) - len(numbers),
+        len(rows) - len(numbers) + sum(difference <= tolerance for difference in beside),
         len(numbers),
         float(max(numbers, default=0.0)),
         tolerance,
         _find_unordered_labels(source, rows, tolerance),
+        texts=len(rows),
     )
 
 
@@ -118,7 +128,8 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
         remedy, agreeing, is_only = explain_difference(source, rows, wrong, tolerance)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
-            f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}.",
+            f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
+            f"{_describe_read_tokens(source, one)}",
             remedy,
             None if agreeing is None else source.text.rules,
             agreeing,
@@ -146,6 +157,7 @@ def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> 
         max(one.largest_difference for one in each),
         max(one.tolerance for one in each),
         tuple(f"{head}: {label}" for head, one in found.items() for label in one.unordered),
+        texts=max(one.texts for one in each),
     )
 
 
@@ -163,6 +175,18 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
         reached = reached | (reached @ reached)
     in_circles = (reached & reached.T).sum(1) > 1
     return tuple(label for label, is_open in zip(labels, in_circles, strict=True) if is_open)
+
+
+def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
+    """Return a sentence with the first tokens that the module reads of a text. Return an empty string if it reads other
+    things besides."""
+    text = source.text
+    if type(text) is not TextInput:
+        return ""
+    ids = [i for i in source.encode(one.read) if i != text.rules.padding_id][: _SHOWN_TOKENS + 1]
+    known = len(text.vocabulary)
+    tokens = [short_repr(text.vocabulary[i], 20) if i < known else str(i) for i in ids[:_SHOWN_TOKENS]]
+    return f" It reads {' '.join(tokens)}{' ...' * (len(ids) > _SHOWN_TOKENS)}." if tokens else ""
 
 
 def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerSource) -> str:

@@ -10,6 +10,7 @@ import functools
 import inspect
 import operator
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -62,6 +63,8 @@ class OwnersFunction:
     Attributes:
         gives_ids: whether it gives all ids of a text.
         has_own_ids: whether it gives all ids of a text without the vocabulary.
+        results: the tokens or ids of each text with which it was called.
+        seconds: how long its calls have taken.
     """
 
     gives_ids = False
@@ -70,7 +73,8 @@ class OwnersFunction:
         self, function: Callable[..., Any], text: str, arguments: Mapping[str, Any], *, takes_list: bool
     ) -> None:
         self.function, self._text, self._arguments, self._takes_list = function, text, arguments, takes_list
-        self._found: dict[str, list[Any]] = {}
+        self.results: dict[str, list[Any]] = {}
+        self.seconds = 0.0
 
     @property
     def has_own_ids(self) -> bool:
@@ -88,12 +92,17 @@ class OwnersFunction:
 
     def __call__(self, text: str) -> list[Any]:
         # It is also called with the words of a text, to find out what it takes.
-        if isinstance(text, str) and text in self._found:
-            return self._found[text][:]
+        if isinstance(text, str) and text in self.results:
+            return self.results[text][:]
         args, kwargs = self.bind(text)
-        found = _read_tokens_or_ids(self.function(*args, **kwargs), takes_list=self._takes_list)
+        started = time.monotonic()
+        try:
+            given = self.function(*args, **kwargs)
+        finally:
+            self.seconds += time.monotonic() - started
+        found = _read_tokens_or_ids(given, takes_list=self._takes_list)
         if isinstance(text, str) and isinstance(found, list):
-            self._found[text] = found[:]
+            self.results[text] = found[:]
         return found
 
 

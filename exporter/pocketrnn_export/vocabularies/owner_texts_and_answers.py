@@ -126,10 +126,10 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
-    renamed = _find_label_columns(rows, labels)
+    renamed = _find_label_columns(rows, labels, multi_label=multi_label)
     if renamed:
         _log.warning(
-            "%s: %s are read as the probabilities of %s",
+            "%s: %s are read as the numbers of %s",
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
@@ -137,16 +137,23 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
         rows = _rename_only_column(path, rows, named, "label")
     if len(labels) == 2 and not multi_label:
+        rows = _rename_only_column(path, rows, _list_columns_of_likelier_label(rows, labels), "probability")
         rows = _add_other_of_two_labels(rows, labels)
-    if rows and rows[0].keys() >= {*labels} and _are_logarithms(rows, labels):
-        _log.warning("%s: the numbers of the labels are read as logarithms of probabilities", path)
-        rows = [{**row, **{name: str(math.exp(float(row[name]))) for name in labels if row[name]}} for row in rows]
+    if labels and rows and rows[0].keys() >= {*labels}:
+        names = {label: label for label in labels} | {label: column for column, label in renamed.items()}
+        kind = _find_kind_of_numbers(rows, names, multi_label=multi_label)
+        if kind not in ("", "probabilities"):
+            _log.warning("%s: the numbers of the labels are read as %s", path, kind)
+            by_sigmoid = kind == "logits" and multi_label
+            rows = [{**row, **_convert_to_probabilities(row, labels, by_sigmoid=by_sigmoid)} for row in rows]
     unread = [
         name for name in (rows[0] if rows and labels else ())
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
     ]  # fmt: skip
     if unread:
-        _log.warning("%s: not read, since no label has this name: %s", path, _write_names(unread))
+        numbers = [name for name in unread if all(_is_probability(row[name]) and "." in row[name] for row in rows)]
+        more = f". If {numbers[0]} is the probability of the label, rename it to probability" if numbers else ""
+        _log.warning("%s: not read, since no label has this name: %s%s", path, _write_names(unread), more)
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
@@ -163,6 +170,21 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
         rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
+    """Return the columns whose numbers may be the probability of a text's label, or of the second of two labels: the
+    label of each row is the likelier one. Return none if another column has probabilities."""
+    columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
+    if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
+        return []
+    found = []
+    for name in columns:
+        given = [(float(row[name]), row["label"]) for row in rows if row[name] and _is_probability(row[name])]
+        of_second = all(number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given)
+        if of_second or all(number >= _LIKELY for number, _ in given):
+            found += [name] * (len(given) == len(rows) and any(0 < number < 1 for number, _ in given))
+    return found
 
 
 def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -281,7 +303,9 @@ def _add_texts_of_other_file(
     return [{"text": texts[row.pop(column)], **row} for row in rows]
 
 
-def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[str, str]:
+def _find_label_columns(
+    rows: Sequence[Mapping[str, Any]], labels: Sequence[str], *, multi_label: bool
+) -> dict[str, str]:
     """Find the columns of a CSV file that hold the probability of a label, such as p_bad and p_good, or p_0 and p_1.
     Return a dict from the column's name to the label."""
     columns = {name.casefold(): name for name in (rows[0] if rows else ()) if name not in _MEMBERS}
@@ -297,7 +321,8 @@ def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
             if not name or not columns.keys() >= {*around}:
                 continue
             found = {columns[one]: label for one, label in zip(around, labels, strict=True)}
-            if all(_is_probability(row[one]) for row in rows for one in found) or _are_logarithms(rows, [*found]):
+            as_labels = [{**row, **{label: row[name] for name, label in found.items()}} for row in rows]
+            if _find_kind_of_numbers(as_labels, dict(zip(labels, found, strict=True)), multi_label=multi_label):
                 return found
     # One column of two labels, say, as of a sigmoid.
     named = {
@@ -323,15 +348,52 @@ def _is_probability(field: str) -> bool:
         return False
 
 
-def _are_logarithms(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bool:
-    """Return whether these columns hold the logarithms of probabilities that sum to 1 in each row that has numbers."""
+def _find_kind_of_numbers(
+    rows: Sequence[Mapping[str, Any]], column_names: Mapping[str, str], *, multi_label: bool
+) -> str:
+    """Return what the numbers of the labels are: "probabilities", "logarithms of probabilities", or "logits", which
+    lead to the label of each row or whose columns are called so. Return an empty string for others.
+
+    Args:
+        rows: the rows, with the labels as columns.
+        column_names: the names that these columns had in the file.
+        multi_label: whether a text may have several labels.
+    """
+    if all(_is_probability(row[label]) for row in rows for label in column_names):
+        return "probabilities"
+    given = [row for row in rows if any(row[label] for label in column_names)]
     try:
-        numbers = [[float(row[name]) for name in columns] for row in rows if any(row[name] for name in columns)]
+        numbers = [{label: float(row[label]) for label in column_names} for row in given]
     except ValueError:
-        return False
-    return bool(numbers) and all(
-        max(row) <= 0 and min(row) < 0 and abs(math.fsum(map(math.exp, row)) - 1) < _FROM_ONE for row in numbers
+        return ""
+    if all(
+        max(one.values()) <= 0 and min(one.values()) < 0
+        and abs(math.fsum(map(math.exp, one.values())) - 1) < _FROM_ONE for one in numbers
+    ):  # fmt: skip
+        return "logarithms of probabilities"
+    chosen = [
+        {label for label, number in one.items() if (number > 0 if multi_label else number == max(one.values()))}
+        for one in numbers
+    ]
+    fits = all(
+        {*row.get("label", " ").split(LABEL_SEPARATOR)} - {""} == one for row, one in zip(given, chosen, strict=True)
     )
+    return "logits" if fits or all("logit" in name.lower() for name in column_names.values()) else ""
+
+
+def _convert_to_probabilities(row: Mapping[str, Any], labels: Sequence[str], *, by_sigmoid: bool) -> dict[str, str]:
+    """Return the probabilities of the labels in a row of logits, by a sigmoid or a softmax. Logarithms of probabilities
+    are logits of a softmax, too."""
+    if not all(row[label] for label in labels):
+        return {}
+    numbers = [float(row[label]) for label in labels]
+    if by_sigmoid:
+        found = [0.5 + 0.5 * math.tanh(number / 2) for number in numbers]
+    else:
+        # The greatest is taken away, so that nothing overflows.
+        powers = [math.exp(number - max(numbers)) for number in numbers]
+        found = [power / math.fsum(powers) for power in powers]
+    return {label: repr(number) for label, number in zip(labels, found, strict=True)}
 
 
 def _write_names(names: Sequence[str]) -> str:

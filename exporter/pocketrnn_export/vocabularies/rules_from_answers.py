@@ -142,9 +142,9 @@ def find_rules_from_answers(
     is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
     found: list[AgreeingRules] = []
     try:
-        splits = _list_rules_with_different_ids(whole, rules)
-        of_width = product((splits[:_BEST], splits[_BEST:]), (_ROUND, _SMALL, _TENS)) if is_open else ()
-        for some_splits, widths in ((splits, ()), *of_width):
+        best, others = _list_rules_with_different_ids(whole, rules)
+        of_width = product((best, others), (_ROUND, _SMALL, _TENS)) if is_open else ()
+        for some_splits, widths in (([*best, *others], ()), *of_width):
             found += _list_agreeing_rules(trial, whole, some_splits, widths)
             if not all(one.exceptions for one in found):
                 break
@@ -180,32 +180,36 @@ def _list_agreeing_rules(
     return [*compared, *trial_on_all_texts.list_agreeing(encoded)]
 
 
-def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> list[TextRules]:
-    """List usual text rules that give different ids to the texts. Rules with the fewest unknown words in the texts and
-    the fewest unused words of the vocabulary come first; the best follow again with another id for unknown words, or
-    without these words."""
+def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[list[TextRules], list[TextRules]]:
+    """List usual text rules that give different ids to the texts: those with the fewest unknown words in the texts and
+    the fewest unused words of the vocabulary, each also with other ids for unknown words, and without these words; and
+    all others."""
     found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
-    unknown, words = rules.unknown_id, [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
+    missed_id, words = len(trial.tokens), [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
     encoded = [replace(rules, steps=(*steps, *rules.steps)) for steps in STEPS_OUTSIDE_ENCODINGS]
     for split in (rules, *list_candidate_rules(rules, trial.tokens), *encoded):
-        encoder = TextEncoder(split, trial.tokens)
+        encoder = TextEncoder(replace(split, unknown_id=missed_id), trial.tokens)
         rows = tuple(tuple(encoder.encode(text)) for _, text in trial.texts)
         if rows not in found:
-            missed = sum(row.count(-1 if unknown is None else unknown) for row in rows) / sum(map(len, rows))
+            missed = sum(row.count(missed_id) for row in rows) / sum(map(len, rows))
             unreached = len(find_unreachable_words(encoder, words)) / len(words)
             found[rows] = missed + unreached, split
     ranked = [split for _, split in sorted(found.values(), key=lambda one: one[0])]
     # The last id is the -1 that `str.find` gives.
-    others = dict.fromkeys([None, rules.padding_id, 0, len(trial.tokens) - 1])
-    return [*ranked, *(replace(s, unknown_id=id_) for s in ranked[:_BEST] for id_ in others if id_ != unknown)]
+    others = dict.fromkeys([rules.unknown_id, None, rules.padding_id, 0, len(trial.tokens) - 1])
+    best = [replace(split, unknown_id=id_) for id_ in others for split in ranked[:_BEST]]
+    return best, ranked[_BEST:]
 
 
 def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
     """Yield the rules `split` with each width that gives the owner's answers to all texts of the trial. If `widths` is
     empty, yield `split` without a width if that gives them, else with each cut that does."""
     encoder = TextEncoder(split, trial.tokens)
-    # A text of one word has the same ids by most tokenizers.
-    number, probe = next((one for one in trial.texts if len(one[1].split()) > 1), trial.texts[-1])
+    # A text of one word has the same ids by most tokenizers, and one of known words by all ids of unknown ones.
+    several = [one for one in trial.texts if len(one[1].split()) > 1] or trial.texts[-1:]
+    marking = TextEncoder(replace(split, unknown_id=len(trial.tokens)), trial.tokens)
+    known = (one for one in several if len(trial.tokens) not in marking.encode(one[1]))
+    number, probe = next(known, several[0])
     tried = [replace(split, min_width=width, max_width=width, pad_side=side, cut_side=cut)
              for width in widths for side in _SIDES for cut in _SIDES]  # fmt: skip
     # Where a text is longer, it may also be kept whole.

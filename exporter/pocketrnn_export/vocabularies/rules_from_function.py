@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import shlex
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -29,7 +29,7 @@ from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     write_external_argument,
 )
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
-from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction, adapt_owner_function
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
@@ -43,9 +43,12 @@ _NAMED_PLACES: Final = 8
 _UNFRAMED: Final[Mapping[str, Any]] = dict.fromkeys(("first_id", "last_id", "max_width", "min_width"))
 # The longest rules that a note has; stop words make them long.
 _MOST_WRITTEN: Final = 400
-# The seconds of calls that show how long all take, and the longest time that needs no line.
+# The seconds of calls that show how long all take.
 _SECONDS_TO_ESTIMATE: Final = 1.0
-_SECONDS_UNTOLD: Final = 2.0
+# A slow function, as of a spelling dictionary, is called for some seconds to refuse rules, and then for a minute.
+_SECONDS_TO_REFUSE: Final = 5.0
+_MOST_SECONDS: Final = 60.0
+_FEWEST_TEXTS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -88,24 +91,62 @@ def find_rules_of_function(
         implied = replace(implied, unknown_id=None)
     plain = implied if rules is None else rules
     look_up = TextEncoder(TextRules(unknown_id=plain.unknown_id), vocabulary.tokens).look_up
-    owners = [_run_function(function, text, look_up, vocabulary) for text in _yield_texts_and_log_duration(texts)]
-    made = _run_on_made_texts(function, look_up, vocabulary)
-    gives_ids = any(one.tokens is None for one in [*owners, *made])
-    if rules is not None and not gives_ids:
-        # The tokens of a function are compared before they are cut, and without the ids around theirs.
-        plain = replace(rules, max_tokens=None, **(_UNFRAMED if isinstance(rules, TextRules) else {}))
-    if not owners and not made:
-        _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
-    usual = [*owners, *(one for one in made if has_ordinary_characters(one.text))]
-    pairs = [(one.text, one.ids) for one in usual]
-    best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
+    for most_seconds_on_own, most_seconds in ((_SECONDS_TO_REFUSE, _SECONDS_TO_REFUSE), (math.inf, _MOST_SECONDS)):
+        own = _yield_texts_and_log_duration(function, texts, most_seconds_on_own)
+        owners = [_run_function(function, text, look_up, vocabulary) for text in own]
+        made = _run_on_made_texts(function, look_up, vocabulary, most_seconds)
+        gives_ids = any(one.tokens is None for one in [*owners, *made])
+        if rules is not None and not gives_ids:
+            # The tokens of a function are compared before they are cut, and without the ids around theirs.
+            plain = replace(rules, max_tokens=None, **(_UNFRAMED if isinstance(rules, TextRules) else {}))
+        if not owners and not made:
+            _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
+        usual = [*owners, *(one for one in made if has_ordinary_characters(one.text))]
+        pairs = [(one.text, one.ids) for one in usual]
+        best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
+        encoder = _refuse_other_tokens(best, rules, usual, vocabulary, code)
+        if function.seconds < _SECONDS_TO_REFUSE:
+            break
+    _log_agreement(best, rules, implied, usual, texts, code, gives_ids=gives_ids)
+    rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
+    if rare:
+        _log.warning(
+            "Your tokenizer splits %d texts with rare characters in another way than the rules: %s",
+            len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
+        )  # fmt: skip
+    return best if rules is None else rules
+
+
+def _refuse_other_tokens(
+    best: AnyTextRules,
+    rules: AnyTextRules | None,
+    compared: Sequence[_Compared],
+    vocabulary: Vocabulary,
+    code: RulesInCode | None,
+) -> TextEncoder:
+    """Refuse rules that give other ids than the function to a text. Return the encoder of the rules that agree: the
+    best ones, or those with the cut of the given `rules`."""
     encoder = TextEncoder(best, vocabulary.tokens)
-    wrong = [one for one in usual if not gives_owner_ids(encoder, one.text, one.ids)]
+    wrong = [one for one in compared if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong and rules is not None and rules.max_tokens is not None:
         encoder = TextEncoder(replace(best, max_tokens=rules.max_tokens), vocabulary.tokens)
-        wrong = [one for one in usual if not gives_owner_ids(encoder, one.text, one.ids)]
+        wrong = [one for one in compared if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong:
-        raise _make_refusal(encoder, vocabulary, wrong[0], (len(usual) - len(wrong), len(usual)), code)
+        raise _make_refusal(encoder, vocabulary, wrong[0], (len(compared) - len(wrong), len(compared)), code)
+    return encoder
+
+
+def _log_agreement(
+    best: AnyTextRules,
+    rules: AnyTextRules | None,
+    implied: TextRules,
+    usual: Sequence[_Compared],
+    texts: Sequence[str],
+    code: RulesInCode | None,
+    *,
+    gives_ids: bool,
+) -> None:
+    """Log the rules that agree, on how many texts, and the code that no text shows."""
     found, compared = "The text rules", {one.text for one in usual}
     if rules is None and isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
@@ -121,13 +162,6 @@ def find_rules_of_function(
             "%s No compared text shows the difference. Give texts that show it by --texts or --pairs",
             _describe_code_without_rule(code),
         )
-    rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
-    if rare:
-        _log.warning(
-            "Your tokenizer splits %d texts with rare characters in another way than the rules: %s",
-            len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
-        )  # fmt: skip
-    return best if rules is None else rules
 
 
 def _find_best_rules(
@@ -179,12 +213,14 @@ def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules
     return [found, replace(found, max_tokens=None, cut_side="right")] if code.max_tokens else [found]
 
 
-def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary) -> list[_Compared]:
+def _run_on_made_texts(
+    function: OwnersFunction, look_up: Any, vocabulary: Vocabulary, most_seconds: float = _MOST_SECONDS
+) -> list[_Compared]:
     """Run the function on words of the vocabulary and on texts that we make. Leave out texts on which the function
-    fails."""
+    fails, and those for which its calls have taken too long before."""
     words = _list_ordinary_words(vocabulary)
     found = []
-    for text in _yield_texts_and_log_duration([*make_texts_for_comparison(words), *words]):
+    for text in _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds):
         try:
             one = _run_function(function, text, look_up, vocabulary)
         except InputError:
@@ -195,18 +231,27 @@ def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary
     return found
 
 
-def _yield_texts_and_log_duration(texts: Sequence[str]) -> Iterator[str]:
+def _yield_texts_and_log_duration(function: OwnersFunction, texts: Sequence[str], most_seconds: float) -> Iterator[str]:
     """Yield texts with which the owner's function is called. Log once how long that takes, if it is not short, and then
-    how many are done."""
-    started, is_told = time.monotonic(), False
+    how many are done. If the calls have taken more than `most_seconds`, yield only a few, and those whose result is
+    known."""
+    before, is_told, left_out = function.seconds, False, 0
     for done, text in enumerate(log_item_progress(texts, "Calling your tokenizer")):
-        seconds = time.monotonic() - started
-        if not is_told and seconds > _SECONDS_TO_ESTIMATE:
-            most = seconds / done * len(texts)
-            is_told = most > _SECONDS_UNTOLD
+        if done >= _FEWEST_TEXTS and function.seconds > most_seconds and text not in function.results:
+            left_out += 1
+            continue
+        if not is_told and function.seconds - before > _SECONDS_TO_ESTIMATE:
+            most = min(function.seconds / len(function.results) * len(texts), most_seconds)
+            is_told = most > _SECONDS_TO_REFUSE
             if is_told:
                 _log.info("Calling your tokenizer with %d texts, which takes about %.0f seconds", len(texts), most)
         yield text
+    if left_out and most_seconds == _MOST_SECONDS and function.seconds > before:
+        _log.warning(
+            "Your tokenizer is slow: it was called for %.0f seconds, and %d of the %d texts that are made for the "
+            "comparison were left out",
+            function.seconds, left_out, len(texts),
+        )  # fmt: skip
 
 
 def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:

@@ -26,6 +26,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.vocabularies.compressed_files import decompress_content
 from pocketrnn_export.vocabularies.pickled_vocabulary import (
     SAVE_PLAIN,
     SavedVocab,
@@ -54,16 +55,13 @@ _GIVE_FILE: Final = (
     "as Python writes it), or a saved torchtext Vocab."
 )
 _KNOWN_BINARIES: Final = {
-    b"\x1f\x8b": "a gzip file",
-    b"BZh": "a bzip2 file",
-    b"\xfd7zXZ": "an xz file",
     b"\x28\xb5\x2f\xfd": "a zstd file",
     b"\x93NUMPY": "a numpy array",
     b"PAR1": "a Parquet file",
     b"\x89HDF": "an HDF5 file",
 }
 # A pickle of protocol 0 or 1 has no signature: it is recognized only by the file's suffix.
-_PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".pth", ".pt"})
+_PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".joblib", ".pth", ".pt"})
 _OLD_PICKLE: Final = re.compile(rb"[(\]})c].*\.\Z", re.DOTALL)
 # The usual keys for a map from token to id, and for a map from id to token or a list; `word_to_idx` is `word2idx`.
 _TO_ID: Final = frozenset({
@@ -137,8 +135,9 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
       breaks are LF or CR LF; empty lines at the end are not tokens, and one elsewhere is an error
     - the path of a list, a tuple or a dict as Python prints it: `{'<unk>': 0, 'oil': 1}`. No code in it is run
     - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
-    - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
-      `torchtext_vocab`. A checkpoint may hold it under any key, beside weights: the key is logged
+    - the path of a Vocab, a list, a tuple or a dict that `torch.save`, `pickle.dump` or `joblib.dump` wrote. Nothing in
+      it is run; see `torchtext_vocab`. A checkpoint may hold it under any key, beside weights: the key is logged
+    - the path of one of these files, compressed by zlib, gzip, bzip2 or xz
 
     A torchtext Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, your own
     class, text files), the default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"),
@@ -369,10 +368,10 @@ def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
 
 
 def _read_content(path: Path) -> bytes:
-    """Read the bytes of a file. Refuse a file that is too large for a vocabulary."""
+    """Read the bytes of a file, decompressed. Refuse a file that is too large for a vocabulary."""
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+            content = decompress_content(file.read(LARGEST_FILE + 1), LARGEST_FILE)
     except FileNotFoundError:
         near = suggest_near_file(path, (".txt", ".json", ".pt", ".pth", ".pkl", path.suffix.lower()))
         raise DataError(f"There is no file {path}.", near or _GIVE_FILE) from None
