@@ -129,7 +129,7 @@ def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerCompari
     if answers is None or not isinstance(stated, Mapping):
         return provenance
     # Only the texts that the bundle takes were compared.
-    texts = {"texts": answers.labels + answers.probabilities} if stated.get("by") == "answers" else {}
+    texts = {"texts": answers.texts} if stated.get("by") == "answers" else {}
     return {**provenance, TEXT_RULES: {**stated, **texts, "answers": answers.document}}
 
 

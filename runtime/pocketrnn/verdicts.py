@@ -65,12 +65,13 @@ class AnswerComparison:
     """The comparison of the bundle's answers with the answers of its owner's classifier to the same texts.
 
     Attributes:
-        labels: on how many texts the labels were compared.
+        labels: on how many texts the labels were compared, also beside probabilities.
         probabilities: on how many texts the probabilities were compared.
         largest_difference: the largest difference of a probability.
         tolerance: how far a probability may be from the owner's, and a label's from the likeliest.
         unordered: labels whose order the answers do not show: if some are exchanged, all answers still agree.
         is_before: whether the weights were rounded, or integer arithmetic was introduced, after the comparison.
+        texts: how many texts were compared; 0 if it is read from a bundle, which states this elsewhere.
     """
 
     labels: int
@@ -79,11 +80,12 @@ class AnswerComparison:
     tolerance: float
     unordered: tuple[str, ...] = ()
     is_before: bool = False
+    texts: int = 0
 
     @property
     def document(self) -> dict[str, Any]:
         """The comparison as the member `answers` of the text rules in provenance."""
-        stated = {name: value for name, value in asdict(self).items() if name != "is_before"}
+        stated = {name: value for name, value in asdict(self).items() if name not in ("is_before", "texts")}
         return {**stated, "unordered": list(self.unordered)}
 
     @property

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from slow_case_sampling import mostly_slow
 from torch import nn
 
-from pocketrnn import verify
+from pocketrnn import Classifier, verify
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
@@ -145,6 +145,40 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
         assert 'class="open"' not in shown
     stated = manifests.read_manifest(bundle).provenance["text_rules"]["answers"]
     assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
+
+
+def test_labels_beside_probabilities_count_as_compared(bundle: Path) -> None:
+    ids = [ids_of(text) for text in TEXTS]
+    answered = [
+        AnsweredText(text, split(text), dict(zip(LABELS, answer(own), strict=True)), label=(label(own),) * (i % 3 > 0))
+        for i, (text, own) in enumerate(zip(TEXTS, ids, strict=True))
+    ]
+    found = compare_answers(Classifier.load(bundle), answered)
+    assert found is not None
+    assert (found.labels, found.probabilities, found.texts) == (16, 24, 24)
+
+
+def test_a_width_with_which_most_answers_agree_is_told_with_one_of_the_others() -> None:
+    rules = TextRules("external", padding_id=1)
+    encoder = TextEncoder(rules, WORDS)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        number = hash(tuple(ids)) % 997 / 997
+        return np.array([number, 1 - number])
+
+    def encode(read: Any) -> list[int]:
+        return encoder.encode_tokens(read)
+
+    source = AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, WORDS), encode, answer_ids,
+                          lambda read: answer_ids(encode(read)))  # fmt: skip
+    own = [split(text)[:: 1 if i < 20 else -1] for i, text in enumerate(TEXTS)]
+    padded = [encode(tokens) + [1] * (40 - len(tokens)) for tokens in own]
+    answered = [
+        AnsweredText(text, split(text), dict(zip("ab", map(float, answer_ids(ids)), strict=True)))
+        for text, ids in zip(TEXTS, padded, strict=True)
+    ]
+    with pytest.raises(ParityError, match=r"It reads '.*20 of 24 .*cut or padded.*\"min_width\": 40.*the first is"):
+        refuse_other_answers(source, answered)
 
 
 def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Path) -> None:

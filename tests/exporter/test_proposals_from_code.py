@@ -35,6 +35,7 @@ from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.tokenizer_in_function import (
+    find_changed_text,
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
@@ -596,3 +597,27 @@ def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> Non
 def test_lines_that_need_more_than_the_text_are_no_function(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.py").write_text(code)
     assert write_tokenizer_of_function(tmp_path / "a.py", "f") is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "changed"),
+    [
+        ("print(predict(clean(line), model, vocab))", "clean(line)"),
+        ("better = clean(line)\nprint(predict(better, model, vocab))", "clean(line)"),
+        ("def answer(line):\n    return predict(clean(line).upper(), model, vocab)", "clean(line).upper()"),
+        ("print(predict(line, model, vocab), predict(str(line), model, vocab), predict('a b', model, vocab))", ""),
+        ("print(predict(clean(rows['text']), model, vocab))", ""),
+    ],
+)
+def test_a_tokenizer_also_changes_a_text_as_the_code_does_before_the_function(
+    lines: str, changed: str, tmp_path: Path
+) -> None:
+    code = "def clean(text):\n    return text.replace('0', 'o')\n\ndef predict(text, model, vocab):\n"
+    code += "    return model([vocab.get(word, 1) for word in text.split()])\n\n"
+    (tmp_path / "a.py").write_text(code + lines)
+    found = find_changed_text(tmp_path / "a.py", "predict")
+    assert (found.code if found else "") == changed
+    if found is not None:
+        made = write_tokenizer_of_function(tmp_path / "a.py", "predict", found)
+        assert made is not None
+        assert run_source(made.code)["words"]("g0 n0w") == ("GO NOW" if "upper" in changed else "go now").split()

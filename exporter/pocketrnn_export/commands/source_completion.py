@@ -35,9 +35,8 @@ def complete_source(source: str) -> str:
 
     names = list_module_classes(path) if is_code else []
     parameters = click.get_current_context().params
-    weights = parameters["weights"]
-    if len(names) > 1 and weights is None and (found_weights := propose_weights(path)) is not None:
-        weights = found_weights.path
+    proposed = propose_weights(path) if len(names) > 1 else None
+    weights = parameters["weights"] or (None if proposed is None else proposed.path)
     layers = list_weight_names(weights) if weights is not None and len(names) > 1 and weights.is_file() else []
     fitting = list_classes_with_layers(path, names, layers) if layers else names
     if len(fitting) == 1:

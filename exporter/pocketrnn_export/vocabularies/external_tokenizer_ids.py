@@ -13,7 +13,8 @@ import numpy as np
 
 from pocketrnn.errors import InputError, TextError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
+from pocketrnn.text.text_row_encoder import Text, TextRowEncoder, Tokenizer
+from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
@@ -79,7 +80,8 @@ def collect_given_ids(
         refuse_doubtful_ids(
             rules, vocabulary, {one.text: one.ids for one in pairs if one.ids and not one.tokens}, split
         )
-    for given in [*texts, *(one.text for one in pairs if one.ids is None and one.tokens is None)]:
+    others = [*texts, *(one.text for one in pairs if one.ids is None and one.tokens is None)]
+    for given in others if tokenizer is None else log_item_progress(others, "Calling your tokenizer"):
         if isinstance(given, str) and tokenizer is None:
             raise InputError(
                 f"The bundle cannot split {short_repr(given, 40)}: its tokenizer is external.",

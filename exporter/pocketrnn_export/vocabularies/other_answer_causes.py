@@ -47,6 +47,8 @@ _SPLITS: Final = 7
 _TEXTS_TO_TELL_BY: Final = 8
 # One text of so many may have another cause, such as a word that the owner's code changes.
 _TEXTS_FOR_AN_EXCEPTION: Final = 50
+# How many wrong answers are asked for a width with which half of them agree.
+_FEW_WRONG: Final = 8
 
 
 class Explanation(NamedTuple):
@@ -80,6 +82,8 @@ def explain_difference(
         ways.append(_find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
         ways.append(_find_other_rules(source, some, tolerance, most))
+    if not any(ways):
+        ways.append(_find_width_for_most_texts(source, some, first, tolerance))
     if found := [way for way in ways if way is not None]:
         best = min(found, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only)
@@ -361,6 +365,27 @@ def _find_other_truncation_or_padding(
         more = " Other ways agree, too: probabilities with all digits show the right one."
     option = _describe_rules_option(changed, source.text.vocabulary)
     return _describe_way(rows, exceptions, f"if {said}: {option}", changed, more)
+
+
+def _find_width_for_most_texts(
+    source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
+) -> _Way | None:
+    """Find a truncation or padding for which most of the wrong answers agree by their probabilities, and describe it.
+    The others have another cause. Return None if there is none."""
+    few = [rows[i] for i in wrong_indices if isinstance(rows[i][0].answer, Mapping)][:_FEW_WRONG]
+    if len(few) < _FEW_WRONG:
+        return None
+    way = _find_other_truncation_or_padding(source, few, range(len(few)), tolerance, most_exceptions=len(few) // 2)
+    if way is None:
+        return None
+    exceptions = [
+        i for i, (one, _) in enumerate(rows)
+        if _measure_distance_by_changed_rules(source, way.rules, source.encode(one.read), one.answer) > tolerance
+    ]  # fmt: skip
+    if 2 * len(exceptions) > len(wrong_indices):
+        return None
+    said = f"if texts are cut or padded: {_describe_rules_option(way.rules, source.text.vocabulary)}"
+    return _describe_way(rows, exceptions, said, way.rules, "")
 
 
 def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, ids: Sequence[int]) -> float:

@@ -84,12 +84,19 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     tolerance = choose_tolerance(rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
+    # A label beside probabilities is compared, too.
+    beside = [
+        measure_distance(one.label, found, source)
+        for one, found in rows
+        if one.label and isinstance(one.answer, Mapping)
+    ]
     return AnswerComparison(
-        len(rows) - len(numbers),
+        len(rows) - len(numbers) + sum(difference <= tolerance for difference in beside),
         len(numbers),
         float(max(numbers, default=0.0)),
         tolerance,
         _find_unordered_labels(source, rows, tolerance),
+        texts=len(rows),
     )
 
 
@@ -150,6 +157,7 @@ def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> 
         max(one.largest_difference for one in each),
         max(one.tolerance for one in each),
         tuple(f"{head}: {label}" for head, one in found.items() for label in one.unordered),
+        texts=max(one.texts for one in each),
     )
 
 
