@@ -232,6 +232,7 @@ def test_the_argument_that_takes_a_vocabulary_is_known_by_its_name() -> None:
     assert [find_vocabulary_argument(["text", name]) for name in names] == names
     assert [find_vocabulary_argument([name, "texts"]) for name in names] == names
     assert find_vocabulary_argument(["text", "max_len"]) is None
+    assert [find_vocabulary_argument(["text", name]) for name in ("label2idx", "idx_to_word")] == [None, None]
 
 
 @pytest.mark.parametrize(

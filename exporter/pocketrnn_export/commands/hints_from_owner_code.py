@@ -16,7 +16,10 @@ from pocketrnn_export.commands.proposed_options import propose_tokenizer_functio
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pocketrnn_export.source_code.text_settings_in_code import OpenSettings
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 
 # The key in the options of `export` for those that correct them.
 CORRECTED: Final = "corrected"
@@ -44,12 +47,8 @@ def log_owner_hints_and_list_corrections(
         find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
         list_hints_on_settings_in_code,
-        list_text_lengths_in_settings_beside,
     )
-    from pocketrnn_export.vocabularies.checkpoint_text_settings import (
-        advise_on_checkpoint_settings,
-        list_text_lengths_in_checkpoint,
-    )
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import advise_on_checkpoint_settings
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -63,13 +62,10 @@ def log_owner_hints_and_list_corrections(
     answered = [one for one in pairs if one.answer is not None]
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
     files += [] if named is None else list_files_that_import(named.path)
-    saved = [one for one in (weights, options["vocabulary"]) if one is not None and one.is_file()]
-    lengths = [length for one in saved for length in list_text_lengths_in_checkpoint(one, longest)]
-    lengths += [] if weights is None else list_text_lengths_in_settings_beside(weights, longest)
     open_ones: dict[str, Any] = {
         "longest": longest,
         "unknown_id": unknown_id,
-        "lengths": lengths,
+        "lengths": _list_saved_lengths(weights, options["vocabulary"], longest),
     }
     hints = list_hints_on_settings_in_code(
         files,
@@ -98,6 +94,17 @@ def log_owner_hints_and_list_corrections(
     return split | _make_options_for_length_and_unknown_id(
         find_settings_that_rules_lack(files, **open_ones), {**options, **split}, stated, plain
     )
+
+
+def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: int | None) -> list[NamedLength]:
+    """Return the lengths of texts that were saved with the weights: in their file, in the vocabulary's, or in files of
+    settings beside them. Lengths up to `longest` are left out."""
+    from pocketrnn_export.source_code.text_settings_in_code import list_text_lengths_in_settings_beside
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import list_text_lengths_in_checkpoint
+
+    files = [one for one in (weights, vocabulary) if one is not None and one.is_file()]
+    found = [length for one in files for length in list_text_lengths_in_checkpoint(one, longest)]
+    return found + ([] if weights is None else list_text_lengths_in_settings_beside(weights, longest))
 
 
 def print_uncompared_steps_and_kept_notes(

@@ -25,6 +25,8 @@ _VOCABULARY: Final = re.compile(
     r"vocab|stoi|w(ord)?s?_?dict|^dictionary$|index|idx|w(ord)?s?_?(2|to)_?(i|n)|tok(en)?s?_?(2|to)_?(i|n)|(2|_to)_?i(x|d|nt)?s?$",
     re.IGNORECASE,
 )
+# Dicts of labels, and dicts from ids to words.
+_NO_VOCABULARY: Final = re.compile(r"label|class|target|^_*(idx?|index|int)_?(2|to)", re.IGNORECASE)
 _TRIED_TEXTS: Final = 8
 # A text that code which cleans texts changes.
 _UNLIKE: Final = "An, odd <TEXT>!"
@@ -182,7 +184,7 @@ def is_vocabulary_name(name: str) -> bool:
         >>> is_vocabulary_name("word2idx"), is_vocabulary_name("text")
         (True, False)
     """
-    return _VOCABULARY.search(name) is not None
+    return _VOCABULARY.search(name) is not None and not _NO_VOCABULARY.search(name)
 
 
 def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
