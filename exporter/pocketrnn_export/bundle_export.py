@@ -23,8 +23,8 @@ from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.features import Features, make_features
-from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
+from pocketrnn.text.text_row_encoder import Text, Tokenizer
 from pocketrnn.text.token_characters import Characters
 from pocketrnn.verdicts import (
     LOGGER,
@@ -109,7 +109,7 @@ from pocketrnn_export.source_code.text_settings_in_code import (
     find_uncompared_length_and_unknown_id,
     list_hints_on_settings_in_code,
 )
-from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import warn_of_cut_that_no_text_shows
 from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_texts_with_ids

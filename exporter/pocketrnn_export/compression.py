@@ -25,7 +25,7 @@ from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.text import EXTERNAL
-from pocketrnn.text.pretokenized import Text
+from pocketrnn.text.text_row_encoder import Text
 from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits

@@ -21,7 +21,7 @@ from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
-from pocketrnn.text.pretokenized import Text
+from pocketrnn.text.text_row_encoder import Text
 
 __all__ = [
     "BARE",

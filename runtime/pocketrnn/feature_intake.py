@@ -13,7 +13,7 @@ from pocketrnn.text.features import (
     encode_values,
     make_example_values,
 )
-from pocketrnn.text.pretokenized import TextRowEncoder, Tokenizer
+from pocketrnn.text.text_row_encoder import TextRowEncoder, Tokenizer
 from pocketrnn.text_intake import TextIntake
 
 __all__ = ["FeatureIntake"]

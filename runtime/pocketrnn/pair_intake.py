@@ -8,7 +8,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.pairs import check_pair, make_pair_mark
-from pocketrnn.text.pretokenized import TextRowEncoder, Tokenizer
+from pocketrnn.text.text_row_encoder import TextRowEncoder, Tokenizer
 from pocketrnn.text_intake import TextIntake
 
 __all__ = ["PairIntake"]

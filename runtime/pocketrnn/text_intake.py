@@ -20,7 +20,7 @@ from pocketrnn.bundle.texts_beyond_limits import (
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
 from pocketrnn.errors import LimitError
 from pocketrnn.text.checked_text_chunks import Chunk, OnError, check_batches, divide_into_chunks
-from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
+from pocketrnn.text.text_row_encoder import Text, TextRowEncoder, Tokenizer
 
 __all__ = ["TextIntake"]
 

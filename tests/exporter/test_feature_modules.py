@@ -26,7 +26,7 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_shape_grid
 from pocketrnn_export.compression import compress
 from pocketrnn_export.feature_arguments import read_features
-from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_ids, draw_features
+from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_ids, derive_features_from_first_ids
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packed_text_rules import pack_text_rules
@@ -346,10 +346,10 @@ def test_the_proof_draws_every_id_and_numbers_of_many_sizes() -> None:
 def test_a_row_without_marks_has_the_same_features_in_every_batch() -> None:
     features = make_features({**PRICE, **KIND})
     tokens = torch.tensor([[5, 6, 7], [8, 9, 0], [5, 1, 2]])
-    numbers = draw_features(features, tokens)
+    numbers = derive_features_from_first_ids(features, tokens)
     assert torch.equal(numbers[0], numbers[2])
     assert not torch.equal(numbers[0], numbers[1])
-    assert torch.equal(draw_features(features, tokens[1:]), numbers[1:])
+    assert torch.equal(derive_features_from_first_ids(features, tokens[1:]), numbers[1:])
     call = FeatureCall(lambda _module, tokens, lengths, named: (tokens, lengths, named), features)
     given, lengths, named = call(nn.Identity(), *add_feature_ids(tokens, torch.tensor([3, 2, 3]), numbers))
     assert given.tolist() == tokens.tolist()

@@ -41,6 +41,7 @@ from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
     refuse_doubtful_ids,
     warn_of_cut_that_no_text_shows,
 )
+from pocketrnn_export.vocabularies.other_answer_causes import describe_likely_cause
 from pocketrnn_export.vocabularies.owner_answer_comparison import (
     OtherAnswersError,
     compare_answers,
@@ -361,6 +362,14 @@ def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_togethe
 
     assert [one.rules for one in find_rules_from_answers(rules, words, texts, measure, 1e-3)] == [own]
     assert sum(read) < 200_000
+
+
+@pytest.mark.parametrize(("wrong", "is_told"), [(3, True), (30, False)])
+def test_a_refusal_says_that_the_text_rules_are_likely_others_if_most_probabilities_agree(
+    wrong: int, is_told: bool
+) -> None:
+    row: Any = (SimpleNamespace(answer={"bad": 0.25}), np.array([0.5, 0.5]))
+    assert (f"{40 - wrong} of 40" in describe_likely_cause([row] * 40, range(wrong))) == is_told
 
 
 UNCLEAN = [f"<b>{own.replace('-', ', ', 1).replace('-', ' ')}!" for own in TEXTS]

@@ -14,7 +14,6 @@ from torch.utils._sympy import functions as of_torch
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.sizes import size_regions
-from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog
 from pocketrnn_export.tracing.sizes.size_conditions import (
     BATCH,
     LARGEST,
@@ -26,6 +25,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     make_all_sizes,
 )
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, explore_regions
+from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog
 
 
 def relations() -> st.SearchStrategy[tuple[sympy.Basic, Callable[[int, int], bool]]]:

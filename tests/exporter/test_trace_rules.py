@@ -17,6 +17,9 @@ from pocketrnn_export.tracing.module_trace import make_export_session
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS, Positions, Slices
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.rules import (
+    asserts_and_equality_tests as asserts,
+)
+from pocketrnn_export.tracing.rules import (
     embedding_bags,
     evenly_spaced_numbers,
     interpolation,
@@ -25,7 +28,6 @@ from pocketrnn_export.tracing.rules import (
     new_and_squeeze,
     order_statistics_and_search,
     pooling,
-    tensor_truth_tests,
 )
 from pocketrnn_export.tracing.rules import (
     slices_pads_and_given_sizes as slices,
@@ -330,7 +332,7 @@ def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
             return x + 1
 
     module = Asserts()
-    with TraceSession(module, (Topic(tensor_truth_tests.ASSERTS),)) as session:
+    with TraceSession(module, (Topic(asserts.ASSERTS),)) as session:
         assert module(traced().tokens).dim() == 2
     assert len(session.told) == 1
 
@@ -363,7 +365,11 @@ def test_a_rule_says_why_it_declines(
 
 def test_rules_for_torch_export_decline_in_a_trace_for_torchscript() -> None:
     session = TraceSession(nn.Identity(), scripted=True)
-    for each in (tensor_truth_tests.accept_assert, evenly_spaced_numbers.linspace, evenly_spaced_numbers.logspace):
+    for each in (
+        asserts.accept_assert,
+        evenly_spaced_numbers.linspace,
+        evenly_spaced_numbers.logspace,
+    ):
         assert "TorchScript" in each(session, 0, 1, 2).reason
 
 

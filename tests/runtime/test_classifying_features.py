@@ -23,7 +23,7 @@ from pocketrnn.bundle.manifest import Limits, encode_with_digest, read_manifest
 from pocketrnn.bundle.texts_beyond_limits import mark_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
-from pocketrnn.publishing import _format_card_lines
+from pocketrnn.hub_upload import _format_card_lines
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import (
     build_features_from_document,

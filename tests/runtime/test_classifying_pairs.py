@@ -21,7 +21,7 @@ from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
 from pocketrnn.bundle.texts_beyond_limits import mark_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
-from pocketrnn.publishing import _format_card_lines
+from pocketrnn.hub_upload import _format_card_lines
 from pocketrnn.text import TextRules
 from pocketrnn.text.pairs import make_pair_inputs
 from pocketrnn.text.text_input import TextInput

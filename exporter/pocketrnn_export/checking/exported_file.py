@@ -244,7 +244,8 @@ def _count_declared_bytes(tensor: TensorProto) -> int:
 
 
 def _open_torchscript(path: Path) -> CheckedFile:
-    """Open a TorchScript file. Arguments with a default are left out, and tuples are taken apart."""
+    """Open a TorchScript file. Its inputs are the arguments of forward without a default; if such an argument is a
+    tuple, each item is an input."""
     script = load_torchscript(path)
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
     taken = [argument for argument in arguments if not argument.has_default_value()]

@@ -22,7 +22,7 @@ from pocketrnn_export.checking.calls_by_axis_roles import (
     find_call_by_axes,
     has_independent_rows,
 )
-from pocketrnn_export.checking.calls_without_declared_axes import find_call_without_axes
+from pocketrnn_export.checking.calls_for_torchscript_inputs import find_call_without_axes
 from pocketrnn_export.checking.exported_file import CheckedFile
 from pocketrnn_export.checking.exported_file_weights_and_sizes import count_table_rows
 from pocketrnn_export.checking.forward_call_recording import (

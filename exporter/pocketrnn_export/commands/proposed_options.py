@@ -50,7 +50,7 @@ class ProposedPairs(NamedTuple):
     """A file of the owner's answers, and the number of answers."""
 
     file: str
-    count: int
+    answer_count: int
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
         """Return the options of the next command: these pairs, and the other options that correct the export. Many
@@ -58,7 +58,7 @@ class ProposedPairs(NamedTuple):
         from pocketrnn_export.source_code.text_functions_in_file import find_text_library
 
         kept = {**corrected}
-        if self.count >= _ANSWERS_TO_FIND_RULES_BY:
+        if self.answer_count >= _ANSWERS_TO_FIND_RULES_BY:
             file, _, name = (corrected.get("tokenizer") or "").rpartition(":")
             kept = {"tokenizer": corrected["tokenizer"]} if name and find_text_library(Path(file), name) else {}
         return {**kept, "pairs": self.file}

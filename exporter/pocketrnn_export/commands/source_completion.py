@@ -35,7 +35,8 @@ def complete_source(source: str) -> str:
 
     names = list_module_classes(path) if is_code else []
     parameters = click.get_current_context().params
-    weights = parameters["weights"] or (propose_weights(path) if len(names) > 1 else [None])[0]
+    proposed = propose_weights(path) if len(names) > 1 else None
+    weights = parameters["weights"] or (None if proposed is None else proposed.path)
     layers = list_weight_names(weights) if weights is not None and len(names) > 1 and weights.is_file() else []
     fitting = list_classes_with_layers(path, names, layers) if layers else names
     if len(fitting) == 1:

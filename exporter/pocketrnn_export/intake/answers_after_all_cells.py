@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
+from pocketrnn_export.intake.function_in_new_process import run_in_process
 from pocketrnn_export.intake.module_file import run_all_cells
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
-from pocketrnn_export.intake.new_process_run import run_in_process
 from pocketrnn_export.intake.random_construction_refusal import are_near_answers, compute_probe_answer
 from pocketrnn_export.intake.weights_file import SavedWeights
 

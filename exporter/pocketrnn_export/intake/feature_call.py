@@ -66,7 +66,7 @@ class FeatureCall:
         """Split rows of ids into the texts, their lengths, and the numbers of their features. Rows without features get
         random features."""
         if int(tokens[0, 0]) >= 0:
-            return tokens, lengths, draw_features(self.features, tokens)
+            return tokens, lengths, derive_features_from_first_ids(self.features, tokens)
         rows = separate_features_from_ids(tokens.detach().cpu().numpy(), np.zeros(len(tokens), np.int64))
         return torch.from_numpy(rows.tokens), lengths - len(self.features), torch.from_numpy(rows.features)
 
@@ -92,8 +92,8 @@ def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tens
     return columns
 
 
-def draw_features(features: Features, tokens: Tensor) -> Tensor:
-    """Draw features for texts, float32 [batch, features]. The first id of a text decides its features.
+def derive_features_from_first_ids(features: Features, tokens: Tensor) -> Tensor:
+    """Make features for texts, float32 [batch, features]: numbers that the first id of each text decides.
 
     Args:
         features: the features.

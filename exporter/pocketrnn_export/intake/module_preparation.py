@@ -49,10 +49,10 @@ from pocketrnn_export.intake.export_copy import (
     replace_torchscript,
     unwrap_module,
 )
-from pocketrnn_export.intake.feature_call import draw_features
+from pocketrnn_export.intake.feature_call import derive_features_from_first_ids
 from pocketrnn_export.intake.feature_call_search import find_convention_with_features
 from pocketrnn_export.intake.last_activation_removal import Activation
-from pocketrnn_export.intake.max_norm_embeddings import find_exceeded_max_norms, refuse_direct_weight_reads
+from pocketrnn_export.intake.max_norm_read_refusal import find_exceeded_max_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.numbers_kept_outside_tensors import note_extracted_numbers
 from pocketrnn_export.intake.padding_effect import find_padding_fault
 from pocketrnn_export.intake.probability_check_and_run_errors import make_explaining_run, make_probability_checking_run
@@ -496,7 +496,11 @@ def _make_trace_inputs(padding_id: int, widths: Widths, convention: Convention) 
     more = _MORE_OF_SECOND if convention.has_two_texts else 0
     texts = (tokens, tokens.repeat(1, 2)[:, : width + more].contiguous())[: 1 + bool(more)]
     of_texts = (lengths, lengths + more)[: len(texts)]
-    beside = (draw_features(convention.features, tokens + torch.arange(rows)[:, None]),) if convention.features else ()
+    beside = (
+        (derive_features_from_first_ids(convention.features, tokens + torch.arange(rows)[:, None]),)
+        if convention.features
+        else ()
+    )
     if not convention.takes_lengths:
         return (*texts, *beside)
     for text, of_text in zip(texts, of_texts, strict=True):

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
+from pocketrnn_export.intake.function_in_new_process import run_in_process
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
-from pocketrnn_export.intake.new_process_run import run_in_process
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import find_global_names_read, restore_module

@@ -29,7 +29,7 @@ from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorReco
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
-from pocketrnn_export.tracing.rules.tensor_truth_tests import TRUTHS, is_in_assert
+from pocketrnn_export.tracing.rules.asserts_and_equality_tests import TRUTHS, is_in_assert
 
 _TEXT: Final = "text"
 # Functions that fail by integer indices: parts of their names, or whole names. `x[i]` fails by `i` and not by `x`.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from pocketrnn_export.comparing.float64_module import make_float64_copy
-from pocketrnn_export.intake.feature_call import draw_features
+from pocketrnn_export.intake.feature_call import derive_features_from_first_ids
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
@@ -68,7 +68,7 @@ class FreshCopyModule:
         of_features = getattr(self.module, "classifier", self.module)
         if isinstance(of_features, FeatureModule):
             more = (self._cut_to_random_lengths(texts[0], generator),) if takes_lengths(self.example) else ()
-            return (texts[0], *more, draw_features(of_features.features, texts[0]))
+            return (texts[0], *more, derive_features_from_first_ids(of_features.features, texts[0]))
         if self.example[-1].dim() > 1:
             state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
             return texts[0], state.to(self.example[1].dtype)

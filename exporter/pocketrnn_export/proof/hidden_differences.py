@@ -228,8 +228,8 @@ class HiddenDifferences:
     def _draw_numbers_for_text(
         self, source: Node, narrow_value: Tensor, text_index: _Index, wide_shape: torch.Size
     ) -> Tensor:
-        """Draw random numbers for a text. Along an axis that is longer in the second run, the numbers are close to each
-        other, so that all of them may be smaller than the numbers of the padding."""
+        """Draw random numbers for a text. Along an axis that padding makes longer, draw them around one random number,
+        so that in some draws the numbers of the padding are larger than all of them."""
         shape = narrow_value[text_index].shape
         of_text = [
             1 if own != other else size for size, own, other in zip(shape, narrow_value.shape, wide_shape, strict=True)

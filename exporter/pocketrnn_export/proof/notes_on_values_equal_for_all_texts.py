@@ -140,7 +140,8 @@ class _RangeRecorder(NodeValues):
         self.spans: dict[Node, _ValueRange] = {}
 
     def run_node(self, n: Node) -> Any:
-        """Compute the value of a node, and record its range. A value that is not constant is left out from then on."""
+        """Compute the value of a node, and widen the range of its numbers over all runs so far. A value of which no
+        number has been equal in all runs is not recorded any more."""
         result = super().run_node(n)
         if n not in self.left:
             return result

@@ -57,7 +57,6 @@ from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
 from pocketrnn_export.tracing.session import takes_two_texts
-from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.program_judging import (
     AnswerJudge,
     ProgramAttempt,
@@ -69,6 +68,7 @@ from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_s
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
+from pocketrnn_export.tracing.sizes.trace_log import TraceLog
 
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15

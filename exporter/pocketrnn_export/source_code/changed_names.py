@@ -11,13 +11,13 @@ import builtins
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
-from pocketrnn_export.source_code.import_statements import Import
-from pocketrnn_export.source_code.imported_file_changes import (
+from pocketrnn_export.source_code.changed_packages_and_files import (
     ANY,
     FileFacts,
     find_unlimited_change,
     find_written_packages,
 )
+from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.known_function_effects import (
     ALIVE,
     GIVING_METHODS,

@@ -147,7 +147,7 @@ def find_text_library(path: Path, name: str) -> str:
                 package = (module or one.name).split(".")[0]
                 if _LIBRARIES.fullmatch(package):
                     libraries[one.asname or one.name.split(".")[0]] = package
-    # What a library makes, such as nlp = spacy.load("en_core_web_sm").
+    # Objects that a library makes, such as nlp = spacy.load("en_core_web_sm").
     for node in ast.walk(ast.Module(statements, [])):
         if isinstance(node, ast.Assign) and (found := _find_library(node.value, libraries)):
             libraries |= {ast.unparse(target): found for target in node.targets}

@@ -53,6 +53,7 @@ from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches
 from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
+from pocketrnn_export.tracing.rules.asserts_and_equality_tests import ASSERTS
 from pocketrnn_export.tracing.rules.embedding_bags import EMBEDDING_BAGS
 from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
 from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products_and_powers
@@ -69,12 +70,11 @@ from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STA
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slices_pads_and_given_sizes import SLICING
 from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
-from pocketrnn_export.tracing.rules.tensor_truth_tests import ASSERTS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
-from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_branches import Branch, TracePlan
+from pocketrnn_export.tracing.sizes.trace_log import TraceLog, UntraceableError
 
 
 def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:

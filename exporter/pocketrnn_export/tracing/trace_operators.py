@@ -18,6 +18,8 @@ from pocketrnn_export.torch_internals import statically_known_true, sym_ite, sym
 
 # The number that ONNX's Slice takes for "to the end".
 END: Final = 2**62
+# Nobody's module meets this message: a rebuilt loop takes the operator's place before a program runs.
+_NOT_RUN: Final = "{} only stands in a trace, and a rebuilt loop should have taken its place: please report the module."
 
 
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
@@ -100,7 +102,7 @@ def _infer_shape_of_write_step(x: Tensor, value: Tensor, axis: int, index: Any) 
 def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
     """Stand in a trace for the stacked results of all iterations of a loop; in reverse order if `flipped`. The operator
     is never run, since the rebuilt loop computes the results."""
-    raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
+    raise NotImplementedError(_NOT_RUN.format("pocketrnn::stacked"))
 
 
 @_stack_iterations.register_fake
@@ -117,7 +119,7 @@ def _infer_shape_of_stack_iterations(
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
     """Return x, and mark `values`, further results of a loop's iterations, as needed, so that the graph keeps them. The
     operator stands in traces only and is never run."""
-    raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
+    raise NotImplementedError(_NOT_RUN.format("pocketrnn::keep"))
 
 
 @_keep_iteration_results.register_fake

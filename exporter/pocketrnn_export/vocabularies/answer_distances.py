@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.classifier import Classifier, compute_logits_of_engine_input, get_answers_of_chosen_labels
 from pocketrnn.errors import LimitError
-from pocketrnn.text.pretokenized import Text
+from pocketrnn.text.text_row_encoder import Text
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 # The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.

@@ -13,7 +13,7 @@ import numpy as np
 
 from pocketrnn.errors import InputError, TextError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
+from pocketrnn.text.text_row_encoder import Text, TextRowEncoder, Tokenizer
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText

@@ -96,10 +96,21 @@ def explain_difference(
         )
     split = _advise_on_other_split(source, some, tolerance)
     return Explanation(
-        f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
-        "the vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids "
-        "of each text, too, a message says which of these is wrong. Give the labels that it predicted, not the true "
-        "labels."
+        f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. "
+        f"{describe_likely_cause(rows, wrong_indices)}If you give the ids of some texts, too, a message says which of "
+        "these is wrong. Give the labels that it predicted, not the true labels."
+    )
+
+
+def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
+    """Return a sentence that says which of vocabulary, text rules and weights is likely another one. Only probabilities
+    show it: labels agree by chance."""
+    agreed = len(rows) - len(wrong_indices)
+    if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
+        return "Give the vocabulary, the text rules and the weights of the classifier that gave these answers. "
+    return (
+        f"Since the probabilities of {agreed:,} of {len(rows):,} texts agree, the vocabulary and the weights are "
+        "likely right, and the text rules are not: look at what your code does to the others. "
     )
 
 

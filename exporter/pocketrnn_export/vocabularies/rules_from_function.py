@@ -19,7 +19,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
-from pocketrnn.text.pretokenized import Tokenizer
+from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.refused_options_error import RefusedOptionsError

@@ -17,7 +17,7 @@ from typing import Final
 from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_steps import Replace
-from pocketrnn.text.pretokenized import Text, Tokenizer
+from pocketrnn.text.text_row_encoder import Text, Tokenizer
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_id_comparison import LONGEST_OPTION, describe_token, refuse_other_ids

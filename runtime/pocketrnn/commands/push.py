@@ -30,7 +30,7 @@ def push(bundle: str, address: str, private: bool, message: str | None) -> None:
       pocketrnn push news hf://someone/news
       pocketrnn classify -b hf://someone/news "Oil prices rise again"
     """
-    from pocketrnn.publishing import push as push_bundle
+    from pocketrnn.hub_upload import push as push_bundle
 
     print_line("Verifying ...", err=True)
     made = push_bundle(bundle, address, private=private, message=message)

@@ -1,6 +1,6 @@
 """Check users' texts, from a list, a generator, or a column of numpy or pandas, and divide them into chunks.
 
-A text among them is a string, or a list of its tokens or ids (`pretokenized.py`).
+A text among them is a string, or a list of its tokens or ids (`text_row_encoder.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, TextError, short_repr
-from pocketrnn.text.pretokenized import Text, TextRowEncoder
+from pocketrnn.text.text_row_encoder import Text, TextRowEncoder
 
 __all__ = ["Chunk", "OnError", "check_and_iterate_texts", "check_batches", "check_on_error", "divide_into_chunks"]
 

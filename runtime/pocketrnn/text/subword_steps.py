@@ -406,7 +406,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
         kept.setdefault(string[0], []).append(string)
     holds_kept = make_test_for_any_character(kept)
 
-    def replace(text: str) -> str:
+    def replace_longest_keys(text: str) -> str:
         keeps = holds_kept(text)
         if table.of_ascii is not None and text.isascii() and not keeps:
             return text.translate(table.of_ascii)
@@ -421,7 +421,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
             index = index + 1 if found is None else found[0]
         return "".join(made)
 
-    return replace
+    return replace_longest_keys
 
 
 def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
@@ -432,7 +432,7 @@ def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
     in_short_ones = sets[0] | sets[1] | {"\r"}
     alone = make_code_point_map(lambda code: table.replace_code_point(chr(code)))
 
-    def replace(text: str) -> str:
+    def replace_grapheme_clusters(text: str) -> str:
         if in_short_ones.isdisjoint(text):
             return alone(text)
         made: list[str] = []
@@ -445,7 +445,7 @@ def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
             made += map(table.replace_code_point, cluster) if found is None else (found,)
         return "".join(made)
 
-    return replace
+    return replace_grapheme_clusters
 
 
 def _list_code_points(ranges: Iterable[str]) -> frozenset[str]:

@@ -38,8 +38,8 @@ from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program_and_node_values import RunnableProgram
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import mark_full_width
-from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
+from pocketrnn_export.tracing.sizes.trace_log import TraceLog
 
 _log = logging.getLogger(__name__)
 

@@ -72,7 +72,7 @@ class _RewrittenLayer:
         attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         direction = attributes.pop("direction", b"forward").decode()
         self._attributes = attributes
-        self._add_step_indices()
+        self._add_reverse_indices_and_read_mask()
         reversed_ones = [False, True] if direction == "bidirectional" else [direction == "reverse"]
         self._join_directions(
             [self._add_direction(i, len(reversed_ones), is_reverse=one) for i, one in enumerate(reversed_ones)]
@@ -91,9 +91,9 @@ class _RewrittenLayer:
     def _add_int64_constant(self, *numbers: int) -> str:
         return self._add_constant(np.array(numbers, np.int64))
 
-    def _add_step_indices(self) -> None:
-        """Add nodes that compute for each step its index, its index in reverse order, and whether the layer reads
-        it."""
+    def _add_reverse_indices_and_read_mask(self) -> None:
+        """Add nodes that compute for each step its index in reverse order, and whether the layer reads it; also the
+        index of the last step that it reads."""
         size = self._add_node("Shape", self._inputs[_X])
         steps = self._add_node(
             "Squeeze", self._add_node("Gather", size, self._add_int64_constant(0)), self._add_int64_constant(0)

@@ -176,7 +176,7 @@ class Program:
         return len(self.values) - 1
 
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
-        """Add an operation. Each size is encoded as two numbers. The weights come last."""
+        """Add an operation. Its numbers in the file are `words`, with two numbers for each size, and then `weights`."""
         flat: list[int] = []
         for word in words:
             flat += self._make_size_words(word) if isinstance(word, tuple) else [word]

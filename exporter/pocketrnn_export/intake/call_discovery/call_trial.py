@@ -58,7 +58,7 @@ from pocketrnn_export.intake.call_discovery.unsuitable_and_omitted_outputs impor
 )
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.feature_call import add_feature_ids, draw_features
+from pocketrnn_export.intake.feature_call import add_feature_ids, derive_features_from_first_ids
 from pocketrnn_export.intake.nonfinite_answer_line import find_nonfinite_line
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.intake.user_frames import run_user_call
@@ -381,7 +381,7 @@ def _answer_with_same_features(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Tensor]:
     """Return the answers to batches in which all texts have the same features."""
-    own = draw_features(asked.features, batches[0][0][:1])
+    own = derive_features_from_first_ids(asked.features, batches[0][0][:1])
     return [
         call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, own.expand(len(tokens), -1)))
         for tokens, lengths in batches

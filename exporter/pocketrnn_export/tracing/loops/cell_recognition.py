@@ -258,7 +258,7 @@ class _Iteration:
     def make_layer(
         self, mode: str, gates: Sequence[_Affine], gate_inputs: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """Make a layer from the arguments of its gates, which are given in ONNX's order.
+        """Make a layer from the linear functions whose values enter its gates, in ONNX's order of the gates.
 
         Args:
             mode: as for `RecurrentLayer`.

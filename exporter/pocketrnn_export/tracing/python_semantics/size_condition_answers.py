@@ -40,7 +40,6 @@ from pocketrnn_export.torch_internals import (
 )
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import answer_plain_numbers
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
-from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog
 from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
 from pocketrnn_export.tracing.sizes.size_conditions import (
     TOKENS,
@@ -49,6 +48,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     compute_value_at,
     rename_size_symbols,
 )
+from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog
 
 # The methods by which a size becomes part of a text: `"%d" % n` calls `__index__`.
 _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", "__int__", "__float__"})

@@ -30,8 +30,8 @@ from pocketrnn_export.tracing.session import (
     find_size_environment,
     rule,
 )
-from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import BATCH, Condition, compute_value_at
+from pocketrnn_export.tracing.sizes.trace_log import Question
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
 

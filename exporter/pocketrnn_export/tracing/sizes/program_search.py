@@ -23,7 +23,6 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.tracing.sizes.boundary_sizes import list_boundary_sizes
-from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, Logits, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import (
     USUAL,
@@ -36,6 +35,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
 from pocketrnn_export.tracing.sizes.size_errors import TOGETHER, make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
+from pocketrnn_export.tracing.sizes.trace_log import Question
 
 Traced = TypeVar("Traced")
 # A part of the sizes with the same way through forward: its region, and the answers to questions of operations.

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import sympy
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog, make_too_many_questions_error
 from pocketrnn_export.tracing.sizes.size_conditions import (
     BATCH,
     TOKENS,
@@ -31,6 +30,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     join_by_and,
     make_all_sizes,
 )
+from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog, make_too_many_questions_error
 
 # The most ways that are followed. A module with ten questions about one size has eleven.
 _MOST: Final = 80
