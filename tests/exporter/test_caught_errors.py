@@ -24,7 +24,7 @@ def program_of(kind: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 32, first=19), ids=lambda kind: kind.__name__)
 def test_an_error_that_only_some_texts_meet_is_no_answer(kind: type[nn.Module]) -> None:
-    with pytest.raises(ExportError, match=r"_modules\.py:\d+.*caught.*\.py:\d+: .(except|with|return)"):
+    with pytest.raises(ExportError, match=r"_modules\.py:\d+.*catches.*\.py:\d+: .(except|with|return)"):
         program_of(kind)
 
 
