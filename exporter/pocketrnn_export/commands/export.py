@@ -664,7 +664,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
         script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
-        lines = "The code" if named.is_notebook else f"The code in lines {code.lines}"
+        lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
         return ProposedOption(
             "vocabulary",
             f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
