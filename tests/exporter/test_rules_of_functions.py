@@ -291,6 +291,13 @@ def test_a_condition_on_words_that_no_rule_says_exactly_is_named(
     assert ".." not in str(caught.value).replace("...", "")
 
 
+def test_the_command_for_a_function_that_no_rules_say_keeps_the_given_widths() -> None:
+    given = TextRules("whitespace", min_width=9, max_width=9)
+    with pytest.raises(RefusedOptionsError) as caught:
+        choose_rules(KNOWN, given, lambda text: text.split()[::-1], [], ["oil film"])
+    assert json.loads(caught.value.changes["rules"] or "") == {"tokenizer": "external", "min_width": 9, "max_width": 9}
+
+
 @pytest.mark.slow
 def test_a_place_that_no_compared_text_shows_is_named(caplog: pytest.LogCaptureFixture) -> None:
     assert choose_rules(KNOWN, None, lambda text: [FULL.get(w, w) for w in text.split()], [], ["oil"])

@@ -132,7 +132,8 @@ def _refuse_other_tokens(
         encoder = TextEncoder(replace(best, max_tokens=rules.max_tokens), vocabulary.tokens)
         wrong = [one for one in compared if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong:
-        raise _make_refusal(encoder, vocabulary, wrong[0], (len(compared) - len(wrong), len(compared)), code)
+        agreed = len(compared) - len(wrong)
+        raise _make_refusal(encoder, vocabulary, wrong[0], (agreed, len(compared)), code, rules or best)
     return encoder
 
 
@@ -297,9 +298,10 @@ def _make_refusal(
     first_wrong: _Compared,
     agreed_and_compared: tuple[int, int],
     code: RulesInCode | None,
+    framing_rules: AnyTextRules,
 ) -> InputError:
     """Return the error for rules that do not agree with the function. It names the first difference, the code that no
-    rule covers, and the nearest rules."""
+    rule covers, and the nearest rules; its advice has the widths of `framing_rules`."""
     rules, (agreed, compared) = encoder.rules, agreed_and_compared
     problem = (
         f"{_describe_first_difference(encoder, first_wrong)} These rules agree on {agreed} of {compared} texts, "
@@ -315,10 +317,9 @@ def _make_refusal(
             option = ""
     said.append("docs/text-rules.md says what rules can do.")
     # The function stays beside these rules: it splits the texts that are compared.
-    own_code = json.dumps({"tokenizer": EXTERNAL, **collect_width_members(rules)})
-    return RefusedOptionsError(
-        problem, f"{' '.join(said)} {advise_external_tokenizer(vocabulary, rules)}", {"rules": own_code}, option
-    )
+    own_code = json.dumps({"tokenizer": EXTERNAL, **collect_width_members(framing_rules)})
+    said.append(advise_external_tokenizer(vocabulary, framing_rules))
+    return RefusedOptionsError(problem, " ".join(said), {"rules": own_code}, option)
 
 
 def _describe_code_without_rule(code: RulesInCode) -> str:
