@@ -30,7 +30,11 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
-from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code, list_files_near
+from pocketrnn_export.source_code.files_near_module import (
+    list_data_files_named_in_code,
+    list_files_near,
+    loads_torch,
+)
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
@@ -621,3 +625,16 @@ def test_a_tokenizer_also_changes_a_text_as_the_code_does_before_the_function(
         made = write_tokenizer_of_function(tmp_path / "a.py", "predict", found)
         assert made is not None
         assert run_source(made.code)["words"]("g0 n0w") == ("GO NOW" if "upper" in changed else "go now").split()
+
+
+def test_a_file_whose_imports_lead_to_torch_is_told_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    Path("src/net.py").write_text("import clean\nfrom torch import nn\n")
+    Path("src/data.py").write_text("from .net import Net\n")
+    Path("cut.py").write_text("from src.data import words\n")
+    Path("clean.py").write_text("import re, json\nimport other\n")
+    Path("other.py").write_text("import clean\n")
+    assert [loads_torch(Path(name)) for name in ("cut.py", "src/data.py", "clean.py")] == [True, True, False]

@@ -357,10 +357,23 @@ def _print_written_bundle(
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
+    if alone and manifest.text.rules.tokenizer == "external":
+        _note_torch_of_tokenizer(Path(options["tokenizer"].rpartition(":")[0]))
     # Answers have shown that nothing is to be corrected.
     corrected = {} if is_answered else options.get(CORRECTED) or {}
     corrected = corrected if proposed is None else proposed.complete(corrected)
     print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
+
+
+def _note_torch_of_tokenizer(file: Path) -> None:
+    """Print a note if the file whose function splits texts imports PyTorch, which answering needs then."""
+    from pocketrnn_export.source_code.files_near_module import loads_torch
+
+    if file.is_file() and loads_torch(file):
+        print_line(
+            f"Note: {file} imports torch, or a file that does, and so does classify --tokenizer. To answer without "
+            "PyTorch, copy the function that splits texts, with what it needs, to a file of its own."
+        )
 
 
 def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.import_statements import Import, list_imported_modules
 from pocketrnn_export.source_code.notebook import read_python_cells
 
 _MOST_FILES: Final = 60
@@ -57,6 +58,22 @@ def list_files_that_import(path: Path) -> list[Path]:
             if names & {module.rpartition(".")[2] for module in modules}:
                 found.append(file)
     return found
+
+
+def loads_torch(path: Path) -> bool:
+    """Return whether a Python file imports PyTorch, or imports a file near it that does."""
+    waiting, seen = [path], set[Path]()
+    while waiting and len(seen) < _MOST_FILES:
+        file = waiting.pop()
+        if file in seen or file.stat().st_size > _LARGEST_CODE:
+            continue
+        seen.add(file)
+        for _, node in _list_nodes_with_places(file):
+            for module in list_imported_modules(node) if isinstance(node, Import) else ():
+                if module.partition(".")[0] == "torch":
+                    return True
+                waiting += filter(None, [find_imported_file(file, module.lstrip("."))])
+    return False
 
 
 def find_imported_file(path: Path, module: str) -> Path | None:
