@@ -69,7 +69,7 @@ def reviews_of_the_readme() -> None:
         for line, _ in commands_of(block.content)
         if line.startswith("pocketrnn train") and " reviews.checkpoint" in line
     )
-    run_command(f"{train} --export reviews")
+    run_command(f"{train.partition('#')[0]} --export reviews")
 
 
 def words_for_rules() -> dict[str, Any]:

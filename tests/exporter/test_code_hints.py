@@ -157,7 +157,7 @@ def export(*arguments: str) -> Result:
 def test_the_last_lines_of_an_export_say_what_was_not_compared_and_what_the_file_says(folder: Path) -> None:
     result = export()
     assert result.exit_code == 0, result.output
-    last = result.stderr[result.stderr.index("Note: Text rules") :]
+    last = result.output[result.output.index("Text rules: ") :]
     for said in (
         "Long texts, not compared: all",
         "Unknown words, not compared: dropped",
@@ -213,7 +213,7 @@ def test_widths_and_the_unknown_id_stand_beside_a_function_whose_code_gives_the_
     rules = {"unknown_id": 0, "min_width": 7, "max_width": 7}
     result = export("--rules", json.dumps(rules), "--multi-label")
     assert result.exit_code == 0, result.output
-    last = result.stderr[result.stderr.index("Note: Text rules") :]
+    last = result.output[result.output.index("Text rules: ") :]
     assert "Long texts, not compared: the first 7" in last
     assert "says max_len" not in last
     assert "seems to give" not in last

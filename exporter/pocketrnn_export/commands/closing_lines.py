@@ -29,8 +29,8 @@ _COMPARE: Final = {
 
 
 def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> None:
-    """Print the verdict on the graph and the verdict on the text rules. An open verdict on the text rules is a
-    warning.
+    """Print the verdict on the graph and the verdict on the text rules. A note tells how to close an open verdict on
+    the text rules.
 
     Args:
         manifest: the bundle's.
@@ -41,13 +41,13 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
 
     verdict = read_text_verdict(manifest)
     print_line(f"Graph: {escape_line(describe_graph_proof(manifest))} {summary}".rstrip())
+    print_line(f"Text rules: {verdict.sentence}")
     if not verdict.is_open:
-        print_line(f"Text rules: {verdict.sentence}")
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
     if answers:
         remedy = f"{escape_line(answers)} seems to hold your classifier's answers. If so, the last line compares them."
-    print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
+    print_line(f"Note: {remedy[:1].upper()}{remedy[1:]}", err=True)
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
