@@ -20,7 +20,7 @@ from pocketrnn_export.proof import fresh_copies_and_random_inputs
 from pocketrnn_export.proof.program_nodes import find_batch_symbols
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
-from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
+from pocketrnn_export.proof.texts_mixed_in_batch import _is_used_as_size, find_mixing_line_by_operators
 from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.sizes.trace_log import TraceLog, UntraceableError
 
@@ -620,3 +620,12 @@ def test_texts_of_mostly_padding_do_not_seem_to_be_mixed() -> None:
     example = torch.full((3, 7), 2), torch.tensor([7, 5, 3])
     program = trace_program(SortsTextsOfMostlyPadding().eval(), example, None, TraceLog()).program
     assert find_mixing_line_by_runs(program, draw_mostly_padding, find_batch_symbols(program)) == ""
+
+
+def test_a_value_that_is_checked_and_read_elsewhere_is_used_as_more_than_a_size() -> None:
+    graph = torch.fx.Graph()
+    sizes = [graph.placeholder("length"), graph.placeholder("other")]
+    for size in sizes:
+        graph.call_function(torch.ops.aten._assert_scalar.default, (size, ""))
+    graph.call_function(torch.ops.aten.index.Tensor, (graph.placeholder("x"), [sizes[1]]))
+    assert [_is_used_as_size(size) for size in sizes] == [True, False]

@@ -271,6 +271,15 @@ def test_a_letter_that_is_left_as_it_is_is_joined_with_no_mark(form: str) -> Non
         assert engine.encode(text) == reference.encode(text), ascii(text)
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_mark_that_is_left_as_it_is_has_its_place_in_a_letter(form: str) -> None:
+    rules, tokens = subword_vectors.FILES["subwords-ranks"]
+    rules = replace(rules, steps=(Normalize(form, ("\u0301",)),), splits=())  # type: ignore[arg-type]
+    reference, engine = TextEncoder(rules, tokens), engine_of(rules, tokens)
+    for text in ("\u00c9\u0323", "e\u0301\u0323", "\u1eb8\u0301", "a\u0301\u0323\u00e9\u0301"):
+        assert engine.encode(text) == reference.encode(text), ascii(text)
+
+
 # --- Long words, and a bundle ---
 
 _LONG = ("a", "abc", "\u00e9", "e\u0301\u0323", "\u4e2d", "1", "\U0001f600", "'", " ", "\n", "--")

@@ -77,7 +77,9 @@ def check_pickles(path: Path) -> None:
         # file is searched, at some 2 GB a second.
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             is_archive, found = content[:4] == b"PK\x03\x04", _MAKES_BY_SIZE.search(content) is not None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file.") from None
+    except ValueError as error:
         raise InputError(f"{path} is not a file of weights: {find_file_error_reason(error)}.", _SAVE_AGAIN) from None
     if is_archive and not entries:
         raise InputError(f"{path} is not a file of weights: the archive is cut short, or holds no pickle.", _SAVE_AGAIN)

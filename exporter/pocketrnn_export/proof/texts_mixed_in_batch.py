@@ -110,12 +110,15 @@ def _are_lengths(
 
 
 def _is_used_as_size(node: Node) -> bool:
-    """Return whether a value is used only as a size: in checks of sizes, or in tensors computed from it."""
+    """Return whether a value is used only as a size: it is cast, clamped, added to, subtracted from or checked, and no
+    other operator reads it."""
     waiting = [node]
     while waiting:
         for user in waiting.pop().users:
+            if read_operator_name(user).startswith("_assert"):
+                continue
             if read_operator_name(user) not in _TO_SIZES:
-                return read_operator_name(user).startswith("_assert")
+                return False
             if isinstance(user.meta.get("val"), Tensor):
                 waiting.append(user)
     return True

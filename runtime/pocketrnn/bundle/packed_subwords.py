@@ -362,6 +362,9 @@ def _encode_normal_form(step: Normalize) -> bytes:
         if len(two) == 2 and not two[0].startswith("<") and unicodedata.normalize("NFC", point) == point:
             pairs.append((int(two[0], 16), int(two[1], 16), code))
     pairs = sorted(pairs) if step.form.endswith("C") else []
+    # A mark that is left as it is in a text has its class in a letter that is taken apart: U+0301 in "\u00c9".
+    marks = {mark for made in apart.values() for mark in made if mark in inert and unicodedata.combining(chr(mark))}
+    classes = sorted([*classes, *((mark, mark, unicodedata.combining(chr(mark))) for mark in marks)])
     starts = np.cumsum([0, *map(len, apart.values())]).tolist()
     codes = [code for made in apart.values() for code in made]
     rows = zip([*apart, 0xFFFFFFFF], starts, strict=True)
