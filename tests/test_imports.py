@@ -56,7 +56,7 @@ WINGS = (
         "diagnose",
         "export_lock_and_exceptions",
         "single_text_fallback",
-        "predicted_label_comparison",
+        "form_label_comparison",
         "integer_accuracy",
         "integer_packing",
     ),

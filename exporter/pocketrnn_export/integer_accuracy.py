@@ -13,7 +13,7 @@ from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.predicted_label_comparison import (
+from pocketrnn_export.form_label_comparison import (
     Flags,
     compute_predicted_labels,
     read_target_labels_and_whether_known,

@@ -13,9 +13,9 @@ from pocketrnn.errors import InputError
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Run
+from pocketrnn_export.form_label_comparison import compare_answers_and_labels
 from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_products_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
-from pocketrnn_export.predicted_label_comparison import compare_answers_and_labels
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.

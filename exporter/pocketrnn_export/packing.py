@@ -71,6 +71,7 @@ from pocketrnn_export.comparing.proof_inputs import (
 )
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.feature_arguments import choose_texts_with_features
+from pocketrnn_export.form_label_comparison import check_data_labels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
@@ -97,7 +98,6 @@ from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.packed_number_proof import compare_scaling_of_engine_and_python, make_number_proof_plan
-from pocketrnn_export.predicted_label_comparison import check_data_labels
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
 from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end

@@ -127,7 +127,7 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
 
 
 def has_span_prefixes(labels: Iterable[str]) -> bool:
-    """Return whether any label has a prefix of BIO or IOBES that begins a span."""
+    """Return whether any label has a prefix that begins a span: B, S or U, as in BIO, IOBES and BILOU."""
     return any(label.startswith(("B", "S", "U")) and _PREFIXED.match(label) for label in labels)
 
 

@@ -200,7 +200,7 @@ class TextIntake:
 
     @property
     def list_refusal_reasons(self) -> list[str]:
-        """List the reasons for which valid texts are skipped, each as the end of a sentence."""
+        """List the reasons for which a text, although a string, may be refused, each as the end of a sentence."""
         has_limits_of_work = isinstance(self._engine, TextEngine)
         limits = [] if self._limits is None else list_possible_limit_faults(self._limits)
         return [*limits, *(["too costly, or of too large whole numbers, for the file"] if has_limits_of_work else [])]

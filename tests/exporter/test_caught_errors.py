@@ -13,7 +13,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import make_hazard_cases
-from pocketrnn_export.intake.batch_dependent_ids import select_answered_ids
+from pocketrnn_export.intake.ids_with_batch_dependent_answers import select_answered_ids
 from pocketrnn_export.proof.right_program_search import find_right_program
 
 

@@ -665,8 +665,8 @@ def _refuse_missing_options(
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
     """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
+    from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
-    from pocketrnn_export.source_code.vocabulary_script import find_vocabulary_code
 
     if named is not None and (found := propose_vocabulary(named.path, weights)) is not None:
         said = f"The vocabulary seems to be {found.path} ({found.place_in_code})."

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.progress import filter_exporter_log
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
-from pocketrnn_export.tracing.rule_use_recording import leave_out_rule, record_rules_used
+from pocketrnn_export.tracing.used_and_left_out_rules import leave_out_rule, record_rules_used
 
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")

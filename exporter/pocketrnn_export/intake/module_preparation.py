@@ -35,7 +35,6 @@ from pocketrnn_export.comparing.proof_inputs import (
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.answered_text_lengths import find_least_tokens, select_cases_of_answered_lengths
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
-from pocketrnn_export.intake.batch_dependent_ids import find_batch_dependent_ids, list_possible_padding_ids
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
@@ -51,6 +50,7 @@ from pocketrnn_export.intake.export_copy import (
 )
 from pocketrnn_export.intake.feature_call import derive_features_from_first_ids
 from pocketrnn_export.intake.feature_call_search import find_convention_with_features
+from pocketrnn_export.intake.ids_with_batch_dependent_answers import find_batch_dependent_ids, list_possible_padding_ids
 from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.intake.max_norm_read_refusal import find_exceeded_max_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.numbers_kept_outside_tensors import note_extracted_numbers

@@ -16,7 +16,10 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.answer_row_selection import split_by_text
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Ids, Run, Widths, choose_non_padding_id
-from pocketrnn_export.intake.batch_dependent_ids import compute_largest_probability_difference, make_run_with_cache
+from pocketrnn_export.intake.ids_with_batch_dependent_answers import (
+    compute_largest_probability_difference,
+    make_run_with_cache,
+)
 from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.progress import log_step
 

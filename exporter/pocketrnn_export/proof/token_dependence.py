@@ -38,7 +38,8 @@ class WordDependence(IntEnum):
     ANYTHING = 5
 
 
-# Ids below this are tried, as in `batch_dependent_ids.py`, and each number that forward compares with an id.
+# Ids below this are tried, as in `ids_with_batch_dependent_answers.py`, and each number that forward compares with an
+# id.
 _TRIED: Final = 8
 _COMPARED: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 _SAME: Final = frozenset({

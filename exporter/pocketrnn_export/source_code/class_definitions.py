@@ -94,8 +94,8 @@ def walk_init_without_optional_branches(definition: ast.ClassDef) -> Iterator[as
 
 
 def _walk_without_optional_branches(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST]:
-    """Yield the syntax nodes below a node. Branches that run only if the caller gives one of the `absent` parameters
-    are left out."""
+    """Yield a node and the syntax nodes below it. The branches of an `if` that only asks whether the caller gives one
+    of the `absent` parameters are left out."""
     yield node
     skipped: list[ast.stmt] = []
     if isinstance(node, ast.If):

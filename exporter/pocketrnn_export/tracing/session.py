@@ -39,13 +39,13 @@ from pocketrnn_export.torch_internals import (
     remove_export_buffer_hooks,
     replace_methods,
 )
-from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols
 from pocketrnn_export.tracing.sizes.trace_branches import Branch
 from pocketrnn_export.tracing.sizes.trace_log import TraceLog
 from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
+from pocketrnn_export.tracing.used_and_left_out_rules import is_rule_left_out, record_rule_use
 
 _log = logging.getLogger(__name__)
 

@@ -403,7 +403,7 @@ class FeatureEncoder(TextEncoder):
         self.features = features
 
     def encode(self, item: Any) -> list[int]:
-        """Encode a text with its features as ids.
+        """Encode a text and its features as one row of ids, the features first.
 
         Raises:
             TextError: the argument is not such a tuple, or `encode_values` refuses a feature.
@@ -412,7 +412,7 @@ class FeatureEncoder(TextEncoder):
         return [*encode_numbers_as_negative_ids(encode_values(self.features, values)).tolist(), *super().encode(text)]
 
     def encode_row(self, item: Any) -> Ids:
-        """Encode a text with its features as ids, int64 [1, ids]."""
+        """Encode a text and its features as one row of ids, the features first: int64 [1, ids]."""
         return np.array([self.encode(item)], np.int64)
 
 

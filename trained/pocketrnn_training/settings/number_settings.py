@@ -80,7 +80,7 @@ class NumberSettings(Settings):
 
     @property
     def named_of_layers(self) -> tuple[str, ...]:
-        """The settings of the recurrent layers that differ from their default.
+        """The names of the settings of recurrent layers that the user changed from their defaults.
 
         Example:
             >>> NumberSettings(hidden_dim=32).named_of_layers

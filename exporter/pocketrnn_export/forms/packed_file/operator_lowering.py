@@ -29,6 +29,7 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
     multiply_bound,
     sum_bounds,
 )
+from pocketrnn_export.forms.packed_file.joined_previous_token_folding import fold_previous_step_into_layers
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.pair_size_factors import Lengths, compute_size
 from pocketrnn_export.forms.packed_file.size_dependent_values import (
@@ -38,7 +39,6 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import (
     multiply_sizes,
     read_attributes,
 )
-from pocketrnn_export.forms.packed_file.step_with_previous_step_folding import fold_previous_step_into_layers
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)

@@ -410,7 +410,7 @@ def _find_batch_dependence(
     try:
         for (tokens, lengths), together in zip(batches, answers, strict=True):
             alone = answer_texts_one_by_one(asked, convention, tokens, lengths)
-            # For texts with padding, batch_dependent_ids.py later finds whether they may share a batch.
+            # For texts with padding, ids_with_batch_dependent_answers.py later finds whether they may share a batch.
             whole = int(lengths.min()) == tokens.shape[1]
             if (
                 whole
@@ -433,7 +433,7 @@ def _depends_on_batch_only_by_highest_id(
     asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
 ) -> bool:
     """Return whether the answers depend on the batch only because of the highest id. A module may treat this id as
-    padding; `batch_dependent_ids.py` finds such ids."""
+    padding; `ids_with_batch_dependent_answers.py` finds such ids."""
     plain = asked.replace_highest_id(tokens)
     if plain is None:
         return False

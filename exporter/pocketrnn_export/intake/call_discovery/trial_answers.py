@@ -84,10 +84,10 @@ def wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) ->
         # A pair has the second text before the lengths.
         at = 2 if isinstance(function, PairCall) else 1
 
-        def call_and_change(module: nn.Module, *given: Any) -> Any:
+        def call_and_change_answer(module: nn.Module, *given: Any) -> Any:
             return change(wrapped(module, *given), given[0], given[at])
 
-        return replace(function, wrapped=call_and_change)  # type: ignore[arg-type]  # each gives other arguments
+        return replace(function, wrapped=call_and_change_answer)  # type: ignore[arg-type]  # each gives other arguments
     return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
 
 

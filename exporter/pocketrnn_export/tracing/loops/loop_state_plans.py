@@ -176,7 +176,7 @@ def _converts_floats_to_integers(node: Node) -> bool:
 
 
 def _depends_on_mask_alone(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
-    """Return whether a value in an iteration depends on the mask alone."""
+    """Return whether a value in an iteration depends on the mask, and on nothing else that differs between texts."""
     if mask is None:
         return False
     read = list_upstream_nodes([node], lambda n: n in loop.partners and n is not mask)
