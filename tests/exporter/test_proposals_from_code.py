@@ -636,5 +636,6 @@ def test_a_file_whose_imports_lead_to_torch_is_told_from_others(
     Path("src/data.py").write_text("from .net import Net\n")
     Path("cut.py").write_text("from src.data import words\n")
     Path("clean.py").write_text("import re, json\nimport other\n")
-    Path("other.py").write_text("import clean\n")
+    Path("other.py").write_text("import clean, broken\n")
+    Path("broken.py").write_text("print 'as in Python 2'\n")
     assert [loads_torch(Path(name)) for name in ("cut.py", "src/data.py", "clean.py")] == [True, True, False]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
 
 # Some of 600 rules agree with a few texts by chance.
-_TEXTS_TO_DECIDE_BY: Final = 20
+TEXTS_TO_DECIDE_BY: Final = 20
 _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
@@ -62,7 +62,7 @@ def export_with_rules_from_answers(
         is_split_otherwise = any(name in members for name in _OF_SPLITTING)
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
-        if is_stated or numbers < _TEXTS_TO_DECIDE_BY or not tries_left:
+        if is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
             line = format_command_with_changes(
                 _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
             )

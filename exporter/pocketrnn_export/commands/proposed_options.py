@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.commands.export_with_rules_from_answers import TEXTS_TO_DECIDE_BY
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
@@ -25,8 +26,6 @@ _MOST_ROWS_PER_WORD: Final = 4
 _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
-# As in export_with_rules_from_answers.
-_ANSWERS_TO_FIND_RULES_BY: Final = 20
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 
@@ -58,7 +57,7 @@ class ProposedPairs(NamedTuple):
         from pocketrnn_export.source_code.text_functions_in_file import find_text_library
 
         kept = {**corrected}
-        if self.answer_count >= _ANSWERS_TO_FIND_RULES_BY:
+        if self.answer_count >= TEXTS_TO_DECIDE_BY:
             file, _, name = (corrected.get("tokenizer") or "").rpartition(":")
             kept = {"tokenizer": corrected["tokenizer"]} if name and find_text_library(Path(file), name) else {}
         return {**kept, "pairs": self.file}

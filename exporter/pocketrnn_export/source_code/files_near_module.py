@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -61,14 +61,18 @@ def list_files_that_import(path: Path) -> list[Path]:
 
 
 def loads_torch(path: Path) -> bool:
-    """Return whether a Python file imports PyTorch, or imports a file near it that does."""
+    """Return whether a Python file imports PyTorch, or imports a file near it that does. Files that are no valid
+    Python are passed over."""
     waiting, seen = [path], set[Path]()
     while waiting and len(seen) < _MOST_FILES:
         file = waiting.pop()
-        if file in seen or file.stat().st_size > _LARGEST_CODE:
+        if file in seen:
             continue
         seen.add(file)
-        for _, node in _list_nodes_with_places(file):
+        nodes: Sequence[tuple[str, ast.AST]] = ()
+        with contextlib.suppress(InputError, OSError):
+            nodes = _list_nodes_with_places(file) if file.stat().st_size <= _LARGEST_CODE else ()
+        for _, node in nodes:
             for module in list_imported_modules(node) if isinstance(node, Import) else ():
                 if module.partition(".")[0] == "torch":
                     return True

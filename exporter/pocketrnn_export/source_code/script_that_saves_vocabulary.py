@@ -137,7 +137,7 @@ def _find_needed_code(
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements, and in place of a `with`, a `try` or the check of `__name__` those in it."""
+    """Yield statements, and in place of a `try` or the check of `__name__` those in it."""
     for one in statements:
         if isinstance(one, ast.Try) or (isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)):
             yield from _flatten_blocks(one.body)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import find_imported_file, list_files_near
+from pocketrnn_export.source_code.import_statements import list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
@@ -142,11 +143,10 @@ def find_text_library(path: Path, name: str) -> str:
     libraries: dict[str, str] = {}
     for node in ast.walk(ast.Module(statements, [])):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
-            for one in node.names:
-                package = (module or one.name).split(".")[0]
+            for imported, full_name in list_imported_names(node):
+                package = full_name.split(".")[0]
                 if _LIBRARIES.fullmatch(package):
-                    libraries[one.asname or one.name.split(".")[0]] = package
+                    libraries[imported] = package
     # Objects that a library makes, such as nlp = spacy.load("en_core_web_sm").
     for node in ast.walk(ast.Module(statements, [])):
         if isinstance(node, ast.Assign) and (found := _find_library(node.value, libraries)):
