@@ -64,6 +64,8 @@ from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
     describe_labels,
     describe_tokenizer_function,
+    find_library_of_tokenizer_function,
+    make_options_of_tokenizer_function,
     propose_labels,
     propose_named_tokenizer,
     propose_pairs,
@@ -75,6 +77,7 @@ from pocketrnn_export.commands.proposed_options import (
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.splitting_part_of_function import (
     find_or_write_code_file,
+    replace_tokenizer_by_own_file,
     replace_tokenizer_by_its_splitting_part,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
@@ -344,7 +347,7 @@ def _print_written_bundle(
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     is_answered = read_text_verdict(manifest).answers is not None
-    proposed = _propose_pairs(manifest, options)
+    proposed = _propose_pairs_of_bundle(manifest, options)
     summary = format_proof_summary(manifest, "texts", str(output))
     print_verdicts(manifest, summary, "" if proposed is None else proposed.file)
     print_uncompared_steps_and_kept_notes(
@@ -377,17 +380,21 @@ def _note_torch_of_tokenizer(file: Path) -> None:
         )
 
 
-def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
-    is open, or whose next command corrects them. Return None without such a file, and for answers that are not one
-    label or set of labels of a text."""
+def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
+    """Return a file that seems to hold the owner's answers, for an export whose verdict on the text rules is open, or
+    whose next command corrects them. Return None without such a file."""
     from pocketrnn.verdicts import read_text_verdict
 
-    is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
-    if options["pairs"] or not is_one_label or not is_open:
+    return _propose_pairs(manifest.labels, options) if is_open and not manifest.heads else None
+
+
+def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> ProposedPairs | None:
+    """Return a file that seems to hold the owner's answers, for an export without pairs. Return None without such a
+    file, and for answers that are not one label or set of labels of a text."""
+    if options["pairs"] or options["labels_of"] == "tokens" or options["two_texts"]:
         return None
-    return propose_pairs(manifest.labels, multi_label=options["multi_label"])
+    return propose_pairs(labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
@@ -636,6 +643,8 @@ def _refuse_missing_options(
         needed: the options that it needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
     """
+    from pocketrnn_export.progress import filter_exporter_log
+
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         return
     remedy: list[str] = [tokenizer_sentence] if tokenizer_sentence else []
@@ -655,11 +664,21 @@ def _refuse_missing_options(
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
+    of_function: dict[str, str | None] = {}
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
-        changes["tokenizer"] = function
+        of_function = make_options_of_tokenizer_function(function)
         remedy.append(describe_tokenizer_function(function))
+    pairs = None
+    with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        if not options["head"]:
+            pairs = _propose_pairs(read_labels(changes.get("labels") or options["labels"]), options)
+    if pairs is not None:
+        of_function = pairs.complete(of_function)
+        remedy.append(f"{pairs.file} seems to hold your classifier's answers.")
+    changes |= of_function
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
-    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one != "tokenizer"])
+    of_texts = ("tokenizer", "rules", "pairs")
+    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one not in of_texts])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
 
@@ -823,7 +842,9 @@ def _add_rules_of_function(
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare the two. The function's
     file may import what is in the folder of the module's file. Return the arguments with these rules; None if no
     function is named."""
+    from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
@@ -840,12 +861,16 @@ def _add_rules_of_function(
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
+        saved = find_attributes_of_saved_object(options["vocabulary"], named.name)
         try:
-            function = load_text_function(named, file, words, module_file)
+            function = load_text_function(named, file, words, module_file, saved)
         # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.
         except PocketRNNError:
             if not replace_tokenizer_by_its_splitting_part(options):
                 raise
+            return _add_rules_of_function(module_file, options, text)
+        is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
+        if is_external and replace_tokenizer_by_own_file(options, function, saved):
             return _add_rules_of_function(module_file, options, text)
         function = adapt_owner_function(function, text["vocabulary"], str(named))
     texts = [] if options["texts"] is None else read_lines(options["texts"])
@@ -858,10 +883,29 @@ def _add_rules_of_function(
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
         refuse_other_ids(vocabulary, rules, pairs)
     else:
-        rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
+        try:
+            rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
+        except RefusedOptionsError:
+            _refuse_rules_in_place_of_library(options, text.get("labels", ()))
+            raise
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
+
+
+def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """If the --tokenizer function calls a library, refuse text rules, and give the whole command that lets the function
+    split the texts. The nearest rules are not near."""
+    library = find_library_of_tokenizer_function(options["tokenizer"])
+    if not library or options["rules"] is not None:
+        return
+    changes, pairs = make_options_of_tokenizer_function(options["tokenizer"]), _propose_pairs(labels, options)
+    raise RefusedOptionsError(
+        f"{options['tokenizer']} calls {library}, and no text rules do the same.",
+        "Let your code split texts. The bundle then takes tokens or ids, and texts by Classifier.load(..., "
+        "tokenizer=function). It cannot be packed.",
+        changes if pairs is None else pairs.complete(changes),
+    ) from None
 
 
 def _read_module_and_arguments(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,12 +55,10 @@ class ProposedPairs(NamedTuple):
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
         """Return the options of the next command: these pairs, and the other options that correct the export. Many
         answers show the text rules better than code does, but not a library that splits texts."""
-        from pocketrnn_export.source_code.text_functions_in_file import find_text_library
-
         kept = {**corrected}
         if self.answer_count >= TEXTS_TO_DECIDE_BY:
-            file, _, name = (corrected.get("tokenizer") or "").rpartition(":")
-            kept = {"tokenizer": corrected["tokenizer"]} if name and find_text_library(Path(file), name) else {}
+            of_function = make_options_of_tokenizer_function(corrected.get("tokenizer") or "")
+            kept = of_function if "rules" in of_function else {}
         return {**kept, "pairs": self.file}
 
 
@@ -217,16 +216,36 @@ def propose_tokenizer_function(path: Path) -> str:
     return ""
 
 
+def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
+    """Return the option --tokenizer for a function that splits texts. If it calls a library, whose work text rules do
+    not do, also return --rules that let it split the texts of the bundle.
+
+    Args:
+        function: the function, as file.py:name; empty for none.
+    """
+    from pocketrnn.text import EXTERNAL
+
+    if not function:
+        return {}
+    library = find_library_of_tokenizer_function(function)
+    return {"tokenizer": function, **({"rules": json.dumps({"tokenizer": EXTERNAL})} if library else {})}
+
+
+def find_library_of_tokenizer_function(function: str) -> str:
+    """Return the library by which a function, as file.py:name, splits or changes words; an empty string for none."""
+    from pocketrnn_export.source_code.text_functions_in_file import find_text_library
+
+    file, _, name = function.rpartition(":")
+    return find_text_library(Path(file), name)
+
+
 def describe_tokenizer_function(function: str) -> str:
     """Return a sentence on a function that seems to split texts, with the library that it calls.
 
     Args:
         function: the function, as file.py:name.
     """
-    from pocketrnn_export.source_code.text_functions_in_file import find_text_library
-
-    file, _, name = function.rpartition(":")
-    library = find_text_library(Path(file), name)
+    library = find_library_of_tokenizer_function(function)
     return f"Texts seem to be split by {function}{f', which calls {library}' if library else ''}."
 
 

@@ -3,6 +3,10 @@ cannot be loaded."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +60,52 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     )
     if both := write_tokenizer_with_changed_text(named):
         print_line(f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}.", err=True)
+    return True
+
+
+def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any]) -> bool:
+    """If `classify` could not load the --tokenizer function without PyTorch or by its name alone, write it with the code
+    that it needs to a file beside the output, and set --tokenizer to it. Return False if that is not needed, or not
+    possible.
+
+    Args:
+        options: the options of `export`.
+        function: the function, as it was loaded.
+        saved_attributes: the attributes of its object that were saved.
+    """
+    from pocketrnn_export.source_code.files_near_module import loads_torch
+    from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
+    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
+
+    named = parse_module_name(options["tokenizer"])
+    plain = getattr(function, "func", function)
+    held = getattr(plain, "__self__", plain)
+    if named is None:
+        return False
+    given = [
+        *map(ast.unparse, named.args),
+        *(f"{name}={ast.unparse(one)}" for name, one in (named.kwargs or {}).items()),
+    ]
+    if not (named.is_notebook or named.method or given or loads_torch(named.path)):
+        return False
+    is_made_so = not saved_attributes
+    with contextlib.suppress(ValueError):
+        try:
+            inspect.signature(type(held)).bind(*named.args, **(named.kwargs or {}))
+        except TypeError:
+            is_made_so = False
+    attributes = {name: value for name, value in getattr(held, "__dict__", {}).items() if is_plain_value(value)}
+    code = write_text_function(
+        named.path, named.name, named.method, ", ".join(given), attributes, calls_init=is_made_so
+    )
+    if code is None:
+        return False
+    parameters = click.get_current_context().params
+    path = find_or_write_code_file(Path(parameters["output"]), "words", code)
+    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    print_line(f"Note: {named} is now also in {path}, without PyTorch, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
+               err=True)  # fmt: skip
     return True
 
 

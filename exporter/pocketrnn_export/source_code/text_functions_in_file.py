@@ -145,7 +145,8 @@ def find_text_library(path: Path, name: str) -> str:
         if isinstance(node, ast.Import | ast.ImportFrom):
             for imported, full_name in list_imported_names(node):
                 package = full_name.split(".")[0]
-                if _LIBRARIES.fullmatch(package):
+                # The stop words of NLTK are data.
+                if _LIBRARIES.fullmatch(package) and not full_name.startswith("nltk.corpus"):
                     libraries[imported] = package
     # Objects that a library makes, such as nlp = spacy.load("en_core_web_sm").
     for node in ast.walk(ast.Module(statements, [])):

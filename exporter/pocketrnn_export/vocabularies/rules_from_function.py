@@ -40,7 +40,8 @@ _log = logging.getLogger(__name__)
 
 _WORDS_TO_COMPARE: Final = 2_000
 _NAMED_PLACES: Final = 8
-_UNFRAMED: Final[Mapping[str, Any]] = dict.fromkeys(("first_id", "last_id", "max_width", "min_width"))
+_UNPADDED: Final[Mapping[str, Any]] = dict.fromkeys(("max_tokens", "max_width", "min_width"))
+_UNFRAMED: Final[Mapping[str, Any]] = {**_UNPADDED, **dict.fromkeys(("first_id", "last_id"))}
 # The longest rules that a note has; stop words make them long.
 _MOST_WRITTEN: Final = 400
 # The seconds of calls that show how long all take.
@@ -98,16 +99,21 @@ def find_rules_of_function(
         gives_ids = any(one.tokens is None for one in [*owners, *made])
         if rules is not None and not gives_ids:
             # The tokens of a function are compared before they are cut, and without the ids around theirs.
-            plain = replace(rules, max_tokens=None, **(_UNFRAMED if isinstance(rules, TextRules) else {}))
+            plain = _remove_members(rules, _UNFRAMED)
         if not owners and not made:
             _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
         usual = [*owners, *(one for one in made if has_ordinary_characters(one.text))]
         pairs = [(one.text, one.ids) for one in usual]
+        if rules is not None and gives_ids:
+            plain = _find_padding_outside_function(plain, vocabulary, pairs)
         best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
         encoder = _refuse_other_tokens(best, rules, usual, vocabulary, code)
         if function.seconds < _SECONDS_TO_REFUSE:
             break
-    _log_agreement(best, rules, implied, usual, texts, code, gives_ids=gives_ids)
+    same = (
+        "ids, up to padding and cuts" if gives_ids and rules not in (None, plain) else "ids" if gives_ids else "tokens"
+    )
+    _log_agreement(best, rules, implied, usual, texts, code, same=same)
     rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
     if rare:
         _log.warning(
@@ -115,6 +121,22 @@ def find_rules_of_function(
             len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
         )  # fmt: skip
     return best if rules is None else rules
+
+
+def _remove_members(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
+    """Return text rules without the members, those that rules for subwords have."""
+    return replace(rules, **(members if isinstance(rules, TextRules) else {"max_tokens": None}))
+
+
+def _find_padding_outside_function(rules: AnyTextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> AnyTextRules:
+    """Return the rules; or, if a function gives the ids of all texts only before padding or before cuts, the rules
+    without these, which other code of the owner does."""
+    for members in ({}, {"min_width": None}, _UNPADDED):
+        tried = _remove_members(rules, members)
+        encoder = TextEncoder(tried, vocabulary.tokens)
+        if all(gives_owner_ids(encoder, *pair) for pair in pairs):
+            return tried
+    return rules
 
 
 def _refuse_other_tokens(
@@ -145,7 +167,7 @@ def _log_agreement(
     texts: Sequence[str],
     code: RulesInCode | None,
     *,
-    gives_ids: bool,
+    same: str,
 ) -> None:
     """Log the rules that agree, on how many texts, and the code that no text shows."""
     found, compared = "The text rules", {one.text for one in usual}
@@ -156,7 +178,7 @@ def _log_agreement(
         logging.INFO if rules is not None else logging.WARNING,
         "%s: the rules and your tokenizer split all %d texts into the same %s. %d of them were made of the "
         "vocabulary",
-        found, len(compared), "ids" if gives_ids else "tokens", len(compared - {*texts}),
+        found, len(compared), same, len(compared - {*texts}),
     )  # fmt: skip
     if rules is None and code is not None and code.unsaid:
         _log.warning(
