@@ -319,8 +319,8 @@ class Script:
 
 @pytest.mark.parametrize(
     ("name", "given"),
-    [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("WithFile.cut", ["oil", "x"]), ("made.encode", [5, 0]),
-     ("WithWords({'oil': 3}).encode", [3, 0]), ("Counted(Settings()).encode", [7, 0]),
+    [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("WithFile.cut", ["oil", "x"]),
+     ("made.encode", [5, 0]), ("WithWords({'oil': 3}).encode", [3, 0]), ("Counted(Settings()).encode", [7, 0]),
      ("Script.encode", ["oil", "x"])],
 )  # fmt: skip
 def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[Any], tmp_path: Path) -> None:
@@ -332,7 +332,8 @@ def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[An
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("WithFile.encode", "folder, size.*self.size in line 16.*WithFile(folder=..., size=...).encode"), ("WithFile('no', 3).encode", "'no'"),
+    [("WithFile.encode", "folder, size.*self.size in line 16.*WithFile(folder=..., size=...).encode"),
+     ("WithFile('no', 3).encode", "'no'"),
      ("made.absent", "made.absent")],
 )  # fmt: skip
 def test_a_class_that_needs_more_than_words_is_refused_with_the_lines(name: str, said: str, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
@@ -77,8 +78,8 @@ from pocketrnn_export.commands.proposed_options import (
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.splitting_part_of_function import (
     find_or_write_code_file,
-    replace_tokenizer_by_own_file,
     replace_tokenizer_by_its_splitting_part,
+    replace_tokenizer_by_own_file,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -392,7 +393,7 @@ def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> 
 def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> ProposedPairs | None:
     """Return a file that seems to hold the owner's answers, for an export without pairs. Return None without such a
     file, and for answers that are not one label or set of labels of a text."""
-    if options["pairs"] or options["labels_of"] == "tokens" or options["two_texts"]:
+    if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
     return propose_pairs(labels, multi_label=options["multi_label"])
 
@@ -664,23 +665,23 @@ def _refuse_missing_options(
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
-    of_function: dict[str, str | None] = {}
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
-        of_function = make_options_of_tokenizer_function(function)
+        changes |= make_options_of_tokenizer_function(function)
         remedy.append(describe_tokenizer_function(function))
-    pairs = None
+    labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
-        if not options["head"]:
-            pairs = _propose_pairs(read_labels(changes.get("labels") or options["labels"]), options)
-    if pairs is not None:
-        of_function = pairs.complete(of_function)
-        remedy.append(f"{pairs.file} seems to hold your classifier's answers.")
-    changes |= of_function
+        if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
+            said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
+            remedy.append(said)
+            changes = pairs.complete(changes)
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
     of_texts = ("tokenizer", "rules", "pairs")
     said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one not in of_texts])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
-    raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
+    lines = "".join(f"\n{escape_line(one)}" for one in remedy)
+    refused = RefusedOptionsError(f"{source} needs {said}{numbers}.", lines, changes)
+    refused.of_lines = True
+    raise refused
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:

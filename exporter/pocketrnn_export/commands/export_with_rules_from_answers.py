@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
 # Some of 600 rules agree with a few texts by chance.
 TEXTS_TO_DECIDE_BY: Final = 20
@@ -103,7 +104,7 @@ def _log_rules_that_agree_as_well(
             log_other_agreeing_rules(rules, manifest.text.vocabulary, pairs)
 
 
-def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:
+def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
     from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
@@ -111,7 +112,7 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
-        _raise_again_with_changed_text(error, named.path, str(tried))
+        _raise_again_with_changed_text(error, named.path, str(tried), _make_width_options(error, options))
     is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
@@ -121,7 +122,7 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
         # Written of a function that answers texts.
         found = [one for one in found if not is_name_of_answering_function(one.rpartition(":")[2])]
     if found:
-        line = format_command_with_changes({"tokenizer": found[0]})
+        line = format_command_with_changes({"tokenizer": found[0], **_make_width_options(error, options)})
         other = "Other functions" if tried_name else "Functions"
         raise ParityError(
             error.problem,
@@ -130,7 +131,20 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
         ) from None
 
 
-def _raise_again_with_changed_text(error: ParityError, file: Path, tokenizer: str) -> None:
+def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the option --rules with the widths with which most answers agree, beside what is given; an empty dict
+    without such widths."""
+    from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+
+    widths = {} if error.nearest is None else collect_width_members(error.nearest)
+    stated = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
+    return {"rules": json.dumps({**stated, **widths})} if widths and options["max_tokens"] is None else {}
+
+
+def _raise_again_with_changed_text(
+    error: ParityError, file: Path, tokenizer: str, widths: Mapping[str, str | None]
+) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
     from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
@@ -139,7 +153,7 @@ def _raise_again_with_changed_text(error: ParityError, file: Path, tokenizer: st
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
         if both is not None and both[1] != tokenizer:
-            line = format_command_with_changes({"tokenizer": both[1]})
+            line = format_command_with_changes({"tokenizer": both[1], **widths})
             raise ParityError(error.problem, f"{error.remedy} {both[0]} Write: {line}") from None
 
 

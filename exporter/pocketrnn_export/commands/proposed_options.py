@@ -26,7 +26,7 @@ _FEWEST_WORDS: Final = 20
 _MOST_ROWS_PER_WORD: Final = 4
 _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
-_NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
+_NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 
@@ -54,11 +54,14 @@ class ProposedPairs(NamedTuple):
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
         """Return the options of the next command: these pairs, and the other options that correct the export. Many
-        answers show the text rules better than code does, but not a library that splits texts."""
+        answers show the text rules better than code does, but not a library or a file that splits texts."""
         kept = {**corrected}
         if self.answer_count >= TEXTS_TO_DECIDE_BY:
-            of_function = make_options_of_tokenizer_function(corrected.get("tokenizer") or "")
-            kept = of_function if "rules" in of_function else {}
+            tokenizer = corrected.get("tokenizer") or ""
+            of_function = make_options_of_tokenizer_function(tokenizer) if ":" in tokenizer else {}
+            shown = {"rules", "max_tokens", *({"tokenizer"} & {*of_function})}
+            kept = {option: value for option, value in corrected.items() if option not in shown}
+            kept |= of_function if "rules" in of_function else {}
         return {**kept, "pairs": self.file}
 
 
@@ -250,8 +253,8 @@ def describe_tokenizer_function(function: str) -> str:
 
 
 def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs | None:
-    """Return the CSV file in the working folder that holds answers of the owner's classifier to texts, by its name and
-    its contents. Return None if there is no such file, or there are several.
+    """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
+    its name and its contents. Return None if there is no such file, or there are several.
 
     Args:
         labels: the labels, in the order of the logits.
@@ -261,7 +264,7 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs 
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
-    for file in Path().glob("*.csv"):
+    for file in (one for one in Path().iterdir() if one.suffix in (".csv", ".jsonl")):
         is_named_so = any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:

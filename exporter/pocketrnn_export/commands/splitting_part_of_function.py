@@ -64,9 +64,9 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
 
 
 def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any]) -> bool:
-    """If `classify` could not load the --tokenizer function without PyTorch or by its name alone, write it with the code
-    that it needs to a file beside the output, and set --tokenizer to it. Return False if that is not needed, or not
-    possible.
+    """If `classify` could not load the --tokenizer function without PyTorch, or by its name alone, write it with the
+    code that it needs to a file beside the output, and set --tokenizer to it. Return False if that is not needed, or
+    not possible.
 
     Args:
         options: the options of `export`.
@@ -83,21 +83,17 @@ def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_
     held = getattr(plain, "__self__", plain)
     if named is None:
         return False
-    given = [
-        *map(ast.unparse, named.args),
-        *(f"{name}={ast.unparse(one)}" for name, one in (named.kwargs or {}).items()),
-    ]
+    kwargs = named.kwargs or {}
+    given = [*map(ast.unparse, named.args), *(f"{name}={ast.unparse(one)}" for name, one in kwargs.items())]
     if not (named.is_notebook or named.method or given or loads_torch(named.path)):
         return False
-    is_made_so = not saved_attributes
-    with contextlib.suppress(ValueError):
-        try:
-            inspect.signature(type(held)).bind(*named.args, **(named.kwargs or {}))
-        except TypeError:
-            is_made_so = False
+    calls_init = False
+    # A class that needs more than the given arguments was made without its `__init__`.
+    with contextlib.suppress(TypeError, ValueError):
+        calls_init = not saved_attributes and bool(inspect.signature(type(held)).bind(*named.args, **kwargs))
     attributes = {name: value for name, value in getattr(held, "__dict__", {}).items() if is_plain_value(value)}
     code = write_text_function(
-        named.path, named.name, named.method, ", ".join(given), attributes, calls_init=is_made_so
+        named.path, named.name, named.method, ", ".join(given), attributes, calls_init=calls_init
     )
     if code is None:
         return False

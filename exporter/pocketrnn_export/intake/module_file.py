@@ -231,7 +231,7 @@ def _make_text_object(
     }:
         written = ", ".join(f"{name}={value!r}" for name, value in taken.items())
         _log.warning(
-            "%s of %s is made with %s, by default. If your classifier uses others, give them: --tokenizer '%s:%s(%s)%s'",
+            "%s of %s is made with %s, by default. If your classifier has others, give them: --tokenizer '%s:%s(%s)%s'",
             named.name, named.path, written, named.path, named.name, written, f".{named.method}" * bool(named.method),
         )  # fmt: skip
     return found
