@@ -24,6 +24,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
     describe_tokenizer_function,
+    make_options_of_tokenizer_function,
     propose_labels,
     propose_pairs,
     propose_tokenizer,
@@ -241,7 +242,14 @@ def test_many_answers_take_the_place_of_rules_in_code_but_not_of_a_library(folde
     assert ProposedPairs("a.csv", 3).complete(known) == {**known, "pairs": "a.csv"}
     assert ProposedPairs("a.csv", 30).complete(known) == {"pairs": "a.csv"}
     known["tokenizer"] = "cut.py:words"
-    assert ProposedPairs("a.csv", 30).complete(known) == {"tokenizer": "cut.py:words", "pairs": "a.csv"}
+    external = {"tokenizer": "cut.py:words", "rules": '{"tokenizer": "external"}'}
+    assert ProposedPairs("a.csv", 30).complete(known) == {**external, "pairs": "a.csv"}
+    assert make_options_of_tokenizer_function("cut.py:words") == external
+    assert make_options_of_tokenizer_function("cut.py:split") == {"tokenizer": "cut.py:split"}
+    # Rules can drop stop words.
+    words = "from nltk.corpus import stopwords\ndef words(text):\n return stopwords.words('english')"
+    Path("cut.py").write_text(words)
+    assert "rules" not in make_options_of_tokenizer_function("cut.py:words")
     known = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "max_tokens": "3"}
     kept = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "pairs": "a.csv"}
     assert ProposedPairs("a.csv", 30).complete(known) == kept
@@ -325,6 +333,29 @@ def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, fo
     proposed = propose_tokenizer_function(Path("net.py"))
     assert proposed == "cut.py:Texts.tokenize"
     assert re.search("jieba|spacy", describe_tokenizer_function(proposed))
+
+
+def test_the_first_line_to_copy_has_the_library_that_splits_texts_and_the_answers(folder: Path) -> None:
+    Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
+    Path("cut.py").write_text("import jieba\nclass Texts:\n def tokenize(self, text):\n  return [*jieba.cut(text)]")
+    rows = "".join(f"film {i},good\n" for i in range(25))
+    Path("answers.csv").write_text(f"text,label\n{rows}")
+    found = export("net.py").stderr.splitlines()
+    line = shlex.split(found[-1])
+    given = {option: line[line.index(option) + 1] for option in ("--tokenizer", "--pairs", "--rules")}
+    assert given == {"--tokenizer": "cut.py:Texts.tokenize", "--pairs": "answers.csv",
+                     "--rules": '{"tokenizer": "external"}'}  # fmt: skip
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_nearest_rules_are_not_shown_where_a_library_splits_texts() -> None:
+    Path("cut.py").write_text("import jieba\ndef cut(text):\n return jieba.cut(text)\n")
+    Path("jieba.py").write_text("def cut(text):\n return [letter for word in text.split() for letter in word[::2]]\n")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    found = export("net.py:Net", *given, "--tokenizer", "cut.py:cut").stderr
+    assert "calls jieba" in found
+    assert "nearest" not in found
+    assert '--rules \'{"tokenizer": "external"}\'' in found.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

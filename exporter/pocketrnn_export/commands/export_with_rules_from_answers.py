@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.command_with_changes import format_command_with_changes
@@ -15,9 +16,8 @@ from pocketrnn_export.commands.splitting_part_of_function import write_tokenizer
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
 # Some of 600 rules agree with a few texts by chance.
@@ -88,7 +88,7 @@ def _log_rules_that_agree_as_well(
     manifest: Manifest, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
     """Log other rules that give all texts with answers the same ids, and so the same answers, if no option states
-    rules."""
+    rules and the owner's code does not show the same ones."""
     from pocketrnn.text import TextEncoder, TextRules
     from pocketrnn_export.vocabularies.text_rule_selection import log_other_agreeing_rules
 
@@ -98,10 +98,32 @@ def _log_rules_that_agree_as_well(
     if is_stated or not given or any(one.ids is not None for one in given) or manifest.has_two_texts:
         return
     if isinstance(rules := manifest.text.rules, TextRules):
+        if _is_in_code_of_text_function(rules, manifest.text.vocabulary, options):
+            return
         encoder = TextEncoder(rules, manifest.text.vocabulary)
         pairs = [(one.text, encoder.encode(one.text)) for one in given]
         with print_stages():
             log_other_agreeing_rules(rules, manifest.text.vocabulary, pairs)
+
+
+def _is_in_code_of_text_function(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Return whether a function of the owner's code that splits texts shows rules that split as these do. Only the
+    function is run, with the names that it needs, and not its file."""
+    from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes, write_text_function
+    from pocketrnn_export.source_code.text_functions_in_file import find_text_library, list_text_functions
+    from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
+    from pocketrnn_export.vocabularies.rules_from_function import shows_same_split
+
+    named = parse_module_name(options["source"])
+    for one in [] if named is None else list_text_functions(named.path):
+        file, _, name = one.rpartition(":")
+        owner, _, method = name.rpartition(".")
+        read = list_read_attributes(Path(file), owner, method) if owner else {}
+        attributes = {attribute: {} for attribute in read or () if is_vocabulary_name(attribute)}
+        code = write_text_function(Path(file), owner or name, method, "", attributes, calls_init=False)
+        if code is not None and not find_text_library(Path(file), name) and shows_same_split(code, rules, tokens):
+            return True
+    return False
 
 
 def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[str, Any]) -> None:

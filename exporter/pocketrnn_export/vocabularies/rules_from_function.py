@@ -6,8 +6,10 @@ are compared with the function on the owner's texts, on words of the vocabulary,
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import linecache
 import logging
 import math
 import shlex
@@ -44,6 +46,7 @@ _UNPADDED: Final[Mapping[str, Any]] = dict.fromkeys(("max_tokens", "max_width", 
 _UNFRAMED: Final[Mapping[str, Any]] = {**_UNPADDED, **dict.fromkeys(("first_id", "last_id"))}
 # The longest rules that a note has; stop words make them long.
 _MOST_WRITTEN: Final = 400
+_WRITTEN_FILE: Final = "<the owner's function>"
 # The seconds of calls that show how long all take.
 _SECONDS_TO_ESTIMATE: Final = 1.0
 # A slow function, as of a spelling dictionary, is called for some seconds to refuse rules, and then for a minute.
@@ -202,6 +205,34 @@ def _find_best_rules(
         of_code, agreed_of_code = find(try_usual_rules=False)
         best = of_code if 2 * agreed_of_code >= agreed else best
     return best
+
+
+def shows_same_split(code: str, rules: TextRules, tokens: Sequence[str]) -> bool:
+    """Return whether the code of a function `words` shows text rules that split texts as the given ones. The code is
+    run, and the function is only read.
+
+    Args:
+        code: the function, with all that it needs.
+        rules: the rules, whose widths and outer ids do not count.
+        tokens: those of the vocabulary.
+
+    Example:
+        >>> code = "def words(text): return text.split()"
+        >>> shows_same_split(code, TextRules("whitespace", lowercase=False), ["oil"])
+        True
+    """
+    names: dict[str, Any] = {"__name__": "pocketrnn_words"}
+    # As `inspect` finds the source of a function.
+    linecache.cache[_WRITTEN_FILE] = (len(code), None, code.splitlines(keepends=True), _WRITTEN_FILE)
+    with contextlib.suppress(Exception, SystemExit):
+        exec(compile(code, _WRITTEN_FILE, "exec"), names)  # noqa: S102 - the owner's code, as for an export
+    found = read_rules_in_code(names["words"]) if "words" in names else None
+    if found is None or found.unsaid:
+        return False
+    plain = replace(rules, **_UNFRAMED)
+    given, of_code = (TextEncoder(one, tokens) for one in (plain, _make_rules_of_code(found, plain)[-1]))
+    texts = filter(has_ordinary_characters, make_texts_for_comparison(tokens))
+    return all(given.tokens(text) == of_code.tokens(text) for text in texts)
 
 
 def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> set[str]:
