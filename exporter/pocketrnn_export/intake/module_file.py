@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -214,12 +214,17 @@ def _make_text_object(
             for one, line in (read or {}).items()
             if one not in {**words, **saved_attributes} and not hasattr(made, one)
         }
+        refused = _make_text_object_error(named, missing, error, unknown)
         if read is None or unknown or args or kwargs:
-            raise _make_text_object_error(named, missing, error, unknown) from None
-        found, defaults = made.__new__(made), {}
+            raise refused from None
+        try:
+            found, defaults = cast("Any", made).__new__(made), {}
+            vars(found).update(words)
+        # A class with slots or with a `__new__` of its own.
+        except Exception:
+            raise refused from None
         known = f", but with {', '.join(read)}" if read else ""
         _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
-        vars(found).update(words)
     changed = getattr(found, "__dict__", {})
     changed.update({} if args or kwargs else saved_attributes)
     for name, value in changed.items():
