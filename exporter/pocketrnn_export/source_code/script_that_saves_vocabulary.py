@@ -31,7 +31,7 @@ sys.path.insert(0, {folder!r})
 {code}
 words = {made}
 words = getattr(words, "stoi", None) or getattr(words, "word2idx", None) or words
-json.dump(words, open({vocabulary!r}, "w"))
+json.dump(words, open({vocabulary!r}, "w"), default=int)
 print(len(words), "words are in", {vocabulary!r})
 """
 
