@@ -487,6 +487,22 @@ def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path)
     assert json.loads(Path("out-vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
 
 
+@pytest.mark.parametrize(("rows", "size"), [(28, 3), (4, 3), (2, 2), (0, 3)])
+def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embedding(
+    rows: int, size: int, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "def build(*words):\n    return [{w: i for i, w in enumerate(one)} for one in words]\n"
+        "tag_vocab, word2idx = build('xy', 'abc')\ndef f():\n    char2idx = {'a': 0}\n"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert {*script.made} == {"tag_vocab", "word2idx"}
+    assert script.others == (f"char2idx ({tmp_path / 'net.py'}, line 5)",)
+    subprocess.run([sys.executable, "-c", script.write("v.json", rows)], check=True, capture_output=True, cwd=tmp_path)
+    assert len(json.loads((tmp_path / "v.json").read_text())) == size
+
+
 @pytest.mark.parametrize(
     "code",
     ["def train(texts):\n    vocab = {w: i for i, w in enumerate(texts)}", "vocab = json.load(open('v.json'))",

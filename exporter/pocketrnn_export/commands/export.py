@@ -71,6 +71,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_weight_sizes,
 )
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.splitting_part_of_function import (
@@ -702,13 +703,17 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
-        script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
+        rows = read_weight_sizes(weights).embedding_rows
+        script = find_or_write_code_file(output, "vocabulary", code.write(str(file), rows))
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
+        nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
+        also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
         return ProposedOption(
             "vocabulary",
-            f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
-            f"of the training. It writes {file}.", str(file)
-        )  # fmt: skip
+            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
+            f"with the data of the training. It writes {file}{nearest * (len(code.made) > 1)}.{also}",
+            str(file),
+        )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
 

@@ -77,7 +77,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
 
-    sizes = _read_weight_sizes(weights)
+    sizes = read_weight_sizes(weights)
     labels = _find_label_files(path, sizes)
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
@@ -106,7 +106,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     """
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
-    sizes = _read_weight_sizes(weights)
+    sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
     for one in [] if path is None else find_labels_in_code(path):
@@ -129,7 +129,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     return ProposedOption("labels", said, "a,b,c")
 
 
-def _find_label_files(path: Path, sizes: _WeightSizes) -> dict[Path, LabelsInCode]:
+def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
     """Return the files with as many labels as the weights have that the code of a module, or of the files near it,
     names, each with its labels and the place in the code."""
     from pocketrnn_export.progress import filter_exporter_log
@@ -148,7 +148,7 @@ def _find_label_files(path: Path, sizes: _WeightSizes) -> dict[Path, LabelsInCod
     return found
 
 
-class _WeightSizes(NamedTuple):
+class WeightSizes(NamedTuple):
     """Sizes of a classifier, from its weights.
 
     Attributes:
@@ -174,10 +174,10 @@ class _WeightSizes(NamedTuple):
         return f"{has_one or 'For a module with one number a text'}: two labels, and the number is the second label's."
 
 
-def _read_weight_sizes(weights: Path | None) -> _WeightSizes:
+def read_weight_sizes(weights: Path | None) -> WeightSizes:
     """Read the sizes of a classifier from its weights. They are 0 if the file cannot be read."""
     if weights is None:
-        return _WeightSizes()
+        return WeightSizes()
     from pocketrnn_export.intake.layers_in_weights import find_last_layer
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.progress import filter_exporter_log
@@ -185,8 +185,8 @@ def _read_weight_sizes(weights: Path | None) -> _WeightSizes:
     with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
         tensors = read_weights(weights).tensors
         rows = [len(one) for name, one in tensors.items() if one.dim() == 2 and "emb" in name.lower()]
-        return _WeightSizes(max(rows, default=0), *(find_last_layer(tensors) or ()))
-    return _WeightSizes()
+        return WeightSizes(max(rows, default=0), *(find_last_layer(tensors) or ()))
+    return WeightSizes()
 
 
 def propose_tokenizer(path: Path) -> FileNamedInCode | None:
