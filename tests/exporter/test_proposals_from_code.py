@@ -275,6 +275,24 @@ def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, pr
     assert propose_tokenizer_function(Path("net.py")) == proposed
 
 
+@pytest.mark.parametrize(
+    ("lines", "proposed"),
+    [
+        ("    return model(encode(text, vocab))", "split.py:encode"),
+        ("    ids = encode(str(text).lower(), vocab)", "net.py:predict"),
+        ("    text = text.lower()\n    ids = encode(text, vocab)", "net.py:predict"),
+        ("    tidy = clean_text(text)\n    ids = encode(tidy, vocab)", "net.py:predict"),
+    ],
+)
+def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
+    lines: str, proposed: str, folder: Path
+) -> None:
+    Path("split.py").write_text("def encode(text, vocab):\n    return [vocab.get(word, 1) for word in text.split()]\n")
+    split = "from split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
+    Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
+    assert propose_tokenizer_function(Path("net.py")) == proposed
+
+
 def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_texts(folder: Path) -> None:
     Path("net.py").write_text(f"{FILE}\ndef class_encoder(name):\n    return 0\ndata = open('questions.txt')\n")
     Path("questions.txt").write_text("".join(f"what is question {i}?\n" for i in range(30)))
