@@ -63,7 +63,6 @@ from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedOption,
     ProposedPairs,
-    describe_labels,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
     make_options_of_tokenizer_function,
@@ -74,6 +73,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_weight_sizes,
 )
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.splitting_part_of_function import (
@@ -658,8 +658,12 @@ def _refuse_missing_options(
         remedy.append(f"The weights seem to be {options['weights']} ({where}).")
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    for propose in [{"vocabulary": _propose_vocabulary, "labels": _propose_labels}[option] for option in missing]:
-        proposed = propose(named, options["weights"])
+    for option in missing:
+        if option == "vocabulary":
+            proposed = _propose_vocabulary(named, options["weights"])
+        else:
+            file = None if named is None else named.path
+            proposed = propose_labels(file, options["weights"], options["pairs"], multi_label=options["multi_label"])
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
     if given is not None:
@@ -697,30 +701,19 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
-        script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
+        rows = read_weight_sizes(weights).embedding_rows
+        script = find_or_write_code_file(output, "vocabulary", code.write(str(file), rows))
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
+        nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
+        also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
         return ProposedOption(
             "vocabulary",
-            f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
-            f"of the training. It writes {file}.", str(file)
-        )  # fmt: skip
+            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
+            f"with the data of the training. It writes {file}{nearest * (len(code.made) > 1)}.{also}",
+            str(file),
+        )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
-
-
-def _propose_labels(named: ModuleName | None, weights: Path | None) -> ProposedOption:
-    """Return a sentence on the missing labels, and what to give as --labels."""
-    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
-
-    if named is not None and (held := propose_labels(named.path, weights)) is not None:
-        return ProposedOption("labels", describe_labels([held[1]]), str(held[0]))
-    if named is not None and (found := find_labels_in_code(named.path)):
-        return ProposedOption("labels", describe_labels(found), ",".join(found[0].labels))
-    sentence = (
-        "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
-        "labels, and the number is the second label's."
-    )
-    return ProposedOption("labels", sentence, "a,b,c")
 
 
 def _read_vocabulary_rules_and_pairs(

@@ -331,9 +331,9 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
             if WORD_TO_ID.fullmatch(made):
                 return (
                     f"{where} makes {made}: save it where it is complete, before the training, with json.dump({made}, "
-                    'open("vocab.json", "w")); the ids must be those that the weights were trained with.'
+                    'open("vocab.json", "w"), default=int); the ids must be those that the weights were trained with.'
                 )
-    return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w")).'
+    return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w"), default=int).'
 
 
 def find_uncompared_length_and_unknown_id(
