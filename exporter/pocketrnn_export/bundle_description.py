@@ -66,9 +66,9 @@ class Description:
 
     @property
     def token_id_count(self) -> int:
-        """How many token ids there are, with those of the text rules and of the vocabulary.
+        """The number of token ids: enough for the vocabulary and for the ids in the text rules.
 
-        With characters, that of the proof, which is larger: each spelling of a word has an id.
+        With `spellings`, it is the number of spellings, each of which has an id in the proof.
         """
         if self.spellings is not None:
             return len(self.spellings.rows)
@@ -85,7 +85,7 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """Make the encoder from texts to token ids.
+        """Make the encoder from texts to token ids; with `spellings`, to the ids of spellings.
 
         If the owner's code splits the texts, the encoder takes only the texts in `known`.
         """
@@ -115,10 +115,11 @@ def validate_name(name: str) -> str:
 
 
 def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Refuse fewer than two labels, and labels that are repeated, empty or not strings. Return the labels as a tuple.
+    """Return the labels as a tuple of strings. Refuse a string, a dict, lists of labels, fewer than two labels, and
+    labels that are repeated, empty or not strings.
 
     Raises:
-        InputError: there are fewer than two, or one is repeated, empty or not a string.
+        InputError: the labels are refused.
     """
     if isinstance(labels, str):
         raise InputError(
@@ -141,8 +142,8 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
     if len(labels) < 2:
         raise InputError(
             "There is one label." if labels else "There is no label.",
-            "Give at least 2: a single number is the logit of the second label. If it is a value, such as a rating, "
-            'subtract the value that separates the two labels, such as 3 in --call "module(tokens) - 3".',
+            "Give at least 2 labels: a module that gives one number gives the logit of the second label. If the number "
+            'is a value, such as a rating, subtract the limit between the two labels: --call "module(tokens) - 3".',
         )
     # numpy's strings, as of a LabelEncoder, look otherwise in messages.
     labels = [str(label) for label in labels]

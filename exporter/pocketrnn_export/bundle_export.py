@@ -228,9 +228,8 @@ def export(
     progress: bool = True,
     **numbers: Unpack[NumberArguments],
 ) -> Manifest:
-    """Export a recurrent classifier as a bundle, and prove that the bundle gives the same answers.
-
-    It is a classifier of texts, or of sequences of numbers.
+    """Export a recurrent classifier of texts, or of sequences of numbers, as a bundle, and prove that the bundle gives
+    the same answers.
 
     Long because every argument is described here; the work is in `prepare_module`, the forms and `write_bundle`.
 
@@ -399,10 +398,10 @@ def export(
     excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True}
     spelled = None if characters is None else read_characters(characters)
     if spelled is not None:
-        other = "two_texts" if two_texts else "heads" if several else "features" if features is not None else ""
         refuse_options_with_characters(
-            of_tokens=labels_of == "tokens", other_input=other, one_text=one_text, **excluded
-        )
+            of_tokens=labels_of == "tokens", two_texts=two_texts, heads=several is not None,
+            features=features is not None, one_text=one_text, **excluded,
+        )  # fmt: skip
         torchscript = False
     example_ids, owners_characters = (
         (example_ids, []) if spelled is None else separate_characters_from_texts(example_ids)
@@ -479,8 +478,8 @@ def export(
 def _list_hints_from_owners_code(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """Return a sentence with advice for each setting that the code of the module or of the tokenizer names, and that no
-    argument and no pair shows. The settings are those of texts and answers."""
+    """List advice, a sentence each, on settings of texts and answers that the code of the module or of the tokenizer
+    has, but neither the arguments nor `pairs` show. Empty for a classifier that pocketrnn trained."""
     if read_text_verdict(manifest).kind == "trained":
         return []
     paths = []
@@ -567,7 +566,7 @@ def _export_text_module(
         prepared,
         description.text.rules,
         graph,
-        bounds,
+        condition_sizes=bounds,
         extreme_ids=find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
         possible_padding_ids=_find_possible_padding_ids_with_answer(prepared),
         compared_ids=phrase,
@@ -601,7 +600,7 @@ def _choose_call_by_answers(
     )
     if len(agreeing) == 1:
         _log.warning(
-            'The module can be called in %d ways that give other answers. "%s" is taken: it alone gives your '
+            'The module can be called in %d ways that give different answers. "%s" is taken: it alone gives your '
             "classifier's answer to every text with an answer (%d).", len(error.calls), agreeing[0], len(rows),
         )  # fmt: skip
         return agreeing[0]
@@ -667,8 +666,8 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
 
 
 def _make_answered_texts(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
-    """Make an `AnsweredText` of each text with an answer of the owner. A text without ids counts, too, since the owner
-    may answer it without the module."""
+    """Make an `AnsweredText` of each text with an answer of the owner. A text without ids is included, since
+    the owner may answer it without the module."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -921,7 +920,8 @@ def _prepare_again_with_same_call(
 def _log_and_note_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log how padding changes the module's answers. Return the description with this effect in its provenance."""
+    """Warn if padding, or the other texts of a batch, change the module's answers. Return the description; if padding
+    changes answers by more than rounding, with this effect in its provenance."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         change = max(prepared.alone.values())
@@ -1034,7 +1034,7 @@ def _choose_proof_texts_within_limits(
     limits: Limits | None, texts: Sequence[Any], description: Description, private_texts: frozenset[Any]
 ) -> list[Any]:
     """Choose the texts of the proof that the module accepts. If all of them are private, add made texts with as many
-    words as the module needs. Refuse if none is left that the bundle may show."""
+    words as the module needs, if the rules split single texts. Refuse if none is left that the bundle may show."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private_texts.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:

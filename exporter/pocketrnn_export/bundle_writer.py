@@ -1,4 +1,4 @@
-"""Write a bundle from its forms and its description. It is proven, and written as a whole."""
+"""Prove the forms of a bundle, and write them with its description to a folder, whole or not at all."""
 
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def _compare_copy_with_module(
 
 
 def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Return the provenance with what the comparison with the owner's answers found, in the entry of the text rules."""
+    """Return the provenance with the result of the comparison with the owner's answers in the entry of the text
+    rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance
@@ -146,10 +147,10 @@ def make_golden_examples(
     *,
     of_tokens: bool = False,
 ) -> tuple[Example, ...]:
-    """Make the golden examples of a bundle from texts that are not private.
+    """Make the golden examples of a bundle from texts that are not private and have finite logits.
 
-    They are the first such texts, and the last two texts, which usually contain no known token. Store each logit with
-    the fewest digits that give the same number.
+    They are the first 10 of these texts, and the last two, which usually contain no known token. Each logit has the
+    fewest digits that give the same number.
     """
     shown = [i for i, text in enumerate(texts) if text not in private and np.isfinite(logits[i]).all()]
     chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})

@@ -33,18 +33,18 @@ from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
-from pocketrnn_export.form_label_comparison import (
+from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
+from pocketrnn_export.forms.form import Form
+from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
+from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.weight_quantization import STORAGES, Storage, quantize_graph
+from pocketrnn_export.predicted_labels_and_data_labels import (
     check_data_labels,
     compare_answers_and_labels,
     compute_label_margins,
     compute_predicted_labels,
     read_target_labels_and_whether_known,
 )
-from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
-from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
-from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
-from pocketrnn_export.forms.weight_quantization import STORAGES, Storage, quantize_graph
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers

@@ -1,4 +1,4 @@
-"""Run one export at a time, and turn every exception that its code raises into an `ExportError`."""
+"""Run one export at a time, and turn every unexpected exception into an `ExportError`."""
 
 from __future__ import annotations
 

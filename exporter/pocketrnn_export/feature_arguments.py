@@ -1,4 +1,5 @@
-"""Read the argument `features` of `export`, and refuse options that do not work with features."""
+"""Read the features of `export`, choose texts with features for a proof, and refuse options that do not work with
+features."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iter
 
 
 def read_features(given: str) -> FeaturesGiven:
-    """Read the features that the user names on the command line.
+    """Read the features that the user names on the command line, or describes in a JSON file.
 
     Args:
         given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each

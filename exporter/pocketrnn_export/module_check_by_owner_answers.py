@@ -63,7 +63,8 @@ def refuse_module_with_other_answers(
 
 
 def _choose_telling_texts(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
-    """Return at most `_TEXTS` texts in their order."""
+    """Choose at most `_TEXTS` texts, in their order: some with characters outside ASCII, some of the longest, and the
+    first of the others."""
     odd = [i for i, row in enumerate(rows) if not row.text.isascii()][:_OUTSIDE_ASCII]
     longest = sorted(range(len(rows)), key=lambda i: -len(rows[i].text))[:_LONGEST]
     chosen = [*dict.fromkeys([*odd, *longest, *range(len(rows))])][:_TEXTS]

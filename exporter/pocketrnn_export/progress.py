@@ -29,10 +29,10 @@ Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
-def filter_exporter_log(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """While the block runs, add a filter to all loggers of the exporter.
+def filter_log_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """While the block runs, show only the log records of the exporter that `choose` accepts.
 
-    A filter on one logger does not reach its children.
+    `choose` becomes a filter of each of the exporter's loggers, since a filter of a logger does not reach its children.
     """
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(EXPORTER)]
     for logger in loggers:

@@ -203,7 +203,7 @@ class PickleReader:
     def _count_container(self) -> None:
         self.containers += 1
         if self.containers > self._most_containers:
-            raise UnsupportedPickleError(f"more than {self._most_containers:,} nested parts")
+            raise UnsupportedPickleError(f"more than {self._most_containers:,} containers and objects")
 
 
 def require_type(value: Any, kind: type) -> Any:
@@ -461,7 +461,7 @@ class _OtherObject(PickledObject):
 
 
 def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:
-    """Replace stand-ins for arrays by numpy arrays."""
+    """Replace the stand-ins for arrays and bytes in dicts and objects by these, down to the depth `_DEEPEST`."""
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
     if isinstance(value, PickledObject) and depth < _DEEPEST:

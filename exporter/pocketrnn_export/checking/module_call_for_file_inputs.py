@@ -46,7 +46,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
 )
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.numbers.proof_sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 
 _log = logging.getLogger(__name__)
 _USUAL_IDS: Final = 100
@@ -145,7 +145,7 @@ def _find_call_of_texts(
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
         asked = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
         try:
-            with filter_exporter_log(lambda _record: False):
+            with filter_log_records(lambda _record: False):
                 found = find_convention(asked)
         except AmbiguousCallError:
             # The ways differ in a mask, say. Others that were found for tokens would be odd ones.

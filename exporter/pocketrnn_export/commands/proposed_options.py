@@ -72,7 +72,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
         weights: its weights. A file with far fewer tokens than the embedding has rows, or with as many labels as there
             are logits, is no vocabulary.
     """
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
@@ -81,7 +81,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     labels = _find_label_files(path, weights)
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
-        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
             is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
             is_enough = len(tokens) >= max(_FEWEST_WORDS, rows // _MOST_ROWS_PER_WORD)
@@ -106,7 +106,7 @@ def propose_labels(path: Path, weights: Path | None) -> tuple[Path, LabelsInCode
 
 
 def _find_label_files(path: Path, weights: Path | None) -> dict[Path, LabelsInCode]:
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.vocabularies.labels import read_labels
@@ -115,7 +115,7 @@ def _find_label_files(path: Path, weights: Path | None) -> dict[Path, LabelsInCo
     embedding_rows, rows = _count_embedding_rows_and_other_rows(weights)
     found: dict[Path, LabelsInCode] = {}
     for file, where in list_data_files_named_in_code(path, _OF_LABELS).items() if rows else ():
-        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
             labels = read_labels(str(file)) if file.stat().st_size <= LARGEST_FILE else []
             # A file of the labels of rows has most of them several times.
             if len({*labels}) == len(labels) in rows - {embedding_rows}:
@@ -129,10 +129,10 @@ def _count_embedding_rows_and_other_rows(weights: Path | None) -> tuple[int, set
     if weights is None:
         return 0, set()
     from pocketrnn_export.intake.weights_file import read_weights
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
 
     embedding, others = 0, set[int]()
-    with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+    with contextlib.suppress(InputError), filter_log_records(lambda _: False):
         for name, tensor in read_weights(weights).tensors.items():
             if tensor.dim() == 2 and "emb" in name.lower():
                 embedding = max(embedding, len(tensor))
@@ -238,13 +238,13 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs 
         labels: the labels, in the order of the logits.
         multi_label: whether a text may have several labels.
     """
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
     for file in Path().glob("*.csv"):
         is_named_so = any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
-        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
             if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
                 pairs = read_pairs(file, labels, multi_label=multi_label)
                 count = len(map_answers_to_labels(pairs, labels, multi_label=multi_label))
