@@ -236,10 +236,11 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
 
 
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare the forms with the reference in double precision. Refuse a form that differs by more than 1e-10.
+    """Compare the forms with the reference in double precision. Refuse a form that differs by more than 1e-10, unless
+    rounding explains the difference.
 
     Raises:
-        FormsDifferError: a form differs by more.
+        FormsDifferError: a form is refused.
     """
     try:
         return _compare_float64_runs_with_exact_answers(forms, answers)

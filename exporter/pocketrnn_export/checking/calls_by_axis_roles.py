@@ -451,7 +451,8 @@ def make_call_with_roles(
     def make_input(port_number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
         port, roles = ports[port_number], axis_roles[port_number]
         width = _multiply_fixed_sizes(roles)
-        tokens, lengths = _drop_last_steps(tokens, lengths, missing[port_number])
+        steps = max(1, tokens.shape[1] - missing[port_number])
+        tokens, lengths = tokens[:, :steps], lengths.clamp(max=steps)
         real = torch.arange(tokens.shape[1]) < lengths[:, None]
         # Each input is given another draw, so that one in the place of another is seen; and so is each column of one.
         drawn = torch.where(real, tokens + port_number, tokens)
@@ -554,11 +555,6 @@ def _describe_inputs(ports: Sequence[Port], axis_roles: Sequence[Roles], missing
         f"{port.name} [{', '.join(_make_axis_name(role, less) for role in roles)}]"
         for port, roles, less in zip(ports, axis_roles, missing, strict=True)
     )
-
-
-def _drop_last_steps(tokens: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    steps = max(1, tokens.shape[1] - count)
-    return tokens[:, :steps], lengths.clamp(max=steps)
 
 
 def _make_axis_name(role: str | int, missing: int) -> str:

@@ -127,7 +127,7 @@ def check_files(
     max_changed: float = 0.0,
     progress: bool = True,
 ) -> Verdict:
-    """Compare two files, such as those before and after a graph optimiser or a quantisation.
+    """Compare two exported files, such as those before and after a graph optimiser or a quantisation.
 
     Args:
         before: an ONNX file or a .pt2 file, since these declare their inputs.
@@ -352,8 +352,8 @@ def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
 
 
 def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
-    """Return a copy of the module, and the module's name. In a copy of TorchScript, a wrapper takes hooks. A module
-    that runs a file is not copied."""
+    """Return a copy of the module, and the module's name. A copy of TorchScript is wrapped in a module that takes
+    hooks. A module that runs a file is not copied."""
     if isinstance(module, ModuleWithSignature):
         return module, module.run.file.path.name
     own = copy_for_export(module)

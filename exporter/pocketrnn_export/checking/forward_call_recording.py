@@ -45,7 +45,7 @@ class ModuleCall:
         one_row: whether its inputs have no batch axis: each case is then only its first row.
         name: what the module is called in sentences.
         numbers: what its numbers were limited to, if it has no finite answers to others.
-        only_these: the sizes of the inputs of such a case, if the module runs on others, too.
+        only_these: the sizes of the inputs in all cases, if the module also runs on other sizes; else empty.
         unequal: for each of several inputs with a sequence, the function that gives it half as many steps as the
             others.
     """
@@ -109,8 +109,8 @@ def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
 
 
 def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
-    """Draw a case of random ids. If the module takes lengths, or if `ragged` is true, the lengths decrease from row to
-    row."""
+    """Draw a case of random ids. With `ragged`, the lengths decrease from row to row; by default, they do if the module
+    takes lengths."""
     generator = np.random.default_rng(rows * 1_000 + steps)
     low = 8 if called.samples is not None else min(2, called.ids - 1)
     tokens = generator.integers(low, called.ids, (rows, steps), dtype=np.int64)

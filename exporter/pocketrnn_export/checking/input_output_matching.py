@@ -55,10 +55,10 @@ def match_inputs(
 ) -> tuple[MatchedInput, ...]:
     """Match each input of a file with an input of the module, and find the order of its axes.
 
-    An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
-    in the module's own call, if the file runs on all of these calls; else the order counts in which it answers the most
-    of them with the module's shapes, or runs on the most of them, with several numbers of rows. Names of axes that fit
-    the module's own call are not contradicted.
+    An order must agree with the declared sizes and with the names of the axes. The module's own order is taken if the
+    file runs on all calls with it. Otherwise, the order is taken with which the file answers the most calls with the
+    module's shapes or, if several orders do, runs on the most calls; a transposed order must do so for several numbers
+    of rows. If the names of the axes fit the module's own order, no order that contradicts them is tried.
 
     Args:
         file: the file.
@@ -178,7 +178,7 @@ def _rank_orders(
 def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
     """Return a rating of how well the file's answers to a call fit the module's.
 
-    0: the file fails; 2: the shapes fit; 3: the numbers are near, too.
+    0: the file fails; 1: a shape does not fit; 2: all shapes fit; 3: the numbers are near, too.
     """
     answers = file.compute_outputs(make_file_inputs(matched, call.inputs))
     if isinstance(answers, str):

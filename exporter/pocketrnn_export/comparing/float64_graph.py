@@ -37,9 +37,7 @@ _PYTORCH_S: Final = {np.float32(number): number for number in (1.050700987355480
 
 
 def make_float64_onnx_run(content: bytes, *, restores_constants: bool = False) -> Run64:
-    """Wrap an ONNX file as a function of arrays that computes in double precision.
-
-    The file takes whole texts.
+    """Wrap an ONNX file for whole texts as a function of arrays that computes in double precision.
 
     Args:
         content: the file's bytes, weights included; its inputs are tokens and perhaps lengths, its first output is

@@ -52,7 +52,7 @@ MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 class Case:
     """One input of a comparison: its name, tokens int64 [batch, sequence], and lengths int64 [batch].
 
-    `sequence` is the longest length.
+    `sequence` is at least the longest length.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Widths:
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, pads_some_rows: bool = True) -> list[Case]:
         """Return the cases with rows of the lengths that a text can have, each case once. Longer rows are cut.
 
-        The tokens of a shorter row are repeated; with `pads_some_rows`, every other such row is padded instead.
+        The tokens of a shorter row are repeated; with `pads_some_rows`, rows with an even index are padded instead.
         """
         if self.least == 1 and self.most is None:
             return list(cases)

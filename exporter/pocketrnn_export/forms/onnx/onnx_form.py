@@ -117,11 +117,12 @@ def make_graph_limits(graph: OnnxGraph, prepared: ExportableModule) -> Limits | 
     """Return the limits of the texts that a graph takes, as classifier.json stores them.
 
     Raises:
-        ExportError: two texts of one token each are not supported: classifier.json has no such limit for pairs.
+        ExportError: the module does not answer two texts of one token each. classifier.json has no such limit for
+            pairs.
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
-            "The module's answer to two texts of one token each is NaN or infinite.",
+            "The module fails on two texts of one token each, or its answer is NaN or infinite.",
             "Leave out operations that need more steps, such as a standard deviation; or pad short texts in forward.",
         )
     limits, width = graph.limits, prepared.widths.fixed

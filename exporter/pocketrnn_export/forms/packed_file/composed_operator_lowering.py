@@ -1,4 +1,4 @@
-"""Translate those operators of an ONNX graph that need several operations in a packed file."""
+"""Translate the operators of an ONNX graph that need several operations in a packed file."""
 
 from __future__ import annotations
 

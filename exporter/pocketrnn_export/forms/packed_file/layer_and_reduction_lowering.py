@@ -1,4 +1,4 @@
-"""Translate those operators of an ONNX graph that compute with whole rows or matrices: recurrent layers, products,
+"""Translate the operators of an ONNX graph that compute with whole rows or matrices: recurrent layers, products,
 sums, softmax, normalization, convolutions. `operator_lowering.py` translates other operators."""
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ class Span:
         return [*itertools.product(ends, ends)] if self.pairs else [*ends]
 
     def find_difference_signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
-        """Return the possible signs of left - right. Return None if left or right is not finite."""
+        """Return the possible signs of left - right, or None if left or right is not finite. Add the numbers of tokens
+        near which the sign changes to `turns`."""
         if not (np.isfinite(left[1]) and np.isfinite(right[1])):
             return None
         a, b = left[0] - right[0], left[1] - right[1]
@@ -148,7 +149,8 @@ class Span:
         return _find_comparison_result(kind, self.find_difference_signs(left, right))
 
     def clamp_number(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
-        """Return the clamped number. Return None if clamping changes the number for some numbers of tokens only."""
+        """Return a number that is at least `least` and at most `most`, or None if this is `number` for some texts and a
+        bound for others."""
         for bound, beyond in ((least, -1), (most, 1)):
             if bound is None:
                 continue
@@ -517,7 +519,7 @@ def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[fro
 
 @dataclass(frozen=True)
 class _AffineBox:
-    """An affine number as one object. Otherwise numpy would turn its two numbers into an array."""
+    """A number a * tokens + b as one object. Otherwise numpy would turn (a, b) into an array."""
 
     pair: Affine
 
