@@ -61,7 +61,7 @@ class Description:
         return self.input
 
     def add_provenance(self, found: Mapping[str, Any]) -> Description:
-        """Return a copy of the description with more entries in its provenance."""
+        """Return a copy of the description with the entries `found` added to its provenance."""
         return replace(self, provenance={**self.provenance, **found})
 
     @property
@@ -76,7 +76,7 @@ class Description:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata of an ONNX file. It identifies a graph without its bundle."""
+        """The metadata for the bundle's ONNX files. It identifies a graph without its bundle."""
         return {
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,

@@ -630,8 +630,8 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> _ProofTexts:
-    """Choose the texts of the proof: the user's, and made ones. Add their ids to the description if the owner's code
-    splits texts."""
+    """Choose the texts of the proof, of the user's texts and of made texts. If the owner's code splits texts, add the
+    ids of the chosen texts to the description."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -702,8 +702,8 @@ def _warn_of_labels_without_answer(description: Description, answered: Sequence[
 def _judge_text_rules(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """Return the verdict on the text rules: with what they were compared, and on how many texts. The number of answers
-    that equal the owner's is added later."""
+    """Return the verdict on the text rules: what they were compared with, and on how many texts. The comparison with
+    the owner's answers is added later."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
     # The module has no answer to a text without an id.
@@ -746,9 +746,9 @@ def _may_texts_have_unknown_words(description: Description, text: TextArguments,
 
 
 def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
-    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints. The log
-    record is a warning if a verdict is open or there is a hint. Also log that the bundle holds the user's texts, if it
-    does."""
+    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints; as a
+    warning if the verdict on the text rules is open or there is a hint. If the bundle holds the user's texts, log that,
+    too."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -797,7 +797,7 @@ def _bind_arguments_of_prepare_module(
 def _choose_form_kinds(
     module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
 ) -> list[FormKind]:
-    """Choose the kinds of forms to make. Refuse those that exclude each other or that the module cannot have."""
+    """Choose the kinds of forms to make. Refuse kinds that exclude each other or that the module cannot have."""
     if edge and (streaming or torchscript):
         raise InputError(
             "The profile edge has neither a step graph nor a TorchScript copy.",
@@ -965,7 +965,7 @@ def _find_possible_padding_ids_with_answer(prepared: ExportableModule) -> list[i
 
 
 def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
-    """Name the first five ids with their words, as a phrase."""
+    """Return a phrase that names the first five ids with their words, and says how many more there are."""
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")

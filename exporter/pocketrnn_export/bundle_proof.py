@@ -304,8 +304,8 @@ def require_equal_forms(
 def require_passed_comparisons(
     plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers
 ) -> Parity:
-    """Return the proof: the comparisons of an earlier proof, then these if all pass. Else raise an error. If the plan
-    names a report, write the report first.
+    """Return the proof, if all comparisons pass: the comparisons of the plan's earlier proof, and then these. If the
+    plan names a report, write the report first.
 
     Raises:
         ParityError: a comparison differs by too much.

@@ -48,10 +48,8 @@ def refuse_options_with_characters(*, of_tokens: bool, **options: bool) -> None:
 
 
 def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Separate the ids of characters from texts that are given with them.
-
-    Return the texts with their ids, and the texts with their characters.
-    """
+    """Separate the characters from example texts. Return the texts with their ids, and the texts with the ids of the
+    characters of each token."""
     pairs, spelled = [], []
     for item in given:
         third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None

@@ -247,8 +247,8 @@ def _list_compression_steps(manifest: Manifest, storage: Storage) -> list[tuple[
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
-    """Write a bundle with its weights in this storage, and prove it equal to the original with rounded weights. Return
-    the comparisons of the original graph with the rounded one."""
+    """Write the bundle with its weights in `storage`, and prove it equal to the original with rounded weights. Return
+    the comparisons of the original graph with the graph of rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
     description = replace(Description.from_manifest(manifest), input=kept_words)
     if storage.rows is not None:

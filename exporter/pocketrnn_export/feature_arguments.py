@@ -84,7 +84,8 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 def choose_texts_with_features(
     given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
 ) -> list[tuple[str, FeatureRow]]:
-    """Choose the texts of a proof with their features: given or random texts, and texts without a known token.
+    """Choose the texts of a proof with their features: the given texts, random texts if there are none or with
+    `made_too`, and texts without a known token.
 
     Args:
         given: as from `freeze_texts_with_features`.

@@ -25,7 +25,7 @@ NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0
 
 
 def encode_program_sections(programs: Programs) -> PackedProgram:
-    """Encode the program of the graph, and that of a step, as sections of a packed file. The programs are not
+    """Encode the program of the graph and the program of a step as sections of a packed file. The programs are not
     changed."""
     whole, step = deepcopy(programs)
     return whole.encode_sections(step)
@@ -87,10 +87,8 @@ def add_integer_measurement(
 def compare_integer_answers(
     made: Manifest, cases: Mapping[str, Sequence[Case]], float32_run: Run, integer_run: Run
 ) -> list[CandidateComparison]:
-    """Compare the answers of a packed file with integer arithmetic to those without, on the cases of the proof.
-
-    Return a line for each kind of inputs.
-    """
+    """Compare the answers of a packed file with integer arithmetic to its answers in float32, on the cases of the
+    proof. Return a line for each kind of inputs."""
     answers = ReferenceAnswers(Reference("packed", float32_run), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:

@@ -393,8 +393,8 @@ def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 
 def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None) -> Manifest:
-    """Return the manifest with as many tokens at most as the engine's integers allow. Refuse a bundle of two texts,
-    whose manifest cannot limit the tokens."""
+    """Return the manifest, limited to `most_tokens`, the most tokens for which the engine's integers suffice. Refuse a
+    bundle of two texts, whose manifest cannot limit the tokens."""
     if most_tokens is None or (manifest.has_two_texts and most_tokens >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -444,7 +444,7 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Pack the same bundle with integer products. Return the file's manifest and its bytes.
+    """Pack a bundle that was packed in float32 again, with integer products. Return the file's manifest and its bytes.
 
     Each product is compared exactly, and the effect of all is measured.
 

@@ -1,4 +1,4 @@
-"""Compute the labels that a classifier predicts, read those of labelled data, and compare those of two forms.
+"""Compute the labels that a classifier predicts, read the labels of data, and compare the labels of two forms.
 
 The labels of a row are a set.
 """

@@ -61,7 +61,7 @@ def log_item_progress(items: Iterable[Item], doing: str, *, before: int = 0, of:
 
 
 def log_step(doing: str) -> None:
-    """Log the beginning of a step that has no items to count. It is shown if it takes long."""
+    """Log the beginning of a step that has no items to count. A step that takes long is shown."""
     logging.getLogger(PROGRESS).debug("%s", doing, extra={"step": doing})
 
 

@@ -190,7 +190,7 @@ class PickleReader:
         require_type(target, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def pop_items(self, count: int | None) -> list[Any]:
-        """Remove and return the last items of the stack. Without a count, these are all since the last mark."""
+        """Remove and return the last `count` items of the stack; without a count, all items since the last mark."""
         if count is None:
             items, self.stack = self.stack, self.outer.pop()
             return items
@@ -461,7 +461,8 @@ class _OtherObject(PickledObject):
 
 
 def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:
-    """Replace the stand-ins for arrays and bytes in dicts and objects by these, down to the depth `_DEEPEST`."""
+    """Replace each stand-in for an array or for bytes by the array or the bytes, also in dicts and objects that are
+    nested up to `_DEEPEST` deep."""
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
     if isinstance(value, PickledObject) and depth < _DEEPEST:

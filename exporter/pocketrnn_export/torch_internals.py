@@ -474,7 +474,7 @@ def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cache_known_operators() -> Iterator[None]:
-    """While the block runs, programs are decomposed on the CPU, with the operators that torch knew when it began.
+    """While the block runs, programs are decomposed on the CPU, with the operators that torch knew at its beginning.
 
     Without, as in a release with other names for this: torch queries its dispatcher for each of 29 namespaces, twice a
     decomposition, 80 ms; and it overrides 500 operators for each of 25 kinds of devices, of which a trace uses only the

@@ -438,8 +438,8 @@ def make_call_with_roles(
     kind_of_numbers: str,
     marked_by_masks: str,
 ) -> ModuleCall:
-    """Make a call of the module with inputs whose axes have these roles: batch, sequence or a fixed size. A mask marks
-    the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP), as `marked_by_masks` says."""
+    """Make a call of the module with inputs whose axes have the roles `axis_roles`: batch, sequence or a size. A mask
+    marks the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP), as `marked_by_masks` says."""
     # Whole numbers may be ids of any table.
     least = min(map(min, id_counts.values())) if kind_of_numbers == _WHOLE else None
     sizes = {_multiply_fixed_sizes(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
@@ -538,7 +538,7 @@ def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _make_sample_rows(width: int, kind_of_numbers: str, integers_below: int | None) -> Tensor:
-    """Make rows of `width` random numbers. With `integers_below`, they are integers from 0 to below it.
+    """Make rows of `width` random numbers. With `integers_below`, they are integers from 0 to `integers_below` - 1.
 
     For sizes as large as a picture's, return fewer rows with repeated numbers.
     """

@@ -328,8 +328,9 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _compute_output_scales(
     calls: Sequence[RecordedCall], scaled_by_column: Collection[str], unscaled: Collection[str]
 ) -> dict[str, Array]:
-    """Return a dict from an output's name to its scale: its largest number, divided by the smallest such number of all
-    outputs. An output in `scaled_by_column` has a scale for each column, and one in `unscaled` has none."""
+    """Return a dict from an output's name to its scale: its largest number, at least 1, divided by the smallest of
+    these numbers of all outputs. An output in `scaled_by_column` has a scale for each column. An output in `unscaled`,
+    or with a scale of 1, has none."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in unscaled:

@@ -232,8 +232,8 @@ def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str
 def match_outputs(
     file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
 ) -> tuple[OutputPair, ...]:
-    """Match the outputs of a file with those of the module. Return pairs: the index of the file's output, and the name
-    of the module's output.
+    """Match the outputs of a file with the outputs of the module. Return pairs: the index of the file's output, and the
+    name of the module's output.
 
     Args:
         file: the file.

@@ -104,8 +104,7 @@ def build_evaluator(
 
 
 def _restore_float64_constants(evaluator: Any) -> None:
-    """Replace, in place, the attributes that a graph holds in float32: they get back the float64 constants of PyTorch
-    that were rounded."""
+    """Replace each float32 attribute that is a rounded constant of PyTorch by the float64 constant, in place."""
     for node in evaluator.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)

@@ -455,7 +455,7 @@ def _have_different_signs(remainder: Any, divisor: Any) -> Any:
 
 
 def _translate_remainder(x: Any, other: Any) -> Any:
-    """Translate `x % y` of floats, as PyTorch computes it: the exact `fmod`, plus the divisor if the signs differ.
+    """Translate `x % y`; for floats as PyTorch computes it: the exact `fmod`, plus the divisor if the signs differ.
     torch's translation, `x - floor(x / y) * y`, multiplies the rounding error of the quotient by y."""
     x, other = _match_types(x, other)
     if _is_integer(x):
@@ -465,8 +465,8 @@ def _translate_remainder(x: Any, other: Any) -> Any:
 
 
 def _translate_floor_division(x: Any, other: Any) -> Any:
-    """Translate `x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide by y.
-    torch's translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
+    """Translate `x // y` as PyTorch and Python compute it: subtract the remainder from x, then divide by y. torch's
+    translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Div(op.Sub(x, op.Mod(x, other)), other)

@@ -149,8 +149,7 @@ class Span:
         return _find_comparison_result(kind, self.find_difference_signs(left, right))
 
     def clamp_number(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
-        """Return a number that is at least `least` and at most `most`, or None if this is `number` for some texts and a
-        bound for others."""
+        """Return `number` clamped to `least` and `most`, or None if a bound applies to some texts only."""
         for bound, beyond in ((least, -1), (most, 1)):
             if bound is None:
                 continue
