@@ -32,7 +32,6 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end_comparison import compare_difficult_rows_together_and_alone, compare_end_to_end
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
@@ -71,10 +70,12 @@ def write_bundle(
         cases["texts"] = encode_text_cases(plan.texts, description.encoder())
     answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
     if examples is None:
-        texts = [answer for _, answer in answers.compute_answers("texts", one_row=False)]
+        texts, words = [answer for _, answer in answers.compute_answers("texts", one_row=False)], cases["texts"]
+        if plan.spellings is not None:
+            words = [replace(case, tokens=plan.spellings.words[case.tokens]) for case in words]
         examples = make_golden_examples(
             plan.texts,
-            _replace_spellings_by_words(cases["texts"], plan.spellings),
+            words,
             texts,
             plan.private,
             of_tokens=description.output.of_tokens,
@@ -132,11 +133,6 @@ def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerCompari
     # Only the texts that the bundle takes were compared.
     texts = {"texts": answers.texts} if stated.get("by") == "answers" else {}
     return {**provenance, TEXT_RULES: {**stated, **texts, "answers": answers.document}}
-
-
-def _replace_spellings_by_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:
-    """Return the cases with the ids of words in place of the ids of spellings."""
-    return cases if spellings is None else [replace(case, tokens=spellings.words[case.tokens]) for case in cases]
 
 
 def make_golden_examples(

@@ -26,6 +26,7 @@ from pocketrnn_export.checking.forward_call_recording import (
     limit_call_to_running_sizes,
     list_sizes_with_different_rows,
     record_call,
+    record_calls,
     record_inputs,
 )
 from pocketrnn_export.checking.joined_outputs import join_outputs
@@ -231,13 +232,11 @@ def has_independent_rows(called: ModuleCall) -> bool:
     # Beside its copy, where the module takes no row alone.
     copies = 1 if can_run_on_size(called, 1, steps, ragged=False) else 2
     apart = [replace(case, tokens=case.tokens[[n] * copies], lengths=case.lengths[[n] * copies]) for n in range(rows)]
-    try:
-        answers = [record_call(called, one).outputs.values() for one in (case, *apart)]
-    # Whatever a user's module raises.
-    except (Exception, SystemExit):
+    calls = record_calls(called, [case, *apart])
+    if calls is None:
         return rows == 1
     counts = (rows, *[copies] * rows)
-    together, *alone = (join_outputs(list(some), n) for some, n in zip(answers, counts, strict=True))
+    together, *alone = (join_outputs(list(one.outputs.values()), n) for one, n in zip(calls, counts, strict=True))
     expected = np.concatenate([one[:1] for one in alone])
     return together.shape == expected.shape and np.allclose(
         together, expected, rtol=_APART, atol=_APART, equal_nan=True
@@ -604,9 +603,7 @@ def _gives_finite_answers(called: ModuleCall) -> bool:
     """Return whether the module's answers to some random cases contain only finite numbers."""
     answered: list[bool] = []
     for rows, steps in called.sizes[:2] if called.samples is None else (*called.sizes[:2], (32, called.sizes[-1][1])):
-        try:
-            outputs: Iterable[Any] = record_call(called, draw_case(called, rows, steps)).outputs.values()
-        except (Exception, SystemExit):  # noqa: S112 - it may take no such size
-            continue
-        answered.append(all(np.isfinite(value).all() for value in outputs if value.dtype.kind == "f"))
+        # The module may take no such size.
+        for call in record_calls(called, [draw_case(called, rows, steps)]) or ():
+            answered += [np.isfinite(value).all() for value in call.outputs.values() if value.dtype.kind == "f"]
     return all(answered)

@@ -28,7 +28,7 @@ from pocketrnn_export.checking.calls_by_axis_roles import (
     try_axis_roles,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
-from pocketrnn_export.checking.forward_call_recording import SIZES, ModuleCall, draw_case, record_call
+from pocketrnn_export.checking.forward_call_recording import SIZES, ModuleCall, draw_case, record_calls
 from pocketrnn_export.checking.input_output_matching import AGREEING
 from pocketrnn_export.numbers.proof_sample_table import NEAR
 from pocketrnn_export.torch_internals import TORCH_FOLDER, FunctionMode
@@ -216,12 +216,9 @@ class _MeaningSearch:
             finally:
                 hook.remove()
 
-        try:
-            record_call(replace(called, function=function), draw_case(called, *_UNUSUAL))
-        # Whatever a user's module raises.
-        except (Exception, SystemExit):
-            return _TorchCalls(len(recorder.places), recorder.places.total())
-        return None
+        if record_calls(replace(called, function=function), [draw_case(called, *_UNUSUAL)]) is not None:
+            return None
+        return _TorchCalls(len(recorder.places), recorder.places.total())
 
     def _make_running_call(self, way: _Way) -> ModuleCall | None:
         """Make the call of the module for a way. Return None if the module does not run with it on several numbers of

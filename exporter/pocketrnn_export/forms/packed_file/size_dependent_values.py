@@ -453,7 +453,7 @@ def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
         not a for name in node.output for a, _ in values.find_sizes(name) or [(1, 0)]
     ):
         return True
-    if _is_number_or_range(known) and isinstance(known, AffineRange) and known.step:
+    if isinstance(known, AffineRange) and known.step:
         return node.op_type in _KEEPS_A_RANGE
     return _is_number_or_range(known) or (isinstance(known, Numbers) and node.op_type in _KEEPS_A_RANGE)
 
