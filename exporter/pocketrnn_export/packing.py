@@ -181,7 +181,8 @@ def pack(
         folder, manifest = read_packable_manifest(bundle, arithmetic)
         _refuse_data_of_other_kind(manifest, data)
         check_data_labels(manifest, data)
-        with _reword_messages_for_input_kind(manifest):
+        of_values, of_texts = manifest.output.activation == "values", isinstance(manifest.input, TextInput)
+        with contextlib.nullcontext() if of_texts else reword_messages_for_numbers(of_values=of_values):
             made, content = _pack_bundle(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
         work.write(_write_c_array_with_memory_sizes(made, content, make_array_name(path)) if c_array else content)
     return made
@@ -201,13 +202,6 @@ def _refuse_data_of_other_kind(manifest: Manifest, data: LabelledTexts | Labelle
         raise InputError(
             f"{manifest.name} takes sequences of numbers, but the data holds texts.", "Give labelled sequences."
         )
-
-
-def _reword_messages_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, reword log lines and errors for the bundle's input: texts or numbers."""
-    if isinstance(manifest.input, TextInput):
-        return contextlib.nullcontext()
-    return reword_messages_for_numbers(of_values=manifest.output.activation == "values")
 
 
 def _pack_bundle(

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -255,23 +255,15 @@ def _sort_and_type_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]
     return [replace(port, kind=port.kind or "float32") for port in ports]
 
 
-class _CallRating(NamedTuple):
-    """A rating by which calls are compared: whether a call takes several sizes, whether its rows are independent, and
-    how many of the sizes `SIZES` it takes."""
-
-    takes_several_sizes: bool
-    has_independent_rows: bool
-    usual_sizes: int
-
-
-def _rate_call(called: ModuleCall) -> _CallRating:
-    """Return the rating of a call. A better call has a larger rating.
+def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
+    """Return a rating of a call, which is larger for a better call: whether the call takes several sizes, whether its
+    rows are independent, and how many of the sizes `SIZES` it takes.
 
     If only one size runs, nothing shows that its one row is independent.
     """
     rows, steps = called.sizes[0]
     varies = len(_list_input_shapes(replace(called, sizes=(*called.sizes, (rows, steps + 1))))) > 1
-    return _CallRating(varies, has_independent_rows(called), len({*SIZES} & {*called.sizes}))
+    return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
 
 
 def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:

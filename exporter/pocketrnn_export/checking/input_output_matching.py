@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -151,17 +151,11 @@ def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCal
     return found or [None]
 
 
-class _OrderRank(NamedTuple):
-    """How many axis names contradict an assignment of inputs, and how many inputs it transposes."""
-
-    contradicting_names: int
-    transposed_inputs: int
-
-
 def _rank_orders(
     matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[RowsAndSteps]
-) -> _OrderRank:
-    """Return the sort key of an assignment of inputs: the best assignment has the smallest."""
+) -> tuple[int, int]:
+    """Return the rank of an assignment of inputs, which is smallest for the best: how many names of axes contradict the
+    assignment, and how many inputs it transposes."""
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
@@ -172,7 +166,7 @@ def _rank_orders(
                 meant.setdefault(name, set()).add(given)
                 wrong += given != by_role.get(find_axis_role(name) or "", given)
     wrong += sum(len(different) - 1 for different in meant.values())
-    return _OrderRank(wrong, sum(fed.order is not None for fed in matched))
+    return wrong, sum(fed.order is not None for fed in matched)
 
 
 def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
