@@ -561,7 +561,7 @@ def _export_text_module(
     private = frozenset(() if options.examples else users_texts)
     proof_texts = _choose_proof_texts_within_limits(graph.limits, proof_texts, description, private)
     description = _log_and_note_padding_effect(prepared, graph, description, proof_texts)
-    refuse_dependence_on_batch_calls_or_copy(prepared, graph.limits, bounds, _list_small_graph_constants(forms))
+    refuse_dependence_on_batch_calls_or_copy(prepared, graph.limits, bounds, _list_integers_near_graph_constants(forms))
     cases = make_module_proof_cases(
         prepared,
         description.text.rules,
@@ -888,7 +888,7 @@ def _prepare_module_and_forms(
             rules.empty_id,
             *rules.first_ids,
             *rules.last_ids,
-            *_list_small_graph_constants(forms),
+            *_list_integers_near_graph_constants(forms),
         ]
         tried = add_ids_that_need_own_batch(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
@@ -995,8 +995,8 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids
         )  # fmt: skip
 
 
-def _list_small_graph_constants(forms: Iterable[Form]) -> list[int]:
-    """Return the small whole numbers that are constants of the ONNX graph among the forms."""
+def _list_integers_near_graph_constants(forms: Iterable[Form]) -> list[int]:
+    """List the integers near the constants of the graphs among the forms."""
     return [
         number
         for form in forms

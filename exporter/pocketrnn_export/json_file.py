@@ -48,7 +48,7 @@ def parse_json(
         raise DataError(f"{source} is not valid JSON: {error}.", remedy) from None
 
 
-def write_json_line(document: Any) -> str:
+def format_json_for_terminal(document: Any) -> str:
     """Return a document as one line of JSON, for a terminal: characters that cannot be printed are escaped."""
     written = json.dumps(document, ensure_ascii=False)
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in written)

@@ -184,13 +184,13 @@ def pack(
         of_values, of_texts = manifest.output.activation == "values", isinstance(manifest.input, TextInput)
         with contextlib.nullcontext() if of_texts else reword_messages_for_numbers(of_values=of_values):
             made, content = _pack_bundle(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
-        work.write(_write_c_array_with_memory_sizes(made, content, make_array_name(path)) if c_array else content)
+        work.write(_make_c_array_with_memory_sizes(made, content, make_array_name(path)) if c_array else content)
     return made
 
 
-def _write_c_array_with_memory_sizes(made: Manifest, content: bytes, name: str) -> bytes:
+def _make_c_array_with_memory_sizes(made: Manifest, content: bytes, name: str) -> bytes:
     needed = compute_required_memory(made, content) if isinstance(made.input, NumberInput) else None
-    return convert_to_c_array(content, name, "" if needed is None else needed.write_definitions(name)).encode("ascii")
+    return convert_to_c_array(content, name, "" if needed is None else needed.format_definitions(name)).encode("ascii")
 
 
 def _refuse_data_of_other_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
@@ -354,7 +354,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
     )
     if manifest.has_two_texts:
         # The operators are compared one by one on texts of equal length.
-        whole = lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
+        whole = lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, equal_lengths=True)
     for lowering in filter(None, (whole, of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")

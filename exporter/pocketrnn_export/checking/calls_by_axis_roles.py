@@ -597,5 +597,5 @@ def _gives_finite_answers(called: ModuleCall) -> bool:
     for rows, steps in called.sizes[:2] if called.samples is None else (*called.sizes[:2], (32, called.sizes[-1][1])):
         # The module may take no such size.
         for call in record_calls(called, [draw_case(called, rows, steps)]) or ():
-            answered += [np.isfinite(value).all() for value in call.outputs.values() if value.dtype.kind == "f"]
+            answered += [bool(np.isfinite(value).all()) for value in call.outputs.values() if value.dtype.kind == "f"]
     return all(answered)

@@ -75,7 +75,7 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
         raise ExportError(
-            f"The graph cannot be part of a bundle: {error.problem}", _write_replacement_advice(error.problem)
+            f"The graph cannot be part of a bundle: {error.problem}", _make_replacement_advice(error.problem)
         ) from error
     runs = {
         "onnx": make_onnx_run(content, optimized=True),
@@ -90,7 +90,7 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
     )
 
 
-def _write_replacement_advice(problem: str) -> str:
+def _make_replacement_advice(problem: str) -> str:
     """Return advice on how to replace an operation that a bundle must not contain."""
     if "'Resize'" in problem:
         return "Replace F.interpolate by indexing: x[:, torch.arange(n) * x.size(1) // n]."

@@ -24,7 +24,7 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
     compute_bound_between,
     find_most_tokens,
     join_bounds,
-    multiply_bound,
+    multiply_bound_by_sizes,
     sum_bounds,
 )
 from pocketrnn_export.forms.packed_file.joined_previous_token_folding import fold_previous_step_into_layers
@@ -544,7 +544,7 @@ def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     if kind in ("ReduceSum", "CumSum"):
         sizes, left = lowering.find_sizes(names[0]), lowering.find_sizes(node.output[0])
         axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
-        return multiply_bound(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
+        return multiply_bound_by_sizes(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
     known = _MOVES | {"Abs", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
     return bounds[0] if kind in known else None
 
