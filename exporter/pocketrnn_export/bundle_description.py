@@ -102,6 +102,19 @@ class Description:
         return [list(self.known[text]) for text in texts]
 
 
+def require_onnx_graph(manifest: Manifest) -> None:
+    """Refuse a bundle whose graph is in another format than ONNX, such as onnxruntime's own.
+
+    Raises:
+        InputError: the graph is not an ONNX file.
+    """
+    if not manifest.graph.file.endswith(".onnx"):
+        raise InputError(
+            f"The graph of {manifest.name} is not an ONNX file.",
+            f"Give the bundle from which {manifest.name} was made.",
+        )
+
+
 def validate_name(name: str) -> str:
     """Refuse a name of a classifier that is empty, too long or cannot be printed. Return the name.
 

@@ -27,7 +27,7 @@ from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_row_encoder import Text
 from pocketrnn.verdicts import COMPRESSED
-from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.bundle_description import Description, require_onnx_graph
 from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.form_runs import make_onnx_run
@@ -196,11 +196,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
         )
     if "compression" in manifest.provenance:
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that was not compressed yet.")
-    if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(
-            f"The graph of {manifest.name} is not an ONNX file.",
-            f"Give the bundle from which {manifest.name} was made.",
-        )
+    require_onnx_graph(manifest)
     if data is not None and rules.tokenizer == EXTERNAL:
         raise InputError(
             f"{manifest.name} does not split texts, so it cannot be measured on texts.", "Compress it without data."

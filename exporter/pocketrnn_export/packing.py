@@ -44,7 +44,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import find_graph_name_in_proof
-from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.bundle_description import Description, require_onnx_graph
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
     compare_form_on_cases,
@@ -267,11 +267,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
                 f"{manifest.name} gives values, but the effect of integers is measured by labels.",
                 "Pack it in float32.",
             )
-    if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(
-            f"The graph of {manifest.name} is not an ONNX file.",
-            f"Give the bundle from which {manifest.name} was made.",
-        )
+    require_onnx_graph(manifest)
     return folder, manifest
 
 

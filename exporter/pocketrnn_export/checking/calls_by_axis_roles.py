@@ -441,8 +441,7 @@ def make_call_with_roles(
 
     def make_input(port_number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
         port, roles = ports[port_number], axis_roles[port_number]
-        width = _multiply_fixed_sizes(roles)
-        steps = max(1, tokens.shape[1] - missing[port_number])
+        width, steps = _multiply_fixed_sizes(roles), max(1, tokens.shape[1] - missing[port_number])
         tokens, lengths = tokens[:, :steps], lengths.clamp(max=steps)
         real = torch.arange(tokens.shape[1]) < lengths[:, None]
         # Each input is given another draw, so that one in the place of another is seen; and so is each column of one.

@@ -126,7 +126,12 @@ def prove_graph(
         found = measure_agreement(run, exact)
         if found.largest_difference <= DOUBLE_TOLERANCE:
             return found
-    raise _make_graph_differs_error(found, reason)
+    raise ParityError(
+        f"In double precision the graph is {found.largest_difference:.1e} from the module on {found.case}, where a "
+        f"right graph is within {DOUBLE_TOLERANCE:g}; {reason}.",
+        "Nothing was written. Use other operations in forward at the place that this message names. If it names none, "
+        "report the module.",
+    )
 
 
 class _RetracedComparison(NamedTuple):
@@ -193,15 +198,6 @@ def prove_module_graph(
         exact,
         content=content,
         retraced=None if retrace is None else lambda: retrace(make_float64_copy(module)),
-    )
-
-
-def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityError:
-    return ParityError(
-        f"In double precision the graph is {found.largest_difference:.1e} from the module on {found.case}, where a "
-        f"right graph is within {DOUBLE_TOLERANCE:g}; {reason}.",
-        "Nothing was written. Use other operations in forward at the place that this message names. If it names none, "
-        "report the module.",
     )
 
 

@@ -80,7 +80,12 @@ class ObservedGraph:
         """
         sizes = self.size_values.find_sizes(name)
         if sizes is None:
-            raise _make_not_affine_error(name, self.size_values.irregular.get(name))
+            because = f": {why}" if (why := self.size_values.irregular.get(name)) else ""
+            raise ExportError(
+                f"The size of {name} does not have the form a * tokens + b, with fixed a and b{because}.",
+                "Use the bundle with onnxruntime; or leave this operation out of forward, and let the text rules cut "
+                "or pad texts: max_width, min_width.",
+            )
         return sizes
 
 
@@ -267,12 +272,3 @@ def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
             found |= {name for name in node.output if name}
     return frozenset(found)
-
-
-def _make_not_affine_error(name: str, why: str | None) -> ExportError:
-    because = f": {why}" if why else ""
-    return ExportError(
-        f"The size of {name} does not have the form a * tokens + b, with fixed a and b{because}.",
-        "Use the bundle with onnxruntime; or leave this operation out of forward, and let the text rules cut or pad "
-        "texts: max_width, min_width.",
-    )
