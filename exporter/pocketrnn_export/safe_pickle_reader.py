@@ -192,7 +192,7 @@ class PickleReader:
         require_type(target, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def pop_items(self, count: int | None) -> list[Any]:
-        """Remove and return the last items of the stack. Without a count, these are all since the last mark."""
+        """Remove and return the last `count` items of the stack; without a count, all items since the last mark."""
         if count is None:
             items, self.stack = self.stack, self.outer.pop()
             return items
@@ -205,7 +205,7 @@ class PickleReader:
     def _count_container(self) -> None:
         self.containers += 1
         if self.containers > self._most_containers:
-            raise UnsupportedPickleError(f"more than {self._most_containers:,} nested parts")
+            raise UnsupportedPickleError(f"more than {self._most_containers:,} containers and objects")
 
 
 def require_type(value: Any, kind: type) -> Any:
@@ -470,8 +470,8 @@ class _OtherObject(PickledObject):
 
 
 def unwrap_stand_ins(value: Any, depth: int = 0, unwrapped: dict[tuple[int, int], Any] | None = None) -> Any:
-    """Replace stand-ins for arrays by numpy arrays, also in dicts and attributes, `_DEEPEST` - `depth` deep. A part
-    that a hostile file names a million times is unwrapped once at each depth."""
+    """Replace each stand-in for an array or for bytes by the array or the bytes, also in dicts and objects that are
+    nested up to `_DEEPEST` deep. A part that a hostile file names a million times is unwrapped once at each depth."""
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
     if not isinstance(value, PickledObject | dict) or depth >= _DEEPEST:

@@ -644,7 +644,7 @@ def _refuse_missing_options(
         needed: the options that it needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
     """
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
 
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         return
@@ -673,7 +673,7 @@ def _refuse_missing_options(
         changes |= make_options_of_tokenizer_function(function)
         remedy.append(describe_tokenizer_function(function))
     labels = changes.get("labels") or options["labels"]
-    with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+    with contextlib.suppress(InputError), filter_log_records(lambda _: False):
         if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
             said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
             remedy.append(said)
@@ -774,7 +774,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -785,11 +785,11 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
     labels: Any = None
     # The notes are logged where both are read once more.
     if "labels" in needed and options["labels"] is None:
-        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
             labels = find_labels_in_checkpoint(weights)
             options["labels"] = str(weights)
     if "vocabulary" in needed and options["vocabulary"] is None:
-        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
             if set(read_vocabulary(weights).tokens) != set(labels or ()):
                 options["vocabulary"] = weights
 
@@ -1104,10 +1104,10 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
 
     # Its notes are logged where the module's weights are read.
-    with filter_exporter_log(lambda _: False):
+    with filter_log_records(lambda _: False):
         held = read_weights(weights)
     return read_word_vector_vocabulary(path, held)
 
