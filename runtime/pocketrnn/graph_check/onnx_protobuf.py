@@ -214,7 +214,7 @@ class _OnnxWalker:
             node.attributes[name] = values
 
     def read_tensor(self, start: int, end: int) -> tuple[str, Values]:
-        """Read a tensor's name. Also read its numbers if there are few."""
+        """Read a tensor; return its name, and its numbers if there are few."""
         name, kind, dims, stored = "", 0, list[int](), 0
         spans: dict[int, list[_WireBeginAndEnd]] = {}
         for number, wire, begin, stop in self.read_fields("TensorProto", start, end):

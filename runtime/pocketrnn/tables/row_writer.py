@@ -103,7 +103,8 @@ def _convert_value_to_text(value: Any) -> Any:
 
 
 def replace_values_that_json_lacks(value: Any) -> Any:
-    """Replace NaN and infinities in a value by None: JSON lacks these numbers."""
+    """Replace what JSON lacks in a value: NaN and infinities by None, and values such as dates by text; refuse
+    bytes."""
     if isinstance(value, dict):
         return {str(name): replace_values_that_json_lacks(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):

@@ -92,7 +92,8 @@ _CharacterKinds = CodePointCache[str, int]
 
 
 def _make_character_kinds(*kinds_and_ranges: tuple[int, tuple[str, ...]]) -> _CharacterKinds:
-    """Make a dict that finds the kind of a code point: that of the first set whose ranges contain it."""
+    """Make a dict that finds the kind of a code point: white space, or else the kind of the first ranges that contain
+    it, or else _OTHER."""
     tests = [(kind, make_range_test(ranges)) for kind, ranges in kinds_and_ranges]
 
     def find_kind(point: str) -> int:
@@ -135,7 +136,8 @@ def _find_contraction_length(word: str, start: int) -> int:
 
 
 def _find_cut_before_last_space(word: str, start: int, end: int) -> int:
-    """Find the index at which white space is cut: before its last character, which begins the next word."""
+    """Find the index at which the white space from `start` to `end` is cut: before its last character, which begins the
+    next word; or at `end`, if the text ends there or it is a single character."""
     return end if end == len(word) or end == start + 1 else end - 1
 
 
@@ -237,7 +239,7 @@ def _find_cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
 
 
 def _find_capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
-    """Find the end of the word at `start` that has only capitals and uncased letters; 0 without one."""
+    """Find the end of the word at `start` that has only capitals, uncased letters and marks; 0 without one."""
     end = start
     while end < len(word) and kinds[word[end]] in (_CAPITAL, _UNCASED, _MARK):
         end += 1
