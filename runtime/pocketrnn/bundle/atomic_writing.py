@@ -62,7 +62,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
+        raise OutputError(f"{path} is a file or a link, not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
         raise OutputError(
             f"pocketrnn runs in the folder {path}, so this folder cannot be replaced.",

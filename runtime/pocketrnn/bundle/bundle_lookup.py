@@ -55,7 +55,7 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     if "://" in given:
         raise BundleError(
             f"{given} is an address, but a bundle is read from this machine or from a model hub.",
-            "Download its folder or file, and give the path of that; or give hf://user/name.",
+            "Download the bundle, and give its path; or give hf://user/name.",
         )
     folder = Path(given)
     if _is_bundle_folder(folder) or folder.name != given:

@@ -491,10 +491,8 @@ def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
                 else f"{1 + text_input.pairs} texts"
             )
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
-        if not limits.allows_length(len(example.ids) - len(text_input.features)):
-            raise BundleError(
-                f"{named} has {len(example.ids)} token ids, but the graph's limits exclude this number.", MAKE_AGAIN
-            )
+        if not limits.allows_length(tokens := len(example.ids) - len(text_input.features)):
+            raise BundleError(f"{named} has {tokens} token ids, which the graph's limits exclude.", MAKE_AGAIN)
         if not limits.accepts_ids(example.ids, text_input.rules.padding_id):
             raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
@@ -527,7 +525,7 @@ def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> Non
                 f"{named} has {len(example.logits)} logits, but there are {len(manifest.labels)} labels.", MAKE_AGAIN
             )
         if not limits.allows_length(steps) or steps != (number_input.steps or steps):
-            raise BundleError(f"{named} has {steps:,} steps, which the limits of the graph exclude.", MAKE_AGAIN)
+            raise BundleError(f"{named} has {steps:,} steps, which the graph or the rules exclude.", MAKE_AGAIN)
 
 
 def explain_no_step_answers(number_input: NumberInput, limits: Limits) -> str:

@@ -13,7 +13,7 @@ from pocketrnn.bundle.manifest import make_input_digest_metadata
 from pocketrnn.bundle.packed_file import PACK_AGAIN, map_file, read_packed_manifest
 from pocketrnn.bundle.texts_beyond_limits import make_engine_memory_or_time_error, make_integer_overflow_error
 from pocketrnn.engines.engine import EngineAnswer, Floats, Ids, Steps, choose_message_words
-from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
+from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError, first_line
 from pocketrnn.text.text_input import TextInput
 
 __all__ = ["NativeEngine", "import_native_module"]
@@ -31,11 +31,13 @@ def import_native_module() -> ModuleType:
     """
     try:
         from pocketrnn_native import _engine
-    except ImportError:
+    except ImportError as error:
         from pocketrnn.install_commands import make_native_install_command
 
+        is_missing = isinstance(error, ModuleNotFoundError)
         raise MissingExtraError(
-            "A packed classifier needs the native engine, but the engine is not installed.",
+            "A packed classifier needs the native engine, but the engine "
+            f"{'is not installed' if is_missing else f'cannot be loaded: {first_line(error)}'}.",
             f"Use a bundle; or install the engine, which needs a C compiler where there is no wheel for this machine: "
             f"{make_native_install_command()}",
         ) from None

@@ -14,6 +14,7 @@ from pocketrnn.graph_check.allowed_operators import OPERATORS
 __all__ = [
     "KNOWN_VALUES",
     "LARGEST_ALLOCATION",
+    "TRUST_OR_EXPORT",
     "GraphContents",
     "Node",
     "Values",
@@ -30,6 +31,7 @@ _MOST_FIELDS: Final = 1 << 18
 _MOST_OPERATORS: Final = 1 << 14
 # Sizes are short lists of numbers. A longer list is data and is not followed.
 KNOWN_VALUES: Final = 64
+TRUST_OR_EXPORT: Final = "If you made the bundle yourself, load it with trust=True; else export it again."
 _DOMAINS: Final = ("", "ai.onnx")
 _SAME_VALUES: Final = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 Values = tuple[float, ...]
@@ -67,10 +69,10 @@ class GraphContents:
     fields: int = 0
     weights: int = 0
 
-    def make_refusal(self, fault: str) -> BundleError:
+    def make_refusal(self, fault: str, remedy: str = "Export the bundle again.") -> BundleError:
         """Make the error for a file with a fault. The fault is the end of a sentence about the file: `holds no
         operator`."""
-        return BundleError(f"{self.path} {fault}.", "Use it only if you know who made it; else export it again.")
+        return BundleError(f"{self.path} {fault}.", remedy)
 
     def count_field_or_refuse(self) -> None:
         """Count a field of the file; refuse the file if it has too many.
@@ -108,10 +110,10 @@ class GraphContents:
             if node.domain not in _DOMAINS or node.operator not in OPERATORS:
                 name = f"{node.domain}.{node.operator}" if node.domain not in _DOMAINS else node.operator
                 raise self.make_refusal(
-                    f"holds the operator {short_repr(name)}, which a classifier's graph has no need of"
+                    f"holds the operator {short_repr(name)}, which a classifier's graph does not need", TRUST_OR_EXPORT
                 )
             if node.holds_graphs:
-                raise self.make_refusal(f"holds a graph inside the operator {node.operator}")
+                raise self.make_refusal(f"holds a graph inside the operator {node.operator}", TRUST_OR_EXPORT)
         self._refuse_operators_that_enlarge_data()
 
     def _refuse_operators_that_enlarge_data(self) -> None:
@@ -140,7 +142,8 @@ class GraphContents:
             # NaN, too, is not within the limit.
             if not size <= LARGEST_ALLOCATION:
                 raise self.make_refusal(
-                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers out of constants"
+                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers out of constants",
+                    TRUST_OR_EXPORT,
                 )
 
 

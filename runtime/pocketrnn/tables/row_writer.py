@@ -28,7 +28,7 @@ __all__ = ["Answered", "write_rows"]
 # The size at which a Parquet row group ends, in rows or bytes; it is held in memory until it is written.
 _GROUP_ROWS: Final = 1 << 16
 _GROUP_BYTES: Final = 1 << 26
-_ONE_TYPE: Final = "A column must be of one type; else write JSON Lines: --output-format jsonl."
+_ONE_TYPE: Final = "Give the values of a column one type, or write JSON Lines: --output-format jsonl."
 
 Answered = Iterator[tuple[RowBatch, Sequence[Column]]]
 

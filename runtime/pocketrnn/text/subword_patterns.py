@@ -69,7 +69,7 @@ class Pattern:
             check_ranges(getattr(self, name), f"A pattern's {name}")
         others = {name for names in _SETS.values() for name in names} - set(_SETS[self.name])
         if more := [name for name in sorted(others) if getattr(self, name)]:
-            raise InputError(f"The pattern {self.name} has no {more[0]}.", f"Leave {more[0]} out.")
+            raise InputError(f"The pattern {self.name} cannot have {more[0]}.", f"Leave {more[0]} out.")
         if type(self.digits) is not int or not 1 <= self.digits <= 3:
             raise InputError(f"digits is {short_repr(self.digits)}.", "Use 1 to 3.")
         if not isinstance(self.contractions, bool) or (not self.contractions and self.name != "o200k"):

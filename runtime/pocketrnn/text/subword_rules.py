@@ -153,7 +153,7 @@ def _is_id(value: Any) -> bool:
 def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
     """Check that the rule `name` has at most `most` ids, each once."""
     if not isinstance(ids, tuple | list) or len(ids) > most or not all(map(_is_id, ids)):
-        raise InputError(f"{name} is {short_repr(ids)}.", "Give ids, which are whole numbers from 0.")
+        raise InputError(f"{name} is {short_repr(ids)}.", f"Give at most {most:,} ids, which are whole numbers from 0.")
     if len(set(ids)) != len(ids):
         raise InputError(f"{name} contains an id twice.", "Give each id once.")
 
