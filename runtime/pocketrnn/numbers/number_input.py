@@ -52,7 +52,7 @@ class NumberInput:
             begins; None if a recording is one sequence.
         rate: samples a second; None if it is not stated.
         training_range: the smallest and the largest number of each channel in training, in its own unit; None if it
-            is not stated. Numbers are not clipped to it: see `far`.
+            is not stated. Numbers are not clipped to it; see `mark_numbers_far_outside_training`.
 
     Raises:
         InputError: a member does not have one value for each channel, or has a value that is not valid.
@@ -146,7 +146,7 @@ class NumberInput:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> NumberInput:
-        """Build the rules from a document that `document` returned.
+        """Build the rules from the member `numbers` of classifier.json.
 
         Raises:
             InputError: as for the class.
@@ -386,7 +386,7 @@ def _select_channel_columns(table: Any, column_names: Sequence[str], channels: S
 
 
 def _make_sample_error(
-    is_faulty: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int = 0
+    is_faulty: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int
 ) -> SequenceError:
     """Make the error for the samples that a mask marks. It names the earliest of them, counted from the step
     `first_step`."""

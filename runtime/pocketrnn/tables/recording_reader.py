@@ -159,7 +159,8 @@ def _replace_decimal_comma(field: str) -> str:
 
 
 def _parse_numbers(column_values: Sequence[Any], channel: str, file_name: str) -> NDArray[Any]:
-    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all are integers."""
+    """Parse a column as numbers; an empty field becomes NaN. The result is int64 if all are integers below 2^53. An
+    array of numbers is returned unchanged."""
     if isinstance(column_values, np.ndarray) and column_values.dtype.kind in "iuf":
         return column_values
     made = []
