@@ -32,36 +32,36 @@ def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, le
 
 
 def call_and_read_numbers(
-    asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
+    facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
     """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, return the
     numbers of a second call."""
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module):
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(facts.module):
         for _ in range(1 + twice):
-            answer = run_user_call(convention.function, asked.module, tokens.clone(), lengths.clone())
+            answer = run_user_call(convention.function, facts.module, tokens.clone(), lengths.clone())
     numbers: Tensor = answer.float().reshape(convention.shape(len(tokens), -1)).flatten(1)
     return numbers
 
 
-def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+def _answer_single_text(facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
     """Return the numbers [1, n] for one text. If the module needs two texts in a batch, it gets a copy of the text,
     too."""
-    called = CallAdapter(asked.module, replace(convention, activation=None), as_logits=False)
+    called = CallAdapter(facts.module, replace(convention, activation=None), as_logits=False)
     answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
     return answer
 
 
-def answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+def answer_texts_one_by_one(facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
     """Return the numbers [texts, n] of the texts of a batch, each answered alone."""
     rows = range(len(tokens))
-    return torch.cat([_answer_single_text(asked, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
+    return torch.cat([_answer_single_text(facts, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
 
 
-def can_run_line(asked: ModuleFacts, line: str) -> bool:
+def can_run_line(facts: ModuleFacts, line: str) -> bool:
     """Return whether a module runs with a line of code, on several texts and on one text."""
     try:
-        for rows in (asked.trial_rows, 1):
-            call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
+        for rows in (facts.trial_rows, 1):
+            call_and_restore_state(facts.module, facts.compile(line), *facts.draw_batch(rows, facts.widths.clip(7)))
     # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
     except (Exception, SystemExit):
         return False
