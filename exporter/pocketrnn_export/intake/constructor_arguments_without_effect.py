@@ -1,5 +1,5 @@
-"""Find the arguments of a class that change no answer in eval mode: rates of dropout, padding ids of embeddings, and
-arguments that the class does not read."""
+"""Find the arguments of a class that change no answer in eval mode: rates of dropout, padding ids and freezing of
+embeddings, and arguments that the class does not read."""
 
 from __future__ import annotations
 
@@ -32,13 +32,7 @@ _WITHOUT_EFFECT: Final = {
 
 
 def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
-    """Return a dict from each parameter of a class that changes no answer in eval mode to a value for it.
-
-    Such a parameter is a rate of dropout, the id that an nn.Embedding leaves out in training, or whether training
-    changes its vectors. The class passes the
-    parameter to such layers only, and does not read the value from a layer again, as in
-    `tokens != self.embedding.padding_idx`. Or the class reads the parameter nowhere.
-    """
+    """Return a dict from each parameter of a class that changes no answer in eval mode to a value for it."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     stored = find_stored_parameters(definition)
     reads_by_other_names = any(isinstance(node, ast.Name) and node.id in _READ_ALL for node in ast.walk(definition))
@@ -89,8 +83,8 @@ def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, a
 
 
 def _find_use_as_dropout_or_padding(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return `dropout` or `padding` for a value that is used only as the rate of a dropout or as a padding id. Else
-    return an empty string."""
+    """Return `dropout`, `padding` or `freezing` for a value that is used only as the rate of a dropout, as a padding
+    id, or as the flag that freezes an embedding. Else return an empty string."""
     argument, parent = node, parents[node]
     # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
     while isinstance(parent, ast.IfExp) and argument is not parent.test:

@@ -1,5 +1,5 @@
 """Find out how to call a module of texts with features. Check that it runs with every category and all numbers, and
-that each feature changes the answer."""
+note the features that change no answer."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def _list_folders_above(folder: Path) -> list[Path]:
 
 
 def import_package_of_file(path: Path) -> str:
-    """Import the package that a file with relative imports is in, and return its name, such as `project.models`.
-    Return an empty string for a file without relative imports.
+    """Import the package that a file with relative imports is in, and return its name, such as `project.models`. Return
+    an empty string without such imports, or if a folder's name cannot be that of a package.
 
     The package's name has as many folders as the imports go up. If its own code fails, as on a package that only
     training needs, the folders are made a package without this code.

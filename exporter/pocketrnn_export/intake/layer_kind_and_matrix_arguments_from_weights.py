@@ -74,11 +74,10 @@ def _find_use_as_array_tensor_or_size(use: ast.Name, parents: Mapping[ast.AST, a
 
 
 def _find_initialized_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return the layer NAME that a statement initializes with a matrix: `self.NAME =
-    nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)`, or
-    `self.NAME.weight.data.copy_(matrix)`. An attribute of another name is a tensor, `NAME.weights`. Return an empty
-    string for other code.
-    """
+    """Return the name of the layer or tensor that a statement initializes with a matrix: NAME for `self.NAME =
+    nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)`,
+    `self.NAME.weight.data.copy_(matrix)` and `self.NAME = nn.Parameter(matrix)`. Return an empty string for other
+    code."""
     node: ast.AST = use
     while not isinstance(node, ast.stmt):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "copy_":

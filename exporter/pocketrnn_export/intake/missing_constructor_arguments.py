@@ -217,9 +217,9 @@ def _search_owner_files(
 def _find_setting(
     parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> Any:
-    """Return the value of a setting in a checkpoint, or else among the options of a command line; `...` if neither has
-    it. `parts` are the names in `config.model.dim`. If several dicts have the last name, the dict counts whose place
-    ends with the most of the other names."""
+    """Return the value of the setting `config.model.dim`, whose names are `parts`: from a checkpoint, or else from the
+    options of a command line. If several dicts of the checkpoint hold the last name, those count whose places end with
+    most of the other names. Return `...` without a value, or if these dicts disagree."""
     held: dict[int, list[Any]] = {}
     for place, values in settings.items():
         if parts[-1] in values:

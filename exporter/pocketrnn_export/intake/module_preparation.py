@@ -142,7 +142,8 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts must run alone and not in a batch. The padding id is one of them if it was not tested."""
+        """The ids whose texts must run alone and not in a batch. If none were found and the padding id was not tested,
+        the padding id."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)

@@ -179,7 +179,7 @@ def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _find_global_numbers(module: nn.Module) -> dict[str, Tensor]:
-    """Return the global tensors, arrays and numbers that a module's code reads, by name."""
+    """Return the global tensors, arrays, numbers and lists of numbers that a module's code reads, by name."""
     found: dict[str, Tensor] = {}
     for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}:
         if kind.__module__.split(".")[0] in ("torch", "builtins"):

@@ -165,7 +165,7 @@ def is_settings_file(path: Path) -> bool:
 
 
 def _list_data_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of those below it, at most so many and so deep."""
+    """Yield the files of a folder and of those below it: of at most 2,000 entries, at most 4 folders deep."""
     waiting, count = [(folder, 0)], 0
     while waiting:
         place, depth = waiting.pop(0)

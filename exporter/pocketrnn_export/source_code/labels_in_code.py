@@ -124,7 +124,7 @@ def _find_words_that_differ(body: ast.stmt, other: ast.stmt) -> Sequence[ast.exp
 
 
 def _read_strings(nodes: Sequence[ast.expr]) -> list[str]:
-    """Return the strings of a list of nodes; nothing if one of them is no string."""
+    """Return the strings of a list of nodes; an empty list if one of them is not a string."""
     found = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return found if len(found) == len(nodes) else []
 

@@ -93,7 +93,7 @@ class AnswerSource:
 def find_possible_columns(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, *, own_columns_show_precision: bool = False
 ) -> dict[str, set[int]]:
-    """Return the columns of the logits that agree with all answers, as a set for each label.
+    """Return, for each label, the set of columns of the logits that agree with all answers.
 
     Args:
         source, rows, tolerance: as in `_find_unordered_labels`.

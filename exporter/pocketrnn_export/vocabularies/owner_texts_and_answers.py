@@ -499,7 +499,8 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the given probabilities of a text. Refuse a value that contains a label in place of a number."""
+    """Return the given probabilities of a text, a single one in a list. Refuse other values, such as a label in place
+    of a number."""
     given = [given] if isinstance(given, float) else given
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):

@@ -257,7 +257,8 @@ _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
 
 
 def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
-    """Return the code of one-hot tokens, for a module whose recurrent layer takes them."""
+    """Return the code of one-hot tokens, for a module without an embedding whose recurrent layer takes them. Return an
+    empty list for another module."""
     layers = list(module.modules())
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
         return []

@@ -251,7 +251,8 @@ def _join_parameter_names(facts: ModuleFacts) -> str:
 
 
 def choose_refusal(facts: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Choose the failed call whose reason says most about the module, and return it as an error."""
+    """Return an error for the failed call whose reason says most about the module. If no call was tried, the error says
+    which inputs are not known."""
     if facts.two_texts and not failures:
         beside = len(list_forward_parameters(facts.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"

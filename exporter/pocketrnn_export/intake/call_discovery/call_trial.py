@@ -405,7 +405,8 @@ def _depends_on_neighbour_tokens(facts: ModuleFacts, convention: Convention, bat
 def _find_batch_dependence(
     facts: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> FailedCall | None:
-    """Return the failure of a call whose answer to a text depends on the batch; else None."""
+    """Return the failure of a call if the answer to a text depends on the batch, or if the call fails on a single text.
+    Else return None."""
     line = convention.line
     try:
         for (tokens, lengths), together in zip(batches, answers, strict=True):

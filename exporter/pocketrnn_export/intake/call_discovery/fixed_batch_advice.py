@@ -108,8 +108,8 @@ def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
-    """Yield the tensors of a module that may be states, judged by their width or their name. Lists and dicts are
-    searched, too."""
+    """Yield the tensors of a module that may be states, judged by their width or their name. Lists, tuples and dicts
+    are searched, too."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):

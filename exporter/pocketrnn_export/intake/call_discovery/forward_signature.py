@@ -151,8 +151,8 @@ def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, val
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which one input is the text: the input with the name of a text, else the first or the second
-    required input."""
+    """Yield signatures in which one input is the text: the input that `_find_tokens_slot` finds. If no required input
+    has a name, the first one and the second one are tried."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -175,8 +175,8 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
 
 
 def _find_tokens_slot(slots: Sequence[Slot]) -> int:
-    """Return the index of the text: the first input with the name of a text, else the first input without another
-    role."""
+    """Return the index of the input that takes the text: among the inputs without another role, and only the required
+    ones if there are some, the first with the name of a text, else the first."""
     open_ = [i for i, slot in enumerate(slots) if find_role(slot.name, required=slot.required) == "other"]
     wanted = [i for i in open_ if slots[i].required] or open_
     said = [i for i in wanted if is_text_name(slots[i].name)]

@@ -167,8 +167,8 @@ def _choose_by_name(facts: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
 
 
 def _find_outputs_by_name(head_name: str, outputs: Sequence[_Output]) -> list[_Output]:
-    """Return the outputs with the name of a head. If there are several, return the outputs with `logits` in their
-    path."""
+    """Return the outputs with the name of a head. If there are several, and some have `logit` in their path, return
+    only these."""
     found = [one for one in outputs if one.name == head_name]
     found = found or [
         one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(head_name)

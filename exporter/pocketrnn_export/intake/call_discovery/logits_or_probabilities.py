@@ -1,8 +1,4 @@
-"""Find out whether a module gives logits or probabilities. Its numbers decide, not the names of its functions.
-
-Numbers of both signs are logits. For numbers of one sign the owner must say what they are, with two exceptions: without
-one activation the module gives the logits of these probabilities; or with other weights it gives both signs.
-"""
+"""Find out whether a module gives logits or probabilities. Its numbers decide, not the names of its functions."""
 
 from __future__ import annotations
 
@@ -56,7 +52,8 @@ _SAY: Final = "Say which: --gives logits or --gives probabilities, in Python giv
 
 @dataclass(frozen=True)
 class _ProbedAnswers:
-    """A module's answers to batches of texts: [batch, units], or [tokens, units] for labels of tokens."""
+    """A module's answers to batches of texts, [batch, units], or [tokens, units] for labels of tokens; and the
+    activation (`kind`) that turns logits of these labels into probabilities."""
 
     batches: tuple[tuple[Tensor, Tensor], ...]
     answers: tuple[Tensor, ...]
@@ -333,7 +330,8 @@ def _name_numbers_that_sum_over_tokens(probed: _ProbedAnswers) -> str:
 
 
 def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
-    """Refuse answers whose numbers have the same sum for every text. Refuse a common sum of exp of the numbers, too."""
+    """Refuse a module whose numbers for a text sum to 1, or have the same sum for every text and are never below 0.
+    Refuse negative log-probabilities, and logarithms of probabilities to the base 2 or 10, too."""
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:
@@ -393,8 +391,9 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
 
 
 def _find_range_with_other_weights(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
-    """Run the module with other weights. Return "below 0", "above 0" or "above 1" if answers lie there, where
-    probabilities cannot lie. Else return None. Weight matrices of one sign keep their sign.
+    """Run the module with other weights. Return "below 0", "above 0" or "above 1" if some answers lie there, where
+    neither probabilities nor their logarithms can lie. Else return None. Answers must lie there with all weight
+    matrices drawn anew; if the module gives no numbers below 0, also with each matrix of one sign only scaled.
 
     A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
     so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum
@@ -443,7 +442,8 @@ def _compute_finite_answers(
 
 
 def _draw_weights(own_weights: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Return new weights of both signs, about as large as the module's own weights times a scale."""
+    """Return new weights of both signs, about as large as the module's own weights times a scale. For a very large
+    matrix, return it reversed and negated."""
     if own_weights.numel() > _LARGE:
         return own_weights.flip(0).mul_(-scale)
     size = float(own_weights.float().pow(2).mean().sqrt()) or 0.1

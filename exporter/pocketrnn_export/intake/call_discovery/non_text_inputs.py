@@ -325,7 +325,8 @@ def is_equal_up_to_rounding(one: Tensor | None, other: Tensor) -> bool:
 def note_inputs_with_defaults(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
-    """Return notes on inputs that keep their defaults, and on initial states that are assumed."""
+    """Return notes on inputs that keep their defaults although other values may change the answer, and on initial
+    states that are assumed."""
     notes, telling, lines = [], [], list[str]()
     own = None if way.signature is None else trace_answer(facts, way, suffix, batches[0])
     if own is None:

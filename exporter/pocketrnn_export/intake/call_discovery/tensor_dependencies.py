@@ -154,7 +154,8 @@ class FlowRecorder(FunctionMode):
         return not given.isdisjoint(self._find_ancestor_ids(id(other)))
 
     def comes_from_layer_of_size(self, tensor: Tensor, numbers: int) -> bool:
-        """Return whether the last weights before a tensor belong to a layer with `numbers` outputs."""
+        """Return whether the last weights before a tensor have an axis of `numbers` entries, as those of a layer with
+        `numbers` outputs do. Return True without such weights."""
         last = self._find_last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 

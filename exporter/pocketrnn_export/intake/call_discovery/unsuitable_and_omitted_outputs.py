@@ -1,4 +1,5 @@
-"""Check whether an output with one number for each label holds the logits of the labels.
+"""Check whether an output with one number for each label holds the logits of the labels, and describe the outputs that
+are left out.
 
 A module with several outputs may be exported with the labels of another output. Another output with numbers for each
 text is left out with a warning, unless the program shows that it is not an answer of its own: the answer is computed
