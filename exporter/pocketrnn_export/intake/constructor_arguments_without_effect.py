@@ -4,7 +4,7 @@ embeddings, and arguments that the class does not read."""
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from pocketrnn_export.intake.layers_in_weights import GATES
@@ -44,22 +44,19 @@ def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[s
             for node in ast.walk(definition)
             if (isinstance(node, ast.Name) and node.id == name) or ast.unparse(node) in attributes
         ]
-        uses = [node for node in uses if not _is_in_assignment_to_attribute(node, parents, attributes)]
-        kinds = {_find_use_as_dropout_or_padding(node, parents) for node in uses}
+        # Not a side of the assignment `self.NAME = name`.
+        uses = [
+            node
+            for node in uses
+            if not isinstance(up := parents[node], ast.Assign) or not attributes & {*map(ast.unparse, up.targets)}
+        ]
+        kinds = {_find_kind_of_use_without_effect(node, parents) for node in uses}
         kinds |= {""} if any(_may_layer_argument_be_read_again(node, parents) for node in uses) else set()
         if not uses and not attributes and not is_assigned and name != "self" and not reads_by_other_names:
             found[name] = None
         if uses and len(kinds) == 1 and not is_assigned and (kind := kinds.pop()):
             found[name] = 0.0 if kind == "dropout" else None
     return found
-
-
-def _is_in_assignment_to_attribute(
-    node: ast.AST, parents: Mapping[ast.AST, ast.AST], attributes: Collection[str]
-) -> bool:
-    """Return whether a node is a side of the assignment `self.NAME = name`."""
-    parent = parents[node]
-    return isinstance(parent, ast.Assign) and any(ast.unparse(target) in attributes for target in parent.targets)
 
 
 def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
@@ -82,7 +79,7 @@ def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, a
     return False
 
 
-def _find_use_as_dropout_or_padding(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
+def _find_kind_of_use_without_effect(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
     """Return `dropout`, `padding` or `freezing` for a value that is used only as the rate of a dropout, as a padding
     id, or as the flag that freezes an embedding. Else return an empty string."""
     argument, parent = node, parents[node]

@@ -291,7 +291,7 @@ def prepare_module(
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
         example=_make_trace_inputs(padding_id, widths, convention), convention=convention, activation=facts.activation,
-        widths=widths, given=_make_owners_module(module, called, facts, convention),
+        widths=widths, given=OwnersModule(unwrap_module(module), called, convention.takes_lengths, facts.head_sizes),
         refuse_kept=functools.partial(_refuse_dependence_on_sizes_or_max_norms, facts, convention, norms),
         notes=note_extracted_numbers(facts, convention),
     )  # fmt: skip
@@ -315,14 +315,6 @@ def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Seq
         if nonfinite:
             raise make_nonfinite_weights_error(nonfinite) from None
         raise
-
-
-def _make_owners_module(
-    module: nn.Module, called: Callable[[nn.Module], nn.Module], facts: ModuleFacts, convention: Convention
-) -> OwnersModule:
-    """Wrap the owner's module, so that its answers can be compared with those of the exported copy."""
-    given = unwrap_module(module)
-    return OwnersModule(given, called, convention.takes_lengths, facts.head_sizes)
 
 
 def _refuse_reads_of_nonfinite_weights(

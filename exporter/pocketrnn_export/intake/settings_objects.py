@@ -121,9 +121,7 @@ def find_global_settings(
     )
     if not reads.needed or any(_is_used_as_other_object(one, name) for one in definitions):
         return None
-    shown: dict[str, int] = {}
-    for one in definitions if weights is not None else ():
-        shown |= _find_settings_shown_by_weights(one, name, weights) if weights is not None else {}
+    shown = {} if weights is None else find_global_sizes(name, definitions, weights)
     return _find_fitting_settings(_Wanted(name, reads, None, {}, shown, of_file=True), weights, parsers)
 
 

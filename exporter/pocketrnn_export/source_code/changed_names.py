@@ -148,10 +148,6 @@ class ChangeFinder:
                         waiting += map(find_top, statement.now.loads)
         return self._code[name]
 
-    def is_code_name(self, name: str) -> bool:
-        """Return whether a name refers to a function, a class or a package."""
-        return self._kinds.get(name) == _CODE
-
     def list_names_from_stars(self, packages: Set[str]) -> set[str]:
         """Return the names that the file does not define, if `from package import *` may define them for one of the
         packages."""
@@ -168,7 +164,7 @@ class ChangeFinder:
         packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *beside}
         packages |= {"os.chdir"} if beside else set()
         classes = {name for s in run if isinstance(s.node, ast.ClassDef) for name in s.binds}
-        models = self.add_holders(f"{name}()" if self.is_code_name(name) else name for name in wanted)
+        models = self.add_holders(f"{name}()" if self._kinds.get(name) == _CODE else name for name in wanted)
         instances = models | self.add_holders(f"{name}()" for name in classes)
         changeable = {name for name in given if self._kinds.get(name) != _PLAIN and name not in models}
         names = self.add_holders(changeable | self.list_names_from_stars(packages))

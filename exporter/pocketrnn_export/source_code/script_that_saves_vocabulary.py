@@ -119,11 +119,9 @@ def _find_needed_code(
     needed = {made}
     for one in reversed(scope):
         changed = list_changed_names(one)
-        if (
-            needed & changed
-            and one is not function
-            and not any(isinstance(part, ast.Return) for part in _walk_now(one))
-        ):
+        is_definition = isinstance(one, Function | ast.ClassDef)
+        returns = not is_definition and any(isinstance(part, ast.Return) for part in ast.walk(one))
+        if needed & changed and one is not function and not returns:
             kept.insert(0, one)
             needed |= list_needed_names(one)
     known = {name for one in kept for name in list_changed_names(one)} | _BUILTINS
@@ -143,8 +141,3 @@ def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _flatten_blocks(one.body)
         else:
             yield one
-
-
-def _walk_now(node: ast.stmt) -> Iterator[ast.AST]:
-    """Yield the parts of a statement that run where it stands."""
-    return iter(()) if isinstance(node, Function | ast.ClassDef) else ast.walk(node)

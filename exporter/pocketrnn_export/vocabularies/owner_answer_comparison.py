@@ -67,7 +67,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         answered: texts with the owner's answers. Texts that the bundle refuses by its limits are skipped.
 
     Returns:
-        the numbers of compared answers; None if there are none.
+        how many answers were compared, and how far they differ; None if none were compared.
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.

@@ -313,7 +313,9 @@ def _find_label_columns(
         return {}
     # Numbers may also be those of `classify --top`, which begins with 1.
     numbers = [*map(str, range(len(labels)))] if not any(one.startswith("label_") for one in columns) else []
-    written = [[label.casefold() for label in labels], [_keep_word_characters(label) for label in labels]]
+    written = [[label.casefold() for label in labels]]
+    # Without signs at their ends: `positive` for `Positive 😀`.
+    written += [[re.sub(r"^\W+|\W+$", "", label) for label in written[0]]]
     for names in (*written, numbers):
         for column in columns if names and all(names) and len({*names}) == len(names) else ():
             before, name, after = column.rpartition(names[0])
@@ -333,11 +335,6 @@ def _find_label_columns(
         if name and f"{before}{name}" in columns
     }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
-
-
-def _keep_word_characters(label: str) -> str:
-    """Return a label in lower case without signs at its ends, as a column may name it: `positive` for `Positive 😀`."""
-    return re.sub(r"^\W+|\W+$", "", label.casefold())
 
 
 def _is_probability(field: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -73,9 +73,7 @@ class FailedCall:
     error: BaseException | None = None
 
 
-def explain_exception(
-    error: BaseException, facts: ModuleFacts, line: str, can_run: Callable[[str], bool]
-) -> ProblemAndAdvice:
+def explain_exception(error: BaseException, facts: ModuleFacts, line: str) -> ProblemAndAdvice:
     """Return the problem and advice for an exception that a module raised. The problem names the line of the owner's
     code that raised it."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
@@ -134,7 +132,7 @@ def explain_exception(
             f"The module chooses between two branches by torch.cond{place}, which cannot be traced.",
             "Compute both branches and choose one: torch.where(condition, one, other).",
         )
-    return f"The module fails{place}: {what}.", advise_on_fixed_batch(facts.module, error, line, can_run) or advice
+    return f"The module fails{place}: {what}.", advise_on_fixed_batch(facts, error, line) or advice
 
 
 def _describe_place_in_user_file(error: BaseException) -> str:
@@ -153,7 +151,7 @@ class AmbiguousCallError(ExportError):
 
     Attributes:
         calls: these calls.
-        deciding_id: the id without which a text gets the same answer by each, if that was found.
+        deciding_id: an id that decides: all calls give texts without it the same answers. None if none was found.
     """
 
     calls: tuple[str, ...] = ()
@@ -161,40 +159,34 @@ class AmbiguousCallError(ExportError):
 
 
 def make_ambiguity_error(calls: Sequence[CallAndPart], deciding_id: int | None = None) -> AmbiguousCallError:
-    """Return the error for several calls that work but give different answers. The error proposes first a call that
-    takes the part of the answer with "logits" in its name.
+    """Return the error for several calls, or several outputs of one call, that work but give different answers. The
+    error proposes first a call that takes the part of the answer with "logit" or "prob" in its name.
 
     Args:
         calls: the calls, each with the code behind it that reaches the answer.
-        deciding_id: the id without which a text gets the same answer by each, if that was found.
+        deciding_id: as in `AmbiguousCallError`.
     """
-    error = _describe_ambiguity(calls, deciding_id)
-    error.calls, error.deciding_id = tuple(f"{call}{suffix}" for call, suffix in calls), deciding_id
-    return error
-
-
-def _describe_ambiguity(calls: Sequence[CallAndPart], deciding_id: int | None) -> AmbiguousCallError:
-    """Return the error for several calls, or several outputs of one call, that work but give different answers."""
-    calls = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
-    said = [f'"{call}{suffix}"' for call, suffix in calls]
+    ordered = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
+    said = [f'"{call}{suffix}"' for call, suffix in ordered]
     if len({call for call, _ in calls}) == 1:
-        places = ", ".join(f"answer{suffix}" for _, suffix in calls)
-        return AmbiguousCallError(
+        places = ", ".join(f"answer{suffix}" for _, suffix in ordered)
+        error = AmbiguousCallError(
             f"The module gives {len(calls)} outputs that may be the logits of the labels ({places}), as a module "
             "with several heads does.",
             f"Say which output belongs to these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or "
             "export all heads in one bundle, with the labels of each head: --head, in Python heads=.",
         )
-    return AmbiguousCallError(
-        f"The module can be called in {len(calls)} ways that give different answers: {' and '.join(said[:3])}."
-        + (
-            f" In all trials, the answers differ only for texts with the id {deciding_id}."
-            if deciding_id is not None
-            else ""
-        ),
-        f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=. Or let the answers of your "
-        "classifier decide: give texts with their ids and labels or probabilities, --pairs, in Python example_ids=.",
-    )
+    else:
+        by_id = f" In all trials, the answers differ only for texts with the id {deciding_id}."
+        error = AmbiguousCallError(
+            f"The module can be called in {len(calls)} ways that give different answers: {' and '.join(said[:3])}."
+            f"{by_id if deciding_id is not None else ''}",
+            f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=. Or let the answers of your "
+            "classifier decide: give texts with their ids and labels or probabilities, --pairs, in Python "
+            "example_ids=.",
+        )
+    error.calls, error.deciding_id = tuple(f"{call}{suffix}" for call, suffix in calls), deciding_id
+    return error
 
 
 def make_missing_characters_error(facts: ModuleFacts) -> ExportError | None:

@@ -200,9 +200,7 @@ def _answer_trial_batches(
         return [call_and_restore_state(facts.module, function, *batch) for batch in batches]
     # A user's module may raise any exception.
     except (Exception, SystemExit) as error:
-        return FailedCall(
-            line, Reason.RAISES, *explain_exception(error, facts, line, functools.partial(can_run_line, facts)), error
-        )
+        return FailedCall(line, Reason.RAISES, *explain_exception(error, facts, line), error)
 
 
 def _try_head_outputs(
@@ -325,8 +323,7 @@ def _check_answers_of_call(
         again = tuple(call_and_read_numbers(facts, convention, *batch, twice=True) for batch in batches)
     # A user's module may raise any exception when it is run again.
     except (Exception, SystemExit) as error:
-        said = explain_exception(error, facts, line, functools.partial(can_run_line, facts))
-        return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
+        return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *explain_exception(error, facts, line), error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
         return _explain_infinite_answers(facts, convention, batches, answers)
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
@@ -349,7 +346,7 @@ def _check_answers_of_call(
         # Its owner wrote this call.
         convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
     convention = replace(convention, takes_lengths=depends_on_lengths(facts, convention, batches))
-    exact, fails_alone = _check_shapes_and_if_alone_fails(facts, convention, batches[0])
+    exact, fails_alone = _check_answer_shapes_and_single_text(facts, convention, batches[0])
     convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
     if not convention.one_text and (mixes := _find_batch_dependence(facts, convention, batches, answers)) is not None:
         return mixes
@@ -425,7 +422,7 @@ def _find_batch_dependence(
                 return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
-        problem, advice = explain_exception(error, facts, line, functools.partial(can_run_line, facts))
+        problem, advice = explain_exception(error, facts, line)
         return FailedCall(line, Reason.USELESS_LOGITS, f"For a single text: {problem}", advice, error)
     return None
 
@@ -510,7 +507,7 @@ def _advise_on_randomness(facts: ModuleFacts, line: str) -> str:
     )
 
 
-def _check_shapes_and_if_alone_fails(
+def _check_answer_shapes_and_single_text(
     facts: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[bool, bool]:
     """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""

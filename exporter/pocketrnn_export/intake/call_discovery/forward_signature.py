@@ -74,11 +74,6 @@ class Signature:
     plain: bool = False
     more: tuple[str, ...] = ()
 
-    @property
-    def tokens_index(self) -> int:
-        """The index of the input that takes the text."""
-        return next(i for i, slot in enumerate(self.slots) if slot.role == "tokens")
-
 
 def list_signatures(module: nn.Module) -> Iterator[Signature]:
     """Yield the lists of inputs that a forward may have, the likely ones first."""

@@ -188,7 +188,7 @@ def make_changing_inputs_failure(
         return None
     at = " and ".join(said)
     names = " and ".join(way.slots[i].name for i, kind in changing if kind is not None)
-    text = way.slots[way.signature.tokens_index].name if way.signature is not None else "tokens"
+    text = next((slot.name for slot in way.slots if slot.role == "tokens"), "tokens")
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
         f"If {names} {'are' if ' and ' in names else 'is'} always the same, give the values in the line: "

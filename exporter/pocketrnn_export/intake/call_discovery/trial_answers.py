@@ -43,18 +43,12 @@ def call_and_read_numbers(
     return numbers
 
 
-def _answer_single_text(facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers [1, n] for one text. If the module needs two texts in a batch, it gets a copy of the text,
-    too."""
-    called = CallAdapter(facts.module, replace(convention, activation=None), as_logits=False)
-    answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
-    return answer
-
-
 def answer_texts_one_by_one(facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers [texts, n] of the texts of a batch, each answered alone."""
-    rows = range(len(tokens))
-    return torch.cat([_answer_single_text(facts, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
+    """Return the numbers [texts, n] of the texts of a batch, each answered alone, or beside a copy of itself if the
+    module fails on one text."""
+    called = CallAdapter(facts.module, replace(convention, activation=None), as_logits=False)
+    rows = ((tokens[i : i + 1].clone(), lengths[i : i + 1].clone()) for i in range(len(tokens)))
+    return torch.cat([compute_answer(called, row).float().reshape(1, -1) for row in rows])
 
 
 def can_run_line(facts: ModuleFacts, line: str) -> bool:
