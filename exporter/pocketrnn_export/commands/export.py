@@ -460,21 +460,16 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
     """Refuse options that cannot be used for labels of tokens, or for a module with several heads."""
-    forms = {
-        "--compress": options["compress"],
-        "--streaming": options["streaming"],
-        "--profile edge": options["profile"] == "edge",
-        "--arithmetic int8": options["arithmetic"] == "int8",
-    }
-    if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
-        raise click.UsageError(
-            f"{asked[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {asked[0]} "
-            "out."
-        )
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
-    if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
+    if options["head"] and (given := [name for name, is_given in forms.items() if is_given]):
         raise click.UsageError(
-            f"{asked[0]} applies to classifiers with one head, but this module has several. Leave {asked[0]} out."
+            f"{given[0]} applies to classifiers with one head, but this module has several. Leave {given[0]} out."
+        )
+    forms |= {"--streaming": options["streaming"], "--profile edge": options["profile"] == "edge"}
+    if options["labels_of"] == "tokens" and (given := [name for name, is_given in forms.items() if is_given]):
+        raise click.UsageError(
+            f"{given[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {given[0]} "
+            "out."
         )
 
 
@@ -545,22 +540,17 @@ def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
 
 
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
+    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file, and refuse a missing one."""
     named = parse_module_name(source, options["set"])
     if named is not None and named.method:
         raise click.UsageError(f"{source} names a method. Name a class, a module, or a function that makes a module.")
-    if named is None and not Path(source).is_dir():
-        _refuse_missing_source(Path(source))
-    return named
-
-
-def _refuse_missing_source(path: Path) -> None:
-    """Refuse a missing file."""
-    if not path.is_file():
+    path = Path(source)
+    if named is None and not path.is_dir() and not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
             f"{path} does not exist.", near or "Give a checkpoint's folder, file.py:name, or a TorchScript file."
         )
+    return named
 
 
 def _read_text_arguments(

@@ -11,8 +11,8 @@ from pocketrnn_export.intake.layers_in_weights import GATES
 from pocketrnn_export.source_code.class_definitions import (
     find_stored_parameters,
     list_init_names_and_whether_assigned,
-    read_called_name,
 )
+from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
 
 # The parts of a layer from which code cannot learn these arguments again.
 _HARMLESS_PARTS: Final = frozenset(
@@ -73,7 +73,7 @@ def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, a
                 return True
         # The module itself, given to other code.
         if isinstance(other, ast.Name) and other.id == "self" and not isinstance(parent, ast.Attribute):
-            in_super = isinstance(parent, ast.Call) and read_called_name(parent) == "super"
+            in_super = isinstance(parent, ast.Call) and read_last_name(parent.func) == "super"
             if not in_super:
                 return True
     return False

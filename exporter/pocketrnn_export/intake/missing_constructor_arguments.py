@@ -39,7 +39,7 @@ from pocketrnn_export.intake.strings_compared_with_arguments import list_strings
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.files_near_module import list_files_near
-from pocketrnn_export.source_code.notebook import Cell, read_python_cells
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
 
 _log = logging.getLogger(__name__)
@@ -85,9 +85,7 @@ def find_values_for_missing_arguments(
         return {}
     takes = _list_parameters_without_argument(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
-    cells: Sequence[Cell] = ()
-    with contextlib.suppress(InputError):
-        cells = read_python_cells(named.path)
+    cells = read_python_cells_if_readable(named.path)
     definition = _find_class_definition(maker, cells) if inspect.isclass(maker) else None
     stated, place = _find_checkpoint_arguments_and_place(takes, weights)
     shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
@@ -200,9 +198,7 @@ def _search_owner_files(
     saved = {} if weights is None else weights.settings
     calls: dict[str, GivenByCalls] = {}
     for path in paths:
-        cells: Sequence[Cell] = ()
-        with contextlib.suppress(InputError):
-            cells = read_python_cells(path)
+        cells = read_python_cells_if_readable(path)
         find_value = functools.partial(_find_setting, settings=saved, options=defaults.get(path, {}))
         given = find_constructor_arguments(
             cells, getattr(maker, "__name__", named.name), inspect.signature(maker), find_value

@@ -28,7 +28,7 @@ from pocketrnn_export.source_code.known_function_effects import (
     WEIGHT_METHODS,
 )
 from pocketrnn_export.source_code.name_references import Mentions, find_top, is_weight
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods, read_last_name
 from pocketrnn_export.source_code.top_level_statements import Statement, list_file_names
 
 # Kinds of names, by the statements that bind them.
@@ -296,7 +296,7 @@ def _keeps_results(node: ast.stmt) -> bool:
 def _is_changed_by_reading(node: ast.AST | None) -> bool:
     """Return whether reading a value changes the value, as reading an iterator does."""
     if isinstance(node, ast.Call):
-        return getattr(node.func, "id", getattr(node.func, "attr", "")) in ALIVE
+        return read_last_name(node.func) in ALIVE
     if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
         return any(_is_changed_by_reading(getattr(node, part, None)) for part in ("elt", "value"))
     return isinstance(node, ast.GeneratorExp) or any(
@@ -322,7 +322,7 @@ def _is_number_or_string(node: ast.AST | None, plain_names: Set[str]) -> bool:
     return (
         isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr)
         or (isinstance(node, ast.Name) and node.id in plain_names)
-        or (isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made)
+        or (isinstance(node, ast.Call) and read_last_name(node.func) in made)
     )
 
 
@@ -334,7 +334,7 @@ def _is_flat_container(node: ast.expr | None, plain_names: Set[str]) -> bool:
     elif isinstance(node, ast.List | ast.Tuple | ast.Set):
         values = node.elts
     elif isinstance(node, ast.Call) and not node.args:
-        made = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        made = read_last_name(node.func)
         if made in ("dict", "Namespace", "SimpleNamespace") and all(keyword.arg for keyword in node.keywords):
             values = [keyword.value for keyword in node.keywords]
     return all(_is_number_or_string(value, plain_names) for value in values)

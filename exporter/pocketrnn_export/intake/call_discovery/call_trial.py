@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
@@ -68,7 +68,6 @@ from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     are_equal_up_to_rounding,
 )
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 
 @dataclass(frozen=True)
@@ -295,7 +294,7 @@ def are_answer_parts_computed_equally(
     operations = OperatorRecorder()
     tokens, lengths = (value.clone() for value in batch)
     operations.label_tensors("text", tokens, lengths)
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(facts.module), operations:
+    with run_quietly_and_undo_assignments(facts.module), operations:
         leaves = dict(find_float_tensors(run_user_call(function, facts.module, tokens, lengths)))
     one, other = (
         operations.find_steps_and_moves_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text")

@@ -34,9 +34,10 @@ def list_character_signatures(signature: Signature, characters: Characters) -> I
         text = next((i for i in others if is_text_name(slots[i].name)), next(iter(others), None))
         if text is not None:
             # No other input is the tokens.
-            roles = ["other" if slot.role == "tokens" else slot.role for slot in slots]
-            roles[text] = "tokens"
-            moved = tuple(replace(slot, role=role) for slot, role in zip(slots, roles, strict=True))
+            moved = tuple(
+                replace(slot, role="tokens" if i == text else "other" if slot.role == "tokens" else slot.role)
+                for i, slot in enumerate(slots)
+            )
             # Some take the words of all texts one below the other.
             given = {i: [CHARACTERS, f"{CHARACTERS}.flatten(0, 1)"] for i in (said or [at])}
             yield replace(signature, slots=moved), {**given, **of_lengths}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_or_regression_values import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
@@ -28,7 +28,6 @@ from pocketrnn_export.intake.last_activation_removal import (
 )
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The conclusion for numbers of both signs.
 BOTH_SIGNS: Final = "logits: numbers below 0 and above 0"
@@ -163,7 +162,7 @@ def _take_logarithm_for_dependent_heads(
     batch = facts.draw_batch(1 if head.one_text else facts.trial_rows, facts.trial_batch_widths[0][0])
     for other in heads:
         own = call_and_read_numbers(facts, other, *batch)
-        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(facts.module), ActivationSkipper(head.activation):
+        with run_quietly_and_undo_assignments(facts.module), ActivationSkipper(head.activation):
             without = run_user_call(other.function, facts.module, *(each.clone() for each in batch))
         if other is not head and not torch.equal(own, without.float().reshape(own.shape)):
             undone = "sigmoid" if head.activation.function.startswith(("sigmoid", "special_expit")) else "softmax"
@@ -208,7 +207,7 @@ def _find_removable_activation(
         logits = []
         with contextlib.suppress(Exception, SystemExit):
             for batch in probed.batches:
-                with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(facts.module), ActivationSkipper(call):
+                with run_quietly_and_undo_assignments(facts.module), ActivationSkipper(call):
                     answer = run_user_call(convention.function, facts.module, *batch)
                 logits.append(answer.float().reshape(-1, convention.units))
         if len(logits) != len(probed.batches):
@@ -239,7 +238,7 @@ def _find_last_activations(facts: ModuleFacts, convention: Convention, probed: _
     last call first."""
     operations = OperatorRecorder()
     seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(facts.module), operations, seen:
+    with run_quietly_and_undo_assignments(facts.module), operations, seen:
         answer = run_user_call(convention.function, facts.module, *probed.batches[0])
     labels = operations.find_labels(answer)
     return [call for number, call in enumerate(seen.calls) if f"call {number}" in labels][: -_TRIED - 1 : -1]
@@ -265,13 +264,8 @@ def _is_followed_only_by_moves(
         return shares
 
     operations.label_tensors("text", tokens, lengths)
-    with (
-        torch.no_grad(),
-        run_quietly_on_cpu(),
-        undo_assignments(facts.module),
-        operations,
-        ActivationSkipper(call, instead=replace_by_indices),
-    ):
+    skipper = ActivationSkipper(call, instead=replace_by_indices)
+    with run_quietly_and_undo_assignments(facts.module), operations, skipper:
         answer = run_user_call(convention.function, facts.module, tokens, lengths)
     return found == [operations.find_steps_and_moves_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate, list_mask_expressions
 from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods_with_arguments
@@ -24,7 +24,6 @@ from pocketrnn_export.intake.call_discovery.logits_location import find_float_te
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, are_equal_up_to_rounding
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # Answers that differ by more are different.
 _NEAR: Final = 1e-6
@@ -299,12 +298,7 @@ def _compute_answer_tensors(
     if operations is not None:
         operations.label_tensors("text", tokens, lengths)
     try:
-        with (
-            torch.no_grad(),
-            run_quietly_on_cpu(),
-            undo_assignments(facts.module),
-            operations or contextlib.nullcontext(),
-        ):
+        with run_quietly_and_undo_assignments(facts.module), operations or contextlib.nullcontext():
             answer: Any = run_user_call(facts.compile(way.line), facts.module, tokens, lengths)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
@@ -17,7 +17,7 @@ from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.pair_call import PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 
 # float32 sums a batch in another order than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
@@ -25,7 +25,7 @@ _SAME: Final = 1e-4
 
 def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
     """Return the module's answer, and undo the assignments of the call."""
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+    with run_quietly_and_undo_assignments(module):
         return run_user_call(
             function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths
         )
@@ -36,7 +36,7 @@ def call_and_read_numbers(
 ) -> Tensor:
     """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, return the
     numbers of a second call."""
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(facts.module):
+    with run_quietly_and_undo_assignments(facts.module):
         for _ in range(1 + twice):
             answer = run_user_call(convention.function, facts.module, tokens.clone(), lengths.clone())
     numbers: Tensor = answer.float().reshape(convention.shape(len(tokens), -1)).flatten(1)
