@@ -734,7 +734,7 @@ def _read_vocabulary_rules_and_pairs(
     names, several = labels.get("labels", ()), options["multi_label"]
     file, texts = options["pairs"], None
     if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
-        # The texts of the pairs, which are no lines of texts.
+        # A table with the texts of the pairs, and not lines of texts.
         texts, options["texts"] = options["texts"], None
     pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several, texts=texts))
     if read is None or pairs is None or refusals:
@@ -908,7 +908,7 @@ def _load_module_and_read_arguments(
     Args:
         source, named, options: as in `_read_text_arguments`.
         text: its result; None for a checkpoint.
-        is_any_refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
+        is_any_refused: whether options were refused. Then the module is loaded only to tell whether it is refused, too.
     """
     if text is None and not is_any_refused:
         from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint

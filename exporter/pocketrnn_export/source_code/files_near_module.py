@@ -61,8 +61,8 @@ def list_files_that_import(path: Path) -> list[Path]:
 
 
 def loads_torch(path: Path) -> bool:
-    """Return whether a Python file imports PyTorch, or imports a file near it that does. Files that are no valid
-    Python are passed over."""
+    """Return whether a Python file imports PyTorch, or imports a file near it that does. Files that cannot be read as
+    Python are left out."""
     waiting, seen = [path], set[Path]()
     while waiting and len(seen) < _MOST_FILES:
         file = waiting.pop()

@@ -79,7 +79,7 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
 
 
 def _find_made_vocabulary(node: ast.Assign) -> str:
-    """Return the target of an assignment, or one of several, whose name is that of a dict from words to ids; else an
+    """Return the target of an assignment that has the name of a dict from words to ids, such as `word2idx`; else an
     empty string."""
     target = node.targets[0]
     names = map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])

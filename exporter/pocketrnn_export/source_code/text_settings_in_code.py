@@ -75,7 +75,7 @@ def find_settings_that_rules_lack(
     sigmoids.
 
     Args:
-        paths, longest, unknown_id, lengths: as given to it.
+        paths, longest, unknown_id, lengths: as in `list_hints_on_settings_in_code`.
 
     Example:
         >>> find_settings_that_rules_lack([Path("api.py")], longest=0).lengths
@@ -116,7 +116,7 @@ def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int 
 
     Args:
         path: the file of weights.
-        longest_compared_text: as there.
+        longest_compared_text: as in `list_text_lengths_in_checkpoint`.
     """
     found: dict[str, NamedLength] = {}
     for file in sorted(path.parent.iterdir()) if longest_compared_text is not None else ():
@@ -229,7 +229,7 @@ def list_hints_on_settings_in_code(
 
     Args:
         paths: the files.
-        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length is no cut;
+        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
             None if the text rules cut or pad.
         unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
         of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.

@@ -256,8 +256,8 @@ def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence
 def _rename_only_column(
     path: Path, rows: list[dict[str, Any]], columns: Sequence[str], name: str
 ) -> list[dict[str, Any]]:
-    """Return the rows with a new name for the only one of some columns. Return them unchanged if there are several, or
-    if another column has the name."""
+    """Return the rows with a new name for a column, if `columns` has just this one and no column has the new name. Else
+    return the rows unchanged."""
     if len(columns) != 1 or name in rows[0]:
         return rows
     _log.warning("%s has no column %s: %s is read as it", path, name, short_repr(columns[0]))
@@ -288,7 +288,7 @@ def _add_texts_of_other_file(
                 found.append((other, column, texts))
                 with_answers |= {other} if any(map(_ANSWER.fullmatch, others[0])) else set()
                 break
-    # Answers that were written with their texts, as by `classify`, are no file of texts.
+    # Answers that were written with their texts, as by `classify`, are not a file of texts.
     only_texts = [one for one in found if one[0] not in with_answers]
     found = only_texts or found
     problem = f"{path} has no column text: {_write_names([*rows[0]])}."
