@@ -28,7 +28,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
     predict_probabilities,
 )
-from pocketrnn_export.vocabularies.other_answer_causes import MOST_LABELS, MOST_TEXTS, explain_difference
+from pocketrnn_export.vocabularies.causes_of_different_answers import MOST_LABELS, MOST_TEXTS, explain_difference
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 _SHOWN_TOKENS: Final = 12

@@ -155,15 +155,15 @@ class ChangeFinder:
         mentioned = {find_top(name) for s in self._all if stars for name in s.now.loads | s.now.writes}
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
-    def find_needed(self, run: Sequence[Statement], wanted: Set[str]) -> Needed:
-        """Return what the statements that are run need. An object that is wanted itself gets its weights later, as do
-        the objects of the classes: only other changes of these count."""
-        given = {name for s in run for name in s.binds | self.totals[s.index].binds}
-        modules = {one for s in run for one in s.now.modules | s.later.modules}
+    def find_names_needed_by(self, statements: Sequence[Statement], wanted: Set[str]) -> Needed:
+        """Return the names, objects and packages that some statements need. The wanted objects and those of the classes
+        get their weights later: only other changes of these count."""
+        given = {name for s in statements for name in s.binds | self.totals[s.index].binds}
+        modules = {one for s in statements for one in s.now.modules | s.later.modules}
         beside = self._beside(modules).imports
         packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *beside}
         packages |= {"os.chdir"} if beside else set()
-        classes = {name for s in run if isinstance(s.node, ast.ClassDef) for name in s.binds}
+        classes = {name for s in statements if isinstance(s.node, ast.ClassDef) for name in s.binds}
         models = self.add_holders(f"{name}()" if self._kinds.get(name) == _CODE else name for name in wanted)
         instances = models | self.add_holders(f"{name}()" for name in classes)
         changeable = {name for name in given if self._kinds.get(name) != _PLAIN and name not in models}
