@@ -70,7 +70,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     Args:
         path: the file of the module.
         weights: its weights. A file with far fewer tokens than the embedding has rows, or with as many labels as there
-            are logits, is not a vocabulary.
+            are logits, is no vocabulary.
     """
     from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
@@ -253,7 +253,7 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs 
 
 
 def describe_labels(found: Sequence[LabelsInCode]) -> str:
-    """Return a sentence with the labels that code names: first those that the command takes, then others.
+    """Return a sentence with the labels that code names, those to take first.
 
     Args:
         found: at least one.

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.import_statements import Import
-from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
+from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
 from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
@@ -63,7 +65,9 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
         path: the file of the module.
     """
     for file in list_files_near(path):
-        statements = [one for cell in read_python_cells_if_readable(file) for one in cell.statements]
+        statements: list[ast.stmt] = []
+        with contextlib.suppress(InputError):
+            statements = [one for cell in read_python_cells(file) for one in cell.statements]
         makers = {one.name for one in statements if isinstance(one, Function) and _MAKES.match(one.name)}
         at_top = {*_flatten_blocks(statements)}
         for node in ast.walk(ast.Module(statements, [])):
@@ -79,7 +83,7 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
 
 
 def _find_made_vocabulary(node: ast.Assign) -> str:
-    """Return the target of an assignment that has the name of a dict from words to ids, such as `word2idx`; else an
+    """Return the target of an assignment, or one of several, whose name is that of a dict from words to ids; else an
     empty string."""
     target = node.targets[0]
     names = map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
@@ -115,9 +119,11 @@ def _find_needed_code(
     needed = {made}
     for one in reversed(scope):
         changed = list_changed_names(one)
-        is_definition = isinstance(one, Function | ast.ClassDef)
-        returns = not is_definition and any(isinstance(part, ast.Return) for part in ast.walk(one))
-        if needed & changed and one is not function and not returns:
+        if (
+            needed & changed
+            and one is not function
+            and not any(isinstance(part, ast.Return) for part in _walk_now(one))
+        ):
             kept.insert(0, one)
             needed |= list_needed_names(one)
     known = {name for one in kept for name in list_changed_names(one)} | _BUILTINS
@@ -137,3 +143,8 @@ def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _flatten_blocks(one.body)
         else:
             yield one
+
+
+def _walk_now(node: ast.stmt) -> Iterator[ast.AST]:
+    """Yield the parts of a statement that run where it stands."""
+    return iter(()) if isinstance(node, Function | ast.ClassDef) else ast.walk(node)
