@@ -115,7 +115,7 @@ def _compute_digests_and_answer_in_new_process(
         answer = run_in_process(_compute_digests_and_answer_with_new_seed, named, weights)
     except EOFError:
         raise InputError(
-            f"{named.path} ends the process when its code is run a second time.",
+            f"{named.path} ends the process when its code is run a second time, or needs more memory than there is.",
             "Give --random-weights, with --weights FILE for the weights: then the code is run only once.",
         ) from None
     if isinstance(answer, PocketRNNError):

@@ -21,7 +21,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import LONGEST
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.intake.user_frames import run_user_call
@@ -53,8 +53,6 @@ _ENTRIES: Final = (20, 1_000)
 # A module may change its answer from its twelfth call on.
 _CALLS_AT_A_TIME: Final = 16
 _BEFORE: Final = "earlier texts"
-
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,9 @@ def _refuse_dependence_on_earlier_batches(facts: ModuleFacts, convention: Conven
             ]
     last = len(answered) - 1
     twice = [place for place in range(last) for _ in range(2)]
-    for order in ([*twice, *range(last, -1, -1)], _order_with_all_neighbour_pairs(last + 1)):
+    # Every pair of batches stands side by side, also each batch with itself.
+    paired = [place for later in range(last + 1) for other in range(later + 1) for place in (later, other)]
+    for order in ([*twice, *range(last, -1, -1)], paired):
         differs = list[Batch]()
         with restore_module(facts.module):
             run = partial(
@@ -176,12 +176,6 @@ def _collect_first_differing_batch(
             if not answers or not _is_same_up_to_rounding(answers[0], expected):
                 differing.append(batch)
                 return
-
-
-def _order_with_all_neighbour_pairs(number: int) -> list[int]:
-    """Return the numbers below `number` in an order in which every pair of them stands side by side, also each
-    number with itself."""
-    return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
 
 
 def _find_attributes_with_used_state(

@@ -168,11 +168,6 @@ class _NotRunError(Exception):
         self.reason = reason
 
     @property
-    def reads_file(self) -> bool:
-        """Whether the statement is not run because it may read a file."""
-        return _READS.search(self.reason) is not None
-
-    @property
     def full_reason(self) -> str:
         """The reason for a message, as the end of a sentence: how the statement makes the name, and why it is not
         run."""
@@ -394,7 +389,7 @@ class _NeededSearch:
             fits = any(self._find_part_with_likely_value(error.name) in self._likely for error in failed)
             fit = " (which fits the weights)" if fits else ""
             remedy = f"Give plain values on the command line, {settings}{fit}, or set them in the file."
-            if not fits and isinstance(statement.node, Function) and any(one.reads_file for one in failed):
+            if not fits and isinstance(statement.node, Function) and any(_READS.search(one.reason) for one in failed):
                 # A table of a file is longer than an option.
                 remedy = (
                     f"Copy {whose}, and the lines that make {' and '.join(error.name for error in failed)}, to a "

@@ -36,7 +36,7 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
     find_logits_places,
 )
 from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
     find_candidate_with_constants,
     make_changing_inputs_failure,
@@ -131,7 +131,7 @@ def _try_call(
     facts: ModuleFacts,
     line: str,
     function: Call,
-    batches: Sequence[tuple[Tensor, Tensor]],
+    batches: Sequence[Batch],
     way: CallCandidate | None,
     *,
     one_text: bool,
@@ -192,7 +192,7 @@ def _try_call(
 
 
 def _answer_trial_batches(
-    facts: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, line: str, function: Call, batches: Sequence[Batch]
 ) -> list[Any] | FailedCall:
     """Return the module's answers to the trial batches. If the module fails on one of them, return this failure."""
     try:
@@ -206,7 +206,7 @@ def _try_head_outputs(
     facts: ModuleFacts,
     line: str,
     function: Call,
-    batches: Sequence[tuple[Tensor, Tensor]],
+    batches: Sequence[Batch],
     way: CallCandidate | None,
     *,
     one_text: bool,
@@ -277,7 +277,7 @@ def _check_suitable_outputs(
             yield replace(one, convention=replace(one.convention, left_out=left_out))
 
 
-def _list_answered_batches(facts: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
+def _list_answered_batches(facts: ModuleFacts, function: Call, batches: Sequence[Batch]) -> list[Known]:
     """Return (tokens, answer) for each batch on which the module does not fail."""
     known: list[Known] = []
     for tokens, lengths in batches:
@@ -287,7 +287,7 @@ def _list_answered_batches(facts: ModuleFacts, function: Call, batches: Sequence
 
 
 def are_answer_parts_computed_equally(
-    facts: ModuleFacts, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]
+    facts: ModuleFacts, function: Call, batch: Batch, suffixes: Sequence[str]
 ) -> bool:
     """Return whether the same operators compute two parts of an answer from the text. Operators that turn logits
     into probabilities, or that only change the shape, do not count."""
@@ -312,7 +312,7 @@ def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
 
 
 def _check_answers_of_call(
-    facts: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
+    facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
     """Check that a call repeats its answer, answers different texts differently, and answers each text in a batch as
     alone. Return the call with what was found, or its failure."""
@@ -373,9 +373,7 @@ def _check_answers_of_call(
     return WorkingCall(convention, answers, leaks)
 
 
-def _answer_with_same_features(
-    facts: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
-) -> list[Tensor]:
+def _answer_with_same_features(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> list[Tensor]:
     """Return the answers to batches in which all texts have the same features."""
     own = derive_features_from_first_ids(facts.features, batches[0][0][:1])
     return [
@@ -384,7 +382,7 @@ def _answer_with_same_features(
     ]
 
 
-def _depends_on_neighbour_tokens(facts: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+def _depends_on_neighbour_tokens(facts: ModuleFacts, convention: Convention, batch: Batch) -> bool:
     """Return whether the first or the last token of a text changes the numbers of the tokens between them."""
     tokens, lengths = batch
     other = facts.draw_batch(len(tokens) + 1, tokens.shape[1])[0][1:]
@@ -399,7 +397,7 @@ def _depends_on_neighbour_tokens(facts: ModuleFacts, convention: Convention, bat
 
 
 def _find_batch_dependence(
-    facts: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+    facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], answers: Sequence[Tensor]
 ) -> FailedCall | None:
     """Return the failure of a call if the answer to a text depends on the batch, or if the call fails on a single text.
     Else return None."""
@@ -445,7 +443,7 @@ def _depends_on_batch_only_by_highest_id(
 
 
 def _explain_infinite_answers(
-    facts: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+    facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], answers: Sequence[Tensor]
 ) -> FailedCall:
     """Return the failure of a call with infinite or NaN answers. The failure names the line that first computes such a
     number."""
@@ -506,9 +504,7 @@ def _advise_on_randomness(facts: ModuleFacts, line: str) -> str:
     )
 
 
-def _check_answer_shapes_and_single_text(
-    facts: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
-) -> tuple[bool, bool]:
+def _check_answer_shapes_and_single_text(facts: ModuleFacts, convention: Convention, batch: Batch) -> tuple[bool, bool]:
     """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""
     tokens, lengths = batch
     exact, fails_alone = True, False

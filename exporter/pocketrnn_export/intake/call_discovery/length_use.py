@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import (
     are_answers_near,
     call_and_read_numbers,
@@ -25,7 +25,7 @@ from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 ROUNDING: Final = 2e-6
 
 
-def depends_on_lengths(facts: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
+def depends_on_lengths(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> bool:
     """Return whether a call uses the lengths of the texts. For this check, the lengths are an object that raises when
     the module uses it."""
     line = convention.line
@@ -58,7 +58,7 @@ class _UnusableLengths:
 
 
 def works_as_mask(
-    facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: Batch
 ) -> bool:
     """Return whether an input hides tokens as a mask does: with shorter lengths for this input only, the tokens past
     them do not change the answer.
@@ -75,7 +75,7 @@ def works_as_mask(
 
 
 def note_inputs_unlike_lengths(
-    facts: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, convention: Convention, way: CallCandidate, batch: Batch
 ) -> Iterable[str]:
     """Yield notes on inputs that are named like lengths but are something else, such as a number of characters."""
     if isinstance(facts.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
@@ -89,7 +89,7 @@ def note_inputs_unlike_lengths(
 
 
 def _ignores_tokens_past_lengths(
-    facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: Batch
 ) -> bool:
     """Return whether tokens past the lengths leave the answer unchanged, if only one input gets the lengths: that with
     this index."""
@@ -100,7 +100,7 @@ def _ignores_tokens_past_lengths(
     return answers is not None and are_answers_near(answers.unchanged, answers.with_others_past_end)
 
 
-def reads_exactly_to_length(facts: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+def reads_exactly_to_length(facts: ModuleFacts, convention: Convention, batch: Batch) -> bool:
     """Return whether the last token of a text changes the answer, and no token past the length does."""
     answers = _compute_answers_around_ends(facts, convention, batch)
     if answers is None:
@@ -117,9 +117,7 @@ class _AnswersAroundEnds(NamedTuple):
     with_others_past_end: Tensor
 
 
-def _compute_answers_around_ends(
-    facts: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
-) -> _AnswersAroundEnds | None:
+def _compute_answers_around_ends(facts: ModuleFacts, convention: Convention, batch: Batch) -> _AnswersAroundEnds | None:
     """Return three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the
     end. Return None if the module fails."""
     tokens, _ = batch

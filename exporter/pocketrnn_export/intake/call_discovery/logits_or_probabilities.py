@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_or_regression_values import refuse_regression_values
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
 from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention
@@ -54,7 +54,7 @@ class _ProbedAnswers:
     """A module's answers to batches of texts, [batch, units], or [tokens, units] for labels of tokens; and the
     activation (`kind`) that turns logits of these labels into probabilities."""
 
-    batches: tuple[tuple[Tensor, Tensor], ...]
+    batches: tuple[Batch, ...]
     answers: tuple[Tensor, ...]
     kind: str
 
@@ -425,9 +425,7 @@ def _find_range_with_other_weights(facts: ModuleFacts, convention: Convention, p
     return "above 1" if exceeded else None
 
 
-def _compute_finite_answers(
-    facts: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
-) -> Iterator[Tensor]:
+def _compute_finite_answers(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> Iterator[Tensor]:
     """Yield the module's answers to each batch, [rows, units], without the rows that contain infinity or NaN."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):

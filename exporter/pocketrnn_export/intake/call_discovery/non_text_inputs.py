@@ -21,7 +21,7 @@ from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods_with_arguments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, are_equal_up_to_rounding
 
@@ -148,7 +148,7 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 
 
 def find_candidate_with_constants(
-    facts: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, way: CallCandidate, batches: Sequence[Batch]
 ) -> CallCandidate | None:
     """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants for
     which the module gives finite numbers; None if no constants do."""
@@ -175,7 +175,7 @@ def find_candidate_with_constants(
 
 
 def make_changing_inputs_failure(
-    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> FailedCall | None:
     """Return the failure of a call if constants in the call change, or may change, its answer; else None."""
     changing = [
@@ -221,7 +221,7 @@ def make_changing_inputs_failure(
 
 
 def _describe_value_kind_that_changes_answer(
-    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> str | None:
     """Return in words the kind of value for one input that changes the answer; or a sentence that too few values could
     be tried. Return None if no value changes the answer."""
@@ -271,7 +271,7 @@ def trace_answer(
     facts: ModuleFacts,
     way: CallCandidate,
     suffix: str,
-    batch: tuple[Tensor, Tensor],
+    batch: Batch,
     *,
     skip_neutral_operators: bool = False,
 ) -> _TracedAnswer | None:
@@ -288,7 +288,7 @@ def trace_answer(
 def _compute_answer_tensors(
     facts: ModuleFacts,
     way: CallCandidate,
-    batch: tuple[Tensor, Tensor],
+    batch: Batch,
     errors: list[str] | None = None,
     operations: OperatorRecorder | None = None,
 ) -> dict[str, Tensor] | None:
@@ -317,7 +317,7 @@ def is_equal_up_to_rounding(one: Tensor | None, other: Tensor) -> bool:
 
 
 def note_inputs_with_defaults(
-    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> tuple[str, ...]:
     """Return notes on inputs that keep their defaults although other values may change the answer, and on initial
     states that are assumed."""
@@ -365,7 +365,7 @@ def note_inputs_with_defaults(
 
 
 def _list_first_line_with_mask(
-    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> tuple[str, ...]:
     """Return a tuple with the line of the first call that runs with a mask for the input. Return an empty tuple if none
     runs."""
@@ -374,7 +374,7 @@ def _list_first_line_with_mask(
 
 
 def _may_mask_of_all_tokens_change_answer(
-    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> bool:
     """Compare the answers with a mask that hides no token and without a mask. Return whether these may differ."""
     own = trace_answer(facts, way, suffix, batch, skip_neutral_operators=True)
@@ -399,7 +399,7 @@ def _may_mask_of_all_tokens_change_answer(
 
 
 def find_line_with_opposite_mask(
-    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> str | None:
     """Return the line of the call with the opposite mask, if it gives the tried texts the same answers by other
     operators. Return None if only one kind of mask fits."""

@@ -9,10 +9,9 @@ from dataclasses import replace
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import is_equal_up_to_rounding, trace_answer
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
 from pocketrnn_export.module_runs.operator_recording import Program
@@ -28,7 +27,7 @@ _MOST: Final = 24_000
 
 
 def find_line_that_counts_tokens_itself(
-    facts: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, way: CallCandidate, suffix: str, batch: Batch
 ) -> str | None:
     """Return the line of the call without the optional lengths, if forward then counts the tokens itself. Return None
     if the answers are the same without lengths.
@@ -77,9 +76,7 @@ def find_id_that_explains_difference(facts: ModuleFacts, lines: tuple[str, str],
     return None
 
 
-def _make_batches_of_every_id(
-    facts: ModuleFacts, *, rows: int, without_id: int | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _make_batches_of_every_id(facts: ModuleFacts, *, rows: int, without_id: int | None = None) -> Iterator[Batch]:
     """Yield texts that contain every id, or every id but one, with their lengths."""
     width = facts.widths.clip(_WIDTH)
     ids = torch.arange(min(facts.ids, _MOST))
