@@ -1087,8 +1087,8 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
-    """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
-    --max-tokens."""
+    """Return the text rules that --rules, --tokenizer and --max-tokens give. The vocabulary implies the other
+    members."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name, read_rules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 

@@ -16,9 +16,9 @@ from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_we
 
 
 def complete_source(source: str) -> str:
-    """Return SOURCE with the name of the only module class of the file, or of the only one that has the layers of the
-    weights, if it is a Python file or notebook without a name. The command that a message suggests has the name, too.
-    Return a TorchScript file, a folder and a missing file as they are.
+    """Complete a SOURCE that is a Python file or notebook without a name: add the name of its only module class, or of
+    the only one with the layers of the weights, also in the command that a message suggests. Return a TorchScript file,
+    a folder and a missing file as they are.
 
     Raises:
         InputError: the file defines several such classes, or none.

@@ -34,7 +34,7 @@ class GivenByCalls:
 
     @property
     def is_one_literal(self) -> bool:
-        """Whether all calls give the same literal."""
+        """Whether all calls give the same known value."""
         return bool(self.values) and len({(type(value), repr(value)) for value in self.values}) == 1
 
     def confirms(self, default: Any) -> bool:

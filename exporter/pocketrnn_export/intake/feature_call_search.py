@@ -171,7 +171,8 @@ def _refuse_failing_feature_numbers(facts: ModuleFacts, convention: Convention, 
 def _find_failure_on_feature_number(
     facts: ModuleFacts, convention: Convention, column: int, number: float, *, must_be_finite: bool
 ) -> str:
-    """Run the module on texts with this number as a feature. Return its error, or an empty string if it runs."""
+    """Run the module on texts with this number as a feature. Return its error, or, with `must_be_finite`, that its
+    answer is not finite; an empty string if it runs."""
     tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_batch_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(facts.features), np.arange(len(tokens)))
     numbers[:, column] = number
@@ -192,7 +193,7 @@ def _limit_numbers_to_ordinary_range(features: Features) -> Features:
 
 
 def _limit_categories_to_first_value(features: Features) -> Features:
-    """Return the features with only the first value of each category."""
+    """Return the features with only the first id of each category."""
     return tuple(
         (name, Category({"0": feature.ids[0]}) if isinstance(feature, Category) else feature)
         for name, feature in features

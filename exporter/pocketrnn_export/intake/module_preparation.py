@@ -425,8 +425,8 @@ def _describe_call(convention: Convention) -> str:
 
 
 def _log_convention(convention: Convention) -> None:
-    """Log how the module is called, and whether and why its answers are logits. This is a warning unless the numbers
-    prove it."""
+    """Log how the module is called, what its answers are taken for, and the convention's notes. The second is a warning
+    if the numbers of the answers do not prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:

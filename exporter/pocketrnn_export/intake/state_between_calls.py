@@ -106,7 +106,8 @@ def refuse_dependence_on_sizes(facts: ModuleFacts, convention: Convention, sizes
 
 
 def _make_batches(facts: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
-    """Return a batch of each size (texts, tokens), fitted to the module."""
+    """Return a batch of each size (texts, tokens), fitted to the module. Sizes of more than 20,000 tokens are left
+    out."""
     taken = ((1 if convention.one_text else rows, facts.widths.clip(tokens)) for rows, tokens in sizes)
     return [facts.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 

@@ -97,7 +97,7 @@ def _replace_words_read_as_missing(words: list[str], path: Path) -> list[str]:
 
 
 def _reads_words_by_pandas(file: Path) -> bool:
-    """Return whether a file of code reads words by pandas with its usual missing values."""
+    """Return whether a file of code reads words by pandas, which takes some of them for missing values."""
     try:
         code = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

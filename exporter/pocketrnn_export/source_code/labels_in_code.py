@@ -94,7 +94,7 @@ def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence
 
 def _order_choice_by_prediction(test: ast.expr, *chosen: ast.expr | None) -> Sequence[str]:
     """Return the two strings between which code chooses by a prediction: first that of the number 0, then that of 1.
-    Return nothing for other code."""
+    Return an empty sequence for other code."""
     strings = _read_strings([one for one in chosen if one is not None])
     if len(strings) != 2 or not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return ()

@@ -152,9 +152,9 @@ def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> 
 
 
 def _find_padded_side(node: ast.AST) -> str:
-    """Return the side on which code pads ids to a length: `left` for `[pad] * n + ids`, `rows[i, -len(ids):] = ids` and
-    `padding="pre"`, `right` for the reverse and for `ids.append(pad)` in a `while len(ids) < length`. Return an empty
-    string for other code."""
+    """Return the side on which code pads ids to a length. It is `left` for `[pad] * n + ids`, `rows[i, -len(ids):] =
+    ids` and `padding="pre"`. It is `right` for the reverse of these, for `ids += [pad] * n`, `ids.extend([pad] * n)`,
+    and `ids.append(pad)` in a `while len(ids) < length`. Return an empty string for other code."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return "left" if _is_repeated_item(node.left) else "right" if _is_repeated_item(node.right) else ""
     if isinstance(node, ast.AugAssign | ast.Call) and any(map(_is_repeated_item, ast.iter_child_nodes(node))):
@@ -339,7 +339,8 @@ def find_uncompared_length_and_unknown_id(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:
     """Return two settings that the owner's texts do not check. The first is the number of tokens of the longest text;
-    None if the rules cut or pad texts. The second is the id of unknown words in the rules; -1 if the texts check it.
+    None if the rules cut or pad texts, or the owner's function gives ids. The second is the id of unknown words in the
+    rules; -1 if the texts check it.
 
     Args:
         rules: the text rules; None if they are not known.

@@ -223,8 +223,8 @@ def _leave_out_rows_with_error_words(
 
 
 def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in most fields, that one
-    is named so."""
+    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in at least half of its
+    fields, that one is named so."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [*csv.DictReader(file)]

@@ -119,7 +119,7 @@ class _AnswersAroundEnds(NamedTuple):
 
 def _compute_answers_around_ends(facts: ModuleFacts, convention: Convention, batch: Batch) -> _AnswersAroundEnds | None:
     """Return three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the
-    end. Return None if the module fails."""
+    end. Return None if the module fails, or if there is no id but the padding."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]

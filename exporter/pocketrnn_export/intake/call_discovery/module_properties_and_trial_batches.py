@@ -134,7 +134,7 @@ class ModuleFacts:
 
     def replace_highest_id(self, tokens: Tensor) -> Tensor | None:
         """Return the tokens with another id in place of the highest id, which a module may treat as padding. Return
-        None if there is no other id."""
+        None if the highest id is the padding id, or there is no other id."""
         highest = self.ids - 1
         other = next((i for i in range(highest - 1, -1, -1) if i != self.padding_id), None)
         if other is None or highest == self.padding_id:

@@ -425,8 +425,8 @@ def _is_padding_mask(mask: str | None) -> bool:
 def make_failure_of_inputs_without_working_value(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
-    """Return a failure that names the inputs in addition to the text, if the module runs with none of the tried values.
-    Return None if the module has no such inputs."""
+    """Return the failure of a module that runs with none of the values that were tried for its inputs besides the text.
+    Return None if it has no such inputs, or one without a name or with a role that is not in `roles`."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
         way.slots[i].role not in roles or not way.slots[i].named for i in way.find_inputs_of_kind("constant")
