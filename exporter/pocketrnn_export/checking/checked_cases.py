@@ -86,9 +86,9 @@ def _make_proof_cases(
         ids=called.ids,
         ragged=called.ragged,
         limits=limits,
-        bounds=boundary_sizes,
+        condition_sizes=boundary_sizes,
         one_row=one_row,
-        loud=loud[:12],
+        extreme_ids=loud[:12],
     )
 
 

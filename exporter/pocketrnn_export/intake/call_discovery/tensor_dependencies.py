@@ -17,7 +17,8 @@ from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
 _TABLES: Final = frozenset({"embedding", "embedding_bag"})
