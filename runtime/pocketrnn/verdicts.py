@@ -91,14 +91,16 @@ class AnswerComparison:
     @property
     def sentence(self) -> str:
         """The comparison in one or more sentences."""
-        found = []
+        compared: dict[int, list[str]] = {}
         if self.labels:
-            found.append(f"On {_format_text_count(self.labels)} {self._agreement_words}: the same labels.")
+            compared[self.labels] = ["the same labels"]
         if self.probabilities:
-            found.append(
-                f"On {_format_text_count(self.probabilities)} {self._agreement_words}: probabilities within "
-                f"{self.tolerance:g}, at most {self.largest_difference:.1e} apart."
-            )
+            near = f"probabilities within {self.tolerance:g}, at most {self.largest_difference:.1e} apart"
+            compared.setdefault(self.probabilities, []).append(near)
+        found = [
+            f"On {_format_text_count(number)} {self._agreement_words}: {' and '.join(equal)}."
+            for number, equal in compared.items()
+        ]
         if self.unordered:
             named = ", ".join(short_repr(label, 40) for label in self.unordered[:_NAMED])
             named += f" and {len(self.unordered) - _NAMED:,} more" if len(self.unordered) > _NAMED else ""

@@ -99,6 +99,7 @@ def export(*arguments: str) -> Result:
 
 
 def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners_function(folder: Path) -> None:
+    Path("answers.csv").write_text("text,label\nfilm,good\n")
     first = export("net.py")
     assert first.exit_code == 2
     line = shlex.split(first.stderr[first.stderr.index("Write: pocketrnn") :])[2:]
@@ -108,6 +109,7 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
         "--vocabulary": "vocab.json",
         "--labels": "bad,good",
         "--tokenizer": "net.py:predict",
+        "--pairs": "answers.csv",
     }.items():
         assert line[line.index(option) + 1] == value
     source = FILE.replace("import a_package_for_pages", "")
@@ -218,6 +220,7 @@ def test_the_ids_of_words_are_read_from_code() -> None:
     ("files", "proposed"),
     [
         ({"answers.csv": "id,label,p_good\n0,good,0.75\n", "texts.csv": "id,text\n0,film\n"}, "answers.csv"),
+        ({"pairs.jsonl": '{"text": "film", "label": "good"}\n'}, "pairs.jsonl"),
         ({"train.csv": "text,label\nfilm,good\n"}, ""),
         ({"predicted.csv": "text,label\nfilm,other\n", "results.csv": "text\nfilm\n", "output.csv": "\0"}, ""),
         ({"answers.csv": "text,label\nfilm,good\n", "predictions.csv": "text,label\nfilm,bad\n"}, ""),
@@ -239,6 +242,9 @@ def test_many_answers_take_the_place_of_rules_in_code_but_not_of_a_library(folde
     assert ProposedPairs("a.csv", 30).complete(known) == {"pairs": "a.csv"}
     known["tokenizer"] = "cut.py:words"
     assert ProposedPairs("a.csv", 30).complete(known) == {"tokenizer": "cut.py:words", "pairs": "a.csv"}
+    known = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "max_tokens": "3"}
+    kept = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "pairs": "a.csv"}
+    assert ProposedPairs("a.csv", 30).complete(known) == kept
 
 
 @pytest.mark.parametrize(

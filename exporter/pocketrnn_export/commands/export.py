@@ -18,6 +18,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
@@ -658,10 +659,31 @@ def _refuse_missing_options(
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes["tokenizer"] = function
         remedy.append(describe_tokenizer_function(function))
+    if (pairs := _propose_pairs_before_export(options, changes.get("labels") or options["labels"])) is not None:
+        remedy.append(f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them.")
+        changes = pairs.complete(changes)
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
     said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one != "tokenizer"])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
-    raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
+    lines = "".join(f"\n{escape_line(one)}" for one in remedy)
+    refused = RefusedOptionsError(f"{source} needs {said}{numbers}.", lines, changes)
+    refused.of_lines = True
+    raise refused
+
+
+def _propose_pairs_before_export(options: Mapping[str, Any], labels: str | None) -> ProposedPairs | None:
+    """Return a file that seems to hold the owner's answers, for an export without pairs. Return None without such a
+    file, and for answers that are not one label or set of labels of a text.
+
+    Args:
+        options: the options of the command.
+        labels: the value of --labels, as given or as proposed; None if it is not known.
+    """
+    if labels is None or any(options[name] for name in ("pairs", "head", "two_texts", "labels_of")):
+        return None
+    with contextlib.suppress(InputError):
+        return propose_pairs(read_labels(labels), multi_label=options["multi_label"])
+    return None
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:

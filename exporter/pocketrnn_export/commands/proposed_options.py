@@ -25,7 +25,7 @@ _FEWEST_WORDS: Final = 20
 _MOST_ROWS_PER_WORD: Final = 4
 _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
-_NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
+_NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 
@@ -53,14 +53,14 @@ class ProposedPairs(NamedTuple):
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
         """Return the options of the next command: these pairs, and the other options that correct the export. Many
-        answers show the text rules better than code does, but not a library that splits texts."""
+        answers show the text rules better than code does, but not a library or a file that splits texts."""
         from pocketrnn_export.source_code.text_functions_in_file import find_text_library
 
-        kept = {**corrected}
-        if self.answer_count >= TEXTS_TO_DECIDE_BY:
-            file, _, name = (corrected.get("tokenizer") or "").rpartition(":")
-            kept = {"tokenizer": corrected["tokenizer"]} if name and find_text_library(Path(file), name) else {}
-        return {**kept, "pairs": self.file}
+        shown = {"rules", "max_tokens"} if self.answer_count >= TEXTS_TO_DECIDE_BY else set[str]()
+        file, colon, name = (corrected.get("tokenizer") or "").rpartition(":")
+        if shown and colon and not find_text_library(Path(file), name):
+            shown.add("tokenizer")
+        return {**{option: value for option, value in corrected.items() if option not in shown}, "pairs": self.file}
 
 
 def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCode | None:
@@ -231,8 +231,8 @@ def describe_tokenizer_function(function: str) -> str:
 
 
 def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs | None:
-    """Return the CSV file in the working folder that holds answers of the owner's classifier to texts, by its name and
-    its contents. Return None if there is no such file, or there are several.
+    """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
+    its name and its contents. Return None if there is no such file, or there are several.
 
     Args:
         labels: the labels, in the order of the logits.
@@ -242,7 +242,7 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs 
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
-    for file in Path().glob("*.csv"):
+    for file in (one for one in Path().iterdir() if one.suffix in (".csv", ".jsonl")):
         is_named_so = any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:

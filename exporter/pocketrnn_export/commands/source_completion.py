@@ -41,8 +41,8 @@ def complete_source(source: str) -> str:
     fitting = list_classes_with_layers(path, names, layers) if layers else names
     if len(fitting) == 1:
         completed = f"{path}:{fitting[0]}"
-        why = "no other one there contains" if len(names) == 1 else f"has the layers in {weights}"
-        print_line(f"Note: {path} is taken as {completed}, its only module that {why}.", err=True)
+        why = "is not part of another one" if len(names) == 1 else f"has the layers in {weights}"
+        print_line(f"Note: {path} is taken as {completed}, the only module there that {why}.", err=True)
         parameters["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names] or list_module_classes_near(path)

@@ -62,6 +62,7 @@ _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 # The largest length of an error's line in characters. A user's name or value can be as long as a command line, 128 kB.
 _LONGEST_LINE: Final = 2000
+_COMMAND: Final = " Write: pocketrnn "
 
 
 class _CommandError(click.ClickException):
@@ -71,8 +72,10 @@ class _CommandError(click.ClickException):
         self, error: PocketRNNError, command: click.Command | None = None, lines_after: Sequence[str] = ()
     ) -> None:
         message = translate_to_options(str(error), command)
-        lines = message.split("\n") if error.of_lines else [message]
-        super().__init__("\n".join(map(_shorten_message, lines)))
+        lines = message.split("\n") if error.of_lines else [escape_line(message)]
+        # A command to copy stands on a line of its own.
+        lines = [part for line in lines for part in line.replace(_COMMAND, f"\n{_COMMAND.lstrip()}").split("\n")]
+        super().__init__("\n".join(_shorten_message(line.rstrip()) for line in lines))
         self.exit_code = error.exit_status  # type: ignore[misc]
         self._lines_after = lines_after
 
