@@ -63,7 +63,6 @@ from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedOption,
     ProposedPairs,
-    describe_labels,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
     make_options_of_tokenizer_function,
@@ -74,6 +73,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_weight_sizes,
 )
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.splitting_part_of_function import (
@@ -468,21 +468,16 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
     """Refuse options that cannot be used for labels of tokens, or for a module with several heads."""
-    forms = {
-        "--compress": options["compress"],
-        "--streaming": options["streaming"],
-        "--profile edge": options["profile"] == "edge",
-        "--arithmetic int8": options["arithmetic"] == "int8",
-    }
-    if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
-        raise click.UsageError(
-            f"{asked[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {asked[0]} "
-            "out."
-        )
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
-    if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
+    if options["head"] and (given := [name for name, is_given in forms.items() if is_given]):
         raise click.UsageError(
-            f"{asked[0]} applies to classifiers with one head, but this module has several. Leave {asked[0]} out."
+            f"{given[0]} applies to classifiers with one head, but this module has several. Leave {given[0]} out."
+        )
+    forms |= {"--streaming": options["streaming"], "--profile edge": options["profile"] == "edge"}
+    if options["labels_of"] == "tokens" and (given := [name for name, is_given in forms.items() if is_given]):
+        raise click.UsageError(
+            f"{given[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {given[0]} "
+            "out."
         )
 
 
@@ -553,22 +548,17 @@ def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
 
 
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
+    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file, and refuse a missing one."""
     named = parse_module_name(source, options["set"])
     if named is not None and named.method:
         raise click.UsageError(f"{source} names a method. Name a class, a module, or a function that makes a module.")
-    if named is None and not Path(source).is_dir():
-        _refuse_missing_source(Path(source))
-    return named
-
-
-def _refuse_missing_source(path: Path) -> None:
-    """Refuse a missing file."""
-    if not path.is_file():
+    path = Path(source)
+    if named is None and not path.is_dir() and not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
             f"{path} does not exist.", near or "Give a checkpoint's folder, file.py:name, or a TorchScript file."
         )
+    return named
 
 
 def _read_text_arguments(
@@ -644,7 +634,7 @@ def _refuse_missing_options(
         needed: the options that it needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
     """
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
 
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         return
@@ -658,8 +648,12 @@ def _refuse_missing_options(
         remedy.append(f"The weights seem to be {options['weights']} ({where}).")
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    for propose in [{"vocabulary": _propose_vocabulary, "labels": _propose_labels}[option] for option in missing]:
-        proposed = propose(named, options["weights"])
+    for option in missing:
+        if option == "vocabulary":
+            proposed = _propose_vocabulary(named, options["weights"])
+        else:
+            file = None if named is None else named.path
+            proposed = propose_labels(file, options["weights"], options["pairs"], multi_label=options["multi_label"])
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
     if given is not None:
@@ -669,7 +663,7 @@ def _refuse_missing_options(
         changes |= make_options_of_tokenizer_function(function)
         remedy.append(describe_tokenizer_function(function))
     labels = changes.get("labels") or options["labels"]
-    with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+    with contextlib.suppress(InputError), filter_log_records(lambda _: False):
         if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
             said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
             remedy.append(said)
@@ -697,30 +691,19 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
-        script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
+        rows = read_weight_sizes(weights).embedding_rows
+        script = find_or_write_code_file(output, "vocabulary", code.write(str(file), rows))
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
+        nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
+        also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
         return ProposedOption(
             "vocabulary",
-            f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
-            f"of the training. It writes {file}.", str(file)
-        )  # fmt: skip
+            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
+            f"with the data of the training. It writes {file}{nearest * (len(code.made) > 1)}.{also}",
+            str(file),
+        )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
-
-
-def _propose_labels(named: ModuleName | None, weights: Path | None) -> ProposedOption:
-    """Return a sentence on the missing labels, and what to give as --labels."""
-    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
-
-    if named is not None and (held := propose_labels(named.path, weights)) is not None:
-        return ProposedOption("labels", describe_labels([held[1]]), str(held[0]))
-    if named is not None and (found := find_labels_in_code(named.path)):
-        return ProposedOption("labels", describe_labels(found), ",".join(found[0].labels))
-    sentence = (
-        "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
-        "labels, and the number is the second label's."
-    )
-    return ProposedOption("labels", sentence, "a,b,c")
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -742,7 +725,7 @@ def _read_vocabulary_rules_and_pairs(
     names, several = labels.get("labels", ()), options["multi_label"]
     file, texts = options["pairs"], None
     if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
-        # The texts of the pairs, which are no lines of texts.
+        # A table with the texts of the pairs, and not lines of texts.
         texts, options["texts"] = options["texts"], None
     pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several, texts=texts))
     if read is None or pairs is None or refusals:
@@ -781,7 +764,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -792,11 +775,11 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
     labels: Any = None
     # The notes are logged where both are read once more.
     if "labels" in needed and options["labels"] is None:
-        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
             labels = find_labels_in_checkpoint(weights)
             options["labels"] = str(weights)
     if "vocabulary" in needed and options["vocabulary"] is None:
-        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
             if set(read_vocabulary(weights).tokens) != set(labels or ()):
                 options["vocabulary"] = weights
 
@@ -942,7 +925,7 @@ def _load_module_and_read_arguments(
     Args:
         source, named, options: as in `_read_text_arguments`.
         text: its result; None for a checkpoint.
-        is_any_refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
+        is_any_refused: whether options were refused. Then the module is loaded only to tell whether it is refused, too.
     """
     if text is None and not is_any_refused:
         from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
@@ -1112,17 +1095,17 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
 
     # Its notes are logged where the module's weights are read.
-    with filter_exporter_log(lambda _: False):
+    with filter_log_records(lambda _: False):
         held = read_weights(weights)
     return read_word_vector_vocabulary(path, held)
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
-    """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
-    --max-tokens."""
+    """Return the text rules that --rules, --tokenizer and --max-tokens give. The vocabulary implies the other
+    members."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name, read_rules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 

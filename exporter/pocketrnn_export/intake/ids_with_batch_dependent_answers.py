@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_independent
+from pocketrnn_export.comparing.logit_comparison import Reference, are_rows_independent_up_to_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 
@@ -137,8 +137,8 @@ def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:
 
 
 def _make_rows_with_id(token: int, words: Ids, width: int) -> Ids:
-    """Return six rows of words that also contain the id `token`: inside, at the start, at the end, nearly everywhere
-    and everywhere."""
+    """Return six rows of words that also contain the id `token`: in the middle; inside and at the end; at the start;
+    everywhere but in the middle; everywhere; at the end."""
     rows, some = _make_rows_of_words(words[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
@@ -174,7 +174,7 @@ def _are_texts_independent(reference: Reference, case: Case) -> bool:
     """Return whether every row of a case gets the same answer as alone. Return False if the module fails on the
     case."""
     try:
-        return are_texts_independent(reference, [case])
+        return are_rows_independent_up_to_rounding(reference, [case])
     except ExportError:
         return False
 

@@ -112,7 +112,8 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
 
 
 def set_word_ids(named: ModuleName, error: NeededNamesError, tokens: Sequence[str]) -> ModuleName:
-    """Give values to the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
+    """Find values for the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
+    Return the module's name with these values.
 
     Args:
         named: the module.
@@ -204,7 +205,7 @@ def _make_text_object(
         missing = [one.name for one in plain if one.default is one.empty and one.name not in given]
         held = {one: WordIds(ids_of_words) for one in missing if is_vocabulary_name(one)}
         settings = find_values_for_missing_arguments(made, args, {**kwargs, **held}, named, None)
-        found = made(*args, **kwargs, **held, **settings)
+        found: Any = made(*args, **kwargs, **held, **settings)
         defaults = {one.name: one.default for one in plain if one.name not in {**given, **held, **settings}}
     # A user's code may raise any exception.
     except Exception as error:
@@ -215,7 +216,8 @@ def _make_text_object(
             if one not in {**words, **saved_attributes} and not hasattr(made, one)
         }
         refused = _make_text_object_error(named, missing, error, unknown)
-        if read is None or unknown or args or kwargs:
+        # What fails in `__init__` may change more than the object.
+        if read is None or unknown or not isinstance(error, MissingArgumentsError):
             raise refused from None
         try:
             found, defaults = cast("Any", made).__new__(made), {}
