@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -22,9 +23,11 @@ from module_sources import run_source
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
+from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.commands.splitting_part_of_function import replace_tokenizer_by_own_file
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
@@ -374,6 +377,11 @@ class Processor(Base):
 class Settled(Processor):
     def __init__(self, most=200):
         self.most, self.stoi = most, {}
+class Needy(Base):
+    def __init__(self, net, stoi):
+        self.net, self.stoi = net, stoi
+    def encode(self, text):
+        return [self.stoi.get(word, 0) for word in self.clean(text).split()]
 def words(text, mark=MARKS):
     return re.split("[" + re.escape(mark) + " ]+", text)
 def other(text):
@@ -438,6 +446,32 @@ def test_a_function_is_written_without_torch_with_what_it_needs(
     if code is not None:
         assert "torch" not in code
         assert run_source(code)["words"]("Film of oil!") == given
+
+
+@pytest.mark.parametrize(
+    ("name", "saved", "given"),
+    [
+        ("Settled.cut", {"most": 1}, ["film"]),
+        ("Settled(most=2).cut", {}, ["film", "of"]),
+        ("Needy.encode", {}, [0, 0, 4]),
+        ("words", {}, ["Film", "of", "oil", ""]),
+    ],
+)
+def test_classify_takes_the_file_in_place_of_a_function_beside_torch(
+    name: str, saved: dict[str, Any], given: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "text.py").write_text(PROCESSOR)
+    options = {"tokenizer": f"{tmp_path}/text.py:{name}"}
+    named = parse_module_name(options["tokenizer"])
+    assert named is not None
+    function = load_text_function(named, ids_of_words={"oil": 4}, saved_attributes=saved)
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": tmp_path / "mine"}
+        assert replace_tokenizer_by_own_file(options, function, saved)
+        assert context.params["tokenizer"] == options["tokenizer"] == f"{tmp_path}/mine-words.py:words"
+        assert not replace_tokenizer_by_own_file(options, function, saved)
+    assert "torch" not in (tmp_path / "mine-words.py").read_text()
+    assert load_tokenizer_function(options["tokenizer"])("Film of oil!") == given
 
 
 def test_a_file_near_the_function_is_not_written_with_it(tmp_path: Path) -> None:

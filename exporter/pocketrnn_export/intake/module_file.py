@@ -221,7 +221,7 @@ def _make_text_object(
             raise refused from None
         try:
             found, defaults = cast("Any", made).__new__(made), {}
-            vars(found).update(words)
+            found.__dict__.update(words)
         # A class with slots or with a `__new__` of its own.
         except Exception:
             raise refused from None
