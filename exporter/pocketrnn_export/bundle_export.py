@@ -22,7 +22,7 @@ from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput, O
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn.text.features import Features, make_features
+from pocketrnn.text.features_beside_text import Features, make_features
 from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
 from pocketrnn.text.text_row_encoder import Text, Tokenizer
 from pocketrnn.text.token_characters import Characters

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers, LogitsAndSkipped, Prediction
+from pocketrnn.answers_by_head import build_answers, choose_labels_of_head
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import Manifest
@@ -21,7 +22,6 @@ from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
-from pocketrnn.heads import build_answers, choose_labels_of_head
 from pocketrnn.label_subset_and_prior import ChosenLabels, choose_labels, weight_labels_by_prior, wrap_engine_for_labels
 from pocketrnn.scikit_learn_interface import TrainedEstimator
 from pocketrnn.text.checked_text_chunks import OnError
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pocketrnn.number_intake import NumberIntake
     from pocketrnn.number_streams import CarriedStream, NumberStream, Window
     from pocketrnn.numbers.training_range import OutOfRange
-    from pocketrnn.stream import Stream
     from pocketrnn.tag_intake import TagIntake
     from pocketrnn.tags import Tags
+    from pocketrnn.text_stream import Stream
 
 __all__ = [
     "Classifier",
@@ -362,7 +362,7 @@ class Classifier(TrainedEstimator):
                 "Load the classifier without tokenizer= for streams.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
-        from pocketrnn.stream import Stream
+        from pocketrnn.text_stream import Stream
 
         return Stream(self.manifest, intake.encoder, self._engine, self._answers, saved, self._chosen)
 

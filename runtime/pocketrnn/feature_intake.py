@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.features import (
+from pocketrnn.text.features_beside_text import (
     check_text_with_features,
     encode_numbers_as_negative_ids,
     encode_values,

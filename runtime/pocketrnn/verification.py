@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.answers_by_head import build_answers, find_likeliest_label_indices
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.checked_files import MAKE_AGAIN, compute_file_sha256
@@ -24,7 +25,6 @@ from pocketrnn.classifier import (
     read_graph_metadata,
 )
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
-from pocketrnn.heads import build_answers, find_likeliest_label_indices
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_input import TextInput
 

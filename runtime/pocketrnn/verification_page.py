@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from pocketrnn.answers_by_head import build_answers, join_likeliest_labels
 from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_padding_effect
 from pocketrnn.bundle.output_kinds import HeadsOutput
-from pocketrnn.heads import build_answers, join_likeliest_labels
 from pocketrnn.proof_comparison_chain import group_comparisons_into_links
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict

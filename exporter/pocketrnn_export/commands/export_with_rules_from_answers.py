@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.splitting_part_of_function import write_tokenizer_with_changed_text

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.output_kinds import LabelOutput
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text import AnyTextRules
-    from pocketrnn.text.features import Feature
+    from pocketrnn.text.features_beside_text import Feature
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.text.token_characters import Characters
 
@@ -163,7 +163,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
 
 
 def _describe_feature(feature: Feature) -> str:
-    from pocketrnn.text.features import Number
+    from pocketrnn.text.features_beside_text import Number
 
     if isinstance(feature, Number):
         plain = (feature.mean, feature.scale) == (0, 1)

@@ -30,7 +30,7 @@ from pocketrnn.engines.engine import (
 from pocketrnn.engines.text_embedding_output import add_graph_output, find_last_layer_input
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
-from pocketrnn.text.features import (
+from pocketrnn.text.features_beside_text import (
     encode_numbers_as_negative_ids,
     make_highest_category_ids_and_zeros,
     separate_features_from_ids,

@@ -31,7 +31,12 @@ from pocketrnn.tables.row_batches import (
     RowSource,
 )
 from pocketrnn.tables.whole_lines import LONGEST_LINE, join_into_whole_lines
-from pocketrnn.text.features import Features, encode_values, make_example_values, parse_feature_values_from_strings
+from pocketrnn.text.features_beside_text import (
+    Features,
+    encode_values,
+    make_example_values,
+    parse_feature_values_from_strings,
+)
 
 if TYPE_CHECKING:
     import pyarrow

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.intake.call_discovery.call_candidates import (
     LENGTH_FIRST,
     MOST_LINES,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.output_kinds import LabelOutput
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
