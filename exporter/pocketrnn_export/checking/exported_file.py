@@ -266,7 +266,7 @@ class _TorchScriptRunner:
 
     Args:
         load: loads the file.
-        parts: the number of tensors of each argument that is a tuple; 0 where it is a tensor.
+        tuple_sizes: the number of tensors of each argument that is a tuple; 0 for an argument that is a tensor.
     """
 
     def __init__(self, load: Callable[[], torch.jit.ScriptModule], tuple_sizes: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from pocketrnn.errors import PocketRNNError, SequenceError
 from pocketrnn_export.numbers.sample_lookup_by_ids import LOOKUP
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 
 # The words for texts in messages of shared code, with the words for sequences; the characters around a word show
 # whether it is in a call or a sentence.
@@ -78,7 +78,7 @@ def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
         return True
 
     try:
-        with filter_exporter_log(reword_record):
+        with filter_log_records(reword_record):
             yield
     except SequenceError:
         raise

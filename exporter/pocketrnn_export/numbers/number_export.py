@@ -62,7 +62,7 @@ from pocketrnn_export.numbers.sample_lookup_by_ids import (
     rewrite_call_for_ids,
 )
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
@@ -449,7 +449,7 @@ def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
         records.append(record)
         return False
 
-    with filter_exporter_log(collect_and_hide):
+    with filter_log_records(collect_and_hide):
         yield records
 
 
@@ -467,7 +467,9 @@ def _export_on_ids(
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
-    proof = make_module_proof_cases(prepared, make_id_rules(arguments.rules, arguments.least), graph, form.bounds)
+    proof = make_module_proof_cases(
+        prepared, make_id_rules(arguments.rules, arguments.least), graph, condition_sizes=form.bounds
+    )
     cases = drop_constant_rows_if_unstable(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = arguments.wanted

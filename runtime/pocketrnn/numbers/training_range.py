@@ -34,7 +34,9 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
     least = np.full(len(rules.channels), np.inf)
     most = -least
     for sequence in sequences:
-        numbers = rules.convert_to_channel_units(convert_sequence_to_array(sequence, rules.channels))
+        numbers = rules.convert_to_channel_units(
+            convert_sequence_to_array(sequence, rules.channels, rules.integer_scale)
+        )
         least, most = np.fmin(least, np.fmin.reduce(numbers)), np.fmax(most, np.fmax.reduce(numbers))
     if not (np.isfinite(least) & np.isfinite(most)).all():
         return None
