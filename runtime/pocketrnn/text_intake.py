@@ -191,7 +191,10 @@ class TextIntake:
         """The reasons for which a text, although a string, may be refused, each as the end of a sentence."""
         has_limits_of_work = isinstance(self._engine, TextEngine)
         limits = [] if self._limits is None else list_possible_limit_faults(self._limits)
-        return [*limits, *(["too costly, or of too large whole numbers, for the file"] if has_limits_of_work else [])]
+        return [
+            *limits,
+            *(["too costly for the native engine, or with integers beyond 32 bits"] if has_limits_of_work else []),
+        ]
 
     @property
     def skip_reasons(self) -> list[str]:
