@@ -20,7 +20,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
-from pocketrnn.engines.parallel import Workers
+from pocketrnn.engines.worker_threads import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.label_subset_and_prior import ChosenLabels, choose_labels, weight_labels_by_prior, wrap_engine_for_labels
 from pocketrnn.scikit_learn_interface import TrainedEstimator
