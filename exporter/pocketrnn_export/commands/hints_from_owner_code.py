@@ -12,7 +12,10 @@ import click
 
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line
 from pocketrnn.errors import InputError
-from pocketrnn_export.commands.proposed_options import propose_tokenizer_function
+from pocketrnn_export.commands.proposed_options import (
+    make_options_of_tokenizer_function,
+    propose_tokenizer_function,
+)
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
@@ -136,9 +139,8 @@ def print_uncompared_steps_and_kept_notes(
 
 
 def _propose_split(named: ModuleName | None) -> dict[str, str | None]:
-    """Return the option --tokenizer for the function that seems to split texts; an empty dict without one."""
-    proposed = "" if named is None else propose_tokenizer_function(named.path)
-    return {"tokenizer": proposed} if proposed else {}
+    """Return the options for the function that seems to split texts; an empty dict without one."""
+    return {} if named is None else make_options_of_tokenizer_function(propose_tokenizer_function(named.path))
 
 
 def _describe_text_functions(named: ModuleName) -> list[str]:
