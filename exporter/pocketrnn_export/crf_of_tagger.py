@@ -122,7 +122,7 @@ def _find_labelling_call_and_crf(
         ExportError: no CRF with the module's weights gives these labels.
     """
     padding_id = description.text.rules.padding_id
-    asked = ModuleFacts(
+    facts = ModuleFacts(
         module,
         description.token_id_count,
         padding_id,
@@ -130,14 +130,14 @@ def _find_labelling_call_and_crf(
         of_tokens=True,
         spellings=convention.spellings,
     )
-    batches = [asked.draw_batch(1, length) for length in _DRAWN]
-    given = [call_and_read_numbers(asked, convention, *batch) for batch in batches]
+    batches = [facts.draw_batch(1, length) for length in _DRAWN]
+    given = [call_and_read_numbers(facts, convention, *batch) for batch in batches]
     emissions = [numbers.reshape(length, -1).numpy() for numbers, length in zip(given, _DRAWN, strict=True)]
     lines = []
     for line, labels in itertools.islice(
-        _find_labelling_calls(asked, [tokens.numpy() for tokens, _ in batches]), _CALLS
+        _find_labelling_calls(facts, [tokens.numpy() for tokens, _ in batches]), _CALLS
     ):
-        owners = OwnersLabels(None, _make_label_function(module, asked.compile(line)))
+        owners = OwnersLabels(None, _make_label_function(module, facts.compile(line)))
         if all(numbers.argmax(1).tolist() == found for numbers, found in zip(emissions, labels, strict=True)):
             return description, owners
         if (crf := find_matching_crf(module, list(zip(emissions, labels, strict=True)))) is not None:
@@ -153,13 +153,13 @@ def _find_labelling_call_and_crf(
     )
 
 
-def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
+def _find_labelling_calls(facts: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
     """Yield each call of forward or of another method that gives a label for each token: its line, and the labels of
     each text."""
     for way in itertools.chain(
-        itertools.islice(list_forward_candidates(asked), MOST_LINES), list_method_candidates(asked)
+        itertools.islice(list_forward_candidates(facts), MOST_LINES), list_method_candidates(facts)
     ):
-        whole = _make_label_function(asked.module, asked.compile(way.line))
+        whole = _make_label_function(facts.module, facts.compile(way.line))
         # A user's module can raise any exception.
         with contextlib.suppress(Exception, SystemExit):
             labels: list[list[int]] = []

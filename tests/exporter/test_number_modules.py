@@ -345,6 +345,9 @@ def test_a_recording_is_answered_window_by_window_however_it_arrives(packed: tup
         classifier.recording(recording[:3], window=20)
     with pytest.raises(InputError):
         classifier.stream()
+    for steps in ({"window": 0}, {"window": 2, "hop": 0}):
+        with pytest.raises(InputError, match="is 0"):
+            classifier.stream(**steps)
     stream = classifier.stream(window=2)
     stream.push([1.0, 2.0, 3.0])
     with pytest.raises(SequenceError):

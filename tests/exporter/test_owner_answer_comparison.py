@@ -37,11 +37,11 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
+from pocketrnn_export.vocabularies.causes_of_different_answers import describe_likely_cause
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
     refuse_doubtful_ids,
     warn_of_cut_that_no_text_shows,
 )
-from pocketrnn_export.vocabularies.other_answer_causes import describe_likely_cause
 from pocketrnn_export.vocabularies.owner_answer_comparison import (
     OtherAnswersError,
     compare_answers,

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The size of a batch: its rows, and their steps.
 RowsAndSteps = tuple[int, int]
@@ -94,14 +93,14 @@ def record_calls(called: ModuleCall, cases: Iterable[Case]) -> list[RecordedCall
 
 def _record_tensors(called: ModuleCall, case: Case, inputs_to_fill: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
+    with run_quietly_and_undo_assignments(called.module):
         return record_forward(called.module, called.function, *tensors, inputs_to_fill)
 
 
 def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
     """Return whether a second call gives the same answers. The first call may have changed the module."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
+    with run_quietly_and_undo_assignments(called.module):
         one, other = (record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
         return all(torch.allclose(one[name], other[name], equal_nan=True) for name in one)
 

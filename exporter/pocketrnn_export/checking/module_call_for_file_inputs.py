@@ -144,10 +144,10 @@ def _find_call_of_texts(
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
-        asked = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
+        facts = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
         try:
             with filter_log_records(lambda _record: False):
-                found = find_convention(asked)
+                found = find_convention(facts)
         except AmbiguousCallError:
             # The ways differ in a mask, say. Others that were found for tokens would be odd ones.
             break

@@ -468,21 +468,16 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
     """Refuse options that cannot be used for labels of tokens, or for a module with several heads."""
-    forms = {
-        "--compress": options["compress"],
-        "--streaming": options["streaming"],
-        "--profile edge": options["profile"] == "edge",
-        "--arithmetic int8": options["arithmetic"] == "int8",
-    }
-    if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
-        raise click.UsageError(
-            f"{asked[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {asked[0]} "
-            "out."
-        )
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
-    if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
+    if options["head"] and (given := [name for name, is_given in forms.items() if is_given]):
         raise click.UsageError(
-            f"{asked[0]} applies to classifiers with one head, but this module has several. Leave {asked[0]} out."
+            f"{given[0]} applies to classifiers with one head, but this module has several. Leave {given[0]} out."
+        )
+    forms |= {"--streaming": options["streaming"], "--profile edge": options["profile"] == "edge"}
+    if options["labels_of"] == "tokens" and (given := [name for name, is_given in forms.items() if is_given]):
+        raise click.UsageError(
+            f"{given[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {given[0]} "
+            "out."
         )
 
 
@@ -553,22 +548,17 @@ def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
 
 
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
+    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file, and refuse a missing one."""
     named = parse_module_name(source, options["set"])
     if named is not None and named.method:
         raise click.UsageError(f"{source} names a method. Name a class, a module, or a function that makes a module.")
-    if named is None and not Path(source).is_dir():
-        _refuse_missing_source(Path(source))
-    return named
-
-
-def _refuse_missing_source(path: Path) -> None:
-    """Refuse a missing file."""
-    if not path.is_file():
+    path = Path(source)
+    if named is None and not path.is_dir() and not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
             f"{path} does not exist.", near or "Give a checkpoint's folder, file.py:name, or a TorchScript file."
         )
+    return named
 
 
 def _read_text_arguments(
@@ -735,7 +725,7 @@ def _read_vocabulary_rules_and_pairs(
     names, several = labels.get("labels", ()), options["multi_label"]
     file, texts = options["pairs"], None
     if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
-        # The texts of the pairs, which are no lines of texts.
+        # A table with the texts of the pairs, and not lines of texts.
         texts, options["texts"] = options["texts"], None
     pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several, texts=texts))
     if read is None or pairs is None or refusals:
@@ -934,7 +924,7 @@ def _load_module_and_read_arguments(
     Args:
         source, named, options: as in `_read_text_arguments`.
         text: its result; None for a checkpoint.
-        is_any_refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
+        is_any_refused: whether options were refused. Then the module is loaded only to tell whether it is refused, too.
     """
     if text is None and not is_any_refused:
         from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
@@ -1113,8 +1103,8 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
-    """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
-    --max-tokens."""
+    """Return the text rules that --rules, --tokenizer and --max-tokens give. The vocabulary implies the other
+    members."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name, read_rules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 

@@ -137,8 +137,8 @@ def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:
 
 
 def _make_rows_with_id(token: int, words: Ids, width: int) -> Ids:
-    """Return six rows of words that also contain the id `token`: inside, at the start, at the end, nearly everywhere
-    and everywhere."""
+    """Return six rows of words that also contain the id `token`: in the middle; inside and at the end; at the start;
+    everywhere but in the middle; everywhere; at the end."""
     rows, some = _make_rows_of_words(words[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token

@@ -39,7 +39,7 @@ from pocketrnn_export.intake.strings_compared_with_arguments import list_strings
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.files_near_module import list_files_near
-from pocketrnn_export.source_code.notebook import Cell, read_python_cells
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
 from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
 
@@ -86,9 +86,7 @@ def find_values_for_missing_arguments(
         return {}
     takes = _list_parameters_without_argument(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
-    cells: Sequence[Cell] = ()
-    with contextlib.suppress(InputError):
-        cells = read_python_cells(named.path)
+    cells = read_python_cells_if_readable(named.path)
     definition = _find_class_definition(maker, cells) if inspect.isclass(maker) else None
     stated, place = _find_checkpoint_arguments_and_place(takes, weights)
     shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
@@ -203,9 +201,7 @@ def _search_owner_files(
     saved = {} if weights is None else weights.settings
     calls: dict[str, GivenByCalls] = {}
     for path in paths:
-        cells: Sequence[Cell] = ()
-        with contextlib.suppress(InputError):
-            cells = read_python_cells(path)
+        cells = read_python_cells_if_readable(path)
         find_value = functools.partial(_find_setting, settings=saved, options=defaults.get(path, {}))
         given = find_constructor_arguments(
             cells, getattr(maker, "__name__", named.name), inspect.signature(maker), find_value
@@ -220,9 +216,9 @@ def _search_owner_files(
 def _find_setting(
     parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> Any:
-    """Return the value of a setting in a checkpoint, or else among the options of a command line; `...` if neither has
-    it. `parts` are the names in `config.model.dim`. If several dicts have the last name, the dict counts whose place
-    ends with the most of the other names."""
+    """Return the value of the setting `config.model.dim`, whose names are `parts`: from a checkpoint, or else from the
+    options of a command line. If several dicts of the checkpoint hold the last name, those count whose places end with
+    most of the other names. Return `...` without a value, or if these dicts disagree."""
     held: dict[int, list[Any]] = {}
     for place, values in settings.items():
         if parts[-1] in values:

@@ -112,7 +112,8 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
 
 
 def set_word_ids(named: ModuleName, error: NeededNamesError, tokens: Sequence[str]) -> ModuleName:
-    """Give values to the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
+    """Find values for the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
+    Return the module's name with these values.
 
     Args:
         named: the module.

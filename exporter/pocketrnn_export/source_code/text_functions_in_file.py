@@ -23,7 +23,6 @@ from pocketrnn_export.vocabularies.owner_function_call import (
 
 # The most functions that a message names.
 _MOST_CALLED = 4
-# The names of functions that split texts, and of those that only clean them.
 # `class_encoder` encodes no texts.
 _OF_LABELS = re.compile(r"label|class(es)?(_|$)|target|categor", re.IGNORECASE)
 # Libraries that split texts or change words as no text rules do.
@@ -33,11 +32,12 @@ _LIBRARIES = re.compile(
     re.IGNORECASE,
 )
 _MAKES_OBJECT = re.compile(r"(?i)_*(build|create|load|train|fit|save|init)|\w*(make|get)\w*(tokenizer|encoder)")
-# The names of first arguments that are no text.
+# The names of first arguments that are not a text.
 _NO_TEXT = re.compile(
     r"(?i)config|cfg|path|file|tokenizer|model|^args|^df|frame|state|ids$|tensor|tokens$|^words$|"
     r"(texts|sentences|reviews|documents|docs|corpus|comments|tweets|lines|data|dataset)$"
 )
+# The names of functions that split texts, and last of those that only clean them.
 _TEXT_FUNCTIONS = (
     "tokeni[sz]e(?!d)",
     "split|words",
@@ -115,7 +115,7 @@ def list_text_functions(path: Path) -> list[str]:
 
 
 def is_of_class_with_arguments(path: Path, name: str) -> bool:
-    """Return whether a name is Class.method, and the class needs arguments that are no vocabulary.
+    """Return whether a name is Class.method, and the class needs another argument than a vocabulary.
 
     Args:
         path: the file.
@@ -168,7 +168,7 @@ def _find_library(node: ast.AST, libraries: Mapping[str, str]) -> str:
 
 
 def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
-    """Yield the name and the code of each function of a file, and of each method of classes that are no modules."""
+    """Yield the name and the code of each function of a file, and of each method of its classes without a forward."""
     for one in _list_statements(path):
         if isinstance(one, Function):
             yield one.name, one
@@ -176,7 +176,7 @@ def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
             yield from ((f"{one.name}.{method.name}", method) for method in find_methods(one))
 
 
-def _list_ranks(function: Function, given: int = 0) -> list[int]:
+def _list_ranks(function: Function, given: int) -> list[int]:
     """Return the positions in `_TEXT_FUNCTIONS` of the patterns that a function's name matches; an empty list if it
     cannot be called with a text alone, or with a text and a vocabulary, after the first `given` arguments."""
     needed = function.args.args[given : len(function.args.args) - len(function.args.defaults)]

@@ -225,12 +225,8 @@ def _find_text_and_statements_that_tokens_need(
     texts = [one for one in arguments if one in needed and one not in defaults]
     if len(texts) != 1 or texts == ["self"]:
         return None
-    given = [_make_assignment(one, defaults[one]) for one in arguments if one in needed & {*defaults}]
-    return texts[0], [*given, *kept], split.tokens
-
-
-def _make_assignment(name: str, value: ast.expr) -> ast.stmt:
-    return ast.parse(f"{name} = {ast.unparse(value)}").body[0]
+    given = [f"{one} = {ast.unparse(defaults[one])}" for one in arguments if one in needed & {*defaults}]
+    return texts[0], [*ast.parse("\n".join(given)).body, *kept], split.tokens
 
 
 def _make_text_function(name: str, parameter: str, statements: Sequence[ast.stmt], tokens: ast.expr) -> ast.stmt:

@@ -66,10 +66,10 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     if isinstance(found, np.ndarray):
         found = found.tolist()
     if isinstance(found, list | tuple):
-        found = [_convert_to_python(item) for item in found]
+        found = [*map(convert_numpy_scalar, found)]
         items = found
     elif isinstance(found, dict):
-        found = {_convert_to_python(key): _convert_to_python(value) for key, value in found.items()}
+        found = {convert_numpy_scalar(key): convert_numpy_scalar(value) for key, value in found.items()}
         items = [*found, *found.values()]
     else:
         items = [None]
@@ -80,7 +80,8 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _convert_to_python(item: Any) -> Any:
+def convert_numpy_scalar(item: Any) -> Any:
+    """Return the Python value of a number or string of numpy; another object as it is."""
     return item.item() if isinstance(item, np.generic) else item
 
 

@@ -28,7 +28,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
     predict_probabilities,
 )
-from pocketrnn_export.vocabularies.other_answer_causes import MOST_LABELS, MOST_TEXTS, explain_difference
+from pocketrnn_export.vocabularies.causes_of_different_answers import MOST_LABELS, MOST_TEXTS, explain_difference
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 _SHOWN_TOKENS: Final = 12
@@ -74,7 +74,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         answered: texts with the owner's answers. Texts that the bundle refuses by its limits are skipped.
 
     Returns:
-        the numbers of compared answers; None if there are none.
+        how many answers were compared, and how far they differ; None if none were compared.
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.

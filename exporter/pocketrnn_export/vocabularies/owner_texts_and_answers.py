@@ -241,8 +241,8 @@ def _leave_out_rows_with_error_words(
 
 
 def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in most fields, that one
-    is named so."""
+    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in at least half of its
+    fields, that one is named so."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [*csv.DictReader(file)]
@@ -274,8 +274,8 @@ def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence
 def _rename_only_column(
     path: Path, rows: list[dict[str, Any]], columns: Sequence[str], name: str
 ) -> list[dict[str, Any]]:
-    """Return the rows with a new name for the only one of some columns. Return them unchanged if there are several, or
-    if another column has the name."""
+    """Return the rows with a new name for a column, if `columns` has just this one and no column has the new name. Else
+    return the rows unchanged."""
     if len(columns) != 1 or name in rows[0]:
         return rows
     _log.warning("%s has no column %s: %s is read as it", path, name, short_repr(columns[0]))
@@ -306,7 +306,7 @@ def _add_texts_of_other_file(
                 found.append((other, column, texts))
                 with_answers |= {other} if any(map(_ANSWER.fullmatch, others[0])) else set()
                 break
-    # Answers that were written with their texts, as by `classify`, are no file of texts.
+    # Answers that were written with their texts, as by `classify`, are not a file of texts.
     only_texts = [one for one in found if one[0] not in with_answers]
     found = only_texts or found
     problem = f"{path} has no column text: {_write_names([*rows[0]])}."
@@ -331,7 +331,9 @@ def _find_label_columns(
         return {}
     # Numbers may also be those of `classify --top`, which begins with 1.
     numbers = [*map(str, range(len(labels)))] if not any(one.startswith("label_") for one in columns) else []
-    written = [[label.casefold() for label in labels], [_keep_word_characters(label) for label in labels]]
+    written = [[label.casefold() for label in labels]]
+    # Without signs at their ends: `positive` for `Positive 😀`.
+    written += [[re.sub(r"^\W+|\W+$", "", label) for label in written[0]]]
     for names in (*written, numbers):
         for column in columns if names and all(names) and len({*names}) == len(names) else ():
             before, name, after = column.rpartition(names[0])
@@ -351,11 +353,6 @@ def _find_label_columns(
         if name and f"{before}{name}" in columns
     }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
-
-
-def _keep_word_characters(label: str) -> str:
-    """Return a label in lower case without signs at its ends, as a column may name it: `positive` for `Positive 😀`."""
-    return re.sub(r"^\W+|\W+$", "", label.casefold())
 
 
 def _is_probability(field: str) -> bool:
@@ -517,7 +514,8 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the given probabilities of a text. Refuse a value that contains a label in place of a number."""
+    """Return the given probabilities of a text, a single one in a list. Refuse other values, such as a label in place
+    of a number."""
     given = [given] if isinstance(given, float) else given
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):

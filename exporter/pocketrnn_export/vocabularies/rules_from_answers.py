@@ -122,9 +122,9 @@ def find_rules_from_answers(
     tolerance: float,
     most_exceptions: int = 0,
 ) -> list[AgreeingRules]:
-    """Return the text rules with which the module answers all texts as the owner does, those with the smallest
-    difference first. If none of the tried rules do, return those with which it so answers all but a few texts, those
-    with the fewest exceptions first; an empty list without such rules.
+    """Return the text rules with which the module answers all texts as the owner does, the smallest difference first.
+    If no tried rules do, return those with which it answers all but a few texts so, the fewest exceptions first. Return
+    an empty list without such rules, too.
 
     Args:
         rules: the present rules; if they have widths, no others are tried.

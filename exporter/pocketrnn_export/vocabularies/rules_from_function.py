@@ -73,8 +73,8 @@ class _Compared:
 def find_rules_of_function(
     function: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
 ) -> AnyTextRules:
-    """Return rules that give the same ids as the owner's function. Given rules are tried first, then rules from the
-    function's source, then usual rules.
+    """Return rules that give the same ids as the owner's function: the given rules; without given rules, those from the
+    function's source, or else usual ones.
 
     Tokens outside the vocabulary may differ: the module cannot tell them apart.
 

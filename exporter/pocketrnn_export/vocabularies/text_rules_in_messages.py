@@ -78,7 +78,8 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 
 
 def _list_short_forms(steps: tuple[CleaningStep, ...]) -> Iterator[Any]:
-    """Yield what some of the tried steps are made from, as `cleaning` takes it; the first of `steps` may be one."""
+    """Yield the usual steps, as `cleaning` takes them, and the pattern between words if the first of `steps` replaces
+    it by a space."""
     yield from NAMED_STEPS
     yield from (("sub", pattern, by) for pattern, by in TRIED_PATTERNS)
     if pattern := find_pattern_between_words(steps[:1]):

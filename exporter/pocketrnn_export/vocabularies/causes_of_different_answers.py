@@ -163,7 +163,7 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
-    """Return whether a text is split by text rules that are no tokenizer of subwords and no code of the owner."""
+    """Return whether text rules split a text, and neither a tokenizer of subwords nor the owner's code."""
     rules = source.text.rules
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
