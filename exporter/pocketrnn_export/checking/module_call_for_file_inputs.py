@@ -264,7 +264,7 @@ def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated_count: i
 
 
 def _list_table_row_counts(module: nn.Module, below: int | None) -> list[int]:
-    """List the row counts of the module's tables with fewer than `below` rows."""
+    """List the row counts of the module's embedding tables; with `below`, of the tables with fewer rows."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
     return [layer.num_embeddings for layer in layers if below is None or layer.num_embeddings < below]
 
