@@ -226,7 +226,7 @@ def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFi
 
 
 def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
-    """Wrap a module so that it takes only these inputs."""
+    """Wrap a module so that it takes only the inputs with these names."""
     wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
     wrapped.inner = module
