@@ -172,7 +172,7 @@ def make_module_proof_cases(
         ragged=prepared.takes_lengths,
         limits=graph.limits,
         one_row=graph.batch == 1,
-        alone=tuple(prepared.alone),
+        ids_run_alone=tuple(prepared.alone),
         two_texts=prepared.two_texts,
         features=prepared.features,
         **further_arguments,

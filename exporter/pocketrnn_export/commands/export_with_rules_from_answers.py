@@ -119,7 +119,7 @@ def _is_in_code_of_text_function(rules: TextRules, tokens: Sequence[str], option
         file, _, name = one.rpartition(":")
         owner, _, method = name.rpartition(".")
         read = list_read_attributes(Path(file), owner, method) if owner else {}
-        attributes = {attribute: {} for attribute in read or () if is_vocabulary_name(attribute)}
+        attributes: dict[str, Any] = {attribute: {} for attribute in read or () if is_vocabulary_name(attribute)}
         code = write_text_function(Path(file), owner or name, method, "", attributes, calls_init=False)
         if code is not None and not find_text_library(Path(file), name) and shows_same_split(code, rules, tokens):
             return True

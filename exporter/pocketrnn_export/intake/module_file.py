@@ -205,7 +205,7 @@ def _make_text_object(
         missing = [one.name for one in plain if one.default is one.empty and one.name not in given]
         held = {one: WordIds(ids_of_words) for one in missing if is_vocabulary_name(one)}
         settings = find_values_for_missing_arguments(made, args, {**kwargs, **held}, named, None)
-        found = made(*args, **kwargs, **held, **settings)
+        found: Any = made(*args, **kwargs, **held, **settings)
         defaults = {one.name: one.default for one in plain if one.name not in {**given, **held, **settings}}
     # A user's code may raise any exception.
     except Exception as error:
@@ -217,7 +217,7 @@ def _make_text_object(
         }
         if read is None or unknown or args or kwargs:
             raise _make_text_object_error(named, missing, error, unknown) from None
-        found, defaults = made.__new__(made), {}
+        found, defaults = object.__new__(made), {}
         known = f", but with {', '.join(read)}" if read else ""
         _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
         vars(found).update(words)

@@ -198,7 +198,7 @@ def _find_function_of_same_text(path: Path, function: Function) -> str:
     called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
               and node.args and getattr(node.args[0], "id", "") in own}  # fmt: skip
     for file, inner in _find_called_functions(path, function):
-        if inner.name in called and _list_ranks(inner) and not is_name_of_cleaning_function(inner.name):
+        if inner.name in called and _list_ranks(inner, given=0) and not is_name_of_cleaning_function(inner.name):
             return f"{file}:{inner.name}"
     return ""
 

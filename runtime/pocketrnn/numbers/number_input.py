@@ -318,7 +318,7 @@ def convert_steps_to_array(
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
     if one:
-        samples = np.ma.reshape(samples, (1, -1)) if isinstance(samples, np.ma.MaskedArray) else [samples]
+        samples = samples[np.newaxis] if isinstance(samples, np.ma.MaskedArray) else [samples]
     return convert_sequence_to_array(samples, channels, integer_scale)
 
 
@@ -457,7 +457,11 @@ def _fill_gaps(samples: NDArray[Any]) -> NDArray[Any]:
     """Replace the masked items of a masked array by NaN; return any other array unchanged."""
     if not isinstance(samples, np.ma.MaskedArray):
         return samples
-    return samples.astype(np.float64).filled(np.nan) if np.ma.is_masked(samples) else np.ma.getdata(samples)
+    return (
+        np.where(np.ma.getmaskarray(samples), np.nan, np.ma.getdata(samples))
+        if np.ma.is_masked(samples)
+        else np.ma.getdata(samples)
+    )
 
 
 def _select_channel_columns(

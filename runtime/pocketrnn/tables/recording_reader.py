@@ -131,11 +131,11 @@ def _read_parquet_columns(file: Any, wanted: Sequence[str], file_name: str) -> d
     arrow = require_module("pyarrow", "parquet")
     table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
     # A column of integers with a gap becomes one of floats.
-    return {
-        column: mask_gaps_among_integers(values) if arrow.types.is_integer(table[column].type) else values
-        for column in wanted
-        for values in [table[column].to_numpy(zero_copy_only=False)]
-    }
+    columns: dict[str, Any] = {column: table[column].to_numpy(zero_copy_only=False) for column in wanted}
+    for column, values in columns.items():
+        if arrow.types.is_integer(table[column].type):
+            columns[column] = mask_gaps_among_integers(values)
+    return columns
 
 
 def _read_delimited_columns(
