@@ -590,7 +590,8 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do."""
+    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do, or if no
+    answer can be compared."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:

@@ -285,7 +285,7 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
 
 
 def make_bundle_program(manifest: Manifest, content: bytes, step_content: bytes | None) -> PackedProgram:
-    """Make the program of a bundle's graph, and of its step graph if there is one.
+    """Make the sections of a packed file with the program of a bundle's graph, and of its step graph if there is one.
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
