@@ -201,9 +201,11 @@ def test_a_function_that_gives_ids_agrees_with_widths_up_to_padding(
         return [STOI.get(word, 1) for word in text.split()][:cut]
 
     widths = TextRules("whitespace", unknown_id=1, min_width=3, max_width=3, pad_side=side, lowercase=False)
+    function = adapt_owner_function(encode, KNOWN)
     with caplog.at_level("INFO"):
-        assert choose_rules(KNOWN, widths, adapt_owner_function(encode, KNOWN), [], []) == widths
+        assert choose_rules(KNOWN, widths, function, [], []) == widths
     assert "up to padding" in caplog.text
+    assert not function.gives_ids
     with pytest.raises(InputError):
         choose_rules(KNOWN, replace(widths, unknown_id=2), adapt_owner_function(encode, KNOWN), [], [])
 

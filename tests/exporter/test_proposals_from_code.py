@@ -324,7 +324,11 @@ def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder
     ("code", "proposed"),
     [
         ("class Texts:\n def __init__(self, vocab): ...\n def tokenize(self, text): ...", "cut.py:Texts.tokenize"),
-        ("class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): ...", ""),
+        ("class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): self.net(text)", ""),
+        (
+            "class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): self.vocab.get(text)",
+            "cut.py:Texts.tokenize",
+        ),
         ("def tokenize(reviews, vocab): ...", ""),
     ],
 )

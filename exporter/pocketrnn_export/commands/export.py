@@ -845,7 +845,8 @@ def _add_rules_of_function(
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
-        saved = find_attributes_of_saved_object(options["vocabulary"], named.name)
+        files = [one for one in (options["vocabulary"], options["weights"]) if one is not None]
+        saved = next(filter(None, (find_attributes_of_saved_object(one, named.name) for one in files)), {})
         try:
             function = load_text_function(named, file, words, module_file, saved)
         # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.

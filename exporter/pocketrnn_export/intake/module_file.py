@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -215,12 +215,18 @@ def _make_text_object(
             for one, line in (read or {}).items()
             if one not in {**words, **saved_attributes} and not hasattr(made, one)
         }
-        if read is None or unknown or args or kwargs:
-            raise _make_text_object_error(named, missing, error, unknown) from None
-        found, defaults = object.__new__(made), {}
+        refused = _make_text_object_error(named, missing, error, unknown)
+        # What fails in `__init__` may change more than the object.
+        if read is None or unknown or not isinstance(error, MissingArgumentsError):
+            raise refused from None
+        try:
+            found, defaults = cast("Any", made).__new__(made), {}
+            vars(found).update(words)
+        # A class with slots or with a `__new__` of its own.
+        except Exception:
+            raise refused from None
         known = f", but with {', '.join(read)}" if read else ""
         _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
-        vars(found).update(words)
     changed = getattr(found, "__dict__", {})
     changed.update({} if args or kwargs else saved_attributes)
     for name, value in changed.items():

@@ -14,6 +14,7 @@ from pocketrnn_export.source_code.files_near_module import find_imported_file, l
 from pocketrnn_export.source_code.import_statements import list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
+from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
 from pocketrnn_export.vocabularies.owner_function_call import (
     find_vocabulary_argument,
@@ -115,7 +116,8 @@ def list_text_functions(path: Path) -> list[str]:
 
 
 def is_of_class_with_arguments(path: Path, name: str) -> bool:
-    """Return whether a name is Class.method, and the class needs another argument than a vocabulary.
+    """Return whether a name is Class.method, the class needs arguments that are no vocabulary, and the method reads
+    more than a vocabulary of its object.
 
     Args:
         path: the file.
@@ -128,7 +130,10 @@ def is_of_class_with_arguments(path: Path, name: str) -> bool:
         for init in (found for made in classes for found in find_methods(made, "__init__"))
         for one in init.args.args[1 : len(init.args.args) - len(init.args.defaults)]
     ]
-    return not all(map(is_vocabulary_name, needed))
+    if all(map(is_vocabulary_name, needed)):
+        return False
+    read = list_read_attributes(path, held, method)
+    return read is None or not all(map(is_vocabulary_name, read))
 
 
 def find_text_library(path: Path, name: str) -> str:

@@ -109,6 +109,8 @@ def find_rules_of_function(
         pairs = [(one.text, one.ids) for one in usual]
         if rules is not None and gives_ids:
             plain = _find_padding_outside_function(plain, vocabulary, pairs)
+            # The verdict says then that widths were not compared.
+            function.gives_ids = function.gives_ids and plain == rules
         best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
         encoder = _refuse_other_tokens(best, rules, usual, vocabulary, code)
         if function.seconds < _SECONDS_TO_REFUSE:
