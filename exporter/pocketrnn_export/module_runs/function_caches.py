@@ -27,6 +27,20 @@ Entry = tuple[Any, str, Any]
 def find_cached_functions(module: nn.Module) -> list[Entry]:
     """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
     it, its name there, and the function."""
+    kinds, files = list_user_tables(module)
+    tables = [(names, names) for names in (*map(vars, module.modules()), *files)]
+    tables += [(kind, dict(vars(kind))) for kind in kinds]
+    return [
+        (holder, name, value)
+        for holder, names in tables
+        for name, value in list(names.items())
+        if isinstance(value, CACHED)
+    ]
+
+
+def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]]]:
+    """List the classes of a module's layers that are not PyTorch's, and the globals of the files that hold the layers'
+    functions and of the modules that these files import, if they are not installed."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -34,20 +48,14 @@ def find_cached_functions(module: nn.Module) -> list[Entry]:
             for kind in type(layer).__mro__
             if kind.__module__.partition(".")[0] not in ("torch", "builtins", "pocketrnn_export")
         )
-    tables = [(names, names) for names in map(vars, layers)] + [(kind, dict(vars(kind))) for kind in kinds]
-    functions = [value for _, names in tables for value in names.values() if isinstance(value, FunctionType)]
+    tables = [*map(vars, layers), *(dict(vars(kind)) for kind in kinds)]
+    functions = [value for names in tables for value in names.values() if isinstance(value, FunctionType)]
     files = {id(function.__globals__): function.__globals__ for function in functions}
     for names in list(files.values()):
         for part in names.values():
             if isinstance(part, ModuleType) and not _is_installed(part):
                 files[id(vars(part))] = vars(part)
-    tables += [(names, names) for names in files.values()]
-    return [
-        (holder, name, value)
-        for holder, names in tables
-        for name, value in list(names.items())
-        if isinstance(value, CACHED)
-    ]
+    return list(kinds), list(files.values())
 
 
 @contextlib.contextmanager
