@@ -102,8 +102,8 @@ def find_batch_dependent_ids(
 
 
 def select_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Run the module on a text of each id alone. Return the ids whose text gets finite numbers. A module may fail on a
-    text of only padding."""
+    """Run the module on a text that repeats one id, for each id. Return the ids whose text gets finite numbers. A
+    module may fail on a text of only padding."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _select_answered_rows(run, rows)]
 

@@ -189,7 +189,8 @@ def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast
 
 
 def _find_looked_up_tokens(statement: ast.stmt) -> ast.expr | None:
-    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`."""
+    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`; None for other
+    code."""
     for node in ast.walk(statement):
         if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
             continue
