@@ -180,8 +180,8 @@ def _refuse_crf_on_padded_texts(description: Description, crf_place: str) -> Non
 
 
 def _calls_module_itself(convention: Convention) -> bool:
-    """Return whether the line of a convention calls the module itself, as `module(...)`, and not another method. Also
-    return True for a line that is not Python code."""
+    """Return whether the line of a convention calls the module itself, as `module(...)`. Also return True for a line
+    that is not Python code."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
         return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
@@ -202,7 +202,8 @@ def _find_call_captured_by_given_to(convention: Convention) -> str | None:
 
 
 def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
-    """Make a function that calls the module with token ids, and returns the label of each token."""
+    """Make a function that calls the module with token ids, and returns the label of each token. It returns an empty
+    list if the answer holds no labels."""
 
     def compute_labels(tokens: Ids) -> list[int]:
         answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))

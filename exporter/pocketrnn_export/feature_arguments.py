@@ -1,4 +1,5 @@
-"""Read the argument `features` of `export`, and refuse options that do not work with features."""
+"""Read the features of `export`, choose texts with features for a proof, and refuse options that do not work with
+features."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iter
 
 
 def read_features(given: str) -> FeaturesGiven:
-    """Read the features that the user names on the command line.
+    """Read the features that the user names on the command line, or describes in a JSON file.
 
     Args:
         given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each
@@ -83,7 +84,8 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 def choose_texts_with_features(
     given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
 ) -> list[tuple[str, FeatureRow]]:
-    """Choose the texts of a proof with their features: given or random texts, and texts without a known token.
+    """Choose the texts of a proof with their features: the given texts, random texts if there are none or with
+    `made_too`, and texts without a known token.
 
     Args:
         given: as from `freeze_texts_with_features`.

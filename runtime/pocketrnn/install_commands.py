@@ -1,4 +1,4 @@
-"""Find out how this package was installed, and suggest a command that installs another package in the same way."""
+"""Make the pip commands that install an extra of pocketrnn, or its native engine, from where pocketrnn came."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def make_native_install_command() -> str:
 
 
 def _find_install_origin() -> str | None:
-    """Find the URL of the folder or repository that pip installed from; None for an index or a single file.
+    """Find the URL of the folder or repository that pip installed pocketrnn from; None for an index or a single file.
+    Without an installation, it is the folder of the sources.
 
     pip stores it in the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
     """

@@ -14,7 +14,7 @@ from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, SequenceError, short_repr
 from pocketrnn.label_subset_and_prior import ChosenLabels
 from pocketrnn.number_intake import NumberIntake
-from pocketrnn.numbers.number_input import convert_sequence_to_array, convert_steps_to_array
+from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array, convert_steps_to_array
 from pocketrnn.saved_stream import decode_stream, encode_stream, make_damaged_stream_error
 
 __all__ = ["CarriedStream", "NumberStream", "Window", "choose_window_and_hop"]
@@ -25,8 +25,9 @@ class Window:
     """The answer to one window of a recording.
 
     Attributes:
-        start, stop: the index of its first step, from 0, and of the step after its last.
-        answer: a `Prediction`; or float32 [values], from a bundle that gives values.
+        start, stop: the index of the window's first step, from 0, and of the step after its last.
+        answer: a `Prediction`; with several heads, a dict from each head's name to its `Prediction`; or float32
+            [values], from a bundle that gives values.
     """
 
     start: int
@@ -40,16 +41,17 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
     None if neither the bundle nor the caller gives a window, and the bundle can carry a state.
 
     Raises:
-        InputError: a window is not stated, and the bundle cannot carry a state; or a number is not from 1.
+        InputError: a window is not stated, and the bundle cannot carry a state or `hop` is given; or a number is not a
+            whole number from 1.
     """
     rules = manifest.numbers
-    size = window or rules.window or rules.steps
+    size = window if window is not None else rules.window or rules.steps
     if size is None and (manifest.stream is None or hop is not None):
         raise InputError(
             f"{manifest.name} states no window for recordings.",
             "Give the steps of a window: stream(window=128, hop=64); or export the classifier with a window.",
         )
-    after = hop or (rules.hop if window is None else None) or size
+    after = hop if hop is not None else (rules.hop if window is None else None) or size
     if size is None or after is None:
         return None
     for name, number in (("window", size), ("hop", after)):
@@ -83,6 +85,8 @@ class CarriedStream:
         self._manifest, self._engine, self._intake = manifest, engine, intake
         self._answers, self._top, self._chosen = answers, top, chosen
         self.steps = 0
+        # The type of the samples before; None if there were none, or if the stream was saved after them.
+        self._dtype: np.dtype[Any] | None = None
         self._state: Floats = np.zeros((1, 0 if manifest.stream is None else manifest.stream.state_size), np.float32)
         self._logits: Floats | None = None
         if saved is not None:
@@ -104,7 +108,8 @@ class CarriedStream:
             'standing'
         """
         rules, limits = self._intake.input, self._manifest.graph.limits or Limits()
-        given = convert_steps_to_array(samples, rules.channels)
+        given = convert_steps_to_array(samples, rules.channels, rules.integer_scale)
+        _check_same_kind(rules, given.dtype, self._dtype)
         prepared = rules.scaled(given, self.steps, self._intake.check_numbers)
         if not limits.allows_length(self.steps + len(prepared)):
             raise SequenceError(
@@ -113,9 +118,10 @@ class CarriedStream:
                 "Begin another stream for the rest.",
             )
         logits, state = self._engine.step(prepared, self._state)
-        given = logits if self._chosen is None else self._chosen.select_and_weight_logits_of_rows(logits)
-        (answer,) = self._answers.make_predictions_or_values(given, self._top)
+        chosen = logits if self._chosen is None else self._chosen.select_and_weight_logits_of_rows(logits)
+        (answer,) = self._answers.make_predictions_or_values(chosen, self._top)
         self._logits, self._state, self.steps = logits, state, self.steps + len(prepared)
+        self._dtype = given.dtype
         return [Window(0, self.steps, answer)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
@@ -149,7 +155,9 @@ class NumberStream:
         self._intake, self._answers, self._top = intake, answers, top
         self.window = window
         self.hop = hop
-        self._held: NDArray[Any] = np.empty((0, len(intake.input.channels)), np.float64)
+        # In the channels' units.
+        self._held: NDArray[np.float64] = np.empty((0, len(intake.input.channels)), np.float64)
+        self._dtype: np.dtype[Any] | None = None
         # The step at which the held samples begin, and the step at which the next window begins.
         self._first = self._next = 0
 
@@ -166,18 +174,12 @@ class NumberStream:
             >>> classifier.stream(window=2).push([[0.1, 0.2, 9.7], [0.3, 0.1, 9.9]])[0].answer.label
             'standing'
         """
-        given = convert_steps_to_array(samples, self._intake.input.channels)
-        if self._intake.input.integer_scale is None:
-            # Without a scale for integers, they count as floats.
-            given = given.astype(np.float64)
-        if len(self._held) and given.dtype.kind != self._held.dtype.kind:
-            raise SequenceError(
-                f"The samples have the type {given.dtype}, but those before them have {self._held.dtype}.",
-                "Give all of a recording as integers, or all as floats.",
-            )
+        rules = self._intake.input
+        given = convert_steps_to_array(samples, rules.channels, rules.integer_scale)
+        _check_same_kind(rules, given.dtype, self._dtype if len(self._held) else None)
         # Checked here, and not in each window: refused samples do not become part of the recording.
         self._intake.check_arriving_samples(given, self._first + len(self._held))
-        held = np.concatenate([self._held, given]) if len(self._held) else given
+        held = np.concatenate([self._held, rules.convert_to_channel_units(given)])
         starts = list(range(self._next, self._first + len(held) - self.window + 1, self.hop))
         prepared = [
             self._intake.prepared(held[start - self._first : start - self._first + self.window]) for start in starts
@@ -187,7 +189,7 @@ class NumberStream:
             self._next = starts[-1] + self.hop
         # With a hop longer than the window, the next window may begin after all held samples.
         dropped = min(self._next - self._first, len(held))
-        self._held, self._first = held[dropped:].copy(), self._first + dropped
+        self._held, self._first, self._dtype = held[dropped:].copy(), self._first + dropped, given.dtype
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
@@ -196,10 +198,29 @@ class NumberStream:
         Raises:
             SequenceError: the recording has fewer steps than a window.
         """
-        given = convert_sequence_to_array(recording, self._intake.input.channels)
+        rules = self._intake.input
+        given = convert_sequence_to_array(recording, rules.channels, rules.integer_scale)
         if len(given) < self.window:
             raise SequenceError(
                 f"The recording has {len(given):,} steps, fewer than a window of {self.window:,}.",
                 "Give a longer recording; or, in Python, a shorter window: recording(..., window=...).",
             )
         return self.push(given)
+
+
+def _check_same_kind(rules: NumberInput, given: np.dtype[Any], before: np.dtype[Any] | None) -> None:
+    """Refuse integers after floats, or floats after integers, if integers are multiplied.
+
+    Args:
+        rules: the rules for the samples.
+        given: the type of the samples that arrive.
+        before: the type of those before them; None if it does not matter.
+
+    Raises:
+        SequenceError: the kinds of the types differ.
+    """
+    if rules.integer_scale is not None and before is not None and (given.kind in "iu") != (before.kind in "iu"):
+        raise SequenceError(
+            f"The samples have the type {given}, but those before them have {before}.",
+            "Give all of a recording as integers, or all as floats.",
+        )

@@ -16,7 +16,6 @@ from pocketrnn.text import EXTERNAL, TextRules
 
 __all__ = [
     "COMPRESSED",
-    "HOW_TO_COMPARE",
     "LOGGER",
     "SCALE",
     "TEXT_RULES",
@@ -37,7 +36,7 @@ COMPRESSED: Final = "compressed"
 TEXT_RULES: Final = "text_rules"
 # The member of provenance of a classifier of numbers that states where mean and scale come from.
 SCALE: Final = "scale"
-HOW_TO_COMPARE: Final = (
+_HOW_TO_COMPARE: Final = (
     "Export it again with texts and the ids that your pipeline gives: pocketrnn export ... --pairs FILE"
 )
 _HOW_TO_COMPARE_TOKENS: Final = (
@@ -173,7 +172,7 @@ class TextVerdict:
             return f"Export it again where {self.by} is installed"
         if self.answers is not None and self.answers.unordered:
             return _HOW_TO_ORDER
-        return _HOW_TO_COMPARE_TOKENS if self.kind == "external" else HOW_TO_COMPARE
+        return _HOW_TO_COMPARE_TOKENS if self.kind == "external" else _HOW_TO_COMPARE
 
     @property
     def sentence(self) -> str:

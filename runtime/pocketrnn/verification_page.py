@@ -87,7 +87,8 @@ def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
 
 
 def _escape_html(value: object, longest: int = _LONGEST) -> str:
-    """Escape a value as HTML text. Markup is shown, and characters that cannot be printed are shown as escapes."""
+    """Escape a value as HTML text of at most `longest` characters of the value. Markup is shown, and characters that
+    cannot be printed are shown as escapes."""
     text = str(value)
     text = text if len(text) <= longest else f"{text[: longest - 3]}..."
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -52,7 +52,7 @@ const formatPercent = (probability) => `${(100 * probability).toFixed(1)} %`;
 
 /** Start the page. `say` shows a sentence or an error. */
 export function startNumberPage(classifier, say) {
-  const { channels, units, window, hop, steps, rate } = classifier.manifest.numbers;
+  const { channels, units, window, hop, steps, rate, integer_scale: scale } = classifier.manifest.numbers;
   at("of-texts").hidden = true;
   at("of-texts").insertAdjacentHTML("afterend", PAGE);
   const top = Math.min(SHOWN_LABELS, classifier.labels.length);
@@ -93,7 +93,7 @@ export function startNumberPage(classifier, say) {
   async function answerRecording(text) {
     const question = ++asked;
     clear();
-    const samples = parseRecording(text, channels);
+    const samples = parseRecording(text, channels, scale);
     const count = samples.length / channels.length;
     let windows = 0;
     if (chosen("window") === undefined && chosen("hop") === undefined) {

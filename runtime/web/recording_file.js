@@ -31,9 +31,12 @@ function parseField(field) {
  * The samples of a recording, step after step: an Int32Array if all of them are whole numbers, else a Float64Array, in which an
  * empty field is NaN.
  *
+ * With `scale`, the factor for whole numbers of each channel, neither an empty field nor a channel whose factor is 1 makes the
+ * sensor's whole numbers those of the channels' units: in the Float64Array they are multiplied.
+ *
  * @throws InputError it is not such a file, or has no column for a channel.
  */
-export function parseRecording(text, channels) {
+export function parseRecording(text, channels, scale) {
   const lines = text.replace(/^\ufeff/, "").split(/\r\n|\n|\r/);
   const separator = lines[0].includes("\t") ? "\t" : ",";
   const names = splitFields(lines[0], separator, 1);
@@ -46,6 +49,7 @@ export function parseRecording(text, channels) {
     );
   const numbers = [];
   let areWhole = true;
+  const decimal = channels.map(() => false);
   for (const [index, line] of lines.entries()) {
     if (index === 0 || line === "") continue;
     const fields = splitFields(line, separator, index + 1);
@@ -55,12 +59,17 @@ export function parseRecording(text, channels) {
       const number = parseField(fields[place]);
       if (number === undefined)
         throw new InputError(`Line ${index + 1} of the recording, column ${JSON.stringify(channels[i])}: ${JSON.stringify(fields[place].slice(0, 30))} is not a number.`, CORRECT);
-      areWhole &&= /^\s*[+-]?\d+\s*$/.test(fields[place]);
+      const isWhole = /^\s*[+-]?\d+\s*$/.test(fields[place]);
+      areWhole &&= isWhole;
+      if (!isWhole && !Number.isNaN(number)) decimal[i] = true;
       numbers.push(number);
     }
   }
   if (!numbers.length) throw new InputError("The recording has no rows.", "Give a file with a header and a row for each time step.");
-  if (!areWhole) return Float64Array.from(numbers);
+  if (!areWhole) {
+    const isScaled = scale !== undefined && decimal.every((isDecimal, i) => !isDecimal || scale[i] === 1);
+    return Float64Array.from(numbers, (number, at) => (isScaled ? number * scale[at % channels.length] : number));
+  }
   const large = numbers.find((number) => Math.abs(number) > MOST_INT32);
   if (large !== undefined) throw new InputError(`The recording holds ${large}, which has more than 32 bits.`, CORRECT);
   return Int32Array.from(numbers);

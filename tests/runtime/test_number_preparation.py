@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_case_sampling import examples
 
 from pocketrnn.errors import DataError, InputError, SequenceError
+from pocketrnn.number_streams import NumberStream
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.recording_reader import read_columns, stack_channels
 
@@ -165,3 +167,84 @@ def test_a_field_that_is_no_number_is_refused_with_semicolons_too(field: str, tm
     columns = read_columns(str(tmp_path / "walk.csv"), "csv", TWO_AXES)
     with pytest.raises(DataError, match="'ax', row 1"):
         stack_channels(columns, TWO_AXES, "walk.csv")
+
+
+COUNTS = NumberInput(TWO_AXES, integer_scale=(0.5, 0.25), missing=7.0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [[2, 4], [None, 8]],
+        np.ma.MaskedArray(np.array([[2, 4], [9, 8]], np.int16), [[False, False], [True, False]]),
+        pd.DataFrame({"ay": [4, 8], "ax": [2, None]}),
+        pa.table({"ay": pa.array([4, 8], pa.int16()), "ax": pa.array([2, None], pa.int16())}),
+        pa.array([[2, 4], [None, 8]]),
+        np.ma.MaskedArray([[1.0, 1.0], [np.inf, 2.0]], [[False, False], [True, False]]),
+    ],
+    ids=["list", "masked", "pandas", "arrow-table", "arrow-lists", "masked-floats"],
+)
+def test_a_gap_does_not_make_a_sensors_integers_numbers_in_the_channels_unit(given: Any) -> None:
+    assert COUNTS.prepared(given).tolist() == [[1.0, 1.0], [7.0, 2.0]]
+    with pytest.raises(SequenceError, match=r"'ax' .* step 1"):
+        NumberInput(TWO_AXES, integer_scale=(0.5, 0.25)).prepared(given)
+    # Without a scale for integers, they are floats.
+    assert NumberInput(TWO_AXES, missing=7.0).prepared(given)[1, 0] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "scale", "expected"),
+    [
+        ("2,4\n,8\n", (0.5, 0.25), [[1, 1], [7, 2]]),
+        ("2,4\nNaN,8\n", (0.5, 0.25), [[1, 1], [7, 2]]),
+        (",4\n,8\n", (0.5, 0.25), [[7, 1], [7, 2]]),
+        # Decimal numbers count where they would be multiplied, too.
+        ("2,4\n3,8.5\n", (0.5, 1.0), [[1, 4], [1.5, 8.5]]),
+        ("2,4\n3,8.5\n", (0.5, 0.25), [[2, 4], [3, 8.5]]),
+        ("2,4.0\n,8\n", (0.5, 0.25), [[2, 4], [7, 8]]),
+    ],
+)
+def test_whole_numbers_of_a_file_are_a_sensors_beside_empty_fields(
+    rows: str, scale: tuple[float, float], expected: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "walk.csv").write_text(f"ax,ay\n{rows}", encoding="utf-8")
+    columns = read_columns(str(tmp_path / "walk.csv"), "csv", TWO_AXES)
+    samples = stack_channels(columns, TWO_AXES, "walk.csv", scale)
+    assert NumberInput(TWO_AXES, integer_scale=scale, missing=7.0).prepared(samples).tolist() == expected
+
+
+def test_integers_with_gaps_of_a_parquet_file_stay_integers(tmp_path: Path) -> None:
+    table = pa.table({name: pa.array(values, pa.int32()) for name, values in (("ax", [2, None]), ("ay", [4, 8]))})
+    pq.write_table(table, tmp_path / "walk.parquet")
+    columns = read_columns(str(tmp_path / "walk.parquet"), "parquet", TWO_AXES)
+    samples = stack_channels(columns, TWO_AXES, "walk.parquet", COUNTS.integer_scale)
+    assert COUNTS.prepared(samples).tolist() == [[1.0, 1.0], [7.0, 2.0]]
+
+
+class _Echo:
+    """In place of the engine and the answers: the samples of each window."""
+
+    input = COUNTS
+    check_numbers = None
+
+    def check_arriving_samples(self, samples: Any, first_step: int) -> None:
+        COUNTS.check_samples(samples, first_step)
+
+    def prepared(self, sequence: object) -> Any:
+        return COUNTS.prepared(sequence)
+
+    def compute_prepared_logits(self, sequences: list[Any]) -> list[Any]:
+        return sequences
+
+    def make_predictions_or_values(self, answers: list[Any], top: int) -> list[Any]:  # noqa: ARG002
+        return answers
+
+
+def test_a_gap_in_one_piece_of_a_stream_leaves_the_other_pieces_as_they_are() -> None:
+    echo: Any = _Echo()
+    stream = NumberStream(echo, echo, 3, 2, 1)
+    pieces: list[Any] = [[2, 4], [[None, 8]], np.array([[6, 0], [8, 4]], np.int16), [[2, None]]]
+    windows = [window.answer.tolist() for piece in pieces for window in stream.push(piece)]
+    assert windows == [[[1, 1], [7, 2], [3, 0]], [[3, 0], [4, 1], [1, 7]]]
+    with pytest.raises(SequenceError, match="the type float64"):
+        stream.push([0.5, 0.5])

@@ -219,7 +219,7 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
         (b"[" * 100_000, "not a saved stream"),
         (saved[:-9], "not a saved stream"),
         (saved.replace(b'"tail":"cu"', b'"tail":"co"'), "digest does not match"),
-        (changed(saved, more=1), "digest does not match"),
+        (changed(saved, more=1), "lacks a member"),
         (changed(saved, version=2), "saved in version 2"),
         (changed(saved, bundle="0" * 64), "by another bundle"),
         (changed(saved, state="AAAA"), "a state or logits of another size"),

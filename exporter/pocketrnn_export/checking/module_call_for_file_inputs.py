@@ -34,6 +34,7 @@ from pocketrnn_export.checking.forward_call_recording import (
     limit_call_to_running_sizes,
     list_sizes_with_different_rows,
     record_call,
+    record_calls,
 )
 from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
@@ -46,7 +47,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
 )
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.numbers.proof_sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 
 _log = logging.getLogger(__name__)
 _USUAL_IDS: Final = 100
@@ -145,7 +146,7 @@ def _find_call_of_texts(
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
         facts = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
         try:
-            with filter_exporter_log(lambda _record: False):
+            with filter_log_records(lambda _record: False):
                 found = find_convention(facts)
         except AmbiguousCallError:
             # The ways differ in a mask, say. Others that were found for tokens would be odd ones.
@@ -186,12 +187,10 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
     """Return whether the module answers each token of a text as it answers the token alone."""
     case = draw_case(called, *called.sizes[0])
     words = [Case("word", case.tokens[:, [place]], np.ones(1, np.int64)) for place in range(case.tokens.shape[1])]
-    try:
-        answers = [list(record_call(called, one).outputs.values()) for one in (case, *words)]
-    # Whatever a user's module raises.
-    except (Exception, SystemExit):
+    calls = record_calls(called, [case, *words])
+    if calls is None:
         return False
-    together, *alone = ([np.atleast_1d(one) for one in answer] for answer in answers)
+    together, *alone = ([np.atleast_1d(one) for one in call.outputs.values()] for call in calls)
     joined = [np.concatenate(parts) for parts in zip(*alone, strict=True)]
     return all(
         one.shape == other.shape and np.allclose(one, other, atol=_APART)
@@ -324,14 +323,12 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
         short = Case(full.name, full.tokens, draw_case(called, *size, ragged=True).lengths)
         if (full.lengths == short.lengths).all():
             continue
-        try:
-            one, other = record_call(called, full), record_call(called, short)
-        except (Exception, SystemExit):  # noqa: S112 - a module may not take such sizes
-            continue
-        return any(
-            not np.array_equal(value, other.inputs[name], equal_nan=value.dtype.kind == "f")
-            for name, value in one.inputs.items()
-        )
+        calls = record_calls(called, (full, short))
+        if calls is not None:
+            return any(
+                not np.array_equal(value, calls[1].inputs[name], equal_nan=value.dtype.kind == "f")
+                for name, value in calls[0].inputs.items()
+            )
     return False
 
 

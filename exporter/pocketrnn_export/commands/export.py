@@ -63,8 +63,9 @@ from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedOption,
     ProposedPairs,
-    describe_labels,
     describe_tokenizer_function,
+    find_library_of_tokenizer_function,
+    make_options_of_tokenizer_function,
     propose_labels,
     propose_named_tokenizer,
     propose_pairs,
@@ -72,11 +73,13 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_weight_sizes,
 )
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.splitting_part_of_function import (
     find_or_write_code_file,
     replace_tokenizer_by_its_splitting_part,
+    replace_tokenizer_by_own_file,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -345,7 +348,7 @@ def _print_written_bundle(
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     is_answered = read_text_verdict(manifest).answers is not None
-    proposed = _propose_pairs(manifest, options)
+    proposed = _propose_pairs_of_bundle(manifest, options)
     summary = format_proof_summary(manifest, "texts", str(output))
     print_verdicts(manifest, summary, "" if proposed is None else proposed.file)
     print_uncompared_steps_and_kept_notes(
@@ -378,17 +381,21 @@ def _note_torch_of_tokenizer(file: Path) -> None:
         )
 
 
-def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
-    is open, or whose next command corrects them. Return None without such a file, and for answers that are not one
-    label or set of labels of a text."""
+def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
+    """Return a file that seems to hold the owner's answers, for an export whose verdict on the text rules is open, or
+    whose next command corrects them. Return None without such a file."""
     from pocketrnn.verdicts import read_text_verdict
 
-    is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
-    if options["pairs"] or not is_one_label or not is_open:
+    return _propose_pairs(manifest.labels, options) if is_open and not manifest.heads else None
+
+
+def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> ProposedPairs | None:
+    """Return a file that seems to hold the owner's answers, for an export without pairs. Return None without such a
+    file, and for answers that are not one label or set of labels of a text."""
+    if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(manifest.labels, multi_label=options["multi_label"])
+    return propose_pairs(labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
@@ -627,6 +634,8 @@ def _refuse_missing_options(
         needed: the options that it needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
     """
+    from pocketrnn_export.progress import filter_log_records
+
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         return
     remedy: list[str] = [tokenizer_sentence] if tokenizer_sentence else []
@@ -639,41 +648,34 @@ def _refuse_missing_options(
         remedy.append(f"The weights seem to be {options['weights']} ({where}).")
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    for propose in [{"vocabulary": _propose_vocabulary, "labels": _propose_labels}[option] for option in missing]:
-        proposed = propose(named, options["weights"])
+    for option in missing:
+        if option == "vocabulary":
+            proposed = _propose_vocabulary(named, options["weights"])
+        else:
+            file = None if named is None else named.path
+            proposed = propose_labels(file, options["weights"], options["pairs"], multi_label=options["multi_label"])
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
-        changes["tokenizer"] = function
+        changes |= make_options_of_tokenizer_function(function)
         remedy.append(describe_tokenizer_function(function))
-    if (pairs := _propose_pairs_before_export(options, changes.get("labels") or options["labels"])) is not None:
-        remedy.append(f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them.")
-        changes = pairs.complete(changes)
+    labels = changes.get("labels") or options["labels"]
+    with contextlib.suppress(InputError), filter_log_records(lambda _: False):
+        if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
+            said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
+            remedy.append(said)
+            changes = pairs.complete(changes)
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
-    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one != "tokenizer"])
+    of_texts = ("tokenizer", "rules", "pairs")
+    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one not in of_texts])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     lines = "".join(f"\n{escape_line(one)}" for one in remedy)
     refused = RefusedOptionsError(f"{source} needs {said}{numbers}.", lines, changes)
     refused.of_lines = True
     raise refused
-
-
-def _propose_pairs_before_export(options: Mapping[str, Any], labels: str | None) -> ProposedPairs | None:
-    """Return a file that seems to hold the owner's answers, for an export without pairs. Return None without such a
-    file, and for answers that are not one label or set of labels of a text.
-
-    Args:
-        options: the options of the command.
-        labels: the value of --labels, as given or as proposed; None if it is not known.
-    """
-    if labels is None or any(options[name] for name in ("pairs", "head", "two_texts", "labels_of")):
-        return None
-    with contextlib.suppress(InputError):
-        return propose_pairs(read_labels(labels), multi_label=options["multi_label"])
-    return None
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
@@ -689,30 +691,19 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
-        script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
+        rows = read_weight_sizes(weights).embedding_rows
+        script = find_or_write_code_file(output, "vocabulary", code.write(str(file), rows))
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
+        nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
+        also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
         return ProposedOption(
             "vocabulary",
-            f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
-            f"of the training. It writes {file}.", str(file)
-        )  # fmt: skip
+            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
+            f"with the data of the training. It writes {file}{nearest * (len(code.made) > 1)}.{also}",
+            str(file),
+        )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
-
-
-def _propose_labels(named: ModuleName | None, weights: Path | None) -> ProposedOption:
-    """Return a sentence on the missing labels, and what to give as --labels."""
-    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
-
-    if named is not None and (held := propose_labels(named.path, weights)) is not None:
-        return ProposedOption("labels", describe_labels([held[1]]), str(held[0]))
-    if named is not None and (found := find_labels_in_code(named.path)):
-        return ProposedOption("labels", describe_labels(found), ",".join(found[0].labels))
-    sentence = (
-        "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
-        "labels, and the number is the second label's."
-    )
-    return ProposedOption("labels", sentence, "a,b,c")
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -773,7 +764,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -784,11 +775,11 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
     labels: Any = None
     # The notes are logged where both are read once more.
     if "labels" in needed and options["labels"] is None:
-        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
             labels = find_labels_in_checkpoint(weights)
             options["labels"] = str(weights)
     if "vocabulary" in needed and options["vocabulary"] is None:
-        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
             if set(read_vocabulary(weights).tokens) != set(labels or ()):
                 options["vocabulary"] = weights
 
@@ -835,7 +826,9 @@ def _add_rules_of_function(
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare the two. The function's
     file may import what is in the folder of the module's file. Return the arguments with these rules; None if no
     function is named."""
+    from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
@@ -852,12 +845,16 @@ def _add_rules_of_function(
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
+        saved = find_attributes_of_saved_object(options["vocabulary"], named.name)
         try:
-            function = load_text_function(named, file, words, module_file)
+            function = load_text_function(named, file, words, module_file, saved)
         # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.
         except PocketRNNError:
             if not replace_tokenizer_by_its_splitting_part(options):
                 raise
+            return _add_rules_of_function(module_file, options, text)
+        is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
+        if is_external and replace_tokenizer_by_own_file(options, function, saved):
             return _add_rules_of_function(module_file, options, text)
         function = adapt_owner_function(function, text["vocabulary"], str(named))
     texts = [] if options["texts"] is None else read_lines(options["texts"])
@@ -870,10 +867,29 @@ def _add_rules_of_function(
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
         refuse_other_ids(vocabulary, rules, pairs)
     else:
-        rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
+        try:
+            rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
+        except RefusedOptionsError:
+            _refuse_rules_in_place_of_library(options, text.get("labels", ()))
+            raise
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
+
+
+def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """If the --tokenizer function calls a library, refuse text rules, and give the whole command that lets the function
+    split the texts. The nearest rules are not near."""
+    library = find_library_of_tokenizer_function(options["tokenizer"])
+    if not library or options["rules"] is not None:
+        return
+    changes, pairs = make_options_of_tokenizer_function(options["tokenizer"]), _propose_pairs(labels, options)
+    raise RefusedOptionsError(
+        f"{options['tokenizer']} calls {library}, and no text rules do the same.",
+        "Let your code split texts. The bundle then takes tokens or ids, and texts by Classifier.load(..., "
+        "tokenizer=function). It cannot be packed.",
+        changes if pairs is None else pairs.complete(changes),
+    ) from None
 
 
 def _read_module_and_arguments(
@@ -1078,10 +1094,10 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
 
     # Its notes are logged where the module's weights are read.
-    with filter_exporter_log(lambda _: False):
+    with filter_log_records(lambda _: False):
         held = read_weights(weights)
     return read_word_vector_vocabulary(path, held)
 

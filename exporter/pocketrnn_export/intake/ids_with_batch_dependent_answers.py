@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_independent
+from pocketrnn_export.comparing.logit_comparison import Reference, are_rows_independent_up_to_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 
@@ -124,8 +124,8 @@ def make_run_with_cache(run: Run) -> Run:
 def _choose_likely_word_ids(
     ids: int, candidates: Sequence[int], known_dependent_ids: Collection[int], padding_id: int
 ) -> Ids:
-    """Return ids that are probably words. They are not in `known_dependent_ids`, and no candidates unless no other ids
-    remain."""
+    """Return ids that are probably words. They are not in `known_dependent_ids`, and are not candidates unless no other
+    ids remain."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known_dependent_ids])
     # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known_dependent_ids])
@@ -174,7 +174,7 @@ def _are_texts_independent(reference: Reference, case: Case) -> bool:
     """Return whether every row of a case gets the same answer as alone. Return False if the module fails on the
     case."""
     try:
-        return are_texts_independent(reference, [case])
+        return are_rows_independent_up_to_rounding(reference, [case])
     except ExportError:
         return False
 

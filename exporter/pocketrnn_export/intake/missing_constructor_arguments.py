@@ -41,6 +41,7 @@ from pocketrnn_export.source_code.class_definitions import find_class_of_name_an
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
+from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +122,9 @@ def find_values_for_missing_arguments(
             if definition is None
             else {name: list_strings_compared_with_argument(definition, name) for name in missing}
         )
-        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near)
+        unknown = [name for name in missing if name not in values or values[name] is ...]
+        places = [] if definition is None else list(filter(None, (_find_place(definition, one) for one in unknown)))
+        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near, places)
     for name in _find_arguments_that_change_weight_shapes(
         maker, args, {**kwargs, **found_values}, called.keys() - required, weights
     ):
@@ -371,6 +374,7 @@ def _refuse_missing_arguments(
     object_names: Sequence[str],
     compared_strings: Mapping[str, Sequence[str]],
     owner_values: _OwnerValues,
+    unknown_places: Sequence[str],
 ) -> None:
     """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
     and how to write the call."""
@@ -405,6 +409,8 @@ def _refuse_missing_arguments(
             f"{named.name}({call}), as in docs/your-files.md."
         )
         source = "made.py:make"
+    if unknown_places and "..." in source:
+        known.append(f"Put values in place of the dots: {' and '.join(unknown_places)}.")
     said = " ".join(known)
     raise MissingArgumentsError(
         f"{named.name}{str(signature)[:300]} in {named.path} needs {_join_names(missing)}, which "
@@ -413,6 +419,15 @@ def _refuse_missing_arguments(
         said,
         source,
     )
+
+
+def _find_place(definition: ast.ClassDef, argument: str) -> str:
+    """Return a phrase with the line of a class that first reads an argument of its `__init__`; empty if none does."""
+    for init in find_methods(definition, "__init__"):
+        for node in (one for statement in init.body for one in ast.walk(statement)):
+            if isinstance(node, ast.Name) and node.id == argument:
+                return f"line {node.lineno} reads {argument}"
+    return ""
 
 
 def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:

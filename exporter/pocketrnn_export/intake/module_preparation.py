@@ -19,7 +19,11 @@ from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, 
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.form_runs import make_module_run
-from pocketrnn_export.comparing.logit_comparison import Reference, are_rows_independent, are_texts_independent
+from pocketrnn_export.comparing.logit_comparison import (
+    Reference,
+    are_rows_independent,
+    are_rows_independent_up_to_rounding,
+)
 from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
@@ -471,7 +475,7 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
     """Return whether the answer to each text in these cases depends neither on the other texts of its batch nor on
     padding."""
     reference = prepared.make_reference()
-    return are_texts_independent(
+    return are_rows_independent_up_to_rounding(
         reference,
         select_cases_of_answered_lengths(
             reference.run, prepared.fit_cases_to_module(select_cases_for_row_independence(grid))

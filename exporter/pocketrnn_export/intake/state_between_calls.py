@@ -32,8 +32,9 @@ from pocketrnn_export.module_runs.attribute_changes import (
     restore_attributes,
 )
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, are_equal_up_to_rounding
-from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 
 # The rounding of an answer where a cache has grown.
 _SAME: Final = 1e-5

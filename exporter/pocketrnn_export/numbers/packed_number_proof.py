@@ -37,7 +37,7 @@ _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "
 class NumberProofPlan(NamedTuple):
     """The reference and the cases for the proof of a packed file, and the rows of numbers that the ids stand for.
 
-    Args:
+    Attributes:
         reference: the bundle's graph, called with ids.
         cases: the cases by kind. The golden examples are the cases `texts`.
         rows: float32 [ids, channels], drawn as in the bundle's own proof.

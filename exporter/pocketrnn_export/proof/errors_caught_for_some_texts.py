@@ -279,7 +279,7 @@ def _find_catching_line(code: CodeType, instruction: int) -> int | None:
 
 @functools.lru_cache(maxsize=512)
 def _list_error_handlers(code: CodeType) -> tuple[_HandlerOffsets, ...]:
-    """Return the offsets of each error handler in a function's code, with those of the range whose errors it
-    handles."""
+    """Return for each error handler in a function's code the start and the end of the range whose errors it handles,
+    and the start of the handler."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

@@ -20,16 +20,8 @@ def use_unscripted_functions(module: nn.Module) -> AbstractContextManager[None]:
 
 
 def list_global_replacements(module: nn.Module, find_replacement: Callable[[Any], Any]) -> list[Entry]:
-    """List the global functions in a module's files for which `find_replacement` gives a function to put in their
-    place.
-
-    Args:
-        module: the module.
-        find_replacement: returns the function that replaces a value, or None.
-
-    Returns:
-        the dict of globals, the name and the replacing function of each, as `replace_entries` takes them.
-    """
+    """List the global functions in a module's files for which `find_replacement` returns another function and not None.
+    Return the dict of globals, the name and the other function of each, as `replace_entries` takes them."""
     return [
         (names, name, function)
         for names in find_users_globals(module)

@@ -246,16 +246,16 @@ def list_hints_on_settings_in_code(
     if found.unknown:
         number, line = next(iter(found.unknown.items()))
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
-        said.append(
+        seems = (
             f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, and the bundle "
             f"{does}. If your code does so, give {write_rules_option_with_members(rules, unknown_id=number)}"
         )
-        if len(widths := {one.value for one in found.lengths}) == 1:
-            (width,) = widths
-            both = write_rules_option_with_members(
-                {**rules, **side}, unknown_id=number, min_width=width, max_width=width
-            )
-            said.append(f"If your code gives unknown words the id {number} and pads to {width}, give both: {both}")
+        if len({one.value for one in found.lengths}) == 1:
+            # The option for the width has the id, too.
+            (width,) = describe_lengths(found.lengths, {**rules, **side, "unknown_id": number})
+            said = [f"{seems}. {width}"]
+        else:
+            said.append(seems)
     if of_several_labels and found.sigmoids:
         # A loss says more than a sigmoid, which may be a gate.
         line = min(found.sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
@@ -330,9 +330,9 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
             if WORD_TO_ID.fullmatch(made):
                 return (
                     f"{where} makes {made}: save it where it is complete, before the training, with json.dump({made}, "
-                    'open("vocab.json", "w")); the ids must be those that the weights were trained with.'
+                    'open("vocab.json", "w"), default=int); the ids must be those that the weights were trained with.'
                 )
-    return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w")).'
+    return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w"), default=int).'
 
 
 def find_uncompared_length_and_unknown_id(

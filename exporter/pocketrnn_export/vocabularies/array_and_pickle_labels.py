@@ -21,12 +21,13 @@ _ENCODERS: Final = ("LabelEncoder", "LabelBinarizer", "MultiLabelBinarizer")
 _NUMPY: Final = (".npy", ".npz")
 _PICKLES: Final = (".pkl", ".pickle", ".joblib", ".sav")
 _SAVE_PLAIN: Final = (
-    "Where it was made, save the labels as JSON, and give labels.json: json.dump(encoder.classes_.tolist(), "
-    "open('labels.json', 'w')) for a LabelEncoder; json.dump(label2id, open('labels.json', 'w')) for a dict."
+    "Where it was made, save the labels as JSON, and give labels.json: json.dump([str(one) for one in "
+    "encoder.classes_], open('labels.json', 'w')) for a LabelEncoder; json.dump({str(label): int(i) for label, i in "
+    "label2id.items()}, open('labels.json', 'w')) for a dict."
 )
 _SAVE_ARRAY: Final = (
-    "Where it was made, save the labels as JSON, and give labels.json: json.dump(classes.tolist(), "
-    "open('labels.json', 'w'))."
+    "Where it was made, save the labels as JSON, and give labels.json: json.dump([str(one) for one in "
+    "classes], open('labels.json', 'w'))."
 )
 
 

@@ -52,12 +52,13 @@ _FEW_WRONG: Final = 8
 
 
 class Explanation(NamedTuple):
-    """Advice on a difference, the text rules with which all answers agree, if they are found, and whether no others
-    agree as well."""
+    """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
+    as well, and rules with which the most agree."""
 
     advice: str
     agreeing: AnyTextRules | None = None
     is_only: bool = True
+    nearest: AnyTextRules | None = None
 
 
 def explain_difference(
@@ -86,7 +87,7 @@ def explain_difference(
         ways.append(_find_width_for_most_texts(source, some, first, tolerance))
     if found := [way for way in ways if way is not None]:
         best = min(found, key=lambda way: way.exceptions)
-        return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only)
+        return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
     if ids_agree:
         return Explanation(
             "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "

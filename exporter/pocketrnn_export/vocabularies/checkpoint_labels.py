@@ -27,7 +27,7 @@ _OF_LABELS: Final = re.compile("label|class|tag|categor|target|intent|sentiment|
 _OF_WORDS: Final = re.compile("vocab|stoi|itos|word|token|char|weight|param|state|column|feature", re.IGNORECASE)
 _SAVE_PLAIN: Final = (
     "Give a,b,c; or, where it was made, save the labels as JSON, in the order of the logits, and give labels.json: "
-    "json.dump(labels, open('labels.json', 'w'))."
+    "json.dump(labels, open('labels.json', 'w'), default=int)."
 )
 
 

@@ -21,7 +21,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
@@ -42,6 +42,9 @@ _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or 
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 # The columns that `pocketrnn classify` writes, with --top the second label too, and what others call them.
 _ANSWER: Final = re.compile(r"(label|probability|prob|proba|score|confidence)(_\d+)?", re.IGNORECASE)
+# Columns of true labels, such as true_label and gold, and columns of what the classifier predicts.
+_TRUE: Final = re.compile(r"(^|[\W_])(true|truth|gold|actual|target|expected)(s|[\W_]|$)", re.IGNORECASE)
+_PREDICTED: Final = re.compile(r"(^|[\W_])pred(s|icted|ictions?)?([\W_]|$)", re.IGNORECASE)
 # How far the sum of rounded probabilities may be from 1.
 _FROM_ONE: Final = 1e-3
 _LIKELY: Final = 0.5
@@ -126,6 +129,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
+    rows = _leave_out_true_labels(path, rows, labels)
     renamed = _find_label_columns(rows, labels, multi_label=multi_label)
     if renamed:
         _log.warning(
@@ -170,6 +174,20 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
         rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows without columns of true labels, such as `gold`, and with the column of predicted labels, such as
+    `y_pred`, as `label`. Beside that column, `label` has the true labels."""
+    names = [*(rows[0] if rows else ())]
+    if any(map(_TRUE.search, labels)):
+        return rows
+    predicted = [name for name in names if _PREDICTED.search(name) and _holds_only(rows, name, labels)]
+    true = [name for name in names if _TRUE.search(name) or (name == "label" and predicted)]
+    if true:
+        _log.warning("%s: not read, since they seem to be true labels: %s", path, _write_names(true))
+        rows = [{name: field for name, field in row.items() if name not in true} for row in rows]
+    return _rename_only_column(path, rows, predicted, "label")
 
 
 def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
@@ -278,7 +296,7 @@ def _add_texts_of_other_file(
     with_answers: set[Path] = set()
     for other in [texts_file] if texts_file else sorted(path.parent.glob("*.csv"))[:_MOST_FILES]:
         try:
-            with filter_exporter_log(lambda _: False):
+            with filter_log_records(lambda _: False):
                 others = _read_rows(other, ())
         except InputError:
             continue

@@ -1,5 +1,5 @@
-"""Make names from paths: a classifier's name, the default folder of its bundle, a similar name that exists, and the
-name of a file's code."""
+"""Make names from paths: a classifier's name, the default folder of its bundle, the name under which Python imports a
+file, and a similar name that exists."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def choose_default_bundle_folder(checkpoint: Path) -> Path:
 
 
 def choose_code_name(path: Path, package: str = "") -> str:
-    """Choose the name under which Python imports a user's file: its own, as in messages and pickles, or another one
-    where its own would hide a loaded file or a library.
+    """Choose the name under which Python imports a user's file: its own, as in messages and pickles; or another one, if
+    its own is not an identifier or would hide a loaded file or a library.
 
     Args:
         path: a Python file or a notebook.

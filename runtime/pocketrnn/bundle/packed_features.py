@@ -16,9 +16,7 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def encode_features(features: Features) -> bytes:
-    """Encode the section of the features: their names, then each feature; empty without features."""
-    if not features:
-        return b""
+    """Encode the section of the features, of which there is at least one: their names, then each feature."""
     made = encode_strings([name for name, _ in features])
     for _, feature in features:
         if isinstance(feature, Category):

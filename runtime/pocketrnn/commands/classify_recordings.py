@@ -123,7 +123,7 @@ def _answer_windows_or_sequences(
     rules, name = classifier.manifest.numbers, str(files.input)
     kind = find_file_kind(name, files.input_format, "--input-format")
     columns = read_columns(name, kind, [*rules.channels, *([sequence_column] if sequence_column is not None else [])])
-    recording = stack_channels(columns, rules.channels, name)
+    recording = stack_channels(columns, rules.channels, name, rules.integer_scale)
     if sequence_column is None and rules.window is not None:
         windows = iter(classifier.recording(recording, top=wanted.top))
         while some := list(itertools.islice(windows, _SEQUENCES_AT_A_TIME)):

@@ -106,8 +106,8 @@ class _OneLineUsageError(click.UsageError):
 
 
 def _shorten_message(message: str) -> str:
-    """Limit a message to one line of limited length. A longer one keeps its beginning and its end, which is the
-    remedy."""
+    """Escape a message so that it is one line, and shorten a long one: its beginning and its end, which is the remedy,
+    are kept."""
     line = escape_line(message)
     half = _LONGEST_LINE // 2
     return line if len(line) <= _LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
@@ -133,7 +133,7 @@ class _CommandGroup(click.Group):
         return sorted([*super().list_commands(ctx), *others])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands that use a classifier first, then those that make one."""
+        """List the commands that use a classifier, then those that make one, then all others."""
         names = set(self.list_commands(ctx))
         groups = {"Use a classifier": _RUNTIME_COMMANDS, "Make one": tuple(_OTHER_PACKAGES_COMMANDS)}
         groups["Other commands"] = tuple(sorted(names - {*_RUNTIME_COMMANDS, *_OTHER_PACKAGES_COMMANDS}))

@@ -223,7 +223,7 @@ class OnnxRuntimeEngine:
         may take such a lock, too.
         """
         for inherited in (self._session, self._step_session, self._embedding_session, self._idle):
-            _keep_object_forever(inherited)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
         self._session = self._step_session = self._embedding_session = None
         self._idle = []
         self._lock = threading.RLock()
@@ -405,11 +405,6 @@ def _make_and_describe_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
         highest = np.full((*tokens.shape, given.characters.width), given.characters.ids[-1], np.int64)
         tokens = np.concatenate([tokens[..., None], highest], axis=2)
     return tokens, f"the highest token id, {rows - 1}"
-
-
-def _keep_object_forever(inherited: object) -> None:
-    """Prevent Python from ever freeing an object that a forked process inherited."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 class _BoundRun:

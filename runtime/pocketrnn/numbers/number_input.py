@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, SequenceError, short_repr
 
-__all__ = ["FAR", "NumberCheck", "NumberInput", "convert_sequence_to_array", "convert_steps_to_array"]
+__all__ = [
+    "FAR",
+    "NumberCheck",
+    "NumberInput",
+    "convert_sequence_to_array",
+    "convert_steps_to_array",
+    "join_columns",
+    "mask_gaps_among_integers",
+]
 
 Samples = NDArray[np.float32]
 # More channels than this are not those of a sensor, but an image or a mistake.
@@ -52,7 +60,7 @@ class NumberInput:
             begins; None if a recording is one sequence.
         rate: samples a second; None if it is not stated.
         training_range: the smallest and the largest number of each channel in training, in its own unit; None if it
-            is not stated. Numbers are not clipped to it: see `far`.
+            is not stated. Numbers are not clipped to it; see `mark_numbers_far_outside_training`.
 
     Raises:
         InputError: a member does not have one value for each channel, or has a value that is not valid.
@@ -146,7 +154,7 @@ class NumberInput:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> NumberInput:
-        """Build the rules from a document that `document` returned.
+        """Build the rules from the member `numbers` of classifier.json.
 
         Raises:
             InputError: as for the class.
@@ -183,7 +191,8 @@ class NumberInput:
             >>> NumberInput(("x",), missing=0.0).prepared([1.0, float("nan")]).tolist()
             [[1.0], [0.0]]
         """
-        samples = self.scaled(convert_sequence_to_array(sequence, self.channels), check_numbers=check_numbers)
+        given = convert_sequence_to_array(sequence, self.channels, self.integer_scale)
+        samples = self.scaled(given, check_numbers=check_numbers)
         steps = len(samples)
         if self.steps is None or steps == self.steps:
             return samples
@@ -215,7 +224,7 @@ class NumberInput:
         Example:
             >>> NumberInput(("x",)).check_samples(np.array([[1.0]]))
         """
-        infinite, gaps = np.isinf(samples), np.isnan(samples)
+        infinite, gaps = np.isinf(np.ma.getdata(samples)), np.isnan(_fill_gaps(samples))
         if infinite.any():
             raise _make_sample_error(infinite, self.channels, "infinite", "Give finite numbers.", first_step)
         if gaps.any() and self.missing is None:
@@ -232,7 +241,7 @@ class NumberInput:
             >>> NumberInput(("x",), integer_scale=(0.001,)).convert_to_channel_units(np.array([[1000]])).tolist()
             [[1.0]]
         """
-        numbers = samples.astype(np.float64)
+        numbers = _fill_gaps(samples).astype(np.float64)
         if self.integer_scale is not None and samples.dtype.kind in "iu":
             numbers *= self.integer_scale
         return numbers
@@ -297,31 +306,42 @@ class NumberInput:
         return made
 
 
-def convert_steps_to_array(samples: object, channels: Sequence[str]) -> NDArray[Any]:
+def convert_steps_to_array(
+    samples: object, channels: Sequence[str], integer_scale: Sequence[float] | None = None
+) -> NDArray[Any]:
     """Convert arriving samples, several steps or one step [channels], to numbers [time, channels].
+
+    The other arguments and the result are those of `convert_sequence_to_array`.
 
     Raises:
         SequenceError: the argument is neither several steps nor one step.
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
-    return convert_sequence_to_array([samples] if one else samples, channels)
+    if one:
+        samples = samples[np.newaxis] if isinstance(samples, np.ma.MaskedArray) else [samples]
+    return convert_sequence_to_array(samples, channels, integer_scale)
 
 
-def convert_sequence_to_array(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
+def convert_sequence_to_array(
+    sequence: object, channels: Sequence[str], integer_scale: Sequence[float] | None = None
+) -> NDArray[Any]:
     """Convert a sequence to an array of numbers [time, channels].
+
+    A gap is NaN. With a scale for integers, it is a masked item where all other numbers are integers: a gap does not
+    make a sensor's integers numbers in the channel's own unit.
 
     Args:
         sequence: as for `NumberInput.prepared`.
         channels: the names of the channels.
+        integer_scale: as for `NumberInput`.
 
     Raises:
         SequenceError: the argument is not such a sequence.
     """
     by_name = getattr(sequence, "columns", None)
     if by_name is not None and not isinstance(sequence, np.ndarray):
-        sequence = _select_channel_columns(
-            sequence, [str(name) for name in getattr(sequence, "column_names", by_name)], channels
-        )
+        names = [str(name) for name in getattr(sequence, "column_names", by_name)]
+        sequence = _select_channel_columns(sequence, names, channels, integer_scale)
     if isinstance(sequence, str | bytes | Mapping):
         raise SequenceError(
             f"{_describe_sequence(sequence)} is not a sequence of numbers.",
@@ -331,9 +351,10 @@ def convert_sequence_to_array(sequence: object, channels: Sequence[str]) -> NDAr
         # An Arrow array holds lists, which become Python lists first.
         given = sequence.to_pylist() if hasattr(sequence, "to_pylist") else sequence
         if isinstance(given, list | tuple) and any(value is None for value in _flatten_rows(given)):
-            given = [[math.nan if v is None else v for v in row] if isinstance(row, list | tuple) else
-                     math.nan if row is None else row for row in given]  # fmt: skip
-        found = np.asarray(given)
+            given = _mask_gaps_of_rows(given)
+        found = np.asanyarray(given) if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
+        if integer_scale is None or found.dtype.kind == "f":
+            found = _fill_gaps(found)
     # An object's conversion may raise any exception; rows of different lengths raise a ValueError.
     except Exception:
         found = np.empty(0, object)
@@ -369,7 +390,83 @@ def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
     return rows
 
 
-def _select_channel_columns(table: Any, column_names: Sequence[str], channels: Sequence[str]) -> Any:
+def join_columns(columns: Sequence[NDArray[Any]], integer_scale: Sequence[float] | None) -> NDArray[Any]:
+    """Join the columns of channels to numbers [time, channels].
+
+    Integers stay integers if all columns have them. With a scale for integers, columns of decimal numbers do not count
+    where it is 1; the integers of the other columns are then multiplied.
+
+    Args:
+        columns: the numbers of each channel; in a masked array of integers, gaps are masked.
+        integer_scale: as for `NumberInput`.
+
+    Example:
+        >>> join_columns([np.array([2, 4]), np.array([36.5, 36.6])], (0.5, 1.0)).tolist()
+        [[1.0, 36.5], [2.0, 36.6]]
+    """
+    are_whole = [column.dtype.kind in "iu" for column in columns]
+    if integer_scale is None:
+        return np.stack([_fill_gaps(column) for column in columns], axis=1)
+    if all(are_whole):
+        has_gaps = any(map(np.ma.is_masked, columns))
+        return np.ma.stack(columns, axis=1) if has_gaps else np.stack(list(map(np.ma.getdata, columns)), axis=1)
+    filled = [_fill_gaps(column) for column in columns]
+    empty = [is_whole or bool(np.isnan(column).all()) for is_whole, column in zip(are_whole, filled, strict=True)]
+    if all(scale == 1 or is_empty for scale, is_empty in zip(integer_scale, empty, strict=True)):
+        filled = [
+            column * scale if is_whole else column
+            for column, scale, is_whole in zip(filled, integer_scale, are_whole, strict=True)
+        ]
+    return np.stack(filled, axis=1)
+
+
+def mask_gaps_among_integers(column: NDArray[Any]) -> NDArray[Any]:
+    """Convert a column of floats whose numbers are all integers, with gaps between them, to integers whose gaps are
+    masked. Return any other column unchanged.
+
+    Example:
+        >>> mask_gaps_among_integers(np.array([3.0, np.nan]))
+        masked_array(data=[3, --],
+                     mask=[False,  True],
+               fill_value=0)
+    """
+    gaps = np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), bool)
+    numbers = column[~gaps]
+    if not gaps.any() or not len(numbers) or not (np.abs(numbers) < 2**53).all() or (numbers % 1 != 0).any():
+        return column
+    return np.ma.MaskedArray(np.where(gaps, 0, column).astype(np.int64), gaps, fill_value=0)
+
+
+def _mask_gaps_of_rows(rows: Sequence[Any]) -> Any:
+    """Convert rows of lists, or a flat list, with None in place of gaps. Mask the gaps if all numbers are integers;
+    else replace them by NaN."""
+    is_whole = all(value is None or type(value) is int for value in _flatten_rows(rows))
+    other = 0 if is_whole else math.nan
+    filled = [
+        [other if v is None else v for v in row] if isinstance(row, list | tuple) else other if row is None else row
+        for row in rows
+    ]
+    if not is_whole:
+        return filled
+    gaps = [[v is None for v in row] if isinstance(row, list | tuple) else row is None for row in rows]
+    found = np.asarray(filled)
+    return np.ma.MaskedArray(found, gaps) if found.dtype.kind in "iu" and any(_flatten_rows(gaps)) else filled
+
+
+def _fill_gaps(samples: NDArray[Any]) -> NDArray[Any]:
+    """Replace the masked items of a masked array by NaN; return any other array unchanged."""
+    if not isinstance(samples, np.ma.MaskedArray):
+        return samples
+    return (
+        np.where(np.ma.getmaskarray(samples), np.nan, np.ma.getdata(samples))
+        if np.ma.is_masked(samples)
+        else np.ma.getdata(samples)
+    )
+
+
+def _select_channel_columns(
+    table: Any, column_names: Sequence[str], channels: Sequence[str], integer_scale: Sequence[float] | None
+) -> Any:
     """Select the channels' columns of a table, such as one of pandas or Arrow, in the order of the channels."""
     if missing := [name for name in channels if name not in column_names]:
         raise SequenceError(
@@ -377,7 +474,12 @@ def _select_channel_columns(table: Any, column_names: Sequence[str], channels: S
             f"Give a column for each channel: {', '.join(channels[:6])}.",
         )
     try:
-        return np.stack([np.asarray(table[name]) for name in channels], axis=1)
+        columns = [np.asarray(table[name]) for name in channels]
+        types = [str(getattr(table[name], "type", columns[i].dtype)) for i, name in enumerate(channels)]
+        # Both pandas and Arrow give a column of integers with a gap as floats; Arrow still says its type.
+        if integer_scale is not None and any(kind.startswith(("int", "uint")) for kind in types):
+            columns = list(map(mask_gaps_among_integers, columns))
+        return join_columns(columns, integer_scale)
     # A table may raise any exception.
     except Exception:
         raise SequenceError(
@@ -386,7 +488,7 @@ def _select_channel_columns(table: Any, column_names: Sequence[str], channels: S
 
 
 def _make_sample_error(
-    is_faulty: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int = 0
+    is_faulty: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int
 ) -> SequenceError:
     """Make the error for the samples that a mask marks. It names the earliest of them, counted from the step
     `first_step`."""

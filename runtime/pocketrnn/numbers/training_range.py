@@ -34,7 +34,9 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
     least = np.full(len(rules.channels), np.inf)
     most = -least
     for sequence in sequences:
-        numbers = rules.convert_to_channel_units(convert_sequence_to_array(sequence, rules.channels))
+        numbers = rules.convert_to_channel_units(
+            convert_sequence_to_array(sequence, rules.channels, rules.integer_scale)
+        )
         least, most = np.fmin(least, np.fmin.reduce(numbers)), np.fmax(most, np.fmax.reduce(numbers))
     if not (np.isfinite(least) & np.isfinite(most)).all():
         return None
@@ -42,7 +44,8 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
 
 
 class TrainingRangeCheck:
-    """Compares samples with the training range before they are scaled; warns, or refuses them.
+    """Compares samples with the training range before they are scaled. It warns once of samples far outside of this
+    range, or refuses them.
 
     Args:
         name: the classifier's name.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, InputError, find_file_error_reason, require_module, short_repr
+from pocketrnn.numbers.number_input import join_columns, mask_gaps_among_integers
 from pocketrnn.tables.column_and_label_checks import check_columns
 from pocketrnn.tables.csv_delimiter import find_delimiter
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind
@@ -73,19 +74,25 @@ def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str,
     return present
 
 
-def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], file_name: str) -> NDArray[Any]:
-    """Join the columns of the channels into numbers [time, channels]; an empty field becomes NaN.
+def stack_channels(
+    columns: Mapping[str, Sequence[Any]],
+    channels: Sequence[str],
+    file_name: str,
+    integer_scale: Sequence[float] | None = None,
+) -> NDArray[Any]:
+    """Join the columns of the channels into numbers [time, channels], as `join_columns` does; an empty field is a gap.
 
     Args:
         columns: the columns from `read_columns`.
         channels: their names, in the order of the result.
         file_name: the file, for the error.
+        integer_scale: as for `NumberInput`.
 
     Raises:
         DataError: a field is not a number, or there are no rows.
     """
-    recording: NDArray[Any] = np.stack(
-        [_parse_numbers(columns[channel], channel, file_name) for channel in channels], axis=1
+    recording = join_columns(
+        [_parse_numbers(columns[channel], channel, file_name) for channel in channels], integer_scale
     )
     if not len(recording):
         raise DataError(f"{file_name} has no rows.", "Give a file with a header and a row for each time step.")
@@ -123,7 +130,12 @@ def _read_parquet_columns(file: Any, wanted: Sequence[str], file_name: str) -> d
             )
     arrow = require_module("pyarrow", "parquet")
     table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
-    return {column: table[column].to_numpy(zero_copy_only=False) for column in wanted}
+    # A column of integers with a gap becomes one of floats.
+    columns: dict[str, Any] = {column: table[column].to_numpy(zero_copy_only=False) for column in wanted}
+    for column, values in columns.items():
+        if arrow.types.is_integer(table[column].type):
+            columns[column] = mask_gaps_among_integers(values)
+    return columns
 
 
 def _read_delimited_columns(
@@ -159,7 +171,8 @@ def _replace_decimal_comma(field: str) -> str:
 
 
 def _parse_numbers(column_values: Sequence[Any], channel: str, file_name: str) -> NDArray[Any]:
-    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all are integers."""
+    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all others are integers
+    below 2^53, with the missing ones masked, and else float64 with NaN. An array of numbers is returned unchanged."""
     if isinstance(column_values, np.ndarray) and column_values.dtype.kind in "iuf":
         return column_values
     made = []
@@ -173,5 +186,8 @@ def _parse_numbers(column_values: Sequence[Any], channel: str, file_name: str) -
                 "Write a number, or leave the field empty if a sample is missing.",
             ) from None
     found = np.array(made)
-    whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column_values)) and len(found) > 0
-    return found.astype(np.int64) if whole and np.abs(found).max() < 2**53 else found
+    texts = ("" if value is None else str(value).strip() for value in column_values)
+    if not all(text.lstrip("+-").isdecimal() for text in texts if text and text.lower() != "nan"):
+        return found
+    is_whole = len(found) > 0 and np.isfinite(found).all() and np.abs(found).max() < 2**53
+    return found.astype(np.int64) if is_whole else mask_gaps_among_integers(found)

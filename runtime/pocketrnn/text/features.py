@@ -283,7 +283,8 @@ def check_text_with_features(item: object, text_name: str = "The text") -> tuple
     """Check a text and its features, and return both.
 
     Args:
-        item: a tuple or list of the text and a map from the names of the features to their values.
+        item: a tuple or list of the text and a map from the names of the features to their values, or a tuple of
+            (name, value) pairs in place of the map.
         text_name: the name of the text, as the beginning of a sentence.
 
     Raises:

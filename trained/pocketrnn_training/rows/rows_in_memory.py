@@ -114,7 +114,7 @@ def make_rows_of_sequences(
     for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
         name = f"the sequence at position {row} (counted from 0)"
         try:
-            samples = convert_sequence_to_array(array, rules.channels)
+            samples = convert_sequence_to_array(array, rules.channels, rules.integer_scale)
         except SequenceError as error:
             raise DataError(f"{name}: {error.problem}", error.remedy) from None
         recordings.append(Recording(name, samples, _add_given_label(label, row, given_labels)))

@@ -169,7 +169,8 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
             f"Leave {min(map(str, clash))!r} out of --channels.",
         )
     columns = read_columns(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
-    samples = stack_channels(columns, options.channels, str(path))
+    rules = options.rules(len(options.channels))
+    samples = stack_channels(columns, options.channels, str(path), rules.integer_scale)
     labels = _convert_labels_to_strings(columns[label_column], label_column, path)
     order = np.arange(len(samples)) if when is None else _find_order_by_time(columns[when], when, path)
     samples, labels = samples[order], labels[order]

@@ -72,7 +72,8 @@ def remove_nan_guards(content: bytes, operators: frozenset[str] | None = None) -
 
 
 def _add_guards(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
-    """Replace each operator that would lose a NaN by guarded nodes, if its inputs may contain NaN by their ranges."""
+    """Replace each operator that would lose a NaN by guarded nodes, if its inputs may contain NaN by their ranges; a
+    recurrent layer or MaxPool, also if they may contain infinity."""
     for node in list(graph):
         for body in list_subgraphs(node):
             _add_guards(body, ranges)

@@ -211,7 +211,7 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: 
 
 
 def _name_axes(graph: ir.Graph) -> None:
-    """Name the axes `batch` and `sequence` instead of the tracer's s27 and s52."""
+    """Name the axes `batch`, `sequence` and, for two texts, `second_sequence` instead of the tracer's s27 and s52."""
     shapes = [value.shape for value in graph.inputs]
     assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
     names = {str(shape[0]): "batch" for shape in shapes if shape is not None}

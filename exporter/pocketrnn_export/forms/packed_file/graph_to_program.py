@@ -30,7 +30,7 @@ def lower_graph(
     state_size: int = 0,
     padding_id: int | None = None,
     features: Features = (),
-    alike: bool = False,
+    equal_lengths: bool = False,
 ) -> Lowering:
     """Translate an ONNX graph for one text or sequence into the program of a packed file.
 
@@ -44,7 +44,7 @@ def lower_graph(
         content = rewrite_layers_without_lengths(content, list_token_dependent_names)
         seen = observe_graph(
             content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id, features=features,
-            alike=alike,
+            equal_lengths=equal_lengths,
         )  # fmt: skip
     lowering = Lowering(seen)
     lowering.lower_operators()

@@ -104,7 +104,8 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             return
     afters = [state.after for state in cycle if state.after is not None]
     dependent = _find_dependent_nodes(loop, befores, afters)
-    direct_sources = _find_direct_sources(loop, dependent, befores)
+    near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
+    direct_sources = list(dict.fromkeys(filter(loop.differs_between_texts, near)))
     if len(cycle) == 1 and _add_running_reduction(loop, cycle, direct_sources, dependent, plan):
         return
     failed: list[NotALayer] = []
@@ -285,13 +286,6 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
     return found
 
 
-def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """Return the inputs of the nodes `dependent`, which compute the new states of an iteration. Leave out these nodes
-    themselves, the states before the iteration, and nodes that depend on sizes only."""
-    near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
-    return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
-
-
 def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
     """Yield up to four choices of the nodes, besides the states, from which an iteration computes its states: the
     inputs of products and gates; the inputs of products; the nodes that are read directly; the values of the text.
@@ -456,17 +450,12 @@ def _make_state_cycle(
         nodes: Sequence[Node], given: Mapping[Node, Tensor], changes: Mapping[Node, Callable[[Tensor], Tensor]]
     ) -> Mapping[Node, Tensor]:
         rows = len(next(iter(given.values())))
-        if batched:
-            return _IterationValues(loop, rows, given, changes, mask, mask_value=mask_value).compute_values_as_rows(
-                nodes
-            )
+        parts = [given] if batched else [{n: one[i : i + 1] for n, one in given.items()} for i in range(rows)]
         each = [
-            _IterationValues(
-                loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, mask_value=mask_value
-            ).compute_values_as_rows(nodes)
-            for i in range(rows)
+            _IterationValues(loop, rows // len(parts), part, changes, mask, mask_value=mask_value) for part in parts
         ]
-        return {n: torch.cat([one[n] for one in each]) for n in nodes}
+        found = [values.compute_values_as_rows(nodes) for values in each]
+        return {n: torch.cat([one[n] for one in found]) for n in found[0]}
 
     nodes = (*dependent, *_find_nonlinear_nodes_without_state(loop, sources, dependent, mask))
     return StateCycle(states, tuple(sources), nodes, run_cycle, sizes)
@@ -486,8 +475,8 @@ def _find_nonlinear_nodes_without_state(
 
 
 def _list_nodes_back_to(loop: MatchedLoop, nodes: Sequence[Node], end_nodes: Collection[Node]) -> Iterator[Node]:
-    """Yield the nodes `nodes` of an iteration and the nodes from which they are computed, back to the nodes
-    `end_nodes`."""
+    """Yield `nodes` of an iteration and the nodes from which they are computed, back to `end_nodes`, which are left
+    out."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in end_nodes)
     return (n for n in read if n in loop.partners and n not in end_nodes)
 

@@ -38,7 +38,7 @@ def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop], w
     have this number of tokens.
 
     Raises:
-        NotALayer: a loop is not a recurrent layer, or is not understood.
+        NotALayer: a loop cannot be computed by layers, sums and maxima, or for all iterations at once.
     """
     traced = TracedGraph(program)
     return _RerolledModule(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)], width)
@@ -63,10 +63,6 @@ class _RerolledModule(nn.Module):
             for layer, name, _ in plan.layers.values():
                 for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
                     _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(dtype))
-
-    def find_loop_of_node(self, node: Node) -> MatchedLoop | None:
-        """Return the loop in which a node was called, or None for a node outside all loops."""
-        return next((loop for loop in self.loops if loop.find_iteration_of_call(node) is not None), None)
 
     # The arguments have names, since torch.export treats `*inputs` as one tuple.
     def forward(
@@ -97,7 +93,7 @@ def _match_loops_and_list_needed_nodes(module: _RerolledModule) -> list[Node]:
             node = todo.pop()
             if node in needed or node in module.finals:
                 continue
-            loop = module.find_loop_of_node(node)
+            loop = next((one for one in module.loops if one.find_iteration_of_call(node) is not None), None)
             iteration = None if loop is None else loop.find_iteration_of_call(node)
             if loop is not None and iteration == ITERATIONS - 1:
                 module.finals[node] = (loop, loop.match_and_find_typical_node(node))

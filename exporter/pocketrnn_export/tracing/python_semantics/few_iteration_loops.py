@@ -83,7 +83,8 @@ class Positions(TracedArray):
 
 
 class Slices:
-    """The result of `unbind` along an axis whose length is a size of the input."""
+    """The steps of a tensor along an axis whose length is a size of the input, as `unbind`, or `split` and `chunk` into
+    single steps, give them. A loop over them runs a few iterations."""
 
     def __init__(self, x: Tensor, axis: int, *, keeps_axis: bool, backward: bool = False) -> None:
         self.x, self.axis, self.keeps_axis, self.backward = x, axis, keeps_axis, backward

@@ -33,7 +33,8 @@ def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: An
 
 
 def refuse_integer_products_and_powers(program: torch.export.ExportedProgram) -> None:
-    """Refuse a program with products or powers of integers that depend on the words of a text."""
+    """Refuse a program with `torch.prod` or powers of integers that depend on the program's inputs. A `torch.prod` of
+    bools is allowed."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
     for node in program.graph.nodes:
@@ -57,8 +58,7 @@ def _is_zero_or_one(node: Node) -> bool:
 
 def _make_inexact_error(operation: str, node: Node, remedy: str) -> UntraceableError:
     return UntraceableError(
-        f"onnxruntime computes {operation} of whole numbers differently from PyTorch, "
-        f"{describe_user_line_of_node(node)}.",
+        f"onnxruntime computes {operation} of integers differently from PyTorch, {describe_user_line_of_node(node)}.",
         remedy,
     )
 

@@ -111,7 +111,7 @@ def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -
 
 
 @rule("nansum", decline=decline_unless_exporting)
-def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
+def rewrite_nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
     """Rewrite `nansum` of integers as `sum`. Integers are never NaN."""
     return torch.sum(x, *given, **named) if _is_integer_or_bool_tensor(x) else declined("the numbers are floats")
 
@@ -134,6 +134,6 @@ MIXED_NUMBERS: Final = (
     Rule(("floor_divide", "__floordiv__"), _make_float_operation_rule(torch.floor_divide), decline_unless_exporting),
     add_bools,
     raise_integers_to_floats,
-    nansum,
+    rewrite_nansum,
     stack_several_dtypes,
 )

@@ -1,8 +1,8 @@
 """Divide all sizes into regions. Within a region, forward asks the same questions and gets the same answers.
 
-Forward is followed for some sizes, and its questions on the way are recorded. All sizes with the same answers take the
-same way. Then forward is followed for sizes that have not taken a known way, until every size of at most `LARGEST`
-tokens has one. So a question inside a branch, or in the second half of an `and`, is found by sizes that reach it.
+Forward is run for some sizes, and its questions about sizes are recorded. All sizes with the same answers are a region.
+Then forward is run for sizes outside the known regions, until every size of at most `LARGEST` tokens belongs to a
+region. So a question inside a branch, or in the second half of an `and`, is found by sizes that reach it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
 )
 from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog, make_too_many_questions_error
 
-# The most ways that are followed. A module with ten questions about one size has eleven.
+# The most regions. A module with ten questions about one size has eleven.
 _MOST: Final = 80
-# The processor time after which no further way is followed.
+# The processor time after which no further region is explored.
 _SECONDS: Final = 60
 # If forward fails for some sizes, other sizes of the same region are tried, at these fractions of the region's list.
 _OTHERS: Final = (0.02, 0.2, 0.5, 0.9)
