@@ -77,7 +77,7 @@ def export_with_rules_from_answers(
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
-    """Return whether --rules state more than that the owner's code splits texts, as a width."""
+    """Return whether --rules has another member than the tokenizer `external`, such as a width."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
 

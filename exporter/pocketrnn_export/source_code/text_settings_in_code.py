@@ -71,8 +71,8 @@ class OpenSettings:
 def find_settings_that_rules_lack(
     paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, lengths: Sequence[NamedLength] = ()
 ) -> OpenSettings:
-    """Find settings in the owner's code that the text rules lack: lengths of texts, the id of unknown words, and
-    sigmoids.
+    """Find settings in the owner's code that the text rules lack: lengths of texts, the id of unknown words, sigmoids,
+    and the sides on which texts are padded and cut.
 
     Args:
         paths, longest, unknown_id, lengths: as in `list_hints_on_settings_in_code`.
@@ -434,8 +434,8 @@ def _read_id_of_unknown(node: ast.AST) -> int | None:
 
 
 def _list_sigmoids_and_losses(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield the losses for independent labels, and the calls of a sigmoid. Calls inside modules are left out: there,
-    a sigmoid may be a gate."""
+    """Yield the losses for independent labels, and the calls of a sigmoid outside of modules: inside, a sigmoid may be
+    a gate."""
     inside = {
         part
         for node in ast.walk(tree)

@@ -260,8 +260,8 @@ def _find_failure_on_longer_texts(facts: ModuleFacts, ways: Sequence[CallCandida
 
 
 def _has_constant_inputs(working: WorkingCall) -> bool:
-    """Return whether a call gives constants to inputs other than the text. Such a call may work on short texts by
-    chance."""
+    """Return whether a call gives constants other than None to inputs besides the text. Such a call may work on short
+    texts by chance."""
     return working.way is not None and any(
         option.given == "constant" and option.value not in (None, "None") for option in working.way.options
     )

@@ -109,7 +109,7 @@ def _list_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
 
 
 def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
-    """Return the sizes that the layers have as attributes with these names."""
+    """Return up to six sizes that the layers have as attributes with these names."""
     sizes = (getattr(layer, name, None) for layer in module.modules() for name in names)
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
@@ -151,7 +151,7 @@ def find_candidate_with_constants(
     facts: ModuleFacts, way: CallCandidate, batches: Sequence[Batch]
 ) -> CallCandidate | None:
     """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants for
-    which the module gives finite numbers; None if no constants do."""
+    which the module gives finite numbers; None if no constants do. Return a candidate without such inputs as it is."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
