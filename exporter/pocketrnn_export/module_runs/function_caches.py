@@ -15,18 +15,16 @@ from typing import Any, Final
 
 from torch import nn
 
+from pocketrnn_export.module_runs.dict_value_replacement import Entry, replace_dict_values
 from pocketrnn_export.torch_internals import replace_methods
 
 # The class of functions under functools.lru_cache and functools.cache.
 CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 
-# The class, or the `vars` of a layer or file; the name of the cached function; the function.
-Entry = tuple[Any, str, Any]
-
 
 def find_cached_functions(module: nn.Module) -> list[Entry]:
-    """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
-    it, its name there, and the function."""
+    """Find the cached functions in a module's layers and classes, in their files, and in the user's files that these
+    import. Return for each function the class or dict that holds it, its name there, and the function."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -52,7 +50,7 @@ def find_cached_functions(module: nn.Module) -> list[Entry]:
 
 @contextlib.contextmanager
 def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, cached functions have new, empty caches."""
+    """While the block runs, the functions in `caches` have new, empty caches."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []
@@ -62,30 +60,8 @@ def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
             methods[holder, name] = again
         else:
             entries.append((holder, name, again))
-    with replace_entries(entries), replace_methods(methods):
+    with replace_dict_values(entries), replace_methods(methods):
         yield
-
-
-@contextlib.contextmanager
-def replace_entries(changes: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, replace values in dicts, such as the globals of a file. After the block, the dicts have
-    their old values.
-
-    Args:
-        changes: (dict, name, the temporary value), each name of a dict once.
-    """
-    missing: Any = object()
-    shipped: list[Entry] = []
-    try:
-        for names, name, value in changes:
-            shipped.append((names, name, names.get(name, missing)))
-            names[name] = value
-        yield
-    finally:
-        for names, name, value in shipped:
-            names[name] = value
-            if value is missing:
-                del names[name]
 
 
 def _is_installed(module: ModuleType) -> bool:
