@@ -41,8 +41,8 @@ class _FeatureRowEncoder(TextRowEncoder):
         """Encode one text as ids. A negative number for each feature, which encodes its value, comes first.
 
         Args:
-            item: a tuple of the text, as for `TextRowEncoder.encode_text`, and a map from the names of the features to their
-                values.
+            item: a tuple of the text, as for `TextRowEncoder.encode_text`, and a map from the names of the features to
+                their values.
             text_name: the name of the text, as the beginning of a sentence.
 
         Raises:

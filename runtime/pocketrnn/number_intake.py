@@ -99,8 +99,11 @@ class NumberIntake:
         return other
 
     def divide_into_chunks(
-        self, sequences: Iterable[object], on_error: OnError, threads: int
-    ) -> Iterator[_FirstIndexAndSequences]:  # noqa: ARG002
+        self,
+        sequences: Iterable[object],
+        on_error: OnError,
+        threads: int,  # noqa: ARG002 - as for texts
+    ) -> Iterator[_FirstIndexAndSequences]:
         """Divide sequences into chunks. Each sequence is checked when it is answered.
 
         Raises:
