@@ -102,7 +102,7 @@ class TextRowEncoder:
             return self._check_and_encode_tokens_or_ids(self._call_tokenizer(text), text_name)
         except TextError as error:
             raise InputError(
-                f"tokenizer gives something that is not a text for {short_repr(text, 40)}: {error.problem}",
+                f"tokenizer gives a result that cannot be used for {short_repr(text, 40)}: {error.problem}",
                 error.remedy,
             ) from None
 
