@@ -32,7 +32,7 @@ from pocketrnn_export.module_runs.attribute_changes import (
     restore_attributes,
 )
 from pocketrnn_export.module_runs.call_counters import CallCounter, Questions, find_call_counters
-from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, are_equal_up_to_rounding
+from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, find_first_different_operator
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
@@ -273,7 +273,7 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
     be equal, too."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
     both = one.program is not None and other.program is not None
-    return bool(near) and (not both or are_equal_up_to_rounding(one.program or (), other.program or ()))
+    return bool(near) and (not both or find_first_different_operator(one.program or (), other.program or ()) is None)
 
 
 def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:

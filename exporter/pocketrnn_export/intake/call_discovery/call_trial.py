@@ -66,7 +66,7 @@ from pocketrnn_export.module_runs.operator_recording import (
     PROBABILITIES,
     SHAPES,
     OperatorRecorder,
-    are_equal_up_to_rounding,
+    find_first_different_operator,
 )
 
 
@@ -301,7 +301,7 @@ def are_answer_parts_computed_equally(
         for suffix in suffixes
     )
     programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))
-    return one[1] == other[1] and (one[0] == other[0] or are_equal_up_to_rounding(*programs))
+    return one[1] == other[1] and (one[0] == other[0] or find_first_different_operator(*programs) is None)
 
 
 def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:

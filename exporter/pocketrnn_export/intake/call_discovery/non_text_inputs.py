@@ -23,7 +23,12 @@ from pocketrnn_export.intake.call_discovery.initial_states import find_state_met
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, are_equal_up_to_rounding
+from pocketrnn_export.module_runs.operator_recording import (
+    BESIDE,
+    OperatorRecorder,
+    Program,
+    find_first_different_operator,
+)
 
 # Answers that differ by more are different.
 _NEAR: Final = 1e-6
@@ -262,8 +267,9 @@ class _TracedAnswer:
 
     def equals_up_to_rounding(self, other: _TracedAnswer) -> bool:
         """Return whether both answers have equal numbers and equal programs, up to rounding."""
-        return is_equal_up_to_rounding(self.numbers, other.numbers) and are_equal_up_to_rounding(
-            self.program, other.program
+        return (
+            is_equal_up_to_rounding(self.numbers, other.numbers)
+            and find_first_different_operator(self.program, other.program) is None
         )
 
 
@@ -412,7 +418,7 @@ def find_line_with_opposite_mask(
                 own
                 and other
                 and is_equal_up_to_rounding(own.numbers, other.numbers)
-                and not are_equal_up_to_rounding(own.program, other.program)
+                and find_first_different_operator(own.program, other.program) is not None
             ):
                 return way.replace_value(i, value).line + suffix
     return None

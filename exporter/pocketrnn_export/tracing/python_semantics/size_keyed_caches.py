@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pocketrnn_export.module_runs.function_caches import CACHED, replace_entries
+from pocketrnn_export.module_runs.dict_value_replacement import replace_dict_values
+from pocketrnn_export.module_runs.function_caches import CACHED
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
 from pocketrnn_export.tracing.session import TraceSession
 
@@ -42,7 +43,7 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
         for name, value in vars(layer).items()
         if (stand_in := _make_uncached_stand_in(layer, name, value)) is not None
     ]
-    with replace_entries(kept), replace_methods(methods):
+    with replace_dict_values(kept), replace_methods(methods):
         yield
 
 
