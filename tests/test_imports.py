@@ -56,7 +56,7 @@ WINGS = (
         "diagnose",
         "export_lock_and_exceptions",
         "single_text_fallback",
-        "form_label_comparison",
+        "predicted_labels_and_data_labels",
         "integer_accuracy",
         "integer_packing",
     ),

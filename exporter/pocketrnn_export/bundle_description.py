@@ -61,14 +61,14 @@ class Description:
         return self.input
 
     def add_provenance(self, found: Mapping[str, Any]) -> Description:
-        """Return a copy of the description with more entries in its provenance."""
+        """Return a copy of the description with the entries `found` added to its provenance."""
         return replace(self, provenance={**self.provenance, **found})
 
     @property
     def token_id_count(self) -> int:
-        """How many token ids there are, with those of the text rules and of the vocabulary.
+        """The number of token ids: enough for the vocabulary and for the ids in the text rules.
 
-        With characters, that of the proof, which is larger: each spelling of a word has an id.
+        With `spellings`, it is the number of spellings, each of which has an id in the proof.
         """
         if self.spellings is not None:
             return len(self.spellings.rows)
@@ -76,7 +76,7 @@ class Description:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata of an ONNX file. It identifies a graph without its bundle."""
+        """The metadata for the bundle's ONNX files. It identifies a graph without its bundle."""
         return {
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
@@ -85,7 +85,7 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """Make the encoder from texts to token ids.
+        """Make the encoder from texts to token ids; with `spellings`, to the ids of spellings.
 
         If the owner's code splits the texts, the encoder takes only the texts in `known`.
         """
@@ -102,6 +102,19 @@ class Description:
         return [list(self.known[text]) for text in texts]
 
 
+def require_onnx_graph(manifest: Manifest) -> None:
+    """Refuse a bundle whose graph is in another format than ONNX, such as onnxruntime's own.
+
+    Raises:
+        InputError: the graph is not an ONNX file.
+    """
+    if not manifest.graph.file.endswith(".onnx"):
+        raise InputError(
+            f"The graph of {manifest.name} is not an ONNX file.",
+            f"Give the bundle from which {manifest.name} was made.",
+        )
+
+
 def validate_name(name: str) -> str:
     """Refuse a name of a classifier that is empty, too long or cannot be printed. Return the name.
 
@@ -115,10 +128,11 @@ def validate_name(name: str) -> str:
 
 
 def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Refuse fewer than two labels, and labels that are repeated, empty or not strings. Return the labels as a tuple.
+    """Return the labels as a tuple of strings. Refuse a string, a dict, lists of labels, fewer than two labels, and
+    labels that are repeated, empty or not strings.
 
     Raises:
-        InputError: there are fewer than two, or one is repeated, empty or not a string.
+        InputError: the labels are refused.
     """
     if isinstance(labels, str):
         raise InputError(
@@ -141,8 +155,8 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
     if len(labels) < 2:
         raise InputError(
             "There is one label." if labels else "There is no label.",
-            "Give at least 2: a single number is the logit of the second label. If it is a value, such as a rating, "
-            'subtract the value that separates the two labels, such as 3 in --call "module(tokens) - 3".',
+            "Give at least 2 labels: a module that gives one number gives the logit of the second label. If the number "
+            'is a value, such as a rating, subtract the limit between the two labels: --call "module(tokens) - 3".',
         )
     # numpy's strings, as of a LabelEncoder, look otherwise in messages.
     labels = [str(label) for label in labels]

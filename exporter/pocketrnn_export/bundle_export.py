@@ -22,7 +22,7 @@ from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput, O
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn.text.features import Features, make_features
+from pocketrnn.text.features_beside_text import Features, make_features
 from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
 from pocketrnn.text.text_row_encoder import Text, Tokenizer
 from pocketrnn.text.token_characters import Characters
@@ -228,9 +228,8 @@ def export(
     progress: bool = True,
     **numbers: Unpack[NumberArguments],
 ) -> Manifest:
-    """Export a recurrent classifier as a bundle, and prove that the bundle gives the same answers.
-
-    It is a classifier of texts, or of sequences of numbers.
+    """Export a recurrent classifier of texts, or of sequences of numbers, as a bundle, and prove that the bundle gives
+    the same answers.
 
     Long because every argument is described here; the work is in `prepare_module`, the forms and `write_bundle`.
 
@@ -399,10 +398,10 @@ def export(
     excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True}
     spelled = None if characters is None else read_characters(characters)
     if spelled is not None:
-        other = "two_texts" if two_texts else "heads" if several else "features" if features is not None else ""
         refuse_options_with_characters(
-            of_tokens=labels_of == "tokens", other_input=other, one_text=one_text, **excluded
-        )
+            of_tokens=labels_of == "tokens", two_texts=two_texts, heads=several is not None,
+            features=features is not None, one_text=one_text, **excluded,
+        )  # fmt: skip
         torchscript = False
     example_ids, owners_characters = (
         (example_ids, []) if spelled is None else separate_characters_from_texts(example_ids)
@@ -479,8 +478,8 @@ def export(
 def _list_hints_from_owners_code(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """Return a sentence with advice for each setting that the code of the module or of the tokenizer names, and that no
-    argument and no pair shows. The settings are those of texts and answers."""
+    """List advice, a sentence each, on settings of texts and answers that the code of the module or of the tokenizer
+    has, but neither the arguments nor `pairs` show. Empty for a classifier that pocketrnn trained."""
     if read_text_verdict(manifest).kind == "trained":
         return []
     paths = []
@@ -562,12 +561,12 @@ def _export_text_module(
     private = frozenset(() if options.examples else users_texts)
     proof_texts = _choose_proof_texts_within_limits(graph.limits, proof_texts, description, private)
     description = _log_and_note_padding_effect(prepared, graph, description, proof_texts)
-    refuse_dependence_on_batch_calls_or_copy(prepared, graph.limits, bounds, _list_small_graph_constants(forms))
+    refuse_dependence_on_batch_calls_or_copy(prepared, graph.limits, bounds, _list_integers_near_graph_constants(forms))
     cases = make_module_proof_cases(
         prepared,
         description.text.rules,
         graph,
-        bounds,
+        condition_sizes=bounds,
         extreme_ids=find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
         possible_padding_ids=_find_possible_padding_ids_with_answer(prepared),
         compared_ids=phrase,
@@ -591,7 +590,8 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do."""
+    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do, or if no
+    answer can be compared."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
@@ -601,7 +601,7 @@ def _choose_call_by_answers(
     )
     if len(agreeing) == 1:
         _log.warning(
-            'The module can be called in %d ways that give other answers. "%s" is taken: it alone gives your '
+            'The module can be called in %d ways that give different answers. "%s" is taken: it alone gives your '
             "classifier's answer to every text with an answer (%d).", len(error.calls), agreeing[0], len(rows),
         )  # fmt: skip
         return agreeing[0]
@@ -631,8 +631,8 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> _ProofTexts:
-    """Choose the texts of the proof: the user's, and made ones. Add their ids to the description if the owner's code
-    splits texts."""
+    """Choose the texts of the proof, of the user's texts and of made texts. If the owner's code splits texts, add the
+    ids of the chosen texts to the description."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -667,8 +667,8 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
 
 
 def _make_answered_texts(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
-    """Make an `AnsweredText` of each text with an answer of the owner. A text without ids counts, too, since the owner
-    may answer it without the module."""
+    """Make an `AnsweredText` of each text with an answer of the owner. A text without ids is included, since
+    the owner may answer it without the module."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -703,8 +703,8 @@ def _warn_of_labels_without_answer(description: Description, answered: Sequence[
 def _judge_text_rules(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """Return the verdict on the text rules: with what they were compared, and on how many texts. The number of answers
-    that equal the owner's is added later."""
+    """Return the verdict on the text rules: what they were compared with, and on how many texts. The comparison with
+    the owner's answers is added later."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
     # The module has no answer to a text without an id.
@@ -747,9 +747,9 @@ def _may_texts_have_unknown_words(description: Description, text: TextArguments,
 
 
 def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
-    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints. The log
-    record is a warning if a verdict is open or there is a hint. Also log that the bundle holds the user's texts, if it
-    does."""
+    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints; as a
+    warning if the verdict on the text rules is open or there is a hint. If the bundle holds the user's texts, log that,
+    too."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -798,7 +798,7 @@ def _bind_arguments_of_prepare_module(
 def _choose_form_kinds(
     module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
 ) -> list[FormKind]:
-    """Choose the kinds of forms to make. Refuse those that exclude each other or that the module cannot have."""
+    """Choose the kinds of forms to make. Refuse kinds that exclude each other or that the module cannot have."""
     if edge and (streaming or torchscript):
         raise InputError(
             "The profile edge has neither a step graph nor a TorchScript copy.",
@@ -889,7 +889,7 @@ def _prepare_module_and_forms(
             rules.empty_id,
             *rules.first_ids,
             *rules.last_ids,
-            *_list_small_graph_constants(forms),
+            *_list_integers_near_graph_constants(forms),
         ]
         tried = add_ids_that_need_own_batch(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
@@ -921,7 +921,8 @@ def _prepare_again_with_same_call(
 def _log_and_note_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log how padding changes the module's answers. Return the description with this effect in its provenance."""
+    """Warn if padding, or the other texts of a batch, change the module's answers. Return the description; if padding
+    changes answers by more than rounding, with this effect in its provenance."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         change = max(prepared.alone.values())
@@ -965,7 +966,7 @@ def _find_possible_padding_ids_with_answer(prepared: ExportableModule) -> list[i
 
 
 def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
-    """Name the first five ids with their words, as a phrase."""
+    """Return a phrase that names the first five ids with their words, and says how many more there are."""
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
@@ -995,8 +996,8 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids
         )  # fmt: skip
 
 
-def _list_small_graph_constants(forms: Iterable[Form]) -> list[int]:
-    """Return the small whole numbers that are constants of the ONNX graph among the forms."""
+def _list_integers_near_graph_constants(forms: Iterable[Form]) -> list[int]:
+    """List the integers near the constants of the graphs among the forms."""
     return [
         number
         for form in forms
@@ -1034,7 +1035,7 @@ def _choose_proof_texts_within_limits(
     limits: Limits | None, texts: Sequence[Any], description: Description, private_texts: frozenset[Any]
 ) -> list[Any]:
     """Choose the texts of the proof that the module accepts. If all of them are private, add made texts with as many
-    words as the module needs. Refuse if none is left that the bundle may show."""
+    words as the module needs, if the rules split single texts. Refuse if none is left that the bundle may show."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private_texts.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:

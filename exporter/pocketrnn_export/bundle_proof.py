@@ -162,27 +162,20 @@ def make_module_proof_cases(
     prepared: ExportableModule,
     rules: AnyTextRules,
     graph: Graph,
-    condition_sizes: Sequence[tuple[int, int]],
-    *,
-    extreme_ids: Sequence[int] = (),
-    possible_padding_ids: Sequence[int] = (),
-    compared_ids: Sequence[int] = (),
+    **further_arguments: Any,
 ) -> dict[str, list[Case]]:
     """Make the cases for the proof of a module's forms, as a dict from the kind of the inputs to cases. Cases of texts
-    are not included. The arguments are those of `make_cases_for_rules`."""
+    are not included. `further_arguments` are those of `make_cases_for_rules` that neither module nor graph has."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,
         ragged=prepared.takes_lengths,
         limits=graph.limits,
-        bounds=condition_sizes,
         one_row=graph.batch == 1,
-        alone=tuple(prepared.alone),
-        loud=extreme_ids,
-        tried=possible_padding_ids,
-        phrase=compared_ids,
+        ids_run_alone=tuple(prepared.alone),
         two_texts=prepared.two_texts,
         features=prepared.features,
+        **further_arguments,
     )
 
 
@@ -195,9 +188,10 @@ def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], desc
 def select_provable_forms(
     forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
 ) -> tuple[list[Form], list[CandidateComparison]]:
-    """Select the forms that equal the reference. Return them, and the comparisons of each on the cases.
+    """Compare each form with the reference. Return the forms, without those that are not required and differ from the
+    reference, and the comparisons of each on the cases.
 
-    If a form that is not required differs from the reference, warn and leave it out.
+    A form that is left out gets a warning.
 
     Raises:
         FormsDifferError: a required form cannot be run.
@@ -242,10 +236,11 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
 
 
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare the forms with the reference in double precision. Refuse a form that differs by more than 1e-10.
+    """Compare the forms with the reference in double precision. Refuse a form that differs by more than 1e-10, unless
+    rounding explains the difference.
 
     Raises:
-        FormsDifferError: a form differs by more.
+        FormsDifferError: a form is refused.
     """
     try:
         return _compare_float64_runs_with_exact_answers(forms, answers)
@@ -309,8 +304,8 @@ def require_equal_forms(
 def require_passed_comparisons(
     plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers
 ) -> Parity:
-    """Return the proof: the comparisons of an earlier proof, then these if all pass. Else raise an error. If the plan
-    names a report, write the report first.
+    """Return the proof, if all comparisons pass: the comparisons of the plan's earlier proof, and then these. If the
+    plan names a report, write the report first.
 
     Raises:
         ParityError: a comparison differs by too much.

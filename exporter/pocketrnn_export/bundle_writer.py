@@ -1,4 +1,4 @@
-"""Write a bundle from its forms and its description. It is proven, and written as a whole."""
+"""Prove the forms of a bundle, and write them with its description to a folder, whole or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end_comparison import compare_difficult_rows_together_and_alone, compare_end_to_end
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
@@ -71,10 +70,12 @@ def write_bundle(
         cases["texts"] = encode_text_cases(plan.texts, description.encoder())
     answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
     if examples is None:
-        texts = [answer for _, answer in answers.compute_answers("texts", one_row=False)]
+        texts, words = [answer for _, answer in answers.compute_answers("texts", one_row=False)], cases["texts"]
+        if plan.spellings is not None:
+            words = [replace(case, tokens=plan.spellings.words[case.tokens]) for case in words]
         examples = make_golden_examples(
             plan.texts,
-            _replace_spellings_by_words(cases["texts"], plan.spellings),
+            words,
             texts,
             plan.private,
             of_tokens=description.output.of_tokens,
@@ -124,18 +125,14 @@ def _compare_copy_with_module(
 
 
 def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Return the provenance with what the comparison with the owner's answers found, in the entry of the text rules."""
+    """Return the provenance with the result of the comparison with the owner's answers in the entry of the text
+    rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance
     # Only the texts that the bundle takes were compared.
     texts = {"texts": answers.texts} if stated.get("by") == "answers" else {}
     return {**provenance, TEXT_RULES: {**stated, **texts, "answers": answers.document}}
-
-
-def _replace_spellings_by_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:
-    """Return the cases with the ids of words in place of the ids of spellings."""
-    return cases if spellings is None else [replace(case, tokens=spellings.words[case.tokens]) for case in cases]
 
 
 def make_golden_examples(
@@ -146,10 +143,10 @@ def make_golden_examples(
     *,
     of_tokens: bool = False,
 ) -> tuple[Example, ...]:
-    """Make the golden examples of a bundle from texts that are not private.
+    """Make the golden examples of a bundle from texts that are not private and have finite logits.
 
-    They are the first such texts, and the last two texts, which usually contain no known token. Store each logit with
-    the fewest digits that give the same number.
+    They are the first 10 of these texts, and the last two, which usually contain no known token. Each logit has the
+    fewest digits that give the same number.
     """
     shown = [i for i, text in enumerate(texts) if text not in private and np.isfinite(logits[i]).all()]
     chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})

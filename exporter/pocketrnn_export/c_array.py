@@ -43,7 +43,7 @@ def convert_to_c_array(content: bytes, name: str, definitions: str = "") -> str:
     Args:
         content: the packed file's bytes; their number is a multiple of 4.
         name: the array's name; the constant with its size in bytes is called `name` with `_size` behind it.
-        definitions: further lines of C, as `EngineMemory.definitions` gives them.
+        definitions: further lines of C, as `EngineMemory.format_definitions` gives them.
 
     Returns:
         a header with an array of uint32_t, which is aligned as `prnn_open` requires. Its numbers are the file's on a

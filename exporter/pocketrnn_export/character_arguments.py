@@ -34,25 +34,22 @@ def read_characters(given: CharactersGiven) -> Characters:
     return make_characters(given)
 
 
-def refuse_options_with_characters(*, of_tokens: bool, other_input: str, **options: bool) -> None:
-    """Refuse options that a bundle with characters cannot have.
+def refuse_options_with_characters(*, of_tokens: bool, **options: bool) -> None:
+    """Refuse options that a bundle with characters cannot have: labels of texts, and each of `options`.
 
-    They are labels of texts, an input in addition to a text, which `other_input` names, and the options of
-    `refuse_options`.
+    Args:
+        of_tokens: whether the labels are of tokens.
+        options: as for `refuse_options`.
     """
     what = "The module takes the characters of each word"
     if not of_tokens:
         raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
-    if other_input:
-        raise InputError(f"{what}, so it cannot take {other_input}, too.", f"Leave {other_input} or characters out.")
     refuse_options(what, **options)
 
 
 def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Separate the ids of characters from texts that are given with them.
-
-    Return the texts with their ids, and the texts with their characters.
-    """
+    """Separate the characters from example texts. Return the texts with their ids, and the texts with the ids of the
+    characters of each token."""
     pairs, spelled = [], []
     for item in given:
         third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None

@@ -27,24 +27,24 @@ from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_row_encoder import Text
 from pocketrnn.verdicts import COMPRESSED
-from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.bundle_description import Description, require_onnx_graph
 from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
-from pocketrnn_export.form_label_comparison import (
+from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
+from pocketrnn_export.forms.form import Form
+from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
+from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.weight_quantization import STORAGES, Storage, quantize_graph
+from pocketrnn_export.predicted_labels_and_data_labels import (
     check_data_labels,
     compare_answers_and_labels,
     compute_label_margins,
     compute_predicted_labels,
     read_target_labels_and_whether_known,
 )
-from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
-from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
-from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
-from pocketrnn_export.forms.weight_quantization import STORAGES, Storage, quantize_graph
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -176,7 +176,7 @@ class _Stage:
 
 
 def check_kept_word_count(kept_words: int, vocabulary_size: int) -> None:
-    """Refuse a number of words to keep that does not shorten the vocabulary."""
+    """Refuse a number of words to keep that is below 1, or that does not shorten the vocabulary."""
     if not 1 <= kept_words < vocabulary_size:
         raise InputError(
             f"{kept_words} words cannot be kept from a vocabulary of {vocabulary_size}.",
@@ -196,11 +196,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
         )
     if "compression" in manifest.provenance:
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that was not compressed yet.")
-    if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(
-            f"The graph of {manifest.name} is not an ONNX file.",
-            f"Give the bundle from which {manifest.name} was made.",
-        )
+    require_onnx_graph(manifest)
     if data is not None and rules.tokenizer == EXTERNAL:
         raise InputError(
             f"{manifest.name} does not split texts, so it cannot be measured on texts.", "Compress it without data."
@@ -247,8 +243,8 @@ def _list_compression_steps(manifest: Manifest, storage: Storage) -> list[tuple[
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
-    """Write a bundle with its weights in this storage, and prove it equal to the original with rounded weights. Return
-    the comparisons of the original graph with the rounded one."""
+    """Write the bundle with its weights in `storage`, and prove it equal to the original with rounded weights. Return
+    the comparisons of the original graph with the graph of rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
     description = replace(Description.from_manifest(manifest), input=kept_words)
     if storage.rows is not None:

@@ -122,7 +122,7 @@ def _find_labelling_call_and_crf(
         ExportError: no CRF with the module's weights gives these labels.
     """
     padding_id = description.text.rules.padding_id
-    asked = ModuleFacts(
+    facts = ModuleFacts(
         module,
         description.token_id_count,
         padding_id,
@@ -130,14 +130,14 @@ def _find_labelling_call_and_crf(
         of_tokens=True,
         spellings=convention.spellings,
     )
-    batches = [asked.draw_batch(1, length) for length in _DRAWN]
-    given = [call_and_read_numbers(asked, convention, *batch) for batch in batches]
+    batches = [facts.draw_batch(1, length) for length in _DRAWN]
+    given = [call_and_read_numbers(facts, convention, *batch) for batch in batches]
     emissions = [numbers.reshape(length, -1).numpy() for numbers, length in zip(given, _DRAWN, strict=True)]
     lines = []
     for line, labels in itertools.islice(
-        _find_labelling_calls(asked, [tokens.numpy() for tokens, _ in batches]), _CALLS
+        _find_labelling_calls(facts, [tokens.numpy() for tokens, _ in batches]), _CALLS
     ):
-        owners = OwnersLabels(None, _make_label_function(module, asked.compile(line)))
+        owners = OwnersLabels(None, _make_label_function(module, facts.compile(line)))
         if all(numbers.argmax(1).tolist() == found for numbers, found in zip(emissions, labels, strict=True)):
             return description, owners
         if (crf := find_matching_crf(module, list(zip(emissions, labels, strict=True)))) is not None:
@@ -153,13 +153,13 @@ def _find_labelling_call_and_crf(
     )
 
 
-def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
+def _find_labelling_calls(facts: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
     """Yield each call of forward or of another method that gives a label for each token: its line, and the labels of
     each text."""
     for way in itertools.chain(
-        itertools.islice(list_forward_candidates(asked), MOST_LINES), list_method_candidates(asked)
+        itertools.islice(list_forward_candidates(facts), MOST_LINES), list_method_candidates(facts)
     ):
-        whole = _make_label_function(asked.module, asked.compile(way.line))
+        whole = _make_label_function(facts.module, facts.compile(way.line))
         # A user's module can raise any exception.
         with contextlib.suppress(Exception, SystemExit):
             labels: list[list[int]] = []
@@ -180,8 +180,8 @@ def _refuse_crf_on_padded_texts(description: Description, crf_place: str) -> Non
 
 
 def _calls_module_itself(convention: Convention) -> bool:
-    """Return whether the line of a convention calls the module itself, as `module(...)`, and not another method. Also
-    return True for a line that is not Python code."""
+    """Return whether the line of a convention calls the module itself, as `module(...)`. Also return True for a line
+    that is not Python code."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
         return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
@@ -202,7 +202,8 @@ def _find_call_captured_by_given_to(convention: Convention) -> str | None:
 
 
 def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
-    """Make a function that calls the module with token ids, and returns the label of each token."""
+    """Make a function that calls the module with token ids, and returns the label of each token. It returns an empty
+    list if the answer holds no labels."""
 
     def compute_labels(tokens: Ids) -> list[int]:
         answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))

@@ -9,16 +9,13 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.bundle.output_kinds import TagOutput
 from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.errors import ParityError
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Difference, summarize_differences
 from pocketrnn_export.comparing.proof_inputs import Case, Ids
 from pocketrnn_export.crf_of_tagger import OwnersLabels
-from pocketrnn_export.intake.crf_discovery import (
-    make_neutral_crf,
-)
+from pocketrnn_export.intake.crf_discovery import make_neutral_crf
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 # Two label sequences are equally good if their scores for each token differ by less than this: that is float32's
@@ -75,8 +72,7 @@ def compare_decoded_labels(
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
             _check_and_measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
     compared = summarize_differences(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
-    line: Comparison = replace(compared.line, labels_differing=other)
-    return [CandidateComparison(line, ())]
+    return [CandidateComparison(replace(compared.line, labels_differing=other), ())]
 
 
 def _draw_long_texts(classifier: Classifier, padding_id: int) -> Iterator[Ids]:

@@ -1,4 +1,4 @@
-"""Run one export at a time, and turn every exception that its code raises into an `ExportError`."""
+"""Run one export at a time, and turn every unexpected exception into an `ExportError`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_one_export_on_one_core() -> Iterator[None]:
 
 @contextlib.contextmanager
 def keep_module_and_convert_exceptions(module: nn.Module) -> Iterator[None]:
-    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` with its name."""
+    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` that names it."""
     try:
         with add_first_difference_to_error(), keep_module_unchanged(module):
             yield

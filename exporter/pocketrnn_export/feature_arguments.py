@@ -1,4 +1,5 @@
-"""Read the argument `features` of `export`, and refuse options that do not work with features."""
+"""Read the features of `export`, choose texts with features for a proof, and refuse options that do not work with
+features."""
 
 from __future__ import annotations
 
@@ -7,7 +8,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pocketrnn.errors import DataError, InputError, TextError
-from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_text_with_features
+from pocketrnn.text.features_beside_text import (
+    Category,
+    FeatureRow,
+    Features,
+    Number,
+    encode_values,
+    freeze_text_with_features,
+)
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.export_arguments import refuse_options_with_pairs_or_features
@@ -20,7 +28,7 @@ FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iter
 
 
 def read_features(given: str) -> FeaturesGiven:
-    """Read the features that the user names on the command line.
+    """Read the features that the user names on the command line, or describes in a JSON file.
 
     Args:
         given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each
@@ -83,7 +91,8 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 def choose_texts_with_features(
     given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
 ) -> list[tuple[str, FeatureRow]]:
-    """Choose the texts of a proof with their features: given or random texts, and texts without a known token.
+    """Choose the texts of a proof with their features: the given texts, random texts if there are none or with
+    `made_too`, and texts without a known token.
 
     Args:
         given: as from `freeze_texts_with_features`.

@@ -13,7 +13,7 @@ from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.form_label_comparison import (
+from pocketrnn_export.predicted_labels_and_data_labels import (
     Flags,
     compute_predicted_labels,
     read_target_labels_and_whether_known,
@@ -171,9 +171,7 @@ class _LabelledRows(NamedTuple):
     known: Flags | None
 
 
-def _find_distinct_labelled_rows(
-    data: LabelledTexts | LabelledSequences | None,
-) -> _LabelledRows:
+def _find_distinct_labelled_rows(data: LabelledTexts | LabelledSequences | None) -> _LabelledRows:
     """Return each different row of the data once, with its known label if one of the equal rows has a known label."""
     if data is None:
         return _LabelledRows(None, None, None)

@@ -13,19 +13,19 @@ from pocketrnn.errors import InputError
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Run
-from pocketrnn_export.form_label_comparison import compare_answers_and_labels
 from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_products_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
+from pocketrnn_export.predicted_labels_and_data_labels import compare_answers_and_labels
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.
 Programs = tuple[Program, Program | None]
-# The line that marks a file with integer arithmetic as not measured yet.
-_NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
+# The line of the proof of a file with integers, before their effect is measured.
+NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
 
 
 def encode_program_sections(programs: Programs) -> PackedProgram:
-    """Encode the program of the graph, and that of a step, as sections of a packed file. The programs are not
+    """Encode the program of the graph and the program of a step as sections of a packed file. The programs are not
     changed."""
     whole, step = deepcopy(programs)
     return whole.encode_sections(step)
@@ -42,8 +42,8 @@ def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, P
     form = convert_products_to_integers(whole)
     if not form.matrices:
         raise InputError(
-            f"No weights of {name} have an integer form: it has no LSTM, GRU or tanh layer, and no large linear layer "
-            "for every token.",
+            f"No weights of {name} have an integer form: only those of LSTM, GRU and tanh layers, and of large linear "
+            "layers that run on every token, have one.",
             "Pack it in float32.",
         )
     return form, encode_program_sections(
@@ -84,21 +84,11 @@ def add_integer_measurement(
     return replace(manifest, parity=parity, provenance={**manifest.provenance, "packed": packed})
 
 
-def add_line_that_integers_are_unmeasured(parity: Parity) -> Parity:
-    """Return a proof with one more line, which says that the effect of integer arithmetic is not measured yet.
-
-    The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
-    """
-    return replace(parity, comparisons=(*parity.comparisons, _NOT_MEASURED))
-
-
 def compare_integer_answers(
     made: Manifest, cases: Mapping[str, Sequence[Case]], float32_run: Run, integer_run: Run
 ) -> list[CandidateComparison]:
-    """Compare the answers of a packed file with integer arithmetic to those without, on the cases of the proof.
-
-    Return a line for each kind of inputs.
-    """
+    """Compare the answers of a packed file with integer arithmetic to its answers in float32, on the cases of the
+    proof. Return a line for each kind of inputs."""
     answers = ReferenceAnswers(Reference("packed", float32_run), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:

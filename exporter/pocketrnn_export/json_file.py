@@ -1,4 +1,4 @@
-"""Read JSON from users' files. Repeated names and NaN are refused, with errors of one sentence."""
+"""Parse JSON of users' files, and write values as JSON or as short text for messages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _TENS: Final = tuple(float(f"1e{i}") for i in range(309))
 def parse_json(
     text: str, source: str, remedy: str, *, strict: bool = True, parse_float: Callable[[str], float] = float
 ) -> Any:
-    """Parse a JSON text. Refuse NaN and repeated names.
+    """Parse a JSON text. With `strict`, refuse NaN, infinities and repeated names.
 
     Args:
         text: the whole text.
         source: its name in messages: a file's path, or path and line.
         remedy: the sentence that says what to give instead.
-        strict: refuse NaN, and an object that has a name twice, of which Python would keep the last value.
+        strict: refuse NaN and infinities, and an object that has a name twice; without, its last value is kept.
         parse_float: parses a number that is not an integer.
 
     Raises:
-        DataError: it is not valid JSON, holds NaN or an infinity, is nested too deep, or holds a name twice.
+        DataError: it is not valid JSON, is nested too deep, or is refused with `strict`.
     """
 
     def make_unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -48,8 +48,8 @@ def parse_json(
         raise DataError(f"{source} is not valid JSON: {error}.", remedy) from None
 
 
-def write_json_line(document: Any) -> str:
-    """Write JSON that a terminal shows as it is. Characters that cannot be printed are escaped as JSON escapes them."""
+def format_json_for_terminal(document: Any) -> str:
+    """Return a document as one line of JSON, for a terminal: characters that cannot be printed are escaped."""
     written = json.dumps(document, ensure_ascii=False)
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in written)
 

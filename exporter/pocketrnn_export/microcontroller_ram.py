@@ -30,7 +30,7 @@ class EngineMemory:
     stream: int
     stream_work: int
 
-    def write_definitions(self, name: str) -> str:
+    def format_definitions(self, name: str) -> str:
         """Write the sizes as `#define` lines in C, for an array with this name."""
         stated = {
             "memory": self.opened,

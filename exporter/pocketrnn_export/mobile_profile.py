@@ -10,7 +10,7 @@ from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import find_graph_name_in_proof
-from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.bundle_description import Description, require_onnx_graph
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
@@ -45,10 +45,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
             f"{manifest.name} takes the characters of each word, but the profile mobile supports words only.",
             "Use the bundle itself: Classifier.load(bundle).tag(text).",
         )
-    if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(
-            f"The graph of {manifest.name} is not an ONNX file.", "Give a bundle that was exported as ONNX."
-        )
+    require_onnx_graph(manifest)
     graph, stream, description = manifest.graph, manifest.stream, Description.from_manifest(manifest)
     content = read_checked_bytes(folder / graph.file, graph.sha256)
     forms = [make_ort_form(content, graph)]

@@ -55,15 +55,16 @@ def refuse_module_with_other_answers(
         source = _make_answer_source(prepared, description, one, slice(begin, begin + len(one.labels)))
         begin += len(one.labels)
         try:
-            refuse_other_answers(source, _choose_telling_texts(of_head), len(of_head))
+            refuse_other_answers(source, _choose_texts_to_compare(of_head), len(of_head))
         except OtherAnswersError as error:
             if not name:
                 raise
             raise ParityError(f"The head {name!r}: {error.problem}", error.remedy) from None
 
 
-def _choose_telling_texts(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
-    """Return at most `_TEXTS` texts in their order."""
+def _choose_texts_to_compare(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
+    """Choose at most `_TEXTS` texts, in their order: some with characters outside ASCII, some of the longest, and the
+    first of the others."""
     odd = [i for i, row in enumerate(rows) if not row.text.isascii()][:_OUTSIDE_ASCII]
     longest = sorted(range(len(rows)), key=lambda i: -len(rows[i].text))[:_LONGEST]
     chosen = [*dict.fromkeys([*odd, *longest, *range(len(rows))])][:_TEXTS]

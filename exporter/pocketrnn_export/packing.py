@@ -44,7 +44,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import find_graph_name_in_proof
-from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.bundle_description import Description, require_onnx_graph
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
     compare_form_on_cases,
@@ -71,7 +71,6 @@ from pocketrnn_export.comparing.proof_inputs import (
 )
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.feature_arguments import choose_texts_with_features
-from pocketrnn_export.form_label_comparison import check_data_labels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
@@ -86,9 +85,9 @@ from pocketrnn_export.forms.packed_file.packed_operator_comparison import refuse
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.integer_packing import (
+    NOT_MEASURED,
     Programs,
     add_integer_measurement,
-    add_line_that_integers_are_unmeasured,
     compare_integer_answers,
     compute_integer_tolerance,
     encode_program_sections,
@@ -98,10 +97,11 @@ from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.packed_number_proof import compare_scaling_of_engine_and_python, make_number_proof_plan
+from pocketrnn_export.predicted_labels_and_data_labels import check_data_labels
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
 from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end
-from pocketrnn_export.proof.integer_product_comparison import compare_products
+from pocketrnn_export.proof.integer_product_comparison import compare_integer_products
 from pocketrnn_export.proof.packed_feature_comparison import compare_features
 from pocketrnn_export.proof.packed_tag_comparison import compare_tags
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -130,10 +130,10 @@ def pack(
     c_array: bool = False,
     progress: bool = True,
 ) -> Manifest:
-    """Write a bundle as one file for the native engine, proven equal to its graph.
+    """Write a bundle as one file for the native engine. With float32, the file is proven equal to the bundle's graph.
 
-    With `arithmetic="int8"` it is not equal: recurrent layers multiply integers of 8 bits, which halves the time of
-    wide layers. The integers are compared exactly with a reference of the arithmetic, and their effect is measured.
+    With `arithmetic="int8"`, recurrent layers multiply integers of 8 bits, which halves the time of wide layers. The
+    integers are compared exactly with a reference of the arithmetic, and their effect on the answers is measured.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
@@ -181,15 +181,16 @@ def pack(
         folder, manifest = read_packable_manifest(bundle, arithmetic)
         _refuse_data_of_other_kind(manifest, data)
         check_data_labels(manifest, data)
-        with _reword_messages_for_input_kind(manifest):
+        of_values, of_texts = manifest.output.activation == "values", isinstance(manifest.input, TextInput)
+        with contextlib.nullcontext() if of_texts else reword_messages_for_numbers(of_values=of_values):
             made, content = _pack_bundle(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
-        work.write(_write_c_array_with_memory_sizes(made, content, make_array_name(path)) if c_array else content)
+        work.write(_make_c_array_with_memory_sizes(made, content, make_array_name(path)) if c_array else content)
     return made
 
 
-def _write_c_array_with_memory_sizes(made: Manifest, content: bytes, name: str) -> bytes:
+def _make_c_array_with_memory_sizes(made: Manifest, content: bytes, name: str) -> bytes:
     needed = compute_required_memory(made, content) if isinstance(made.input, NumberInput) else None
-    return convert_to_c_array(content, name, "" if needed is None else needed.write_definitions(name)).encode("ascii")
+    return convert_to_c_array(content, name, "" if needed is None else needed.format_definitions(name)).encode("ascii")
 
 
 def _refuse_data_of_other_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
@@ -201,13 +202,6 @@ def _refuse_data_of_other_kind(manifest: Manifest, data: LabelledTexts | Labelle
         raise InputError(
             f"{manifest.name} takes sequences of numbers, but the data holds texts.", "Give labelled sequences."
         )
-
-
-def _reword_messages_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, reword log lines and errors for the bundle's input: texts or numbers."""
-    if isinstance(manifest.input, TextInput):
-        return contextlib.nullcontext()
-    return reword_messages_for_numbers(of_values=manifest.output.activation == "values")
 
 
 def _pack_bundle(
@@ -273,11 +267,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
                 f"{manifest.name} gives values, but the effect of integers is measured by labels.",
                 "Pack it in float32.",
             )
-    if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(
-            f"The graph of {manifest.name} is not an ONNX file.",
-            f"Give the bundle from which {manifest.name} was made.",
-        )
+    require_onnx_graph(manifest)
     return folder, manifest
 
 
@@ -295,7 +285,7 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
 
 
 def make_bundle_program(manifest: Manifest, content: bytes, step_content: bytes | None) -> PackedProgram:
-    """Make the program of a bundle's graph, and of its step graph if there is one.
+    """Make the sections of a packed file with the program of a bundle's graph, and of its step graph if there is one.
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
@@ -358,7 +348,10 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
             "packed": {"from_graph": manifest.graph.sha256, "versions": read_package_versions()},
         },
     )
-    for lowering in filter(None, (_lower_for_operation_comparison(manifest, content, whole), of_step)):
+    if manifest.has_two_texts:
+        # The operators are compared one by one on texts of equal length.
+        whole = lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, equal_lengths=True)
+    for lowering in filter(None, (whole, of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
     # The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
@@ -390,8 +383,8 @@ def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 
 def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None) -> Manifest:
-    """Return the manifest with as many tokens at most as the engine's integers allow. Refuse a bundle of two texts,
-    whose manifest cannot limit the tokens."""
+    """Return the manifest, limited to `most_tokens`, the most tokens for which the engine's integers suffice. Refuse a
+    bundle of two texts, whose manifest cannot limit the tokens."""
     if most_tokens is None or (manifest.has_two_texts and most_tokens >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -406,14 +399,6 @@ def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None
             "may exceed the engine's integers of 32 bits", f"{most_tokens:,}",
         )  # fmt: skip
     return _narrow_limits(manifest, 1, most_tokens)
-
-
-def _lower_for_operation_comparison(manifest: Manifest, content: bytes, lowered: Lowering) -> Lowering:
-    """Return the lowered graph whose operators are compared one by one. For a bundle of two texts, lower it again for
-    texts of equal length."""
-    if not manifest.has_two_texts:
-        return lowered
-    return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
 def _narrow_limits(manifest: Manifest, least_tokens: int, most_tokens: int | None) -> Manifest:
@@ -449,7 +434,7 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Pack the same bundle with integer products. Return the file's manifest and its bytes.
+    """Pack a bundle that was packed in float32 again, with integer products. Return the file's manifest and its bytes.
 
     Each product is compared exactly, and the effect of all is measured.
 
@@ -464,14 +449,15 @@ def _pack_with_integers(
     made = replace(
         packed.manifest, graph=make_graph_entry(packed.manifest.graph, program), stream=make_step_entry(program)
     )
-    made = replace(made, parity=add_line_that_integers_are_unmeasured(made.parity))
+    # The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
+    made = replace(made, parity=replace(made.parity, comparisons=(*made.parity.comparisons, NOT_MEASURED)))
     with (
         use_one_thread(),
         _write_temporary_packed_file(packed.content) as before,
         _write_temporary_packed_file(encode_packed_file(made, program)) as file,
     ):
         _log.info("Comparing its integers with the reference of the arithmetic")
-        exact = [compare_products(file, program, in_place=in_place) for in_place in WAYS.values()]
+        exact = [compare_integer_products(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring the effect of the integers")
         first, run = (make_packed_run(path, rows=plan.rows) for path in (before, file))
         changed = compare_integer_answers(made, plan.cases, first, run)
@@ -502,10 +488,8 @@ def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: fr
     if not isinstance(given, TextInput):
         reference, cases, rows = make_number_proof_plan(manifest, content, sizes_of_other_path)
     else:
-        reference, description = (
-            make_graph_reference(find_graph_name_in_proof(manifest), content),
-            Description.from_manifest(manifest),
-        )
+        description = Description.from_manifest(manifest)
+        reference = make_graph_reference(find_graph_name_in_proof(manifest), content)
         if isinstance(manifest.output, HeadsOutput):
             reference = replace(reference, heads=tuple(len(head.labels) for head in manifest.output.heads.values()))
         texts = select_texts_within_limits(
@@ -539,10 +523,8 @@ def _compare_steps_with_step_graph(
     """Compare the file's step program with the step graph, step by step. A step is a token or a sample."""
     cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
     stepped = next(run for name, run in step_form.runs.items() if name.endswith(" each"))
-    expected, steps = (
-        [stepped(case.tokens, case.lengths) for case in cases],
-        make_packed_step_form(file, stream, plan.rows),
-    )
+    expected = [stepped(case.tokens, case.lengths) for case in cases]
+    steps = make_packed_step_form(file, stream, plan.rows)
     return [
         compare_candidate(
             name.partition(",")[0], run, cases, expected,

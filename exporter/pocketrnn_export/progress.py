@@ -29,10 +29,10 @@ Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
-def filter_exporter_log(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """While the block runs, add a filter to all loggers of the exporter.
+def filter_log_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """While the block runs, show only the log records of the exporter that `choose` accepts.
 
-    A filter on one logger does not reach its children.
+    `choose` becomes a filter of each of the exporter's loggers, since a filter of a logger does not reach its children.
     """
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(EXPORTER)]
     for logger in loggers:
@@ -44,25 +44,27 @@ def filter_exporter_log(choose: Callable[[logging.LogRecord], bool]) -> Iterator
             logger.removeFilter(choose)
 
 
-def log_item_progress(items: Iterable[Item], doing: str, *, before: int = 0, of: int | None = None) -> Iterator[Item]:
-    """Yield the items. Log before each item what is being done, and how many items are done.
+def log_item_progress(
+    items: Iterable[Item], step: str, *, done_before: int = 0, total: int | None = None
+) -> Iterator[Item]:
+    """Yield the items of a step. Before each item, log the step and how many of its items are done.
 
     Args:
         items: the items.
-        doing: the step, for the message.
-        before: how many items of the step were done before these.
-        of: how many items the step has in all; by default these.
+        step: the step in words, such as "Comparing ONNX on texts".
+        done_before: how many items of the step were done before these.
+        total: how many items the step has in all; by default, as many as `items`.
     """
     items, log = list(items), logging.getLogger(PROGRESS)
-    most = len(items) if of is None else of
-    for done, item in enumerate(items, before):
-        log.debug("%s: %d of %d", doing, done, most, extra={"step": doing, "done": done})
+    total = len(items) if total is None else total
+    for done, item in enumerate(items, done_before):
+        log.debug("%s: %d of %d", step, done, total, extra={"step": step, "done": done})
         yield item
 
 
-def log_step(doing: str) -> None:
-    """Log the beginning of a step that has no items to count. It is shown if it takes long."""
-    logging.getLogger(PROGRESS).debug("%s", doing, extra={"step": doing})
+def log_step(step: str) -> None:
+    """Log the beginning of a step that has no items to count. A step that takes long is shown."""
+    logging.getLogger(PROGRESS).debug("%s", step, extra={"step": step})
 
 
 class ProgressLines(logging.Handler):
@@ -119,7 +121,7 @@ class ProgressLines(logging.Handler):
             self._show(self._held)
             self._held, self._shown = None, now
         elif record.name == PROGRESS:
-            self._waiting = self._write_step_message(record), getattr(record, "step", "")
+            self._waiting = self._make_step_message(record), getattr(record, "step", "")
             self._show_step_after_pause(now)
 
     def _show_step_after_pause(self, now: float) -> None:
@@ -130,8 +132,9 @@ class ProgressLines(logging.Handler):
                 self._show(f"  {line} ...")
                 self._shown, self._step, self._waiting = now, step, None
 
-    def _write_step_message(self, record: logging.LogRecord) -> str:
-        """Return the message of a step. If the step began before, write how many times it has begun."""
+    def _make_step_message(self, record: logging.LogRecord) -> str:
+        """Return the message of a step. If the step has begun anew, count this, and name the number of times in the
+        message."""
         message, step, done = record.getMessage(), getattr(record, "step", ""), getattr(record, "done", 0)
         time_of_step, most = self._counts.get(step, (1, -1))
         if done <= most:

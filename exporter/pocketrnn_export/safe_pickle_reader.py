@@ -28,6 +28,8 @@ _DEEPEST: Final = 5
 TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 # A scaler needs some 100 instructions, labels a few for each.
 _MOST_INSTRUCTIONS: Final = 2_000_000
+# So many bytes of copied strings or objects count as an instruction: a short program can copy a long one often.
+_BYTES_OF_INSTRUCTION: Final = 100
 _DTYPE: Final = re.compile(r"[|<>=]?(?:[biuf]\d{1,2}|\?|O8?|[US]\d{1,7})")
 
 # The bytes of a length or a number that follows an instruction, least significant first.
@@ -190,7 +192,7 @@ class PickleReader:
         require_type(target, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def pop_items(self, count: int | None) -> list[Any]:
-        """Remove and return the last items of the stack. Without a count, these are all since the last mark."""
+        """Remove and return the last `count` items of the stack; without a count, all items since the last mark."""
         if count is None:
             items, self.stack = self.stack, self.outer.pop()
             return items
@@ -203,7 +205,7 @@ class PickleReader:
     def _count_container(self) -> None:
         self.containers += 1
         if self.containers > self._most_containers:
-            raise UnsupportedPickleError(f"more than {self._most_containers:,} nested parts")
+            raise UnsupportedPickleError(f"more than {self._most_containers:,} containers and objects")
 
 
 def require_type(value: Any, kind: type) -> Any:
@@ -223,7 +225,7 @@ class PickledObject:
     def __init__(self, *_: Any) -> None:
         pass
 
-    def take_state(self, state: Any, _reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, _reader: ObjectReader) -> None:
         """Set the attributes of the stand-in from the state that the pickle has for its object."""
         if isinstance(state, Mapping):
             self.__dict__.update(state)
@@ -244,7 +246,7 @@ def read_pickle(content: bytes, classes: Collection[str]) -> Any:
         UnsupportedPickleError: it names something else.
         Exception: the bytes are damaged: ValueError, EOFError, IndexError, and others.
     """
-    return _unwrap_stand_ins(_ObjectReader(content, classes).read_next_object())
+    return unwrap_stand_ins(ObjectReader(content, classes).read_next_object())
 
 
 def read_checkpoint(content: bytes) -> Any:
@@ -270,7 +272,7 @@ def read_checkpoint(content: bytes) -> Any:
         reader.read_next_object()
         reader.read_next_object()
         root = reader.read_next_object()
-    return _unwrap_stand_ins(root)
+    return unwrap_stand_ins(root)
 
 
 class _Dtype(PickledObject):
@@ -281,7 +283,7 @@ class _Dtype(PickledObject):
             raise UnsupportedPickleError("a type of numpy that is neither a number nor a string")
         self.dtype = np.dtype(code)
 
-    def take_state(self, state: Any, _reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, _reader: ObjectReader) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
@@ -292,7 +294,7 @@ class _Array(PickledObject):
 
     array: Any = None
 
-    def take_state(self, state: Any, _reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, _reader: ObjectReader) -> None:
         _, shape, dtype, in_columns, items = state
         self.array = _make_array(items, shape, dtype, "F" if in_columns else "C")
 
@@ -309,12 +311,12 @@ class _JoblibArray(PickledObject):
 
     array: Any = None
 
-    def take_state(self, state: Any, reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, reader: ObjectReader) -> None:
         shape, dtype, order = state["shape"], state["dtype"], state["order"]
         if not isinstance(dtype, _Dtype):
             raise UnsupportedPickleError("an array without a type of numbers")
         if dtype.dtype.hasobject:
-            inner = _ObjectReader(reader.content, reader.classes)
+            inner = ObjectReader(reader.content, reader.classes)
             inner.position = reader.file.tell()
             self.array = inner.read_next_object().array
             reader.file.seek(inner.position)
@@ -334,13 +336,13 @@ class _Scalar(PickledObject):
 
 
 class _EncodedBytes(PickledObject):
-    """Bytes in a pickle of Python 2's protocol. It makes them with a call of `_codecs.encode`."""
+    """Bytes in a pickle of Python 2's protocol, which makes bytes by a call of `_codecs.encode`."""
 
     def __init__(self, text: Any = "", *_: Any) -> None:
         self.array = str(text).encode("latin1")
 
 
-_STAND_INS: Final[Mapping[str, type[PickledObject]]] = {
+STAND_INS: Final[Mapping[str, type[PickledObject]]] = {
     "numpy.dtype": _Dtype,
     "numpy.ndarray": PickledObject,
     "numpy.core.multiarray._reconstruct": _Array,
@@ -378,8 +380,8 @@ def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
     return array.reshape(shape, order=order)
 
 
-class _ObjectReader(PickleReader):
-    """Reads scikit-learn's objects as stand-ins."""
+class ObjectReader(PickleReader):
+    """Reads scikit-learn's objects, and numpy's arrays and numbers, as stand-ins."""
 
     values = PickleReader.values | {
         "LONG4", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
@@ -392,7 +394,7 @@ class _ObjectReader(PickleReader):
     def make_class_or_function_stand_in(self, module: str, name: str) -> type[PickledObject]:
         if name in self.classes and module.startswith("sklearn."):
             return type(name, (PickledObject,), {})
-        if (found := _STAND_INS.get(f"{module}.{name}")) is None:
+        if (found := STAND_INS.get(f"{module}.{name}")) is None:
             raise UnsupportedPickleError(f"{module}.{name}"[:80])
         return found
 
@@ -400,15 +402,22 @@ class _ObjectReader(PickleReader):
         if not isinstance(called, type):
             raise UnsupportedPickleError("a call of something that is not a class")
         made = called(*arguments)
+        self._count_copied_bytes(made)
         return made.array if isinstance(made, _Scalar | _BufferArray) else made
 
     def set_state(self, made: Any, state: Any) -> None:
         if not isinstance(made, PickledObject):
             raise UnsupportedPickleError("a state for something that is not an object")
         made.take_state(state, self)
+        self._count_copied_bytes(made)
+
+    def _count_copied_bytes(self, made: Any) -> None:
+        array = getattr(made, "array", None)
+        if isinstance(array, np.generic) or (isinstance(array, np.ndarray) and array.dtype.hasobject):
+            self.instructions += array.nbytes // _BYTES_OF_INSTRUCTION
 
 
-class _CheckpointReader(_ObjectReader):
+class _CheckpointReader(ObjectReader):
     """Reads objects of any class as stand-ins that keep only their attributes."""
 
     def make_object(self, name: str, argument: Any) -> Any:
@@ -426,7 +435,7 @@ class _CheckpointReader(_ObjectReader):
         return super().make_object(name, argument)
 
     def make_class_or_function_stand_in(self, module: str, name: str) -> type[PickledObject]:
-        found = _STAND_INS.get(f"{module}.{name}")
+        found = STAND_INS.get(f"{module}.{name}")
         return type(name, (_OtherObject,), {}) if found is None else found
 
     def make_call_result_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
@@ -454,18 +463,24 @@ class _OtherObject(PickledObject):
     """An object of an unknown class, or the result of a function. Bytes as its state are kept, too: a tokenizer of the
     library tokenizers, or of sentencepiece, has such a state."""
 
-    def take_state(self, state: Any, _reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, _reader: ObjectReader) -> None:
         super().take_state(state, _reader)
         if isinstance(state, bytes | _EncodedBytes):
             self.__dict__["state"] = state
 
 
-def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:
-    """Replace stand-ins for arrays by numpy arrays."""
+def unwrap_stand_ins(value: Any, depth: int = 0, unwrapped: dict[tuple[int, int], Any] | None = None) -> Any:
+    """Replace each stand-in for an array or for bytes by the array or the bytes, also in dicts and objects that are
+    nested up to `_DEEPEST` deep. A part that a hostile file names a million times is unwrapped once at each depth."""
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
-    if isinstance(value, PickledObject) and depth < _DEEPEST:
-        value.__dict__.update({name: _unwrap_stand_ins(held, depth + 1) for name, held in vars(value).items()})
-    if isinstance(value, dict) and depth < _DEEPEST:
-        return {name: _unwrap_stand_ins(held, depth + 1) for name, held in value.items()}
-    return value
+    if not isinstance(value, PickledObject | dict) or depth >= _DEEPEST:
+        return value
+    known = {} if unwrapped is None else unwrapped
+    if (found := known.get((id(value), depth))) is not None:
+        return found
+    members = value if isinstance(value, dict) else vars(value)
+    plain = known[id(value), depth] = {} if isinstance(value, dict) else value
+    inner = {name: unwrap_stand_ins(held, depth + 1, known) for name, held in members.items()}
+    (plain if isinstance(plain, dict) else vars(plain)).update(inner)
+    return plain

@@ -42,87 +42,12 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.export import exported_program
 from torch.fx import traceback as fx_traceback
-from torch.fx.experimental.symbolic_shapes import (
-    DimDynamic,
-    ShapeEnv,
-    StatelessSymbolicContext,
-    statically_known_true,
-)
+from torch.fx.experimental import symbolic_shapes
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._sympy import functions as size_functions
-
-__all__ = [
-    "HASH_OF_TENSOR",
-    "LOGGERS",
-    "MODULE_TABLES",
-    "RELEASES",
-    "TEXT_FILES",
-    "TORCH_FILE",
-    "TORCH_FOLDER",
-    "TRACED_TENSORS",
-    "BatchNorm",
-    "DispatchMode",
-    "FunctionMode",
-    "TracingQuery",
-    "avoid_kernel_choices",
-    "cache_known_operators",
-    "cache_onnx_registry",
-    "call_forward_directly",
-    "change_operator_arguments",
-    "count_in_place_writes",
-    "decompose_where_needed",
-    "find_base_tensor",
-    "find_guard_location",
-    "find_shape_environment",
-    "flatten_tree",
-    "get_submodule_dict",
-    "list_aliased_arguments",
-    "list_default_rewrite_rules",
-    "list_functions_that_tell_of_tracing",
-    "list_guards",
-    "list_unsound_rewrite_rules",
-    "list_weight_names",
-    "list_written_arguments",
-    "make_unknown_size_mode",
-    "make_unknown_size_tensor",
-    "parse_operator_schema",
-    "past_function_modes",
-    "read_flat_weights",
-    "read_guard_relation",
-    "read_memory_address",
-    "read_overload_name",
-    "read_own_buffers",
-    "read_own_forward_pre_hooks",
-    "read_own_parameters",
-    "read_size_expression",
-    "read_size_hint",
-    "read_size_symbol",
-    "read_tensor_values",
-    "remove_export_buffer_hooks",
-    "replace_answers_to_size_conditions",
-    "replace_function_code",
-    "replace_methods",
-    "replace_program_weights",
-    "replace_tolist",
-    "restrict_sizes",
-    "size_functions",
-    "statically_known_true",
-    "sym_float",
-    "sym_int",
-    "sym_ite",
-    "sym_max",
-    "sym_min",
-    "sym_sqrt",
-    "unflatten_tree",
-    "unwrap_compiled_module",
-    "unwrap_scripted_function",
-    "update_flat_weights",
-    "uses_encoder_fast_path",
-    "without_dispatch_modes",
-    "writes_in_place",
-]
+from torch.utils._sympy import functions as sympy_functions
 
 # The releases of torch that this was run with; the first is the lowest that pyproject.toml allows.
 RELEASES: Final = ("2.8", "2.15")
@@ -147,9 +72,11 @@ TEXT_FILES: Final = frozenset(
 # functions.
 # Without `size_functions`, a relation would hold a function of an unknown class, and the module would be refused with
 # the function's name.
+size_functions = sympy_functions
 
 # `statically_known_true(size >= 0)`: whether a relation holds for all sizes; it adds no guard to the trace. Without:
 # a relation that always holds would become a restriction of the graph.
+statically_known_true: Final = symbolic_shapes.statically_known_true
 
 # The square root of a size, also as the operator that a trace holds. The others are public; torch annotates none.
 sym_sqrt: Final[Callable[..., Any]] = torch._sym_sqrt  # type: ignore[attr-defined]
@@ -256,8 +183,9 @@ def replace_answers_to_size_conditions(
 # --- Tensors of a trace -----------------------------------------------------------------------------------------------
 
 
-# The tensor classes of a module's inputs while it is traced. Without: the user's `type(x)` would be one of them.
+# torch's own hash of a tensor, by its identity.
 HASH_OF_TENSOR: Final[Callable[[Tensor], int]] = Tensor.__hash__
+# The tensor classes of a module's inputs while it is traced. Without: the user's `type(x)` would be one of them.
 TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 
@@ -546,9 +474,7 @@ def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cache_known_operators() -> Iterator[None]:
-    """While the block runs, programs are decomposed with only the operators that torch knew when the block began.
-
-    This is on the CPU.
+    """While the block runs, programs are decomposed on the CPU, with the operators that torch knew at its beginning.
 
     Without, as in a release with other names for this: torch queries its dispatcher for each of 29 namespaces, twice a
     decomposition, 80 ms; and it overrides 500 operators for each of 25 kinds of devices, of which a trace uses only the

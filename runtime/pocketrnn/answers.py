@@ -25,13 +25,13 @@ LogitsAndSkipped = tuple[Floats, list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer to one text.
+    """The answer to one text or sequence of numbers: its likeliest labels, with their probabilities.
 
-    The probabilities of a multi-label classifier are each label's own, and do not add up to 1.
+    The probabilities of a multi-label classifier are each label's own, and need not add up to 1.
 
     Attributes:
         label: the likeliest label.
-        probability: its probability.
+        probability: the probability of this label.
         top: the likeliest labels with their probabilities, likeliest first; as many as were asked for, at least one.
 
     Example:
@@ -77,8 +77,8 @@ class Answers:
         return self.thresholds is not None or self.activation == "sigmoid"
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
-        """Yield the name, the `Answers` and the columns of logits of each head; here of a single head with the name
-        ""."""
+        """Yield the name, the `Answers` and the columns of logits of each head. A classifier with a single set of
+        labels has one head here, with the name ""."""
         yield "", self, slice(0, len(self.labels))
 
     def restrict_to_labels(self, indices: Sequence[int]) -> Answers:
@@ -87,12 +87,12 @@ class Answers:
         return Answers(self.name, tuple(self.labels[index] for index in indices), self.activation, thresholds)
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse a method that needs a single set of labels, if the classifier has several heads.
+        """Refuse what needs a single set of labels, if the classifier has several heads.
 
         This class refuses nothing: it has one set of labels.
 
         Args:
-            capability: the method as the subject of a sentence: `explain()`.
+            capability: the method or option, as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: there are several heads.
@@ -106,13 +106,15 @@ class Answers:
 
         Returns:
             float32 [texts, labels]; each row adds up to 1, unless the classifier is multi-label.
+
+        Raises:
+            InputError: the logits are values.
         """
         self.check_gives_labels()
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
     def make_prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
-        """Convert one row of logits to a `Prediction`. If two labels have equal probabilities, the earlier label comes
-        first.
+        """Convert one row of logits to a `Prediction`. Labels with equal logits are given in the classifier's order.
 
         It is computed in Python's own floats: on one row, numpy's calls take four times as long. The two agree to 1e-7.
 
@@ -163,7 +165,7 @@ class Answers:
         return reached
 
     def list_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
-        """List for each text the labels that reach their threshold, in the classifier's order.
+        """List for each text the labels that `mark_reached_labels` marks, in the classifier's order.
 
         Args:
             probabilities, threshold: as in `mark_reached_labels`.
@@ -194,7 +196,7 @@ class Answers:
     def iterate_predictions(
         self, chunks: Generator[LogitsAndSkipped, None, None], top: int
     ) -> Iterator[Prediction | None]:
-        """Yield the answer to each text from chunks of logits; None for a skipped text.
+        """Yield the `Prediction` for each text from chunks of logits; None for a skipped text.
 
         If the caller stops before the end, the generator of the chunks is closed, too.
 
@@ -219,14 +221,12 @@ class Answers:
     def list_reached_labels_with_probabilities(
         self, answer_with_all_labels: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
-        """List the labels of one text that reach their threshold, with their probabilities.
+        """List the labels of one text that reach their threshold, with their probabilities, likeliest first. With
+        softmax, only the likeliest label can reach it.
 
         Args:
             answer_with_all_labels: the prediction for the text, with all labels in `top`.
             threshold: as in `mark_reached_labels`.
-
-        Returns:
-            the labels that are given, with their probabilities, likeliest first.
         """
         needed = dict(zip(self.labels, self._list_thresholds(threshold), strict=True))
         some = answer_with_all_labels.top[:1] if self.activation == "softmax" else answer_with_all_labels.top
@@ -252,8 +252,8 @@ class Answers:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
 
     def check_top(self, top: int) -> None:
-        """Refuse a `top`, the number of labels to give, that is not from 1 to the number of labels. Refuse any `top` if
-        the logits are values.
+        """Refuse a number of labels to give, `top`, that is not from 1 to the number of labels. Refuse any `top` if the
+        logits are values.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.
@@ -270,17 +270,16 @@ class Answers:
             )
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits without probabilities: a logit is NaN, or the largest logit is infinite.
+        """Refuse logits that are NaN or infinite.
 
-        A smaller logit may be minus infinity, which means a probability of 0.
+        One infinity is accepted: a logit of minus infinity, which means a probability of 0, beside a finite logit.
 
         Args:
             logits: float32 [texts, labels].
 
         Raises:
-            PocketRNNError: a row has no probabilities.
+            PocketRNNError: the logits of a row are refused.
         """
-        # All values must be finite; the largest logit of a row must be.
         if not np.isfinite(logits if self.gives_values else logits.max(1)).all():
             raise self._make_not_finite_error()
 

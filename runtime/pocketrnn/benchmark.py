@@ -114,7 +114,8 @@ def measure_interleaved(contestants: Mapping[str, TimedRun], text_count: int, ro
 def _compute_median_speed(
     name: str, seconds_by_round: list[NDArray[np.float64]], first_contestant_totals: list[float], text_count: int
 ) -> Speed:
-    """Compute the speed of a contestant from the seconds of its rounds and those of the first contestant."""
+    """Compute the speed of a contestant from the seconds that each of its rounds took, and from the total of the first
+    contestant in each round."""
     is_single = len(seconds_by_round[0]) == text_count
 
     def compute_percentile_in_microseconds(q: int) -> float | None:
@@ -145,7 +146,7 @@ def format_speed_table(speeds: Sequence[Speed]) -> str:
 
 
 def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open a graph in onnxruntime with default settings and `threads` threads."""
+    """Open a graph in onnxruntime on the CPU, with `threads` threads and without log messages."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -167,8 +168,8 @@ def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[d
 
 
 def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
-    """Measure the speed of a bundle and, for comparison, of its graph in plain onnxruntime: one text at a time, and
-    many at once.
+    """Measure how fast a bundle answers texts, one at a time and all at once; and, for comparison, how fast plain
+    onnxruntime runs its graph, one text at a time.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file, for which the bare graph is left out.
@@ -182,8 +183,9 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
     """
     if not texts:
         raise InputError("There is no text to measure.", "Give at least one text.")
-    if rounds < 1:
-        raise InputError(f"rounds is {rounds}.", "Use a whole number from 1.")
+    for name, number in (("rounds", rounds), ("threads", threads)):
+        if number < 1:
+            raise InputError(f"{name} is {number}.", "Use a whole number from 1.")
     folder = find_or_download_bundle(bundle)
     classifier = Classifier.load(folder)
     contestants: dict[str, TimedRun] = {}

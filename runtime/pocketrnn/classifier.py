@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers, LogitsAndSkipped, Prediction
+from pocketrnn.answers_by_head import build_answers, choose_labels_of_head
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
-from pocketrnn.engines.parallel import Workers
+from pocketrnn.engines.worker_threads import Workers
 from pocketrnn.errors import InputError, LimitError
-from pocketrnn.heads import build_answers, choose_labels_of_head
 from pocketrnn.label_subset_and_prior import ChosenLabels, choose_labels, weight_labels_by_prior, wrap_engine_for_labels
 from pocketrnn.scikit_learn_interface import TrainedEstimator
 from pocketrnn.text.checked_text_chunks import OnError
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pocketrnn.number_intake import NumberIntake
     from pocketrnn.number_streams import CarriedStream, NumberStream, Window
     from pocketrnn.numbers.training_range import OutOfRange
-    from pocketrnn.stream import Stream
     from pocketrnn.tag_intake import TagIntake
     from pocketrnn.tags import Tags
+    from pocketrnn.text_stream import Stream
 
 __all__ = [
     "Classifier",
@@ -59,7 +59,7 @@ class Classifier(TrainedEstimator):
     """A classifier of texts, or of sequences of numbers, from a bundle. Make one with `Classifier.load`.
 
     Thread-safe: the only mutable state is a pool of buffers, each used by one call at a time. It may be used after a
-    fork. A pickled one is loaded again from its folder. scikit-learn's tools take it as an estimator.
+    fork. A pickled classifier is loaded again from its folder. scikit-learn's tools take it as an estimator.
 
     Attributes:
         manifest: the content of classifier.json.
@@ -127,7 +127,8 @@ class Classifier(TrainedEstimator):
 
         Raises:
             InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime lacks a provider,
-                `tokenizer` is not a function, or `prior` is not valid for this classifier (as in `among`).
+                `tokenizer` is not a function, `out_of_range` is not one of these words or is given for texts, or
+                `prior` is not valid for this classifier.
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
             MissingExtraError: the path is a packed file, and the native engine is not installed.
 
@@ -264,7 +265,8 @@ class Classifier(TrainedEstimator):
     def encode(self, text: Text) -> list[int]:
         """Encode one text as token ids; there is at least one.
 
-        A pair becomes the ids of the first text, a negative mark, and the ids of the second text.
+        A pair becomes the ids of the first text, a negative mark, and the ids of the second text. The features of a
+        text become negative marks before its ids.
 
         Args:
             text: as in `classify`.
@@ -347,7 +349,7 @@ class Classifier(TrainedEstimator):
         if not isinstance(intake, TextIntake):
             return self._make_recording_stream(saved, window, hop, 1 if top is None else top)
         intake.require_text_labels()
-        intake.require_single_text("a stream")
+        self.manifest.require_single_text("a stream")
         self._answers.require_single_head("a stream")
         if (window, hop, top) != (None, None, None):
             raise InputError(
@@ -360,7 +362,7 @@ class Classifier(TrainedEstimator):
                 "Load the classifier without tokenizer= for streams.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
-        from pocketrnn.stream import Stream
+        from pocketrnn.text_stream import Stream
 
         return Stream(self.manifest, intake.encoder, self._engine, self._answers, saved, self._chosen)
 
@@ -388,7 +390,7 @@ class Classifier(TrainedEstimator):
         self, recording: object, *, window: int | None = None, hop: int | None = None, top: int = 1
     ) -> list[Window]:
         """Answer all windows of a complete recording; see `stream`. The last steps are ignored if they do not fill a
-        window.
+        window. Without a window, there is one answer for all steps.
 
         Raises:
             SequenceError: the recording has fewer steps than a window.
@@ -463,9 +465,9 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, like the stream.
         from pocketrnn.explanation import Explainer
 
-        self._get_text_intake("predict_proba()").require_single_text("explain()")
-        self._answers.require_single_head("explain()")
         row_encoder = self._get_text_intake("predict_proba()").row_encoder
+        self.manifest.require_single_text("explain()")
+        self._answers.require_single_head("explain()")
         whole = text if isinstance(text, str) and row_encoder.splits else row_encoder.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_and_refused).explain_label(
             whole, label, most_fragments
@@ -626,7 +628,7 @@ class Classifier(TrainedEstimator):
         self._warn_of_skipped(skipped)
 
     def _get_tag_intake(self) -> TagIntake:
-        """Return the intake of a tagger; refuse to tag with another classifier."""
+        """Return the intake if the classifier labels tokens; refuse any other classifier."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
@@ -723,7 +725,7 @@ class Classifier(TrainedEstimator):
             (2, 192)
         """
         intake = self._get_text_intake("logits()")
-        intake.require_single_text("embed()")
+        self.manifest.require_single_text("embed()")
         given = intake.chunks(texts, on_error, self._workers.threads)
         work = partial(intake.embeddings, on_error=on_error)
         parts, skipped = [], 0
@@ -864,7 +866,7 @@ def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequen
         answer.
 
     Raises:
-        LimitError: the native engine refuses a row that would take too much work or too large integers.
+        LimitError: the native engine would need too much memory or time for a row, or too large integers.
         PocketRNNError: as `Classifier.logits`.
     """
     kind = find_step_dtype(classifier.manifest)
@@ -878,7 +880,7 @@ def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequen
 
 def list_refusal_reasons(classifier: Classifier) -> list[str]:
     """List the reasons for which the classifier refuses a text, each as the end of a sentence."""
-    return classifier._get_text_intake("classify()").list_refusal_reasons
+    return classifier._get_text_intake("classify()").refusal_reasons
 
 
 def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:

@@ -45,8 +45,8 @@ class PocketRNNError(Exception):
         remedy: one sentence that says what to do.
 
     Attributes:
-        exit_status: that of the command that it ends.
-        of_lines: whether its message has several lines, as a table has.
+        exit_status: the exit status of a command that the error ends.
+        of_lines: whether the message may have several lines, as a table has.
     """
 
     exit_status = 1
@@ -68,12 +68,12 @@ class InputError(PocketRNNError):
 
 
 class TextError(InputError, TypeError):
-    """An item given as a text is not a string, or not valid text."""
+    """An item given as a text is not one, or is a text that the text rules or the features of the classifier refuse."""
 
 
 class LimitError(InputError):
-    """A text has too few or too many tokens for the graph, or no word of the vocabulary although the graph needs one;
-    see `Limits`."""
+    """A text has too few or too many tokens for the graph, or no word of the vocabulary although the graph needs one
+    (`Limits`); or the native engine would need too much memory or time for it, or too large integers."""
 
 
 class SequenceError(InputError, ValueError):
@@ -120,7 +120,7 @@ class MissingExtraError(PocketRNNError):
 class Terminated(BaseException):
     """SIGTERM or SIGHUP was received.
 
-    This is not a SystemExit: those are caught when a user's code runs, since it may call sys.exit.
+    This is not a SystemExit: pocketrnn catches a SystemExit when a user's code runs, since the code may call sys.exit.
 
     Args:
         signal: the signal's number.
@@ -167,14 +167,15 @@ def first_line(error: BaseException) -> str:
 
 
 def find_file_error_reason(error: Exception) -> str:
-    """Return why a file cannot be read, for the end of a sentence: the system's text without number and file name."""
+    """Return why a file cannot be read, for the end of a sentence: the system's reason, or else the first line of the
+    error."""
     return getattr(error, "strerror", None) or first_line(error)
 
 
 def replace_error_subject(error: _Error, subject: str, new_subject: str) -> _Error:
-    """Return the error with another subject: "The text has ..." becomes "Line 3 has ...".
+    """Return the error with `new_subject` in place of `subject`: "The text has ..." becomes "Line 3 has ...".
 
-    A problem with another subject gets `new_subject` in front, with a colon.
+    A problem that does not begin with `subject` gets `new_subject` in front, with a colon.
     """
     problem = error.problem.replace(subject, new_subject, 1)
     return type(error)(problem if problem.startswith(new_subject) else f"{new_subject}: {problem}", error.remedy)

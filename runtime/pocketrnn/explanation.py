@@ -22,13 +22,11 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.tags import select_text_between
 from pocketrnn.text.added_ids_and_width import SUBWORDS
 
-__all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
+__all__ = ["Explainer", "Explanation", "Fragment"]
 
 Floats = NDArray[np.float64]
 Place = tuple[int, int]
 
-# A text of more words is explained in fragments of several words.
-MOST_FRAGMENTS: Final = 64
 # The largest number of tokens of all shortened texts together: a long text is cut into fewer and longer fragments. With
 # an LSTM(50 -> 64), this takes 0.2 to 0.35 s in a browser.
 _MOST_TOKENS: Final = 50_000
@@ -83,14 +81,13 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Measures the effect of each word of a text on a label, by a function that encodes texts and one that computes
-    logits.
+    """Measures the effect of each word of a text on a label.
 
     Attributes:
         manifest: the classifier's manifest, with its text rules and limits.
         answers: the meaning of its logits, with its labels.
         encode: returns the token ids of one text, or of a list of its tokens.
-        logits: returns float32 [texts, labels] of many texts, and the indices of refused texts.
+        logits: returns the logits of many texts, float32 [texts, labels], and the indices of refused texts.
     """
 
     manifest: Manifest
@@ -146,7 +143,8 @@ def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:
 
 
 def _group_words_into_fragments(words: list[Place], most_fragments: int) -> list[Place]:
-    """Group the words into fragments of equal size. Return none if several words would become a single fragment."""
+    """Group the words into at most `most_fragments` fragments, with as many words in each but the last. Return an empty
+    list if several words would become a single fragment."""
     if not words or (len(words) > 1 and most_fragments < 2):
         return []
     together = -(-len(words) // max(most_fragments, 1))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.features import (
+from pocketrnn.text.features_beside_text import (
     check_text_with_features,
     encode_numbers_as_negative_ids,
     encode_values,
@@ -20,26 +17,12 @@ __all__ = ["FeatureIntake"]
 
 
 class FeatureIntake(TextIntake):
-    """Turns texts with features into the engine's input. The arguments are those of `TextIntake`.
-
-    It refuses methods that need a text alone.
-    """
+    """Turns texts with features into the engine's input. The arguments are those of `TextIntake`."""
 
     _item_kind = "texts with their features"
 
     def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
         return _FeatureRowEncoder(manifest, tokenizer)
-
-    def require_single_text(self, capability: str) -> NoReturn:
-        """Refuse a method that needs a text without features.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(
-            f"{self._name} takes features beside a text, but {capability} works only without them.",
-            "Use classify() or predict().",
-        )
 
 
 class _FeatureRowEncoder(TextRowEncoder):

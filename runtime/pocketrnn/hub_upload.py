@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
-from pocketrnn.bundle.hub import SCHEME, HubAddress, import_hub_library, parse_hub_address, translate_hub_errors
+from pocketrnn.bundle.hub_download import (
+    SCHEME,
+    HubAddress,
+    import_hub_library,
+    parse_hub_address,
+    translate_hub_errors,
+)
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.errors import InputError
-from pocketrnn.text.features import make_example_values, write_example_feature_options
+from pocketrnn.text.features_beside_text import make_example_values, write_example_feature_options
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import verify
 
-__all__ = ["make_hub_card", "push"]
+__all__ = ["push"]
 
 _CARD: Final = "README.md"
 _SHOWN_LABELS: Final = 100
@@ -64,19 +70,16 @@ def push(
         api.create_repo(wanted.name, private=private, exist_ok=True)
         additions = [library.CommitOperationAdd(path.name, str(path)) for path in files]
         if not api.file_exists(wanted.name, _CARD):
-            text = make_hub_card(verification.manifest, wanted, files)
+            text = "\n".join((*_format_card_lines(verification.manifest, wanted, files), ""))
             additions.append(library.CommitOperationAdd(_CARD, text.encode()))
         said = message or f"{verification.manifest.name}, by pocketrnn"
         commit = api.create_commit(wanted.name, additions, commit_message=said)
     return HubAddress(wanted.name, commit.oid)
 
 
-def make_hub_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
-    """Make the card of a classifier for a hub: Markdown that says what it does, how to use it, and what is proven."""
-    return "\n".join(_format_card_lines(manifest, address, files)) + "\n"
-
-
 def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
+    """Yield the lines of a classifier's card for a hub: Markdown that says what the classifier does, how to use it, and
+    what is proven."""
     of_tokens = manifest.output.of_tokens
     task = "token-classification" if of_tokens else "text-classification"
     name, labels = _escape_markdown(manifest.name), [_escape_markdown(label) for label in manifest.labels]

@@ -1,4 +1,4 @@
-"""Find out how this package was installed, and suggest a command that installs another package in the same way."""
+"""Make the pip commands that install an extra of pocketrnn, or its native engine, from where pocketrnn came."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def make_native_install_command() -> str:
 
 
 def _find_install_origin() -> str | None:
-    """Find the URL of the folder or repository that pip installed from; None for an index or a single file.
+    """Find the URL of the folder or repository that pip installed pocketrnn from; None for an index or a single file.
+    Without an installation, it is the folder of the sources.
 
     pip stores it in the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
     """
@@ -58,7 +59,8 @@ def _find_install_origin() -> str | None:
     if isinstance(version := told.get("vcs_info"), dict):
         return f"{version.get('vcs', 'git')}+{url}@{version.get('requested_revision') or version.get('commit_id')}"
     folder = _find_folder_from_url(url)
-    return folder.as_uri() if folder is not None and _has_sources(folder) else None
+    files = ("pyproject.toml", f"{_NATIVE_FOLDER}/pyproject.toml")
+    return folder.as_uri() if folder is not None and all((folder / file).is_file() for file in files) else None
 
 
 def _find_folder_from_url(url: str) -> Path | None:
@@ -67,7 +69,3 @@ def _find_folder_from_url(url: str) -> Path | None:
 
     parts = urlsplit(url)
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
-
-
-def _has_sources(folder: Path) -> bool:
-    return (folder / "pyproject.toml").is_file() and (folder / _NATIVE_FOLDER / "pyproject.toml").is_file()

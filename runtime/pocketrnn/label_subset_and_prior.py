@@ -45,8 +45,8 @@ class ChosenLabels:
         return chosen
 
     def combine_with_earlier_choice(self, already_chosen: ChosenLabels | None) -> ChosenLabels:
-        """Return these labels, which were chosen among `already_chosen`, as labels of the engine. Their weights are the
-        sums of both weights."""
+        """Return this choice, which was made among the labels of `already_chosen`, as a choice among the labels of the
+        engine. The weights of both choices are added."""
         if already_chosen is None:
             return self
         weights = (
@@ -88,7 +88,8 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out
     indices = tuple(index for index, label in enumerate(answers.labels) if label in kept)
     if not indices or not (named or left_out):
-        raise InputError("among leaves out all labels.", f"Name some of: {_format_first_labels(answers)}.")
+        problem = "among leaves out all labels." if left_out else "among is an empty list."
+        raise InputError(problem, f"Name some of: {_format_first_labels(answers)}.")
     return ChosenLabels(indices, (0.0,) * len(indices))
 
 
@@ -127,7 +128,7 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
         if label not in answers.labels:
             raise _make_unknown_label_error(answers, label)
         if not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
-            raise InputError(f"The prior of {label} is {short_repr(weight, 40)}.", "Use a number from 0.")
+            raise InputError(f"The prior of {label} is {short_repr(weight, 40)}.", "Use a finite number from 0.")
     expected = [weight for weight in prior.values() if weight > 0]
     if not expected:
         raise InputError("The prior gives every label the weight 0.", "Give at least one label a weight above 0.")
@@ -139,7 +140,7 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
 
 
 def _require_exactly_one_label(answers: Answers, option: str) -> None:
-    """Refuse `among` or `prior` for a classifier that gives several labels or values."""
+    """Refuse `among` or `prior` for a classifier that has several heads, or gives several labels or values."""
     answers.require_single_head(option)
     if answers.activation != "softmax":
         raise InputError(
@@ -165,7 +166,7 @@ def _make_unknown_label_error(answers: Answers, label: object) -> InputError:
 
 
 def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
-    """Wrap an engine so that it gives only the logits of the chosen labels."""
+    """Wrap an engine so that it gives only the logits of the chosen labels, with their weights added."""
     return (
         _ChosenLabelsTextEngine(engine, chosen)
         if isinstance(engine, TextEngine)
@@ -174,7 +175,8 @@ def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
 
 
 class _ChosenLabelsEngine:
-    """An engine that gives only another engine's logits for the chosen labels; see `Engine`."""
+    """An engine that gives only another engine's logits for the chosen labels, with their weights added; see
+    `Engine`."""
 
     def __init__(self, engine: Any, chosen: ChosenLabels) -> None:
         self._engine, self._chosen = engine, chosen

@@ -77,7 +77,8 @@ class NumberIntake:
         return samples
 
     def check_arriving_samples(self, samples: NDArray[Any], first_step: int) -> None:
-        """Refuse samples [time, channels] of a recording that are infinite or missing.
+        """Refuse samples [time, channels] of a recording that are infinite, or missing without a rule that replaces
+        them.
 
         Samples far outside the training range are refused, too, if the user wants this.
 

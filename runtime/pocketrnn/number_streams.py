@@ -25,8 +25,9 @@ class Window:
     """The answer to one window of a recording.
 
     Attributes:
-        start, stop: the index of its first step, from 0, and of the step after its last.
-        answer: a `Prediction`; or float32 [values], from a bundle that gives values.
+        start, stop: the index of the window's first step, from 0, and of the step after its last.
+        answer: a `Prediction`; with several heads, a dict from each head's name to its `Prediction`; or float32
+            [values], from a bundle that gives values.
     """
 
     start: int
@@ -40,16 +41,17 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
     None if neither the bundle nor the caller gives a window, and the bundle can carry a state.
 
     Raises:
-        InputError: a window is not stated, and the bundle cannot carry a state; or a number is not from 1.
+        InputError: a window is not stated, and the bundle cannot carry a state or `hop` is given; or a number is not a
+            whole number from 1.
     """
     rules = manifest.numbers
-    size = window or rules.window or rules.steps
+    size = window if window is not None else rules.window or rules.steps
     if size is None and (manifest.stream is None or hop is not None):
         raise InputError(
             f"{manifest.name} states no window for recordings.",
             "Give the steps of a window: stream(window=128, hop=64); or export the classifier with a window.",
         )
-    after = hop or (rules.hop if window is None else None) or size
+    after = hop if hop is not None else (rules.hop if window is None else None) or size
     if size is None or after is None:
         return None
     for name, number in (("window", size), ("hop", after)):

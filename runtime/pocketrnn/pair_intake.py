@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.pairs import check_pair, make_pair_mark
 from pocketrnn.text.text_row_encoder import TextRowEncoder, Tokenizer
@@ -15,25 +12,12 @@ __all__ = ["PairIntake"]
 
 
 class PairIntake(TextIntake):
-    """Turns pairs of texts into the engine's input. The arguments are those of `TextIntake`.
-
-    It refuses methods that need a single text.
-    """
+    """Turns pairs of texts into the engine's input. The arguments are those of `TextIntake`."""
 
     _item_kind = "two texts"
 
     def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
         return _PairRowEncoder(manifest, tokenizer)
-
-    def require_single_text(self, capability: str) -> NoReturn:
-        """Refuse a method that needs a single text.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(
-            f"{self._name} takes two texts, but {capability} works only with one text.", "Use classify() or predict()."
-        )
 
 
 class _PairRowEncoder(TextRowEncoder):

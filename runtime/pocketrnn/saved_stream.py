@@ -55,20 +55,22 @@ def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tu
     Raises:
         InputError: the bytes are not a saved stream, are of another version or bundle, or were changed.
     """
-    document = _parse_and_check_saved_document(saved, {position_member, "bundle", "state", "logits"})
-    if document["bundle"] != _compute_bundle_digest(manifest):
+    document = _parse_and_check_saved_document(saved)
+    if document.get("bundle") != _compute_bundle_digest(manifest):
         raise InputError(
             f"The stream was saved by another bundle than {manifest.name}.",
             "Continue the stream with the bundle with which it began.",
         )
+    if document.keys() != {"format", "version", "bundle", position_member, "state", "logits"}:
+        raise make_damaged_stream_error("lacks a member, or has one that pocketrnn does not write")
     size = 0 if manifest.stream is None else manifest.stream.state_size
     logits = document["logits"]
     state = _decode_floats(document["state"], size)
     return document[position_member], state, None if logits is None else _decode_floats(logits, len(manifest.labels))
 
 
-def _parse_and_check_saved_document(saved: object, members: set[str]) -> dict[str, Any]:
-    """Parse a saved stream, and check its digest, its format, its version and its `members`."""
+def _parse_and_check_saved_document(saved: object) -> dict[str, Any]:
+    """Parse a saved stream, and check its format, its version and its digest."""
     if not isinstance(saved, bytes):
         raise InputError(
             f"A saved stream is bytes, not {type(saved).__name__}.", "Give the bytes that Stream.save returned."
@@ -84,8 +86,7 @@ def _parse_and_check_saved_document(saved: object, members: set[str]) -> dict[st
             f"The stream was saved in version {document.get('version')!r:.40}; this pocketrnn reads {_VERSION}.",
             "Continue the stream with the version of pocketrnn that saved it.",
         )
-    digest = document.pop("digest", None)
-    if document.keys() != members | {"format", "version"} or digest != _compute_document_digest(document):
+    if document.pop("digest", None) != _compute_document_digest(document):
         raise make_damaged_stream_error("was changed after it was saved: its digest does not match")
     return document
 

@@ -63,19 +63,6 @@ class TagIntake(TextIntake):
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
         return other
 
-    def require_single_text(self, capability: str) -> None:
-        """Refuse a method that passes only words to the classifier, if the classifier also takes the characters of
-        words.
-
-        Raises:
-            InputError: the classifier takes characters.
-        """
-        if self._characters is not None:
-            raise InputError(
-                f"{self._name} takes the characters of each word, but {capability} works only without them.",
-                "Use tag().",
-            )
-
     def require_text_labels(self) -> NoReturn:
         """Refuse to answer for a whole text: this classifier labels tokens.
 
@@ -178,7 +165,8 @@ class TagIntake(TextIntake):
             start = text.find(token, end)
             if start < 0:
                 raise InputError(
-                    f"tokenizer gives {short_repr(token, 40)}, which does not occur in {short_repr(text, 40)}.",
+                    f"tokenizer gives {short_repr(token, 40)}, which does not occur in the rest of the text, "
+                    f"{short_repr(text[end:], 40)}.",
                     "Give the list of the text's tokens in place of the text.",
                 )
             end = start + len(token)

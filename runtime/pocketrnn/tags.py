@@ -1,4 +1,4 @@
-"""Tags, which are tokens with their labels; and spans, which BIO and IOBES labels mark."""
+"""Tags, which are tokens with their labels; and spans, the consecutive tokens that labels mark as one entity."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Tag:
 
     Attributes:
         token: the token as it is in the text.
-        label: its likeliest label.
-        probability: the probability of the label.
+        label: its likeliest label; with a CRF, its label in the likeliest sequence of labels.
+        probability: the probability of this label.
         start, end: the position of the token in the original text, in code points, the end not included. For a text
             that was given as a list of tokens, in tokens.
 
@@ -132,9 +132,10 @@ def has_span_prefixes(labels: Iterable[str]) -> bool:
 
 
 def may_follow_label(label: str, before: str | None) -> bool:
-    """Return whether a label may follow another label, or begin a text.
+    """Return whether a label may follow the label `before`, or begin a text if that is None.
 
-    I, M, E and L continue a span of the same label that B, I or M has left open.
+    I, M, E and L must continue a span of the same kind that B, I or M has left open. All other labels may stand
+    anywhere.
     """
     prefix, name = _split_label_into_prefix_and_kind(label, is_plain=False)
     if prefix not in "IMEL":

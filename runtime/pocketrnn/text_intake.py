@@ -79,18 +79,6 @@ class TextIntake:
             InputError: the labels are of tokens.
         """
 
-    def require_single_text(self, capability: str) -> None:
-        """Refuse a method that needs a single text, if the classifier takes two texts, or features, or characters.
-
-        This class refuses nothing: its classifier takes a single text.
-
-        Args:
-            capability: the method as the subject of a sentence: `explain()`.
-
-        Raises:
-            InputError: the classifier takes more than a text.
-        """
-
     def compute_item_logits(self, text: object) -> list[float]:
         """Compute the logits of one text.
 
@@ -199,16 +187,19 @@ class TextIntake:
         return make_engine_memory_or_time_error(self._name)
 
     @property
-    def list_refusal_reasons(self) -> list[str]:
-        """List the reasons for which a text, although a string, may be refused, each as the end of a sentence."""
+    def refusal_reasons(self) -> list[str]:
+        """The reasons for which a text, although a string, may be refused, each as the end of a sentence."""
         has_limits_of_work = isinstance(self._engine, TextEngine)
         limits = [] if self._limits is None else list_possible_limit_faults(self._limits)
-        return [*limits, *(["too costly, or of too large whole numbers, for the file"] if has_limits_of_work else [])]
+        return [
+            *limits,
+            *(["too costly for the native engine, or with integers beyond 32 bits"] if has_limits_of_work else []),
+        ]
 
     @property
     def skip_reasons(self) -> list[str]:
-        """List the reasons for which items are skipped, each as the end of a sentence."""
-        return [f"that are not {self._item_kind}", *self.list_refusal_reasons]
+        """The reasons for which items are skipped, each as the end of a sentence."""
+        return [f"that are not {self._item_kind}", *self.refusal_reasons]
 
     def stop(self) -> None:
         """Stop the engine's work in all threads."""

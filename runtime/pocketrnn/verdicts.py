@@ -16,7 +16,6 @@ from pocketrnn.text import EXTERNAL, TextRules
 
 __all__ = [
     "COMPRESSED",
-    "HOW_TO_COMPARE",
     "LOGGER",
     "SCALE",
     "TEXT_RULES",
@@ -37,7 +36,7 @@ COMPRESSED: Final = "compressed"
 TEXT_RULES: Final = "text_rules"
 # The member of provenance of a classifier of numbers that states where mean and scale come from.
 SCALE: Final = "scale"
-HOW_TO_COMPARE: Final = (
+_HOW_TO_COMPARE: Final = (
     "Export it again with texts and the ids that your pipeline gives: pocketrnn export ... --pairs FILE"
 )
 _HOW_TO_COMPARE_TOKENS: Final = (
@@ -91,14 +90,16 @@ class AnswerComparison:
     @property
     def sentence(self) -> str:
         """The comparison in one or more sentences."""
-        found = []
+        compared: dict[int, list[str]] = {}
         if self.labels:
-            found.append(f"On {_format_text_count(self.labels)} {self._agreement_words}: the same labels.")
+            compared[self.labels] = ["the same labels"]
         if self.probabilities:
-            found.append(
-                f"On {_format_text_count(self.probabilities)} {self._agreement_words}: probabilities within "
-                f"{self.tolerance:g}, at most {self.largest_difference:.1e} apart."
-            )
+            near = f"probabilities within {self.tolerance:g}, at most {self.largest_difference:.1e} apart"
+            compared.setdefault(self.probabilities, []).append(near)
+        found = [
+            f"On {_format_text_count(number)} {self._agreement_words}: {' and '.join(equal)}."
+            for number, equal in compared.items()
+        ]
         if self.unordered:
             named = ", ".join(short_repr(label, 40) for label in self.unordered[:_NAMED])
             named += f" and {len(self.unordered) - _NAMED:,} more" if len(self.unordered) > _NAMED else ""
@@ -171,7 +172,7 @@ class TextVerdict:
             return f"Export it again where {self.by} is installed"
         if self.answers is not None and self.answers.unordered:
             return _HOW_TO_ORDER
-        return _HOW_TO_COMPARE_TOKENS if self.kind == "external" else HOW_TO_COMPARE
+        return _HOW_TO_COMPARE_TOKENS if self.kind == "external" else _HOW_TO_COMPARE
 
     @property
     def sentence(self) -> str:
@@ -308,7 +309,7 @@ class IntegerVerdict:
 
     @property
     def unit(self) -> str:
-        """The unit in which changes are counted: labels, or sets of labels."""
+        """The unit in which changes are counted: "label" or "set of labels"."""
         return "set of labels" if self.several_labels else "label"
 
     @property

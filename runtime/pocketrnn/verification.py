@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.answers_by_head import build_answers, find_likeliest_label_indices
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
-from pocketrnn.bundle.checked_files import compute_file_sha256
+from pocketrnn.bundle.checked_files import MAKE_AGAIN, compute_file_sha256
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_packed_file_sha256, is_packed_file
 from pocketrnn.classifier import (
@@ -24,13 +25,11 @@ from pocketrnn.classifier import (
     read_graph_metadata,
 )
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
-from pocketrnn.heads import build_answers, find_likeliest_label_indices
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_input import TextInput
 
 __all__ = ["Replay", "Verification", "compute_largest_logit_differences", "compute_streamed_logits", "verify"]
 
-_MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 _SHOWN: Final = 5
 _ALONE: Final = "each alone"
 _TOGETHER: Final = "all in one batch"
@@ -79,9 +78,9 @@ def compute_largest_logit_differences(expected: NDArray[Any], given: NDArray[Any
 
     A bundle's `tolerance` and `largest_difference` are such differences.
 
-    It is the largest absolute difference of a text's logits. If its largest logit is beyond 10, the difference is
-    divided by a tenth of that logit: float32 has seven digits, so that at logits of 100 two exact ways to add up 257
-    steps differed by 5e-5.
+    It is the largest absolute difference of a text's logits. If an expected logit of the text is beyond 10 or below
+    -10, the difference is divided by a tenth of the largest absolute value: float32 has seven digits, so that at logits
+    of 100 two exact ways to add up 257 steps differed by 5e-5.
 
     Args:
         expected, given: float [texts, labels].
@@ -101,8 +100,8 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     """Check every digest of a bundle, and answer its golden examples again on this machine.
 
     Every example is answered alone, in a batch with all the others and, where the bundle can, as a stream. Each time it
-    must give the ids, the label and, within the bundle's tolerance, the logits that the PyTorch module gave when the
-    bundle was made.
+    must give the label and, within the bundle's tolerance, the logits that the PyTorch module gave when the bundle was
+    made. A text must also become the same token ids.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file.
@@ -126,7 +125,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         if manifest.torchscript is not None:
             path = folder / manifest.torchscript.file
             if compute_file_sha256(path) != manifest.torchscript.sha256:
-                raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
+                raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
         _check_graph_metadata_fits_manifest(classifier, folder / manifest.graph.file)
         files = manifests.list_bundle_files(manifest)
     return Verification(manifest.name, files, _replay_examples(classifier), manifest.parity.tolerance, manifest)
@@ -176,7 +175,7 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
     except BundleError:
         raise
     except PocketRNNError as error:
-        raise BundleError(f"A golden example cannot be answered. {error.problem}", _MAKE_AGAIN) from error
+        raise BundleError(f"A golden example cannot be answered. {error.problem}", MAKE_AGAIN) from error
     for how, logits in answers.items():
         faults += _describe_wrong_answers(manifest, golden, logits, how)
     if faults:
@@ -185,20 +184,12 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
             f"{manifest.name} does not answer its golden examples as it did when it was made: {shown}.",
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
-    apart = {how: tuple(compute_largest_logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
-    return tuple(
-        Replay(how, len(rows), max(each), _find_largest_difference_by_example(rows, each))
-        for how, each in apart.items()
-    )
-
-
-def _find_largest_difference_by_example(
-    rows: Sequence[Sequence[object]], row_differences: Sequence[float]
-) -> tuple[float, ...]:
-    """Find the largest difference of each example. `row_differences` has one number for each row of logits, in the
-    order of the examples."""
-    left = iter(row_differences)
-    return tuple(max(next(left) for _ in each) for each in rows)
+    replays = []
+    for how, logits in answers.items():
+        row_differences = iter(compute_largest_logit_differences(golden, logits).tolist())
+        differences = tuple(max(next(row_differences) for _ in example) for example in rows)
+        replays.append(Replay(how, len(rows), max(differences), differences))
+    return tuple(replays)
 
 
 def _answer_examples_and_describe_id_faults(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
@@ -232,7 +223,8 @@ def _answer_examples_and_describe_id_faults(classifier: Classifier) -> tuple[dic
 def _describe_wrong_answers(
     manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], way: str
 ) -> list[str]:
-    """Describe each example whose logits, answered in the way `way`, differ too much from the golden logits."""
+    """Describe each answer, given in the way `way`, whose label is not the golden one, or whose logits differ from the
+    golden logits by more than the tolerance."""
     faults = []
     differences = compute_largest_logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"

@@ -71,14 +71,14 @@ class GraphWalk {
     if (!this.#nodes.length) this.#refuse("holds no operator");
     for (const { domain, operator, holdsGraphs } of this.#nodes) {
       const name = domain === "" || domain === "ai.onnx" ? operator : `${domain}.${operator}`;
-      if (!OPERATORS.has(name)) this.#refuse(`holds the operator ${name.slice(0, 60)}, which a classifier's graph has no need of`);
+      if (!OPERATORS.has(name)) this.#refuse(`holds the operator ${name.slice(0, 60)}, which a classifier's graph does not need`);
       if (holdsGraphs) this.#refuse(`holds a graph inside the operator ${operator}`);
     }
     this.#checkSizes();
   }
 
   #refuse(what) {
-    throw new BundleError(`${this.#file} ${what}.`, "Use it only if you know who made it; else export it again.");
+    throw new BundleError(`${this.#file} ${what}.`, "Export the bundle again.");
   }
 
   #count() {

@@ -103,7 +103,7 @@ def packed_gestures(folder: Path, arithmetic: Arithmetic = "float32", **rules: A
     content = (folder / "gesture.prnn").read_bytes()
     needed = compute_required_memory(made, content)
     assert needed is not None
-    (folder / "gesture.h").write_text(convert_to_c_array(content, "gesture", needed.write_definitions("gesture")))
+    (folder / "gesture.h").write_text(convert_to_c_array(content, "gesture", needed.format_definitions("gesture")))
     return content
 
 

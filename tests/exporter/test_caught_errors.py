@@ -49,6 +49,6 @@ def test_texts_of_one_id_are_cases_of_a_proof_where_the_module_answers_them() ->
 
     tried = select_answered_ids(run, [0, 5, 7], 12)
     assert tried == [0, 7]
-    cases = make_hazard_cases(zoo.WORDS, [], 1, ragged=False, tried=tried)
+    cases = make_hazard_cases(zoo.WORDS, [], 1, ragged=False, possible_padding_ids=tried)
     filled = {int(row[0]) for case in cases for row in case.tokens if case.name.endswith("padding") and len(row) == 12}
     assert filled == {0, 7}

@@ -99,6 +99,10 @@ def test_the_id_of_unknown_words_in_code_is_named(code: str, number: int | None,
     found = list_hints_on_settings_in_code([path], longest=None, unknown_id=None)
     assert [f'"unknown_id": {number}' in one for one in found] == [True] * (number is not None)
     assert list_hints_on_settings_in_code([path], longest=None, unknown_id=number) == []
+    path.write_text(f"max_len = 30\n{code}\n")
+    # A length and an id are one note, whose option has both.
+    (both,) = list_hints_on_settings_in_code([path], longest=0, unknown_id=None)
+    assert (f'"unknown_id": {number}, "min_width": 30' in both) == (number is not None)
 
 
 def test_a_loss_of_single_labels_is_named_before_a_sigmoid_and_a_gate_is_not(tmp_path: Path) -> None:

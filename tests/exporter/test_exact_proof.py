@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,15 +27,15 @@ from pocketrnn_export.comparing.float64_module import make_float64_copy, make_fl
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.comparing.float64_proof import (
     SPREADS,
+    DistanceToExactAnswer,
     compute_rounding_tolerance,
     measure_agreement,
     measure_distance_to_exact_answer,
-    measure_distances_to_exact_answers,
     prove_module_graph,
 )
 from pocketrnn_export.comparing.form_runs import make_module_run, make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import Reference, measure_difference
-from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases, make_random_cases, make_shape_grid
+from pocketrnn_export.comparing.proof_inputs import Case, Run, make_one_row_cases, make_random_cases, make_shape_grid
 from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
 from pocketrnn_export.comparing.rounding_spread import (
     DRAWS,
@@ -153,6 +153,10 @@ def verdict(kind: type[nn.Module], change: Change | None = None, *, few: bool = 
     )
 
 
+def measure_distances(name: str, run: Run, exact: Sequence[ExactAnswer]) -> list[DistanceToExactAnswer]:
+    return [measure_distance_to_exact_answer(name, one, run(one.case.tokens, one.case.lengths)) for one in exact]
+
+
 @made_once
 def traced_in_float64(kind: type[nn.Module]) -> bytes:
     made, _, _ = proven(kind)
@@ -178,7 +182,7 @@ def test_a_right_graph_agrees_in_float64_and_its_float32_answers_are_near(kind: 
         make_module_run(made.reference, takes_lengths=made.takes_lengths),
         make_onnx_run(content, optimized=True),
     ):
-        assert all(n.passes for n in measure_distances_to_exact_answers("form", run, exact))
+        assert all(n.passes for n in measure_distances("form", run, exact))
 
 
 @pytest.mark.slow
@@ -322,7 +326,7 @@ def test_weights_that_are_stored_small_count_as_what_they_stand_for(kind: type[n
     found = measure_agreement(make_float64_onnx_run(small.content), answers)
     assert found.largest_difference < 1e-14
     runs = [make_onnx_run(small.content, optimized=optimized) for optimized in (True, False)]
-    assert all(n.passes for run in runs for n in measure_distances_to_exact_answers("form", run, answers))
+    assert all(n.passes for run in runs for n in measure_distances("form", run, answers))
 
 
 @pytest.mark.slow

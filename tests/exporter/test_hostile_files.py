@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import pickle
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from pocketrnn_export.intake.torchscript_file import load_torchscript, save_to_b
 from pocketrnn_export.json_file import parse_serde_float
 from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.scaler_file import read_scaler
-from pocketrnn_export.safe_pickle_reader import read_pickle
+from pocketrnn_export.safe_pickle_reader import read_checkpoint, read_pickle
 from pocketrnn_export.source_code.notebook import read_notebook
 from pocketrnn_export.vocabularies.labels import read_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
@@ -369,3 +370,11 @@ def test_nothing_of_a_pickle_changes_what_reads_it(tmp_path: Path) -> None:
     for content in (b"\x80\x02cnumpy\ndtype\n}X\x01\x00\x00\x00aK\x01sb.", b"\x80\x02K\x01)R.", b"\x80\x02]}b."):
         with pytest.raises(Exception, match=r"object|class"):
             read_pickle(content, ["StandardScaler"])
+
+
+def test_a_part_that_a_pickle_names_often_is_unwrapped_once() -> None:
+    held: Any = {"labels": ["no", "yes"]}
+    for _ in range(4):
+        held = dict.fromkeys(map(str, range(30)), held)
+    read = read_checkpoint(pickle.dumps(held))
+    assert read["0"] is read["29"]

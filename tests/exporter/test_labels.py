@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from module_sources import run_source
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OneHotEncoder
 
 from pocketrnn.errors import InputError
@@ -185,8 +186,8 @@ def pickled(path: Path, held: object) -> None:
     ("name", "write", "named"),
     [
         ("l.pkl", saved_by(pickled, Evil()), r"posix\.system.*json\.dump"),
-        ("l.npy", saved_by(np.save, np.array([Evil()], dtype=object)), r"posix\.system.*json\.dump\(classes"),
-        ("l.pkl", saved_by(pickled, OneHotEncoder().fit([["a"]])), r"OneHotEncoder.*json\.dump\(encoder"),
+        ("l.npy", saved_by(np.save, np.array([Evil()], dtype=object)), r"posix\.system.*in classes\]"),
+        ("l.pkl", saved_by(pickled, OneHotEncoder().fit([["a"]])), r"OneHotEncoder.*in encoder\."),
         ("l.pkl", saved_by(pickled, LabelEncoder()), r"holds None .*json\.dump"),
         ("l.pkl", saved_by(pickled, {"encoder": Evil()}), r"posix\.system.*json\.dump"),
         ("l.pkl", saved_by(pickled, {"a", "b"}), r"EMPTY_SET.*json\.dump"),
@@ -209,6 +210,22 @@ def test_what_holds_no_labels_is_refused_with_the_line_that_saves_them_and_not_e
         read_labels(name)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("held", [[0.0, 1.0], [True, False]])
+def test_the_line_that_saves_labels_works_for_numbers_of_numpy(
+    held: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encoder = LabelEncoder().fit(held)
+    joblib.dump(encoder, "l.joblib")
+    with pytest.raises(InputError) as caught:
+        read_labels("l.joblib")
+    saved = re.search(r"json\.dump\((.*?encoder.*?), open", str(caught.value))
+    assert saved
+    make = run_source(f"def make(encoder):\n    return {saved[1]}\n")["make"]
+    Path("labels.json").write_text(json.dumps(make(encoder)))
+    assert read_labels("labels.json") == [str(one) for one in sorted(held)]
 
 
 STATE = {"fc.weight": torch.zeros(3, 2), "fc.bias": torch.zeros(3)}

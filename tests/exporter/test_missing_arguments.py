@@ -84,7 +84,9 @@ def test_all_missing_arguments_are_told_at_once_with_the_values_that_the_weights
     shown = ", ".join(f"{name}={value}" for name, value in SIZES.items())
     assert caught.value.source == f"model.py:Net({shown}, dropout=0.0, pad=None, last=...)"
     assert "rnn: LSTM, input 8, hidden 6, 2 layers, both directions; out.1: 12 to 3" in caught.value.known
-    assert (folder / "model.py").exists()
+    lines = (folder / "model.py").read_text().splitlines()
+    read = next(i for i, line in enumerate(lines, 1) if re.search(r"\blast\b", line) and "def " not in line)
+    assert f"line {read} reads last." in caught.value.known
 
 
 @pytest.mark.usefixtures("folder")
@@ -482,7 +484,7 @@ def test_the_line_that_saves_a_vocabulary_is_told_where_none_is_given(code: str,
     result = CliRunner().invoke(main, ["export", "trains.py:Small", "--weights", "small.pt", "--labels", "a,b",
                                        "-o", "out"])  # fmt: skip
     assert result.exit_code == 2
-    assert re.search(f"needs --vocabulary.*{said}", result.stderr)
+    assert re.search(f"(?s)needs --vocabulary.*{said}", result.stderr)
     assert (folder / "trains.py").exists()
 
 

@@ -41,7 +41,7 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.forms.onnx.nan_propagation import remove_nan_guards
 from pocketrnn_export.intake.export_copy import copy_for_export
-from pocketrnn_export.numbers.message_rewording import TEXT_RULE_ADVICE, reword_for_numbers
+from pocketrnn_export.numbers.message_rewording import ADVICE_FOR_TEXTS, reword_for_numbers
 from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable
 from pocketrnn_export.numbers.proof_sample_table import NEAR, make_sample_table
@@ -345,6 +345,9 @@ def test_a_recording_is_answered_window_by_window_however_it_arrives(packed: tup
         classifier.recording(recording[:3], window=20)
     with pytest.raises(InputError):
         classifier.stream()
+    for steps in ({"window": 0}, {"window": 2, "hop": 0}):
+        with pytest.raises(InputError, match="is 0"):
+            classifier.stream(**steps)
     stream = classifier.stream(window=2)
     stream.push([1.0, 2.0, 3.0])
     with pytest.raises(SequenceError):
@@ -743,7 +746,7 @@ def test_each_advice_that_is_reworded_for_numbers_is_given_somewhere() -> None:
                 written.append(node.value)
             elif isinstance(node, ast.JoinedStr):
                 written.append("".join(str(one.value) if isinstance(one, ast.Constant) else "7" for one in node.values))
-    for of_texts, _ in TEXT_RULE_ADVICE:
+    for of_texts, _ in ADVICE_FOR_TEXTS:
         assert any(map(of_texts.search, written)), of_texts.pattern
 
 

@@ -37,11 +37,11 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
+from pocketrnn_export.vocabularies.causes_of_different_answers import describe_likely_cause
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
     refuse_doubtful_ids,
     warn_of_cut_that_no_text_shows,
 )
-from pocketrnn_export.vocabularies.other_answer_causes import describe_likely_cause
 from pocketrnn_export.vocabularies.owner_answer_comparison import (
     OtherAnswersError,
     compare_answers,
@@ -1021,7 +1021,12 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     [
         ("review,sentiment\na good film,good\noil,bad\n", ["good", "bad"]),
         ("sentence,y,source\nthe sea,good|bad,web\noil,,x\n", [("good", "bad"), ()]),
-        # The true label beside the answer, and two columns of texts: which one is meant is not known.
+        # What the classifier predicts stands beside the true labels, or the true labels stand alone.
+        ("text,true_label,pred_label\noil,bad,good\n", ["good"]),
+        ("text,gold,prediction,p_gold\noil,bad,good,0.1\n", ["good"]),
+        ("text,label,y_pred\noil,bad,good\n", ["good"]),
+        ("text,y_true\noil,bad\n", None),
+        # Two columns of labels, and two columns of texts: which one is meant is not known.
         ("text,category,class\nthe sea,good,bad\n", None),
         ("title,body,label\nthe sea,is wide,good\n", None),
     ],

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import pickle
 import re
+import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from module_sources import run_source
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
@@ -22,7 +27,9 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
+from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
 from pocketrnn_export.vocabularies import owner_function_call, rules_from_function
+from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
@@ -185,6 +192,24 @@ def test_a_function_that_gives_ids_is_compared_on_a_long_text() -> None:
     assert 512 in (rules.max_tokens, rules.max_width)
 
 
+@pytest.mark.parametrize("cut", [None, 3])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_function_that_gives_ids_agrees_with_widths_up_to_padding(
+    cut: int | None, side: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def encode(text: str) -> list[int]:
+        return [STOI.get(word, 1) for word in text.split()][:cut]
+
+    widths = TextRules("whitespace", unknown_id=1, min_width=3, max_width=3, pad_side=side, lowercase=False)
+    function = adapt_owner_function(encode, KNOWN)
+    with caplog.at_level("INFO"):
+        assert choose_rules(KNOWN, widths, function, [], []) == widths
+    assert "up to padding" in caplog.text
+    assert not function.gives_ids
+    with pytest.raises(InputError):
+        choose_rules(KNOWN, replace(widths, unknown_id=2), adapt_owner_function(encode, KNOWN), [], [])
+
+
 def test_a_word_that_is_changed_is_named_and_what_is_done_to_ids_is_not() -> None:
     def stemmed(text: str) -> Any:
         ids = [STOI.get(word[:-1] if word.endswith("s") else word, 1) for word in text.split()]
@@ -267,6 +292,8 @@ class WithFile:
     def __init__(self, folder, size):
         open(folder)
     def encode(self, text):
+        return self.cut(text)[:self.size]
+    def cut(self, text):
         return text.split()
 
 class Settings:
@@ -294,8 +321,8 @@ class Script:
 
 @pytest.mark.parametrize(
     ("name", "given"),
-    [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("made.encode", [5, 0]),
-     ("WithWords({'oil': 3}).encode", [3, 0]), ("Counted(Settings()).encode", [7, 0]),
+    [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("WithFile.cut", ["oil", "x"]),
+     ("made.encode", [5, 0]), ("WithWords({'oil': 3}).encode", [3, 0]), ("Counted(Settings()).encode", [7, 0]),
      ("Script.encode", ["oil", "x"])],
 )  # fmt: skip
 def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[Any], tmp_path: Path) -> None:
@@ -307,7 +334,8 @@ def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[An
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("WithFile.encode", "folder, size.*WithFile(folder=..., size=...).encode"), ("WithFile('no', 3).encode", "'no'"),
+    [("WithFile.encode", "folder, size.*self.size in line 16.*WithFile(folder=..., size=...).encode"),
+     ("WithFile('no', 3).encode", "'no'"),
      ("made.absent", "made.absent")],
 )  # fmt: skip
 def test_a_class_that_needs_more_than_words_is_refused_with_the_lines(name: str, said: str, tmp_path: Path) -> None:
@@ -316,6 +344,106 @@ def test_a_class_that_needs_more_than_words_is_refused_with_the_lines(name: str,
     assert named is not None
     with pytest.raises(InputError, match=".*".join(map(re.escape, said.split(".*")))):
         load_text_function(named)
+
+
+PROCESSOR = """
+import re
+import string
+import torch
+from functools import partial
+
+MARKS = string.punctuation
+
+class Base:
+    def clean(self, text):
+        return text.strip(MARKS)
+
+class Processor(Base):
+    '''Texts to ids.'''
+    lower: bool = True
+    def __init__(self, net, size=9, most=200):
+        self.net, self.size, self.most, self.stoi = net, size, most, {}
+    def cut(self, text):
+        return self.clean(text.lower() if self.lower else text).split()[:self.most]
+    def encode(self, text):
+        return [self.stoi.get(word, 0) for word in self.cut(text)]
+    def answer(self, text):
+        return self.net(torch.tensor(self.encode(text)))
+    def given_on(self, text):
+        return str(self)
+class Settled(Processor):
+    def __init__(self, most=200):
+        self.most, self.stoi = most, {}
+def words(text, mark=MARKS):
+    return re.split("[" + re.escape(mark) + " ]+", text)
+def other(text):
+    return words(text)
+split = partial(re.split, "[/ ]")
+def cleaned(text, mark=MARKS):
+    return [text.strip(mark)]
+"""
+
+
+def test_a_saved_object_of_the_class_gives_a_method_its_attributes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "text.py").write_text(PROCESSOR)
+    saved = run_source(PROCESSOR.replace("import torch", ""))["Processor"](None, most=2)
+    saved.stoi, saved.net = {"oil": 5, "film": 3, "price": 4}, Path("an object of another class")
+    # A class of a module that is not imported when the file is read.
+    module = types.ModuleType("text_of_saved_object")
+    sys.modules[module.__name__] = module
+    module.Processor = type(saved)  # type: ignore[attr-defined]
+    type(saved).__module__ = module.__name__
+    (tmp_path / "processor.pkl").write_bytes(pickle.dumps({"processor": saved}))
+    del sys.modules[module.__name__]
+    held = find_attributes_of_saved_object(tmp_path / "processor.pkl", "Processor")
+    assert (held["most"], held["stoi"]["film"], "net" in held) == (2, 3, False)
+    assert find_attributes_of_saved_object(tmp_path / "processor.pkl", "Other") == {}
+    named = parse_module_name(f"{tmp_path}/text.py:Processor.encode")
+    assert named is not None
+    function = load_text_function(named, ids_of_words={"film": 3}, saved_attributes=held)
+    assert function("Film price, oil!") == [3, 0] or function("Film price oil!") == [3, 4]
+    # Without a saved object, the defaults are told, and how to give others.
+    named = parse_module_name(f"{tmp_path}/text.py:Settled.cut")
+    assert named is not None
+    load_text_function(named)
+    assert f"--tokenizer '{tmp_path}/text.py:Settled(most=200).cut'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "arguments", "attributes", "calls_init", "given"),
+    [
+        ("Processor", "cut", "", {"most": 2, "size": 3}, False, ["film", "of"]),
+        ("Processor", "encode", "", {"most": 2, "stoi": {"film": 7}}, False, [7, 0]),
+        ("Processor", "encode", "", {"most": 2}, False, None),
+        ("Processor", "answer", "", {"most": 2, "stoi": {}, "net": None}, False, None),
+        ("Processor", "given_on", "", {}, True, None),
+        ("Settled", "cut", "most=1", {}, True, ["film"]),
+        ("Settled", "cut", "", {"most": 1}, True, ["film"]),
+        ("words", "", "", {}, True, ["Film", "of", "oil", ""]),
+        ("split", "", "", {}, True, ["Film", "of", "oil!"]),
+        ("cleaned", "", "mark='!'", {}, True, ["Film of oil"]),
+        # Another function has the name of the written one.
+        ("other", "", "", {}, True, None),
+        ("absent", "", "", {}, True, None),
+    ],
+)
+def test_a_function_is_written_without_torch_with_what_it_needs(
+    name: str, method: str, arguments: str, attributes: dict[str, Any], calls_init: bool, given: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "text.py").write_text(PROCESSOR)
+    code = write_text_function(tmp_path / "text.py", name, method, arguments, attributes, calls_init=calls_init)
+    assert (code is None) == (given is None)
+    if code is not None:
+        assert "torch" not in code
+        assert run_source(code)["words"]("Film of oil!") == given
+
+
+def test_a_file_near_the_function_is_not_written_with_it(tmp_path: Path) -> None:
+    (tmp_path / "clean.py").write_text("")
+    (tmp_path / "text.py").write_text("from clean import clean\ndef cut(text):\n    return clean(text).split()\n")
+    assert write_text_function(tmp_path / "text.py", "cut") is None
 
 
 FILE = """

@@ -262,7 +262,7 @@ def test_the_cases_of_a_proof_ask_texts_with_such_ids_alone() -> None:
     rules = rules_of(0, {})
     plain, cases = (
         make_cases_for_rules(rules, ids=9, ragged=True),
-        make_cases_for_rules(rules, ids=9, ragged=True, alone=(0, 3)),
+        make_cases_for_rules(rules, ids=9, ragged=True, ids_run_alone=(0, 3)),
     )
     assert plain.keys() == cases.keys()
     for kind, some in cases.items():

@@ -90,7 +90,7 @@ def test_the_count_of_a_step_only_rises_or_says_which_time_it_is(
             list(log_item_progress(range(3), "Comparing"))
             list(log_item_progress("a", "Answering"))
         for i in range(2):
-            list(log_item_progress(range(2), "Moving", before=2 * i, of=4))
+            list(log_item_progress(range(2), "Moving", done_before=2 * i, total=4))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         *("  Comparing: 0 of 3 ...", "  Comparing: 2 of 3 ...", "  Answering: 0 of 1 ..."),

@@ -24,6 +24,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
     describe_tokenizer_function,
+    make_options_of_tokenizer_function,
     propose_labels,
     propose_pairs,
     propose_tokenizer,
@@ -99,6 +100,7 @@ def export(*arguments: str) -> Result:
 
 
 def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners_function(folder: Path) -> None:
+    Path("answers.csv").write_text("text,label\nfilm,good\n")
     first = export("net.py")
     assert first.exit_code == 2
     line = shlex.split(first.stderr[first.stderr.index("Write: pocketrnn") :])[2:]
@@ -108,6 +110,7 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
         "--vocabulary": "vocab.json",
         "--labels": "bad,good",
         "--tokenizer": "net.py:predict",
+        "--pairs": "answers.csv",
     }.items():
         assert line[line.index(option) + 1] == value
     source = FILE.replace("import a_package_for_pages", "")
@@ -131,19 +134,17 @@ def test_a_map_of_labels_is_no_vocabulary_and_the_compressed_words_are(tmp_path:
     (tmp_path / "map.json").write_text(json.dumps(mapped))
     (tmp_path / "net.py").write_text('first, second = "map.json", "words.joblib"\n')
     torch.save({"embedding.weight": torch.zeros(90, 3), "fc.weight": torch.zeros(27, 4)}, tmp_path / "best.pt")
-    for proposed, name in (
-        (propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt"), "words.joblib"),
-        (propose_labels(tmp_path / "net.py", tmp_path / "best.pt"), "map.json"),
-    ):
-        assert proposed is not None
-        assert proposed[0].name == name
+    given = (tmp_path / "net.py", tmp_path / "best.pt")
+    vocabulary = propose_vocabulary(*given)
+    assert vocabulary is not None
+    assert vocabulary.path.name == "words.joblib"
+    assert propose_labels(*given, None, multi_label=False).value == str(tmp_path / "map.json")
     assert read_vocabulary(tmp_path / "words.joblib").tokens == tuple(words)
     # The weights of another module: too few words for it, and not as many labels as logits.
     torch.save({"embedding.weight": torch.zeros(900, 3), "fc.weight": torch.zeros(3, 4)}, tmp_path / "best.pt")
-    assert propose_vocabulary(tmp_path / "net.py", tmp_path / "best.pt") is None
+    assert propose_vocabulary(*given) is None
     (tmp_path / "map.json").write_text(json.dumps(["a", "b", "c"] * 9))
-    assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
-    assert propose_labels(tmp_path / "net.py", tmp_path / "best.pt") is None
+    assert propose_labels(*given, None, multi_label=False).value == "a,b,c"
 
 
 def test_a_pickled_object_gives_the_vocabulary_and_the_labels(tmp_path: Path) -> None:
@@ -152,11 +153,10 @@ def test_a_pickled_object_gives_the_vocabulary_and_the_labels(tmp_path: Path) ->
     (tmp_path / "net.py").write_text('first = "processor.pkl"\n')
     torch.save({"embedding.weight": torch.zeros(len(WORDS), 3), "fc.weight": torch.zeros(2, 4)}, tmp_path / "best.pt")
     given = (tmp_path / "net.py", tmp_path / "best.pt")
-    labels, vocabulary = propose_labels(*given), propose_vocabulary(*given)
-    assert labels is not None
+    labels, vocabulary = propose_labels(*given, None, multi_label=False), propose_vocabulary(*given)
     assert vocabulary is not None
-    assert labels[1].labels == ("bad", "good")
-    assert labels[0] == vocabulary.path
+    assert "bad,good" in labels.sentence
+    assert labels.value == str(vocabulary.path)
 
 
 TOKENIZER = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"},
@@ -218,6 +218,7 @@ def test_the_ids_of_words_are_read_from_code() -> None:
     ("files", "proposed"),
     [
         ({"answers.csv": "id,label,p_good\n0,good,0.75\n", "texts.csv": "id,text\n0,film\n"}, "answers.csv"),
+        ({"pairs.jsonl": '{"text": "film", "label": "good"}\n'}, "pairs.jsonl"),
         ({"train.csv": "text,label\nfilm,good\n"}, ""),
         ({"predicted.csv": "text,label\nfilm,other\n", "results.csv": "text\nfilm\n", "output.csv": "\0"}, ""),
         ({"answers.csv": "text,label\nfilm,good\n", "predictions.csv": "text,label\nfilm,bad\n"}, ""),
@@ -238,7 +239,17 @@ def test_many_answers_take_the_place_of_rules_in_code_but_not_of_a_library(folde
     assert ProposedPairs("a.csv", 3).complete(known) == {**known, "pairs": "a.csv"}
     assert ProposedPairs("a.csv", 30).complete(known) == {"pairs": "a.csv"}
     known["tokenizer"] = "cut.py:words"
-    assert ProposedPairs("a.csv", 30).complete(known) == {"tokenizer": "cut.py:words", "pairs": "a.csv"}
+    external = {"tokenizer": "cut.py:words", "rules": '{"tokenizer": "external"}'}
+    assert ProposedPairs("a.csv", 30).complete(known) == {**external, "pairs": "a.csv"}
+    assert make_options_of_tokenizer_function("cut.py:words") == external
+    assert make_options_of_tokenizer_function("cut.py:split") == {"tokenizer": "cut.py:split"}
+    # Rules can drop stop words.
+    words = "from nltk.corpus import stopwords\ndef words(text):\n return stopwords.words('english')"
+    Path("cut.py").write_text(words)
+    assert "rules" not in make_options_of_tokenizer_function("cut.py:words")
+    known = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "max_tokens": "3"}
+    kept = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "pairs": "a.csv"}
+    assert ProposedPairs("a.csv", 30).complete(known) == kept
 
 
 @pytest.mark.parametrize(
@@ -272,6 +283,24 @@ def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, pr
     assert propose_tokenizer_function(Path("net.py")) == proposed
 
 
+@pytest.mark.parametrize(
+    ("lines", "proposed"),
+    [
+        ("    return model(encode(text, vocab))", "split.py:encode"),
+        ("    ids = encode(str(text).lower(), vocab)", "net.py:predict"),
+        ("    text = text.lower()\n    ids = encode(text, vocab)", "net.py:predict"),
+        ("    tidy = clean_text(text)\n    ids = encode(tidy, vocab)", "net.py:predict"),
+    ],
+)
+def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
+    lines: str, proposed: str, folder: Path
+) -> None:
+    Path("split.py").write_text("def encode(text, vocab):\n    return [vocab.get(word, 1) for word in text.split()]\n")
+    split = "from split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
+    Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
+    assert propose_tokenizer_function(Path("net.py")) == proposed
+
+
 def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_texts(folder: Path) -> None:
     Path("net.py").write_text(f"{FILE}\ndef class_encoder(name):\n    return 0\ndata = open('questions.txt')\n")
     Path("questions.txt").write_text("".join(f"what is question {i}?\n" for i in range(30)))
@@ -295,7 +324,11 @@ def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder
     ("code", "proposed"),
     [
         ("class Texts:\n def __init__(self, vocab): ...\n def tokenize(self, text): ...", "cut.py:Texts.tokenize"),
-        ("class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): ...", ""),
+        ("class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): self.net(text)", ""),
+        (
+            "class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): self.vocab.get(text)",
+            "cut.py:Texts.tokenize",
+        ),
         ("def tokenize(reviews, vocab): ...", ""),
     ],
 )
@@ -319,6 +352,29 @@ def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, fo
     proposed = propose_tokenizer_function(Path("net.py"))
     assert proposed == "cut.py:Texts.tokenize"
     assert re.search("jieba|spacy", describe_tokenizer_function(proposed))
+
+
+def test_the_first_line_to_copy_has_the_library_that_splits_texts_and_the_answers(folder: Path) -> None:
+    Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
+    Path("cut.py").write_text("import jieba\nclass Texts:\n def tokenize(self, text):\n  return [*jieba.cut(text)]")
+    rows = "".join(f"film {i},good\n" for i in range(25))
+    Path("answers.csv").write_text(f"text,label\n{rows}")
+    found = export("net.py").stderr.splitlines()
+    line = shlex.split(found[-1])
+    given = {option: line[line.index(option) + 1] for option in ("--tokenizer", "--pairs", "--rules")}
+    assert given == {"--tokenizer": "cut.py:Texts.tokenize", "--pairs": "answers.csv",
+                     "--rules": '{"tokenizer": "external"}'}  # fmt: skip
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_nearest_rules_are_not_shown_where_a_library_splits_texts() -> None:
+    Path("cut.py").write_text("import jieba\ndef cut(text):\n return jieba.cut(text)\n")
+    Path("jieba.py").write_text("def cut(text):\n return [letter for word in text.split() for letter in word[::2]]\n")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    found = export("net.py:Net", *given, "--tokenizer", "cut.py:cut").stderr
+    assert "calls jieba" in found
+    assert "nearest" not in found
+    assert '--rules \'{"tokenizer": "external"}\'' in found.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -401,6 +457,30 @@ def test_labels_are_found_in_code_in_the_order_of_their_numbers(
     assert [one.labels for one in find_labels_in_code(tmp_path / "a.py")] == ([] if labels is None else [labels])
 
 
+@pytest.mark.parametrize(
+    ("outputs", "answers", "proposed"),
+    [(2, "ham", "ham,spam"), (1, "glad", "sad,glad"), (2, "", "a,b,c"), (3, "", "low,middle,high"), (4, "", "a,b,c")],
+)
+def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
+    outputs: int, answers: str, proposed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(
+        "print('glad' if prob > 0.5 else 'sad')\nMOODS = {0: 'ham', 1: 'spam'}\nCLASSES = ['low', 'middle', 'high']\n"
+        "OTHER_CLASSES = ['Low', 'Middle', 'High']\n"
+    )
+    layers = {"fc.weight": (outputs, 4), "fc.bias": (outputs,), "attention.weight": (1, 6)}
+    torch.save({"embedding.weight": torch.zeros(9, 6)} | {k: torch.zeros(v) for k, v in layers.items()}, "best.pt")
+    if answers:
+        Path("answers.csv").write_text(f"text,label\na b,{answers}\n")
+    found = propose_labels(Path("net.py"), Path("best.pt"), None, multi_label=False)
+    assert found.value == proposed
+    if proposed == "a,b,c":
+        assert f"fc, has {outputs} outputs" in found.sentence
+        for named in ("sad,glad (net.py, line 1)", "ham,spam (net.py, line 2)"):
+            assert (named in found.sentence) is (outputs == 2)
+
+
 COUNTED = """
 import helpers
 def build_vocab(texts):
@@ -458,6 +538,22 @@ def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path)
     assert "--vocabulary out-vocabulary.json" in message
     subprocess.run([sys.executable, "out-vocabulary.py"], check=True, capture_output=True)
     assert json.loads(Path("out-vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
+
+
+@pytest.mark.parametrize(("rows", "size"), [(28, 3), (4, 3), (2, 2), (0, 3)])
+def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embedding(
+    rows: int, size: int, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "def build(*words):\n    return [{w: i for i, w in enumerate(one)} for one in words]\n"
+        "tag_vocab, word2idx = build('xy', 'abc')\ndef f():\n    char2idx = {'a': 0}\n"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert {*script.made} == {"tag_vocab", "word2idx"}
+    assert script.others == (f"char2idx ({tmp_path / 'net.py'}, line 5)",)
+    subprocess.run([sys.executable, "-c", script.write("v.json", rows)], check=True, capture_output=True, cwd=tmp_path)
+    assert len(json.loads((tmp_path / "v.json").read_text())) == size
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
+from pocketrnn_export.vocabularies.rules_from_function import shows_same_split
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
@@ -29,6 +30,20 @@ STOP_WORDS = {"the", "a", "of"}
 PATTERN = re.compile(r"[^a-z0-9' ]")
 WORDS = ["<pad>", "<unk>", *re.findall(r"\S+", "oil film good bad movie great don't it's 42 running user_1 cafe so")]
 KNOWN = read_vocabulary(WORDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "rules", "same"),
+    [
+        ("return re.sub('[.]', '', text).lower().split()", TextRules("whitespace", steps=cleaning((".", ""))), True),
+        ("return re.sub('[.]', '', text).split()", TextRules("whitespace", steps=cleaning((".", ""))), False),
+        ("return text.lower().split()[:9]", TextRules("whitespace", max_width=9, min_width=9, pad_side="left"), True),
+        ("return stem(text.lower().split())", TextRules("whitespace"), False),
+        ("return (", TextRules("whitespace"), False),
+    ],
+)
+def test_code_shows_that_it_splits_as_rules_do(line: str, rules: TextRules, same: bool) -> None:
+    assert shows_same_split(f"import re\ndef words(text):\n    {line}\n", rules, WORDS) == same
 
 
 def remove_links(text: str) -> str:

@@ -90,11 +90,13 @@ def axes_of(value: Tensor, of: Traced) -> list[str]:
 
 def test_a_slice_is_cut_for_every_size(traced: Callable[..., Traced]) -> None:
     of = traced(branches=[BRANCH])
-    found = slices.index_by_cuts(of.session, of.tokens, (slice(None), slice(None, 5)))
+    found = slices.rewrite_slices_as_cuts(of.session, of.tokens, (slice(None), slice(None, 5)))
     assert axes_of(found, of) == ["batch", "Min(5, tokens)"]
-    assert axes_of(slices.narrow(of.session, of.tokens, 1, 0, 5), of)[1] == "Min(5, tokens)"
-    assert [axes_of(part, of)[1] for part in slices.split(of.session, of.tokens, 4, 1)] == ["tokens"]
-    assert len(slices.chunk(of.session, of.tokens, 3, 1)) == 3
+    assert axes_of(slices.rewrite_narrow(of.session, of.tokens, 1, 0, 5), of)[1] == "Min(5, tokens)"
+    assert [axes_of(part, of)[1] for part in slices.rewrite_split_as_one_chunk(of.session, of.tokens, 4, 1)] == [
+        "tokens"
+    ]
+    assert len(slices.rewrite_chunk_as_cuts(of.session, of.tokens, 3, 1)) == 3
     assert [str(one.condition.relation) for one in of.session.log.questions]
 
 
@@ -104,50 +106,56 @@ def test_a_pad_by_a_size_pads_by_nothing_where_the_branch_says_so(
     missing = 4
     cuts = traced(branches=[BRANCH])
     amounts = (0, missing - cuts.tokens.shape[1])
-    said = slices.pad_with_amounts_from_zero(cuts.session, cuts.tokens, amounts)
+    said = slices.rewrite_pad_with_amounts_from_zero(cuts.session, cuts.tokens, amounts)
     assert isinstance(said, DeclinedRule)
     assert "negative amount" in said.reason
     assert cuts.session.log.pads == 1
     cuts.session.branch = Branch(Sizes(3, 7), pads_from_zero=True)
     given: list[Any] = []
     monkeypatch.setattr(nn.functional, "pad", lambda _, amounts: given.extend(amounts))
-    slices.pad_with_amounts_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
+    slices.rewrite_pad_with_amounts_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
     assert [str(cuts.session.express_size_by_batch_and_tokens(n)) for n in given[1:]] == ["Max(0, 4 - tokens)"]
 
 
 def test_a_step_of_a_loop_restricts_no_size(traced: Callable[..., Traced]) -> None:
     of = traced().in_a_loop()
-    assert axes_of(loops.index_step(of.session, of.steps, (slice(None), 1)), of) == ["batch", "5"]
-    assert axes_of(loops.index_step(of.session, of.steps, (slice(None), slice(1, 2))), of) == ["batch", "1", "5"]
-    assert axes_of(loops.select(of.session, of.steps, 1, -1), of) == ["batch", "5"]
-    assert isinstance(loops.unbind(of.session, of.steps, 1), Slices)
-    assert isinstance(loops.split(of.session, of.steps, 1, dim=1), Slices)
-    assert isinstance(loops.chunk(of.session, of.steps, of.tokens.shape[1], 1), Slices)
+    assert axes_of(loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), 1)), of) == ["batch", "5"]
+    assert axes_of(loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), slice(1, 2))), of) == [
+        "batch",
+        "1",
+        "5",
+    ]
+    assert axes_of(loops.rewrite_select(of.session, of.steps, 1, -1), of) == ["batch", "5"]
+    assert isinstance(loops.rewrite_unbind_as_steps(of.session, of.steps, 1), Slices)
+    assert isinstance(loops.rewrite_split_as_steps(of.session, of.steps, 1, dim=1), Slices)
+    assert isinstance(loops.rewrite_chunk_as_steps(of.session, of.steps, of.tokens.shape[1], 1), Slices)
 
 
 def test_what_each_iteration_made_is_stacked_for_all(traced: Callable[..., Traced]) -> None:
     of = traced().in_a_loop()
-    made = [loops.index_step(of.session, of.steps, (slice(None), t)) for t in range(ITERATIONS)]
+    made = [loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), t)) for t in range(ITERATIONS)]
     for t, value in enumerate(made):
         of.session.facts.note(value, iteration=(0, t))
-    assert axes_of(loops.stack(of.session, made, 1), of) == ["batch", "tokens", "5"]
-    assert axes_of(loops.stack(of.session, made[::-1], 1), of) == ["batch", "tokens", "5"]
-    with_axis = [loops.index_step(of.session, of.steps, (slice(None), slice(t, t + 1))) for t in range(ITERATIONS)]
+    assert axes_of(loops.rewrite_stack(of.session, made, 1), of) == ["batch", "tokens", "5"]
+    assert axes_of(loops.rewrite_stack(of.session, made[::-1], 1), of) == ["batch", "tokens", "5"]
+    with_axis = [
+        loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), slice(t, t + 1))) for t in range(ITERATIONS)
+    ]
     for t, value in enumerate(with_axis):
         of.session.facts.note(value, iteration=(0, t))
-    assert axes_of(loops.cat(of.session, with_axis, 1), of) == ["batch", "tokens", "5"]
-    assert isinstance(loops.stack(of.session, [made[0], made[2], made[1], made[3]]), DeclinedRule)
+    assert axes_of(loops.rewrite_cat(of.session, with_axis, 1), of) == ["batch", "tokens", "5"]
+    assert isinstance(loops.rewrite_stack(of.session, [made[0], made[2], made[1], made[3]]), DeclinedRule)
 
 
 def test_lengths_stay_tensors(traced: Callable[..., Traced]) -> None:
     of = traced()
-    for answer in (lengths.numpy(of.session, of.lengths), lengths.tolist(of.session, of.lengths)):
+    for answer in (lengths.rewrite_numpy(of.session, of.lengths), lengths.rewrite_tolist(of.session, of.lengths)):
         assert isinstance(answer, TracedArray)
         assert answer.tensor is of.lengths
-    assert lengths.tensor(of.session, of.lengths, dtype=torch.float32).dtype == torch.float32
-    assert lengths.tensor(of.session, [of.tokens.shape[1], 2]).shape == (2,)
+    assert lengths.rewrite_tensor(of.session, of.lengths, dtype=torch.float32).dtype == torch.float32
+    assert lengths.rewrite_tensor(of.session, [of.tokens.shape[1], 2]).shape == (2,)
     number = torch.zeros((), dtype=torch.int64)
-    assert lengths.item(of.session, number) is number
+    assert lengths.rewrite_item(of.session, number) is number
 
 
 @pytest.mark.parametrize(
@@ -224,11 +232,11 @@ def test_pools_over_a_size_are_reductions(traced: Callable[..., Traced]) -> None
 def test_bags_are_those_of_pytorch(mode: str, padding: int | None) -> None:
     table, ids = torch.randn(9, 4), torch.tensor([[1, 0, 3], [8, 8, 0]])
     session = TraceSession(nn.Identity())
-    found = embedding_bags.embedding_bag(session, ids, table, mode=mode, padding_idx=padding)
+    found = embedding_bags.rewrite_embedding_bag(session, ids, table, mode=mode, padding_idx=padding)
     expected = nn.functional.embedding_bag(ids, table, mode=mode, padding_idx=padding)
     torch.testing.assert_close(found, expected)
     flat, offsets = ids.flatten(), torch.tensor([0, 2, 2])
-    found = embedding_bags.embedding_bag(session, flat, table, offsets, mode=mode, padding_idx=padding)
+    found = embedding_bags.rewrite_embedding_bag(session, flat, table, offsets, mode=mode, padding_idx=padding)
     expected = nn.functional.embedding_bag(flat, table, offsets, mode=mode, padding_idx=padding)
     torch.testing.assert_close(found, expected)
 
@@ -246,7 +254,7 @@ def test_windows_of_an_adaptive_pool_are_those_of_pytorch() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
 def test_a_quantile_between_infinite_numbers_is_that_of_pytorch(share: float) -> None:
     x = torch.tensor([[-torch.inf, 2.0, 1.0], [torch.inf, 2.0, -torch.inf], [-torch.inf, -torch.inf, 3.0]])
-    found = order_statistics_and_search.quantile(TraceSession(nn.Identity()), x, share, 1)
+    found = order_statistics_and_search.rewrite_quantile(TraceSession(nn.Identity()), x, share, 1)
     torch.testing.assert_close(found, torch.quantile(x, share, 1), equal_nan=True)
 
 
@@ -258,15 +266,15 @@ def test_infinity_and_nan_stay_in_their_own_window() -> None:
         torch.testing.assert_close(found, nn.functional.adaptive_avg_pool1d(x, count), equal_nan=True)
     for corners in (False, True):
         arguments: dict[str, Any] = {"size": 7, "mode": "linear", "align_corners": corners}
-        found = interpolation.interpolate(session, x, **arguments)
+        found = interpolation.rewrite_interpolate(session, x, **arguments)
         torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), equal_nan=True)
     table, ids = torch.randn(9, 4), torch.tensor([[1, 0, 3, 2, 0, 5, 6]])
     for padding in (None, 0, 3):
         weighted: dict[str, Any] = {"mode": "sum", "per_sample_weights": x[0], "padding_idx": padding}
-        found = embedding_bags.embedding_bag(session, ids, table, **weighted)
+        found = embedding_bags.rewrite_embedding_bag(session, ids, table, **weighted)
         torch.testing.assert_close(found, nn.functional.embedding_bag(ids, table, **weighted), equal_nan=True)
         split: dict[str, Any] = {**weighted, "per_sample_weights": x[0, 0], "offsets": torch.tensor([0, 1, 2])}
-        found = embedding_bags.embedding_bag(session, ids[0], table, **split)
+        found = embedding_bags.rewrite_embedding_bag(session, ids[0], table, **split)
         torch.testing.assert_close(found, nn.functional.embedding_bag(ids[0], table, **split), equal_nan=True)
 
 
@@ -277,7 +285,7 @@ def test_interpolated_steps_are_those_of_pytorch(size: int) -> None:
     given += [{"size": [n], "mode": "linear", "align_corners": True} for n in (1, 4, 9)]
     given += [{"scale_factor": 3, "mode": mode} for mode in ("nearest", "linear")]
     for arguments in given:
-        found = interpolation.interpolate(session, x, **arguments)
+        found = interpolation.rewrite_interpolate(session, x, **arguments)
         torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), msg=f"{arguments}")
 
 
@@ -304,25 +312,25 @@ def test_windows_of_a_pool_are_those_of_pytorch(ceil: bool) -> None:
 
 def test_numbers_between_two_ends_are_those_of_pytorch(traced: Callable[..., Traced]) -> None:
     of = traced()
-    assert axes_of(evenly_spaced_numbers.linspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
-    assert axes_of(evenly_spaced_numbers.logspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
+    assert axes_of(evenly_spaced_numbers.rewrite_linspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
+    assert axes_of(evenly_spaced_numbers.rewrite_logspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
 
 
 @pytest.mark.parametrize("invert", [False, True])
 def test_what_is_among_many_numbers_is_compared_with_each(invert: bool) -> None:
     x, many = torch.arange(24).reshape(2, 3, 4), torch.arange(3, 160)
-    found = order_statistics_and_search.isin(TraceSession(nn.Identity()), x, many, invert=invert)
+    found = order_statistics_and_search.rewrite_isin(TraceSession(nn.Identity()), x, many, invert=invert)
     assert torch.equal(found, torch.isin(x, many, invert=invert))
 
 
 def test_old_constructors_are_zeros_of_a_size_or_what_they_are_given(traced: Callable[..., Traced]) -> None:
     of = traced()
-    zeros = new_and_squeeze.new(of.session, of.steps, of.tokens.shape[0], 4)
+    zeros = new_and_squeeze.rewrite_new(of.session, of.steps, of.tokens.shape[0], 4)
     assert axes_of(zeros, of) == ["batch", "4"]
     assert zeros.dtype == torch.float32
-    given = new_and_squeeze.new(of.session, torch.zeros(1, dtype=torch.int64), [3, 1])
+    given = new_and_squeeze.rewrite_new(of.session, torch.zeros(1, dtype=torch.int64), [3, 1])
     assert (given.dtype, given.shape) == (torch.int64, (2,))
-    assert axes_of(new_and_squeeze.squeeze(of.session, of.steps[:, :1].unsqueeze(0)), of) == ["batch", "5"]
+    assert axes_of(new_and_squeeze.rewrite_squeeze(of.session, of.steps[:, :1].unsqueeze(0)), of) == ["batch", "5"]
 
 
 def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
@@ -338,18 +346,18 @@ def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
 
 
 DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
-    (slices.index_by_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
-    (slices.narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
-    (loops.index_step, lambda of: (of.tokens, 1), "no loop over a size runs"),
-    (loops.assign_step, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
-    (loops.add_to_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),
-    (loops.unbind, lambda of: (of.steps, 2), "fixed length"),
-    (loops.chunk, lambda of: (of.tokens, 3, 1), "not as many chunks as steps"),
-    (loops.cat, lambda of: ([of.tokens, of.tokens],), "results of all iterations"),
-    (lengths.tensor, lambda _: ([1, 2],), "no size"),
+    (slices.rewrite_slices_as_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
+    (slices.rewrite_narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
+    (loops.rewrite_index_as_steps, lambda of: (of.tokens, 1), "no loop over a size runs"),
+    (loops.rewrite_assignment_as_put, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
+    (loops.rewrite_sum_with_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),
+    (loops.rewrite_unbind_as_steps, lambda of: (of.steps, 2), "fixed length"),
+    (loops.rewrite_chunk_as_steps, lambda of: (of.tokens, 3, 1), "not as many chunks as steps"),
+    (loops.rewrite_cat, lambda of: ([of.tokens, of.tokens],), "results of all iterations"),
+    (lengths.rewrite_tensor, lambda _: ([1, 2],), "no size"),
     (pooling.POOLING[2], lambda of: (of.steps.unsqueeze(1), 3), "same pooling"),
-    (embedding_bags.embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "max_norm"),
-    (evenly_spaced_numbers.linspace, lambda _: (torch.tensor(0.0), 1, 7), "numbers is fixed"),
+    (embedding_bags.rewrite_embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "max_norm"),
+    (evenly_spaced_numbers.rewrite_linspace, lambda _: (torch.tensor(0.0), 1, 7), "numbers is fixed"),
 ]
 
 
@@ -366,9 +374,9 @@ def test_a_rule_says_why_it_declines(
 def test_rules_for_torch_export_decline_in_a_trace_for_torchscript() -> None:
     session = TraceSession(nn.Identity(), scripted=True)
     for each in (
-        asserts.accept_assert,
-        evenly_spaced_numbers.linspace,
-        evenly_spaced_numbers.logspace,
+        asserts.answer_assert_with_true,
+        evenly_spaced_numbers.rewrite_linspace,
+        evenly_spaced_numbers.rewrite_logspace,
     ):
         assert "TorchScript" in each(session, 0, 1, 2).reason
 

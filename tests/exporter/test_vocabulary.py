@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -643,7 +644,7 @@ def test_weights_are_told_from_a_vocabulary(file: Callable[..., Path], saver: Ca
     assert "weights (a state_dict)" in refusal(file(saver(Classifier().state_dict()), "weights.pt"))
     said = refusal(file(saver({"epoch": 3, "loss": 0.5, "model": Classifier().state_dict()}), "model.pt"))
     assert "'epoch', 'loss', 'model'" in said
-    assert 'model.pt")["vocab"], open("vocab.json", "w"))' in said
+    assert 'model.pt")["vocab"], open("vocab.json", "w"), default=int)' in said
 
 
 @pytest.mark.parametrize("saver", [torch_saved, torch_saved_legacy])
@@ -671,7 +672,7 @@ def test_a_checkpoint_of_several_vocabularies_is_refused_with_the_line_that_save
     path = file(torch_saved({"src_vocab": source, "trg_vocab": target, "counts": {"oil": 7, "war": 9}}), "model.pt")
     said = refusal(path)
     assert "'src_vocab', 'trg_vocab', 'counts'" in said
-    assert f'json.dump(torch.load("{path}")["src_vocab"], open("vocab.json", "w"))' in said
+    assert f'json.dump(torch.load("{path}")["src_vocab"], open("vocab.json", "w"), default=int)' in said
     assert "not clear" in refusal(file(torch_saved({"counts": {"oil": 7, "war": 9}, "epoch": 2})))
 
 
@@ -682,7 +683,7 @@ def test_other_archives_and_other_pickled_things_are_refused(file: Callable[...,
     assert "damaged archive" in refusal(file(zipped(pickled(list(TOKENS)))[:-30]))
     assert "of type int" in refusal(file(pickled(7)))
     assert "Counter" in refusal(file(pickled(collections.Counter("aab"))))
-    assert "neither strings nor integers" in refusal(file(pickled({0: "a"})))
+    assert "neither strings nor integers" in refusal(file(pickled({0.5: "a"})))
     assert "not a string" in refusal(file(pickled(["a", ["b"]])))
 
 
@@ -806,6 +807,26 @@ def test_a_pickled_object_of_the_owners_class_is_read_by_its_attributes(
     assert read_vocabulary(file(saver(OwnersVocab(), protocol), "vocab.pkl")).tokens == tuple(TOKENS)
 
 
+@pytest.mark.parametrize("save", [joblib.dump, lambda held, path: path.write_bytes(pickle.dumps(held, 2))])
+@pytest.mark.parametrize(
+    "held",
+    [
+        {token: np.int64(i) for i, token in enumerate(TOKENS)},
+        {np.int32(i): np.str_(token) for i, token in enumerate(TOKENS)},
+        np.array(TOKENS),
+        np.array(TOKENS, dtype=object),
+        collections.defaultdict(int, {token: np.int64(i) for i, token in enumerate(TOKENS)}),
+        {"vocab": np.array(TOKENS), "encoder": LabelEncoder().fit([2, 1]), "longest": np.int64(4)},
+    ],
+    ids=lambda held: type(held).__name__,
+)
+def test_numbers_and_arrays_of_numpy_in_a_vocabulary_are_read(
+    held: Any, save: Callable[[Any, Path], object], tmp_path: Path
+) -> None:
+    save(held, tmp_path / "vocab.joblib")
+    assert read_vocabulary(tmp_path / "vocab.joblib").tokens == tuple(TOKENS)
+
+
 @pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINSTRING", "NEXT_BUFFER"])
 def test_an_instruction_that_no_vocab_needs_ends_the_reading(file: Callable[..., Path], instruction: str) -> None:
     content = b"\x80\x04(]" + getattr(pickle, instruction) + b"os\nsystem\n\x01\x00\x00\x00."
@@ -833,8 +854,14 @@ def test_bombs_are_refused_before_they_grow(file: Callable[..., Path], monkeypat
     assert refusal(file(b"\x80\x02]r\xff\xff\xff\xff."))
     assert refusal(file(b"\x80\x02X\xff\xff\xff\xffabc."))
     assert refusal(file(b"\x80\x04\x8d" + b"\xff" * 8 + b"abc."))
-    assert "nested parts" in refusal(file(b"\x80\x02" + b"(" * 200_000 + b"."))
-    assert "nested parts" in refusal(file(b"\x80\x02" + b"]" * 200_000 + b"."))
+    assert "containers" in refusal(file(b"\x80\x02" + b"(" * 200_000 + b"."))
+    assert "containers" in refusal(file(b"\x80\x02" + b"]" * 200_000 + b"."))
+    # one string of numpy, of 100,000 bytes, copied a thousand times
+    size, name = b"S100000", b"B" + struct.pack("<I", 100_000) + b"x" * 100_000
+    scalar = b"cnumpy.core.multiarray\nscalar\nq\x00cnumpy\ndtype\nX" + struct.pack("<I", len(size)) + size
+    copies = b"\x85Rq\x01" + name + b"q\x02](" + b"h\x00h\x01h\x02\x86R" * 1000 + b"e."
+    monkeypatch.setattr(pickled_vocabulary, "_MOST_INSTRUCTIONS", 100_000)
+    assert "100,000 instructions" in refusal(file(b"\x80\x03" + scalar + copies))
     monkeypatch.setattr(pickled_vocabulary, "_MOST_INSTRUCTIONS", 1000)
     assert "1,000 instructions" in refusal(file(b"\x80\x02" + b"N" * 2000 + b"."))
     entries = io.BytesIO()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pocketrnn.errors import DataError
+from pocketrnn.errors import DataError, InputError
 from pocketrnn_export.intake.weights_file import read_weights
 from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, is_word_vector_file, read_vocabulary
@@ -62,3 +62,13 @@ def test_without_an_embedding_of_its_size_or_without_weights_it_is_refused(file:
         read(file, torch.zeros(50, 6))
     with pytest.raises(DataError, match="--weights"):
         read_vocabulary(file)
+
+
+def test_a_file_that_cannot_be_read_and_one_in_another_encoding_have_different_remedies(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + "größe".encode("latin-1"))
+    with pytest.raises(InputError) as refused:
+        read(file, VECTORS)
+    assert "UTF-8" in refused.value.remedy
+    with pytest.raises(InputError) as refused:
+        read(file.parent, VECTORS)
+    assert "UTF-8" not in refused.value.remedy

@@ -441,8 +441,7 @@ def test_an_argument_is_utf8_whatever_the_locale_or_it_is_refused(
 def test_a_line_that_never_ends_is_refused_before_it_fills_the_memory(
     given: list[str], padded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pocketrnn.tables.row_reader._LONGEST_LINE", 1 << 22)
-    monkeypatch.setattr("pocketrnn.commands.standard_streams._LONGEST_LINE", 1 << 22)
+    monkeypatch.setattr("pocketrnn.tables.whole_lines.LONGEST_LINE", 1 << 22)
     with Path("/dev/zero").open("rb") as endless:
         result = CliRunner().invoke(main, ["classify", "-b", str(padded), *given], input=endless)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)

@@ -23,8 +23,8 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, TextError
-from pocketrnn.stream import StreamPosition, read_fragment
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text_stream import StreamPosition, read_fragment
 
 # Parts of texts whose pieces depend on each other: each tokenizer's patterns in parts, letters whose lower case depends
 # on their neighbours, characters between them that are looked through, and white space of every kind.
@@ -219,7 +219,7 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
         (b"[" * 100_000, "not a saved stream"),
         (saved[:-9], "not a saved stream"),
         (saved.replace(b'"tail":"cu"', b'"tail":"co"'), "digest does not match"),
-        (changed(saved, more=1), "digest does not match"),
+        (changed(saved, more=1), "lacks a member"),
         (changed(saved, version=2), "saved in version 2"),
         (changed(saved, bundle="0" * 64), "by another bundle"),
         (changed(saved, state="AAAA"), "a state or logits of another size"),

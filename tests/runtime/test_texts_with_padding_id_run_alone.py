@@ -25,6 +25,7 @@ from pocketrnn.bundle.manifest import Manifest, describe_padding_effect
 from pocketrnn.classifier import compute_logits_of_batches, compute_logits_of_engine_input
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.batching import divide_into_runs, mark_texts_with_ids
+from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
 
 WORDS = ("<unk>", "<pad>", *bundle_maker.WORDS[1:10])
@@ -117,6 +118,9 @@ def test_every_way_to_ask_gives_the_answer_to_the_text_alone(counting: Path, tmp
     with (tmp_path / "out.csv").open() as file:
         assert [row["label"] for row in csv.DictReader(file)] == labels
     assert len(bench(counting, texts[:7], rounds=1)) == 4
+    for name in ("rounds", "threads"):
+        with pytest.raises(InputError, match=name):
+            bench(counting, texts[:7], **{name: 0})
 
 
 def test_rows_of_a_data_set_are_answered_as_alone(counting: Path) -> None:

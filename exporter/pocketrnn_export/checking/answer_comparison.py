@@ -240,10 +240,7 @@ class ComparedFile:
         """Return the outcome of a case from the joined outputs of the module (`expected`) and of the file (`given`). If
         the difference may be rounding, the exact answer decides."""
         left_out = _make_mask_of_uncompared_numbers(expected, given)
-        expected, given = (
-            _replace_uncompared_by_zeros(left_out, expected),
-            _replace_uncompared_by_zeros(left_out, given),
-        )
+        expected, given = _replace_uncompared_by_zeros(left_out, expected, given)
         found = measure_difference("file", case.name, expected, given)
         if not math.isfinite(found.largest):
             return Outcome(case, found, False)
@@ -254,11 +251,8 @@ class ComparedFile:
         exact = self._compute_exact_answer(case)
         if exact is None:
             return Outcome(case, found, relative <= max(_NEAR, least))
-        exact = replace(
-            exact,
-            logits=_replace_uncompared_by_zeros(left_out, exact.logits),
-            spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD),
-        )
+        (logits,) = _replace_uncompared_by_zeros(left_out, exact.logits)
+        exact = replace(exact, logits=logits, spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD))
         expected, given = expected / scales, given / scales
         if self.file.rounding > 1:
             is_same = self._is_within_half_precision_rounding(exact, given, _HALF_SPREADS)
@@ -295,21 +289,13 @@ class ComparedFile:
     def measure_case(self, case: Case) -> Difference:
         """Measure the difference between the two answers to a case. Both sides must answer the case."""
         call = record_call(self.called, case)
-        own, rows, given = (
-            self._compute_comparable_module_outputs(call),
-            len(case.lengths),
-            self._compute_comparable_file_outputs(call),
-        )
+        own, given = self._compute_comparable_module_outputs(call), self._compute_comparable_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
+        rows = len(case.lengths)
         expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
         left_out = _make_mask_of_uncompared_numbers(expected, numbers)
-        found = measure_difference(
-            "file",
-            case.name,
-            _replace_uncompared_by_zeros(left_out, expected),
-            _replace_uncompared_by_zeros(left_out, numbers),
-        )
+        found = measure_difference("file", case.name, *_replace_uncompared_by_zeros(left_out, expected, numbers))
         return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
 
     def compute_both_answers(self, case: Case) -> tuple[Logits, Logits | str]:
@@ -415,10 +401,7 @@ class ComparedFile:
         scales = self._make_scale_table([call.outputs[name] for _, name in self.outputs], len(case.lengths))
         table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
         left_out = _make_mask_of_uncompared_numbers(expected, table)
-        expected, given = (
-            _replace_uncompared_by_zeros(left_out, expected),
-            _replace_uncompared_by_zeros(left_out, table),
-        )
+        expected, given = _replace_uncompared_by_zeros(left_out, expected, table)
         apart = measure_difference("file, float64", case.name, expected, given)
         if apart.largest <= _ROUNDED or (exact := self._compute_exact_answer(case)) is None:
             return _Float64Difference(apart, True)
@@ -512,5 +495,5 @@ def _make_mask_of_uncompared_numbers(expected: Any, given: Any) -> Any:
     return is_nan | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else is_nan
 
 
-def _replace_uncompared_by_zeros(uncompared: Any, table: Any) -> Any:
-    return np.where(uncompared, 0.0, table).astype(table.dtype) if uncompared.any() else table
+def _replace_uncompared_by_zeros(uncompared: Any, *tables: Any) -> list[Any]:
+    return [np.where(uncompared, 0.0, one).astype(one.dtype) if uncompared.any() else one for one in tables]

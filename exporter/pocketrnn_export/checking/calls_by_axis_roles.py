@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from pocketrnn_export.checking.forward_call_recording import (
     limit_call_to_running_sizes,
     list_sizes_with_different_rows,
     record_call,
+    record_calls,
     record_inputs,
 )
 from pocketrnn_export.checking.joined_outputs import join_outputs
@@ -231,13 +232,11 @@ def has_independent_rows(called: ModuleCall) -> bool:
     # Beside its copy, where the module takes no row alone.
     copies = 1 if can_run_on_size(called, 1, steps, ragged=False) else 2
     apart = [replace(case, tokens=case.tokens[[n] * copies], lengths=case.lengths[[n] * copies]) for n in range(rows)]
-    try:
-        answers = [record_call(called, one).outputs.values() for one in (case, *apart)]
-    # Whatever a user's module raises.
-    except (Exception, SystemExit):
+    calls = record_calls(called, [case, *apart])
+    if calls is None:
         return rows == 1
     counts = (rows, *[copies] * rows)
-    together, *alone = (join_outputs(list(some), n) for some, n in zip(answers, counts, strict=True))
+    together, *alone = (join_outputs(list(one.outputs.values()), n) for one, n in zip(calls, counts, strict=True))
     expected = np.concatenate([one[:1] for one in alone])
     return together.shape == expected.shape and np.allclose(
         together, expected, rtol=_APART, atol=_APART, equal_nan=True
@@ -256,23 +255,15 @@ def _sort_and_type_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]
     return [replace(port, kind=port.kind or "float32") for port in ports]
 
 
-class _CallRating(NamedTuple):
-    """A rating by which calls are compared: whether a call takes several sizes, whether its rows are independent, and
-    how many of the sizes `SIZES` it takes."""
-
-    takes_several_sizes: bool
-    has_independent_rows: bool
-    usual_sizes: int
-
-
-def _rate_call(called: ModuleCall) -> _CallRating:
-    """Return the rating of a call. A better call has a larger rating.
+def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
+    """Return a rating of a call, which is larger for a better call: whether the call takes several sizes, whether its
+    rows are independent, and how many of the sizes `SIZES` it takes.
 
     If only one size runs, nothing shows that its one row is independent.
     """
     rows, steps = called.sizes[0]
     varies = len(_list_input_shapes(replace(called, sizes=(*called.sizes, (rows, steps + 1))))) > 1
-    return _CallRating(varies, has_independent_rows(called), len({*SIZES} & {*called.sizes}))
+    return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
 
 
 def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
@@ -438,8 +429,8 @@ def make_call_with_roles(
     kind_of_numbers: str,
     marked_by_masks: str,
 ) -> ModuleCall:
-    """Make a call of the module with inputs whose axes have these roles: batch, sequence or a fixed size. A mask marks
-    the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP), as `marked_by_masks` says."""
+    """Make a call of the module with inputs whose axes have the roles `axis_roles`: batch, sequence or a size. A mask
+    marks the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP), as `marked_by_masks` says."""
     # Whole numbers may be ids of any table.
     least = min(map(min, id_counts.values())) if kind_of_numbers == _WHOLE else None
     sizes = {_multiply_fixed_sizes(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
@@ -450,8 +441,8 @@ def make_call_with_roles(
 
     def make_input(port_number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
         port, roles = ports[port_number], axis_roles[port_number]
-        width = _multiply_fixed_sizes(roles)
-        tokens, lengths = _drop_last_steps(tokens, lengths, missing[port_number])
+        width, steps = _multiply_fixed_sizes(roles), max(1, tokens.shape[1] - missing[port_number])
+        tokens, lengths = tokens[:, :steps], lengths.clamp(max=steps)
         real = torch.arange(tokens.shape[1]) < lengths[:, None]
         # Each input is given another draw, so that one in the place of another is seen; and so is each column of one.
         drawn = torch.where(real, tokens + port_number, tokens)
@@ -537,7 +528,7 @@ def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _make_sample_rows(width: int, kind_of_numbers: str, integers_below: int | None) -> Tensor:
-    """Make rows of `width` random numbers. With `integers_below`, they are integers from 0 to below it.
+    """Make rows of `width` random numbers. With `integers_below`, they are integers from 0 to `integers_below` - 1.
 
     For sizes as large as a picture's, return fewer rows with repeated numbers.
     """
@@ -554,11 +545,6 @@ def _describe_inputs(ports: Sequence[Port], axis_roles: Sequence[Roles], missing
         f"{port.name} [{', '.join(_make_axis_name(role, less) for role in roles)}]"
         for port, roles, less in zip(ports, axis_roles, missing, strict=True)
     )
-
-
-def _drop_last_steps(tokens: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    steps = max(1, tokens.shape[1] - count)
-    return tokens[:, :steps], lengths.clamp(max=steps)
 
 
 def _make_axis_name(role: str | int, missing: int) -> str:
@@ -608,9 +594,7 @@ def _gives_finite_answers(called: ModuleCall) -> bool:
     """Return whether the module's answers to some random cases contain only finite numbers."""
     answered: list[bool] = []
     for rows, steps in called.sizes[:2] if called.samples is None else (*called.sizes[:2], (32, called.sizes[-1][1])):
-        try:
-            outputs: Iterable[Any] = record_call(called, draw_case(called, rows, steps)).outputs.values()
-        except (Exception, SystemExit):  # noqa: S112 - it may take no such size
-            continue
-        answered.append(all(np.isfinite(value).all() for value in outputs if value.dtype.kind == "f"))
+        # The module may take no such size.
+        for call in record_calls(called, [draw_case(called, rows, steps)]) or ():
+            answered += [bool(np.isfinite(value).all()) for value in call.outputs.values() if value.dtype.kind == "f"]
     return all(answered)

@@ -28,7 +28,7 @@ from pocketrnn_export.checking.calls_by_axis_roles import (
     try_axis_roles,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
-from pocketrnn_export.checking.forward_call_recording import SIZES, ModuleCall, draw_case, record_call
+from pocketrnn_export.checking.forward_call_recording import SIZES, ModuleCall, draw_case, record_calls
 from pocketrnn_export.checking.input_output_matching import AGREEING
 from pocketrnn_export.numbers.proof_sample_table import NEAR
 from pocketrnn_export.torch_internals import TORCH_FOLDER, FunctionMode
@@ -111,10 +111,11 @@ class _MeaningSearch:
         self.rate_in_file = rate_in_file
         takes_ids = any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules())
         widths = _list_likely_axis_sizes(module, file)
-        layers = sorted(
-            {_count_hidden_states(layer) for layer in module.modules() if isinstance(layer, nn.RNNBase)} | {1}
-        )
-        self.choices = [_list_likely_types_and_roles(port, widths, layers, takes_ids=takes_ids) for port in self.ports]
+        layers = [layer for layer in module.modules() if isinstance(layer, nn.RNNBase)]
+        counts_of_states = sorted({1, *(one.num_layers * (2 if one.bidirectional else 1) for one in layers)})
+        self.choices = [
+            _list_likely_types_and_roles(port, widths, counts_of_states, takes_ids=takes_ids) for port in self.ports
+        ]
         self.rated: dict[_Way, tuple[int, ...]] = {}
         self.until = time.process_time() + _SECONDS
 
@@ -216,12 +217,9 @@ class _MeaningSearch:
             finally:
                 hook.remove()
 
-        try:
-            record_call(replace(called, function=function), draw_case(called, *_UNUSUAL))
-        # Whatever a user's module raises.
-        except (Exception, SystemExit):
-            return _TorchCalls(len(recorder.places), recorder.places.total())
-        return None
+        if record_calls(replace(called, function=function), [draw_case(called, *_UNUSUAL)]) is not None:
+            return None
+        return _TorchCalls(len(recorder.places), recorder.places.total())
 
     def _make_running_call(self, way: _Way) -> ModuleCall | None:
         """Make the call of the module for a way. Return None if the module does not run with it on several numbers of
@@ -276,7 +274,3 @@ def _list_likely_axis_sizes(module: nn.Module, file: CheckedFile) -> list[int]:
     of_file = [round(number) for value in file.numbers for number in (value, value**2, value and value**-2)]
     found = dict.fromkeys([*taken, *halves, *given, *rest] or [*of_file, _USUAL_WIDTH])
     return [size for size in found if 1 < size < 1 << 16][:_MOST_WIDTHS]
-
-
-def _count_hidden_states(layer: nn.RNNBase) -> int:
-    return layer.num_layers * (2 if layer.bidirectional else 1)

@@ -127,7 +127,7 @@ def check_files(
     max_changed: float = 0.0,
     progress: bool = True,
 ) -> Verdict:
-    """Compare two files, such as those before and after a graph optimiser or a quantisation.
+    """Compare two exported files, such as those before and after a graph optimiser or a quantisation.
 
     Args:
         before: an ONNX file or a .pt2 file, since these declare their inputs.
@@ -328,8 +328,9 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _compute_output_scales(
     calls: Sequence[RecordedCall], scaled_by_column: Collection[str], unscaled: Collection[str]
 ) -> dict[str, Array]:
-    """Return a dict from an output's name to its scale: its largest number, divided by the smallest such number of all
-    outputs. An output in `scaled_by_column` has a scale for each column, and one in `unscaled` has none."""
+    """Return a dict from an output's name to its scale: its largest number, at least 1, divided by the smallest of
+    these numbers of all outputs. An output in `scaled_by_column` has a scale for each column. An output in `unscaled`,
+    or with a scale of 1, has none."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in unscaled:
@@ -352,8 +353,8 @@ def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
 
 
 def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
-    """Return a copy of the module, and the module's name. In a copy of TorchScript, a wrapper takes hooks. A module
-    that runs a file is not copied."""
+    """Return a copy of the module, and the module's name. A copy of TorchScript is wrapped in a module that takes
+    hooks. A module that runs a file is not copied."""
     if isinstance(module, ModuleWithSignature):
         return module, module.run.file.path.name
     own = copy_for_export(module)

@@ -80,15 +80,15 @@ def _make_proof_cases(
     most = called.ids - 1
     rules = TextRules("external", unknown_id=min(1, most), empty_id=min(1, most), padding_id=called.padding_id)
     one_row = limits is not None and limits.max_batch == 1
-    loud = [] if called.samples is not None else find_ids_of_extreme_vectors(called.module, called.ids)
+    extreme = [] if called.samples is not None else find_ids_of_extreme_vectors(called.module, called.ids)
     return make_cases_for_rules(
         rules,
         ids=called.ids,
         ragged=called.ragged,
         limits=limits,
-        bounds=boundary_sizes,
+        condition_sizes=boundary_sizes,
         one_row=one_row,
-        loud=loud[:12],
+        extreme_ids=extreme[:12],
     )
 
 

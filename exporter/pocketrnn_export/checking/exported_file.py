@@ -25,7 +25,7 @@ from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
 from pocketrnn_export.intake.torchscript_file import load_torchscript
-from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 
 Array = npt.NDArray[Any]
 # The largest model that onnxruntime and protobuf read in one piece.
@@ -266,7 +266,7 @@ class _TorchScriptRunner:
 
     Args:
         load: loads the file.
-        parts: the number of tensors of each argument that is a tuple; 0 where it is a tensor.
+        tuple_sizes: the number of tensors of each argument that is a tuple; 0 for an argument that is a tensor.
     """
 
     def __init__(self, load: Callable[[], torch.jit.ScriptModule], tuple_sizes: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 def compare_with_flipped_masks(compared: ComparedFile, verdict: Verdict) -> Verdict:
     """Compare file and module again, with each mask flipped along all its axes. Return the verdict on all cases.
 
-    A reversed mask hides the beginning of the rows.
+    A flipped mask hides the beginning of the rows.
     """
     called = compared.called
     if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:

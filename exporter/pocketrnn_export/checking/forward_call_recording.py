@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The size of a batch: its rows, and their steps.
 RowsAndSteps = tuple[int, int]
@@ -45,7 +44,7 @@ class ModuleCall:
         one_row: whether its inputs have no batch axis: each case is then only its first row.
         name: what the module is called in sentences.
         numbers: what its numbers were limited to, if it has no finite answers to others.
-        only_these: the sizes of the inputs of such a case, if the module runs on others, too.
+        only_these: the sizes of the inputs in all cases, if the module also runs on other sizes; else empty.
         unequal: for each of several inputs with a sequence, the function that gives it half as many steps as the
             others.
     """
@@ -83,16 +82,25 @@ def record_call(called: ModuleCall, case: Case) -> RecordedCall:
     return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
 
 
+def record_calls(called: ModuleCall, cases: Iterable[Case]) -> list[RecordedCall] | None:
+    """Call a module on cases, and return the recorded calls; None if the module fails on one of the cases."""
+    try:
+        return [record_call(called, case) for case in cases]
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return None
+
+
 def _record_tensors(called: ModuleCall, case: Case, inputs_to_fill: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
+    with run_quietly_and_undo_assignments(called.module):
         return record_forward(called.module, called.function, *tensors, inputs_to_fill)
 
 
 def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
     """Return whether a second call gives the same answers. The first call may have changed the module."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
+    with run_quietly_and_undo_assignments(called.module):
         one, other = (record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
         return all(torch.allclose(one[name], other[name], equal_nan=True) for name in one)
 
@@ -109,8 +117,8 @@ def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
 
 
 def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
-    """Draw a case of random ids. If the module takes lengths, or if `ragged` is true, the lengths decrease from row to
-    row."""
+    """Draw a case of random ids. With `ragged`, the lengths decrease from row to row; by default, they do if the module
+    takes lengths."""
     generator = np.random.default_rng(rows * 1_000 + steps)
     low = 8 if called.samples is not None else min(2, called.ids - 1)
     tokens = generator.integers(low, called.ids, (rows, steps), dtype=np.int64)
@@ -134,28 +142,15 @@ def list_sizes_with_different_rows(steps: int) -> tuple[RowsAndSteps, ...]:
 
 def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
     """Return whether a module runs on this number of rows and steps."""
-    try:
-        record_call(called, draw_case(called, rows, steps, ragged=ragged))
-    # Whatever a user's module raises.
-    except (Exception, SystemExit):
-        return False
-    return True
+    return record_calls(called, [draw_case(called, rows, steps, ragged=ragged)]) is not None
 
 
 def can_take_ids_below(called: ModuleCall, id_limit: int, *, tried_ids: int = 1) -> bool:
-    """Return whether a module accepts the largest ids below `id_limit`.
-
-    The `tried_ids` largest are tried, in batches of one id only.
-    """
-    shape = called.sizes[0]
-    for last in range(tried_ids):
-        tokens = np.full(shape, (id_limit - 1 - last) % id_limit)
-        try:
-            record_call(called, Case("the last ids", tokens, np.full(shape[0], shape[1], np.int64)))
-        # Whatever a user's module raises.
-        except (Exception, SystemExit):
-            return False
-    return True
+    """Return whether a module accepts the `tried_ids` largest ids below `id_limit`, each in a batch of this id only."""
+    rows, steps = called.sizes[0]
+    every = [np.full((rows, steps), (id_limit - 1 - last) % id_limit) for last in range(tried_ids)]
+    cases = (Case("the last ids", tokens, np.full(rows, steps, np.int64)) for tokens in every)
+    return record_calls(called, cases) is not None
 
 
 def record_forward(

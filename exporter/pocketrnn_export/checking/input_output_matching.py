@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -55,10 +55,10 @@ def match_inputs(
 ) -> tuple[MatchedInput, ...]:
     """Match each input of a file with an input of the module, and find the order of its axes.
 
-    An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
-    in the module's own call, if the file runs on all of these calls; else the order counts in which it answers the most
-    of them with the module's shapes, or runs on the most of them, with several numbers of rows. Names of axes that fit
-    the module's own call are not contradicted.
+    An order must agree with the declared sizes and with the names of the axes. The module's own order is taken if the
+    file runs on all calls with it. Otherwise, the order is taken with which the file answers the most calls with the
+    module's shapes or, if several orders do, runs on the most calls; a transposed order must do so for several numbers
+    of rows. If the names of the axes fit the module's own order, no order that contradicts them is tried.
 
     Args:
         file: the file.
@@ -151,17 +151,11 @@ def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCal
     return found or [None]
 
 
-class _OrderRank(NamedTuple):
-    """How many axis names contradict an assignment of inputs, and how many inputs it transposes."""
-
-    contradicting_names: int
-    transposed_inputs: int
-
-
 def _rank_orders(
     matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[RowsAndSteps]
-) -> _OrderRank:
-    """Return the sort key of an assignment of inputs: the best assignment has the smallest."""
+) -> tuple[int, int]:
+    """Return the rank of an assignment of inputs, which is smallest for the best: how many names of axes contradict the
+    assignment, and how many inputs it transposes."""
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
@@ -172,13 +166,13 @@ def _rank_orders(
                 meant.setdefault(name, set()).add(given)
                 wrong += given != by_role.get(find_axis_role(name) or "", given)
     wrong += sum(len(different) - 1 for different in meant.values())
-    return _OrderRank(wrong, sum(fed.order is not None for fed in matched))
+    return wrong, sum(fed.order is not None for fed in matched)
 
 
 def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
     """Return a rating of how well the file's answers to a call fit the module's.
 
-    0: the file fails; 2: the shapes fit; 3: the numbers are near, too.
+    0: the file fails; 1: a shape does not fit; 2: all shapes fit; 3: the numbers are near, too.
     """
     answers = file.compute_outputs(make_file_inputs(matched, call.inputs))
     if isinstance(answers, str):
@@ -232,8 +226,8 @@ def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str
 def match_outputs(
     file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
 ) -> tuple[OutputPair, ...]:
-    """Match the outputs of a file with those of the module. Return pairs: the index of the file's output, and the name
-    of the module's output.
+    """Match the outputs of a file with the outputs of the module. Return pairs: the index of the file's output, and the
+    name of the module's output.
 
     Args:
         file: the file.

@@ -15,7 +15,8 @@ _EXACT: Final = 16
 
 
 def perturb_number_inputs(function: Call) -> Call:
-    """Return a call whose input numbers are each moved by one float32 step, up or down.
+    """Return a call whose float inputs are moved: each number by one float32 step, up or down, but for multiples of
+    1/16, which are exact.
 
     `make_perturbed_module_runs` moves weights in this way. If a row is divided by its own deviation, the answer depends
     on the last digits of the row's numbers, and moved weights do not show that.

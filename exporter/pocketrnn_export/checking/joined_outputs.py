@@ -16,13 +16,11 @@ from pocketrnn_export.intake.call_line import Call
 
 
 class JoinedOutputModule(nn.Module):
-    """A module that joins some of its outputs into one table, [batch, numbers].
-
-    The table is compared in the same way as a classifier's logits.
+    """A module that joins some outputs of another module into one table, [batch, numbers].
 
     Args:
         called: how the module is called.
-        outputs: which of its outputs.
+        outputs: the names of the outputs to join.
         scales: the numbers that the columns of an output are divided by; an output without them stays as it is.
     """
 

@@ -34,6 +34,7 @@ from pocketrnn_export.checking.forward_call_recording import (
     limit_call_to_running_sizes,
     list_sizes_with_different_rows,
     record_call,
+    record_calls,
 )
 from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
@@ -46,7 +47,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
 )
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.numbers.proof_sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 
 _log = logging.getLogger(__name__)
 _USUAL_IDS: Final = 100
@@ -143,10 +144,10 @@ def _find_call_of_texts(
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
-        asked = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
+        facts = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
         try:
-            with filter_exporter_log(lambda _record: False):
-                found = find_convention(asked)
+            with filter_log_records(lambda _record: False):
+                found = find_convention(facts)
         except AmbiguousCallError:
             # The ways differ in a mask, say. Others that were found for tokens would be odd ones.
             break
@@ -186,12 +187,10 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
     """Return whether the module answers each token of a text as it answers the token alone."""
     case = draw_case(called, *called.sizes[0])
     words = [Case("word", case.tokens[:, [place]], np.ones(1, np.int64)) for place in range(case.tokens.shape[1])]
-    try:
-        answers = [list(record_call(called, one).outputs.values()) for one in (case, *words)]
-    # Whatever a user's module raises.
-    except (Exception, SystemExit):
+    calls = record_calls(called, [case, *words])
+    if calls is None:
         return False
-    together, *alone = ([np.atleast_1d(one) for one in answer] for answer in answers)
+    together, *alone = ([np.atleast_1d(one) for one in call.outputs.values()] for call in calls)
     joined = [np.concatenate(parts) for parts in zip(*alone, strict=True)]
     return all(
         one.shape == other.shape and np.allclose(one, other, atol=_APART)
@@ -227,7 +226,7 @@ def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFi
 
 
 def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
-    """Wrap a module so that it takes only these inputs."""
+    """Wrap a module so that it takes only the inputs with these names."""
     wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
     wrapped.inner = module
@@ -265,7 +264,7 @@ def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated_count: i
 
 
 def _list_table_row_counts(module: nn.Module, below: int | None) -> list[int]:
-    """List the row counts of the module's tables with fewer than `below` rows."""
+    """List the row counts of the module's embedding tables; with `below`, of the tables with fewer rows."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
     return [layer.num_embeddings for layer in layers if below is None or layer.num_embeddings < below]
 
@@ -324,14 +323,12 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
         short = Case(full.name, full.tokens, draw_case(called, *size, ragged=True).lengths)
         if (full.lengths == short.lengths).all():
             continue
-        try:
-            one, other = record_call(called, full), record_call(called, short)
-        except (Exception, SystemExit):  # noqa: S112 - a module may not take such sizes
-            continue
-        return any(
-            not np.array_equal(value, other.inputs[name], equal_nan=value.dtype.kind == "f")
-            for name, value in one.inputs.items()
-        )
+        calls = record_calls(called, (full, short))
+        if calls is not None:
+            return any(
+                not np.array_equal(value, calls[1].inputs[name], equal_nan=value.dtype.kind == "f")
+                for name, value in calls[0].inputs.items()
+            )
     return False
 
 

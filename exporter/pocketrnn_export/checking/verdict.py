@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
@@ -118,10 +118,10 @@ class Verdict:
         if self.shown is not None:
             said += [
                 f"Shown by {_format_inputs(self.shown.given)}{self.shown.output and f', output {self.shown.output}'}",
-                f"  {self.name} answers {_format_values(self.shown.expected)}",
+                f"  {self.name} answers {_format_numbers(self.shown.expected)}",
             ]
             of_file = self.shown.answer
-            said.append(f"  the file {of_file if isinstance(of_file, str) else f'answers {_format_values(of_file)}'}")
+            said.append(f"  the file {of_file if isinstance(of_file, str) else f'answers {_format_numbers(of_file)}'}")
         if self.departs:
             said.append(self.departs)
         if self.called:
@@ -161,17 +161,13 @@ class Verdict:
 def _format_inputs(given: tuple[Any, ...]) -> str:
     """Return the shown input as text: its rows, or for several inputs the name and the numbers of each."""
     if all(isinstance(one, tuple) and len(one) > 1 and isinstance(one[0], str) for one in given):
-        return ", ".join(f"{name} {_format_values(rows)}" for name, *rows in given)
-    return _format_values(given)
+        return ", ".join(f"{name} {_format_numbers(rows)}" for name, *rows in given)
+    return _format_numbers(given)
 
 
-def _format_values(values: Sequence[Any]) -> str:
-    return "[" + ", ".join(_format_number(value) for value in values) + "]"
-
-
-def _format_number(value: Any) -> str:
+def _format_numbers(value: Any) -> str:
     if isinstance(value, tuple | list):
-        return _format_values(tuple(value))
+        return f"[{', '.join(map(_format_numbers, value))}]"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 

@@ -75,8 +75,9 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
 def report_half_precision_rounding(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
-    """Add to the verdict on a file in half precision how far its answers are from the module's, and return the new
-    verdict. If the file is wrong, only note that the module's weights were rounded, too."""
+    """Return the verdict on a file in half precision with how far its answers are from the module's. A right file whose
+    labels differ gets the verdict `changed`. If the file is wrong or not comparable, only note that the module's
+    weights were rounded, too."""
     if verdict.kind not in ("right", "some sizes"):
         note = (
             "The file is in half precision: it was compared with the module with its weights rounded to half precision."
@@ -251,7 +252,7 @@ def limit_verdict_to_inputs(verdict: Verdict, verdict_on_others: Verdict, right_
     """Return the verdict on a file that is right for some inputs only.
 
     Args:
-        verdict: the verdict on these inputs.
+        verdict: the verdict on the inputs for which the file is right.
         verdict_on_others: the verdict on other inputs.
         right_inputs: a phrase for the inputs for which the file is right.
         reason: the sentence for a file that fails on the others.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.commands.command_with_changes import format_command_with_changes
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options_error import RefusedOptionsError
@@ -62,8 +62,13 @@ class CollectedRefusals:
         if len(self._found) == 1:
             (error,) = self._found
             kind = ExportError if isinstance(error, ExportError) else InputError
-            raise kind(error.problem, f"{error.remedy}{line}") from None
-        said = [f"({number}) {escape_line(str(error))}" for number, error in enumerate(self._found, 1)]
+            corrected = kind(error.problem, f"{error.remedy}{line}")
+            corrected.of_lines = error.of_lines
+            raise corrected from None
+        said = [
+            f"({number}) {escape_line(' '.join(str(error).splitlines()))}"
+            for number, error in enumerate(self._found, 1)
+        ]
         lines = "\n".join([*said, line.strip()]).rstrip()
         all_of_them = InputError(f"There are {len(said)} problems.", lines)
         all_of_them.of_lines = True

@@ -18,6 +18,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
@@ -62,8 +63,9 @@ from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedOption,
     ProposedPairs,
-    describe_labels,
     describe_tokenizer_function,
+    find_library_of_tokenizer_function,
+    make_options_of_tokenizer_function,
     propose_labels,
     propose_named_tokenizer,
     propose_pairs,
@@ -71,11 +73,13 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_weight_sizes,
 )
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.splitting_part_of_function import (
     find_or_write_code_file,
     replace_tokenizer_by_its_splitting_part,
+    replace_tokenizer_by_own_file,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -344,7 +348,7 @@ def _print_written_bundle(
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     is_answered = read_text_verdict(manifest).answers is not None
-    proposed = _propose_pairs(manifest, options)
+    proposed = _propose_pairs_of_bundle(manifest, options)
     summary = format_proof_summary(manifest, "texts", str(output))
     print_verdicts(manifest, summary, "" if proposed is None else proposed.file)
     print_uncompared_steps_and_kept_notes(
@@ -377,17 +381,21 @@ def _note_torch_of_tokenizer(file: Path) -> None:
         )
 
 
-def _propose_pairs(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold the owner's answers, for an export without pairs whose verdict on the text rules
-    is open, or whose next command corrects them. Return None without such a file, and for answers that are not one
-    label or set of labels of a text."""
+def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
+    """Return a file that seems to hold the owner's answers, for an export whose verdict on the text rules is open, or
+    whose next command corrects them. Return None without such a file."""
     from pocketrnn.verdicts import read_text_verdict
 
-    is_one_label = not (manifest.heads or manifest.output.of_tokens or manifest.has_two_texts)
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
-    if options["pairs"] or not is_one_label or not is_open:
+    return _propose_pairs(manifest.labels, options) if is_open and not manifest.heads else None
+
+
+def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> ProposedPairs | None:
+    """Return a file that seems to hold the owner's answers, for an export without pairs. Return None without such a
+    file, and for answers that are not one label or set of labels of a text."""
+    if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(manifest.labels, multi_label=options["multi_label"])
+    return propose_pairs(labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
@@ -460,21 +468,16 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
     """Refuse options that cannot be used for labels of tokens, or for a module with several heads."""
-    forms = {
-        "--compress": options["compress"],
-        "--streaming": options["streaming"],
-        "--profile edge": options["profile"] == "edge",
-        "--arithmetic int8": options["arithmetic"] == "int8",
-    }
-    if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
-        raise click.UsageError(
-            f"{asked[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {asked[0]} "
-            "out."
-        )
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
-    if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
+    if options["head"] and (given := [name for name, is_given in forms.items() if is_given]):
         raise click.UsageError(
-            f"{asked[0]} applies to classifiers with one head, but this module has several. Leave {asked[0]} out."
+            f"{given[0]} applies to classifiers with one head, but this module has several. Leave {given[0]} out."
+        )
+    forms |= {"--streaming": options["streaming"], "--profile edge": options["profile"] == "edge"}
+    if options["labels_of"] == "tokens" and (given := [name for name, is_given in forms.items() if is_given]):
+        raise click.UsageError(
+            f"{given[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {given[0]} "
+            "out."
         )
 
 
@@ -545,22 +548,17 @@ def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
 
 
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
+    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file, and refuse a missing one."""
     named = parse_module_name(source, options["set"])
     if named is not None and named.method:
         raise click.UsageError(f"{source} names a method. Name a class, a module, or a function that makes a module.")
-    if named is None and not Path(source).is_dir():
-        _refuse_missing_source(Path(source))
-    return named
-
-
-def _refuse_missing_source(path: Path) -> None:
-    """Refuse a missing file."""
-    if not path.is_file():
+    path = Path(source)
+    if named is None and not path.is_dir() and not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
             f"{path} does not exist.", near or "Give a checkpoint's folder, file.py:name, or a TorchScript file."
         )
+    return named
 
 
 def _read_text_arguments(
@@ -636,6 +634,8 @@ def _refuse_missing_options(
         needed: the options that it needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
     """
+    from pocketrnn_export.progress import filter_log_records
+
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         return
     remedy: list[str] = [tokenizer_sentence] if tokenizer_sentence else []
@@ -648,20 +648,34 @@ def _refuse_missing_options(
         remedy.append(f"The weights seem to be {options['weights']} ({where}).")
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    for propose in [{"vocabulary": _propose_vocabulary, "labels": _propose_labels}[option] for option in missing]:
-        proposed = propose(named, options["weights"])
+    for option in missing:
+        if option == "vocabulary":
+            proposed = _propose_vocabulary(named, options["weights"])
+        else:
+            file = None if named is None else named.path
+            proposed = propose_labels(file, options["weights"], options["pairs"], multi_label=options["multi_label"])
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
-        changes["tokenizer"] = function
+        changes |= make_options_of_tokenizer_function(function)
         remedy.append(describe_tokenizer_function(function))
+    labels = changes.get("labels") or options["labels"]
+    with contextlib.suppress(InputError), filter_log_records(lambda _: False):
+        if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
+            said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
+            remedy.append(said)
+            changes = pairs.complete(changes)
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
-    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one != "tokenizer"])
+    of_texts = ("tokenizer", "rules", "pairs")
+    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one not in of_texts])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
-    raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
+    lines = "".join(f"\n{escape_line(one)}" for one in remedy)
+    refused = RefusedOptionsError(f"{source} needs {said}{numbers}.", lines, changes)
+    refused.of_lines = True
+    raise refused
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
@@ -677,37 +691,26 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         file = output.with_name(f"{output.name}-vocabulary.json")
-        script = find_or_write_code_file(output, "vocabulary", code.write(str(file)))
+        rows = read_weight_sizes(weights).embedding_rows
+        script = find_or_write_code_file(output, "vocabulary", code.write(str(file), rows))
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
+        nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
+        also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
         return ProposedOption(
             "vocabulary",
-            f"{lines} of {code.file} makes {code.made}, and is copied to {script}: run python {script}, with the data "
-            f"of the training. It writes {file}.", str(file)
-        )  # fmt: skip
+            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
+            f"with the data of the training. It writes {file}{nearest * (len(code.made) > 1)}.{also}",
+            str(file),
+        )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
-
-
-def _propose_labels(named: ModuleName | None, weights: Path | None) -> ProposedOption:
-    """Return a sentence on the missing labels, and what to give as --labels."""
-    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
-
-    if named is not None and (held := propose_labels(named.path, weights)) is not None:
-        return ProposedOption("labels", describe_labels([held[1]]), str(held[0]))
-    if named is not None and (found := find_labels_in_code(named.path)):
-        return ProposedOption("labels", describe_labels(found), ",".join(found[0].labels))
-    sentence = (
-        "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
-        "labels, and the number is the second label's."
-    )
-    return ProposedOption("labels", sentence, "a,b,c")
 
 
 def _read_vocabulary_rules_and_pairs(
     options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool
 ) -> dict[str, Any] | None:
     """Read the vocabulary, the text rules, the labels and the pairs that the options name. Return them as arguments of
-    `export`; None if a file is refused. Then the other files are read, too, so that all refusals are collected."""
+    `export`; None if a file is refused. All files are read in any case, so that all refusals are collected."""
     from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
 
     def read_all_labels() -> dict[str, Any]:
@@ -722,7 +725,7 @@ def _read_vocabulary_rules_and_pairs(
     names, several = labels.get("labels", ()), options["multi_label"]
     file, texts = options["pairs"], None
     if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
-        # The texts of the pairs, which are no lines of texts.
+        # A table with the texts of the pairs, and not lines of texts.
         texts, options["texts"] = options["texts"], None
     pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several, texts=texts))
     if read is None or pairs is None or refusals:
@@ -761,7 +764,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -772,11 +775,11 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
     labels: Any = None
     # The notes are logged where both are read once more.
     if "labels" in needed and options["labels"] is None:
-        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
             labels = find_labels_in_checkpoint(weights)
             options["labels"] = str(weights)
     if "vocabulary" in needed and options["vocabulary"] is None:
-        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
             if set(read_vocabulary(weights).tokens) != set(labels or ()):
                 options["vocabulary"] = weights
 
@@ -823,7 +826,9 @@ def _add_rules_of_function(
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare the two. The function's
     file may import what is in the folder of the module's file. Return the arguments with these rules; None if no
     function is named."""
+    from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
@@ -840,12 +845,17 @@ def _add_rules_of_function(
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
+        files = [one for one in (options["vocabulary"], options["weights"]) if one is not None]
+        saved = next(filter(None, (find_attributes_of_saved_object(one, named.name) for one in files)), {})
         try:
-            function = load_text_function(named, file, words, module_file)
+            function = load_text_function(named, file, words, module_file, saved)
         # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.
         except PocketRNNError:
             if not replace_tokenizer_by_its_splitting_part(options):
                 raise
+            return _add_rules_of_function(module_file, options, text)
+        is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
+        if is_external and replace_tokenizer_by_own_file(options, function, saved):
             return _add_rules_of_function(module_file, options, text)
         function = adapt_owner_function(function, text["vocabulary"], str(named))
     texts = [] if options["texts"] is None else read_lines(options["texts"])
@@ -858,10 +868,29 @@ def _add_rules_of_function(
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
         refuse_other_ids(vocabulary, rules, pairs)
     else:
-        rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
+        try:
+            rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
+        except RefusedOptionsError:
+            _refuse_rules_in_place_of_library(options, text.get("labels", ()))
+            raise
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
+
+
+def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """If the --tokenizer function calls a library, refuse text rules, and give the whole command that lets the function
+    split the texts. The nearest rules are not near."""
+    library = find_library_of_tokenizer_function(options["tokenizer"])
+    if not library or options["rules"] is not None:
+        return
+    changes, pairs = make_options_of_tokenizer_function(options["tokenizer"]), _propose_pairs(labels, options)
+    raise RefusedOptionsError(
+        f"{options['tokenizer']} calls {library}, and no text rules do the same.",
+        "Let your code split texts. The bundle then takes tokens or ids, and texts by Classifier.load(..., "
+        "tokenizer=function). It cannot be packed.",
+        changes if pairs is None else pairs.complete(changes),
+    ) from None
 
 
 def _read_module_and_arguments(
@@ -896,7 +925,7 @@ def _load_module_and_read_arguments(
     Args:
         source, named, options: as in `_read_text_arguments`.
         text: its result; None for a checkpoint.
-        is_any_refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
+        is_any_refused: whether options were refused. Then the module is loaded only to tell whether it is refused, too.
     """
     if text is None and not is_any_refused:
         from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
@@ -1066,17 +1095,17 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
 
     # Its notes are logged where the module's weights are read.
-    with filter_exporter_log(lambda _: False):
+    with filter_log_records(lambda _: False):
         held = read_weights(weights)
     return read_word_vector_vocabulary(path, held)
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
-    """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
-    --max-tokens."""
+    """Return the text rules that --rules, --tokenizer and --max-tokens give. The vocabulary implies the other
+    members."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name, read_rules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 

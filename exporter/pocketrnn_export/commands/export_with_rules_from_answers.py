@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.splitting_part_of_function import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.text import TextRules
+    from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
 # Some of 600 rules agree with a few texts by chance.
 TEXTS_TO_DECIDE_BY: Final = 20
@@ -76,7 +77,7 @@ def export_with_rules_from_answers(
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
-    """Return whether --rules state more than that the owner's code splits texts, as a width."""
+    """Return whether --rules has another member than the tokenizer `external`, such as a width."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
 
@@ -87,7 +88,7 @@ def _log_rules_that_agree_as_well(
     manifest: Manifest, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
     """Log other rules that give all texts with answers the same ids, and so the same answers, if no option states
-    rules."""
+    rules and the owner's code does not show the same ones."""
     from pocketrnn.text import TextEncoder, TextRules
     from pocketrnn_export.vocabularies.text_rule_selection import log_other_agreeing_rules
 
@@ -97,13 +98,35 @@ def _log_rules_that_agree_as_well(
     if is_stated or not given or any(one.ids is not None for one in given) or manifest.has_two_texts:
         return
     if isinstance(rules := manifest.text.rules, TextRules):
+        if _is_in_code_of_text_function(rules, manifest.text.vocabulary, options):
+            return
         encoder = TextEncoder(rules, manifest.text.vocabulary)
         pairs = [(one.text, encoder.encode(one.text)) for one in given]
         with print_stages():
             log_other_agreeing_rules(rules, manifest.text.vocabulary, pairs)
 
 
-def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:
+def _is_in_code_of_text_function(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Return whether a function of the owner's code that splits texts shows rules that split as these do. Only the
+    function is run, with the names that it needs, and not its file."""
+    from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes, write_text_function
+    from pocketrnn_export.source_code.text_functions_in_file import find_text_library, list_text_functions
+    from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
+    from pocketrnn_export.vocabularies.rules_from_function import shows_same_split
+
+    named = parse_module_name(options["source"])
+    for one in [] if named is None else list_text_functions(named.path):
+        file, _, name = one.rpartition(":")
+        owner, _, method = name.rpartition(".")
+        read = list_read_attributes(Path(file), owner, method) if owner else {}
+        attributes: dict[str, Any] = {attribute: {} for attribute in read or () if is_vocabulary_name(attribute)}
+        code = write_text_function(Path(file), owner or name, method, "", attributes, calls_init=False)
+        if code is not None and not find_text_library(Path(file), name) and shows_same_split(code, rules, tokens):
+            return True
+    return False
+
+
+def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
     from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
@@ -111,7 +134,7 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
-        _raise_again_with_changed_text(error, named.path, str(tried))
+        _raise_again_with_changed_text(error, named.path, str(tried), _make_width_options(error, options))
     is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
@@ -121,7 +144,7 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
         # Written of a function that answers texts.
         found = [one for one in found if not is_name_of_answering_function(one.rpartition(":")[2])]
     if found:
-        line = format_command_with_changes({"tokenizer": found[0]})
+        line = format_command_with_changes({"tokenizer": found[0], **_make_width_options(error, options)})
         other = "Other functions" if tried_name else "Functions"
         raise ParityError(
             error.problem,
@@ -130,7 +153,20 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
         ) from None
 
 
-def _raise_again_with_changed_text(error: ParityError, file: Path, tokenizer: str) -> None:
+def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the option --rules with the widths with which most answers agree, beside what is given; an empty dict
+    without such widths."""
+    from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+
+    widths = {} if error.nearest is None else collect_width_members(error.nearest)
+    stated = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
+    return {"rules": json.dumps({**stated, **widths})} if widths and options["max_tokens"] is None else {}
+
+
+def _raise_again_with_changed_text(
+    error: ParityError, file: Path, tokenizer: str, widths: Mapping[str, str | None]
+) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
     from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
@@ -139,7 +175,7 @@ def _raise_again_with_changed_text(error: ParityError, file: Path, tokenizer: st
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
         if both is not None and both[1] != tokenizer:
-            line = format_command_with_changes({"tokenizer": both[1]})
+            line = format_command_with_changes({"tokenizer": both[1], **widths})
             raise ParityError(error.problem, f"{error.remedy} {both[0]} Write: {line}") from None
 
 

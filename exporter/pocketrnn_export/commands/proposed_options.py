@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ _FEWEST_WORDS: Final = 20
 _MOST_ROWS_PER_WORD: Final = 4
 _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 # A file with another name may hold the true labels.
-_NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result")
+_NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 
@@ -53,13 +54,14 @@ class ProposedPairs(NamedTuple):
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
         """Return the options of the next command: these pairs, and the other options that correct the export. Many
-        answers show the text rules better than code does, but not a library that splits texts."""
-        from pocketrnn_export.source_code.text_functions_in_file import find_text_library
-
+        answers show the text rules better than code does, but not a library or a file that splits texts."""
         kept = {**corrected}
         if self.answer_count >= TEXTS_TO_DECIDE_BY:
-            file, _, name = (corrected.get("tokenizer") or "").rpartition(":")
-            kept = {"tokenizer": corrected["tokenizer"]} if name and find_text_library(Path(file), name) else {}
+            tokenizer = corrected.get("tokenizer") or ""
+            of_function = make_options_of_tokenizer_function(tokenizer) if ":" in tokenizer else {}
+            shown = {"rules", "max_tokens", *({"tokenizer"} & {*of_function})}
+            kept = {option: value for option, value in corrected.items() if option not in shown}
+            kept |= of_function if "rules" in of_function else {}
         return {**kept, "pairs": self.file}
 
 
@@ -70,21 +72,21 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     Args:
         path: the file of the module.
         weights: its weights. A file with far fewer tokens than the embedding has rows, or with as many labels as there
-            are logits, is no vocabulary.
+            are logits, is not a vocabulary.
     """
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
 
-    rows, _ = _count_embedding_rows_and_other_rows(weights)
-    labels = _find_label_files(path, weights)
+    sizes = read_weight_sizes(weights)
+    labels = _find_label_files(path, sizes)
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
-        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
             is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
-            is_enough = len(tokens) >= max(_FEWEST_WORDS, rows // _MOST_ROWS_PER_WORD)
+            is_enough = len(tokens) >= max(_FEWEST_WORDS, sizes.embedding_rows // _MOST_ROWS_PER_WORD)
             # A pickled object of text processing may hold both.
             is_enough = is_enough and not (file in labels and {*tokens} <= {*labels[file].labels})
             # The lines of a file of texts have blanks.
@@ -93,53 +95,100 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     return found[0] if len(found) == 1 else None
 
 
-def propose_labels(path: Path, weights: Path | None) -> tuple[Path, LabelsInCode] | None:
-    """Find the file of labels that the code of a module, or of the files near it, names. Return it, and its labels
-    with the place in the code; None if there is no such file, or there are several.
+def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, *, multi_label: bool) -> ProposedOption:
+    """Return a sentence on the missing labels, and what to give as --labels: a file that the code of a module, or of
+    the files near it, names, or labels in that code. If several have as many labels as the weights, those are proposed
+    that the owner's answers have, and else none.
 
     Args:
-        path: the file of the module.
-        weights: its weights. A file of labels has as many as a layer other than the embedding has outputs.
+        path: the file of the module; None for another source.
+        weights: its weights.
+        pairs: the file of the owner's answers. By default, one in the working folder is looked for.
+        multi_label: whether a text may have several labels.
     """
-    found = [*_find_label_files(path, weights).items()]
-    return found[0] if len(found) == 1 else None
+    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
+
+    sizes = read_weight_sizes(weights)
+    files = {} if path is None else _find_label_files(path, sizes)
+    found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
+    for one in [] if path is None else find_labels_in_code(path):
+        if len(one.labels) == sizes.labels or not sizes.labels:
+            found.setdefault(one.labels, (one, ",".join(one.labels)))
+
+    answered = [one for one in found if len(found) > 1 and propose_pairs(one, multi_label=multi_label, given=pairs)]
+    fitting = answered or ([*found][:1] if len(files) == 1 else [*found])
+    fitting = [*{"\n".join(one).casefold(): one for one in reversed(fitting)}.values()][::-1]
+    if len(fitting) == 1:
+        labels, value = found[fitting[0]]
+        said = f"The labels seem to be {','.join(labels.labels)} ({labels.where}): check that their order is that of "
+        return ProposedOption("labels", f"{said}the logits.", value)
+    told = [
+        f"{','.join(one[:_MOST_TOLD])}{',...' * (len(one) > _MOST_TOLD)} ({found[one][0].where})" for one in fitting
+    ]
+    more = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
+    said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
+    said = f"The labels are a,b,c in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
+    return ProposedOption("labels", said, "a,b,c")
 
 
-def _find_label_files(path: Path, weights: Path | None) -> dict[Path, LabelsInCode]:
-    from pocketrnn_export.progress import filter_exporter_log
+def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
+    """Return the files with as many labels as the weights have that the code of a module, or of the files near it,
+    names, each with its labels and the place in the code."""
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.vocabularies.labels import read_labels
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
 
-    embedding_rows, rows = _count_embedding_rows_and_other_rows(weights)
     found: dict[Path, LabelsInCode] = {}
-    for file, where in list_data_files_named_in_code(path, _OF_LABELS).items() if rows else ():
-        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+    for file, where in list_data_files_named_in_code(path, _OF_LABELS).items() if sizes.labels else ():
+        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
             labels = read_labels(str(file)) if file.stat().st_size <= LARGEST_FILE else []
             # A file of the labels of rows has most of them several times.
-            if len({*labels}) == len(labels) in rows - {embedding_rows}:
+            if len({*labels}) == len(labels) == sizes.labels:
                 found[file] = LabelsInCode(f"{file}, {where}", tuple(labels))
     return found
 
 
-def _count_embedding_rows_and_other_rows(weights: Path | None) -> tuple[int, set[int]]:
-    """Return the number of rows of the embedding, and those of other layers' matrices, which count the logits. Return 0
-    and nothing for weights that cannot be read; 0 for an embedding that has another name."""
-    if weights is None:
-        return 0, set()
-    from pocketrnn_export.intake.weights_file import read_weights
-    from pocketrnn_export.progress import filter_exporter_log
+class WeightSizes(NamedTuple):
+    """Sizes of a classifier, from its weights.
 
-    embedding, others = 0, set[int]()
-    with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
-        for name, tensor in read_weights(weights).tensors.items():
-            if tensor.dim() == 2 and "emb" in name.lower():
-                embedding = max(embedding, len(tensor))
-            elif tensor.dim() == 2 and "weight_" not in name:
-                # One number stands for two labels.
-                others.add(max(2, len(tensor)))
-    return embedding, others
+    Attributes:
+        embedding_rows: the number of rows of the embedding; 0 if it has another name.
+        last_layer: the layer that gives the logits; empty if it is not known.
+        outputs: the number of its outputs.
+    """
+
+    embedding_rows: int = 0
+    last_layer: str = ""
+    outputs: int = 0
+
+    @property
+    def labels(self) -> int:
+        """The number of labels; 0 if it is not known. One number stands for two labels."""
+        return max(2, self.outputs) if self.outputs else 0
+
+    def describe_label_count(self) -> str:
+        """Return a sentence with the number of labels."""
+        if self.outputs > 1:
+            return f"The last layer of the weights, {self.last_layer}, has {self.outputs} outputs: give as many labels."
+        has_one = f"The last layer of the weights, {self.last_layer}, has one output" if self.outputs else ""
+        return f"{has_one or 'For a module with one number a text'}: two labels, and the number is the second label's."
+
+
+def read_weight_sizes(weights: Path | None) -> WeightSizes:
+    """Read the sizes of a classifier from its weights. They are 0 if the file cannot be read."""
+    if weights is None:
+        return WeightSizes()
+    from pocketrnn_export.intake.layers_in_weights import find_last_layer
+    from pocketrnn_export.intake.weights_file import read_weights
+    from pocketrnn_export.progress import filter_log_records
+
+    with contextlib.suppress(InputError), filter_log_records(lambda _: False):
+        tensors = read_weights(weights).tensors
+        rows = [len(one) for name, one in tensors.items() if one.dim() == 2 and "emb" in name.lower()]
+        return WeightSizes(max(rows, default=0), *(find_last_layer(tensors) or ()))
+    return WeightSizes()
 
 
 def propose_tokenizer(path: Path) -> FileNamedInCode | None:
@@ -217,47 +266,58 @@ def propose_tokenizer_function(path: Path) -> str:
     return ""
 
 
+def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
+    """Return the option --tokenizer for a function that splits texts. If it calls a library, whose work text rules do
+    not do, also return --rules that let it split the texts of the bundle.
+
+    Args:
+        function: the function, as file.py:name; empty for none.
+    """
+    from pocketrnn.text import EXTERNAL
+
+    if not function:
+        return {}
+    library = find_library_of_tokenizer_function(function)
+    return {"tokenizer": function, **({"rules": json.dumps({"tokenizer": EXTERNAL})} if library else {})}
+
+
+def find_library_of_tokenizer_function(function: str) -> str:
+    """Return the library by which a function, as file.py:name, splits or changes words; an empty string for none."""
+    from pocketrnn_export.source_code.text_functions_in_file import find_text_library
+
+    file, _, name = function.rpartition(":")
+    return find_text_library(Path(file), name)
+
+
 def describe_tokenizer_function(function: str) -> str:
     """Return a sentence on a function that seems to split texts, with the library that it calls.
 
     Args:
         function: the function, as file.py:name.
     """
-    from pocketrnn_export.source_code.text_functions_in_file import find_text_library
-
-    file, _, name = function.rpartition(":")
-    library = find_text_library(Path(file), name)
+    library = find_library_of_tokenizer_function(function)
     return f"Texts seem to be split by {function}{f', which calls {library}' if library else ''}."
 
 
-def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs | None:
-    """Return the CSV file in the working folder that holds answers of the owner's classifier to texts, by its name and
-    its contents. Return None if there is no such file, or there are several.
+def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | None = None) -> ProposedPairs | None:
+    """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
+    its name and its contents. Return None if there is no such file, or there are several.
 
     Args:
         labels: the labels, in the order of the logits.
         multi_label: whether a text may have several labels.
+        given: the only file to look at.
     """
-    from pocketrnn_export.progress import filter_exporter_log
+    from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
-    for file in Path().glob("*.csv"):
-        is_named_so = any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
-        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
+    files = [one for one in Path().iterdir() if one.suffix in (".csv", ".jsonl")] if given is None else [given]
+    for file in files:
+        is_named_so = given is not None or any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
+        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
             if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
                 pairs = read_pairs(file, labels, multi_label=multi_label)
                 count = len(map_answers_to_labels(pairs, labels, multi_label=multi_label))
                 found += [ProposedPairs(str(file), count)] if count else []
     return found[0] if len(found) == 1 else None
-
-
-def describe_labels(found: Sequence[LabelsInCode]) -> str:
-    """Return a sentence with the labels that code names, those to take first.
-
-    Args:
-        found: at least one.
-    """
-    first, *others = [f"{','.join(one.labels)} ({one.where})" for one in found[:_MOST_TOLD]]
-    also = f" It also names {' and '.join(others)}." if others else ""
-    return f"The labels seem to be {first}: check that their order is that of the logits.{also}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands.proposed_options import propose_weights
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
@@ -16,9 +16,9 @@ from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_we
 
 
 def complete_source(source: str) -> str:
-    """Return SOURCE with the name of the only module class of the file, or of the only one that has the layers of the
-    weights, if it is a Python file or notebook without a name. The command that a message suggests has the name, too.
-    Return a TorchScript file, and what is no file, as it is.
+    """Complete a SOURCE that is a Python file or notebook without a name: add the name of its only module class, or of
+    the only one with the layers of the weights, also in the command that a message suggests. Return a TorchScript file,
+    a folder and a missing file as they are.
 
     Raises:
         InputError: the file defines several such classes, or none.
@@ -41,8 +41,8 @@ def complete_source(source: str) -> str:
     fitting = list_classes_with_layers(path, names, layers) if layers else names
     if len(fitting) == 1:
         completed = f"{path}:{fitting[0]}"
-        why = "no other one there contains" if len(names) == 1 else f"has the layers in {weights}"
-        print_line(f"Note: {path} is taken as {completed}, its only module that {why}.", err=True)
+        why = "is not part of another one" if len(names) == 1 else f"has the layers in {weights}"
+        print_line(f"Note: {path} is taken as {completed}, the only module there that {why}.", err=True)
         parameters["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names] or list_module_classes_near(path)
@@ -50,7 +50,7 @@ def complete_source(source: str) -> str:
     problem = f"{path} defines {'several modules' if names else 'no module, that is, no class with a forward'}."
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
-        problem = f"{path} is no code of a module, and no complete TorchScript file."
+        problem = f"{path} is neither the code of a module nor a complete TorchScript file."
         problem += " A file of weights needs the module's code." * may_be_weights
         changes |= {"weights": source} if may_be_weights else {}
     elif not found:

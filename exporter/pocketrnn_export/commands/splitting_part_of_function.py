@@ -3,6 +3,10 @@ cannot be loaded."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +21,9 @@ _MOST_FILES: Final = 20
 
 
 def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
-    """Write the part of the --tokenizer function that splits texts to a file beside the output, and set --tokenizer to
-    it, also in the commands that messages suggest. Return False if no such part is found.
+    """Set --tokenizer to the part of its function that splits texts, also in the commands that messages suggest: to a
+    file with this part beside the output, or to basic_english if the part does the same. Return False if no such part
+    is found.
 
     Args:
         options: the options of `export`.
@@ -56,6 +61,48 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     )
     if both := write_tokenizer_with_changed_text(named):
         print_line(f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}.", err=True)
+    return True
+
+
+def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any]) -> bool:
+    """If `classify` could not load the --tokenizer function without PyTorch, or by its name alone, write it with the
+    code that it needs to a file beside the output, and set --tokenizer to it. Return False if that is not needed, or
+    not possible.
+
+    Args:
+        options: the options of `export`.
+        function: the function, as it was loaded.
+        saved_attributes: the attributes of its object that were saved.
+    """
+    from pocketrnn_export.source_code.files_near_module import loads_torch
+    from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
+    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
+
+    named = parse_module_name(options["tokenizer"])
+    plain = getattr(function, "func", function)
+    held = getattr(plain, "__self__", plain)
+    if named is None:
+        return False
+    kwargs = named.kwargs or {}
+    given = [*map(ast.unparse, named.args), *(f"{name}={ast.unparse(one)}" for name, one in kwargs.items())]
+    if not (named.is_notebook or named.method or given or loads_torch(named.path)):
+        return False
+    calls_init = False
+    # A class that needs more than the given arguments was made without its `__init__`.
+    with contextlib.suppress(TypeError, ValueError):
+        calls_init = not saved_attributes and bool(inspect.signature(type(held)).bind(*named.args, **kwargs))
+    attributes = {name: value for name, value in getattr(held, "__dict__", {}).items() if is_plain_value(value)}
+    code = write_text_function(
+        named.path, named.name, named.method, ", ".join(given), attributes, calls_init=calls_init
+    )
+    if code is None:
+        return False
+    parameters = click.get_current_context().params
+    path = find_or_write_code_file(Path(parameters["output"]), "words", code)
+    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    print_line(f"Note: {named} is now also in {path}, without PyTorch, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
+               err=True)  # fmt: skip
     return True
 
 

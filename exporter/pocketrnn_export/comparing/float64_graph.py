@@ -37,9 +37,7 @@ _PYTORCH_S: Final = {np.float32(number): number for number in (1.050700987355480
 
 
 def make_float64_onnx_run(content: bytes, *, restores_constants: bool = False) -> Run64:
-    """Wrap an ONNX file as a function of arrays that computes in double precision.
-
-    The file takes whole texts.
+    """Wrap an ONNX file for whole texts as a function of arrays that computes in double precision.
 
     Args:
         content: the file's bytes, weights included; its inputs are tokens and perhaps lengths, its first output is
@@ -106,8 +104,7 @@ def build_evaluator(
 
 
 def _restore_float64_constants(evaluator: Any) -> None:
-    """Replace, in place, the attributes that a graph holds in float32: they get back the float64 constants of PyTorch
-    that were rounded."""
+    """Replace each float32 attribute that is a rounded constant of PyTorch by the float64 constant, in place."""
     for node in evaluator.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)

@@ -45,11 +45,16 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
 }
 
 
-class _Recurrent(OpRun):
+class _Operator(OpRun):
+    """The base class of the operators, which are in ONNX's own domain."""
+
+    op_domain = ""
+
+
+class _Recurrent(_Operator):
     """The base class of the operators RNN, LSTM and GRU: it handles directions, lengths, initial states and the
     layout."""
 
-    op_domain = ""
     gates: int
     states: int
     default_activations: tuple[str, ...]
@@ -125,8 +130,8 @@ class _Recurrent(OpRun):
         return backward
 
     @staticmethod
-    def _has_identity_activations(attributes: dict[str, Any]) -> bool:
-        """Return whether all activations are Affine with factor 1 and offset 0, without other options."""
+    def _has_identity_affine_activations(attributes: dict[str, Any]) -> bool:
+        """Return whether a layer has Affine activations, all with factor 1 and offset 0, and no other option."""
         return (
             "Affine" in (attributes.get("activations") or ())
             and set(attributes.get("activation_alpha") or ()) == {1.0}
@@ -138,7 +143,9 @@ class _Recurrent(OpRun):
     def _refuse_unsupported_options(self, attributes: dict[str, Any], optional_inputs: tuple[Any, ...]) -> None:
         # Peepholes come after an LSTM's initial states. Our exporter writes none of these.
         names = ("clip", "input_forget", "activation_alpha", "activation_beta")
-        unknown = [name for name in names if attributes.get(name) and not self._has_identity_activations(attributes)]
+        unknown = [
+            name for name in names if attributes.get(name) and not self._has_identity_affine_activations(attributes)
+        ]
         if unknown or any(value is not None for value in optional_inputs[2 + self.states :]):
             raise NotImplementedError(
                 f"{type(self).__name__} has an unsupported option: {', '.join(unknown) or 'peephole weights'}"
@@ -211,20 +218,17 @@ class GRU(_Recurrent):
         return compute_gru_step
 
 
-class Erf(OpRun):
+class Erf(_Operator):
     """The operator Erf, the error function, in float64."""
 
-    op_domain = ""
     _erf = staticmethod(np.vectorize(math.erf, otypes=[np.float64]))
 
     def _run(self, x: Doubles) -> tuple[Doubles]:
         return (self._erf(x),)
 
 
-class GatherElements(OpRun):
+class GatherElements(_Operator):
     """GatherElements by `numpy.take_along_axis`. It also counts negative indices from the end."""
-
-    op_domain = ""
 
     def _run(self, data: Any, indices: Any, axis: int | None = None) -> tuple[Any]:
         axis = axis or 0
@@ -233,10 +237,8 @@ class GatherElements(OpRun):
         return (np.take_along_axis(data[some], indices, axis),)
 
 
-class ScatterElements(OpRun):
+class ScatterElements(_Operator):
     """ScatterElements by `numpy.put_along_axis`, with or without a reduction."""
-
-    op_domain = ""
 
     def _run(
         self, data: Any, indices: Any, updates: Any, axis: int | None = None, reduction: str | None = None
@@ -247,10 +249,8 @@ class ScatterElements(OpRun):
         return (_scatter_updates(data, tuple(positions), updates, reduction),)
 
 
-class ScatterND(OpRun):
+class ScatterND(_Operator):
     """ScatterND by indexing with the last axis of `indices`."""
-
-    op_domain = ""
 
     def _run(self, data: Any, indices: Any, updates: Any, reduction: str | None = None) -> tuple[Any]:
         return (_scatter_updates(data, tuple(np.moveaxis(indices, -1, 0)), updates, reduction),)
@@ -268,13 +268,11 @@ def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduct
     return result
 
 
-class TopK(OpRun):
+class TopK(_Operator):
     """The operator TopK, with sorted results. The lower index comes first among equal values, as ONNX requires.
 
     The evaluator's own operator does not do this.
     """
-
-    op_domain = ""
 
     def _run(
         self, x: Any, k: Any, axis: int | None = None, largest: int | None = None, **_sorted: Any
@@ -289,10 +287,8 @@ class TopK(OpRun):
         return np.take_along_axis(x, first, axis), first
 
 
-class GatherND(OpRun):
+class GatherND(_Operator):
     """GatherND by indexing with the last axis of `indices`, after `batch_dims` shared axes."""
-
-    op_domain = ""
 
     def _run(self, data: Any, indices: Any, batch_dims: int | None = None) -> tuple[Any]:
         shared = batch_dims or 0
@@ -302,10 +298,8 @@ class GatherND(OpRun):
         return (data[(*each, *positions)],)
 
 
-class Conv(OpRun):
+class Conv(_Operator):
     """The operator Conv, by torch in float64. The tests compare it with sums by numpy."""
-
-    op_domain = ""
 
     def _run(self, x: Doubles, w: Doubles, b: Doubles | None = None, **attributes: Any) -> tuple[Doubles]:
         """Compute the convolution in float64, with ONNX's arguments."""
@@ -328,7 +322,8 @@ class Conv(OpRun):
 
 
 def _make_writable_tensor(x: Doubles) -> torch.Tensor:
-    """Convert an array to a tensor. A read-only array is copied, since torch warns of it."""
+    """Convert an array to a tensor. An array that is not contiguous is copied, and so is a read-only array, since torch
+    warns of it."""
     return torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 
@@ -380,13 +375,11 @@ class MaxPool(EvaluatorsMaxPool):
         return (x,)
 
 
-class ReduceLogSumExp(OpRun):
+class ReduceLogSumExp(_Operator):
     """The operator ReduceLogSumExp, the logarithm of a sum of exponentials, also for infinite numbers.
 
     It is -inf for numbers that are all -inf, and inf if one is inf; the evaluator's own gives NaN.
     """
-
-    op_domain = ""
 
     def _run(self, x: Doubles, axes: Any = None, keepdims: int = 1, **_: Any) -> tuple[Doubles]:
         along = None if axes is None else tuple(int(axis) for axis in np.atleast_1d(axes))
@@ -396,11 +389,9 @@ class ReduceLogSumExp(OpRun):
         return (found if keepdims else np.squeeze(found, axis=along),)
 
 
-class LogSoftmax(OpRun):
+class LogSoftmax(_Operator):
     """The operator LogSoftmax, computed without a softmax. The evaluator's own operator gives -inf for a number that is
     745 below the largest."""
-
-    op_domain = ""
 
     def _run(self, x: Doubles, axis: int | None = None) -> tuple[Doubles]:
         along = -1 if axis is None else axis
@@ -409,11 +400,9 @@ class LogSoftmax(OpRun):
         return ((lower - np.log(np.exp(lower).sum(axis=along, keepdims=True))).astype(x.dtype),)
 
 
-class Pad(OpRun):
+class Pad(_Operator):
     """The operator Pad, also for chosen axes. A negative pad crops, which the evaluator's own operator does not
     support."""
-
-    op_domain = ""
 
     def _run(self, data: Any, pads: Any, value: Any = None, axes: Any = None, mode: str | None = None) -> tuple[Any]:
         chosen = list(range(data.ndim)) if axes is None else [int(axis) % data.ndim for axis in axes]

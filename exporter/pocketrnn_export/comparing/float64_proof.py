@@ -17,7 +17,7 @@ from torch import nn
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn_export.comparing.float64_graph import Run64, make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_copy_run
-from pocketrnn_export.comparing.proof_inputs import Case, Run
+from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
@@ -96,7 +96,7 @@ def prove_graph(
     spreads: Callable[[Case], ExactAnswer | None] = lambda _: None,
     inputs: str = "cases",
 ) -> Float64Agreement:
-    """Prove that a graph in double precision gives the exact answers, up to 1e-10.
+    """Prove that a graph in double precision gives the exact answers, up to 1e-10 or to what rounding explains.
 
     Args:
         run: the graph in double precision.
@@ -126,7 +126,12 @@ def prove_graph(
         found = measure_agreement(run, exact)
         if found.largest_difference <= DOUBLE_TOLERANCE:
             return found
-    raise _make_graph_differs_error(found, reason)
+    raise ParityError(
+        f"In double precision the graph is {found.largest_difference:.1e} from the module on {found.case}, where a "
+        f"right graph is within {DOUBLE_TOLERANCE:g}; {reason}.",
+        "Nothing was written. Use other operations in forward at the place that this message names. If it names none, "
+        "report the module.",
+    )
 
 
 class _RetracedComparison(NamedTuple):
@@ -196,15 +201,6 @@ def prove_module_graph(
     )
 
 
-def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityError:
-    return ParityError(
-        f"In double precision the graph is {found.largest_difference:.1e} from the module on {found.case}, where a "
-        f"right graph is within {DOUBLE_TOLERANCE:g}; {reason}.",
-        "Nothing was written. Use other operations in forward at the place that this message names. If it names none, "
-        "report the module.",
-    )
-
-
 def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases") -> Float64Agreement:
     """Run a form in double precision, and measure how far it is from the exact answers. Progress messages name the
     cases by `inputs`.
@@ -261,31 +257,6 @@ def measure_distance_to_exact_answer(
         spreads=float((apart.max(1) / exact.spread).max()),
         labels_differing=int((exact.logits.argmax(1) != given.argmax(1)).sum()),
     )
-
-
-def measure_distances_to_exact_answers(
-    candidate: str, run: Run, exact: Sequence[ExactAnswer]
-) -> list[DistanceToExactAnswer]:
-    """Run a form in float32 on all cases, and measure how far each answer is from the exact answer.
-
-    It is for `scripts/measure_proof` and the tests. The exporter compares the labels in the same pass and calls
-    `measure_distance_to_exact_answer`.
-
-    Raises:
-        ParityError: the form fails on a case that the module answers. The caller checks whether every case passes.
-    """
-    found = []
-    for answer in exact:
-        try:
-            given = run(answer.case.tokens, answer.case.lengths)
-        # Engines raise exceptions of many classes.
-        except Exception as error:
-            raise ParityError(
-                f"{candidate} fails on {answer.case.name}, where the module answers: {first_line(error)}.",
-                "Nothing was written. Use other operations in forward in place of those that this error names.",
-            ) from error
-        found.append(measure_distance_to_exact_answer(candidate, answer, given))
-    return found
 
 
 def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:

@@ -267,7 +267,7 @@ def are_rows_independent(
     return True
 
 
-def are_texts_independent(reference: Reference, cases: Sequence[Case]) -> bool:
+def are_rows_independent_up_to_rounding(reference: Reference, cases: Sequence[Case]) -> bool:
     """Return whether each row of the cases gets the same answer alone as in its batch, up to rounding.
 
     A larger batch may be summed in another order and rounded otherwise. A module that reads neighbouring rows differs

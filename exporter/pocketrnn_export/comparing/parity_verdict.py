@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import Parity
+from pocketrnn.bundle.manifest import Comparison, Parity
 from pocketrnn.errors import OutputError, ParityError
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Difference
@@ -56,13 +56,11 @@ def prove_parity(
         ParityError: a case does not pass; the message is a table of the failing cases.
     """
     compared = list(compared)
-    failing = [(one.line.inputs, d) for one in compared for d in one.each if not is_near_enough(d, tolerance)]
+    failing = [(one.line, d) for one in compared for d in one.each if not is_near_enough(d, tolerance)]
     if failing:
-        reference = next(
-            one.line.reference for one in compared if any(not is_near_enough(d, tolerance) for d in one.each)
-        )
+        reference = failing[0][0].reference
         is_module = reference.startswith("pytorch")
-        rows = [_format_failure(inputs, d) for inputs, d in failing[:_LISTED]]
+        rows = [_format_failure(line.inputs, d) for line, d in failing[:_LISTED]]
         more = [f"  and {len(failing) - _LISTED} more"] if len(failing) > _LISTED else []
         wanted = f"{LEAST_TOLERANCE if tolerance is None else tolerance:g}"
         if tolerance is None and any(d.spreads is not None for _, d in failing):
@@ -86,7 +84,7 @@ def _format_failure(inputs: str, found: Difference) -> str:
 
 
 def _make_failure_advice(
-    failing: Sequence[tuple[str, Difference]],
+    failing: Sequence[tuple[Comparison, Difference]],
     tolerance: float | None,
     float64_error: Callable[[str, str], float | None],
     *,
@@ -100,8 +98,8 @@ def _make_failure_advice(
             if is_module
             else "Use the bundle as it is."
         )
-    inputs, worst = max(failing, key=lambda pair: pair[1].largest)
-    own = float64_error(inputs, worst.case)
+    line, worst = max(failing, key=lambda pair: pair[1].largest)
+    own = float64_error(line.inputs, worst.case)
     itself = "" if own is None else f" PyTorch itself is {own:.1g} away from its double-precision answer there."
     enough = 10.0 ** np.ceil(np.log10(largest))
     return (

@@ -1,5 +1,5 @@
-"""The inputs of a proof, as cases of ids: a grid of shapes, hazards, pairs and texts, all fitted to the limits of a
-graph."""
+"""Make the inputs of a proof, as cases of ids, and fit cases to the limits of a graph: a grid of shapes, inputs that
+often show errors, pairs and texts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 class Case:
     """One input of a comparison: its name, tokens int64 [batch, sequence], and lengths int64 [batch].
 
-    `sequence` is the longest length.
+    `sequence` is at least the longest length.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Widths:
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, pads_some_rows: bool = True) -> list[Case]:
         """Return the cases with rows of the lengths that a text can have, each case once. Longer rows are cut.
 
-        The tokens of a shorter row are repeated; with `pads_some_rows`, every other such row is padded instead.
+        The tokens of a shorter row are repeated; with `pads_some_rows`, rows with an even index are padded instead.
         """
         if self.least == 1 and self.most is None:
             return list(cases)
@@ -147,20 +147,19 @@ def make_hazard_cases(
     padding_id: int,
     *,
     ragged: bool,
-    loud: Sequence[int] = (),
-    tried: Sequence[int] = (),
+    extreme_ids: Sequence[int] = (),
+    possible_padding_ids: Sequence[int] = (),
 ) -> list[Case]:
-    """Make cases that often show errors of a graph.
-
-    They have long rows, large batches, special ids, repeated tokens, and uneven lengths.
+    """Make cases that often show errors of a graph: long rows, large batches, special ids, repeated tokens, padding
+    inside of texts and, if `ragged`, uneven lengths.
 
     Args:
         ids: tokens are drawn below this.
         special: the ids for unknown words, empty texts and padding. 0, 1 and the last id are added.
         padding_id: the token past a row's length; here it also occurs inside texts.
         ragged: add rows of several lengths; else all rows are full.
-        loud: ids with the largest embedding vectors; each is repeated in rows of its own.
-        tried: ids that a module may take for padding; each fills rows of its own.
+        extreme_ids: ids with the largest embedding vectors; each is repeated in rows of its own.
+        possible_padding_ids: ids that a module may take for padding; each fills rows of its own.
     """
     generator = np.random.default_rng(3)
     few = np.unique(np.clip([*special, padding_id, 0, 1, ids - 1], 0, ids - 1))
@@ -188,12 +187,12 @@ def make_hazard_cases(
         ),
         "padding inside": np.concatenate([draw_rows(4, 9), np.full((4, 6), padding_id), draw_rows(4, 9)], axis=1),
     }
-    if loud:
-        column = np.array(loud, np.int64)[:, None]
-        full |= {f"{steps} times an id of a large vector": np.repeat(column, steps, axis=1) for steps in _REPEATED}
-    if tried:
-        column = np.array(tried, np.int64)[:, None]
-        full |= {f"{steps} times an id that may be padding": np.repeat(column, steps, axis=1) for steps in _FILLED}
+    for some, what, times in (
+        (extreme_ids, "of a large vector", _REPEATED),
+        (possible_padding_ids, "that may be padding", _FILLED),
+    ):
+        column = np.array(some, np.int64)[:, None]
+        full |= {f"{n} times an id {what}": np.repeat(column, n, axis=1) for n in (times if some else ())}
     cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
     if not ragged:
         return cases
@@ -243,7 +242,7 @@ def _select_first_rows(case: Case, rows: int) -> Case:
 
 
 def put_real_token_in_padding_rows(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """In each row that is only padding, replace the first id by another id. In pairs, each text counts as a row."""
+    """In each row of padding only, replace the first id by another id; in a pair, in each text of padding only."""
     made = []
     for case in cases:
         # The tokens past a row's length are padding too.

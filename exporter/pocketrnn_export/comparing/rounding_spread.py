@@ -74,9 +74,9 @@ def compute_exact_answers(
     doing = f"Answering {inputs} in double precision"
     answers = [run(case.tokens, case.lengths) for case in log_item_progress(cases, doing)]
     spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_replace_nonfinite_numbers(logits)).max(1)) for logits in answers]
-    doing, most = f"Answering {inputs} with slightly changed weights", DRAWS * len(cases)
+    doing, total = f"Answering {inputs} with slightly changed weights", DRAWS * len(cases)
     for draw, other in enumerate(perturbed_runs):
-        for i, case in log_item_progress(enumerate(cases), doing, before=draw * len(cases), of=most):
+        for i, case in log_item_progress(enumerate(cases), doing, done_before=draw * len(cases), total=total):
             given = other(case.tokens, case.lengths)
             # The difference of two infinities, from a probability of 0, is NaN and counts as 0.
             with np.errstate(invalid="ignore"):

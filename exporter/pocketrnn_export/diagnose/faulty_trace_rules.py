@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pocketrnn_export.bundle_proof import FormsDifferError
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.tracing.used_and_left_out_rules import leave_out_rule, record_rules_used
 
@@ -35,7 +35,7 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
         told.add(record.getMessage())
         return True
 
-    with record_rules_used() as used, filter_exporter_log(collect_message):
+    with record_rules_used() as used, filter_log_records(collect_message):
         try:
             return make()
         except (AnswersDifferError, FormsDifferError) as error:
@@ -47,7 +47,7 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
         # An export without a rule that it needs may raise anything.
         with contextlib.suppress(Exception):
             # The first export has already logged the other messages.
-            with leave_out_rule(name), filter_exporter_log(lambda record: record.getMessage() not in told):
+            with leave_out_rule(name), filter_log_records(lambda record: record.getMessage() not in told):
                 made = make()
             _log.warning(
                 "%s, a rule of pocketrnn, is wrong for this module: the proof fails with this rule. The bundle was "

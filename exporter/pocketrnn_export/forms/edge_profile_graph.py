@@ -118,8 +118,8 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> GraphAndOpset:
-    """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or to the lowest
-    possible opset. Return the new graph and its opset."""
+    """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or, by default,
+    to the lowest possible opset. Return the new graph and its opset. Refuse a graph with an If, Loop or Scan."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:
@@ -159,7 +159,8 @@ def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]
 
 
 def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset: int) -> bytes:
-    """Convert the model to an opset. If the opset cannot express the model, this raises an error of any class."""
+    """Convert the model to an opset, and set its metadata. Return the file's bytes. If the opset cannot express the
+    model, this raises an error of any class."""
     if opset != OPSET:
         model = version_converter.convert_version(model, opset)
     del model.metadata_props[:]

@@ -8,6 +8,7 @@ made from.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
@@ -66,8 +67,8 @@ def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
 
 
 class _ValueSource(Enum):
-    """The inputs from which a value of the graph is computed: weights, tokens or lengths, or what is made of the
-    tokens."""
+    """What a value of the graph is computed from: from weights only, from each token, from lengths, from tokens with a
+    mask, from a sum of tokens, from tokens behind a step of zeros, or from the whole text."""
 
     WEIGHTS = "weights"
     TOKENS = "tokens"
@@ -104,7 +105,6 @@ class _StepBuilder:
     def __init__(self, content: bytes, most: int | None) -> None:
         self.content, self.most = content, most
         self.model = model = onnx.load_from_string(content)
-        self.size_values: SizeValues | None = None
         self.sources = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _ValueSource.WEIGHTS)
         self.given = model.graph.input[0]
         self.takes_numbers = self.given.name == "samples"
@@ -230,13 +230,13 @@ class _StepBuilder:
         steps, index = node.input
         if self.sources[steps] is not _ValueSource.TOKENS or self.axis.get(steps) != 1:
             return None
-        known, attributes = self._find_original_sizes().known.get(index), read_attributes(node)
+        known, attributes = self._original_sizes.known.get(index), read_attributes(node)
         whole = [(0, 1), (0, 1), (0, self._find_step_width(steps))]
         if node.op_type == "GatherElements":
-            each = attributes.get("axis", 0) == 1 and self._find_original_sizes().find_sizes(index) == whole
+            each = attributes.get("axis", 0) == 1 and self._original_sizes.find_sizes(index) == whole
             return [-1] if each and self._equals_everywhere(index, _LAST) else None
         picks = known is not None and known.extreme_numbers == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
-        return -1 if picks and self._find_original_sizes().find_sizes(index) == [(0, 1), (0, 2)] else None
+        return -1 if picks and self._original_sizes.find_sizes(index) == [(0, 1), (0, 2)] else None
 
     def _is_computed_per_step(self, node: NodeProto) -> bool:
         """Return whether a node computes each step separately. For a Gather, this is so only if it looks up rows of a
@@ -257,7 +257,7 @@ class _StepBuilder:
 
     def _find_time_axis_from_end(self, name: str) -> int:
         """Return the index of a value's time axis, counted from the last axis."""
-        sizes = self._find_original_sizes().find_sizes(name)
+        sizes = self._original_sizes.find_sizes(name)
         return self.axis.get(name, 0) - len(sizes or ())
 
     def _read_weight_numbers(self, name: str) -> list[int]:
@@ -301,15 +301,14 @@ class _StepBuilder:
 
     def _equals_everywhere(self, name: str, number: Affine) -> bool:
         """Return whether all elements of a value equal a number, a * tokens + b, for every number of tokens."""
-        known = self._find_original_sizes().known.get(name)
+        known = self._original_sizes.known.get(name)
         return known is not None and {*known.extreme_numbers} == {number}
 
-    def _find_original_sizes(self) -> SizeValues:
-        """Return the values of the given graph that depend only on the number of tokens."""
-        if self.size_values is None:
-            # The sizes of the original graph: the model's nodes are changed for the step.
-            self.size_values = find_size_values(onnx.load_from_string(self.content), self.most)
-        return self.size_values
+    @functools.cached_property
+    def _original_sizes(self) -> SizeValues:
+        """The values of the given graph that depend only on the number of tokens."""
+        # `self.model` has changed nodes.
+        return find_size_values(onnx.load_from_string(self.content), self.most)
 
     def _track_time_axis(self, node: NodeProto) -> None:
         """Record which axis of a node's output is the time axis."""
@@ -449,7 +448,7 @@ class _StepBuilder:
 
     def _find_step_width(self, name: str) -> int:
         """Return the number of features that each step of a value has."""
-        sizes = self._find_original_sizes().find_sizes(name)
+        sizes = self._original_sizes.find_sizes(name)
         if not sizes or sizes[-1][0]:
             raise self._make_unsupported_error(f"the number of features in each step of {name} is not known")
         return sizes[-1][1]

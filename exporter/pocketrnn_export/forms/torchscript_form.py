@@ -1,4 +1,4 @@
-"""The TorchScript form of a module: a trace that is the same at all sizes of its example."""
+"""The TorchScript form of a module: a trace that does not depend on the sizes of its example."""
 
 from __future__ import annotations
 
@@ -55,14 +55,12 @@ TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _refuse_pyt
 
 
 def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
-    """Trace a module by TorchScript. Return the bytes of its file, and the module as it is loaded from them.
+    """Trace a module by TorchScript. Return the bytes of the TorchScript file, and the module that is loaded from the
+    bytes.
 
     Args:
         module: in eval mode, on the CPU.
         example: (tokens,) or (tokens, lengths); rows by falling length, for modules that pack only such rows.
-
-    Returns:
-        the file's bytes, and the module read back from them.
 
     Raises:
         ExportError: the module cannot be traced.
@@ -83,9 +81,11 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Refuse a module whose traces at other sizes differ, because they hold a number or a branch for their sizes.
+    """Refuse a module if a trace at other sizes differs from `script`: then a trace holds a number, or the branch of a
+    condition, that is right for its own sizes only.
 
-    Cases of the proof do not show this number if few texts need it: `torch.where(has_phrase, h * math.log(n), h)`.
+    Cases of the proof do not show such a number if few texts need it: `torch.where(has_phrase, h * math.log(n), h)`.
+    After `_SECONDS`, no further sizes are traced.
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()

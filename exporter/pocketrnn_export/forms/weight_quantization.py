@@ -2,8 +2,8 @@
 float32.
 
 Weights are int8 with a float32 scale a row, or float16. An embedding table stays small in memory too: its rows are
-looked up as they are stored, and then scaled. A Cast and a Mul before their node convert other weights to float32,
-which onnxruntime does once, when it opens the file: after that the graph is as fast as before.
+looked up as they are stored, and then scaled. Other weights are converted to float32 by a Cast and a Mul before the
+node that uses them. onnxruntime does this once, when it opens the file: after that the graph is as fast as before.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
 
 
 def _find_quantizable_tables(graph: ir.Graph) -> list[ir.Value]:
-    """Return the float32 tables [rows, numbers] that the graph uses only for lookups along the rows."""
+    """Return the large float32 tables [rows, numbers] that the graph uses only for lookups along the rows."""
     return [
         value
         for value in graph.initializers.values()
@@ -157,26 +157,17 @@ def _set_weight_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
     value.dtype, value.shape = value.const_value.dtype, ir.Shape(numbers.shape)
 
 
-def _convert_to_int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Convert a matrix to int8, from -127 to 127. Return the int8 matrix, and its float32 scales: one for all numbers
-    along `axis`."""
-    if not np.isfinite(numbers).all():
-        raise InputError(
-            f"The weight {name} contains a number that is not finite.",
-            "Store it as float32: --weights float32, or for an embedding --embedding float32.",
-        )
+def _convert_to_int8(numbers: Floats, axis: int) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Convert a matrix of finite numbers to int8, from -127 to 127. Return the int8 matrix, and its float32 scales: one
+    for all numbers along `axis`."""
     scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)
     divisor = np.where(scale > 0, scale, np.float32(1))
     return np.clip(np.rint(numbers / divisor), -127, 127).astype(np.int8), scale
 
 
 def round_to_int8(numbers: Floats) -> Floats:
-    """Round a matrix to int8 with a scale for each row. Return the rounded matrix as float32 in the same shape.
-
-    Raises:
-        InputError: a number is not finite.
-    """
-    whole, scale = _convert_to_int8(numbers, -1, "to be rounded")
+    """Round a matrix of finite numbers to int8 with a scale for each row. Return it as float32 in the same shape."""
+    whole, scale = _convert_to_int8(numbers, -1)
     return whole.astype(np.float32) * scale
 
 
@@ -194,11 +185,16 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
 
 def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArray[Any], Floats | None]:
     """Return the numbers of a weight, and their scales: float16 and None, or int8 and a float32 scale for all numbers
-    along `axis`."""
+    along `axis`. Refuse a weight with a number that is not finite."""
     numbers = _read_weight_numbers(value)
+    if not np.isfinite(numbers).all():
+        raise InputError(
+            f"The weight {value.name} contains a number that is not finite.",
+            "Store it as float32: --weights float32, or for an embedding --embedding float32.",
+        )
     if storage == "float16":
         return _convert_to_float16(numbers, value.name), None
-    return _convert_to_int8(numbers, axis, value.name)
+    return _convert_to_int8(numbers, axis)
 
 
 def _store_and_dequantize_weight(

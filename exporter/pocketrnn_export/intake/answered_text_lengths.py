@@ -16,8 +16,8 @@ _FEW_TOKENS: Final = (12, 8, 5)
 
 
 def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: int) -> int:
-    """Return how many tokens a text must have for a finite answer of the module: from 1 to `tried_up_to`. A standard
-    deviation over steps needs more than 1, for example."""
+    """Return the smallest number of tokens, from 1 to `tried_up_to`, of a text that gets a finite answer. Return 1 if
+    no text does. A standard deviation over steps needs 2 tokens, for example."""
     for tokens in range(1, tried_up_to + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)
@@ -28,8 +28,8 @@ def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: in
 
 
 def select_cases_of_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
-    """Run the module on each case, and return the cases with lengths that it answers. If it answers none, return one
-    case, cut to a length that it answers.
+    """Return the cases without texts longer than the longest length that the module answers. If there are none, return
+    the first case, cut to that length. If the module answers no length, return all cases.
 
     A module with 40 position embeddings answers no longer text. The trace finds that limit.
     """

@@ -46,8 +46,8 @@ def refuse_other_answers_after_all_cells(
         ) from None
     except EOFError:
         raise InputError(
-            f"A cell of {named.path} ends the process.",
-            "Take the line that ends it out of the cell, or export without --run-notebook.",
+            f"A cell of {named.path} ends the process, or the cells need more memory than there is.",
+            "Take the line that ends the process out of the cell, or export without --run-notebook.",
         ) from None
     if isinstance(answer, PocketRNNError):
         raise answer

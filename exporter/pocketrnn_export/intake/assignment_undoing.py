@@ -1,5 +1,5 @@
-"""Undo what a call of a module assigns: the attributes of its layers, and the batch sizes in its file and in objects of
-settings."""
+"""Run a module, and undo what the call assigns: the attributes of its layers, and the batch sizes in its file and in
+objects of settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from pocketrnn_export.intake.batch_sizes_outside_layers import find_batch_sizes_in_globals_and_settings
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 
 @contextlib.contextmanager
@@ -25,3 +26,11 @@ def undo_assignments(module: nn.Module) -> Iterator[None]:
     finally:
         for names, name, size in sizes:
             names[name] = size
+
+
+@contextlib.contextmanager
+def run_quietly_and_undo_assignments(module: nn.Module) -> Iterator[None]:
+    """While the block runs, compute on the CPU without gradients, and print nothing. Then undo what a call of the
+    module in the block has assigned."""
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+        yield

@@ -20,7 +20,7 @@ from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 _TOKENS = 64
 
 
-def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, call: str | Call | None) -> Convention:
+def find_convention_with_characters(facts: ModuleFacts, spellings: Spellings, call: str | Call | None) -> Convention:
     """Find out how to call a module of words and their characters, as `find_convention` does for other modules.
 
     Raises:
@@ -34,21 +34,21 @@ def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, ca
                 f"The call {short_repr(call)} does not use the characters.",
                 f"Give them to the module, as in module(tokens, {CHARACTERS}), or leave characters out.",
             )
-    convention = find_convention(asked, call)
-    _refuse_failing_characters(asked, spellings, convention)
-    _refuse_unused_characters(asked, spellings, convention)
+    convention = find_convention(facts, call)
+    _refuse_failing_characters(facts, spellings, convention)
+    _refuse_unused_characters(facts, spellings, convention)
     return convention
 
 
-def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
+def _refuse_failing_characters(facts: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
     """Refuse a module that fails on a character. For this check, it runs on words that together contain every
     character."""
     first = next(i for i, word in enumerate(spellings.words) if word != i or i == len(spellings.rows) - 1)
-    rows, width = 1 if convention.one_text else asked.trial_rows, asked.widths.clip(_TOKENS)
+    rows, width = 1 if convention.one_text else facts.trial_rows, facts.widths.clip(_TOKENS)
     for start in range(first, len(spellings.rows), width):
         ids = torch.arange(start, start + width).clamp(max=len(spellings.rows) - 1)
         try:
-            call_and_read_numbers(asked, convention, ids.expand(rows, width), torch.full((rows,), width))
+            call_and_read_numbers(facts, convention, ids.expand(rows, width), torch.full((rows,), width))
         # Whatever a user's module raises.
         except (Exception, SystemExit) as error:
             known = spellings.characters.ids
@@ -59,17 +59,17 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
             ) from error
 
 
-def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
+def _refuse_unused_characters(facts: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
     """Refuse a module whose answers do not change with the characters of the words."""
     alike = np.flatnonzero(spellings.words == np.bincount(spellings.words).argmax())
-    width = asked.widths.clip(min(_TOKENS, len(alike)))
+    width = facts.widths.clip(min(_TOKENS, len(alike)))
     tokens = torch.from_numpy(np.resize(alike, width))[None].expand(
-        1 if convention.one_text else asked.trial_rows, width
+        1 if convention.one_text else facts.trial_rows, width
     )
     lengths = torch.full((len(tokens),), width)
     if torch.equal(
-        call_and_read_numbers(asked, convention, tokens, lengths),
-        call_and_read_numbers(asked, convention, tokens.flip(1), lengths),
+        call_and_read_numbers(facts, convention, tokens, lengths),
+        call_and_read_numbers(facts, convention, tokens.flip(1), lengths),
     ):
         raise InputError(
             f"The characters change no answer of the module, called as {convention.line}.",

@@ -1,18 +1,18 @@
-"""Find the arguments of a class that change no answer in eval mode: rates of dropout, padding ids of embeddings, and
-arguments that the class does not read."""
+"""Find the arguments of a class that change no answer in eval mode: rates of dropout, padding ids and freezing of
+embeddings, and arguments that the class does not read."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from pocketrnn_export.intake.layers_in_weights import GATES
 from pocketrnn_export.source_code.class_definitions import (
     find_stored_parameters,
     list_init_names_and_whether_assigned,
-    read_called_name,
 )
+from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
 
 # The parts of a layer from which code cannot learn these arguments again.
 _HARMLESS_PARTS: Final = frozenset(
@@ -32,13 +32,7 @@ _WITHOUT_EFFECT: Final = {
 
 
 def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
-    """Return a dict from each parameter of a class that changes no answer in eval mode to a value for it.
-
-    Such a parameter is a rate of dropout, the id that an nn.Embedding leaves out in training, or whether training
-    changes its vectors. The class passes the
-    parameter to such layers only, and does not read the value from a layer again, as in
-    `tokens != self.embedding.padding_idx`. Or the class reads the parameter nowhere.
-    """
+    """Return a dict from each parameter of a class that changes no answer in eval mode to a value for it."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     stored = find_stored_parameters(definition)
     reads_by_other_names = any(isinstance(node, ast.Name) and node.id in _READ_ALL for node in ast.walk(definition))
@@ -50,22 +44,19 @@ def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[s
             for node in ast.walk(definition)
             if (isinstance(node, ast.Name) and node.id == name) or ast.unparse(node) in attributes
         ]
-        uses = [node for node in uses if not _is_in_assignment_to_attribute(node, parents, attributes)]
-        kinds = {_find_use_as_dropout_or_padding(node, parents) for node in uses}
+        # Not a side of the assignment `self.NAME = name`.
+        uses = [
+            node
+            for node in uses
+            if not isinstance(up := parents[node], ast.Assign) or not attributes & {*map(ast.unparse, up.targets)}
+        ]
+        kinds = {_find_kind_of_use_without_effect(node, parents) for node in uses}
         kinds |= {""} if any(_may_layer_argument_be_read_again(node, parents) for node in uses) else set()
         if not uses and not attributes and not is_assigned and name != "self" and not reads_by_other_names:
             found[name] = None
         if uses and len(kinds) == 1 and not is_assigned and (kind := kinds.pop()):
             found[name] = 0.0 if kind == "dropout" else None
     return found
-
-
-def _is_in_assignment_to_attribute(
-    node: ast.AST, parents: Mapping[ast.AST, ast.AST], attributes: Collection[str]
-) -> bool:
-    """Return whether a node is a side of the assignment `self.NAME = name`."""
-    parent = parents[node]
-    return isinstance(parent, ast.Assign) and any(ast.unparse(target) in attributes for target in parent.targets)
 
 
 def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
@@ -82,15 +73,15 @@ def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, a
                 return True
         # The module itself, given to other code.
         if isinstance(other, ast.Name) and other.id == "self" and not isinstance(parent, ast.Attribute):
-            in_super = isinstance(parent, ast.Call) and read_called_name(parent) == "super"
+            in_super = isinstance(parent, ast.Call) and read_last_name(parent.func) == "super"
             if not in_super:
                 return True
     return False
 
 
-def _find_use_as_dropout_or_padding(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return `dropout` or `padding` for a value that is used only as the rate of a dropout or as a padding id. Else
-    return an empty string."""
+def _find_kind_of_use_without_effect(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
+    """Return `dropout`, `padding` or `freezing` for a value that is used only as the rate of a dropout, as a padding
+    id, or as the flag that freezes an embedding. Else return an empty string."""
     argument, parent = node, parents[node]
     # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
     while isinstance(parent, ast.IfExp) and argument is not parent.test:

@@ -22,8 +22,8 @@ class GivenByCalls:
     """The arguments that the calls of a class in its own file give to one parameter.
 
     Attributes:
-        values: the literal of each call, also by a name that is given it once; empty if a call has another
-            expression, or leaves the parameter out.
+        values: the value of each call: a literal, or that of a name or a setting; empty if the value of a call is not
+            known, or a call leaves the parameter out.
         written: the expression of each call, as in the file; `nothing` if it leaves the parameter out.
         places: the cell or the line of each call.
     """
@@ -34,7 +34,7 @@ class GivenByCalls:
 
     @property
     def is_one_literal(self) -> bool:
-        """Whether all calls give the same literal."""
+        """Whether all calls give the same known value."""
         return bool(self.values) and len({(type(value), repr(value)) for value in self.values}) == 1
 
     def confirms(self, default: Any) -> bool:

@@ -158,8 +158,8 @@ class OwnersModule:
         )
 
     def _measure_difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
-        """Run the module while gradients are recorded, and return the largest change of its answers. Return 0 for a
-        change by rounding only."""
+        """Run the module while gradients are recorded, for about a second. Return the largest change of its answers; 0
+        for a change of at most 1e-4, as by rounding."""
         called, until, worst = self.called(self.module), time.process_time() + _SECONDS, 0.0
         # Whatever a user's module raises, such as that a tensor which records gradients has no numpy().
         with torch.enable_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception):

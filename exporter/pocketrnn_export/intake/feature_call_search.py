@@ -1,5 +1,5 @@
 """Find out how to call a module of texts with features. Check that it runs with every category and all numbers, and
-that each feature changes the answer."""
+note the features that change no answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr
-from pocketrnn.text.features import Category, Features
+from pocketrnn.text.features_beside_text import Category, Features
 from pocketrnn_export.intake.call_discovery.call_candidates import list_forward_candidates
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
@@ -35,7 +35,7 @@ _LARGEST: Final = 10_000
 _MOST_WAYS = 40
 
 
-def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -> Convention:
+def find_convention_with_features(facts: ModuleFacts, call: str | Call | None) -> Convention:
     """Find out how to call a module of texts with features, as `find_convention` does for other modules. Notes of the
     returned convention name the features that change no answer.
 
@@ -44,38 +44,38 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
         InputError: the line does not use a feature.
     """
     if isinstance(call, str):
-        _refuse_unused_feature_names(asked, call)
+        _refuse_unused_feature_names(facts, call)
     try:
-        convention = find_convention(asked, call)
+        convention = find_convention(facts, call)
     except ExportError:
         # With only one id in each category, a way to call the module may be found, and then the id that fails.
-        least = _limit_categories_to_first_value(asked.features)
+        least = _limit_categories_to_first_value(facts.features)
         found = None
         with contextlib.suppress(ExportError):
-            found = find_convention(replace(asked, features=least), call) if least != asked.features else None
+            found = find_convention(replace(facts, features=least), call) if least != facts.features else None
         if found is not None:
-            _refuse_failing_category_ids(asked, found)
-        tame = replace(asked, features=_limit_numbers_to_ordinary_range(asked.features))
+            _refuse_failing_category_ids(facts, found)
+        tame = replace(facts, features=_limit_numbers_to_ordinary_range(facts.features))
         with contextlib.suppress(ExportError):
-            found = find_convention(tame, call) if tame.features != asked.features else None
+            found = find_convention(tame, call) if tame.features != facts.features else None
         if found is not None:
             _refuse_failing_feature_numbers(tame, found, must_be_finite=True)
-        _refuse_features_of_tokens(asked)
+        _refuse_features_of_tokens(facts)
         raise
-    _refuse_failing_category_ids(asked, convention)
-    _refuse_failing_feature_numbers(asked, convention, must_be_finite=False)
-    return replace(convention, notes=(*convention.notes, *_note_unused_features(asked, convention)))
+    _refuse_failing_category_ids(facts, convention)
+    _refuse_failing_feature_numbers(facts, convention, must_be_finite=False)
+    return replace(convention, notes=(*convention.notes, *_note_unused_features(facts, convention)))
 
 
-def _refuse_features_of_tokens(asked: ModuleFacts) -> None:
+def _refuse_features_of_tokens(facts: ModuleFacts) -> None:
     """Refuse a module that runs if each token gets its own features: its features may belong to tokens, not texts."""
-    for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
+    for way in itertools.islice(list_forward_candidates(facts), _MOST_WAYS):
         places, wide = way.find_inputs_of_kind("beside"), way
         for i in places:
             value = way.options[i].value
             each = f"({value})[:, None].expand(-1, tokens.size(1), *({value}).shape[1:])"
             wide = wide.replace_value(i, each)
-        if places and can_run_line(asked, wide.line):
+        if places and can_run_line(facts, wide.line):
             names = " and ".join(way.slots[i].name for i in places)
             raise ExportError(
                 f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
@@ -83,7 +83,7 @@ def _refuse_features_of_tokens(asked: ModuleFacts) -> None:
             )
 
 
-def _refuse_unused_feature_names(asked: ModuleFacts, line: str) -> None:
+def _refuse_unused_feature_names(facts: ModuleFacts, line: str) -> None:
     """Refuse a line that does not use each feature by its name, or by `features` and `categories`."""
     try:
         read = list_names_in_line(line)
@@ -91,7 +91,7 @@ def _refuse_unused_feature_names(asked: ModuleFacts, line: str) -> None:
         # It is refused where it is compiled.
         return
     every = {False: "features", True: "categories"}
-    for name, feature in asked.features:
+    for name, feature in facts.features:
         if not read & {name, every[isinstance(feature, Category)]}:
             raise InputError(
                 f"The call {short_repr(line)} does not use the feature {name}.",
@@ -99,21 +99,21 @@ def _refuse_unused_feature_names(asked: ModuleFacts, line: str) -> None:
             )
 
 
-def _refuse_failing_category_ids(asked: ModuleFacts, convention: Convention) -> None:
+def _refuse_failing_category_ids(facts: ModuleFacts, convention: Convention) -> None:
     """Refuse a module that fails on an id of a category."""
-    for column, (name, feature) in enumerate(asked.features):
+    for column, (name, feature) in enumerate(facts.features):
         if not isinstance(feature, Category):
             continue
         for start in range(0, len(feature.ids), _IDS_AT_A_TIME):
             ids = feature.ids[start : start + _IDS_AT_A_TIME]
-            if _find_error_on_category_ids(asked, convention, column, ids) is None:
+            if _find_error_on_category_ids(facts, convention, column, ids) is None:
                 continue
             first, last = 0, len(ids) - 1
             while first < last:
                 middle = (first + last) // 2
-                fails = _find_error_on_category_ids(asked, convention, column, ids[: middle + 1]) is not None
+                fails = _find_error_on_category_ids(facts, convention, column, ids[: middle + 1]) is not None
                 first, last = (first, middle) if fails else (middle + 1, last)
-            error = _find_error_on_category_ids(asked, convention, column, ids[: first + 1])
+            error = _find_error_on_category_ids(facts, convention, column, ids[: first + 1])
             value = next((repr(v) for v, i in feature.values.items() if i == ids[first]), "unknown values")
             raise ExportError(
                 f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, but the module fails on "
@@ -123,29 +123,29 @@ def _refuse_failing_category_ids(asked: ModuleFacts, convention: Convention) -> 
 
 
 def _find_error_on_category_ids(
-    asked: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
+    facts: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
     """Run the module on texts with these ids as a category. Return its error, or None if it runs."""
     # As many rows as in the trials, or more.
-    tokens, lengths = asked.draw_batch(max(len(ids), asked.trial_rows), asked.trial_batch_widths[0][0])
-    numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
+    tokens, lengths = facts.draw_batch(max(len(ids), facts.trial_rows), facts.trial_batch_widths[0][0])
+    numbers = draw_feature_numbers(_limit_categories_to_first_value(facts.features), np.arange(len(tokens)))
     numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
     try:
-        call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, numbers))
+        call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, numbers))
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         return error
     return None
 
 
-def _refuse_failing_feature_numbers(asked: ModuleFacts, convention: Convention, *, must_be_finite: bool) -> None:
+def _refuse_failing_feature_numbers(facts: ModuleFacts, convention: Convention, *, must_be_finite: bool) -> None:
     """Refuse a module that fails on a number as a feature: on -1, on 0, or on a very large number of either sign."""
-    for column, (name, feature) in enumerate(asked.features):
+    for column, (name, feature) in enumerate(facts.features):
         if isinstance(feature, Category):
             continue
 
         def find_failure(number: float, column: int = column) -> str:
-            return _find_failure_on_feature_number(asked, convention, column, number, must_be_finite=must_be_finite)
+            return _find_failure_on_feature_number(facts, convention, column, number, must_be_finite=must_be_finite)
 
         bad = next((number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if find_failure(number)), None)
         if bad is None:
@@ -158,7 +158,7 @@ def _refuse_failing_feature_numbers(asked: ModuleFacts, convention: Convention, 
         ends = [f"min={least:g}"] * any(map(find_failure, (-1.0, -float(_LARGEST), 0.0)))
         ends += [f"max={most}"] * (most < _LARGEST)
         kept = {name: f"{name}.clamp({', '.join(ends)})"}
-        every = [kept.get(other, other) for other, one in asked.features if not isinstance(one, Category)]
+        every = [kept.get(other, other) for other, one in facts.features if not isinstance(one, Category)]
         line = re.sub(r"\bfeatures\b", f"torch.stack([{', '.join(every)}], 1)", convention.line)
         line = line if line != convention.line else re.sub(rf"\b{name}\b", kept[name], line)
         raise ExportError(
@@ -169,14 +169,15 @@ def _refuse_failing_feature_numbers(asked: ModuleFacts, convention: Convention, 
 
 
 def _find_failure_on_feature_number(
-    asked: ModuleFacts, convention: Convention, column: int, number: float, *, must_be_finite: bool
+    facts: ModuleFacts, convention: Convention, column: int, number: float, *, must_be_finite: bool
 ) -> str:
-    """Run the module on texts with this number as a feature. Return its error, or an empty string if it runs."""
-    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.trial_rows, asked.trial_batch_widths[0][0])
-    numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
+    """Run the module on texts with this number as a feature. Return its error, or, with `must_be_finite`, that its
+    answer is not finite; an empty string if it runs."""
+    tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_batch_widths[0][0])
+    numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(facts.features), np.arange(len(tokens)))
     numbers[:, column] = number
     try:
-        answer = call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, numbers))
+        answer = call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, numbers))
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {first_line(error)}".rstrip(".")
@@ -192,27 +193,27 @@ def _limit_numbers_to_ordinary_range(features: Features) -> Features:
 
 
 def _limit_categories_to_first_value(features: Features) -> Features:
-    """Return the features with only the first value of each category."""
+    """Return the features with only the first id of each category."""
     return tuple(
         (name, Category({"0": feature.ids[0]}) if isinstance(feature, Category) else feature)
         for name, feature in features
     )
 
 
-def _note_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+def _note_unused_features(facts: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Run the module with other values of each feature. Return a note that names the features that change no answer;
     else return an empty tuple."""
-    tokens, lengths = asked.draw_batch(asked.trial_rows, asked.trial_batch_widths[-1][-1])
-    own = draw_feature_numbers(asked.features, np.arange(len(tokens)))
-    before = call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, own))
+    tokens, lengths = facts.draw_batch(facts.trial_rows, facts.trial_batch_widths[-1][-1])
+    own = draw_feature_numbers(facts.features, np.arange(len(tokens)))
+    before = call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, own))
     unused = []
-    for column, (name, feature) in enumerate(asked.features):
+    for column, (name, feature) in enumerate(facts.features):
         others = feature.ids if isinstance(feature, Category) else _NUMBERS
         changed = False
         for other in others[:: max(1, len(others) // _MOST_OTHERS)]:
             numbers = own.copy()
             numbers[:, column] = other
-            after = call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, numbers))
+            after = call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, numbers))
             changed = changed or not torch.equal(before, after)
         unused += [] if changed or len(others) == 1 else [name]
     if not unused:

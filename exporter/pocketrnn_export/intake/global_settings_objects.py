@@ -15,11 +15,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
-from pocketrnn.errors import InputError
 from pocketrnn_export.intake.settings_objects import find_global_settings, find_global_sizes
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.files_near_module import list_files_near
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
 
 _log = logging.getLogger(__name__)
@@ -83,8 +82,5 @@ def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: S
 
 def _read_classes(path: Path) -> list[ast.ClassDef]:
     """Return the classes of a file; none for a file that cannot be read."""
-    try:
-        cells = read_python_cells(path)
-    except InputError:
-        return []
+    cells = read_python_cells_if_readable(path)
     return [node for cell in cells for node in cell.statements if isinstance(node, ast.ClassDef)]

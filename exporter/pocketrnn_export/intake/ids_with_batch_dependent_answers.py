@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_independent
+from pocketrnn_export.comparing.logit_comparison import Reference, are_rows_independent_up_to_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 
@@ -102,8 +102,8 @@ def find_batch_dependent_ids(
 
 
 def select_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Run the module on a text of each id alone. Return the ids whose text gets finite numbers. A module may fail on a
-    text of only padding."""
+    """Run the module on a text that repeats one id, for each id. Return the ids whose text gets finite numbers. A
+    module may fail on a text of only padding."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _select_answered_rows(run, rows)]
 
@@ -124,8 +124,8 @@ def make_run_with_cache(run: Run) -> Run:
 def _choose_likely_word_ids(
     ids: int, candidates: Sequence[int], known_dependent_ids: Collection[int], padding_id: int
 ) -> Ids:
-    """Return ids that are probably words. They are not in `known_dependent_ids`, and no candidates unless no other ids
-    remain."""
+    """Return ids that are probably words. They are not in `known_dependent_ids`, and are not candidates unless no other
+    ids remain."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known_dependent_ids])
     # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known_dependent_ids])
@@ -137,8 +137,8 @@ def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:
 
 
 def _make_rows_with_id(token: int, words: Ids, width: int) -> Ids:
-    """Return six rows of words that also contain the id `token`: inside, at the start, at the end, nearly everywhere
-    and everywhere."""
+    """Return six rows of words that also contain the id `token`: in the middle; inside and at the end; at the start;
+    everywhere but in the middle; everywhere; at the end."""
     rows, some = _make_rows_of_words(words[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
@@ -174,7 +174,7 @@ def _are_texts_independent(reference: Reference, case: Case) -> bool:
     """Return whether every row of a case gets the same answer as alone. Return False if the module fails on the
     case."""
     try:
-        return are_texts_independent(reference, [case])
+        return are_rows_independent_up_to_rounding(reference, [case])
     except ExportError:
         return False
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 
 # Files at the top of a project. Its code is run from there.
 _PROJECT_FILES: Final = (".git", "pyproject.toml", "setup.py", "requirements.txt")
@@ -73,16 +72,13 @@ def _list_folders_above(folder: Path) -> list[Path]:
 
 
 def import_package_of_file(path: Path) -> str:
-    """Import the package that a file with relative imports is in, and return its name, such as `project.models`.
-    Return an empty string for a file without relative imports.
+    """Import the package that a file with relative imports is in, and return its name, such as `project.models`. Return
+    an empty string without such imports, or if a folder's name cannot be that of a package.
 
     The package's name has as many folders as the imports go up. If its own code fails, as on a package that only
     training needs, the folders are made a package without this code.
     """
-    try:
-        statements = [node for cell in read_python_cells(path) for node in cell.statements]
-    except InputError:
-        return ""
+    statements = [node for cell in read_python_cells_if_readable(path) for node in cell.statements]
     levels = [node.level for top in statements for node in ast.walk(top) if isinstance(node, ast.ImportFrom)]
     if not max(levels, default=0):
         return ""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates
 from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
+from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
 
 # Calls that make a tensor of a matrix.
 _OF_ARRAYS: Final = ("FloatTensor", "Tensor", "tensor", "from_numpy", "as_tensor")
@@ -66,7 +67,7 @@ def _find_use_as_array_tensor_or_size(use: ast.Name, parents: Mapping[ast.AST, a
     if isinstance(parent, ast.Attribute):
         return "size" if parent.attr in _SIZES else ""
     if isinstance(parent, ast.Call) and use in parent.args:
-        called = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
+        called = read_last_name(parent.func)
         return "array" if called in _OF_ARRAYS else "tensor" if called in _OF_TENSORS else (
             "size" if called == "len" else ""
         )  # fmt: skip
@@ -74,11 +75,10 @@ def _find_use_as_array_tensor_or_size(use: ast.Name, parents: Mapping[ast.AST, a
 
 
 def _find_initialized_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return the layer NAME that a statement initializes with a matrix: `self.NAME =
-    nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)`, or
-    `self.NAME.weight.data.copy_(matrix)`. An attribute of another name is a tensor, `NAME.weights`. Return an empty
-    string for other code.
-    """
+    """Return the name of the layer or tensor that a statement initializes with a matrix: NAME for `self.NAME =
+    nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)`,
+    `self.NAME.weight.data.copy_(matrix)` and `self.NAME = nn.Parameter(matrix)`. Return an empty string for other
+    code."""
     node: ast.AST = use
     while not isinstance(node, ast.stmt):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "copy_":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -11,6 +12,8 @@ from torch import Tensor
 GATES: Final = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _KINDS: Final = {count: kind for kind, count in GATES.items()}
 _MOST: Final = 8
+# Parts of the names of matrices that give no logits.
+_INNER: Final = re.compile(r"emb|att|conv|norm|(^|\.)weight_", re.IGNORECASE)
 
 
 def describe_layers(tensors: Mapping[str, Tensor]) -> str:
@@ -19,6 +22,29 @@ def describe_layers(tensors: Mapping[str, Tensor]) -> str:
     found = list(_describe_each_layer(tensors))
     more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
     return "; ".join(f"{name}: {said}" for name, said in found[:_MOST]) + more
+
+
+def find_last_layer(tensors: Mapping[str, Tensor]) -> tuple[str, int] | None:
+    """Return the name of the layer that seems to give the logits, and the number of its outputs: the last matrix whose
+    outputs no other one reads. Return None if there is none.
+
+    Example:
+        >>> find_last_layer({"emb.weight": torch.zeros(90, 8), "fc.weight": torch.zeros(5, 8)})
+        ('fc', 5)
+    """
+    biased = {key: key.removesuffix("weight") + "bias" in tensors for key in tensors}
+    # The transitions of a CRF are square, and read nothing.
+    sizes = {
+        key: one.shape for key, one in tensors.items() if one.dim() == 2 and (biased[key] or len({*one.shape}) > 1)
+    }
+    outer = [
+        key for key, (rows, _) in sizes.items()
+        if not _INNER.search(key) and not any(other != key and columns == rows for other, (_, columns) in sizes.items())
+    ]  # fmt: skip
+    # Tables of features have no bias, and the scores of an attention are one number a token.
+    for is_likelier in (lambda key: biased[key], lambda key: sizes[key][0] > 1):
+        outer = [*filter(is_likelier, outer)] or outer
+    return (outer[-1].removesuffix(".weight"), sizes[outer[-1]][0]) if outer else None
 
 
 def count_layers(tensors: Mapping[str, Tensor], layer_name: str) -> int:

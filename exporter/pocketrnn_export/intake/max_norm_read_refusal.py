@@ -40,7 +40,7 @@ def find_exceeded_max_norms(module: nn.Module) -> dict[str, float]:
 
 
 def refuse_direct_weight_reads(
-    asked: ModuleFacts,
+    facts: ModuleFacts,
     convention: Convention,
     exceeded_norms: Mapping[str, float],
     sizes: Iterable[tuple[int, int]] = (),
@@ -49,22 +49,22 @@ def refuse_direct_weight_reads(
     norm than the embedding's `max_norm`.
 
     Args:
-        asked: the module, which is left as it was.
+        facts: the module, which is left as it was.
         convention: how it is called.
         exceeded_norms: `find_exceeded_max_norms` of the module as it was given.
         sizes: more sizes (texts, tokens) to try.
     """
-    usual = [(asked.trial_rows, width) for pair in asked.trial_batch_widths for width in pair]
+    usual = [(facts.trial_rows, width) for pair in facts.trial_batch_widths for width in pair]
     for rows, width in [*usual, *sizes] if exceeded_norms else []:
-        batch = asked.draw_batch(1 if convention.one_text else rows, asked.widths.clip(width))
-        with restore_module(asked.module):
-            layers = {path: asked.module.get_submodule(path) for path in exceeded_norms}
+        batch = facts.draw_batch(1 if convention.one_text else rows, facts.widths.clip(width))
+        with restore_module(facts.module):
+            layers = {path: facts.module.get_submodule(path) for path in exceeded_norms}
             for path, layer in layers.items():
                 layer.max_norm = exceeded_norms[path]  # type: ignore[assignment]
             reads = _WeightReadRecorder({read_memory_address(layer.weight): path for path, layer in layers.items()})  # type: ignore[arg-type]
             # A module that fails here also fails in the proof, which reports it.
             with contextlib.suppress(Exception, SystemExit), torch.no_grad(), run_quietly_on_cpu(), reads:
-                run_user_call(convention.function, asked.module, *batch)
+                run_user_call(convention.function, facts.module, *batch)
         for path in reads.found:
             name = f"{path}.weight".lstrip(".")
             raise ExportError(

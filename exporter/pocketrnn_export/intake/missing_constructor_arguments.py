@@ -39,8 +39,9 @@ from pocketrnn_export.intake.strings_compared_with_arguments import list_strings
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.files_near_module import list_files_near
-from pocketrnn_export.source_code.notebook import Cell, read_python_cells
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
+from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
 
 _log = logging.getLogger(__name__)
 
@@ -85,9 +86,7 @@ def find_values_for_missing_arguments(
         return {}
     takes = _list_parameters_without_argument(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
-    cells: Sequence[Cell] = ()
-    with contextlib.suppress(InputError):
-        cells = read_python_cells(named.path)
+    cells = read_python_cells_if_readable(named.path)
     definition = _find_class_definition(maker, cells) if inspect.isclass(maker) else None
     stated, place = _find_checkpoint_arguments_and_place(takes, weights)
     shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
@@ -123,7 +122,9 @@ def find_values_for_missing_arguments(
             if definition is None
             else {name: list_strings_compared_with_argument(definition, name) for name in missing}
         )
-        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near)
+        unknown = [name for name in missing if name not in values or values[name] is ...]
+        places = [] if definition is None else list(filter(None, (_find_place(definition, one) for one in unknown)))
+        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near, places)
     for name in _find_arguments_that_change_weight_shapes(
         maker, args, {**kwargs, **found_values}, called.keys() - required, weights
     ):
@@ -153,7 +154,7 @@ class _OwnerValues:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values that nothing contradicts."""
+        """The objects of settings that could be made, and the values in which all calls agree."""
         made = {name: one.value for name, one in self.settings.items() if one.value is not None}
         return made | {name: one.values[0] for name, one in self.calls.items() if one.is_one_literal}
 
@@ -200,9 +201,7 @@ def _search_owner_files(
     saved = {} if weights is None else weights.settings
     calls: dict[str, GivenByCalls] = {}
     for path in paths:
-        cells: Sequence[Cell] = ()
-        with contextlib.suppress(InputError):
-            cells = read_python_cells(path)
+        cells = read_python_cells_if_readable(path)
         find_value = functools.partial(_find_setting, settings=saved, options=defaults.get(path, {}))
         given = find_constructor_arguments(
             cells, getattr(maker, "__name__", named.name), inspect.signature(maker), find_value
@@ -217,9 +216,9 @@ def _search_owner_files(
 def _find_setting(
     parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> Any:
-    """Return the value of a setting in a checkpoint, or else among the options of a command line; `...` if neither has
-    it. `parts` are the names in `config.model.dim`. If several dicts have the last name, the dict counts whose place
-    ends with the most of the other names."""
+    """Return the value of the setting `config.model.dim`, whose names are `parts`: from a checkpoint, or else from the
+    options of a command line. If several dicts of the checkpoint hold the last name, those count whose places end with
+    most of the other names. Return `...` without a value, or if these dicts disagree."""
     held: dict[int, list[Any]] = {}
     for place, values in settings.items():
         if parts[-1] in values:
@@ -375,6 +374,7 @@ def _refuse_missing_arguments(
     object_names: Sequence[str],
     compared_strings: Mapping[str, Sequence[str]],
     owner_values: _OwnerValues,
+    unknown_places: Sequence[str],
 ) -> None:
     """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
     and how to write the call."""
@@ -409,6 +409,8 @@ def _refuse_missing_arguments(
             f"{named.name}({call}), as in docs/your-files.md."
         )
         source = "made.py:make"
+    if unknown_places and "..." in source:
+        known.append(f"Put values in place of the dots: {' and '.join(unknown_places)}.")
     said = " ".join(known)
     raise MissingArgumentsError(
         f"{named.name}{str(signature)[:300]} in {named.path} needs {_join_names(missing)}, which "
@@ -417,6 +419,15 @@ def _refuse_missing_arguments(
         said,
         source,
     )
+
+
+def _find_place(definition: ast.ClassDef, argument: str) -> str:
+    """Return a phrase with the line of a class that first reads an argument of its `__init__`; empty if none does."""
+    for init in find_methods(definition, "__init__"):
+        for node in (one for statement in init.body for one in ast.walk(statement)):
+            if isinstance(node, ast.Name) and node.id == argument:
+                return f"line {node.lineno} reads {argument}"
+    return ""
 
 
 def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:

@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn.bundle.names_from_paths import choose_code_name
+from pocketrnn.bundle.names_from_paths import choose_import_name
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.file_existence_check import check_file_exists
 from pocketrnn_export.intake.global_settings_objects import define_and_correct_settings_of_file, find_settings_of_file
@@ -49,6 +49,7 @@ from pocketrnn_export.source_code.needed_code import (
     list_statements_that_check_dunder_name,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
 from pocketrnn_export.vocabularies.owner_function_call import WordIds, is_vocabulary_name
@@ -111,7 +112,8 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
 
 
 def set_word_ids(named: ModuleName, error: NeededNamesError, tokens: Sequence[str]) -> ModuleName:
-    """Give values to the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
+    """Find values for the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
+    Return the module's name with these values.
 
     Args:
         named: the module.
@@ -135,6 +137,7 @@ def load_text_function(
     words_file: str = "",
     ids_of_words: Mapping[str, int] | None = None,
     module_file: Path | None = None,
+    saved_attributes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[..., Any]:
     """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
 
@@ -146,6 +149,7 @@ def load_text_function(
             opening this file gets these ids, and the code is not run.
         module_file: the file of the module. Its code imports from its own folders, and this file may import from them,
             too.
+        saved_attributes: the attributes of a saved object of the class, which the made object gets.
 
     Raises:
         InputError: there is no such name, or it is not a function.
@@ -167,7 +171,8 @@ def load_text_function(
         found = getattr(file, named.name, None)
         args, kwargs = _evaluate_arguments(named, file)
         if isinstance(found, type) and not issubclass(found, str):
-            found, args, kwargs = _make_text_object(found, named, args, kwargs, ids_of_words or {}), [], {}
+            found = _make_text_object(found, named, args, kwargs, ids_of_words or {}, saved_attributes)
+            args, kwargs = [], {}
         found = getattr(found, named.method, None) if named.method else found
     where = str(named)
     if not callable(found):
@@ -180,12 +185,19 @@ def load_text_function(
 
 
 def _make_text_object(
-    made: type, named: ModuleName, args: Sequence[Any], kwargs: Mapping[str, Any], ids_of_words: Mapping[str, int]
+    made: type,
+    named: ModuleName,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    ids_of_words: Mapping[str, int],
+    saved_attributes: Mapping[str, Any],
 ) -> Any:
-    """Make an object of a class whose method takes a text. Refuse a class that needs more than the given arguments,
-    settings and a vocabulary, with the lines to write. If the object holds a vocabulary that lacks some of the words,
-    it gets these words."""
+    """Make an object of a class whose method takes a text. It gets the attributes of a saved one, and the words where
+    it holds a vocabulary that lacks some of them. If the class needs more than the given arguments, settings and a
+    vocabulary, the object is made without `__init__`, with the attributes that the method reads; refuse it if they are
+    not known."""
     missing: list[str] = []
+    read = list_read_attributes(named.path, named.name, named.method or "__call__")
     try:
         signature = inspect.signature(made)
         given = signature.bind_partial(*args, **kwargs).arguments
@@ -193,25 +205,62 @@ def _make_text_object(
         missing = [one.name for one in plain if one.default is one.empty and one.name not in given]
         held = {one: WordIds(ids_of_words) for one in missing if is_vocabulary_name(one)}
         settings = find_values_for_missing_arguments(made, args, {**kwargs, **held}, named, None)
-        found = made(*args, **kwargs, **held, **settings)
-    except MissingArgumentsError:
-        problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
+        found: Any = made(*args, **kwargs, **held, **settings)
+        defaults = {one.name: one.default for one in plain if one.name not in {**given, **held, **settings}}
     # A user's code may raise any exception.
     except Exception as error:
-        problem = f"{named.name} of {named.path} raises {_describe_error(error)}"
-    else:
-        for name, value in getattr(found, "__dict__", {}).items():
-            if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
-                _log.warning("%s.%s of %s gets the words of --vocabulary", named.name, name, named.path)
-                vars(found)[name] = WordIds(ids_of_words)
-        return found
+        words = {one: WordIds(ids_of_words) for one in read or () if is_vocabulary_name(one)}
+        unknown = {
+            one: line
+            for one, line in (read or {}).items()
+            if one not in {**words, **saved_attributes} and not hasattr(made, one)
+        }
+        refused = _make_text_object_error(named, missing, error, unknown)
+        # What fails in `__init__` may change more than the object.
+        if read is None or unknown or not isinstance(error, MissingArgumentsError):
+            raise refused from None
+        try:
+            found, defaults = cast("Any", made).__new__(made), {}
+            vars(found).update(words)
+        # A class with slots or with a `__new__` of its own.
+        except Exception:
+            raise refused from None
+        known = f", but with {', '.join(read)}" if read else ""
+        _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
+    changed = getattr(found, "__dict__", {})
+    changed.update({} if args or kwargs else saved_attributes)
+    for name, value in changed.items():
+        if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
+            _log.warning("%s.%s of %s gets the words of --vocabulary", named.name, name, named.path)
+            changed[name] = WordIds(ids_of_words)
+    if taken := {
+        name: value for name, value in defaults.items() if name in (read or ()) and changed.get(name) == value
+    }:
+        written = ", ".join(f"{name}={value!r}" for name, value in taken.items())
+        _log.warning(
+            "%s of %s is made with %s, by default. If your classifier has others, give them: --tokenizer '%s:%s(%s)%s'",
+            named.name, named.path, written, named.path, named.name, written, f".{named.method}" * bool(named.method),
+        )  # fmt: skip
+    return found
+
+
+def _make_text_object_error(
+    named: ModuleName, missing: Sequence[str], error: Exception, unknown_attributes: Mapping[str, int]
+) -> InputError:
+    """Make the error of a class whose objects split texts and are not made without further arguments. The message has
+    the arguments and the attributes that are not known."""
+    problem = f"{named.name} of {named.path} raises {_describe_error(error)}"
+    if isinstance(error, MissingArgumentsError):
+        problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
+    where = [f"self.{name} in line {line}" for name, line in unknown_attributes.items()]
+    read = f"{named.name}.{named.method or '__call__'} reads {', '.join(where)}. " if where else ""
     called = f"{named.name}({', '.join(f'{one}=...' for one in missing)})"
     method = f".{named.method}" if named.method else ""
-    raise InputError(
+    return InputError(
         problem,
-        f"Give its arguments, --tokenizer '{named.path}:{called}{method}'. Or write a file split.py beside it, from "
-        f"{named.path.stem} import {named.name}; made = {called}; def words(text): return made{method}(text), and give "
-        "--tokenizer split.py:words.",
+        f"{read}Give its arguments, --tokenizer '{named.path}:{called}{method}'. Or write a file split.py beside it, "
+        f"from {named.path.stem} import {named.name}; made = {called}; def words(text): return made{method}(text), and "
+        "give --tokenizer split.py:words.",
     )
 
 
@@ -505,7 +554,7 @@ def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str])
 def _make_empty_python_module(path: Path) -> ModuleType:
     """Return an empty Python module with the name and the path of a file."""
     package = import_package_of_file(path)
-    file = ModuleType(choose_code_name(path, package))
+    file = ModuleType(choose_import_name(path, package))
     file.__file__, file.__package__ = str(path), package
     return file
 

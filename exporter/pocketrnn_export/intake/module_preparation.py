@@ -14,12 +14,16 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_differing_operation
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.form_runs import make_module_run
-from pocketrnn_export.comparing.logit_comparison import Reference, are_rows_independent, are_texts_independent
+from pocketrnn_export.comparing.logit_comparison import (
+    Reference,
+    are_rows_independent,
+    are_rows_independent_up_to_rounding,
+)
 from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
@@ -142,7 +146,8 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts must run alone and not in a batch. The padding id is one of them if it was not tested."""
+        """The ids whose texts must run alone and not in a batch. If none were found and the padding id was not tested,
+        the padding id."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -267,34 +272,34 @@ def prepare_module(
     reference = copy_for_export(module)
     nonfinite = set_nonfinite_weights_to_zero(reference)
     traceable, widths = replace_torchscript(reference), widths or Widths()
-    asked = ModuleFacts(
+    facts = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
         widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
         features=features, spellings=spellings, labels_are_words=labels_are_words,
     )  # fmt: skip
-    convention = _find_convention(asked, call, nonfinite)
+    convention = _find_convention(facts, call, nonfinite)
     _refuse_other_number_of_texts(convention, two_texts=two_texts)
     norms = find_exceeded_max_norms(unwrap_module(module))
-    refuse_direct_weight_reads(asked, convention, norms)
-    refuse_dependence_on_calls(asked, convention)
+    refuse_direct_weight_reads(facts, convention, norms)
+    refuse_dependence_on_calls(facts, convention)
     if convention.takes_lengths and widths.least > 1 and widths.filled:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _log_convention(convention)
     is_called = (
         not convention.has_graph_inputs_and_outputs
         or convention.units != classes
-        or assigns_without_effect(asked, convention)
+        or assigns_without_effect(facts, convention)
     )
     called = functools.partial(CallAdapter, convention=convention) if is_called else lambda unchanged: unchanged
     traceable, reference = wrap_for_trace(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
-        example=_make_trace_inputs(padding_id, widths, convention), convention=convention, activation=asked.activation,
-        widths=widths, given=_make_owners_module(module, called, asked, convention),
-        refuse_kept=functools.partial(_refuse_dependence_on_sizes_or_max_norms, asked, convention, norms),
-        notes=note_extracted_numbers(asked, convention),
+        example=_make_trace_inputs(padding_id, widths, convention), convention=convention, activation=facts.activation,
+        widths=widths, given=OwnersModule(unwrap_module(module), called, convention.takes_lengths, facts.head_sizes),
+        refuse_kept=functools.partial(_refuse_dependence_on_sizes_or_max_norms, facts, convention, norms),
+        notes=note_extracted_numbers(facts, convention),
     )  # fmt: skip
-    _refuse_reads_of_nonfinite_weights(nonfinite, asked, prepared.given, reference)
+    _refuse_reads_of_nonfinite_weights(nonfinite, facts, prepared.given, reference)
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
     prepared = replace(prepared, padding_fault=fault, least=least)
@@ -303,45 +308,37 @@ def prepare_module(
     return _find_padding_and_ids_run_alone(prepared, list_possible_padding_ids(module, ids=ids, special=[padding_id]))
 
 
-def _find_convention(asked: ModuleFacts, call: str | Call | None, nonfinite: Sequence[str]) -> Convention:
+def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Sequence[str]) -> Convention:
     """Find out how to call a module of texts, of texts with features, or of words with their characters. If that fails,
     name the weights that are not finite and are 0 in the copy: it may answer every text alike."""
     try:
-        if asked.spellings is not None:
-            return find_convention_with_characters(asked, asked.spellings, call)
-        return find_convention_with_features(asked, call) if asked.features else find_convention(asked, call)
+        if facts.spellings is not None:
+            return find_convention_with_characters(facts, facts.spellings, call)
+        return find_convention_with_features(facts, call) if facts.features else find_convention(facts, call)
     except ExportError:
         if nonfinite:
             raise make_nonfinite_weights_error(nonfinite) from None
         raise
 
 
-def _make_owners_module(
-    module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
-) -> OwnersModule:
-    """Wrap the owner's module, so that its answers can be compared with those of the exported copy."""
-    given = unwrap_module(module)
-    return OwnersModule(given, called, convention.takes_lengths, asked.head_sizes)
-
-
 def _refuse_reads_of_nonfinite_weights(
-    weights: Sequence[str], asked: ModuleFacts, owners: OwnersModule | None, copied: nn.Module
+    weights: Sequence[str], facts: ModuleFacts, owners: OwnersModule | None, copied: nn.Module
 ) -> None:
     """Refuse a module that reads weights which are infinite or NaN; in the copy, these numbers are 0. Without a run,
     refuse a module that does more than label one text."""
     if not weights or owners is None:
         return
-    if asked.values or asked.samples or asked.of_tokens or asked.two_texts or asked.features or asked.spellings:
+    if facts.values or facts.samples or facts.of_tokens or facts.two_texts or facts.features or facts.spellings:
         raise make_nonfinite_weights_error(weights)
-    rows, width = 1 if asked.one_text else _ROWS_OF_IDS, asked.widths.clip(_TOKENS_OF_IDS)
-    ids = np.resize(np.arange(asked.ids, dtype=np.int64), (-(-asked.ids // (rows * width)), rows, width))
+    rows, width = 1 if facts.one_text else _ROWS_OF_IDS, facts.widths.clip(_TOKENS_OF_IDS)
+    ids = np.resize(np.arange(facts.ids, dtype=np.int64), (-(-facts.ids // (rows * width)), rows, width))
     cases = [Case("all ids", one, np.full(rows, width, np.int64)) for one in ids]
     run = make_module_run(copied, takes_lengths=owners.takes_lengths)
     if not owners.answers_as_copy(run, cases):
         raise make_nonfinite_weights_error(weights)
     _log.warning(
         "Some numbers of the module's %s are not finite. No answer reads them, as texts with each of the %d ids show; "
-        "in the bundle they are 0", " and ".join(weights), asked.ids,
+        "in the bundle they are 0", " and ".join(weights), facts.ids,
     )  # fmt: skip
 
 
@@ -358,12 +355,12 @@ def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) ->
 
 
 def _refuse_dependence_on_sizes_or_max_norms(
-    asked: ModuleFacts, convention: Convention, exceeded_norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
+    facts: ModuleFacts, convention: Convention, exceeded_norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
     """Refuse a module whose answer to a text of one of these sizes (texts, tokens) depends on earlier texts, also
     through the `max_norm` of an embedding."""
-    refuse_dependence_on_sizes(asked, convention, sizes)
-    refuse_direct_weight_reads(asked, convention, exceeded_norms, sizes)
+    refuse_dependence_on_sizes(facts, convention, sizes)
+    refuse_direct_weight_reads(facts, convention, exceeded_norms, sizes)
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
@@ -432,8 +429,8 @@ def _describe_call(convention: Convention) -> str:
 
 
 def _log_convention(convention: Convention) -> None:
-    """Log how the module is called, and whether and why its answers are logits. This is a warning unless the numbers
-    prove it."""
+    """Log how the module is called, what its answers are taken for, and the convention's notes. The second is a warning
+    if the numbers of the answers do not prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -478,7 +475,7 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
     """Return whether the answer to each text in these cases depends neither on the other texts of its batch nor on
     padding."""
     reference = prepared.make_reference()
-    return are_texts_independent(
+    return are_rows_independent_up_to_rounding(
         reference,
         select_cases_of_answered_lengths(
             reference.run, prepared.fit_cases_to_module(select_cases_for_row_independence(grid))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line_if_known
-from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
 

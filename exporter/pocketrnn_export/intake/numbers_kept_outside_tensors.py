@@ -25,23 +25,23 @@ _TAKE_OUT: Final = frozenset({"__array__", "__float__", "__int__", "item", "nump
 _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 
 
-def note_extracted_numbers(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+def note_extracted_numbers(facts: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Run the module once. Return a note if forward takes numbers out of tensors and may keep them for later texts;
     else return an empty tuple."""
-    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.trial_rows, asked.trial_batch_widths[-1][-1])
+    tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_batch_widths[-1][-1])
     operations = OperatorRecorder()
     taken = _ExtractedNumberRecorder(operations)
     operations.label_tensors("text", tokens)
 
     def run_module() -> None:
         with torch.no_grad(), run_quietly_on_cpu(), operations, taken:
-            run_user_call(convention.function, asked.module, tokens, lengths)
+            run_user_call(convention.function, facts.module, tokens, lengths)
 
     # A module that fails here also fails in the proof, which reports it.
-    with restore_module(asked.module), contextlib.suppress(Exception, SystemExit):
-        changed = find_attributes_changed_by_run(run_module, asked.module)
+    with restore_module(facts.module), contextlib.suppress(Exception, SystemExit):
+        changed = find_attributes_changed_by_run(run_module, facts.module)
         if taken.floats or (
-            taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_has_python_value, changed)))
+            taken.lines and (_holds_numpy_arrays(facts.module) or any(map(_has_python_value, changed)))
         ):
             return (
                 f"forward takes numbers out of tensors ({', '.join(taken.lines)}): if it keeps them from one text to "

@@ -56,7 +56,7 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _slice_rows(tokens: Tensor, starts: list[int], lengths: list[int], padding_id: int) -> Tensor:
-    """Return `lengths` ids of each row from a start position on, followed by padding."""
+    """Return a part of each row: the number of ids in `lengths`, from the index in `starts` on, followed by padding."""
     width = max(lengths)
     if len(set(starts)) == 1 and min(lengths) == width:
         return tokens[:, starts[0] : starts[0] + width].contiguous()

@@ -115,7 +115,7 @@ def _compute_digests_and_answer_in_new_process(
         answer = run_in_process(_compute_digests_and_answer_with_new_seed, named, weights)
     except EOFError:
         raise InputError(
-            f"{named.path} ends the process when its code is run a second time.",
+            f"{named.path} ends the process when its code is run a second time, or needs more memory than there is.",
             "Give --random-weights, with --weights FILE for the weights: then the code is run only once.",
         ) from None
     if isinstance(answer, PocketRNNError):
@@ -156,7 +156,7 @@ def _compute_digests_and_answer_with_new_seed(named: ModuleName, weights: SavedW
 
 
 def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return every tensor that a module holds: parameters, buffers, and tensors in attributes and plain lists."""
+    """Return every tensor that a module holds: parameters, buffers, and tensors in attributes, lists and dicts."""
     found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
     def collect_tensors(name: str, value: Any, depth: int) -> None:
@@ -179,7 +179,7 @@ def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _find_global_numbers(module: nn.Module) -> dict[str, Tensor]:
-    """Return the global tensors, arrays and numbers that a module's code reads, by name."""
+    """Return the global tensors, arrays, numbers and lists of numbers that a module's code reads, by name."""
     found: dict[str, Tensor] = {}
     for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}:
         if kind.__module__.split(".")[0] in ("torch", "builtins"):

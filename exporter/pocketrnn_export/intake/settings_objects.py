@@ -121,9 +121,7 @@ def find_global_settings(
     )
     if not reads.needed or any(_is_used_as_other_object(one, name) for one in definitions):
         return None
-    shown: dict[str, int] = {}
-    for one in definitions if weights is not None else ():
-        shown |= _find_settings_shown_by_weights(one, name, weights) if weights is not None else {}
+    shown = {} if weights is None else find_global_sizes(name, definitions, weights)
     return _find_fitting_settings(_Wanted(name, reads, None, {}, shown, of_file=True), weights, parsers)
 
 
@@ -252,8 +250,8 @@ def _find_settings_read_by_class(definition: ast.ClassDef, name: str) -> _Reads:
 
 
 def _is_used_as_other_object(definition: ast.ClassDef, name: str) -> bool:
-    """Return whether a class calls a method of its argument, or takes the length of the argument or of one of its
-    attributes, as for a vocabulary."""
+    """Return whether a class calls a method of its argument that dicts do not have, or takes the length of the argument
+    or of one of its attributes, as for a vocabulary."""
     for node in ast.walk(definition):
         if isinstance(node, ast.Call):
             func = node.func
@@ -265,7 +263,8 @@ def _is_used_as_other_object(definition: ast.ClassDef, name: str) -> bool:
 
 
 def _find_settings_class(maker: Any, name: str) -> type | None:
-    """Return the class in the annotation of an argument, if it is one of the owner's."""
+    """Return the class in the annotation of an argument, if it is one of the owner's and not a kind of dict; else
+    None."""
     found: Any = None
     init = maker.__init__ if inspect.isclass(maker) else maker
     # An annotation may name what is not imported.
@@ -286,7 +285,8 @@ def _list_fields_and_whether_required(kind: type) -> dict[str, bool]:
 
 
 def _find_settings_shown_by_weights(definition: ast.ClassDef, name: str, weights: SavedWeights) -> dict[str, int]:
-    """Return the settings that the shapes of the weights show."""
+    """Return the settings in the argument `name`, such as `dim` of `args.dim`, that the shapes of the weights show,
+    with their values."""
     held = [name, *(a for a, parameter in find_stored_parameters(definition).items() if parameter == name)]
     found: dict[str, int] = {}
     for expression, size in find_size_expression_values(definition, weights.tensors).items():

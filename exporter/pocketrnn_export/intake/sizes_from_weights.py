@@ -14,10 +14,9 @@ from pocketrnn_export.source_code.class_definitions import (
     find_stored_parameters,
     list_init_defaults,
     list_init_names_and_whether_assigned,
-    read_called_name,
     walk_init_without_optional_branches,
 )
-from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
+from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods, read_last_name
 
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
@@ -52,12 +51,12 @@ def find_size_expression_values(definition: ast.ClassDef, tensors: Mapping[str, 
     layers = list(_find_assigned_layers(definition))
     shown_by: dict[str, list[set[tuple[str, int]]]] = {}
     for name, layer in layers:
-        gates, shown = GATES.get(read_called_name(layer).removesuffix("Cell")), count_gates(tensors, name)
+        gates, shown = GATES.get(read_last_name(layer.func).removesuffix("Cell")), count_gates(tensors, name)
         if gates is not None and shown not in (gates, None):
             continue
         given = _list_arguments_shown_by_weights(layer, name, tensors)
         sizes = {_solve_expression(argument, n) for argument, n in given if not isinstance(argument, ast.Constant)}
-        if sizes or read_called_name(layer) in _LAYERS:
+        if sizes or read_last_name(layer.func) in _LAYERS:
             # Each recurrent layer of these gates counts by itself.
             shown_by.setdefault(f"{name} {len(shown_by)}" if gates is not None else name, []).append(sizes)
     # With `if both: self.out = ... else: self.out = ...`, the weights may be those of either: what both say counts.
@@ -71,7 +70,7 @@ def _list_arguments_shown_by_weights(
     layer: ast.Call, layer_name: str, tensors: Mapping[str, Tensor]
 ) -> Iterator[tuple[ast.expr, int]]:
     """Yield each argument of a layer's call whose value the weights show, with this value."""
-    kind = read_called_name(layer)
+    kind = read_last_name(layer.func)
     if kind not in _LAYERS and not kind[:1].isupper() and count_layers(tensors, layer_name):
         # As in {"GRU": nn.GRU, "LSTM": nn.LSTM}[kind](...).
         kind = next((kind for kind, gates in GATES.items() if gates == count_gates(tensors, layer_name)), kind)
@@ -192,7 +191,7 @@ def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.C
 
 def _find_layers_in_sequence(attribute: str, call: ast.Call) -> Iterator[tuple[str, ast.Call]]:
     """Yield the name and the call of each layer that an nn.Sequential or an nn.ModuleList is made with."""
-    kind, parts = read_called_name(call), call.args
+    kind, parts = read_last_name(call.func), call.args
     if kind == "ModuleList" and len(parts) == 1 and isinstance(parts[0], ast.List | ast.Tuple):
         parts = parts[0].elts
     elif kind != "Sequential" or any(isinstance(part, ast.Starred) for part in parts):

@@ -21,7 +21,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import LONGEST
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.intake.user_frames import run_user_call
@@ -32,9 +32,10 @@ from pocketrnn_export.module_runs.attribute_changes import (
     restore_attributes,
 )
 from pocketrnn_export.module_runs.call_counters import CallCounter, Questions, find_call_counters
-from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, are_equal_up_to_rounding
-from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
+from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, find_first_different_operator
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 
 # The rounding of an answer where a cache has grown.
 _SAME: Final = 1e-5
@@ -56,8 +57,6 @@ _ENTRIES: Final = (20, 1_000)
 _CALLS_AT_A_TIME: Final = 16
 _BEFORE: Final = "earlier texts"
 
-Batch = tuple[Tensor, Tensor]
-
 
 @dataclass(frozen=True)
 class _RecordedAnswer:
@@ -67,51 +66,52 @@ class _RecordedAnswer:
     program: Program | None
 
 
-def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> None:
+def refuse_dependence_on_calls(facts: ModuleFacts, convention: Convention) -> None:
     """Refuse a module whose answer to a text depends on earlier texts, or on the number of earlier calls."""
-    rows, width = 1 if convention.one_text else asked.trial_rows, asked.trial_batch_widths[-1][-1]
+    rows, width = 1 if convention.one_text else facts.trial_rows, facts.trial_batch_widths[-1][-1]
     text, other, longer = (
-        asked.draw_batch(rows, width),
-        (asked.draw_batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
-        asked.draw_batch(rows, asked.widths.clip(_LONGER)),
+        facts.draw_batch(rows, width),
+        (facts.draw_batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
+        facts.draw_batch(rows, facts.widths.clip(_LONGER)),
     )
-    with restore_module(asked.module):
+    with restore_module(facts.module):
         kept = find_attributes_changed_by_run(
-            lambda: _compute_answers_to_batches(asked, convention, [text], recorded=False), asked.module
+            lambda: _compute_answers_to_batches(facts, convention, [text], recorded=False), facts.module
         )
     sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
-    _refuse_dependence_on_earlier_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
+    _refuse_dependence_on_earlier_batches(facts, convention, [text, other, *_make_batches(facts, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
-        if (held := _find_attributes_with_used_state(asked, convention, order)) is not None:
+        if (held := _find_attributes_with_used_state(facts, convention, order)) is not None:
             raise _make_dependence_error(_BEFORE, held, convention)
-    _refuse_dependence_on_call_counters(asked, convention, text)
+    _refuse_dependence_on_call_counters(facts, convention, text)
     for one in kept:
-        if any(_depends_on_list_length(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
+        if any(_depends_on_list_length(facts, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
             raise _make_dependence_error(_BEFORE, [one], convention)
 
 
-def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
+def refuse_dependence_on_sizes(facts: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
     """Refuse a module whose answer to a text depends on an earlier text of another size.
 
     Args:
-        asked: the module, which is left as it was.
+        facts: the module, which is left as it was.
         convention: how it is called.
         sizes: (texts, tokens) around each size that forward compares with.
     """
     if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
-        rows = asked.trial_rows
+        rows = facts.trial_rows
         _refuse_dependence_on_earlier_batches(
-            asked, convention, _make_batches(asked, convention, [(1, 1), (rows, 1), (rows, 2), *sizes])
+            facts, convention, _make_batches(facts, convention, [(1, 1), (rows, 1), (rows, 2), *sizes])
         )
 
 
-def _make_batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
-    """Return a batch of each size (texts, tokens), fitted to the module."""
-    taken = ((1 if convention.one_text else rows, asked.widths.clip(tokens)) for rows, tokens in sizes)
-    return [asked.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
+def _make_batches(facts: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
+    """Return a batch of each size (texts, tokens), fitted to the module. Sizes of more than 20,000 tokens are left
+    out."""
+    taken = ((1 if convention.one_text else rows, facts.widths.clip(tokens)) for rows, tokens in sizes)
+    return [facts.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 
 
-def _refuse_dependence_on_earlier_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
+def _refuse_dependence_on_earlier_batches(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
     """Refuse a module whose answer to a batch changes after other batches. A new copy gives the expected answer.
     Each batch runs twice, then all batches run in reverse order. If calls leave state in the module, each batch also
     runs after each other batch.
@@ -121,19 +121,21 @@ def _refuse_dependence_on_earlier_batches(asked: ModuleFacts, convention: Conven
         for recorded in clock.yield_recording_while_time_is_left(batch):
             answered += [
                 (batch, answer)
-                for answer in _answer_and_restore_if_possible(asked, convention, batch, recorded=recorded)
+                for answer in _answer_and_restore_if_possible(facts, convention, batch, recorded=recorded)
             ]
     last = len(answered) - 1
     twice = [place for place in range(last) for _ in range(2)]
-    for order in ([*twice, *range(last, -1, -1)], _order_with_all_neighbour_pairs(last + 1)):
+    # Every pair of batches stands side by side, also each batch with itself.
+    paired = [place for later in range(last + 1) for other in range(later + 1) for place in (later, other)]
+    for order in ([*twice, *range(last, -1, -1)], paired):
         differs = list[Batch]()
-        with restore_module(asked.module):
+        with restore_module(facts.module):
             run = partial(
-                _collect_first_differing_batch, asked, convention, [answered[place] for place in order], differs
+                _collect_first_differing_batch, facts, convention, [answered[place] for place in order], differs
             )
-            changed = find_attributes_changed_by_run(run, asked.module)
+            changed = find_attributes_changed_by_run(run, facts.module)
         if differs:
-            drawn = None if changed else _find_error_of_random_draws(asked, convention, differs[0])
+            drawn = None if changed else _find_error_of_random_draws(facts, convention, differs[0])
             raise drawn or _make_dependence_error(_BEFORE, changed, convention)
         if not changed:
             return
@@ -160,7 +162,7 @@ class _TimeBudget:
 
 
 def _collect_first_differing_batch(
-    asked: ModuleFacts,
+    facts: ModuleFacts,
     convention: Convention,
     answered: Iterable[tuple[Batch, _RecordedAnswer]],
     differing: list[Batch],
@@ -170,20 +172,14 @@ def _collect_first_differing_batch(
     clock = _TimeBudget()
     for batch, expected in answered:
         for recorded in clock.yield_recording_while_time_is_left(batch):
-            answers = _compute_answers_to_batches(asked, convention, [batch], recorded=recorded)
+            answers = _compute_answers_to_batches(facts, convention, [batch], recorded=recorded)
             if not answers or not _is_same_up_to_rounding(answers[0], expected):
                 differing.append(batch)
                 return
 
 
-def _order_with_all_neighbour_pairs(number: int) -> list[int]:
-    """Return the numbers below `number` in an order in which every pair of them stands side by side, also each
-    number with itself."""
-    return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
-
-
 def _find_attributes_with_used_state(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]
+    facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
     """Return the attributes that the calls change, if the answer to the last batch depends on earlier calls. Attributes
     on which it may depend come first. Return None if it does not.
@@ -196,10 +192,10 @@ def _find_attributes_with_used_state(
     def run_module() -> None:
         for call, batch in enumerate(batches):
             operations.label_later_steps(f"call {call}")
-            answered.append(_call_module(asked, convention, batch, operations, f"text {call}"))
+            answered.append(_call_module(facts, convention, batch, operations, f"text {call}"))
 
-    with restore_module(asked.module):
-        changed = find_attributes_changed_by_run(run_module, asked.module)
+    with restore_module(facts.module):
+        changed = find_attributes_changed_by_run(run_module, facts.module)
     if len(answered) < len(batches):
         return None
     last = len(batches) - 1
@@ -210,15 +206,15 @@ def _find_attributes_with_used_state(
 
 
 def _answer_and_restore_if_possible(
-    asked: ModuleFacts, convention: Convention, batch: Batch, *, recorded: bool = True
+    facts: ModuleFacts, convention: Convention, batch: Batch, *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
     """Return the answer to a batch, and undo the changes of the call; an empty list if the module fails."""
-    with restore_module(asked.module):
-        return _compute_answers_to_batches(asked, convention, [batch], recorded=recorded)
+    with restore_module(facts.module):
+        return _compute_answers_to_batches(facts, convention, [batch], recorded=recorded)
 
 
 def _compute_answers_to_batches(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, recorded: bool = True
+    facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
     """Return the answers to the batches, one after the other, until the module fails. State that the calls leave in the
     module stays."""
@@ -226,7 +222,7 @@ def _compute_answers_to_batches(
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
             operations = OperatorRecorder() if recorded else None
-            answer = _call_module(asked, convention, batch, operations, "text")
+            answer = _call_module(facts, convention, batch, operations, "text")
             steps = frozenset[int]() if operations is None else operations.find_steps_that_made(answer)
             program = None if operations is None else operations.extract_program(steps, "text")
             numbers = answer.float().reshape(len(batch[0]), -1).nan_to_num()
@@ -235,7 +231,7 @@ def _compute_answers_to_batches(
 
 
 def _call_module(
-    asked: ModuleFacts, convention: Convention, batch: Batch, operations: OperatorRecorder | None, label: str
+    facts: ModuleFacts, convention: Convention, batch: Batch, operations: OperatorRecorder | None, label: str
 ) -> Any:
     """Return the module's answer to a batch. The changes that the call makes to the module stay. With a recorder, the
     inputs get the label `label`."""
@@ -243,32 +239,32 @@ def _call_module(
     if operations is not None:
         operations.label_tensors(label, tokens, lengths)
     with torch.no_grad(), run_quietly_on_cpu(), operations or contextlib.nullcontext():
-        return run_user_call(convention.function, asked.module, tokens, lengths)
+        return run_user_call(convention.function, facts.module, tokens, lengths)
 
 
 def _depends_on_list_length(
-    asked: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_entries: int
+    facts: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_entries: int
 ) -> bool:
     """Return whether the answer changes after many calls have extended a list of the module."""
     if not isinstance(kept.after, list | deque):
         return False
-    expected = _answer_and_restore_if_possible(asked, convention, batch)
+    expected = _answer_and_restore_if_possible(facts, convention, batch)
     path, _, name = kept.name.rpartition(".")
-    layer = asked.module.get_submodule(path)
-    with restore_module(asked.module):
+    layer = facts.module.get_submodule(path)
+    with restore_module(facts.module):
         # The first call may make the list.
-        _compute_answers_to_batches(asked, convention, [batch])
+        _compute_answers_to_batches(facts, convention, [batch])
         held = getattr(layer, name, None)
         if not isinstance(held, list | deque):
             return False
         before = len(held)
-        _compute_answers_to_batches(asked, convention, [batch])
+        _compute_answers_to_batches(facts, convention, [batch])
         # A list that each call creates again holds nothing from earlier calls.
         is_anew = getattr(layer, name, None) is not held
         if is_anew or len(held) <= before:
             return False
         held.extend(list(held)[before:] * further_entries)
-        answers = _compute_answers_to_batches(asked, convention, [batch])
+        answers = _compute_answers_to_batches(facts, convention, [batch])
     return bool(answers) and bool(expected) and not _is_same_up_to_rounding(answers[0], expected[0])
 
 
@@ -277,23 +273,23 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
     be equal, too."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
     both = one.program is not None and other.program is not None
-    return bool(near) and (not both or are_equal_up_to_rounding(one.program or (), other.program or ()))
+    return bool(near) and (not both or find_first_different_operator(one.program or (), other.program or ()) is None)
 
 
-def _refuse_dependence_on_call_counters(asked: ModuleFacts, convention: Convention, batch: Batch) -> None:
+def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
     """Refuse a module whose answer changes after many calls have changed a number, or if a comparison of such a number
     turns out the other way: `if self.calls % 50 == 0`."""
-    with restore_module(asked.module):
+    with restore_module(facts.module):
         counters = find_call_counters(
-            lambda: _compute_answers_to_batches(asked, convention, [batch], recorded=False), asked.module
+            lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
         )
-    expected = _answer_and_restore_if_possible(asked, convention, batch)
-    with restore_module(asked.module):
+    expected = _answer_and_restore_if_possible(facts, convention, batch)
+    with restore_module(facts.module):
         for counter in counters if expected else ():
 
             def differs(value: Any, counter: CallCounter = counter) -> bool:
-                with restore_attributes(asked.module), counter.holding(value):
-                    answers = _compute_answers_to_batches(asked, convention, [batch])
+                with restore_attributes(facts.module), counter.holding(value):
+                    answers = _compute_answers_to_batches(facts, convention, [batch])
                 return bool(answers) and not _is_same_up_to_rounding(answers[0], expected[0])
 
             asked_first = Questions()
@@ -309,10 +305,10 @@ def _refuse_dependence_on_call_counters(asked: ModuleFacts, convention: Conventi
                 )
 
 
-def _find_error_of_random_draws(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
+def _find_error_of_random_draws(facts: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
     """Return the error for a module that draws random numbers in eval mode for some texts; else None."""
-    with restore_module(asked.module):
-        line = find_random_draw_line(asked.module, lambda: _compute_answers_to_batches(asked, convention, [batch]))
+    with restore_module(facts.module):
+        line = find_random_draw_line(facts.module, lambda: _compute_answers_to_batches(facts, convention, [batch]))
     if not line:
         return None
     return ExportError(
@@ -333,27 +329,27 @@ def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], conv
     return ExportError(f"The module's answer to a text depends on {cause}.", advice)
 
 
-def assigns_without_effect(asked: ModuleFacts, convention: Convention) -> bool:
+def assigns_without_effect(facts: ModuleFacts, convention: Convention) -> bool:
     """Return whether forward assigns to attributes, such as a cache, but its next answer stays the same.
 
     Such assignments are undone. A module whose next answer changes, as with a counter, is refused later.
     """
-    rows = 1 if convention.one_text else asked.trial_rows
+    rows = 1 if convention.one_text else facts.trial_rows
     # A cache may grow only for the longest text of the proof.
-    shapes = ((rows, asked.trial_batch_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
-    return any(_assigns_without_effect_at_size(asked, convention, *shape) for shape in shapes)
+    shapes = ((rows, facts.trial_batch_widths[-1][-1], _CALLS_AT_A_TIME), (1, facts.widths.clip(LONGEST), 2))
+    return any(_assigns_without_effect_at_size(facts, convention, *shape) for shape in shapes)
 
 
 def _assigns_without_effect_at_size(
-    asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int
+    facts: ModuleFacts, convention: Convention, rows: int, width: int, calls: int
 ) -> bool:
     """Return whether repeated calls on a batch of one size assign to attributes of the module, but all give the same
     answer."""
-    batch = asked.draw_batch(rows, width)
+    batch = facts.draw_batch(rows, width)
     if not assigns_attributes(
-        lambda: _compute_answers_to_batches(asked, convention, [batch], recorded=False), asked.module
+        lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
     ):
         return False
-    with restore_attributes(asked.module):
-        answers = _compute_answers_to_batches(asked, convention, [batch] * calls, recorded=False)
+    with restore_attributes(facts.module):
+        answers = _compute_answers_to_batches(facts, convention, [batch] * calls, recorded=False)
     return bool(answers) and all(torch.equal(answers[0].numbers, other.numbers) for other in answers)

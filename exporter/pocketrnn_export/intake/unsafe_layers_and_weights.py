@@ -1,4 +1,5 @@
-"""Refuse modules that cannot be exported, before they are called."""
+"""Refuse modules with replaced layers, batch statistics or sparse tensors before they are called, and find weights that
+are not finite."""
 
 from __future__ import annotations
 

@@ -133,8 +133,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
 
 
 def _add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights with the module's names, if the names in the file differ from these only by one prefix. Else
-    return the weights unchanged."""
+    """Return the weights under the module's names, if one prefix is to be removed from the names in the file, or added
+    to all of them. Weights without the removed prefix are left out. Else return the weights unchanged."""
     state = weights.tensors
     if own_tensors.keys() == state.keys():
         return state

@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pocketrnn.errors import DataError, InputError
+from pocketrnn.errors import DataError, InputError, find_file_error_reason
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.vocabularies.vocabulary import PADDING, PLACEHOLDER, UNKNOWN, Vocabulary
@@ -97,7 +97,7 @@ def _replace_words_read_as_missing(words: list[str], path: Path) -> list[str]:
 
 
 def _reads_words_by_pandas(file: Path) -> bool:
-    """Return whether a file of code reads words by pandas with its usual missing values."""
+    """Return whether a file of code reads words by pandas, which takes some of them for missing values."""
     try:
         code = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -138,13 +138,17 @@ def _read_lines(path: Path) -> Iterator[str]:
         with path.open(encoding="utf-8", newline="\n") as file:
             for line in file:
                 yield line.rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.", "Save it as UTF-8.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except OSError as error:
+        reason = find_file_error_reason(error)
+        raise InputError(f"{path} cannot be read: {reason}.", "Check that you may read the file.") from None
 
 
 def _find_first_row_and_share(table: Tensor, vectors: dict[int, Tensor], other_rows: int) -> tuple[int, float]:
     """Return the row of an embedding at which the vectors of a file begin, and the share of these vectors that are near
-    their rows. Unless more than half are near, return the number of rows of `<pad>` and `<unk>`, and 0."""
+    their rows. If no more than half are near, return 0 as the share, and assume that `<pad>` and `<unk>` come first, as
+    far as there are other rows."""
     places: Sequence[int] = sorted(vectors)
     rows = torch.stack([vectors[place] for place in places])
     shares = {}

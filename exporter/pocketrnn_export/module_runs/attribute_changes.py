@@ -50,8 +50,8 @@ def restore_attributes(module: nn.Module) -> Iterator[None]:
 
 
 def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
-    """Run a module, and return whether the run assigns to attributes of the module, such as a cache. The attributes are
-    restored."""
+    """Run a module, and return whether the run assigns to attributes of the module or its layers, or to entries of
+    dicts in these attributes. The attributes and entries are restored."""
     tables = _list_attribute_dicts(module)
     before = [dict(table) for table in tables]
     with restore_attributes(module):
@@ -62,8 +62,8 @@ def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
 
 
 def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
-    """Run a module, and return the attributes that the run changes, by an assignment or by a write into a tensor. Plain
-    numbers come first. The changes are not undone."""
+    """Run a module, and return the public attributes, parameters and buffers that the run assigns, or whose tensor,
+    list, set or dict it changes. Plain numbers come first. The changes are not undone."""
     before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.
     with contextlib.suppress(Exception, SystemExit):
@@ -86,7 +86,8 @@ class _AttributeState(NamedTuple):
 
 
 def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, _AttributeState]]:
-    """Yield the name and the state of each attribute of a module and its layers."""
+    """Yield the name and the state of each public attribute, parameter and buffer of a module and its layers.
+    TorchScript layers are left out."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue

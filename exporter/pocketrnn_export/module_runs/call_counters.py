@@ -176,7 +176,8 @@ def _list_numbers(module: nn.Module) -> dict[tuple[int, Any], _Place]:
     for path, layer in module.named_modules():
         if not isinstance(layer, torch.jit.ScriptModule):
             search(vars(layer), [entry for entry in vars(layer).items() if entry[0] not in _OWN], path, _DEPTH)
-    for holder in (*kinds, *files):
+    holders: list[Any] = [*kinds, *files]
+    for holder in holders:
         search(holder, dict(vars(holder) if isinstance(holder, type) else holder).items(), None, _DEPTH)
     # Numbers that are default arguments cannot change.
     return {place: number for place, number in found.items() if not isinstance(number[0], FunctionType)}

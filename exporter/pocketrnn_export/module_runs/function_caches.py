@@ -15,20 +15,18 @@ from typing import Any, Final
 
 from torch import nn
 
+from pocketrnn_export.module_runs.dict_value_replacement import Entry, replace_dict_values
 from pocketrnn_export.torch_internals import replace_methods
 
 # The class of functions under functools.lru_cache and functools.cache.
 CACHED: Final[type] = type(functools.lru_cache(lambda: None))
-
-# The class, or the `vars` of a layer or file; the name of the cached function; the function.
-Entry = tuple[Any, str, Any]
 
 
 def find_cached_functions(module: nn.Module) -> list[Entry]:
     """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
     it, its name there, and the function."""
     kinds, files = list_user_tables(module)
-    tables = [(names, names) for names in (*map(vars, module.modules()), *files)]
+    tables: list[tuple[Any, dict[str, Any]]] = [(names, names) for names in (*map(vars, module.modules()), *files)]
     tables += [(kind, dict(vars(kind))) for kind in kinds]
     return [
         (holder, name, value)
@@ -70,7 +68,7 @@ def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]
 
 @contextlib.contextmanager
 def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, cached functions have new, empty caches."""
+    """While the block runs, the functions in `caches` have new, empty caches."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []
@@ -81,30 +79,8 @@ def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
             methods[holder, name] = replace_function_of_method(value, again)
         else:
             entries.append((holder, name, again))
-    with replace_entries(entries), replace_methods(methods):
+    with replace_dict_values(entries), replace_methods(methods):
         yield
-
-
-@contextlib.contextmanager
-def replace_entries(changes: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, replace values in dicts, such as the globals of a file. After the block, the dicts have
-    their old values.
-
-    Args:
-        changes: (dict, name, the temporary value), each name of a dict once.
-    """
-    missing: Any = object()
-    shipped: list[Entry] = []
-    try:
-        for names, name, value in changes:
-            shipped.append((names, name, names.get(name, missing)))
-            names[name] = value
-        yield
-    finally:
-        for names, name, value in shipped:
-            names[name] = value
-            if value is missing:
-                del names[name]
 
 
 def _is_installed(module: ModuleType) -> bool:

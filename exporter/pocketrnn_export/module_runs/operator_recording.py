@@ -130,8 +130,9 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     """Records each operator that runs inside the block, with the labels of the inputs on which its result depends.
 
     Args:
-        fixed: a label at which `find_steps_and_moves_before_operators` stops where its numbers are gathered by labelled
-            positions along an axis on which they differ.
+        fixed: a label. An operator that picks from numbers with this label, by an index that has a label, along an axis
+            on which the numbers differ, is recorded as `mixed.NAME`, where `find_steps_and_moves_before_operators`
+            stops.
         neutral: skip an operator whose constants leave its operand unchanged: a product with ones, a mask that hides
             nothing.
     """
@@ -217,8 +218,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[Move]]:
         """Go back from a tensor over operators with these names, and over operators that only move numbers, such as a
-        transpose, along the operand that depends on `label`. Return the recorded operators whose results enter the
-        first of them, and the name of each operator that moves numbers, with its arguments that are not tensors."""
+        transpose, along the operand that depends on `label`. Return the numbers of the steps at which this way ends,
+        and the name of each operator on the way that moves numbers, with its arguments that are not tensors."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -382,11 +383,6 @@ def label_input_beside_text(value: Any) -> Any:
     return value
 
 
-def are_equal_up_to_rounding(one: Program, other: Program) -> bool:
-    """Return whether two programs have the same operators, and constants that are equal up to rounding."""
-    return find_first_different_operator(one, other) is None
-
-
 def find_first_different_operator(one: Program, other: Program) -> int | None:
     """Return the position of the first operator that differs between two programs by more than rounding. Return None
     for equal programs."""
@@ -401,8 +397,9 @@ def find_first_different_operator(one: Program, other: Program) -> int | None:
 
 
 def normalize_program_with_positions(program: Program) -> tuple[Program, list[int]]:
-    """Return a program in a form that is the same for Python and TorchScript: changes of shape are left out, and all
-    overloads of an operator get one name. Also return each operator's position in the original program."""
+    """Return a program in a form that is the same for Python and TorchScript: operators that change only the shape or
+    the dtype are left out, and all overloads of an operator get one name. Also return the position of each operator in
+    the original program."""
     plain: list[tuple[str, tuple[Any, ...]]] = []
     places: list[int] = []
     origins: list[tuple[int, ...]] = []

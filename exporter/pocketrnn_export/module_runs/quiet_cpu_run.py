@@ -33,7 +33,7 @@ _NEAR: Final = 1e-4
 
 @contextlib.contextmanager
 def run_quietly_on_cpu() -> Iterator[None]:
-    """While the block runs, this thread makes all tensors on the CPU and prints nothing.
+    """While the block runs, this thread makes all tensors on the CPU, writes nothing to stdout and shows no warning.
 
     Layers that use a fast path without gradients use it here too, as in the owner's own runs.
     """
@@ -56,16 +56,13 @@ def set_eval_mode(module: nn.Module) -> nn.Module:
     # A user's module may raise anything.
     with contextlib.suppress(Exception, SystemExit):
         module.eval()
-        other = [layer for layer in module.modules() if layer is module or _has_other_mode_methods(layer)]
+        shipped = nn.Module.train, nn.Module.eval
+        other += [layer for layer in module.modules() if (type(layer).train, type(layer).eval) != shipped]
     for layer in other:
         for inner in layer.modules() if getattr(layer, "training", False) else ():
             if getattr(inner, "training", False):
                 inner.training = False
     return module
-
-
-def _has_other_mode_methods(layer: nn.Module) -> bool:
-    return type(layer).train is not nn.Module.train or type(layer).eval is not nn.Module.eval
 
 
 def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
@@ -242,7 +239,7 @@ class _SilencedOutput(io.TextIOBase):
 
 @contextlib.contextmanager
 def silence_output() -> Iterator[None]:
-    """While the block runs, drop the output that this thread prints."""
+    """While the block runs, drop what this thread writes to stdout."""
     shipped = sys.stdout
     _silent_here.depth += 1
     mine = None
@@ -254,12 +251,3 @@ def silence_output() -> Iterator[None]:
         _silent_here.depth -= 1
         if mine is not None and sys.stdout is mine:
             sys.stdout = shipped
-
-
-def list_tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in the arguments or results of a function, including tensors in lists, tuples and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from list_tensors_in(item)

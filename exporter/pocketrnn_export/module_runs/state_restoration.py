@@ -91,7 +91,10 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
             continue
         met[id(value)] = value
         if isinstance(value, torch.jit.ScriptModule):
-            yield from _make_script_restorer(value)
+            for layer in value.modules():
+                if hasattr(layer, "training"):
+                    yield functools.partial(setattr, layer, "training", layer.training)
+            yield from map(_make_tensor_restorer, [*value.parameters(), *value.buffers()])
             continue
         if isinstance(value, Tensor):
             yield _make_tensor_restorer(value)
@@ -249,10 +252,3 @@ def _make_class_restorer(kind: type) -> Callable[[], object]:
                 setattr(kind, name, value)
 
     return restore_class
-
-
-def _make_script_restorer(module: torch.jit.ScriptModule) -> Iterator[Callable[[], object]]:
-    for layer in module.modules():
-        if hasattr(layer, "training"):
-            yield functools.partial(setattr, layer, "training", layer.training)
-    yield from map(_make_tensor_restorer, [*module.parameters(), *module.buffers()])

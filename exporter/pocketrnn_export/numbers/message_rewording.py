@@ -10,7 +10,7 @@ from typing import Final
 
 from pocketrnn.errors import PocketRNNError, SequenceError
 from pocketrnn_export.numbers.sample_lookup_by_ids import LOOKUP
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 
 # The words for texts in messages of shared code, with the words for sequences; the characters around a word show
 # whether it is in a call or a sentence.
@@ -23,8 +23,8 @@ _WORDS: Final = (
 )  # fmt: skip
 # Code of the owner, files and pages are not changed, nor a word inside another word.
 _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
-# Advice on text rules, and its replacement for numbers, whose rules never cut a longer sequence.
-TEXT_RULE_ADVICE: Final = (
+# Advice for texts, and its replacement for numbers, whose rules never cut a longer sequence.
+ADVICE_FOR_TEXTS: Final = (
     (re.compile(r'If no text is longer, let the rules cut texts: "max_width": (\d+)\.'),
      r"If every sequence has \1 steps, say so: steps=\1, or --steps \1."),
     (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
@@ -55,30 +55,29 @@ def reword_for_numbers(sentence: str) -> str:
         which = found.lastindex or 1
         return found[0] if which == 1 else _WORDS[which - 2][1]
 
-    for of_texts, of_sequences in TEXT_RULE_ADVICE:
+    for of_texts, of_sequences in ADVICE_FOR_TEXTS:
         sentence = of_texts.sub(of_sequences, sentence)
     return _SAID_OF_TEXTS.sub(choose_replacement, sentence.replace(LOOKUP, ""))
 
 
-def _choose_word_for_value(found: re.Match[str]) -> str:
-    return f"{'name for each ' * (' ' in found[0])}value{found[1] or ''}"
-
-
 @contextmanager
 def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
-    """While the block runs, replace the words for texts in log records and errors by the words for sequences of
-    numbers. With `of_values`, "logit" and "label" become "value"."""
+    """While the block runs, replace the words for texts in the exporter's log records, and in errors other than
+    SequenceError, by the words for sequences of numbers. With `of_values`, "logit" and "label" become "value"."""
+
+    def choose_word_for_value(found: re.Match[str]) -> str:
+        return f"{'name for each ' * (' ' in found[0])}value{found[1] or ''}"
 
     def reword_sentence(sentence: str) -> str:
         sentence = reword_for_numbers(sentence)
-        return _OF_LABELS.sub(_choose_word_for_value, sentence) if of_values else sentence
+        return _OF_LABELS.sub(choose_word_for_value, sentence) if of_values else sentence
 
     def reword_record(record: logging.LogRecord) -> bool:
         record.msg, record.args = reword_sentence(record.getMessage()), ()
         return True
 
     try:
-        with filter_exporter_log(reword_record):
+        with filter_log_records(reword_record):
             yield
     except SequenceError:
         raise

@@ -46,8 +46,8 @@ def collect_number_arguments(
 
     Args:
         name: the name of the classifier.
-        wanted: how it is called, and the forms to make.
-        provenance: its origin.
+        wanted: how the module is called, and the forms to make.
+        provenance: the origin of the classifier.
         given: the input; None if `channels`, `scaler` and `rules` describe it.
         rules: the members of NumberInput.
 
@@ -80,10 +80,9 @@ def collect_number_arguments(
 
 
 def _add_training_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
-    """Add to the rules the range of the numbers in the given sequences, unless the owner gives a range. With a known
-    scale, the range covers at least two standard deviations around the mean, since a few sequences may show only one
-    class.
-    """
+    """Add to the rules the range of each channel in the given sequences, unless the rules have a range or there are
+    fewer than four sequences. If the rules have a scale, the range covers at least two standard deviations around the
+    mean, since a few sequences may show only one class."""
     if rules.training_range is not None or len(sequences) < _ENOUGH:
         return rules
     try:
@@ -137,8 +136,8 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
 
 
 def _convert_to_tuple(argument_name: str, value: object) -> tuple[Any, ...]:
-    """Return the value of an argument that has one item for each channel as a tuple. A single value becomes a tuple of
-    one."""
+    """Return the list that an argument holds as a tuple. A single unit, or a single number as `integer_scale`, becomes
+    a tuple of one item."""
     try:
         # Scalars of torch and numpy are single values, too.
         is_one = isinstance(value, str) if argument_name == "units" else (
@@ -151,7 +150,9 @@ def _convert_to_tuple(argument_name: str, value: object) -> tuple[Any, ...]:
     except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"{argument_name} is {short_repr(value)}, not a list of values.",
-            "Give a list, with one value for each channel.",
+            "Give the least and the largest number: (-3, 3)."
+            if argument_name == "clip"
+            else "Give a list, with one value for each channel.",
         ) from None
 
 
@@ -159,7 +160,7 @@ def check_value_names(values: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the values as a tuple. Refuse names that cannot be used.
 
     Raises:
-        InputError: there are none, or a name occurs twice, is empty or is not a string.
+        InputError: `values` is a string or is empty; or a name occurs twice, is empty or is not a string.
     """
     names = [] if isinstance(values, str) else list(values)
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
@@ -178,7 +179,8 @@ def _check_units(units: Sequence[str], value_count: int) -> tuple[str, ...]:
         or not all(isinstance(u, str) for u in units)
     ):
         raise InputError(
-            f"value_units is {short_repr(units)}, but there are {value_count} values.", "Give one unit for each value."
+            f"value_units is {short_repr(units)}, not a list of {value_count} strings, one for each value.",
+            "Give one unit for each value. For labels, leave value_units out.",
         )
     return tuple(units)
 
@@ -187,7 +189,7 @@ def refuse_arguments_with_input_and_output(others: Mapping[str, object], given: 
     """Refuse arguments whose values `input` and `output` already contain.
 
     Raises:
-        InputError: such an argument is given; or only one of input and output is given.
+        InputError: such an argument is given; only one of input and output is given; or their types are wrong.
     """
     if given is None or output is None:
         missing = "input" if given is None else "output"

@@ -62,7 +62,7 @@ from pocketrnn_export.numbers.sample_lookup_by_ids import (
     rewrite_call_for_ids,
 )
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
@@ -100,10 +100,10 @@ class NumberExport:
 
     Attributes:
         description: everything in its bundle except the graphs.
-        wanted: how it is called, and the forms to make.
+        wanted: how the module is called, and the forms to make.
         layout: the axes of forward's input; None to find out.
         sequences: real sequences, as the sensor gives them.
-        least: the fewest steps that the module answers, where it needs more than most modules; else 1.
+        least: the fewest steps on which the module runs, if it fails on 5 and on 29 steps; else 1.
     """
 
     description: Description
@@ -134,10 +134,10 @@ class NumberExport:
     @property
     def widths(self) -> Widths:
         """The numbers of steps that a sequence may have."""
-        return replace(find_text_widths(make_id_rules(self.rules, self.least)), filled=self.least == 1)
+        return replace(find_text_widths(make_text_rules_for_proof(self.rules, self.least)), filled=self.least == 1)
 
 
-def make_id_rules(rules: NumberInput, least_steps: int) -> TextRules:
+def make_text_rules_for_proof(rules: NumberInput, least_steps: int) -> TextRules:
     """Return text rules for the proof of a module of numbers. In the proof, each id stands for a row of numbers, and
     a sequence has at least `least_steps` steps."""
     return TextRules(
@@ -232,11 +232,11 @@ def _prepare_module_on_ids(
 
 
 def _find_and_add_least_steps(module: nn.Module, arguments: NumberExport) -> NumberExport:
-    """If the module fails on few steps, find the smallest number of steps on which it runs. Return the arguments with
-    this number. Convolutions with strides, and an index of a fixed step, may need dozens of steps.
+    """If the module fails on 29 and on 5 steps, find the smallest number of steps on which it runs. Return the
+    arguments with this number. Convolutions with strides, and an index of a fixed step, may need dozens of steps.
 
     Raises:
-        ExportError: it runs only on sequences with one fixed number of steps.
+        ExportError: the module runs on one number of steps from 6 to 512, and on none of the larger numbers tried.
     """
     if arguments.rules.steps is not None:
         return arguments
@@ -322,8 +322,8 @@ def _find_layout(
 
 
 def _find_other_channel_count(module: nn.Module, arguments: NumberExport) -> int | None:
-    """Return the input size of a layer if the module runs with as many channels, and not with the given ones; else
-    None."""
+    """Return an input size of a layer that is not the given number of channels, if the module runs with as many
+    channels; else None."""
     rules, given = arguments.rules, len(arguments.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -416,7 +416,8 @@ def _make_module_take_ids(
 
 
 def _can_run_on_ids(module: nn.Module, arguments: NumberExport, id_count: int, steps: int | None = None) -> bool:
-    """Return whether the module runs on a batch of ids with this order of axes. The answer itself is not checked."""
+    """Return whether the module runs on a batch of ids. With the owner's call, a batch of one row is enough. The answer
+    itself is not checked."""
     width = arguments.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (id_count - 8))
     lengths = torch.full((3,), width)
@@ -449,7 +450,7 @@ def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
         records.append(record)
         return False
 
-    with filter_exporter_log(collect_and_hide):
+    with filter_log_records(collect_and_hide):
         yield records
 
 
@@ -467,7 +468,9 @@ def _export_on_ids(
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
-    proof = make_module_proof_cases(prepared, make_id_rules(arguments.rules, arguments.least), graph, form.bounds)
+    proof = make_module_proof_cases(
+        prepared, make_text_rules_for_proof(arguments.rules, arguments.least), graph, condition_sizes=form.bounds
+    )
     cases = drop_constant_rows_if_unstable(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = arguments.wanted
@@ -597,8 +600,8 @@ def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> l
 def _make_golden_examples(
     arguments: NumberExport, table: SampleTable, answers: ReferenceAnswers
 ) -> tuple[NumberExample, ...]:
-    """Make the golden examples of small sequences and the module's answers. Without the owner's sequences, generated
-    ones are taken."""
+    """Make the golden examples from small sequences and the module's answers to them. If the owner's sequences must not
+    be in the bundle, only generated sequences are used."""
     pairs = answers.compute_answers("texts", one_row=False)
     if not arguments.wanted.examples:
         # Rows of the table may resemble a given sequence; generated signals contain nobody's data.

@@ -53,9 +53,9 @@ def make_sample_table(
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
 ) -> SampleTable:
-    """Make rows of numbers that are similar to a module's inputs: mostly near 1 in size, like scaled data. Some rows
-    are zeros, constants, spikes, tiny or large numbers. If sequences are given, half of the rows are similar to
-    them.
+    """Make rows of numbers, and sequences of such rows. Most numbers are near 1 in size, like scaled data; some rows
+    are zeros, constants, spikes, tiny or large numbers. If sequences are given, half of the random rows are similar to
+    rows of these sequences.
 
     Args:
         channels: how many numbers a row has.
@@ -87,13 +87,14 @@ def make_sample_table(
 
 
 def _select_first_sequences(sequences: Sequence[Samples]) -> list[Samples]:
-    """Return as many of the first sequences as have at most _MOST_GIVEN steps together."""
+    """Return as many of the first sequences as have at most _MOST_GIVEN steps together, but at least one."""
     ends = np.cumsum([len(sequence) for sequence in sequences])
     return [s for s, end in zip(sequences, ends, strict=True) if end <= _MOST_GIVEN] or list(sequences[:1])
 
 
 def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
-    """Return the special rows: zeros, constants, and rows in which one channel is far from the others."""
+    """Return the special rows: zeros, constants, rows in which one channel is far from the others, and a row with
+    alternating signs."""
     rows = np.zeros((7, channels))
     rows[1], rows[2], rows[3] = 1.0, -1.0, 1e-3
     rows[4, 0], rows[5, -1] = 8.0, -8.0

@@ -17,7 +17,7 @@ _SUFFIX: Final = ".samples"
 # The operators that may move or cut ids before the look-up. On samples they work with one more axis, the last one, for
 # the channels.
 _MOVES: Final = frozenset({"Transpose", "Identity", "Gather", "Slice", "Unsqueeze", "Squeeze"})
-# More operators that only select among ids, so that each id can be replaced by its place.
+# More operators that only select among ids, so that each id can be replaced by the position of its sample.
 _PICKS: Final = _MOVES | {
     "Cast",
     "Pad",

@@ -76,9 +76,9 @@ def read_scaler(path: Path, channels: Sequence[str] | None = None) -> MeanAndSca
 def find_mean_and_scale(
     scaler: object, name: str = "The scaler", channels: Sequence[str] | None = None
 ) -> MeanAndScale:
-    """Return the mean and the scale of each channel from a scaler of scikit-learn, or from a dict.
+    """Return the mean and the scale of each channel from an object, such as a scaler of scikit-learn, or from a dict.
 
-    The `transform` of an object is tested: it must scale some rows, also distant ones, by its mean and scale.
+    The `transform` of an object is tested: it must scale some rows, also distant ones, by this mean and scale.
 
     Args:
         scaler: the scaler.

@@ -1,4 +1,5 @@
-"""Write and read the ids and sizes in a bundle's provenance from which the proofs of its further forms make cases."""
+"""Write ids and sizes into a bundle's provenance, and read them. The proofs of forms that are made from the bundle make
+cases of them."""
 
 from __future__ import annotations
 
@@ -7,9 +8,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.checked_files import MAKE_AGAIN
 from pocketrnn.errors import BundleError
-from pocketrnn_export.comparing.proof_inputs import (
-    LARGEST,
-)
+from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.proof.compared_id_cases import MOST_ASKED
 
 # The key in a bundle's provenance for the sizes around each condition on a size in its module: forms made
@@ -33,7 +32,10 @@ def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
     stated = provenance.get(ASKED_IDS, [])
     plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
     if not plain or not all(0 <= i < ids for i in stated):
-        raise BundleError(f"provenance.{ASKED_IDS} of classifier.json is not a list of ids.", MAKE_AGAIN)
+        raise BundleError(
+            f"provenance.{ASKED_IDS} of classifier.json is not a list of at most {MOST_ASKED} ids below {ids}.",
+            MAKE_AGAIN,
+        )
     return list(stated)
 
 
@@ -53,7 +55,8 @@ def read_condition_sizes(
     provenance: Mapping[str, Any], further_text_lengths: Iterable[int] = ()
 ) -> list[tuple[int, int]]:
     """Return the sizes (batch, tokens) at which the proof of a further form compares answers: those in a bundle's
-    provenance, and one text of each length in `further_text_lengths`, but at most four longer than 5,000.
+    provenance, and one text of each length in `further_text_lengths`, but at most four longer than 5,000 and none
+    longer than 50,000.
 
     Args:
         provenance: the bundle's provenance.
@@ -68,7 +71,11 @@ def read_condition_sizes(
         whole = isinstance(size, list) and len(size) == 2 and all(type(number) is int for number in size)
         plain = plain and whole and min(size) >= 1 and size[0] * size[1] <= LARGEST
     if not plain:
-        raise BundleError(f"provenance.{ASKED_SIZES} of classifier.json is not a list of sizes.", MAKE_AGAIN)
+        raise BundleError(
+            f"provenance.{ASKED_SIZES} of classifier.json is not a list of at most {_MOST_SIZES:,} sizes "
+            f"[texts, tokens] with at most {LARGEST:,} tokens together.",
+            MAKE_AGAIN,
+        )
     few = sorted(further_text_lengths)
     long = [tokens for tokens in few if _LONG < tokens <= LARGEST][:_LONG_TURNS]
     further = [*(tokens for tokens in few if tokens <= _LONG), *long]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.text import AnyTextRules
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.proof_inputs import (
     Case,
     Widths,
@@ -36,12 +36,12 @@ def make_cases_for_rules(
     ids: int,
     ragged: bool,
     limits: Limits | None = None,
-    bounds: Iterable[tuple[int, int]] = (),
+    condition_sizes: Iterable[tuple[int, int]] = (),
     one_row: bool = False,
-    alone: Sequence[int] = (),
-    loud: Sequence[int] = (),
-    tried: Sequence[int] = (),
-    phrase: Sequence[int] = (),
+    ids_run_alone: Sequence[int] = (),
+    extreme_ids: Sequence[int] = (),
+    possible_padding_ids: Sequence[int] = (),
+    compared_ids: Sequence[int] = (),
     two_texts: bool = False,
     features: Features = (),
 ) -> dict[str, list[Case]]:
@@ -52,12 +52,12 @@ def make_cases_for_rules(
         ids: the number of ids that the graph takes.
         ragged: use rows of several lengths; else all rows are full.
         limits: the limits of the graph; other rows are cut or repeated.
-        bounds: (batch, sequence) around each condition on a size in forward.
+        condition_sizes: (batch, sequence) around each condition on a size in forward.
         one_row: the graph takes one text a run: then fewer and longer rows hold every id.
-        alone: a text with one of these ids must run alone.
-        loud: ids with the largest embedding vectors; see `proof.ids_of_extreme_embeddings`.
-        tried: ids that the module may take for padding, if it answers a text of only this id.
-        phrase: ids that its program compares words with; see `proof.compared_id_cases`.
+        ids_run_alone: a text with one of these ids must run alone.
+        extreme_ids: ids with the largest embedding vectors; see `proof.ids_of_extreme_embeddings`.
+        possible_padding_ids: ids that the module may take for padding, if it answers a text of only this id.
+        compared_ids: ids with which the program compares words; see `proof.compared_id_cases`.
         two_texts: the rows are pairs of texts.
         features: the features of the rows.
     """
@@ -70,10 +70,17 @@ def make_cases_for_rules(
     cases = {
         "shapes": make_shape_grid(ids, padding_id, ragged=ragged),
         "drawn shapes": make_random_cases(ids, padding_id, ragged=ragged),
-        "bounds": make_boundary_cases(bounds, ids, padding_id, ragged=ragged),
-        "hazards": make_hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud, tried=tried),
+        "bounds": make_boundary_cases(condition_sizes, ids, padding_id, ragged=ragged),
+        "hazards": make_hazard_cases(
+            ids,
+            special,
+            padding_id,
+            ragged=ragged,
+            extreme_ids=extreme_ids,
+            possible_padding_ids=possible_padding_ids,
+        ),
         "every id": make_cases_with_every_id(ids, batch=limits.max_batch, width=width),
-        "asked ids": make_cases_with_compared_ids(phrase, ids, padding_id, ragged=ragged),
+        "asked ids": make_cases_with_compared_ids(compared_ids, ids, padding_id, ragged=ragged),
     }
     if two_texts:
         cases = make_pair_cases(cases, ids, padding_id, ragged=ragged)
@@ -83,7 +90,7 @@ def make_cases_for_rules(
     # Up to 64 rows of the hazards and of the cases with every id, and two rows of each other case.
     most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
     asked = {
-        inputs: move_ids_run_alone_to_own_cases(some, alone, ids, most=most.get(inputs, 2))
+        inputs: move_ids_run_alone_to_own_cases(some, ids_run_alone, ids, most=most.get(inputs, 2))
         for inputs, some in inside.items()
     }
     found = {inputs: some for inputs, some in asked.items() if some}
@@ -92,7 +99,7 @@ def make_cases_for_rules(
 
     def fit_case(case: Case) -> Case:
         (inside,) = fit_to_limits(widths.fit_cases([case], padding_id), limits, padding_id)
-        return replace_unwanted_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
+        return replace_unwanted_ids([inside], ids_run_alone, ids)[0] if len(set(ids_run_alone)) < ids else inside
 
     return add_features_and_feature_cases(found, features, fit_case, most_rows=limits.max_batch)
 
@@ -110,25 +117,25 @@ def make_cases_for_graph(
     graph.
 
     Args:
-        rules: the text rules of its bundle.
+        rules: the text rules of the bundle.
         graph: the bundle's description of the graph.
-        provenance: the bundle's provenance, with the sizes in its module's conditions.
+        provenance: the bundle's provenance, which has the sizes near the module's conditions, and the compared ids.
         further_tokens: further numbers of tokens to compare.
         ids: the number of ids; None for the number of the graph's embedding rows.
         features: the features that the graph takes.
 
     Raises:
-        BundleError: the provenance's entry of sizes is not valid.
+        BundleError: the provenance's entry of sizes or of ids is not valid.
     """
     return make_cases_for_rules(
         rules,
         ids=graph.embedding_rows if ids is None else ids,
         ragged=graph.padding,
         limits=graph.limits,
-        bounds=read_condition_sizes(provenance, further_tokens),
+        condition_sizes=read_condition_sizes(provenance, further_tokens),
         one_row=graph.batch == 1,
-        alone=graph.alone,
-        phrase=read_compared_ids(provenance, graph.embedding_rows if ids is None else ids),
+        ids_run_alone=graph.alone,
+        compared_ids=read_compared_ids(provenance, graph.embedding_rows if ids is None else ids),
         two_texts="second_tokens" in graph.inputs,
         features=features,
     )

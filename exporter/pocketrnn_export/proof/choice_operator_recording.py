@@ -12,7 +12,8 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 from pocketrnn_export.torch_internals import DispatchMode
 from pocketrnn_export.tracing.sizes.program_search import Choice
 
@@ -25,8 +26,9 @@ _CHOOSE: Final = frozenset({
 
 
 def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
-    """Run a module. Return the operators by which it makes choices, such as a comparison or a clamp, each with the
-    Python numbers that it is called with, and the names of the weights that it reads.
+    """Run a module. Return the names of the operators by which the module makes choices, such as a comparison or a
+    clamp; each Python number that such an operator is called with, beside its name; and the names of the weights that
+    any operator reads.
 
     Raises:
         Exception: whatever the module raises.

@@ -37,8 +37,8 @@ _UNEVEN: Final = (44, 200, 17, 120, 63)
 
 
 def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
-    """Return the ids with which a program compares words, each once, in the program's order. Ids whose row in a table
-    differs from nearly all other rows are included."""
+    """Return up to 24 ids with which a program compares words, each once, in the program's order. The neighbours of a
+    number in an order comparison are included, and ids whose row in a table differs from nearly all other rows."""
     known = _find_constants_by_node(program)
     found: list[int] = []
     for node in find_needed_nodes(program):
@@ -77,8 +77,8 @@ def _list_few_integers(constant: Tensor | None) -> list[int]:
 
 
 def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
-    """Return the ids whose row in a table differs from the most common row, or an empty list if there are more than
-    8."""
+    """Return the ids whose row in a table differs from the most common row. Return an empty list if there are more than
+    8, or if `table` is not a narrow table with a row for each id."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
     rows, which, counts = np.unique(

@@ -41,10 +41,8 @@ def compare_end_to_end(
     of_texts = isinstance(classifier.manifest.input, TextInput)
     logits: Any = classifier.logits if of_texts else partial(compute_logits_of_engine_input, classifier)
     if classifier.manifest.output.of_tokens:
-        rows, logits = (
-            encode_texts_as_engine_input(classifier, rows),
-            partial(compute_logits_of_engine_input, classifier),
-        )
+        rows = encode_texts_as_engine_input(classifier, rows)
+        logits = partial(compute_logits_of_engine_input, classifier)
     together = logits(rows)
     each = [logits([one]) for one in rows]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
@@ -73,7 +71,7 @@ def compare_difficult_rows_together_and_alone(
             or words with their characters int64 [ids, 1 + width].
 
     Returns:
-        one line; empty for a graph that takes one text a run.
+        a list of one comparison; empty for a graph that takes one text a run, or without cases of the kind `hazards`.
     """
     if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
         return []
@@ -81,10 +79,8 @@ def compare_difficult_rows_together_and_alone(
     hazards = [case for case, _ in answers.compute_answers("hazards", one_row=False)]
     cases = [row for case in hazards for row in make_one_row_cases([case])[:_ROWS_OF_A_CASE]]
     given = [case.tokens[0] if engine_input_by_id is None else engine_input_by_id[case.tokens[0]] for case in cases]
-    together, alone = (
-        compute_logits_of_engine_input(classifier, given),
-        [compute_logits_of_engine_input(classifier, [one]) for one in given],
-    )
+    together = compute_logits_of_engine_input(classifier, given)
+    alone = [compute_logits_of_engine_input(classifier, [one]) for one in given]
     inputs = f"rows of special {'numbers' if classifier.manifest.golden_sequences else 'ids'}"
     return [_compare_answers_in_one_call("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 

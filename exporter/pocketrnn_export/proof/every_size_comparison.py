@@ -72,8 +72,9 @@ def check_every_size(
     *,
     one_text: bool,
 ) -> None:
-    """Refuse a program whose answer differs from its module's answer for a text of 1 to 512 tokens, or for a batch of 1
-    to 64 texts. If the module may test the identity of a number, the batches have up to 256 texts.
+    """Refuse a program that agrees with its module at the usual sizes, but not for some text of 1 to 512 tokens, or
+    some batch of 2 to 64 short texts. If the module may test the identity of a number, the batches have up to 256
+    texts. After 5 s of processor time, no further size is tried.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
@@ -117,8 +118,8 @@ def check_every_size(
 
 
 def list_sizes_to_try(most_texts: int, *, one_text: bool) -> Iterator[Sizes]:
-    """Yield the sizes to compare: one text of 1 to 128 tokens, then batches of 2 to `most_texts` short texts, then one
-    text of each length up to 512."""
+    """Yield the sizes to compare: one text of 1 to 128 tokens; then, unless `one_text`, batches of 2 to `most_texts`
+    short texts; then one text of each length up to 512."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])

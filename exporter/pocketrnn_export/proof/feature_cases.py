@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.text.features import Category, Features, Number, encode_numbers_as_negative_ids
+from pocketrnn.text.features_beside_text import Category, Features, Number, encode_numbers_as_negative_ids
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.feature_call import draw_feature_numbers
 
@@ -27,18 +27,14 @@ _DRAWN: Final = 33
 def add_features_and_feature_cases(
     cases: Mapping[str, Sequence[Case]], features: Features, fit_case: Callable[[Case], Case], *, most_rows: int | None
 ) -> dict[str, list[Case]]:
-    """Add random features to each case of a proof. Add cases of the kind `features`, whose rows hold one text with
-    different features.
+    """Add random features to each case of a proof. Add cases of the kind `features`, each of one text with different
+    features: random ones, every id of each category, and extreme values of each number.
 
     Args:
         cases: the inputs without features, as the graph takes them.
         features: the features.
         fit_case: fits a case of one row to the sizes that the graph takes.
         most_rows: the most rows of a batch; None for any number.
-
-    Returns:
-        the same cases with numbers of many sizes and all categories; and the kind `features`: every id of each
-        category, and each number by itself at many sizes.
     """
     generator = np.random.default_rng(6)
     made = {
@@ -49,16 +45,13 @@ def add_features_and_feature_cases(
         for kind, some in cases.items()
     }
     rows = min(_ROWS, most_rows or _ROWS)
+    id_count = 1 + max(int(case.tokens.max()) for some in cases.values() for case in some)
     alone: list[Case] = []
     for name, numbers in _draw_named_feature_batches(features, generator):
         for start in range(0, len(numbers), rows):
             some = numbers[start : start + rows]
-            tokens = np.full((1, _TOKENS[len(alone) % len(_TOKENS)]), 1, np.int64)
-            text = fit_case(
-                Case(
-                    "text", generator.integers(0, _find_highest_id(cases) + 1, tokens.shape), np.array(tokens.shape[1:])
-                )
-            )
+            length = _TOKENS[len(alone) % len(_TOKENS)]
+            text = fit_case(Case("text", generator.integers(0, id_count, (1, length)), np.array([length])))
             repeated = Case(name, np.repeat(text.tokens, len(some), 0), np.repeat(text.lengths, len(some)))
             alone.append(_add_features_to_case(repeated, some))
     return {**made, "features": alone}
@@ -74,10 +67,6 @@ def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]
         return round(feature.mean + feature.scale * float(generator.normal()), 3)
 
     return [{name: make_value(feature, row) for name, feature in features} for row in range(rows)]
-
-
-def _find_highest_id(cases: Mapping[str, Sequence[Case]]) -> int:
-    return max(int(case.tokens.max()) for some in cases.values() for case in some)
 
 
 def _add_features_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:

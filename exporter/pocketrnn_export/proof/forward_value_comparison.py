@@ -1,9 +1,9 @@
 """Compare the values that a module computes in forward with the values of a program that was traced for other sizes.
 
-Where forward asks about a size, a program of one way may give the module's answers on another one to all texts that are
-tried, since a gate hides what only a few texts read: `torch.where(has_phrase, x[:, :9].mean(1) if n > 9 else
-x.amax(1), usual)`. The values that the gate hides tell the two apart: a program that answers for both ways computes all
-that the module does there.
+Where forward asks about a size, a program of one branch may give the module's answers for the sizes of another branch
+to all texts that are tried, since a gate hides what only a few texts read: `torch.where(has_phrase, x[:, :9].mean(1) if
+n > 9 else x.amax(1), usual)`. The values that the gate hides tell the branches apart: a program that is right for both
+computes all values that the module computes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterable, Mapping
-from types import FrameType
 from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import is_user_frame
+from pocketrnn_export.intake.user_frames import is_user_frame, list_call_frames
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 from pocketrnn_export.proof.runnable_program_and_node_values import NodeValues
-from pocketrnn_export.torch_internals import DispatchMode
+from pocketrnn_export.torch_internals import DispatchMode, read_memory_address
 from pocketrnn_export.tracing.module_trace import TracedProgram
 
 # A file, a line of forward in it, the name of an operator that the line runs, and whether the place means the inputs of
@@ -49,7 +49,7 @@ class ForwardValues:
         self._module = module
         self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
 
-    def are_computed(self, traced: TracedProgram, inputs_of_trace: _Inputs, inputs: _Inputs) -> bool:
+    def are_computed_by_program(self, traced: TracedProgram, inputs_of_trace: _Inputs, inputs: _Inputs) -> bool:
         """Return whether a program computes each value that the module computes for these inputs. An operator with
         several operands, such as `torch.where`, must also get the same operands. If the module or the program fails,
         return True.
@@ -72,7 +72,7 @@ class ForwardValues:
         before = self._own[id(traced)][1]
         # PyTorch runs other operators of a layer for one text, on a line whose values are not the program's anyway.
         rewritten = {(file, line) for (file, line, _, reads), lacks in before.items() if lacks and not reads}
-        # The operands of one that is run on this way only, such as x[:, 0] for a mean of one step, tell nothing.
+        # The operands of an operator of this branch only, such as x[:, 0] for a mean of one step, tell nothing.
         return not any(
             lacks and not before.get((file, line, operator, reads), reads or (file, line) in rewritten)
             for (file, line, operator, reads), lacks in found.items()
@@ -148,20 +148,14 @@ class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         # Before it is run: it may write in place.
         given = _digest_values([*read.values()]) if len(read) > 1 else []
         result = func(*args, **(kwargs or {}))
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and not is_user_frame(frame):
-            frame = frame.f_back
+        frame = next(filter(is_user_frame, list_call_frames(sys._getframe(1))), None)
         if frame is not None:
             line = frame.f_code.co_filename, frame.f_lineno
-            memory = {_read_memory_address(one) for one in read.values()}
+            memory = {read_memory_address(one) for one in read.values()}
             # Not a view: its numbers are those that are there already.
-            made = _digest_values([one for one in list_tensors_in(result) if _read_memory_address(one) not in memory])
+            made = _digest_values([one for one in list_tensors_in(result) if read_memory_address(one) not in memory])
             self.found.append((line, func, made, given))
         return result
-
-
-def _read_memory_address(value: Tensor) -> int:
-    return value.untyped_storage().data_ptr()
 
 
 def _digest_values(values: Any) -> list[_Digest]:

@@ -31,19 +31,21 @@ class FreshCopyModule:
         module: in eval mode, on the CPU; copies of it are run.
         example: example inputs.
         ids: the number of ids in random inputs.
-        phrase: the ids that its program compares words with; every other text holds some.
+        compared_ids: the ids with which the program compares words; two of every four random texts contain them.
     """
 
     module: nn.Module
     example: tuple[Tensor, ...]
     ids: int
-    phrase: tuple[int, ...] = ()
+    compared_ids: tuple[int, ...] = ()
 
     def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
         """Return the same module with random texts that contain the ids with which the program compares words, except
         ids that may be padding."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
-        return replace(self, phrase=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding))
+        return replace(
+            self, compared_ids=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding)
+        )
 
     @property
     def one_text(self) -> bool:
@@ -89,7 +91,7 @@ class FreshCopyModule:
     def _draw_tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
         low = 2 if self.ids > 4 else 0
         tokens = torch.randint(low, self.ids, (sizes.batch, sizes.tokens), generator=generator)
-        return write_phrases_into_rows(tokens, self.phrase)
+        return write_phrases_into_rows(tokens, self.compared_ids)
 
     def _cut_to_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a random length for each row, the longest first. Write padding into `tokens` after each length, and
@@ -142,8 +144,8 @@ def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """Make an example of these sizes, in which every token is the first id of `example`. An example of one text stays
-    one text."""
+    """Make an example of these sizes, in which every token is the first id of `example`, and all lengths are full. A
+    second text or a state is that of the first row in each row. An example of one text stays one text."""
     sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
     more = (

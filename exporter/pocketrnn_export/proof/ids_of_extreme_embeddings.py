@@ -12,8 +12,8 @@ from torch import nn
 
 
 def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
-    """Return three ids for each table of a module that has a row for each id: the id with the longest vector, and the
-    ids whose vectors have the largest and the smallest sum."""
+    """Return up to three ids for each table of a module that has a row for each id: the id with the longest vector, and
+    the ids whose vectors have the largest and the smallest sum. Each id is returned once."""
     found: list[int] = []
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.dim() and len(tensor) == ids and tensor.is_floating_point() and tensor.numel():

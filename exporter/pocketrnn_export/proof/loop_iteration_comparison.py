@@ -26,11 +26,13 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 from pocketrnn_export.progress import log_step
 from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
+from pocketrnn_export.tracing.rules.lengths import writes_into_first_argument
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
@@ -81,10 +83,10 @@ def check_every_step(
     one_text: bool,
     sizes_near_conditions: Sequence[Sizes] = (),
 ) -> Notes:
-    """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps. Return notes
-    on steps that were not checked.
+    """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps. Return a note
+    on the steps that were not checked, or an empty tuple if all were.
 
-    The check runs a batch of one text and a batch of three.
+    The check runs a batch of one text and, unless `one_text`, a batch of three.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
@@ -95,9 +97,6 @@ def check_every_step(
             only their answers could show to be alike are refused.
         one_text: whether the batch size is always 1.
         sizes_near_conditions: the sizes around each condition on a size, at which forward may do something else.
-
-    Returns:
-        a sentence on the steps that were not checked; empty if all were.
     """
     log_step("Comparing the steps of the module's loop")
     looked_at: list[int] = []
@@ -106,7 +105,7 @@ def check_every_step(
             break
         calls = _CallCounter(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
         most = limits.max_tokens or MOST_STEPS
-        longest = min(MOST_STEPS, most, calls.count_tokens_checkable_within(_SECONDS))
+        longest = min(MOST_STEPS, most, int(_SECONDS / calls.seconds_per_token))
         if (
             tokens := calls.find_length_with_other_calls(longest, [size.tokens for size in sizes_near_conditions])
         ) is not None:
@@ -168,7 +167,7 @@ class _CallCounter:
         self._logs: dict[int, _CallLog | None] = {}
         started = time.process_time()
         self._first, self._second = self._count_calls_of_text(_FIRST), self._count_calls_of_text(_SECOND)
-        self._a_token = (time.process_time() - started) / (_FIRST + _SECOND)
+        self.seconds_per_token = max((time.process_time() - started) / (_FIRST + _SECOND), 1e-6)
 
     def _log_calls_of_text(self, tokens: int) -> _CallLog | None:
         if tokens not in self._logs:
@@ -215,11 +214,6 @@ class _CallCounter:
             return None
         return None
 
-    def count_tokens_checkable_within(self, seconds: float) -> int:
-        """Return the number of tokens that can be checked in this many seconds, from the time that two short texts
-        took."""
-        return int(seconds / max(self._a_token, 1e-6))
-
     def makes_same_calls(self, tokens: int) -> bool:
         """Return whether each token of a text after the 40th, up to `tokens` tokens, adds the same calls as the 41st.
         If the module fails, return True."""
@@ -253,8 +247,8 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 def _adds_same_calls(
     shorter_calls: _Calls, calls_per_token: Mapping[Hashable, int], most_times: int, longer_calls: _Calls | None
 ) -> bool:
-    """Return whether `longer_calls`, those of a longer text, are `shorter_calls` and some times `calls_per_token`, at
-    most `most_times`. Return True if `longer_calls` is None: the module failed."""
+    """Return whether a longer text adds a multiple of `calls_per_token` to `shorter_calls`, at most `most_times` as
+    much. Return True if `longer_calls` is None, since the module failed."""
     if longer_calls is None:
         return True
     more = _subtract_counts(longer_calls, shorter_calls)
@@ -366,7 +360,9 @@ class _CallLog:
         """Keep only the calls from whose results the answer is computed, and not, for example, those of prints."""
         kept = {self._made[id(one)] for one in list_tensors_in(answer) if self._made.get(id(one), -1) >= 0}
         if kept:
-            kept |= {call for call, (func, _) in enumerate(self._calls) if _writes_in_place(func)}
+            # An operator of a dispatch mode has its overload in its name: `add_.Tensor`.
+            names = [str(getattr(func, "__name__", func)).split(".")[0] for func, _ in self._calls]
+            kept |= {call for call, name in enumerate(names) if writes_into_first_argument(name)}
             left = list(kept)
             while left:
                 found = {
@@ -422,11 +418,6 @@ class _CallLog:
 
 class _CallIndex(int):
     """The index of the call that made a tensor."""
-
-
-def _writes_in_place(func: Any) -> bool:
-    name = str(getattr(func, "__name__", func)).split(".")[0]
-    return name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
 
 
 def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:

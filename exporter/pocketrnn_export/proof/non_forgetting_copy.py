@@ -28,8 +28,8 @@ _RISEN: Final = 0.01
 
 
 def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
-    """Copy a module and change the weights of its recurrent layers so that they keep their states. Return None if it
-    has no such layer."""
+    """Copy a module, and change the weights of the copy's recurrent layers so that these keep their states. Layers
+    without biases stay as they are. Return None if no layer is changed."""
     copy, changed = copy_without_comparison(module), False
     with torch.no_grad():
         for layer in copy.modules():

@@ -43,7 +43,8 @@ def find_constant_value_notes(
     *,
     one_row: bool,
 ) -> tuple[str, ...]:
-    """Run a program on the cases of a proof. Return a note for each line of code whose value is equal for all texts."""
+    """Run a program on the cases of a proof. Return a note for each of the first five lines of code whose value is
+    equal for all texts."""
     if program is None:
         return ()
     lines: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 A rare text may send numbers to an operator that random texts never do, behind a gate that is closed for nearly all. So
 each operator runs alone, in PyTorch and in onnxruntime, on chosen numbers: small and large, integer and negative ones.
-If the graph has no value with an operator's name, since its nodes were fused with others, these run together.
+If the graph has no value with an operator's name, since nodes were fused, several operators run together.
 """
 
 from __future__ import annotations

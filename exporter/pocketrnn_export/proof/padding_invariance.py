@@ -73,22 +73,17 @@ def _run_with_and_without_padding(
     the other text is the same in both runs."""
     inputs = [value.clone() for value in inputs_of(2, width)]
     texts = 2 if takes_two_texts(inputs) else 1
-    tokens, second = inputs[padded_text_index].new_zeros(2, width), takes_lengths(inputs)
     words = inputs[0][inputs[0] != padding_id]
     if not len(words):
         return None
-    tokens[:] = words[torch.arange(2 * width).view(2, width) % len(words)]
+    tokens = words[torch.arange(2 * width).view(2, width) % len(words)]
     tokens[TEXT, length:] = padding_id
     alone, beside = list(inputs), list(inputs)
-    alone[padded_text_index], beside[padded_text_index] = (
-        torch.where(torch.arange(width) < length, tokens, padding_id),
-        tokens,
-    )
-    if second:
-        alone[padded_text_index], alone[texts + padded_text_index] = (
-            tokens[:, :length].contiguous(),
-            torch.full((2,), length),
-        )
+    alone[padded_text_index] = torch.where(torch.arange(width) < length, tokens, padding_id)
+    beside[padded_text_index] = tokens
+    if takes_lengths(inputs):
+        alone[padded_text_index] = tokens[:, :length].contiguous()
+        alone[texts + padded_text_index] = torch.full((2,), length)
         beside[texts + padded_text_index] = torch.tensor([width, length])
     narrow, wide = RecordedRun(program), RecordedRun(program)
     return (narrow, wide) if narrow(tuple(alone)) and wide(tuple(beside)) else None

@@ -25,7 +25,7 @@ _DOUBLE_RUNS: Final = 3
 def estimate_proof_seconds(
     reference: Reference, cases: Mapping[str, Sequence[Case]], forms: Sequence[Run], *, rows_alone: bool = False
 ) -> float:
-    """Estimate how many seconds the comparisons of a proof take. Return 0 if the time is not known.
+    """Estimate how many seconds the comparisons of a proof take. Runs that fail count as 0 seconds.
 
     Args:
         reference: the module.
@@ -69,7 +69,8 @@ class _Cost:
 
 
 def _measure_cost(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
-    """Measure a run on the smallest case, on one of about the mean size, and on the longest row of that one."""
+    """Measure the cost of a run on three cases: the smallest, one of about the mean size, and the longest row of the
+    latter alone."""
     mean = sum(case.tokens.size for case in cases) / len(cases)
     small = min(cases, key=lambda case: case.tokens.size)
     usual = min(cases, key=lambda case: abs(case.tokens.size - mean))
@@ -97,7 +98,7 @@ def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Describe the duration of long work, as words that follow the name of the work. Return "" for short work."""
+    """Describe the duration of work, as words that follow the name of the work. Return "" for less than 20 s."""
     if seconds < _SHORT:
         return ""
     if seconds < 90:

@@ -45,8 +45,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_answers(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of the kind `inputs`, each with the reference's answer in single precision. With `one_row`,
-        each row is a case of its own."""
+        """Return the cases of the kind `inputs`, each with the reference's answer in single precision. Rows without a
+        finite answer are left out. With `one_row`, each row is a case of its own."""
         cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
         for case in log_item_progress(cases, f"Running {self.reference.name} on {inputs}"):
@@ -102,11 +102,11 @@ class ReferenceAnswers:
         try:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
-                rows = self._select_answered_cases(inputs, one_row=True)
+                rows = [case for case, _ in self.compute_answers(inputs, one_row=True)]
                 return None if whole is None else _split_exact_rows(whole, rows)
             if inputs == "texts" and not one_row:
                 return self._compute_text_answers(spreads=False)
-            cases = self._select_answered_cases(inputs, one_row=one_row)
+            cases = [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
             return self.reference.compute_exact_answers(cases, spreads=False, inputs=inputs)
         except ExportError as error:
             self.not_exact = first_line(error)
@@ -147,8 +147,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def _compute_text_answers(self, *, spreads: bool) -> list[ExactAnswer]:
-        """Return the answers to the texts in double precision. If texts need not be run alone, run those with equally
-        many tokens in batches, which is quicker; unless a batch has other answers than its texts."""
+        """Return the answers to the texts in double precision. With `rows_alone`, texts with equally many tokens run in
+        batches, which is quicker. If a batch gives other answers than its texts, all texts run alone."""
         groups: dict[tuple[int, ...], list[tuple[Case, Logits]]] = {}
         answered = self.compute_answers("texts", one_row=False)
         for number, (case, logits) in enumerate(answered if self._rows_alone else ()):
@@ -166,10 +166,6 @@ class ReferenceAnswers:
             return self.reference.compute_exact_answers(cases, spreads=spreads, inputs="texts")
         places = {id(case): place for place, (case, _) in enumerate(answered)}
         return sorted(found, key=lambda one: places[id(one.case)])
-
-    def _select_answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
-        """Return the cases of one kind, or their rows, to which the reference gives an answer."""
-        return [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
 
 
 def _join_cases(cases: Sequence[Case]) -> Case:

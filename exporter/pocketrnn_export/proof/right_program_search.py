@@ -2,7 +2,7 @@
 refuse the module.
 
 A module is traced, and forward's conditions on sizes are recorded. If there are none, the one trace is right for all
-sizes, except for its loops, lengths of its own and sorting: these are compared with the module. If there are some,
+sizes, except for loops, lengths that forward counts itself, and sorts: these are compared with the module. Otherwise,
 `sizes/program_search.py` finds a program that agrees with the module in every region of sizes.
 
 The caller decides how a program is run for the comparison: as the graph of a form, or, by default, in PyTorch, where
@@ -95,7 +95,9 @@ def find_right_program(
     Raises:
         ExportError: there is no program with the module's answers; the message names the line of its code.
     """
-    compared = FreshCopyModule(module, example, _count_rows_of_smallest_embedding(module))
+    # The ids of random inputs are rows of each embedding.
+    ids = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)
+    compared = FreshCopyModule(module, example, ids)
     usual = compared.draw_inputs(Sizes(len(example[0]), USUAL.tokens))
     before = compute_answer_or_none(compared, usual)
     found = _find_program(compared, make_form, one_text=one_text)
@@ -177,7 +179,7 @@ def _make_check_of_values_at_other_sizes(compared: FreshCopyModule) -> Callable[
     """Return a function that tells whether a program, traced for some sizes, computes all values that forward computes
     for other sizes."""
     values = ForwardValues(compared.module)
-    return lambda program, own, sizes: values.are_computed(
+    return lambda program, own, sizes: values.are_computed_by_program(
         program, compared.draw_inputs(own), compared.draw_inputs(sizes)
     )
 
@@ -329,8 +331,3 @@ def _is_raised_by_user(error: BaseException) -> bool:
     """Return whether a line of forward itself, and not an operation inside it, raised an error."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and is_user_frame(frames[-1])
-
-
-def _count_rows_of_smallest_embedding(module: nn.Module) -> int:
-    """Count the ids with which a module is run: the rows of its smallest embedding."""
-    return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)

@@ -48,7 +48,8 @@ def find_row_number_use(
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch_symbols: set[Any],
 ) -> str:
-    """Return the line that computes with the row number of a text in its batch, or "" if there is no such line.
+    """Return the line that computes with the row number of a text in its batch, or that cuts a table to the batch size.
+    Return "" if there is no such line.
 
     Args:
         program: from torch.export.

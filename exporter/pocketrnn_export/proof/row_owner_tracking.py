@@ -74,7 +74,8 @@ class _Call:
     bits: int
 
     def find_owned_arguments(self) -> list[int]:
-        """Return the indices of the arguments that contain numbers which depend on a text."""
+        """Return the indices of the arguments that contain numbers which depend on a text. Arguments from which the
+        operator takes only a type or a shape are left out."""
         asked = self.owners[:1] if read_operator_name(self.node) in _LIKE else self.owners
         return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
@@ -316,7 +317,8 @@ def _find_owners_by_changes(
     Raises:
         ValueError: a result has another shape.
     """
-    seen = [torch.zeros(2, call.bits, *_make_value_shape(one), dtype=torch.bool) for one in results]
+    shapes = [one.shape if isinstance(one, Tensor) else () for one in results]
+    seen = [torch.zeros(2, call.bits, *shape, dtype=torch.bool) for shape in shapes]
     for _ in range(_DRAWS if all(_is_float(call.given[i]) for i in changing_arguments) else _INTEGER_DRAWS):
         base, other = (
             {
@@ -350,10 +352,6 @@ def _find_owners_by_changes(
         )
         for one in seen
     ]
-
-
-def _make_value_shape(value: Any) -> torch.Size:
-    return value.shape if isinstance(value, Tensor) else torch.Size()
 
 
 def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:

@@ -31,7 +31,8 @@ class RunnableProgram:
 
 
 def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> RunnableProgram:
-    """Make a function that runs a program in PyTorch, operator by operator, without assertions about sizes."""
+    """Make a function that runs a program in PyTorch, operator by operator, without assertions about sizes. The given
+    weights replace the program's weights of the same names."""
     program = traced.program
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
     forward = functools.cache(lambda: _remove_size_assertions(program.graph_module))

@@ -100,11 +100,8 @@ def _are_lengths(
 ) -> bool:
     """Return whether values are one integer for each text and do not depend on its words. With `counted_from_ids`, they
     must depend on words, but, like a count of padding, only on ids that other checks try one by one."""
-    least, most = (
-        (WordDependence.FLAGS, WordDependence.COUNTS)
-        if counted_from_ids
-        else (WordDependence.NOTHING, WordDependence.NOTHING)
-    )
+    least = WordDependence.FLAGS if counted_from_ids else WordDependence.NOTHING
+    most = WordDependence.COUNTS if counted_from_ids else WordDependence.NOTHING
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
 
@@ -149,9 +146,11 @@ def _moves_rows_by_words(node: Node, batch_symbols: set[Any], words: Mapping[Nod
     if name in BY_POSITION:
         return bool(_read_axes(node, 1, 0) & axes) and _depends_on_words(node.args[2], words)
     if name in ("index", "index_put") and isinstance(node.args[1], Sequence):
-        places = dict(enumerate(node.args[1]))
+        places: dict[int, Any] = dict(enumerate(node.args[1]))
         # A mask is not a position: its result has no batch axis, which is checked above.
-        return any(_depends_on_words(places.get(axis), words) and not _is_bool_mask(places[axis]) for axis in axes)
+        return any(
+            _depends_on_words(places.get(axis), words) and places[axis].meta["val"].dtype != torch.bool for axis in axes
+        )
     return name == "cut_to_longest" and _depends_on_words(node.args[1], words)
 
 
@@ -181,7 +180,3 @@ def _depends_on_words(positions: Any, words: Mapping[Node, WordDependence]) -> b
         WordDependence.FLAGS,
         WordDependence.COUNTS,
     )
-
-
-def _is_bool_mask(positions: Any) -> bool:
-    return bool(positions.meta["val"].dtype == torch.bool)

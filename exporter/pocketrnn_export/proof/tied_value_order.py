@@ -48,7 +48,7 @@ def find_tie_sensitive_line(
 
 
 def _repeat_each_token(tokens: Tensor) -> Tensor:
-    """Fill every row with the tokens of the first row, each of them twice."""
+    """Return rows that all hold the first half of the tokens of the first row, each of these tokens twice."""
     return tokens[:1, torch.arange(tokens.shape[1]) // 2].expand(len(tokens), -1).contiguous()
 
 

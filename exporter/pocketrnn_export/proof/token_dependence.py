@@ -76,10 +76,8 @@ def find_word_dependence(program: torch.export.ExportedProgram) -> dict[Node, Wo
 
 def _find_dependence_of_node(node: Node, dependences: dict[Node, WordDependence]) -> WordDependence:
     """Return how much a node's value depends on the words of a text; `dependences` says the same of its inputs."""
-    name, given = (
-        read_operator_name(node),
-        [dependences[n] for n in node.all_input_nodes if dependences[n] is not WordDependence.NOTHING],
-    )
+    name = read_operator_name(node)
+    given = [dependences[n] for n in node.all_input_nodes if dependences[n] is not WordDependence.NOTHING]
     # The input of an operator that only reads sizes does not count: the width of a batch says nothing about words.
     if not given or name.startswith(GIVES_NO_NUMBERS):
         return WordDependence.NOTHING

@@ -149,9 +149,9 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
 
 def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> None:
     """Refuse a module whose answers depend on the order of equal values. The texts of this check repeat words."""
-    for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if compared.phrase else [])):
+    for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if compared.compared_ids else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
-        given = (compared if batch == 1 else replace(compared, phrase=())).draw_inputs(Sizes(batch, width))
+        given = (compared if batch == 1 else replace(compared, compared_ids=())).draw_inputs(Sizes(batch, width))
         # Unchanged; the first token everywhere; each token of the first half twice.
         for apart in (1, 2 * MOST_TOKENS, 2):
             inputs = set_lengths_to_full_width(
@@ -191,8 +191,8 @@ def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
 
 def find_line_by_harmful_padding_id(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
     """Return the padding ids that may change a text's answer if they follow the text in a batch, each with the line
-    that causes it. If the module takes lengths, try only the example's padding id; else try all ids that forward may
-    count."""
+    that causes it. If the module takes lengths, try only the example's padding id; else try up to 12 ids that forward
+    may count. Return {} for a fixed batch size, and for a module that takes a state."""
     batch, padding_id = find_batch_symbols(traced.program), int(compared.example[0][-1, -1])
     texts = 2 if takes_two_texts(compared.example) else 1
     has_lengths = takes_lengths(compared.example)
@@ -238,14 +238,13 @@ def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedP
     notes = _write_ties_note(compared, traced)
     # Check loops first: the error names the loop.
     if traced.loops:
-        loop, one = traced.loops[0], compared.one_text
         notes += check_every_step(
             compared.module,
             traced.limits,
-            loop,
+            traced.loops[0],
             compared.draw_inputs,
             do_answers_agree,
-            one_text=one,
+            one_text=compared.one_text,
             sizes_near_conditions=traced.bounds,
         )
     in_pytorch = make_runnable_program(traced).run

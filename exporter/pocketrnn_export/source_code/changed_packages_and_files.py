@@ -102,7 +102,8 @@ class ImportableFiles:
             now.add(one.now)
             every.add(one.now)
             every.add(one.later)
-        if any(one.now.loads & {*names.functions, *names.classes} for one in statements if not _defines(one.node)):
+        defined = {*names.functions, *names.classes}
+        if any(one.now.loads & defined for one in statements if not isinstance(one.node, ast.ClassDef | Function)):
             # It may call any function of the file.
             now = every
         modules = {_make_absolute_name(module, inside) for module in every.modules}
@@ -116,10 +117,6 @@ class ImportableFiles:
             changes |= given if any("*" in find_top(path) for path in code.writes) else set()
             changes |= imported.changes | (used.changes_later if code is every else set())
         facts.changes_later |= {top} if every.writes else set()
-
-
-def _defines(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef | Function)
 
 
 def _make_absolute_name(module: str, inside: str) -> str:

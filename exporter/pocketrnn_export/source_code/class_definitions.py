@@ -105,8 +105,3 @@ def _walk_without_optional_branches(node: ast.AST, absent: Collection[str]) -> I
     for child in ast.iter_child_nodes(node):
         if child not in skipped:
             yield from _walk_without_optional_branches(child, absent)
-
-
-def read_called_name(call: ast.Call) -> str:
-    """Return the name of a called class: `LSTM` for `nn.LSTM(...)` and `LSTM(...)`."""
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

@@ -61,8 +61,8 @@ def list_files_that_import(path: Path) -> list[Path]:
 
 
 def loads_torch(path: Path) -> bool:
-    """Return whether a Python file imports PyTorch, or imports a file near it that does. Files that are no valid
-    Python are passed over."""
+    """Return whether a Python file imports PyTorch, or imports a file near it that does. Files that cannot be read as
+    Python are left out."""
     waiting, seen = [path], set[Path]()
     while waiting and len(seen) < _MOST_FILES:
         file = waiting.pop()
@@ -165,7 +165,7 @@ def is_settings_file(path: Path) -> bool:
 
 
 def _list_data_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of those below it, at most so many and so deep."""
+    """Yield the files of a folder and of those below it: of at most 2,000 entries, at most 4 folders deep."""
     waiting, count = [(folder, 0)], 0
     while waiting:
         place, depth = waiting.pop(0)

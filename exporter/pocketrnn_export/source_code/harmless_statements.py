@@ -13,6 +13,7 @@ from pocketrnn_export.source_code.known_function_effects import CHANGING_METHODS
 from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Function,
     find_methods,
+    read_last_name,
     strip_decorator_call,
 )
 from pocketrnn_export.source_code.top_level_statements import Statement, is_deleted_at_end, walk_code_run_now
@@ -118,8 +119,7 @@ class HarmlessStatements:
         for part in (node for body in bodies for node in ast.walk(body)):
             if not isinstance(part, ast.Call):
                 continue
-            called = part.func
-            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            name = read_last_name(part.func)
             if name in _READING:
                 return False
             own = [s.node for s in self._binding.get(name, ()) if isinstance(s.node, ast.ClassDef | Function)]

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
+from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
+
 _DOC: Final = "Automatically created module for IPython interactive environment"
 # Names, strings, packages and attributes by which code checks whether it runs in Jupyter, and by whom.
 _OF_JUPYTER: Final = frozenset({
@@ -77,7 +79,7 @@ class _NameReplacer(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        asked = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        asked = read_last_name(node.func)
         asks_for_itself = asked in _ASK_FOR_A_FILE or ast.unparse(node.func).endswith("modules.get")
         return node if asks_for_itself else self.generic_visit(node)
 

@@ -1,6 +1,6 @@
 """List functions, methods and attributes of Python and of packages by what they may change.
 
-Code that is not in these tables may change its arguments (`changed_names.py`).
+Code that is not in these tables may change its arguments (`changes_of_needed_code.py`).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
 
 _NAMES: Final = re.compile("label|class|categor|sentiment|emotion|intent|topic|target|columns", re.IGNORECASE)
 _ANSWERS: Final = re.compile("pred|prob|label|class|score|out|sent|result|logit|conf|ans", re.IGNORECASE)
@@ -54,9 +55,9 @@ def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
         target = node.targets[0]
         is_own = isinstance(target, ast.Name) or (
-            isinstance(target, ast.Attribute) and _read_identifier(target.value) == "self"
+            isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self"
         )
-        is_named = is_own and _NAMES.search(_read_last_name(target)) is not None
+        is_named = is_own and _NAMES.search(read_last_name(target)) is not None
         if is_named and isinstance(node.value, ast.List | ast.Tuple):
             yield _read_strings(node.value.elts)
         elif isinstance(node.value, ast.Dict):
@@ -71,7 +72,7 @@ def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
         yield _order_choice_by_prediction(node.test, node.body, node.orelse)
     elif isinstance(node, ast.If):
         for body, other in zip(node.body, node.orelse, strict=False):
-            yield _order_choice_by_prediction(node.test, *_find_words_that_differ(body, other))
+            yield _order_choice_by_prediction(node.test, *_list_values_or_differing_words(body, other))
 
 
 def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
@@ -93,13 +94,13 @@ def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence
 
 def _order_choice_by_prediction(test: ast.expr, *chosen: ast.expr | None) -> Sequence[str]:
     """Return the two strings between which code chooses by a prediction: first that of the number 0, then that of 1.
-    Return nothing for other code."""
+    Return an empty sequence for other code."""
     strings = _read_strings([one for one in chosen if one is not None])
     if len(strings) != 2 or not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return ()
     (operator,), (right,) = test.ops, test.comparators
     number = right.value if isinstance(right, ast.Constant) else None
-    names = [_read_last_name(one) for one in ast.walk(test.left) if isinstance(one, ast.Name | ast.Attribute)]
+    names = [read_last_name(one) for one in ast.walk(test.left) if isinstance(one, ast.Name | ast.Attribute)]
     if type(number) not in (int, float) or not any(_ANSWERS.search(name) for name in names):
         return ()
     of_one = (isinstance(operator, ast.Eq) and number == 1) or isinstance(operator, ast.Gt | ast.GtE)
@@ -109,7 +110,7 @@ def _order_choice_by_prediction(test: ast.expr, *chosen: ast.expr | None) -> Seq
     return strings[::-1] if of_one else strings
 
 
-def _find_words_that_differ(body: ast.stmt, other: ast.stmt) -> Sequence[ast.expr | None]:
+def _list_values_or_differing_words(body: ast.stmt, other: ast.stmt) -> Sequence[ast.expr | None]:
     """Return the values of two statements, such as the strings that they assign or return. If both print a string, and
     these differ in one word, as in `print("It is good.")`, return that word of each."""
     values = [getattr(one, "value", None) for one in (body, other)]
@@ -124,14 +125,6 @@ def _find_words_that_differ(body: ast.stmt, other: ast.stmt) -> Sequence[ast.exp
 
 
 def _read_strings(nodes: Sequence[ast.expr]) -> list[str]:
-    """Return the strings of a list of nodes; nothing if one of them is no string."""
+    """Return the strings of a list of nodes; an empty list if one of them is not a string."""
     found = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return found if len(found) == len(nodes) else []
-
-
-def _read_last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else _read_identifier(node)
-
-
-def _read_identifier(node: ast.expr) -> str:
-    return str(getattr(node, "id", ""))

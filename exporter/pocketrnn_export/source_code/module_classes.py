@@ -16,8 +16,8 @@ _MOST_NAMED = 8
 
 
 def list_module_classes(path: Path) -> list[str]:
-    """List the names of the classes with a forward in a file. A class of which another of them is made, or from which
-    it is derived, is left out.
+    """List the names of the classes of a file that have or inherit a forward. Classes that another of them uses, as a
+    layer or as its base, are left out, unless no others remain.
 
     Args:
         path: a Python file or notebook.
@@ -44,7 +44,7 @@ def list_module_classes(path: Path) -> list[str]:
 
 
 def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
-    """List those of some classes of a file that assign each layer of some weights to an attribute.
+    """Return those of the classes `names` of a file that set an attribute for each layer of the weights.
 
     Args:
         path: a Python file or notebook.

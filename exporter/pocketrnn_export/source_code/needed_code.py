@@ -3,9 +3,9 @@ files.
 
 Its owner runs a notebook from top to bottom, for an hour. A class needs only some imports, constants, functions and
 other classes. They are found by the names that it uses; in a class, only methods that a forward pass can reach count.
-A statement that may change any of these, by the names that it mentions (`changed_names.py`), is needed too. A needed
-statement is run only if it defines or changes something: an import, a function, a class, or an assignment or call
-that is known not to read or train. Others are refused by name, or reported in a note.
+A statement that may change any of these, by the names that it mentions (`changes_of_needed_code.py`), is needed too. A
+needed statement is run only if it defines or changes something: an import, a function, a class, or an assignment or
+call that is known not to read or train. Others are refused by name, or reported in a note.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.changed_names import ChangeFinder, Needed
 from pocketrnn_export.source_code.changed_packages_and_files import ImportableFiles
+from pocketrnn_export.source_code.changes_of_needed_code import ChangeFinder, Needed
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.import_statements import Import, list_imported_modules
 from pocketrnn_export.source_code.jupyter_and_main_names import checks_for_jupyter, depends_on_dunder_name
@@ -168,11 +168,6 @@ class _NotRunError(Exception):
         self.reason = reason
 
     @property
-    def reads_file(self) -> bool:
-        """Whether the statement is not run because it may read a file."""
-        return _READS.search(self.reason) is not None
-
-    @property
     def full_reason(self) -> str:
         """The reason for a message, as the end of a sentence: how the statement makes the name, and why it is not
         run."""
@@ -264,7 +259,7 @@ class _NeededSearch:
         tried: set[int] = set()
         while True:
             run = {statement.index for statement in self.order}
-            needed = self.names.find_needed(self.order, self._wanted)
+            needed = self.names.find_names_needed_by(self.order, self._wanted)
             found = {s: self._find_changed_names(s, needed) for s in self._all if s.index not in run | tried}
             for statement, names in found.items():
                 if names is not None and statement.index not in self.taken:
@@ -394,7 +389,7 @@ class _NeededSearch:
             fits = any(self._find_part_with_likely_value(error.name) in self._likely for error in failed)
             fit = " (which fits the weights)" if fits else ""
             remedy = f"Give plain values on the command line, {settings}{fit}, or set them in the file."
-            if not fits and isinstance(statement.node, Function) and any(one.reads_file for one in failed):
+            if not fits and isinstance(statement.node, Function) and any(_READS.search(one.reason) for one in failed):
                 # A table of a file is longer than an option.
                 remedy = (
                     f"Copy {whose}, and the lines that make {' and '.join(error.name for error in failed)}, to a "

@@ -118,6 +118,14 @@ def read_python_cells(path: Path) -> list[Cell]:
     return read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)]
 
 
+def read_python_cells_if_readable(path: Path) -> list[Cell]:
+    """Return the cells as `read_python_cells` does, or an empty list for a file that it refuses."""
+    try:
+        return read_python_cells(path)
+    except InputError:
+        return []
+
+
 def _read_text(path: Path) -> str:
     """Return the text of a file of UTF-8. Refuse a very large file."""
     try:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,7 @@ def read_parser_defaults(paths: Iterable[Path]) -> list[ParserDefaults]:
     without options, and files that cannot be read."""
     found = []
     for path in paths:
-        try:
-            statements = [node for cell in read_python_cells(path) for node in cell.statements]
-        except (InputError, OSError):
-            continue
+        statements = [node for cell in read_python_cells_if_readable(path) for node in cell.statements]
         if values := find_parser_defaults(statements):
             found.append(ParserDefaults(path, values))
     return found

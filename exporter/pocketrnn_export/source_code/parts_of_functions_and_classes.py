@@ -1,5 +1,5 @@
 """Read the parts of a function or class in a user's code: its defaults, annotations, decorators, methods and first
-parameter."""
+parameter. Read the last name of an expression, too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import ast
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.Lambda
+
+
+def read_last_name(node: ast.AST) -> str:
+    """Return the last name of an expression: NAME for `NAME`, `self.NAME` and `module.NAME`. Return an empty string for
+    other code."""
+    return node.attr if isinstance(node, ast.Attribute) else str(getattr(node, "id", ""))
 
 
 def strip_decorator_call(decorator: ast.expr) -> ast.expr:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ast
 import builtins
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.import_statements import Import
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
 from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
@@ -29,81 +27,94 @@ _COMPLETE: Final = """\
 import json, sys
 sys.path.insert(0, {folder!r})
 {code}
-words = {made}
-words = getattr(words, "stoi", None) or getattr(words, "word2idx", None) or words
-json.dump(words, open({vocabulary!r}, "w"))
+found = [getattr(one, "stoi", None) or getattr(one, "word2idx", None) or one for one in ({made},)]
+words = {chosen}
+json.dump(words, open({vocabulary!r}, "w"), default=int)
 print(len(words), "words are in", {vocabulary!r})
 """
 
 
 @dataclass(frozen=True)
 class VocabularyScript:
-    """The code that makes a vocabulary.
+    """The code that makes a vocabulary, or several.
 
     Attributes:
         file: the file.
-        made: the expression for the vocabulary.
-        lines: the lines of the file that it needs, as `3 to 9, 14`.
+        made: the expressions for the vocabularies.
+        lines: the lines of the file that they need, as `3 to 9, 14`.
         code: these lines.
+        others: the vocabularies that other code near the module makes, each with its file and line.
     """
 
     file: Path
-    made: str
+    made: tuple[str, ...]
     lines: str
     code: str
+    others: tuple[str, ...] = ()
 
-    def write(self, vocabulary: str) -> str:
-        """Return a complete script that makes the vocabulary, and saves it as JSON in the file `vocabulary`."""
-        return _COMPLETE.format(folder=str(self.file.parent), code=self.code, made=self.made, vocabulary=vocabulary)
+    def write(self, vocabulary: str, rows: int = 0) -> str:
+        """Return a complete script that makes the vocabulary, and saves it as JSON in the file `vocabulary`. If there
+        are several, it saves the one whose size is nearest to `rows`, those of the embedding; the largest without
+        them."""
+        chosen = f"min(found, key=lambda one: abs(len(one) - {rows}))" if rows else "max(found, key=len)"
+        return _COMPLETE.format(folder=str(self.file.parent), code=self.code, made=", ".join(self.made),
+                                chosen=chosen if len(self.made) > 1 else "found[0]", vocabulary=vocabulary)  # fmt: skip
 
 
 def find_vocabulary_code(path: Path) -> VocabularyScript | None:
-    """Find the code that makes a vocabulary in a module's file or near it. Return None if there is none, or if all of
-    it needs the argument of a function, or a name that is not known.
+    """Find the code that makes a vocabulary in a module's file or near it, with the other vocabularies that the same
+    function, or the top level of the same file, makes. Return None if there is none, or if all of it needs the argument
+    of a function, or a name that is not known.
 
     Args:
         path: the file of the module.
     """
+    script: VocabularyScript | None = None
+    others: dict[str, str] = {}
     for file in list_files_near(path):
-        statements: list[ast.stmt] = []
-        with contextlib.suppress(InputError):
-            statements = [one for cell in read_python_cells(file) for one in cell.statements]
-        makers = {one.name for one in statements if isinstance(one, Function) and _MAKES.match(one.name)}
-        at_top = {*_flatten_blocks(statements)}
-        for node in ast.walk(ast.Module(statements, [])):
-            made = _find_made_vocabulary(node) if isinstance(node, ast.Assign) else ""
-            if isinstance(node, ast.Assign) and made:
-                called = getattr(node.value.func, "id", "") if isinstance(node.value, ast.Call) else ""
-                # A call with all its arguments, such as process("reviews.txt").
-                is_made = called in makers or (node in at_top and called and not _LOADS.search(called))
-                is_made = is_made or isinstance(node.value, ast.Dict | ast.DictComp)
-                if is_made and (found := _find_needed_code(file, statements, node, made)) is not None:
-                    return found
-    return None
+        statements = [one for cell in read_python_cells_if_readable(file) for one in cell.statements]
+        top = [*_flatten_blocks(statements)]
+        by_scope: dict[Function | None, dict[str, ast.Assign]] = {}
+        for maker, made in _list_makers(statements, top):
+            function = next((one for one in top if isinstance(one, Function) and maker in ast.walk(one)), None)
+            if _find_needed_code(file, top, function, {made: maker}) is not None:
+                by_scope.setdefault(function, {}).setdefault(made, maker)
+        for function, makers in by_scope.items():
+            if script is None:
+                script = _find_needed_code(file, top, function, makers)
+            else:
+                others |= {name: f"{name} ({file}, line {one.lineno})" for name, one in makers.items()
+                           if name not in script.made and name not in others}  # fmt: skip
+    return None if script is None else replace(script, others=tuple(others.values()))
 
 
-def _find_made_vocabulary(node: ast.Assign) -> str:
-    """Return the target of an assignment, or one of several, whose name is that of a dict from words to ids; else an
-    empty string."""
-    target = node.targets[0]
-    names = map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
-    return next((name for name in names if WORD_TO_ID.fullmatch(name)), "")
+def _list_makers(statements: Sequence[ast.stmt], top: Sequence[ast.stmt]) -> Iterator[tuple[ast.Assign, str]]:
+    """Yield each assignment that makes a dict from words to ids, with the name of the dict."""
+    makers = {one.name for one in statements if isinstance(one, Function) and _MAKES.match(one.name)}
+    for node in ast.walk(ast.Module([*statements], [])):
+        if not isinstance(node, ast.Assign):
+            continue
+        called = getattr(node.value.func, "id", "") if isinstance(node.value, ast.Call) else ""
+        # A call with all its arguments, such as process("reviews.txt").
+        is_made = called in makers or (node in top and called and not _LOADS.search(called))
+        if is_made or isinstance(node.value, ast.Dict | ast.DictComp):
+            target = node.targets[0]
+            names = map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
+            yield from ((node, name) for name in names if WORD_TO_ID.fullmatch(name))
 
 
 def _find_needed_code(
-    path: Path, statements: Sequence[ast.stmt], maker: ast.Assign, made: str
+    path: Path, top: Sequence[ast.stmt], function: Function | None, makers: Mapping[str, ast.Assign]
 ) -> VocabularyScript | None:
-    """Find the statements of a file that a vocabulary needs, up to the last one that changes it. Return None if they
-    need more than the file has.
+    """Find the statements of a file that vocabularies need, up to the last one that changes one of them. Return None if
+    they need more than the file has.
 
     Args:
         path: the file.
-        statements: its statements.
-        maker: the statement among them, or in a function, that makes the vocabulary.
-        made: the name of the vocabulary.
+        top: its statements.
+        function: the one of these in which the vocabularies are made; None at the top level.
+        makers: the names of the vocabularies, and the statements that make them.
     """
-    top = [*_flatten_blocks(statements)]
-    function = next((one for one in top if isinstance(one, Function) and maker in ast.walk(one)), None)
     scope = top
     if function is not None:
         body = [*_flatten_blocks(function.body)]
@@ -116,7 +127,7 @@ def _find_needed_code(
             *body,
         ]
     kept: list[ast.stmt] = []
-    needed = {made}
+    needed = {*makers}
     for one in reversed(scope):
         changed = list_changed_names(one)
         if (
@@ -129,11 +140,11 @@ def _find_needed_code(
     known = {name for one in kept for name in list_changed_names(one)} | _BUILTINS
     unknown_imports = [one for one in scope if "*" in list_changed_names(one)] if needed - known else []
     kept = [*unknown_imports, *kept]
-    if maker not in kept or (needed - known and not unknown_imports) or len(kept) > _MOST_STATEMENTS:
+    if not {*makers.values()} <= {*kept} or (needed - known and not unknown_imports) or len(kept) > _MOST_STATEMENTS:
         return None
     lines = [f"{one.lineno} to {one.end_lineno}" if one.end_lineno != one.lineno else str(one.lineno)
              for one in kept if not isinstance(one, Import)]  # fmt: skip
-    return VocabularyScript(path, made, ", ".join(lines), ast.unparse(ast.Module(kept, [])))
+    return VocabularyScript(path, (*makers,), ", ".join(lines), ast.unparse(ast.Module(kept, [])))
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

@@ -4,7 +4,6 @@ read and not run."""
 from __future__ import annotations
 
 import ast
-import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +11,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from pocketrnn.errors import InputError, short_repr
+from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.source_code.files_near_module import (
     find_imported_file,
     is_settings_file,
     list_syntax_nodes_near,
 )
-from pocketrnn_export.source_code.notebook import Cell, read_python_cells
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Definition, find_defaults
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Definition, find_defaults, read_last_name
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,
     describe_lengths,
@@ -72,11 +71,11 @@ class OpenSettings:
 def find_settings_that_rules_lack(
     paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, lengths: Sequence[NamedLength] = ()
 ) -> OpenSettings:
-    """Find settings in the owner's code that the text rules lack: lengths of texts, the id of unknown words, and
-    sigmoids.
+    """Find settings in the owner's code that the text rules lack: lengths of texts, the id of unknown words, sigmoids,
+    and the sides on which texts are padded and cut.
 
     Args:
-        paths, longest, unknown_id, lengths: as given to it.
+        paths, longest, unknown_id, lengths: as in `list_hints_on_settings_in_code`.
 
     Example:
         >>> find_settings_that_rules_lack([Path("api.py")], longest=0).lengths
@@ -117,7 +116,7 @@ def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int 
 
     Args:
         path: the file of weights.
-        longest_compared_text: as there.
+        longest_compared_text: as in `list_text_lengths_in_checkpoint`.
     """
     found: dict[str, NamedLength] = {}
     for file in sorted(path.parent.iterdir()) if longest_compared_text is not None else ():
@@ -145,7 +144,7 @@ def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> 
         word = None
         if isinstance(value, ast.Subscript) and WORD_TO_ID.fullmatch(ast.unparse(value.value).removesuffix("()")):
             word = value.slice
-        elif isinstance(value, ast.Call) and _read_last_name(value.func) in _LOOKUPS and value.args:
+        elif isinstance(value, ast.Call) and read_last_name(value.func) in _LOOKUPS and value.args:
             word = value.args[0]
         if isinstance(word, ast.Constant) and word.value in tokens:
             found[name] = tokens.index(word.value)
@@ -153,14 +152,14 @@ def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> 
 
 
 def _find_padded_side(node: ast.AST) -> str:
-    """Return the side on which code pads ids to a length: `left` for `[pad] * n + ids`, `rows[i, -len(ids):] = ids` and
-    `padding="pre"`, `right` for the reverse and for `ids.append(pad)` in a `while len(ids) < length`. Return an empty
-    string for other code."""
+    """Return the side on which code pads ids to a length. It is `left` for `[pad] * n + ids`, `rows[i, -len(ids):] =
+    ids` and `padding="pre"`. It is `right` for the reverse of these, for `ids += [pad] * n`, `ids.extend([pad] * n)`,
+    and `ids.append(pad)` in a `while len(ids) < length`. Return an empty string for other code."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return "left" if _is_repeated_item(node.left) else "right" if _is_repeated_item(node.right) else ""
     if isinstance(node, ast.AugAssign | ast.Call) and any(map(_is_repeated_item, ast.iter_child_nodes(node))):
-        return "right" if isinstance(node, ast.AugAssign) or _read_last_name(node.func) == "extend" else ""
-    if isinstance(node, ast.Call) and _read_last_name(node.func) == "pad_sequences":
+        return "right" if isinstance(node, ast.AugAssign) or read_last_name(node.func) == "extend" else ""
+    if isinstance(node, ast.Call) and read_last_name(node.func) == "pad_sequences":
         return _read_side(node, "padding")
     if isinstance(node, ast.While) and ast.unparse(node.test).startswith("len("):
         appended = any(isinstance(one, ast.Attribute) and one.attr == "append" for one in ast.walk(node))
@@ -183,7 +182,7 @@ def _is_repeated_item(node: ast.AST) -> bool:
 def _list_cut_sides(tree: ast.AST) -> Iterator[str]:
     """Yield the side of each cut to a length: left for `ids[-length:]`, right for `ids[:length]`."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _read_last_name(node.func) == "pad_sequences":
+        if isinstance(node, ast.Call) and read_last_name(node.func) == "pad_sequences":
             yield _read_side(node, "truncating")
         if not isinstance(node, ast.Slice):
             continue
@@ -212,7 +211,7 @@ def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
             if (method := methods.pop(waiting.pop(), None)) is not None:
                 nodes = [*ast.walk(method)]
                 found.update(nodes)
-                waiting += [_read_last_name(node.func) for node in nodes if isinstance(node, ast.Call)]
+                waiting += [read_last_name(node.func) for node in nodes if isinstance(node, ast.Call)]
     return found
 
 
@@ -230,7 +229,7 @@ def list_hints_on_settings_in_code(
 
     Args:
         paths: the files.
-        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length is no cut;
+        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
             None if the text rules cut or pad.
         unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
         of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.
@@ -247,16 +246,16 @@ def list_hints_on_settings_in_code(
     if found.unknown:
         number, line = next(iter(found.unknown.items()))
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
-        said.append(
+        seems = (
             f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, and the bundle "
             f"{does}. If your code does so, give {write_rules_option_with_members(rules, unknown_id=number)}"
         )
-        if len(widths := {one.value for one in found.lengths}) == 1:
-            (width,) = widths
-            both = write_rules_option_with_members(
-                {**rules, **side}, unknown_id=number, min_width=width, max_width=width
-            )
-            said.append(f"If your code gives unknown words the id {number} and pads to {width}, give both: {both}")
+        if len({one.value for one in found.lengths}) == 1:
+            # The option for the width has the id, too.
+            (width,) = describe_lengths(found.lengths, {**rules, **side, "unknown_id": number})
+            said = [f"{seems}. {width}"]
+        else:
+            said.append(seems)
     if of_several_labels and found.sigmoids:
         # A loss says more than a sigmoid, which may be a gate.
         line = min(found.sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
@@ -288,7 +287,7 @@ def find_token_id_function(path: Path, splitter: str) -> str:
             parts = [part for statement in node.body for part in ast.walk(statement)]
             is_split = any(
                 isinstance(part, ast.Call)
-                and _read_last_name(part.func) == splitter
+                and read_last_name(part.func) == splitter
                 and any(getattr(one, "id", "") == text for argument in part.args for one in ast.walk(argument))
                 for part in parts
             )
@@ -309,7 +308,7 @@ def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
             elif (
                 isinstance(node, ast.Assign)
                 and isinstance(node.value, ast.Call)
-                and _read_last_name(node.value.func) == "build_vocab_from_iterator"
+                and read_last_name(node.value.func) == "build_vocab_from_iterator"
             ):
                 made = ast.unparse(node.targets[0])
                 line = f'{{"tokens": {made}.get_itos(), "default_index": {made}.get_default_index()}}'
@@ -331,16 +330,17 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
             if WORD_TO_ID.fullmatch(made):
                 return (
                     f"{where} makes {made}: save it where it is complete, before the training, with json.dump({made}, "
-                    'open("vocab.json", "w")); the ids must be those that the weights were trained with.'
+                    'open("vocab.json", "w"), default=int); the ids must be those that the weights were trained with.'
                 )
-    return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w")).'
+    return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w"), default=int).'
 
 
 def find_uncompared_length_and_unknown_id(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:
     """Return two settings that the owner's texts do not check. The first is the number of tokens of the longest text;
-    None if the rules cut or pad texts. The second is the id of unknown words in the rules; -1 if the texts check it.
+    None if the rules cut or pad texts, or the owner's function gives ids. The second is the id of unknown words in the
+    rules; -1 if the texts check it.
 
     Args:
         rules: the text rules; None if they are not known.
@@ -374,10 +374,7 @@ def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell,
         if path in seen:
             continue
         seen.add(path)
-        cells: Sequence[Cell] = ()
-        with contextlib.suppress(InputError):
-            cells = read_python_cells(path)
-        for cell in cells:
+        for cell in read_python_cells_if_readable(path):
             tree = ast.Module(list(cell.statements), [])
             yield path, cell, tree
             waiting += [(file, False) for file in _list_imported_files(tree, path) if follows]
@@ -402,9 +399,9 @@ def _list_named_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
     variables, arguments, parameters with defaults, keys of dicts, and options of argparse."""
     pairs: list[tuple[str | None, ast.expr | None]] = []
     if isinstance(node, ast.Assign):
-        pairs += [(_read_last_name(target), node.value) for target in node.targets]
+        pairs += [(read_last_name(target), node.value) for target in node.targets]
     elif isinstance(node, ast.AnnAssign):
-        pairs.append((_read_last_name(node.target), node.value))
+        pairs.append((read_last_name(node.target), node.value))
     elif isinstance(node, Definition):
         pairs += find_defaults(node).items()
     elif isinstance(node, ast.Dict):
@@ -413,16 +410,11 @@ def _list_named_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
         default = next((k.value for k in node.keywords if k.arg == "default"), None)
         pairs += [(k.arg, k.value) for k in node.keywords]
         pairs += [
-            (getattr(a, "value", None), default) for a in node.args if _read_last_name(node.func) == "add_argument"
+            (getattr(a, "value", None), default) for a in node.args if read_last_name(node.func) == "add_argument"
         ]
     for name, value in pairs:
         if isinstance(name, str) and isinstance(value, ast.Constant) and type(value.value) is int:
             yield name.lstrip("-").replace("-", "_"), value
-
-
-def _read_last_name(node: ast.expr) -> str:
-    """Return the last name of an expression: NAME for `NAME`, `self.NAME` and `module.NAME`."""
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _read_id_of_unknown(node: ast.AST) -> int | None:
@@ -431,7 +423,7 @@ def _read_id_of_unknown(node: ast.AST) -> int | None:
     if not isinstance(node, ast.ListComp | ast.GeneratorExp):
         return None
     made, fallback = node.elt, None
-    if isinstance(made, ast.Call) and _read_last_name(made.func) == "get" and len(made.args) == 2:
+    if isinstance(made, ast.Call) and read_last_name(made.func) == "get" and len(made.args) == 2:
         fallback = made.args[1]
     elif isinstance(made, ast.IfExp) and isinstance(made.body, ast.Subscript) and isinstance(made.test, ast.Compare):
         is_looked_up = isinstance(made.test.ops[0], ast.In)
@@ -442,8 +434,8 @@ def _read_id_of_unknown(node: ast.AST) -> int | None:
 
 
 def _list_sigmoids_and_losses(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield the losses for independent labels, and the calls of a sigmoid. Calls inside modules are left out: there,
-    a sigmoid may be a gate."""
+    """Yield the losses for independent labels, and the calls of a sigmoid outside of modules: inside, a sigmoid may be
+    a gate."""
     inside = {
         part
         for node in ast.walk(tree)
@@ -452,6 +444,6 @@ def _list_sigmoids_and_losses(tree: ast.Module) -> Iterator[ast.AST]:
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = _read_last_name(node.func)
+            name = read_last_name(node.func)
             if name in _LOSSES or (name in _SIGMOIDS and node not in inside):
                 yield node

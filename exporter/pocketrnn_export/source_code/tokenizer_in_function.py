@@ -18,6 +18,7 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import Function
 WRITTEN_NAME: Final = "words"
 _BUILTINS: Final = frozenset(dir(builtins))
 _MOST_CALLS: Final = 3
+_KEPT: Final = Import | Function | ast.ClassDef | ast.Assign
 _CHANGING_METHODS: Final = ("append", "extend", "insert", "pop", "remove", "reverse", "sort")
 
 
@@ -107,7 +108,7 @@ def write_tokenizer_of_function(
     if made is not None and changed_text is not None:
         code = f"def {WRITTEN_NAME}({changed_text.text}):\n    return {written_name}({changed_text.code})"
         made += ast.parse(code).body
-    helpers = None if made is None else _list_file_statements_that_code_needs(made, statements)
+    helpers = None if made is None else list_file_statements_that_code_needs(made, statements)
     if made is None or helpers is None:
         return None
     return WrittenTokenizer(f"{ast.unparse(ast.Module([*helpers, *made], []))}\n", later)
@@ -138,8 +139,8 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 def _write_token_functions(
     function: Function, functions: dict[str, Function], written_name: str, calls_left: int, later: list[str]
 ) -> list[ast.stmt] | None:
-    """Return functions, the last of which makes the tokens of a text as `function` does; None if it is not known. Add
-    the lines that change the ids after that to `later`."""
+    """Return functions, the last of which makes the tokens of a text as `function` does. Return None if the tokens are
+    not found. Add the lines that change the ids after that to `later`."""
     helpers: list[ast.stmt] = []
     found: _Split | None = None
     for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
@@ -189,7 +190,8 @@ def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast
 
 
 def _find_looked_up_tokens(statement: ast.stmt) -> ast.expr | None:
-    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`."""
+    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`; None for other
+    code."""
     for node in ast.walk(statement):
         if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
             continue
@@ -224,12 +226,8 @@ def _find_text_and_statements_that_tokens_need(
     texts = [one for one in arguments if one in needed and one not in defaults]
     if len(texts) != 1 or texts == ["self"]:
         return None
-    given = [_make_assignment(one, defaults[one]) for one in arguments if one in needed & {*defaults}]
-    return texts[0], [*given, *kept], split.tokens
-
-
-def _make_assignment(name: str, value: ast.expr) -> ast.stmt:
-    return ast.parse(f"{name} = {ast.unparse(value)}").body[0]
+    given = [f"{one} = {ast.unparse(defaults[one])}" for one in arguments if one in needed & {*defaults}]
+    return texts[0], [*ast.parse("\n".join(given)).body, *kept], split.tokens
 
 
 def _make_text_function(name: str, parameter: str, statements: Sequence[ast.stmt], tokens: ast.expr) -> ast.stmt:
@@ -257,11 +255,17 @@ class _ReplaceAttribute(ast.NodeTransformer):
         return node.value if getattr(node.value, "id", "") == self._name else self.generic_visit(node)
 
 
-def _list_file_statements_that_code_needs(
+def list_file_statements_that_code_needs(
     made: Sequence[ast.stmt], statements: Sequence[ast.stmt]
 ) -> list[ast.stmt] | None:
-    """Return the imports, functions and constants of a file that some code needs; None if a name is not known."""
-    defined = {one.name for one in made if isinstance(one, ast.FunctionDef)}
+    """Return the imports, functions, classes and constants of a file that some code needs. Return None if a name is
+    not known, or another statement makes it.
+
+    Args:
+        made: the code, whose own functions and names are not looked for.
+        statements: those of the file.
+    """
+    defined = {name for one in made for name in list_changed_names(one)}
     waiting = [name for one in made for name in list_needed_names(one)]
     kept: set[ast.stmt] = set()
     while waiting:
@@ -269,7 +273,7 @@ def _list_file_statements_that_code_needs(
             continue
         defined.add(name)
         makers = [one for one in statements if name in list_changed_names(one)]
-        if not makers or not all(isinstance(one, Import | Function | ast.Assign) for one in makers):
+        if not makers or not all(isinstance(one, _KEPT) for one in makers):
             return None
         kept.update(makers)
         waiting += [other for one in makers for other in list_needed_names(one)]

@@ -13,7 +13,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -39,7 +39,7 @@ from pocketrnn_export.torch_internals import (
 )
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.layers.recurrence import refuse_initial_states_of_other_batch_sizes, trace_recurrence
-from pocketrnn_export.tracing.layers.transformer_encoders import trace_encoders
+from pocketrnn_export.tracing.layers.transformer_encoders_and_decoders import trace_transformers
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
 from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
@@ -65,7 +65,7 @@ from pocketrnn_export.tracing.rules.lengths import (
     run_unwrapped_call,
 )
 from pocketrnn_export.tracing.rules.loops import LOOPS
-from pocketrnn_export.tracing.rules.new_and_squeeze import CONSTRUCTORS
+from pocketrnn_export.tracing.rules.new_and_squeeze import NEW_AND_SQUEEZE
 from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slices_pads_and_given_sizes import SLICING
@@ -76,21 +76,18 @@ from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_branches import Branch, TracePlan
 from pocketrnn_export.tracing.sizes.trace_log import TraceLog, UntraceableError
 
-
-def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    return call_on_cpu(call.func, call.args, call.kwargs, lambda *changed: proceed(Call(*changed)))
-
-
 # The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(
     (
-        *(*ASSERTS, *LENGTHS, *CONSTRUCTORS, *EMBEDDING_BAGS, *POOLING, *SPACED, *INTERPOLATION),
+        *(*ASSERTS, *LENGTHS, *NEW_AND_SQUEEZE, *EMBEDDING_BAGS, *POOLING, *SPACED, *INTERPOLATION),
         *(*ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
     ),
     around=run_unwrapped_call,
     after=record_lengths,
 )
-DEVICE: Final = Topic(around=_call_on_cpu)
+DEVICE: Final = Topic(
+    around=lambda _, call, proceed: call_on_cpu(call.func, call.args, call.kwargs, lambda *new: proceed(Call(*new)))
+)
 
 _USERS_CODE: Final = (
     lambda _: replace_gpu_types(),
@@ -99,7 +96,7 @@ _USERS_CODE: Final = (
     refuse_number_hashes,
     lambda session: replace_tolist(lambda x, shipped: make_array_in_place_of_list(session, x, shipped)),
     hide_trace,
-    trace_encoders,
+    trace_transformers,
     # A distribution checks the values of logits, by which a graph cannot fail.
     lambda _: replace_methods({(torch.distributions.Distribution, "_validate_args"): False}),
 )
@@ -140,7 +137,7 @@ def make_script_session(module: nn.Module) -> TraceSession:
 
 
 def find_lines_of_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Run a module, and return the lines that raise an error which forward catches."""
+    """Run a module, and return the lines of its code through which errors pass that forward catches."""
     with TraceSession(module, (SLICING,), (record_error_lines,)) as session:
         module(*inputs)
     return session.log.raised
@@ -291,16 +288,13 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
 
 def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
     """Run forward on inputs of these sizes with the rules and patches of a trace, but without a program. Return the
-    exception that ended it, or None.
+    exception that forward, or PyTorch in it, raised, or None if forward reached its end.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         inputs: inputs of these sizes. Their values are not used.
         sizes: the sizes. A size of 1 is a plain number, as for PyTorch.
         log: records forward's questions about sizes.
-
-    Returns:
-        the exception that forward, or PyTorch in it, raised; None if it reached its end.
     """
     traced = copy_without_comparison(module)
     add_onnx_weights(traced)
@@ -403,7 +397,8 @@ class _GraphFilter(io.TextIOBase):
 
 @contextlib.contextmanager
 def hide_exporter_messages() -> Iterator[None]:
-    """While the block runs, hide the exporters' own messages, for instance about deprecations."""
+    """While the block runs, hide all warnings, the exporters' own log records below `CRITICAL`, and the graph that
+    torch.export prints when it fails."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stderr(_GraphFilter(sys.stderr)):

@@ -17,7 +17,8 @@ ORDERS: Final = {"sort": 1, "argsort": 1, "topk": 2}
 
 
 def find_sort_operators(program: torch.export.ExportedProgram) -> list[str]:
-    """Return the names of a program's operators that sort values."""
+    """Return the names of a program's operators that sort values, or that select them by their order or frequency.
+    PyTorch leaves undefined which of several equal values these operators take first."""
     names = {str(node.target).removeprefix("aten.").split(".")[0] for node in program.graph.nodes}
     return sorted(names & {*ORDERS, "kthvalue", "median", "mode"})
 

@@ -93,12 +93,14 @@ class AnswerSource:
 def find_possible_columns(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, *, own_columns_show_precision: bool = False
 ) -> dict[str, set[int]]:
-    """Return the columns of the logits that agree with all answers, as a set for each label.
+    """Return, for each label, the set of columns of the logits that agree with all answers.
 
     Args:
-        source, rows, tolerance: as in `_find_unordered_labels`.
-        own_columns_show_precision: whether the probabilities that the label's own column has show how near those of the
-            right one are.
+        source: the bundle or the module, with the labels.
+        rows: texts with the owner's answers, each with the probabilities that were found.
+        tolerance: the largest allowed difference of an answer.
+        own_columns_show_precision: whether another column's probabilities may differ from the owner's at most ten times
+            as much as those of the label's own column.
     """
     may = {}
     for own, label in enumerate(source.labels):

@@ -21,12 +21,13 @@ _ENCODERS: Final = ("LabelEncoder", "LabelBinarizer", "MultiLabelBinarizer")
 _NUMPY: Final = (".npy", ".npz")
 _PICKLES: Final = (".pkl", ".pickle", ".joblib", ".sav")
 _SAVE_PLAIN: Final = (
-    "Where it was made, save the labels as JSON, and give labels.json: json.dump(encoder.classes_.tolist(), "
-    "open('labels.json', 'w')) for a LabelEncoder; json.dump(label2id, open('labels.json', 'w')) for a dict."
+    "Where it was made, save the labels as JSON, and give labels.json: json.dump([str(one) for one in "
+    "encoder.classes_], open('labels.json', 'w')) for a LabelEncoder; json.dump({str(label): int(i) for label, i in "
+    "label2id.items()}, open('labels.json', 'w')) for a dict."
 )
 _SAVE_ARRAY: Final = (
-    "Where it was made, save the labels as JSON, and give labels.json: json.dump(classes.tolist(), "
-    "open('labels.json', 'w'))."
+    "Where it was made, save the labels as JSON, and give labels.json: json.dump([str(one) for one in "
+    "classes], open('labels.json', 'w'))."
 )
 
 
@@ -65,10 +66,10 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     if isinstance(found, np.ndarray):
         found = found.tolist()
     if isinstance(found, list | tuple):
-        found = [_convert_to_python(item) for item in found]
+        found = [*map(convert_numpy_scalar, found)]
         items = found
     elif isinstance(found, dict):
-        found = {_convert_to_python(key): _convert_to_python(value) for key, value in found.items()}
+        found = {convert_numpy_scalar(key): convert_numpy_scalar(value) for key, value in found.items()}
         items = [*found, *found.values()]
     else:
         items = [None]
@@ -79,7 +80,8 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _convert_to_python(item: Any) -> Any:
+def convert_numpy_scalar(item: Any) -> Any:
+    """Return the Python value of a number or string of numpy; another object as it is."""
     return item.item() if isinstance(item, np.generic) else item
 
 

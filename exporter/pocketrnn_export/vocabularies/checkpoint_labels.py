@@ -13,6 +13,7 @@ import numpy as np
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.safe_pickle_reader import PickledObject
+from pocketrnn_export.vocabularies.array_and_pickle_labels import convert_numpy_scalar
 from pocketrnn_export.vocabularies.checkpoint_file import read_checkpoint_root
 
 _log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _OF_LABELS: Final = re.compile("label|class|tag|categor|target|intent|sentiment|
 _OF_WORDS: Final = re.compile("vocab|stoi|itos|word|token|char|weight|param|state|column|feature", re.IGNORECASE)
 _SAVE_PLAIN: Final = (
     "Give a,b,c; or, where it was made, save the labels as JSON, in the order of the logits, and give labels.json: "
-    "json.dump(labels, open('labels.json', 'w'))."
+    "json.dump(labels, open('labels.json', 'w'), default=int)."
 )
 
 
@@ -89,11 +90,11 @@ def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
     if isinstance(value, np.ndarray):
         value = value.tolist() if value.ndim == 1 else None
     if isinstance(value, list | tuple):
-        items = [_convert_to_python(item) for item in value]
+        items = [*map(convert_numpy_scalar, value)]
         different = 1 < len(items) <= _MOST_LABELS and len({str(item) for item in items}) == len(items)
         return items if different and {type(item) for item in items} <= {str, int} else None
     if isinstance(value, dict) and 1 < len(value) <= _MOST_LABELS:
-        plain = {_convert_to_python(key): _convert_to_python(member) for key, member in value.items()}
+        plain = {convert_numpy_scalar(key): convert_numpy_scalar(member) for key, member in value.items()}
         return plain if _are_indices(plain) or _are_indices(plain.values()) else None
     return None
 
@@ -102,10 +103,6 @@ def _are_indices(items: Any) -> bool:
     """Return whether items are the whole numbers from 0, each once, as integers or as strings of digits."""
     numbers = [int(item) if isinstance(item, str) and item.isdecimal() and len(item) < 10 else item for item in items]
     return all(type(number) is int for number in numbers) and sorted(numbers) == list(range(len(numbers)))
-
-
-def _convert_to_python(item: Any) -> Any:
-    return item.item() if isinstance(item, np.generic) else item
 
 
 def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:

@@ -111,6 +111,32 @@ def list_text_lengths_in_checkpoint(path: Path, longest_compared_text: int | Non
     return list(found.values())
 
 
+def find_attributes_of_saved_object(path: Path, class_name: str) -> dict[str, Any]:
+    """Return the attributes of the first object of a class that a file of `torch.save` or `pickle.dump` holds, if their
+    values are plain. Return an empty dict if there is no such object.
+
+    Args:
+        path: the file.
+        class_name: the class, without its module.
+
+    Example:
+        >>> find_attributes_of_saved_object(Path("processor.pkl"), "Processor")
+        {'max_length': 60, 'stoi': {'<pad>': 0, 'oil': 1}}
+    """
+    root = find_checkpoint_root(path)
+    objects = [one for one in (root, *(held for _, held in _list_members(root))) if isinstance(one, PickledObject)]
+    found = next((one for one in objects if type(one).__name__ == class_name), None)
+    return {} if found is None else {name: value for name, value in vars(found).items() if is_plain_value(value)}
+
+
+def is_plain_value(value: Any) -> bool:
+    """Return whether a value is a number, a string, None, or a list, tuple or dict of plain values."""
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    if isinstance(value, dict | list | tuple):
+        return all(map(is_plain_value, parts))
+    return value is None or type(value) in (bool, int, float, str)
+
+
 def describe_lengths(
     lengths: Sequence[NamedLength], given_members: Mapping[str, Any] = MappingProxyType({})
 ) -> list[str]:

@@ -152,8 +152,8 @@ def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: in
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that so many of the `lengths` equal the largest by chance. Lengths a little below it show
-    how frequent one length is."""
+    """Return the probability that so many of the `lengths`, or more, equal the largest by chance. Lengths a little
+    below it show how frequent one length is."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1

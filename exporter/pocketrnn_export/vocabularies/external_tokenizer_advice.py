@@ -25,8 +25,7 @@ def advise_external_tokenizer(
 
 
 def write_external_argument(vocabulary: Vocabulary, widths_and_outer_ids: Mapping[str, Any]) -> str:
-    """Write the argument `rules` of `export` for texts that the owner's code splits. `widths_and_outer_ids` has the
-    widths, the first id and the last id of the texts.
+    """Write the argument `rules` of `export` for texts that the owner's code splits.
 
     Args:
         vocabulary: the tokens, with their special ids.

@@ -25,7 +25,8 @@ _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 
 
 class KnownTexts(TextEncoder):
-    """An encoder that knows the ids of the given texts, and cannot encode other texts.
+    """An encoder that knows the ids of the given texts. It encodes any other text by the rules, and refuses it if their
+    tokenizer is external.
 
     Args:
         rules: the text rules.

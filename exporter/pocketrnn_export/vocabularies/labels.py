@@ -36,11 +36,11 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
     of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
-    under `id2label`, `label2id`, `labels`, `classes` or `class_names`, or a list of objects with `id` and `name` or
-    `label`, under any key. Whole numbers may be labels; in a map from whole numbers to whole numbers, the names
-    `id2label` and `label2id` give the direction. `classes.npy`, and a pickle with a LabelEncoder, a list or a dict, are
-    read without executing anything (`label_encoder`), and so is a checkpoint that holds one of these under a key
-    (`checkpoint_labels`).
+    under a usual key such as `id2label`, `labels` or `classes`, or a list of objects with `id` and `name` or `label`,
+    under any key. Whole numbers may be labels; in a map from whole numbers to whole numbers, the names `id2label` and
+    `label2id` give the direction. `classes.npy`, and a pickle with a LabelEncoder, a list or a dict, are read without
+    executing anything (`array_and_pickle_labels.py`), and so is a checkpoint that holds one of these under a key
+    (`checkpoint_labels.py`).
 
     Args:
         labels_or_file: the labels, or the file.
@@ -151,7 +151,7 @@ def _read_labels_under_name(document: Mapping[str, Any], name: str, path: Path) 
 
 
 def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
-    """Return the labels in a pickled dict. Its integer keys become strings, as in JSON."""
+    """Return the labels in a pickled dict, whose keys may be integers. Else it is read like a JSON object."""
     if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
         return _order_labels([(label, index) for index, label in found.items()], path)
     return _read_labels_in_map({str(key): value for key, value in found.items()}, path)

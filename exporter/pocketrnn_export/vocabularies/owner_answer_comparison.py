@@ -28,7 +28,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
     predict_probabilities,
 )
-from pocketrnn_export.vocabularies.other_answer_causes import MOST_LABELS, MOST_TEXTS, explain_difference
+from pocketrnn_export.vocabularies.causes_of_different_answers import MOST_LABELS, MOST_TEXTS, explain_difference
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 _SHOWN_TOKENS: Final = 12
@@ -42,13 +42,20 @@ class OtherAnswersError(ParityError):
         before: the text rules.
         agreeing: the text rules with which it gives these answers; None if none are found.
         numbers: how many of the texts show by probabilities that no other rules agree as well.
+        nearest: the text rules with which it gives the most of these answers; None if none are found.
     """
 
     def __init__(
-        self, problem: str, remedy: str, before: Any = None, agreeing: AnyTextRules | None = None, numbers: int = 0
+        self,
+        problem: str,
+        remedy: str,
+        before: Any = None,
+        agreeing: AnyTextRules | None = None,
+        numbers: int = 0,
+        nearest: AnyTextRules | None = None,
     ) -> None:
         super().__init__(problem, remedy)
-        self.before, self.agreeing, self.numbers = before, agreeing, numbers
+        self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
 
 
 def list_labels_without_answer(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
@@ -67,7 +74,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         answered: texts with the owner's answers. Texts that the bundle refuses by its limits are skipped.
 
     Returns:
-        the numbers of compared answers; None if there are none.
+        how many answers were compared, and how far they differ; None if none were compared.
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
@@ -125,7 +132,7 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
             if given_count > len(rows)
             else f"{len(rows):,} texts"
         )
-        remedy, agreeing, is_only = explain_difference(source, rows, wrong, tolerance)
+        remedy, agreeing, is_only, nearest = explain_difference(source, rows, wrong, tolerance)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
@@ -134,6 +141,7 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
             None if agreeing is None else source.text.rules,
             agreeing,
             sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if is_only else 0,
+            nearest,
         )
     return rows
 
@@ -178,8 +186,8 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
 
 
 def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
-    """Return a sentence with the first tokens that the module reads of a text. Return an empty string if it reads other
-    things besides."""
+    """Return a sentence with the first tokens that the module reads of a text. Return an empty string for a module that
+    reads more than one text."""
     text = source.text
     if type(text) is not TextInput:
         return ""

@@ -317,8 +317,8 @@ def _read_tokens_or_ids(found: Any, *, takes_list: bool = False) -> list[Any]:
 
 
 def _read_one_hot_rows(found: Any) -> list[int] | None:
-    """Return the positions of the ones in an array or tensor of one-hot rows, [tokens, 1, width] or [tokens, width];
-    None for anything else. A single row without the axis of one text may also be one of ids."""
+    """Return the positions of the ones in an array or tensor of one-hot rows: [tokens, width], [tokens, 1, width] or
+    [1, tokens, width]. Return None for anything else, and for a single row [1, width], which may hold ids."""
     if not hasattr(found, "tolist") or getattr(found, "ndim", 0) not in (2, 3):
         return None
     rows = np.asarray(found.tolist())

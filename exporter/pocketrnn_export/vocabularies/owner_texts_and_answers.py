@@ -21,7 +21,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.progress import filter_exporter_log
+from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
@@ -42,6 +42,9 @@ _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or 
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 # The columns that `pocketrnn classify` writes, with --top the second label too, and what others call them.
 _ANSWER: Final = re.compile(r"(label|probability|prob|proba|score|confidence)(_\d+)?", re.IGNORECASE)
+# Columns of true labels, such as true_label and gold, and columns of what the classifier predicts.
+_TRUE: Final = re.compile(r"(^|[\W_])(true|truth|gold|actual|target|expected)(s|[\W_]|$)", re.IGNORECASE)
+_PREDICTED: Final = re.compile(r"(^|[\W_])pred(s|icted|ictions?)?([\W_]|$)", re.IGNORECASE)
 # How far the sum of rounded probabilities may be from 1.
 _FROM_ONE: Final = 1e-3
 _LIKELY: Final = 0.5
@@ -126,6 +129,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
+    rows = _leave_out_true_labels(path, rows, labels)
     renamed = _find_label_columns(rows, labels, multi_label=multi_label)
     if renamed:
         _log.warning(
@@ -170,6 +174,20 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
         rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows without columns of true labels, such as `gold`, and with the column of predicted labels, such as
+    `y_pred`, as `label`. Beside that column, `label` has the true labels."""
+    names = [*(rows[0] if rows else ())]
+    if any(map(_TRUE.search, labels)):
+        return rows
+    predicted = [name for name in names if _PREDICTED.search(name) and _holds_only(rows, name, labels)]
+    true = [name for name in names if _TRUE.search(name) or (name == "label" and predicted)]
+    if true:
+        _log.warning("%s: not read, since they seem to be true labels: %s", path, _write_names(true))
+        rows = [{name: field for name, field in row.items() if name not in true} for row in rows]
+    return _rename_only_column(path, rows, predicted, "label")
 
 
 def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
@@ -223,8 +241,8 @@ def _leave_out_rows_with_error_words(
 
 
 def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in most fields, that one
-    is named so."""
+    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in at least half of its
+    fields, that one is named so."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [*csv.DictReader(file)]
@@ -256,8 +274,8 @@ def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence
 def _rename_only_column(
     path: Path, rows: list[dict[str, Any]], columns: Sequence[str], name: str
 ) -> list[dict[str, Any]]:
-    """Return the rows with a new name for the only one of some columns. Return them unchanged if there are several, or
-    if another column has the name."""
+    """Return the rows with a new name for a column, if `columns` has just this one and no column has the new name. Else
+    return the rows unchanged."""
     if len(columns) != 1 or name in rows[0]:
         return rows
     _log.warning("%s has no column %s: %s is read as it", path, name, short_repr(columns[0]))
@@ -278,7 +296,7 @@ def _add_texts_of_other_file(
     with_answers: set[Path] = set()
     for other in [texts_file] if texts_file else sorted(path.parent.glob("*.csv"))[:_MOST_FILES]:
         try:
-            with filter_exporter_log(lambda _: False):
+            with filter_log_records(lambda _: False):
                 others = _read_rows(other, ())
         except InputError:
             continue
@@ -288,7 +306,7 @@ def _add_texts_of_other_file(
                 found.append((other, column, texts))
                 with_answers |= {other} if any(map(_ANSWER.fullmatch, others[0])) else set()
                 break
-    # Answers that were written with their texts, as by `classify`, are no file of texts.
+    # Answers that were written with their texts, as by `classify`, are not a file of texts.
     only_texts = [one for one in found if one[0] not in with_answers]
     found = only_texts or found
     problem = f"{path} has no column text: {_write_names([*rows[0]])}."
@@ -313,7 +331,9 @@ def _find_label_columns(
         return {}
     # Numbers may also be those of `classify --top`, which begins with 1.
     numbers = [*map(str, range(len(labels)))] if not any(one.startswith("label_") for one in columns) else []
-    written = [[label.casefold() for label in labels], [_keep_word_characters(label) for label in labels]]
+    written = [[label.casefold() for label in labels]]
+    # Without signs at their ends: `positive` for `Positive 😀`.
+    written += [[re.sub(r"^\W+|\W+$", "", label) for label in written[0]]]
     for names in (*written, numbers):
         for column in columns if names and all(names) and len({*names}) == len(names) else ():
             before, name, after = column.rpartition(names[0])
@@ -333,11 +353,6 @@ def _find_label_columns(
         if name and f"{before}{name}" in columns
     }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
-
-
-def _keep_word_characters(label: str) -> str:
-    """Return a label in lower case without signs at its ends, as a column may name it: `positive` for `Positive 😀`."""
-    return re.sub(r"^\W+|\W+$", "", label.casefold())
 
 
 def _is_probability(field: str) -> bool:
@@ -499,7 +514,8 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the given probabilities of a text. Refuse a value that contains a label in place of a number."""
+    """Return the given probabilities of a text, a single one in a list. Refuse other values, such as a label in place
+    of a number."""
     given = [given] if isinstance(given, float) else given
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):

@@ -24,14 +24,25 @@ import zipfile
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from pocketrnn.errors import DataError, short_repr
-from pocketrnn_export.safe_pickle_reader import TORCH_MAGIC, PickleReader, UnsupportedPickleError, require_type
+from pocketrnn_export.safe_pickle_reader import (
+    STAND_INS,
+    TORCH_MAGIC,
+    ObjectReader,
+    PickledObject,
+    PickleReader,
+    UnsupportedPickleError,
+    require_type,
+    unwrap_stand_ins,
+)
 
 _log = logging.getLogger(__name__)
 
 SAVE_PLAIN: Final = (
-    "Where it was made, save the tokens alone, and give vocab.json: json.dump(word2idx, open('vocab.json', 'w')) for a "
-    "dict of your own; for a Vocab, json.dump({'tokens': vocab.get_itos(), 'default_index': "
+    "Where it was made, save the tokens alone, and give vocab.json: json.dump(word2idx, open('vocab.json', 'w'), "
+    "default=int) for a dict of your own; for a Vocab, json.dump({'tokens': vocab.get_itos(), 'default_index': "
     "vocab.get_default_index()}, open('vocab.json', 'w'))."
 )
 _SAVE_AGAIN: Final = "Copy the file again from where it was made, or save it there again."
@@ -56,7 +67,7 @@ _KNOWN: Final = (
     | _OLD_VOCAB
     | {_NATIVE_VOCAB, _OLD_DEFAULT, _TENSOR}
     | {"collections.OrderedDict", "collections.Counter", "collections.defaultdict"}
-    | {"builtins.set", "builtins.object", "copyreg._reconstructor"}
+    | {"builtins.set", "builtins.object", "builtins.int", "builtins.long", "copyreg._reconstructor"}
     | {f"{_TORCH}.{kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Bool", "Byte")}
 )
 # Protocols 0 to 2 use the names of Python 2.
@@ -161,29 +172,31 @@ class _RecordedObject:
     members: dict[str, Any] = field(default_factory=dict)
 
 
-class _VocabReader(PickleReader):
-    """Reads a pickle as dicts, lists, names, and records of the calls that loading would make."""
+class _VocabReader(ObjectReader):
+    """Reads a pickle as dicts, lists, numbers, names, and records of the calls that loading would make."""
 
-    # Arrays beside the vocabulary hold bytes.
+    # Arrays hold bytes.
     values = PickleReader.values | {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 
     def __init__(self, content: bytes, source: str) -> None:
-        super().__init__(content, _MOST_INSTRUCTIONS, _MOST_CONTAINERS)
-        self.source = source
+        PickleReader.__init__(self, content, _MOST_INSTRUCTIONS, _MOST_CONTAINERS)
+        self.source, self.classes = source, ()
         # The error for the first name that a vocabulary does not need.
         self.refused: DataError | None = None
 
     def read_next_object(self) -> Any:
         try:
-            return super().read_next_object()
+            return _convert_arrays(super().read_next_object())
         except UnsupportedPickleError as error:
             raise self.refused or DataError(
                 f"{self.source} is a pickle with {error}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN
             ) from None
         except EOFError:
             raise DataError(f"{self.source} is a pickle that ends too early.", _SAVE_AGAIN) from None
-        # Damaged lengths, indexes, texts and numbers raise these.
-        except (IndexError, KeyError, ValueError, struct.error):
+        except DataError:
+            raise
+        # Damaged bytes may raise any exception.
+        except Exception:
             raise self.refused or DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
 
     def make_object(self, name: str, argument: Any) -> Any:
@@ -194,16 +207,27 @@ class _VocabReader(PickleReader):
         return super().make_object(name, argument)
 
     def make_call_result_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+        if isinstance(called, type):
+            made = super().make_call_result_stand_in(called, arguments)
+            if isinstance(made, np.generic):
+                # The tuple of its arguments and the call leave a number or a string, as an instruction does.
+                self.containers -= 2
+                return made.item()
+            return made
         name = require_type(called, _Name).name
         if name == "collections.OrderedDict" and not arguments:
+            return {}
+        if name == "collections.defaultdict" and arguments != (_Name(_OLD_DEFAULT),):
             return {}
         if name == "copyreg._reconstructor" and arguments and isinstance(arguments[0], _Name):
             return _RecordedObject(arguments[0].name)
         return _RecordedObject(name, arguments)
 
     def set_state(self, made: Any, state: Any) -> None:
+        if isinstance(made, PickledObject):
+            super().set_state(made, state)
         # The attributes of a dict (the `_metadata` of a state_dict) are not kept.
-        if type(made) is not dict:
+        elif type(made) is not dict:
             if require_type(made, _RecordedObject).state is not None:
                 raise ValueError("two states")
             made.state = state
@@ -219,8 +243,10 @@ class _VocabReader(PickleReader):
                             "Give a list of tokens, or a dict from token to id.")  # fmt: skip
         super().set_items(target.members if isinstance(target, _RecordedObject) else target, items)
 
-    def make_class_or_function_stand_in(self, module: str, name: str) -> _Name:
+    def make_class_or_function_stand_in(self, module: str, name: str) -> Any:
         full = f"{_PYTHON_2.get(module, module)}.{name}"
+        if full in STAND_INS:
+            return STAND_INS[full]
         if full not in _KNOWN:
             self.refused = self.refused or self._make_refused_name_error(full)
         return _Name(full)
@@ -248,6 +274,16 @@ class _VocabReader(PickleReader):
         return _RecordedObject("storage")
 
 
+def _convert_arrays(value: Any) -> Any:
+    """Return a value with numpy's arrays as lists; a dict with those of its values."""
+    if not isinstance(value, dict):
+        plain = unwrap_stand_ins(value) if isinstance(value, PickledObject) else value
+        return plain.tolist() if isinstance(plain, np.ndarray) else plain
+    # A hostile file may name one array a million times.
+    lists = {id(held): held if isinstance(held, dict) else _convert_arrays(held) for held in value.values()}
+    return {key: lists[id(held)] for key, held in value.items()}
+
+
 def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
     """Return the vocabulary that an unpickled object is or holds. Refuse an object without one."""
     if isinstance(root, _RecordedObject):
@@ -264,9 +300,6 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
     if isinstance(root, dict):
         if any(isinstance(value, dict | _RecordedObject) for value in root.values()):
             return _find_vocabulary_member(root, source)
-        if not all(type(key) is str for key in root):
-            raise DataError(f"{source} holds a dict with keys that are neither strings nor integers.",
-                            "Give a list of tokens, or a dict from token to id.")  # fmt: skip
         return root
     if isinstance(root, list | tuple):
         return list(root)
@@ -280,7 +313,8 @@ def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
     state = found.state
     if found.name in _KNOWN or not isinstance(state, dict) or "_parameters" in state:
         return {}
-    return {name: value for name, value in state.items() if type(name) is str and _OF_WORDS.search(name)}
+    named = {name: value for name, value in state.items() if type(name) is str and _OF_WORDS.search(name)}
+    return _convert_arrays(named)  # type: ignore[no-any-return]
 
 
 def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
@@ -305,7 +339,7 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
         raise DataError(
             f"{source} holds a dict with the keys {keys}, but it is not clear which of them is the vocabulary.",
             f"Save it alone, and give vocab.json: json.dump({loaded}[{json.dumps(wanted)}], "
-            'open("vocab.json", "w")), with the key of your map from words to ids.',
+            'open("vocab.json", "w"), default=int), with the key of your map from words to ids.',
         )
     _log.warning("%s has several members. The vocabulary is its %s.", source, short_repr(first[0], 40))
     return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source)

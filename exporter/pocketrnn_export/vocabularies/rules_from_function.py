@@ -6,8 +6,10 @@ are compared with the function on the owner's texts, on words of the vocabulary,
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import linecache
 import logging
 import math
 import shlex
@@ -40,9 +42,11 @@ _log = logging.getLogger(__name__)
 
 _WORDS_TO_COMPARE: Final = 2_000
 _NAMED_PLACES: Final = 8
-_UNFRAMED: Final[Mapping[str, Any]] = dict.fromkeys(("first_id", "last_id", "max_width", "min_width"))
+_UNPADDED: Final[Mapping[str, Any]] = dict.fromkeys(("max_tokens", "max_width", "min_width"))
+_UNFRAMED: Final[Mapping[str, Any]] = {**_UNPADDED, **dict.fromkeys(("first_id", "last_id"))}
 # The longest rules that a note has; stop words make them long.
 _MOST_WRITTEN: Final = 400
+_WRITTEN_FILE: Final = "<the owner's function>"
 # The seconds of calls that show how long all take.
 _SECONDS_TO_ESTIMATE: Final = 1.0
 # A slow function, as of a spelling dictionary, is called for some seconds to refuse rules, and then for a minute.
@@ -69,8 +73,8 @@ class _Compared:
 def find_rules_of_function(
     function: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
 ) -> AnyTextRules:
-    """Return rules that give the same ids as the owner's function. Given rules are tried first, then rules from the
-    function's source, then usual rules.
+    """Return rules that give the same ids as the owner's function: the given rules; without given rules, those from the
+    function's source, or else usual ones.
 
     Tokens outside the vocabulary may differ: the module cannot tell them apart.
 
@@ -98,16 +102,23 @@ def find_rules_of_function(
         gives_ids = any(one.tokens is None for one in [*owners, *made])
         if rules is not None and not gives_ids:
             # The tokens of a function are compared before they are cut, and without the ids around theirs.
-            plain = replace(rules, max_tokens=None, **(_UNFRAMED if isinstance(rules, TextRules) else {}))
+            plain = _remove_members(rules, _UNFRAMED)
         if not owners and not made:
             _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
         usual = [*owners, *(one for one in made if has_ordinary_characters(one.text))]
         pairs = [(one.text, one.ids) for one in usual]
+        if rules is not None and gives_ids:
+            plain = _find_padding_outside_function(plain, vocabulary, pairs)
+            # The verdict says then that widths were not compared.
+            function.gives_ids = function.gives_ids and plain == rules
         best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
         encoder = _refuse_other_tokens(best, rules, usual, vocabulary, code)
         if function.seconds < _SECONDS_TO_REFUSE:
             break
-    _log_agreement(best, rules, implied, usual, texts, code, gives_ids=gives_ids)
+    same = (
+        "ids, up to padding and cuts" if gives_ids and rules not in (None, plain) else "ids" if gives_ids else "tokens"
+    )
+    _log_agreement(best, rules, implied, usual, texts, code, same=same)
     rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
     if rare:
         _log.warning(
@@ -115,6 +126,22 @@ def find_rules_of_function(
             len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
         )  # fmt: skip
     return best if rules is None else rules
+
+
+def _remove_members(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
+    """Return text rules without the members, those that rules for subwords have."""
+    return replace(rules, **(members if isinstance(rules, TextRules) else {"max_tokens": None}))
+
+
+def _find_padding_outside_function(rules: AnyTextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> AnyTextRules:
+    """Return the rules; or, if a function gives the ids of all texts only before padding or before cuts, the rules
+    without these, which other code of the owner does."""
+    for members in ({}, {"min_width": None}, _UNPADDED):
+        tried = _remove_members(rules, members)
+        encoder = TextEncoder(tried, vocabulary.tokens)
+        if all(gives_owner_ids(encoder, *pair) for pair in pairs):
+            return tried
+    return rules
 
 
 def _refuse_other_tokens(
@@ -145,7 +172,7 @@ def _log_agreement(
     texts: Sequence[str],
     code: RulesInCode | None,
     *,
-    gives_ids: bool,
+    same: str,
 ) -> None:
     """Log the rules that agree, on how many texts, and the code that no text shows."""
     found, compared = "The text rules", {one.text for one in usual}
@@ -156,7 +183,7 @@ def _log_agreement(
         logging.INFO if rules is not None else logging.WARNING,
         "%s: the rules and your tokenizer split all %d texts into the same %s. %d of them were made of the "
         "vocabulary",
-        found, len(compared), "ids" if gives_ids else "tokens", len(compared - {*texts}),
+        found, len(compared), same, len(compared - {*texts}),
     )  # fmt: skip
     if rules is None and code is not None and code.unsaid:
         _log.warning(
@@ -180,6 +207,34 @@ def _find_best_rules(
         of_code, agreed_of_code = find(try_usual_rules=False)
         best = of_code if 2 * agreed_of_code >= agreed else best
     return best
+
+
+def shows_same_split(code: str, rules: TextRules, tokens: Sequence[str]) -> bool:
+    """Return whether the code of a function `words` shows text rules that split texts as the given ones. The code is
+    run, and the function is only read.
+
+    Args:
+        code: the function, with all that it needs.
+        rules: the rules, whose widths and outer ids do not count.
+        tokens: those of the vocabulary.
+
+    Example:
+        >>> code = "def words(text): return text.split()"
+        >>> shows_same_split(code, TextRules("whitespace", lowercase=False), ["oil"])
+        True
+    """
+    names: dict[str, Any] = {"__name__": "pocketrnn_words"}
+    # As `inspect` finds the source of a function.
+    linecache.cache[_WRITTEN_FILE] = (len(code), None, code.splitlines(keepends=True), _WRITTEN_FILE)
+    with contextlib.suppress(Exception, SystemExit):
+        exec(compile(code, _WRITTEN_FILE, "exec"), names)  # noqa: S102 - the owner's code, as for an export
+    found = read_rules_in_code(names["words"]) if "words" in names else None
+    if found is None or found.unsaid:
+        return False
+    plain = replace(rules, **_UNFRAMED)
+    given, of_code = (TextEncoder(one, tokens) for one in (plain, _make_rules_of_code(found, plain)[-1]))
+    texts = filter(has_ordinary_characters, make_texts_for_comparison(tokens))
+    return all(given.tokens(text) == of_code.tokens(text) for text in texts)
 
 
 def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> set[str]:

@@ -92,8 +92,8 @@ def gives_owner_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool
 
 
 def _gives_owner_ids_of_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
-    """Return whether the rules give a text the owner's ids of known words: of the first `longest` ids by the rules,
-    those that stand neither for unknown words nor for padding."""
+    """Return whether the rules give a text the owner's ids of known words. Compared are the first `longest` ids by the
+    rules and the owner's ids, without 0, the padding id and the id of unknown words."""
     rules: AnyTextRules = encoder.rules
     others = {0, rules.padding_id, rules.unknown_id}
     return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
@@ -146,7 +146,8 @@ def _complete_rules(
 def _list_changed_rules(
     encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
 ) -> Iterator[TextRules]:
-    """Yield the rules with one changed member. The ids of texts on which the rules disagree suggest the change."""
+    """Yield the rules with one or two changed members. The ids of texts on which the rules disagree suggest the
+    changes."""
     if longest is None:
         return
     empty: Counter[int] = Counter()

@@ -53,7 +53,8 @@ def _list_rules_by_shown_members(
 
 
 def _find_padding_id(rows: Sequence[Sequence[int]]) -> int | None:
-    """Return the id that stands twice in a row at an end of at least half of the rows; None if there is none."""
+    """Return the id that is both of the first two, or both of the last two, ids of at least half of the rows. Return
+    None if there is none."""
     ends = (row[at] for row in rows if len(row) > 1 for at, beside in ((0, 1), (-1, -2)) if row[at] == row[beside])
     return next((id_ for id_, count in Counter(ends).most_common(1) if 2 * count >= len(rows)), None)
 

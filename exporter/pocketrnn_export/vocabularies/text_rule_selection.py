@@ -115,10 +115,10 @@ def complete_rules_by_ids(
     Args:
         vocabulary: the tokens.
         rules: rules that nobody has stated.
-        pairs: texts with the ids that the owner's pipeline gives; at least 20, unless the rules split texts as its own
-            function does.
-        split_by_owners_function: whether they do, so that only the ids around those of the tokens, and widths, may be
-            added.
+        pairs: texts with the ids that the owner's pipeline gives. Fewer than 20 show rules only with
+            `split_by_owners_function`.
+        split_by_owners_function: whether the rules split texts as the owner's function does, so that only the ids
+            around those of the tokens, and widths, may be added.
     """
     if (
         not isinstance(rules, TextRules)

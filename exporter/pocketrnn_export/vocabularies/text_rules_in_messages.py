@@ -9,7 +9,7 @@ from typing import Any, Final
 from pocketrnn.text import TextRules, make_rules_document
 from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, make_step_documents
-from pocketrnn_export.json_file import write_json_line
+from pocketrnn_export.json_file import format_json_for_terminal
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     TRIED_PATTERNS,
     find_pattern_between_words,
@@ -59,7 +59,7 @@ def write_rules_option(rules: TextRules, implied: TextRules, steps_as_given: Seq
         document["steps"] = [_shorten_step(step) for step in short]
     elif "steps" in document:
         document["steps"] = _write_steps(rules.steps)
-    return write_json_line(document)
+    return format_json_for_terminal(document)
 
 
 def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
@@ -78,7 +78,8 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 
 
 def _list_short_forms(steps: tuple[CleaningStep, ...]) -> Iterator[Any]:
-    """Yield what some of the tried steps are made from, as `cleaning` takes it; the first of `steps` may be one."""
+    """Yield the usual steps, as `cleaning` takes them, and the pattern between words if the first of `steps` replaces
+    it by a space."""
     yield from NAMED_STEPS
     yield from (("sub", pattern, by) for pattern, by in TRIED_PATTERNS)
     if pattern := find_pattern_between_words(steps[:1]):
@@ -96,5 +97,5 @@ def _describe_steps(rules: TextRules) -> str:
     steps = _write_steps(rules.steps)
     if all(isinstance(step, str) for step in steps):
         return " and ".join(steps)
-    written = write_json_line(steps)
+    written = format_json_for_terminal(steps)
     return f"steps={written}" if len(written) <= _MOST_WRITTEN else f"{len(rules.steps)} steps"

@@ -246,6 +246,12 @@ class _JsonReader:
             raise self.make_damaged_error(f"{what} has the id {brief_text(value)}, not a whole number from 0 on")
         return value
 
+    def _read_side(self, part: Mapping[str, Any], name: str) -> str:
+        direction = part.get("direction", "Right")
+        if direction not in ("Right", "Left"):
+            raise self.make_damaged_error(f"the {name}'s direction is {brief_text(direction)}, not Right or Left")
+        return str(direction).lower()
+
     def _read_parts(self, value: Any, name: str) -> list[Mapping[str, Any]]:
         if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
             raise self.make_damaged_error(f"{name} is {brief_text(value)}, not a list of objects")
@@ -628,11 +634,7 @@ class _JsonReader:
             return None, "right"
         match part:
             case {"max_length": int(most), "strategy": "LongestFirst" | "OnlyFirst"} if not isinstance(most, bool):
-                direction = part.get("direction", "Right")
-                if direction not in ("Right", "Left"):
-                    raise self.make_damaged_error(
-                        f"the truncation's direction is {brief_text(direction)}, not Right or Left"
-                    )
+                side = self._read_side(part, "truncation")
                 if most <= around:
                     raise self.make_refusal_error(
                         f"truncation to {most} ids, of which {around} are added around the text"
@@ -642,7 +644,7 @@ class _JsonReader:
                         f"truncation to {most} ids with the stride {brief_text(stride)}, where the library fails"
                     )
                 _log.warning("%s cuts texts to %d ids; the bundle does so too.", self._source, most)
-                return most - around, direction.lower()
+                return most - around, side
         raise self.make_refusal_error(f"the truncation {brief_text(str(part))}")
 
     def read_padding_id_width_and_side(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
@@ -654,9 +656,7 @@ class _JsonReader:
         if multiple := part.get("pad_to_multiple_of"):
             raise self.make_refusal_error(f"padding to a multiple of {brief_text(multiple)}")
         number = self._read_id(part.get("pad_id"), "the padding")
-        direction = part.get("direction", "Right")
-        if direction not in ("Right", "Left"):
-            raise self.make_damaged_error(f"the padding's direction is {brief_text(direction)}, not Right or Left")
+        side = self._read_side(part, "padding")
         match part.get("strategy"):
             case "BatchLongest":
                 _log.warning(
@@ -667,5 +667,5 @@ class _JsonReader:
                 return number, None, "right"
             case {"Fixed": int(width)} if 1 <= width <= 1 << 16:
                 _log.warning("%s pads texts to %d ids; the bundle does so too.", self._source, width)
-                return number, width, direction.lower()
+                return number, width, side
         raise self.make_refusal_error(f"the padding {brief_text(str(part.get('strategy')))}")

@@ -44,20 +44,15 @@ def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> No
     if never and isinstance(encoder.rules, TextRules):
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
-        is_cured = 2 * _count_unreachable_without_lowercase(encoder.rules, tokens, len(never)) < len(never)
+        is_cured = False
+        if encoder.rules.lowercase and encoder.rules.tokenizer != "basic_english":
+            kept = TextEncoder(replace(encoder.rules, lowercase=False), tokens)
+            is_cured = 2 * len(find_unreachable_words(kept, enumerate(tokens))) < len(never)
         _log.warning(
             "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.%s",
             len(never), "word" if one else "words", "it stands" if one else "they stand", "does" if one else "do",
             describe_rules(encoder.rules), words, ' "lowercase": false in --rules lets them through.' * is_cured,
         )  # fmt: skip
-
-
-def _count_unreachable_without_lowercase(rules: TextRules, tokens: Sequence[str], unreachable_now: int) -> int:
-    """Return how many words of the vocabulary no text can reach if rules do not lower-case. Return `unreachable_now` if
-    they do not, or must."""
-    if not rules.lowercase or rules.tokenizer == "basic_english":
-        return unreachable_now
-    return len(find_unreachable_words(TextEncoder(replace(rules, lowercase=False), tokens), enumerate(tokens)))
 
 
 def _list_spellings(word: str) -> Iterator[str]:

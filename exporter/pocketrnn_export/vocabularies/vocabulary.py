@@ -136,7 +136,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     - the path of a list, a tuple or a dict as Python prints it: `{'<unk>': 0, 'oil': 1}`. No code in it is run
     - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
     - the path of a Vocab, a list, a tuple or a dict that `torch.save`, `pickle.dump` or `joblib.dump` wrote. Nothing in
-      it is run; see `torchtext_vocab`. A checkpoint may hold it under any key, beside weights: the key is logged
+      it is run; see `pickled_vocabulary.py`. A checkpoint may hold it under any key, beside weights: the key is logged
     - the path of one of these files, compressed by zlib, gzip, bzip2 or xz
 
     A torchtext Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, your own

@@ -222,7 +222,7 @@ class Classifier:
         return self._packed.encode(text)
 
     def classify(self, text: Given, top: int = 1) -> Prediction:
-        """Classify one text.
+        """Classify one text, one pair of texts, or one text with its features.
 
         With several heads the answer is a dict from the name of each to its prediction; so are those of `predict`,
         `predict_labels` and `predict_proba`.

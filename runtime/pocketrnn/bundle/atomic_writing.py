@@ -37,7 +37,8 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
-    """Refuse an output folder that exists already or cannot be written, before the work starts.
+    """Refuse an output folder that exists already without `force`, or that cannot be written or replaced, before the
+    work starts.
 
     `repair_interrupted_write` runs first.
 
@@ -62,7 +63,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
+        raise OutputError(f"{path} is a file or a link, not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
         raise OutputError(
             f"pocketrnn runs in the folder {path}, so this folder cannot be replaced.",
@@ -101,8 +102,8 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
 def write_whole_folder(path: Path, *, force: bool, marker_file: str) -> Iterator[Path]:
     """Give the block a temporary folder to write into. It becomes the folder `path` if the block ends without an error.
 
-    When the block raises, for any reason, the sibling is deleted and `path` stays as it was. On Linux the old folder
-    and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
+    When the block raises, for any reason, the temporary folder is deleted and `path` stays as it was. On Linux the old
+    folder and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
     between them `path` is absent, never half-written, and `repair_interrupted_write` undoes the first rename if the
     process was killed there.
 
@@ -222,8 +223,8 @@ def _delete_path(path: Path) -> None:
 def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """Give the block a temporary file to write into. It becomes the file `path` if the block ends without an error.
 
-    When the block raises, for any reason, the sibling is deleted and `path` stays as it was. Where `path` is a link,
-    the link's target is written. Siblings that a killed process left an hour ago are deleted.
+    When the block raises, for any reason, the temporary file is deleted and `path` stays as it was. Where `path` is a
+    link, the link's target is written. Temporary siblings that a killed process left an hour ago are deleted.
 
     Raises:
         OutputError: `path` exists without `force`, or is not a file; it cannot be written; the disk is full.
@@ -236,7 +237,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         raise _make_write_error(path, error) from error
     with _choose_temporary_sibling(path, ".partial") as work:
         try:
-            file = open(work, "xb", opener=_open_for_user_only)  # noqa: SIM115 - closed below
+            file = open(work, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
             raise _make_write_error(path, error) from error
         try:
@@ -254,12 +255,8 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
             raise _make_write_error(path, error) from error
 
 
-def _open_for_user_only(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def check_output_file(path: Path, *, force: bool) -> None:
-    """Refuse an output file that exists already, before the work starts.
+    """Refuse an output path that is not a file, or that exists without `force`, before the work starts.
 
     Raises:
         OutputError: the path exists without `force`, or is not a file.
@@ -321,7 +318,8 @@ def _exchange_folders(one: Path, other: Path) -> bool:
 
 
 def _is_write_error(error: OSError, parent: Path) -> bool:
-    """Return whether the error comes from writing below `parent`, not from reading or printing."""
+    """Return whether the error names a path below `parent`; or, without a path, whether it is one of a full or broken
+    disk."""
     if error.filename is None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)

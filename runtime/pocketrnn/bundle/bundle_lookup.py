@@ -1,4 +1,4 @@
-"""Find the folder of a bundle by its path, by the name of a classifier that ships with pocketrnn, or by an address."""
+"""Find a bundle or a packed file by its path, by the name of a shipped classifier, or by its address on a model hub."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.hub import SCHEME, download_bundle, parse_hub_address
+from pocketrnn.bundle.hub_download import SCHEME, download_bundle, parse_hub_address
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 
-__all__ = ["find_or_download_bundle", "list_shipped_classifiers"]
+__all__ = ["find_or_download_bundle"]
 
 # Data only: each classifier has a folder with its bundle in the folder `bundle`. There is no __init__.py, so that
 # several distributions can add classifiers.
@@ -23,7 +23,7 @@ _APART: Final = dict.fromkeys(
 )
 
 
-def list_shipped_classifiers() -> dict[str, Path]:
+def _list_shipped_classifiers() -> dict[str, Path]:
     """List the names of the shipped classifiers and the folders of their bundles."""
     spec = importlib.util.find_spec(_ZOO)
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
@@ -32,10 +32,11 @@ def list_shipped_classifiers() -> dict[str, Path]:
 
 
 def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
-    """Return the folder of a bundle, given by its path, the name of a shipped classifier, or an address on a model hub.
+    """Return the path of a bundle's folder or of a packed file. The argument is this path, the name of a shipped
+    classifier, or an address on a model hub.
 
     A folder that holds a bundle comes before a shipped classifier of that name. The bundle's files are not read here.
-    The repository at an address is downloaded unless it is cached.
+    The repository at an address is downloaded unless it is cached. A path need not exist.
 
     Raises:
         InputError: the argument is neither a string nor a path, or is not a valid address of a repository.
@@ -54,12 +55,12 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     if "://" in given:
         raise BundleError(
             f"{given} is an address, but a bundle is read from this machine or from a model hub.",
-            "Download its folder or file, and give the path of that; or give hf://user/name.",
+            "Download the bundle, and give its path; or give hf://user/name.",
         )
     folder = Path(given)
     if _is_bundle_folder(folder) or folder.name != given:
         return folder
-    shipped = list_shipped_classifiers()
+    shipped = _list_shipped_classifiers()
     if given in shipped:
         return shipped[given]
     if os.path.lexists(folder):

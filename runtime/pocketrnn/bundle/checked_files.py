@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from pocketrnn.errors import BundleError
+from pocketrnn.errors import BundleError, find_file_error_reason
 
 __all__ = [
     "LARGEST_FILE",
@@ -121,7 +121,8 @@ def _translate_read_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise BundleError(f"{path} is missing.", MAKE_AGAIN) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
+        raise BundleError(
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+        ) from None
     except MemoryError:
         raise BundleError(f"{path} is too large for this machine's memory.", "Use a larger machine.") from None

@@ -63,12 +63,12 @@ class Crf:
             int64 [tokens].
         """
         scores, moves = self._convert_logits_and_transitions(logits)
-        best, before = scores[0] + self._start_scores, []
+        best, before = scores[0] + np.array(self.start), []
         for step in scores[1:]:
             ways = best[:, None] + moves
             before.append(ways.argmax(0))
             best = ways.max(0) + step
-        path = [int((best + self._end_scores).argmax())]
+        path = [int((best + np.array(self.end)).argmax())]
         for came_from in reversed(before):
             path.append(int(came_from[path[-1]]))
         return np.array(path[::-1], np.int64)
@@ -77,7 +77,7 @@ class Crf:
         """Return the score of a sequence of labels: the sum of its logits, transitions, start and end."""
         scores, moves = self._convert_logits_and_transitions(logits)
         own = scores[np.arange(len(labels)), labels].sum() + moves[labels[:-1], labels[1:]].sum()
-        return float(own + self._start_scores[labels[0]] + self._end_scores[labels[-1]])
+        return float(own + self.start[labels[0]] + self.end[labels[-1]])
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
         """Return the marginal probability of each label of each token.
@@ -92,7 +92,7 @@ class Crf:
         """
         scores, moves = self._convert_logits_and_transitions(logits)
         forward, backward = np.empty_like(scores), np.empty_like(scores)
-        forward[0], backward[-1] = scores[0] + self._start_scores, self._end_scores
+        forward[0], backward[-1] = scores[0] + np.array(self.start), self.end
         for i in range(1, len(scores)):
             forward[i] = scores[i] + np.logaddexp.reduce(forward[i - 1][:, None] + moves, axis=0)
         for i in range(len(scores) - 2, -1, -1):
@@ -101,14 +101,6 @@ class Crf:
         powers = np.exp(both - both.max(axis=1, keepdims=True))
         shares: Doubles = powers / powers.sum(axis=1, keepdims=True)
         return shares
-
-    @property
-    def _start_scores(self) -> Doubles:
-        return np.array(self.start)
-
-    @property
-    def _end_scores(self) -> Doubles:
-        return np.array(self.end)
 
     def _convert_logits_and_transitions(self, logits: NDArray[Any]) -> tuple[Doubles, Doubles]:
         return np.asarray(logits, np.float64), np.array(self.transitions)

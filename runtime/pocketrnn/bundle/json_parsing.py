@@ -1,4 +1,5 @@
-"""Parse pocketrnn's JSON documents, and refuse what Python's reader accepts beyond JSON; check format and version."""
+"""Parse pocketrnn's JSON documents, check their format and version, and refuse what Python's reader accepts beyond
+JSON."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Read, check and write classifier.json, the description of a bundle.
 
-A bundle is a folder that holds `classifier.json`, the ONNX graph it names and, unless left out, a TorchScript copy.
+A bundle is a folder that holds `classifier.json` and the files that it names: the ONNX graph and, unless left out, a
+TorchScript copy and the graph of one step.
 `classifier.schema.json` beside this file defines the format. `read_manifest` checks a file against it, and then checks
 what a schema cannot express: that no byte was changed and that the parts fit each other.
 """
@@ -25,7 +26,7 @@ from pocketrnn.bundle.output_kinds import HeadsOutput, Output, build_heads, buil
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
-from pocketrnn.text.features import (
+from pocketrnn.text.features_beside_text import (
     Features,
     build_features_from_document,
     encode_numbers_as_negative_ids,
@@ -34,7 +35,7 @@ from pocketrnn.text.features import (
 )
 from pocketrnn.text.pairs import make_pair_mark
 from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput, name_rules_against_streaming
-from pocketrnn.text.token_characters import Characters, build_characters_from_document
+from pocketrnn.text.token_characters import Characters
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -97,11 +98,12 @@ _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a graph: how many tokens a text may have, and whether it needs a word of the vocabulary.
+    """The limits of a graph: how many tokens a text may have, how many texts a run may have, and whether a text needs a
+    word of the vocabulary.
 
     The PyTorch module has the same limits: 300 position embeddings allow at most 300 tokens, a convolution over 5
-    tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of them. None means that
-    there is no limit.
+    tokens needs at least 5, and a mean over the tokens that are not padding needs at least one such token. None means
+    that there is no limit.
 
     Attributes:
         min_tokens: the fewest token ids of a text, or steps of a sequence of numbers; from 1 to 65,536.
@@ -145,8 +147,8 @@ def _is_pair_mark(token_id: int) -> bool:
 
 
 def count_leading_negative_ids(ids: Sequence[int]) -> int:
-    """Return how many negative ids, which encode features (`pocketrnn.text.features`), stand at the beginning of a row
-    of ids."""
+    """Return how many negative ids, which encode features (`pocketrnn.text.features_beside_text`), stand at the
+    beginning of a row of ids."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
 
 
@@ -200,11 +202,12 @@ class StepGraph:
 
 @dataclass(frozen=True)
 class Example:
-    """A golden example: a text, or two, with the PyTorch module's answer when the bundle was made.
+    """A golden example: a text, two texts, or a text with features, with the PyTorch module's answer when the bundle
+    was made.
 
     The answer is one row of logits, or a row for each id. A mark separates the ids of two texts
     (`pocketrnn.text.pairs`). A text with features is a tuple of the text and their names and values; marks come before
-    its ids (`pocketrnn.text.features`).
+    its ids (`pocketrnn.text.features_beside_text`).
     """
 
     text: str | tuple[str, Any]
@@ -213,7 +216,7 @@ class Example:
 
     @property
     def shown(self) -> str:
-        """The text, or both texts, as one string for messages."""
+        """The text, both texts, or the text with its features, as one string for messages."""
         if isinstance(self.text, str):
             return self.text
         first, second = self.text
@@ -350,11 +353,10 @@ class Manifest:
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, capability: str) -> None:
-        """Raise an error that `capability` is not possible, if the classifier takes two texts, or features, or
-        characters.
+        """Refuse what needs a single text, if the classifier takes two texts, or features or characters with a text.
 
         Args:
-            capability: what is refused, as the subject of a sentence: `a packed file`.
+            capability: what is refused, as the subject of a sentence: `explain()`, `a packed file`.
 
         Raises:
             InputError: the classifier takes two texts, or a text with features or characters.
@@ -363,17 +365,17 @@ class Manifest:
             names = ", ".join(name for name, _ in self.features)
             raise InputError(
                 f"{self.name} takes {names} beside a text, but {capability} works only without them.",
-                "Use the bundle as it is: classify().",
+                "Use classify(), which takes them.",
             )
         if self.characters is not None:
             raise InputError(
                 f"{self.name} takes the characters of each word, but {capability} works only without them.",
-                "Use the bundle as it is: tag().",
+                "Use tag(), which takes them.",
             )
         if self.has_two_texts:
             raise InputError(
                 f"{self.name} takes two texts, but {capability} works only with one text.",
-                "Use the bundle as it is: classify().",
+                "Use classify(), which takes both.",
             )
 
     @property
@@ -382,7 +384,7 @@ class Manifest:
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, capability: str) -> None:
-        """Raise an error that `capability` is not possible, if the classifier has several heads.
+        """Refuse what needs a single set of labels, if the classifier has several heads.
 
         Args:
             capability: what is refused, as the subject of a sentence: `a stream`.
@@ -426,6 +428,7 @@ class Manifest:
 def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
     """Check that vocabulary, rules, graph, stream and examples of a classifier of texts fit each other."""
     graph, rules, rows = manifest.graph, text_input.rules, manifest.graph.embedding_rows
+    takes = ", ".join(graph.inputs)
     if len(text_input.vocabulary) > rows:
         raise BundleError(
             f"The vocabulary holds {len(text_input.vocabulary)} tokens, but the embedding has {rows} rows.",
@@ -442,18 +445,15 @@ def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
             MAKE_AGAIN,
         )
     if ("features" in graph.inputs) != bool(text_input.features):
-        takes = ", ".join(graph.inputs)
         raise BundleError(
             f"The graph takes {takes}, but classifier.json has {len(text_input.features)} features.", MAKE_AGAIN
         )
     if ("characters" in graph.inputs) != (text_input.characters is not None):
-        takes = ", ".join(graph.inputs)
         stated = "no characters" if text_input.characters is None else "characters"
         raise BundleError(f"The graph takes {takes}, but classifier.json has {stated} for each token.", MAKE_AGAIN)
     if text_input.characters is not None and not manifest.output.of_tokens:
         raise BundleError("classifier.json has characters for each token, but the labels are for texts.", MAKE_AGAIN)
     if ("second_tokens" in graph.inputs) != text_input.pairs:
-        takes = ", ".join(graph.inputs)
         raise BundleError(
             f"The graph takes {takes}, but classifier.json is for {1 + text_input.pairs} texts.", MAKE_AGAIN
         )
@@ -491,10 +491,8 @@ def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
                 else f"{1 + text_input.pairs} texts"
             )
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
-        if not limits.allows_length(len(example.ids) - len(text_input.features)):
-            raise BundleError(
-                f"{named} has {len(example.ids)} token ids, but the graph's limits exclude this number.", MAKE_AGAIN
-            )
+        if not limits.allows_length(tokens := len(example.ids) - len(text_input.features)):
+            raise BundleError(f"{named} has {tokens} token ids, which the graph's limits exclude.", MAKE_AGAIN)
         if not limits.accepts_ids(example.ids, text_input.rules.padding_id):
             raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
@@ -527,11 +525,12 @@ def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> Non
                 f"{named} has {len(example.logits)} logits, but there are {len(manifest.labels)} labels.", MAKE_AGAIN
             )
         if not limits.allows_length(steps) or steps != (number_input.steps or steps):
-            raise BundleError(f"{named} has {steps:,} steps, which the limits of the graph exclude.", MAKE_AGAIN)
+            raise BundleError(f"{named} has {steps:,} steps, which the graph or the rules exclude.", MAKE_AGAIN)
 
 
 def explain_no_step_answers(number_input: NumberInput, limits: Limits) -> str:
-    """Explain in a sentence why this classifier cannot answer a recording step by step; empty if it can."""
+    """Explain why this classifier cannot answer a recording step by step, as the end of a sentence; empty if it
+    can."""
     if number_input.steps is not None:
         return f"every sequence has {number_input.steps:,} steps"
     if number_input.window is not None:
@@ -568,10 +567,8 @@ def load_manifest_schema() -> dict[str, Any]:
 
 
 def compute_labels_and_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
-    """Compute the sha256 of the labels and of all rules for the input.
-
-    The rules turn texts into ids, or numbers into samples.
-    """
+    """Compute the sha256 of the labels and of all that turns the input into ids or samples: the rules, and for texts
+    the vocabulary."""
     of_texts: list[Any] = [input_rules.vocabulary] if isinstance(input_rules, TextInput) else []
     of_texts += ["two texts"] if isinstance(input_rules, TextInput) and input_rules.pairs else []
     of_texts += (
@@ -610,7 +607,7 @@ def encode_with_digest(document: Mapping[str, Any]) -> bytes:
     ]
     # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
     content = ("{\n " + ",\n ".join(lines)).encode("utf-8") + b',\n "digest": "' + _ZEROS + b'"\n}\n'
-    return content.replace(_ZEROS + b'"\n}\n', _compute_hex_sha256(content).encode() + b'"\n}\n')
+    return content.replace(_ZEROS + b'"\n}\n', hashlib.sha256(content).hexdigest().encode() + b'"\n}\n')
 
 
 def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
@@ -778,7 +775,7 @@ def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> No
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)
     zeroed = content[: stated.start(1)] + _ZEROS + content[stated.end(1) :]
-    if _compute_hex_sha256(zeroed) != document["digest"]:
+    if hashlib.sha256(zeroed).hexdigest() != document["digest"]:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
 
 
@@ -828,7 +825,7 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
 def _build_text_input(document: Mapping[str, Any]) -> TextInput:
     rules, vocabulary = rules_of(document["text"]), tuple(document["vocabulary"])
     if "characters" in document:
-        return CharacterInput(rules, vocabulary, build_characters_from_document(document["characters"]))
+        return CharacterInput(rules, vocabulary, Characters(**document["characters"]))
     if "features" in document:
         return FeatureInput(rules, vocabulary, build_features_from_document(document["features"]))
     return (PairInput if "texts" in document else TextInput)(rules, vocabulary)
@@ -895,7 +892,3 @@ def _encode_json_with_item_separator(value: Any, item_separator: str) -> str:
     except UnicodeEncodeError:
         return json.dumps(value, ensure_ascii=True, separators=(item_separator, ": "), allow_nan=False)
     return text
-
-
-def _compute_hex_sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

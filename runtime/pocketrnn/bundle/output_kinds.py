@@ -241,7 +241,7 @@ def build_output(
     labels_of: str = "texts",
     crf: Mapping[str, Any] | None = None,
 ) -> Output:
-    """Build the output from the members of classifier.json that describe it.
+    """Build the output of a classifier without heads from its members of classifier.json.
 
     Raises:
         InputError: the members do not fit each other, or the activation is unknown.
@@ -262,7 +262,7 @@ def build_output(
         if activation != "softmax" or thresholds is not None or priors:
             raise InputError(
                 "Labels of tokens cannot have thresholds, priors or sigmoid.",
-                "Leave both out, and use softmax.",
+                "Leave thresholds and priors out, and use softmax.",
             )
         return TagOutput(labels, None if crf is None else _build_crf(crf))
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pocketrnn.bundle.packed_strings import decode_strings, encode_strings, encode_words
-from pocketrnn.text.features import Category, Features
+from pocketrnn.text.features_beside_text import Category, Features
 
 __all__ = ["decode_features", "encode_features"]
 
@@ -16,9 +16,7 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def encode_features(features: Features) -> bytes:
-    """Encode the section of the features: their names, then each feature; empty without features."""
-    if not features:
-        return b""
+    """Encode the section of the features, of which there is at least one: their names, then each feature."""
     made = encode_strings([name for name, _ in features])
     for _, feature in features:
         if isinstance(feature, Category):

@@ -37,13 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST",
-    "PACKED_SUFFIX",
     "PACK_AGAIN",
     "PackedProgram",
     "assemble_packed_file",
     "check_packed_file_sha256",
     "compute_plain_and_weighted_checksums",
-    "compute_program_digest",
     "encode_compact_json",
     "encode_packed_file",
     "encode_packed_text_rules",
@@ -52,14 +50,11 @@ __all__ = [
     "make_graph_entry",
     "make_step_entry",
     "map_file",
-    "read_header_words",
     "read_packed_document",
     "read_packed_manifest",
-    "read_section",
 ]
 
-# The suffix is a convention; a packed file is recognised by its first four bytes.
-PACKED_SUFFIX: Final = ".prnn"
+# The suffix .prnn is a convention; a packed file is recognised by its first four bytes.
 _MAGIC: Final = b"PRNN"
 _VERSION: Final = 1
 _HEADER: Final = 256
@@ -110,17 +105,12 @@ def has_integer_weights(values_section: bytes) -> bool:
 
 
 def make_step_entry(program: PackedProgram) -> StepGraph | None:
-    """Make the manifest entry for a packed file's step program, in place of that for the step graph; None without a
-    step program."""
+    """Make the manifest entry for a packed file's step program; None without one. It replaces the entry for the step
+    graph."""
     if not program.step:
         return None
     digest = hashlib.sha256(program.values + program.step + program.weights).hexdigest()
     return StepGraph("step", digest, struct.unpack_from("<I", program.step)[0])
-
-
-def compute_program_digest(program: PackedProgram) -> str:
-    """Compute the sha256 of a packed file's program: its values, operations and weights."""
-    return hashlib.sha256(program.values + program.ops + program.weights).hexdigest()
 
 
 def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
@@ -137,7 +127,7 @@ def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
     return replace(
         graph,
         file="program",
-        sha256=compute_program_digest(program),
+        sha256=hashlib.sha256(program.values + program.ops + program.weights).hexdigest(),
         inputs=inputs,
         padding=False,
         # classifier.json does not state it of two texts, or of a text with features.
@@ -162,7 +152,7 @@ def map_file(path: Path) -> mmap.mmap:
     """Map a packed file into memory. Processes that map the same file share the memory.
 
     Raises:
-        BundleError: the file cannot be read, or is not a regular file.
+        BundleError: the file cannot be read, is not a regular file, or has not the size of a packed file.
     """
     size = read_file_size(path)
     try:
@@ -187,7 +177,8 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
     Raises:
         BundleError: the document is not valid, or contradicts the sections that the engine reads.
     """
-    header = read_header_words(content)
+    # From the number of labels to the flag of two texts.
+    header = list(struct.unpack_from("<14I", content, _NUMBERS_AT))
     if not header[_VALUES_IN_HEADER]:
         raise BundleError(
             f"{path} holds the text rules of a bundle, but no program that answers.",
@@ -199,35 +190,35 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
         from pocketrnn.bundle.packed_number_sections import decode_number_examples
 
         labels, count, channels = (header[word] for word in (0, 9, _CHANNELS_IN_HEADER))
-        examples = decode_number_examples(read_section(content, Section.EXAMPLES), count, labels, channels)
+        examples = decode_number_examples(_read_section(content, Section.EXAMPLES), count, labels, channels)
         document |= {"examples": examples}
     else:
-        vocabulary, rules = list(list_tokens()), read_section(content, Section.RULES)
+        vocabulary, rules = list(list_tokens()), _read_section(content, Section.RULES)
         if rules[:4] == _RULES_OF_SUBWORDS:
             from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model_numbers_and_tables
 
             document = {**restore_model_numbers_and_tables(document, rules, len(vocabulary))}
             forms = read_normal_forms(rules, len(vocabulary))
         document["vocabulary"] = vocabulary
-        if features := read_section(content, Section.FEATURES):
+        if features := _read_section(content, Section.FEATURES):
             from pocketrnn.bundle.packed_features import decode_features
 
             document["features"] = decode_features(features)
-        if tags := read_section(content, Section.TAGS):
+        if tags := _read_section(content, Section.TAGS):
             # Imported when needed: most files have labels of texts and not of tokens.
             from pocketrnn.bundle.packed_tags import read_punctuation_marks, restore_crf
 
             document, marks = restore_crf(document, tags, header[0]), read_punctuation_marks(tags)
     manifest = manifests.build_manifest_from_document({**document, "digest": "0" * 64}, path)
-    stated, step = _encode_manifest_sections(manifest, forms, marks), read_section(content, Section.STEP)
+    stated, step = _encode_manifest_sections(manifest, forms, marks), _read_section(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
     first, last = _make_header_words_before_and_after_program(manifest)
     if (
-        any(read_section(content, name) != said for name, said in stated.items())
+        any(_read_section(content, name) != said for name, said in stated.items())
         or (header[:5], header[9:]) != (first, [len(manifest.examples), *last])
         or state_size != (None if manifest.stream is None else manifest.stream.state_size)
         # A file with integer arithmetic that does not state it would be shown as proven equal.
-        or has_integer_weights(read_section(content, Section.VALUES))
+        or has_integer_weights(_read_section(content, Section.VALUES))
         != any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     ):
         raise BundleError(
@@ -237,13 +228,13 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
 
 
 def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
-    """Read and parse the document of a packed file, without checking it.
+    """Read and parse the document of a packed file; check its format and version, but not its schema.
 
     Raises:
-        BundleError: the document is not valid JSON, or has another format or version.
+        BundleError: the document is not valid JSON, has another format or version, or holds what other sections hold.
     """
     document: dict[str, Any] = parse_versioned_document(
-        read_section(content, Section.DOCUMENT),
+        _read_section(content, Section.DOCUMENT),
         path,
         form=manifests.FORMAT,
         version=manifests.VERSION,
@@ -420,15 +411,6 @@ def _encode_example(example: Example) -> bytes:
     return encode_words([len(text), len(example.ids)]) + pad_to_word(text) + encode_words(example.ids) + logits
 
 
-def _encode_features(manifest: Manifest) -> bytes:
-    if not manifest.features:
-        return b""
-    # Imported when needed: most files have none.
-    from pocketrnn.bundle.packed_features import encode_features
-
-    return encode_features(manifest.features)
-
-
 def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
     """Encode the section of the heads; empty for a single set of labels."""
     if not heads:
@@ -463,13 +445,18 @@ def _encode_manifest_sections(
             from pocketrnn.bundle.packed_subwords import encode_subwords_section
 
             made[Section.RULES] = encode_subwords_section(given.rules, given.vocabulary, encode_normal_form)
+    if manifest.features:
+        # Imported when needed: most files have none.
+        from pocketrnn.bundle.packed_features import encode_features
+
+        made[Section.FEATURES] = encode_features(manifest.features)
     if output.of_tokens:
         from pocketrnn.bundle.packed_tags import encode_tags_section
 
         made[Section.TAGS] = encode_tags_section(manifest, punctuation_ranges)
     stated = {
         Section.TAGS: b"",
-        Section.FEATURES: _encode_features(manifest),
+        Section.FEATURES: b"",
         Section.STOPS: encode_strings(stops, looked_up=True),
         Section.EXAMPLES: b"".join(examples),
     }
@@ -491,12 +478,7 @@ def _make_header_words_before_and_after_program(manifest: Manifest) -> tuple[lis
     return first, [int(limits.real_token is True), channels, len(manifest.features), int(manifest.has_two_texts)]
 
 
-def read_section(content: mmap.mmap, section: int) -> bytes:
+def _read_section(content: mmap.mmap, section: int) -> bytes:
     """Read one section of a packed file."""
     offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * section)
     return content[offset : offset + size]
-
-
-def read_header_words(content: mmap.mmap) -> list[int]:
-    """Read the words of the header from the number of labels to the flag of two texts."""
-    return list(struct.unpack_from("<14I", content, _NUMBERS_AT))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -40,11 +39,7 @@ def encode_number_rules(rules: NumberInput) -> bytes:
     flags |= _PADDED_LEFT if rules.pad_side == "left" else 0
     head = encode_words([flags, rules.steps or 0, rules.window or 0, rules.hop or rules.window or 0])
     numbers = [number for _, value in members for number in value or ()]
-    return head + struct.pack("<f", rules.pad_value) + _encode_doubles(numbers)
-
-
-def _encode_doubles(numbers: Sequence[float]) -> bytes:
-    return np.array(numbers, "<f8").tobytes()
+    return head + struct.pack("<f", rules.pad_value) + np.array(numbers, "<f8").tobytes()
 
 
 def decode_number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["decode_strings", "encode_strings", "encode_utf8", "encode_words", "hash_string", "mix_hash", "pad_to_word"]
+__all__ = ["decode_strings", "encode_strings", "encode_utf8", "encode_words", "mix_hash", "pad_to_word"]
 
 # In the small form of strings, 16-bit offsets count from the offset of every 64th string.
 _BLOCK: Final = 64
@@ -32,7 +32,7 @@ def pad_to_word(content: bytes) -> bytes:
     return content + bytes(-len(content) % 4)
 
 
-def hash_string(string: bytes) -> int:
+def _hash_string(string: bytes) -> int:
     """Compute the hash of a string in a packed file: FNV-1a with 32 bits, mixed."""
     made = 2166136261
     for byte in string:
@@ -56,7 +56,7 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
     bits = (len(encoded) + 1).bit_length()
     slots = [0] * (len(encoded) * 4 // 3 + 1 if looked_up and encoded else 0)
     for number, string in enumerate(encoded):
-        made = hash_string(string)
+        made = _hash_string(string)
         at = made * len(slots) >> 32 if slots else 0
         while slots and slots[at]:
             at = (at + 1) % len(slots)
@@ -75,7 +75,7 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
 
 
 def decode_strings(content: bytes, offset: int) -> tuple[list[str], int]:
-    """Decode the strings at `offset`. Return them, and the position after them. The engine has checked the strings."""
+    """Decode the strings at `offset`; return the strings, and the offset after them. The engine has checked them."""
     count, slots, _, size, small = struct.unpack_from("<5I", content, offset)
     offset += 20
     if small:

@@ -111,7 +111,11 @@ def encode_subwords_section(
     flags |= int(not getattr(model, "exact", True)) << 3
     flags |= _RANKED if getattr(model, "ranks", ()) else 0
     merges, slots, of_model = _encode_model(rules, vocabulary)
-    trie = encode_pieces_trie(_map_pieces_to_ids(rules, vocabulary)) if isinstance(model, Unigram) else b""
+    trie = b""
+    if isinstance(model, Unigram):
+        outside = set(rules.outside)
+        # An empty token never matches.
+        trie = encode_pieces_trie({token: i for i, token in enumerate(vocabulary) if token and i not in outside})
     flags |= _TRIE if trie else 0
     more = [_MODELS[type(model)], flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
@@ -219,12 +223,6 @@ def _compute_model_offset(numbers_after_head: Sequence[int]) -> int:
     head."""
     prefix, suffix, first, last, outside = numbers_after_head[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
-
-
-def _map_pieces_to_ids(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
-    """List the pieces that the model can produce, with their ids. Empty tokens are left out: they never match."""
-    outside = set(rules.outside)
-    return {token: i for i, token in enumerate(vocabulary) if token and i not in outside}
 
 
 def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> _MergeCountSlotCountAndBytes:

@@ -1,7 +1,7 @@
 """Find the texts that a classifier refuses, and make the errors for them.
 
-The text is beyond the limits of the bundle: it has too few or too many token ids, or only padding. Or the native engine
-would need more memory or time than it allows, or integers larger than 32 bits.
+A refused text is beyond the limits of the bundle: it has too few or too many token ids, or only padding. Or the native
+engine would need more memory or time for it than it allows, or integers beyond 32 bits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def mark_texts_beyond_limits(
         bool [texts].
     """
     if len(ids) and ids[0] < 0:
-        ids, lengths = _drop_feature_marks(ids, lengths)
+        # Negative ids at the beginning of a row encode features. Each row has equally many.
+        lengths = lengths - count_leading_negative_ids(ids[: lengths[0]].tolist())
+        ids = ids[ids >= 0]
     found: NDArray[np.bool_] = lengths < (limits.min_tokens or 1)
     if limits.max_tokens is not None:
         found |= lengths > limits.max_tokens
@@ -53,15 +55,6 @@ def mark_texts_beyond_limits(
         without = ~np.logical_or.reduceat((ids != padding_id) & (ids >= 0), starts)
         found |= without.reshape(len(lengths), -1).any(1)
     return found
-
-
-def _drop_feature_marks(
-    ids: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Remove the negative ids that encode features from the beginning of each row. Each row has equally many. Return
-    the other ids, and how many each row has."""
-    count = count_leading_negative_ids(ids[: lengths[0]].tolist())
-    return ids[ids >= 0], lengths - count
 
 
 def list_possible_limit_faults(limits: Limits) -> list[str]:

@@ -270,7 +270,7 @@ def _answer_texts_or_lines(classifier: Classifier, texts: Sequence[str], wanted:
 
 
 def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: str | None) -> Classifier:
-    """Load a bundle, with the function that splits texts if one is named."""
+    """Load a bundle with a prior and a function that splits texts, if these are named."""
     from pocketrnn.classifier import Classifier
 
     function = None if tokenizer is None else load_tokenizer_function(tokenizer)
@@ -339,7 +339,7 @@ def _parse_feature_options(
         click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
         TextError: a feature is unknown, or has a value that it cannot have.
     """
-    from pocketrnn.text.features import encode_values, parse_feature_values_from_strings
+    from pocketrnn.text.features_beside_text import encode_values, parse_feature_values_from_strings
 
     features = classifier.manifest.features
     if feature_options and (files.asks_for_file or not features):
@@ -462,7 +462,7 @@ def _answer_texts(
 def _parse_and_check_inputs(
     classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str, rows_before: int
 ) -> Sequence[Any]:
-    """Parse each line as an input of the classifier.
+    """Parse each line as an input of the classifier, and check that the classifier takes it.
 
     Raises:
         InputError: a line is not a valid list of tokens, ids or rows, where lists are expected. The lines before it are

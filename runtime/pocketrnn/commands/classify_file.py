@@ -194,7 +194,7 @@ def _find_and_count_or_refuse_rows_without_answer(
     classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, rows_before: int
 ) -> list[int]:
     """Find the rows of a batch without an answer: they lack a text, or have a text beyond the graph's limits. Count the
-    latter in `source`, or refuse them.
+    rows with such a text in `source`, or refuse them.
 
     Args:
         classifier: the classifier that answered.
@@ -232,8 +232,8 @@ def _make_reached_label_columns(
     """Make a column of the labels that reach their threshold, and a column of their probabilities. Rows in
     `rows_without_answer` get None in both.
 
-    If none of the labels does, the label is empty and the probability is the largest one. With sigmoid, several labels
-    can be right, and both columns contain lists.
+    If no label reaches its threshold, the label is empty and the probability is the largest one. With sigmoid, several
+    labels can be right, and both columns contain lists.
     """
     probabilities = answers.probabilities(logits)
     reached = answers.mark_reached_labels(probabilities, threshold)
@@ -352,13 +352,13 @@ class _Progress:
         self._start = self._last = time.monotonic()
         self._shown = False
 
-    def show(self, bytes_read: int) -> None:
-        """Show that `bytes_read` bytes of the source are done, if the bar is due for an update."""
+    def show(self, read: int) -> None:
+        """Show that `read` of the source's `size` is done, if the bar is due for an update."""
         now = time.monotonic()
         if self._hidden or now - self._start < _BAR_AFTER or now - self._last < _BAR_EVERY:
             return
         self._last, self._shown = now, True
-        click.echo(f"\r{_format_progress_line(bytes_read, self._source, now - self._start):<60}", nl=False, err=True)
+        click.echo(f"\r{_format_progress_line(read, self._source, now - self._start):<60}", nl=False, err=True)
 
     def __enter__(self) -> _Progress:
         return self
@@ -368,11 +368,11 @@ class _Progress:
             click.echo(f"\r{'':<60}\r", nl=False, err=True)
 
 
-def _format_progress_line(bytes_read: int, source: RowSource, seconds: float) -> str:
+def _format_progress_line(read: int, source: RowSource, seconds: float) -> str:
     rate = f"{source.rows:,} rows, {source.rows / seconds:,.0f} a second"
     if not source.size:
         return rate
-    share = min(1.0, bytes_read / source.size)
+    share = min(1.0, read / source.size)
     left = seconds / max(share, 1e-6) - seconds
     filled = round(20 * share)
     return f"[{'#' * filled}{'-' * (20 - filled)}] {share:4.0%}  {rate}, {left:,.0f} s left"

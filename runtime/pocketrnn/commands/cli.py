@@ -62,6 +62,7 @@ _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 # The largest length of an error's line in characters. A user's name or value can be as long as a command line, 128 kB.
 _LONGEST_LINE: Final = 2000
+_COMMAND: Final = " Write: pocketrnn "
 
 
 class _CommandError(click.ClickException):
@@ -71,8 +72,10 @@ class _CommandError(click.ClickException):
         self, error: PocketRNNError, command: click.Command | None = None, lines_after: Sequence[str] = ()
     ) -> None:
         message = translate_to_options(str(error), command)
-        lines = message.split("\n") if error.of_lines else [message]
-        super().__init__("\n".join(map(_shorten_message, lines)))
+        lines = message.split("\n") if error.of_lines else [escape_line(message)]
+        # A command to copy stands on a line of its own.
+        lines = [part for line in lines for part in line.replace(_COMMAND, f"\n{_COMMAND.lstrip()}").split("\n")]
+        super().__init__("\n".join(_shorten_message(line.rstrip()) for line in lines))
         self.exit_code = error.exit_status  # type: ignore[misc]
         self._lines_after = lines_after
 
@@ -103,8 +106,8 @@ class _OneLineUsageError(click.UsageError):
 
 
 def _shorten_message(message: str) -> str:
-    """Limit a message to one line of limited length. A longer one keeps its beginning and its end, which is the
-    remedy."""
+    """Escape a message so that it is one line, and shorten a long one: its beginning and its end, which is the remedy,
+    are kept."""
     line = escape_line(message)
     half = _LONGEST_LINE // 2
     return line if len(line) <= _LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
@@ -130,7 +133,7 @@ class _CommandGroup(click.Group):
         return sorted([*super().list_commands(ctx), *others])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands that use a classifier first, then those that make one."""
+        """List the commands that use a classifier, then those that make one, then all others."""
         names = set(self.list_commands(ctx))
         groups = {"Use a classifier": _RUNTIME_COMMANDS, "Make one": tuple(_OTHER_PACKAGES_COMMANDS)}
         groups["Other commands"] = tuple(sorted(names - {*_RUNTIME_COMMANDS, *_OTHER_PACKAGES_COMMANDS}))

@@ -37,8 +37,8 @@ def format_explanation_as_json(text: str, explanation: Explanation) -> str:
 def format_coloured_line(text: str, explanation: Explanation) -> str:
     """Format label, probability and coloured text with tabs between them.
 
-    Words that speak for the label are green, words that speak against it are red and underlined; the strongest words
-    are bold.
+    Words that speak for the label are green, words that speak against it are red and underlined; words with little
+    effect have no colour, and those with the strongest effect are bold.
     """
     strongest = max((abs(fragment.log_odds) for fragment in explanation.fragments), default=0.0)
     shown, end = [], 0

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -17,6 +18,7 @@ import click
 
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, OutputError
+from pocketrnn.tables.whole_lines import LONGEST_LINE, join_into_whole_lines
 
 __all__ = [
     "discard_stdout",
@@ -39,8 +41,6 @@ __all__ = [
 # answered at once. A file gives some 4,000 texts a read, which takes 33 us a text; the 64 KiB of a pipe take 35 us.
 _LARGEST_READ: Final = 1 << 20
 _LARGEST_FRAGMENT: Final = 1 << 16
-# A line is held until it ends: one that never ends, as from a device, would fill the memory.
-_LONGEST_LINE: Final = 1 << 28
 _CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8"
 
 # The key in a click context's `meta` for the lines that are written at the end.
@@ -91,25 +91,19 @@ def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
     Raises:
         InputError: a line is not UTF-8, or longer than 256 MiB. The lines before it are yielded first.
     """
-    number = held = 0
-    begun: list[bytes] = []
-    while chunk := stream.read1(_LARGEST_READ):  # type: ignore[attr-defined]
-        whole, newline, rest = chunk.rpartition(b"\n")
-        if not newline:
-            begun.append(chunk)
-            held += len(chunk)
-            if held > _LONGEST_LINE:
-                raise InputError(
-                    f"Line {number + 1} of standard input is longer than {_LONGEST_LINE >> 20} MiB.",
-                    "Give one text in each line.",
-                )
-            continue
-        lines = b"".join([*begun, whole]).split(b"\n")
-        begun, held = [rest] if rest else [], len(rest)
+    number = 0
+
+    def make_long_line_error() -> InputError:
+        return InputError(
+            f"Line {number + 1} of standard input is longer than {LONGEST_LINE >> 20} MiB.",
+            "Give one text in each line.",
+        )
+
+    chunks = iter(partial(stream.read1, _LARGEST_READ), b"")  # type: ignore[attr-defined]
+    for whole in join_into_whole_lines(chunks, make_long_line_error):
+        lines = whole.removesuffix(b"\n").split(b"\n")
         yield from _decode_lines(lines, number)
         number += len(lines)
-    if begun:
-        yield from _decode_lines([b"".join(begun)], number)
 
 
 def _decode_lines(lines: Iterable[bytes], lines_before: int) -> Iterator[list[str]]:

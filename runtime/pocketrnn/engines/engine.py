@@ -220,7 +220,7 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
         float32 [rows, labels]; [tokens of all rows, labels] where the labels are of tokens.
 
     Raises:
-        LimitError: the native engine refuses a row that would take too much work or too large integers.
+        LimitError: the native engine would need too much memory or time for a row, or too large integers.
         PocketRNNError: the graph fails.
     """
     steps: Any = np.concatenate(rows)

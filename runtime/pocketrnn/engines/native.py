@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -11,20 +10,13 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.manifest import make_input_digest_metadata
-from pocketrnn.bundle.packed_file import map_file, read_packed_manifest
+from pocketrnn.bundle.packed_file import PACK_AGAIN, map_file, read_packed_manifest
 from pocketrnn.bundle.texts_beyond_limits import make_engine_memory_or_time_error, make_integer_overflow_error
 from pocketrnn.engines.engine import EngineAnswer, Floats, Ids, Steps, choose_message_words
-from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
+from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError, first_line
 from pocketrnn.text.text_input import TextInput
 
-__all__ = [
-    "NativeEngine",
-    "import_native_module",
-    "make_out_of_memory_error",
-    "open_shared_packed_file",
-    "translate_open_errors",
-]
-
+__all__ = ["NativeEngine", "import_native_module"]
 
 # The version of the extension's functions and of the files that it reads. It is raised on both sides, here and in
 # runtime/native/pocketrnn_native/_engine.c.
@@ -39,11 +31,13 @@ def import_native_module() -> ModuleType:
     """
     try:
         from pocketrnn_native import _engine
-    except ImportError:
+    except ImportError as error:
         from pocketrnn.install_commands import make_native_install_command
 
+        is_missing = isinstance(error, ModuleNotFoundError)
         raise MissingExtraError(
-            "A packed classifier needs the native engine, but the engine is not installed.",
+            "A packed classifier needs the native engine, but the engine "
+            f"{'is not installed' if is_missing else f'cannot be loaded: {first_line(error)}'}.",
             f"Use a bundle; or install the engine, which needs a C compiler where there is no wheel for this machine: "
             f"{make_native_install_command()}",
         ) from None
@@ -57,41 +51,6 @@ def import_native_module() -> ModuleType:
     return _engine
 
 
-def open_shared_packed_file(path: Path) -> Any:
-    """Open a packed file. If this process still has the file open, return that object.
-
-    Raises:
-        EngineError: the engine's own error, which `translate_open_errors` turns into a sentence; and OSError.
-    """
-    import pocketrnn_native
-
-    return pocketrnn_native.open_once(path)
-
-
-@contextmanager
-def translate_open_errors(path: Path) -> Iterator[None]:
-    """Translate errors at the opening of a packed file to errors of one sentence.
-
-    Raises:
-        BundleError: the file cannot be read, is not a packed classifier, or is damaged.
-        PocketRNNError: there is not enough memory.
-    """
-    module = import_native_module()
-    try:
-        yield
-    except module.EngineError as error:
-        if error.args[0] == module.MEMORY:
-            raise make_out_of_memory_error(path.name) from None
-        raise BundleError(
-            f"{path} cannot be opened: {error.args[1]}",
-            "Copy the file again from where it was made, or make it again with: pocketrnn pack",
-        ) from None
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
-    except MemoryError:
-        raise make_out_of_memory_error(path.name) from None
-
-
 class NativeEngine:
     """A packed file in the native engine; see `Engine` and `TextEngine`.
 
@@ -103,16 +62,27 @@ class NativeEngine:
     Raises:
         MissingExtraError: the native engine is not installed.
         BundleError: the file cannot be read, is not a packed classifier, or is damaged.
+        PocketRNNError: there is not enough memory.
     """
 
     def __init__(self, path: Path, *, in_place: bool = False) -> None:
         self._module = import_native_module()
         content = map_file(path)
-        with translate_open_errors(path):
+        from pocketrnn_native import open_once
+
+        try:
             # Kept, so that the next Classifier for this file reuses the open file.
-            self._file = open_shared_packed_file(path)
+            self._file: Any = open_once(path)
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
             self.manifest = read_packed_manifest(content, self._packed.tokens, path)
+        except self._module.EngineError as error:
+            if error.args[0] == self._module.MEMORY:
+                raise _make_out_of_memory_error(path.name) from None
+            raise BundleError(f"{path} cannot be opened: {error.args[1]}", PACK_AGAIN) from None
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
+        except MemoryError:
+            raise _make_out_of_memory_error(path.name) from None
         of_texts = isinstance(self.manifest.input, TextInput)
         # The type of a step for the engine, and the function that answers many texts or sequences.
         self._type: type[np.int32 | np.float32] = np.int32 if of_texts else np.float32
@@ -137,7 +107,7 @@ class NativeEngine:
                 return None
             raise self._convert_error(error) from None
         except MemoryError:
-            raise make_out_of_memory_error(self.manifest.name) from None
+            raise _make_out_of_memory_error(self.manifest.name) from None
         return logits
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
@@ -200,7 +170,7 @@ class NativeEngine:
         except self._module.EngineError as error:
             raise self._convert_error(error) from None
         except MemoryError:
-            raise make_out_of_memory_error(self.manifest.name) from None
+            raise _make_out_of_memory_error(self.manifest.name) from None
         is_refused = np.isin(statuses, refusal_statuses)
         if (failed := statuses[~is_refused]).any():
             status = int(failed.max())
@@ -228,7 +198,7 @@ class NativeEngine:
         except self._module.EngineError as error:
             raise self._convert_error(error) from None
         except MemoryError:
-            raise make_out_of_memory_error(self.manifest.name) from None
+            raise _make_out_of_memory_error(self.manifest.name) from None
         return logits, new_state
 
     def stop(self) -> None:
@@ -243,13 +213,13 @@ class NativeEngine:
         if status == self._module.LARGE:
             return make_integer_overflow_error(self.manifest.name, self._words.row)
         if status == self._module.MEMORY:
-            return make_out_of_memory_error(self.manifest.name)
+            return _make_out_of_memory_error(self.manifest.name)
         return PocketRNNError(
             f"The engine of {self.manifest.name} failed: {sentence}", "Check the file with: pocketrnn verify"
         )
 
 
-def make_out_of_memory_error(name: str) -> PocketRNNError:
+def _make_out_of_memory_error(name: str) -> PocketRNNError:
     """Make the error for a classifier that needs more memory than is available."""
     return PocketRNNError(
         f"{name} needs more memory than is available.", "Give shorter inputs, or use a larger machine."

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn.graph_check.graph_contents import GraphContents, Node
+from pocketrnn.graph_check.graph_contents import GraphContents
 from pocketrnn.graph_check.onnx_protobuf import read_onnx_contents
 
 __all__ = ["add_graph_output", "find_last_layer_input"]
@@ -41,9 +41,9 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
         if node.operator in _LAYERS and node.inputs[0] == given[0]:
             return given[0]
         (name,) = given
-    what = "is joined from several" if node is not None else "is not a linear layer's"
+    what = f"joins {len(given)} values" if node is not None else "is not computed from weights"
     raise InputError(
-        f"{path} has no embedding: it does not end with a linear layer, since the value before the logits {what}.",
+        f"{path} has no embedding: it does not end with a linear layer, since its value {name!r} {what}.",
         "Use the logits or the probabilities.",
     )
 
@@ -52,17 +52,13 @@ def _find_names_independent_of_input(graph_contents: GraphContents) -> set[str]:
     """Find the names of all values that do not depend on the graph's input."""
     fixed = set(graph_contents.constants)
     for node in graph_contents.nodes:
-        if _has_only_constant_inputs(node, fixed):
+        if all(name in fixed for name in node.inputs if name):
             fixed.update(node.outputs)
     return fixed
 
 
-def _has_only_constant_inputs(node: Node, constant_names: set[str]) -> bool:
-    return all(name in constant_names for name in node.inputs if name)
-
-
 def add_graph_output(content: bytes, name: str) -> bytes:
-    """Return an ONNX file whose graph has the value of this name as a further output.
+    """Return an ONNX file whose graph gives the value `name` as a further output.
 
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
     Wins".

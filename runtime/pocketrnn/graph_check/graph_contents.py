@@ -14,9 +14,7 @@ from pocketrnn.graph_check.allowed_operators import OPERATORS
 __all__ = [
     "KNOWN_VALUES",
     "LARGEST_ALLOCATION",
-    "LARGEST_STRUCTURE",
-    "MOST_FIELDS",
-    "MOST_OPERATORS",
+    "TRUST_OR_EXPORT",
     "GraphContents",
     "Node",
     "Values",
@@ -26,13 +24,14 @@ __all__ = [
 LARGEST_ALLOCATION: Final = 1 << 24
 # The bytes of everything except the weights. One byte takes up to some 100 bytes in onnxruntime; the tests' graphs have
 # up to 60,000.
-LARGEST_STRUCTURE: Final = 1 << 24
+_LARGEST_STRUCTURE: Final = 1 << 24
 # Fields of the file that are read, which takes up to a second. The graphs of the tests have up to some thousand.
-MOST_FIELDS: Final = 1 << 18
+_MOST_FIELDS: Final = 1 << 18
 # Each takes some kilobytes in onnxruntime. The graphs of the tests have up to 300.
-MOST_OPERATORS: Final = 1 << 14
+_MOST_OPERATORS: Final = 1 << 14
 # Sizes are short lists of numbers. A longer list is data and is not followed.
 KNOWN_VALUES: Final = 64
+TRUST_OR_EXPORT: Final = "If you made the bundle yourself, load it with trust=True; else export it again."
 _DOMAINS: Final = ("", "ai.onnx")
 _SAME_VALUES: Final = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 Values = tuple[float, ...]
@@ -70,10 +69,10 @@ class GraphContents:
     fields: int = 0
     weights: int = 0
 
-    def make_refusal(self, fault: str) -> BundleError:
+    def make_refusal(self, fault: str, remedy: str = "Export the bundle again.") -> BundleError:
         """Make the error for a file with a fault. The fault is the end of a sentence about the file: `holds no
         operator`."""
-        return BundleError(f"{self.path} {fault}.", "Use it only if you know who made it; else export it again.")
+        return BundleError(f"{self.path} {fault}.", remedy)
 
     def count_field_or_refuse(self) -> None:
         """Count a field of the file; refuse the file if it has too many.
@@ -82,8 +81,8 @@ class GraphContents:
             BundleError: there are too many fields.
         """
         self.fields += 1
-        if self.fields > MOST_FIELDS:
-            raise self.make_refusal(f"has more than {MOST_FIELDS:,} parts")
+        if self.fields > _MOST_FIELDS:
+            raise self.make_refusal(f"has more than {_MOST_FIELDS:,} parts")
 
     def add_node(self, node: Node) -> None:
         """Add an operator of the graph.
@@ -92,8 +91,8 @@ class GraphContents:
             BundleError: there are too many operators.
         """
         self.nodes.append(node)
-        if len(self.nodes) > MOST_OPERATORS:
-            raise self.make_refusal(f"has more than {MOST_OPERATORS:,} operators")
+        if len(self.nodes) > _MOST_OPERATORS:
+            raise self.make_refusal(f"has more than {_MOST_OPERATORS:,} operators")
 
     def check_limits(self, file_size: int) -> None:
         """Check the contents of a file of `file_size` bytes against the limits.
@@ -101,8 +100,8 @@ class GraphContents:
         Raises:
             BundleError: an operator is not allowed, or something is too large.
         """
-        if file_size - self.weights > LARGEST_STRUCTURE:
-            raise self.make_refusal(f"holds more than {LARGEST_STRUCTURE >> 20} MiB beside its weights")
+        if file_size - self.weights > _LARGEST_STRUCTURE:
+            raise self.make_refusal(f"holds more than {_LARGEST_STRUCTURE >> 20} MiB beside its weights")
         if not self.nodes:
             raise self.make_refusal("holds no operator")
         if self.trusted:
@@ -111,10 +110,10 @@ class GraphContents:
             if node.domain not in _DOMAINS or node.operator not in OPERATORS:
                 name = f"{node.domain}.{node.operator}" if node.domain not in _DOMAINS else node.operator
                 raise self.make_refusal(
-                    f"holds the operator {short_repr(name)}, which a classifier's graph has no need of"
+                    f"holds the operator {short_repr(name)}, which a classifier's graph does not need", TRUST_OR_EXPORT
                 )
             if node.holds_graphs:
-                raise self.make_refusal(f"holds a graph inside the operator {node.operator}")
+                raise self.make_refusal(f"holds a graph inside the operator {node.operator}", TRUST_OR_EXPORT)
         self._refuse_operators_that_enlarge_data()
 
     def _refuse_operators_that_enlarge_data(self) -> None:
@@ -143,12 +142,14 @@ class GraphContents:
             # NaN, too, is not within the limit.
             if not size <= LARGEST_ALLOCATION:
                 raise self.make_refusal(
-                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers out of constants"
+                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers out of constants",
+                    TRUST_OR_EXPORT,
                 )
 
 
 def _compute_growth_shown_by_constants(node: Node, input_values: Sequence[Values]) -> float:
-    """Compute the factor by which an operator enlarges its input, if constants show it; else 0."""
+    """Compute how many numbers an operator makes, or by which factor it enlarges its input, as far as constants show
+    it: 1 if they do not, and NaN for a range with the step 0."""
     input_values = [*input_values, (), (), ()]
     padding = _compute_padding_growth(node.attributes.get("pads", ()))
     match node.operator:
@@ -172,7 +173,7 @@ def _multiply_sizes(sizes: Values) -> float:
 
 
 def _compute_padding_growth(pads: Values) -> float:
-    """Compute the factor by which padding enlarges its input; `pads` has all beginnings, then all ends."""
+    """Compute the largest factor by which padding can enlarge an input; `pads` has all beginnings, then all ends."""
     half = (len(pads) + 1) // 2
     added = [pads[i] + (*pads, 0)[i + half] for i in range(half)]
     return math.prod(1 + max(0, number) for number in added)

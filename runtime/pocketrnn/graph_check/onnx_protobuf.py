@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from pocketrnn.graph_check.graph_contents import KNOWN_VALUES, GraphContents, Node, Values
+from pocketrnn.graph_check.graph_contents import KNOWN_VALUES, TRUST_OR_EXPORT, GraphContents, Node, Values
 
 __all__ = ["MESSAGES", "read_onnx_contents"]
 
@@ -176,7 +176,7 @@ class _OnnxWalker:
                 self.read_attribute(Node(), begin, stop, depth)
             elif inner:
                 if inner == "FunctionProto" and not self.graph_contents.trusted:
-                    raise self.graph_contents.make_refusal("holds functions of its own")
+                    raise self.graph_contents.make_refusal("holds functions of its own", TRUST_OR_EXPORT)
                 self.read_model_graph_or_function(inner, begin, stop, depth + 1)
 
     def read_node(self, start: int, end: int, depth: int) -> Node:
@@ -214,7 +214,7 @@ class _OnnxWalker:
             node.attributes[name] = values
 
     def read_tensor(self, start: int, end: int) -> tuple[str, Values]:
-        """Read a tensor's name. Also read its numbers if there are few."""
+        """Read a tensor; return its name, and its numbers if there are few."""
         name, kind, dims, stored = "", 0, list[int](), 0
         spans: dict[int, list[_WireBeginAndEnd]] = {}
         for number, wire, begin, stop in self.read_fields("TensorProto", start, end):

@@ -152,7 +152,7 @@ class _OrtWalker:
         return [self.read_number("q", position) for position in positions]
 
     def read_tensor(self, table: int) -> tuple[str, Values]:
-        """Read a tensor's name. Also read its numbers if there are few."""
+        """Read a tensor; return its name, and its numbers if there are few."""
         dims, raw = self.read_integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
         external = self.find_member(table, _EXTERNAL)
         if external is not None and self.read_number("q", external) != -1:

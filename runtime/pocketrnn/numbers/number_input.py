@@ -60,7 +60,7 @@ class NumberInput:
             begins; None if a recording is one sequence.
         rate: samples a second; None if it is not stated.
         training_range: the smallest and the largest number of each channel in training, in its own unit; None if it
-            is not stated. Numbers are not clipped to it: see `far`.
+            is not stated. Numbers are not clipped to it; see `mark_numbers_far_outside_training`.
 
     Raises:
         InputError: a member does not have one value for each channel, or has a value that is not valid.
@@ -154,7 +154,7 @@ class NumberInput:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> NumberInput:
-        """Build the rules from a document that `document` returned.
+        """Build the rules from the member `numbers` of classifier.json.
 
         Raises:
             InputError: as for the class.
@@ -318,7 +318,7 @@ def convert_steps_to_array(
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
     if one:
-        samples = np.ma.reshape(samples, (1, -1)) if isinstance(samples, np.ma.MaskedArray) else [samples]
+        samples = samples[np.newaxis] if isinstance(samples, np.ma.MaskedArray) else [samples]
     return convert_sequence_to_array(samples, channels, integer_scale)
 
 
@@ -457,7 +457,11 @@ def _fill_gaps(samples: NDArray[Any]) -> NDArray[Any]:
     """Replace the masked items of a masked array by NaN; return any other array unchanged."""
     if not isinstance(samples, np.ma.MaskedArray):
         return samples
-    return samples.astype(np.float64).filled(np.nan) if np.ma.is_masked(samples) else np.ma.getdata(samples)
+    return (
+        np.where(np.ma.getmaskarray(samples), np.nan, np.ma.getdata(samples))
+        if np.ma.is_masked(samples)
+        else np.ma.getdata(samples)
+    )
 
 
 def _select_channel_columns(
@@ -484,7 +488,7 @@ def _select_channel_columns(
 
 
 def _make_sample_error(
-    is_faulty: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int = 0
+    is_faulty: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int
 ) -> SequenceError:
     """Make the error for the samples that a mask marks. It names the earliest of them, counted from the step
     `first_step`."""

@@ -44,7 +44,8 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
 
 
 class TrainingRangeCheck:
-    """Compares samples with the training range before they are scaled; warns, or refuses them.
+    """Compares samples with the training range before they are scaled. It warns once of samples far outside of this
+    range, or refuses them.
 
     Args:
         name: the classifier's name.

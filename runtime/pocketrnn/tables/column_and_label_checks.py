@@ -100,4 +100,4 @@ DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, Mem
 
 def make_parquet_error(file_name: str, error: BaseException) -> DataError:
     """Make the error for a file that pyarrow cannot read as Parquet."""
-    return DataError(f"{file_name} cannot be read as Parquet: {first_line(error)}.", "Check the file.")
+    return DataError(f"{file_name} cannot be read as Parquet: {first_line(error)}.", "Check that it is complete.")

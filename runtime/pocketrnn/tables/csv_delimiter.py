@@ -13,14 +13,12 @@ _MARKS: Final = (",", ";", "\t", "|")
 
 
 def find_delimiter(header: str, wanted: Sequence[str]) -> str:
-    """Find the delimiter of a CSV file from its header line and the columns that it should have.
-
-    It is a comma, or another character that spreadsheets in many countries write.
+    """Find the delimiter of a CSV file from its header line: a comma, a semicolon, a tab or a vertical bar.
 
     Args:
         header: the first line of the file.
-        wanted: the columns that it should have. The result is the first delimiter with which it has them all, or else
-            the one that gives most columns.
+        wanted: the columns that the file should have. The result is the first delimiter with which the header has them
+            all, or else the one that gives most columns.
     """
     columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
     having = (mark for mark in _MARKS if set(wanted) <= set(columns[mark]))

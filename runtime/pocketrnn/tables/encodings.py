@@ -8,7 +8,7 @@ from typing import IO, Final
 
 from pocketrnn.errors import DataError, InputError, short_repr, suggest_similar_name
 
-__all__ = ["UTF8", "check_encoding", "check_not_utf16", "guess_utf16", "make_not_utf8_error", "recode_to_utf8"]
+__all__ = ["UTF8", "check_encoding", "check_not_utf16", "make_not_utf8_error", "recode_to_utf8"]
 
 UTF8: Final = "utf-8"
 _CHUNK: Final = 1 << 20
@@ -18,7 +18,6 @@ _USUAL: Final = (
     "cp1256", "cp1257", "cp1258", "cp437", "cp850", "cp874", "cp932", "cp949", "latin-1", "iso8859-2", "iso8859-15",
     "koi8-r", "koi8-u", "mac-roman", "shift_jis", "euc_jp", "euc_kr", "gb18030", "gbk", "gb2312", "big5", "tis-620",
 )  # fmt: skip
-_BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def check_encoding(name: str) -> str:
@@ -41,11 +40,10 @@ def check_encoding(name: str) -> str:
     return UTF8 if found.name in ("utf-8", "utf-8-sig") else found.name
 
 
-def guess_utf16(start: bytes) -> str | None:
+def _guess_utf16(start: bytes) -> str | None:
     """Guess from the first bytes of a file whether it is UTF-16; return the encoding, or None."""
-    for mark, name in _BYTE_ORDER_MARKS.items():
-        if start.startswith(mark):
-            return name
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
     if start[1:2] == b"\0" != start[:1]:
         return "utf-16-le"
     return "utf-16-be" if start[:1] == b"\0" != start[1:2] else None
@@ -78,7 +76,7 @@ def check_not_utf16(file_name: str, start: bytes) -> None:
     Raises:
         DataError: the file begins like UTF-16.
     """
-    seems = guess_utf16(start)
+    seems = _guess_utf16(start)
     if seems is not None:
         raise DataError(
             f"{file_name} is not UTF-8: it begins as a file in UTF-16 does.",

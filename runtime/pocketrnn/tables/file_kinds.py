@@ -23,7 +23,7 @@ DELIMITERS: Final[Mapping[str, str]] = {"csv": ",", "tsv": "\t"}
 
 
 def find_file_kind(file_name: str, stated: str | None, option: str) -> Kind:
-    """Find the kind of a file: the kind that the user stated, or else that of the end of its name.
+    """Find the kind of a file: the kind that the user stated, or else the kind that the end of the file's name tells.
 
     Args:
         file_name: the file's name; `-` for a standard stream.

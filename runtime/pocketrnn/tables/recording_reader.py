@@ -131,11 +131,11 @@ def _read_parquet_columns(file: Any, wanted: Sequence[str], file_name: str) -> d
     arrow = require_module("pyarrow", "parquet")
     table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
     # A column of integers with a gap becomes one of floats.
-    return {
-        column: mask_gaps_among_integers(values) if arrow.types.is_integer(table[column].type) else values
-        for column in wanted
-        for values in [table[column].to_numpy(zero_copy_only=False)]
-    }
+    columns: dict[str, Any] = {column: table[column].to_numpy(zero_copy_only=False) for column in wanted}
+    for column, values in columns.items():
+        if arrow.types.is_integer(table[column].type):
+            columns[column] = mask_gaps_among_integers(values)
+    return columns
 
 
 def _read_delimited_columns(
@@ -171,8 +171,8 @@ def _replace_decimal_comma(field: str) -> str:
 
 
 def _parse_numbers(column_values: Sequence[Any], channel: str, file_name: str) -> NDArray[Any]:
-    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all others are integers;
-    missing ones are masked in it."""
+    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all others are integers
+    below 2^53, with the missing ones masked, and else float64 with NaN. An array of numbers is returned unchanged."""
     if isinstance(column_values, np.ndarray) and column_values.dtype.kind in "iuf":
         return column_values
     made = []

@@ -117,7 +117,7 @@ class RowBatch:
     """Some consecutive rows of a file, with the text of each row.
 
     Attributes:
-        texts: one text for each row, or a pair of two; an empty text where the row lacks one.
+        texts: for each row a text, a pair of texts, or a text with its features; an empty text where the row lacks one.
         without_text: the indices of the rows without a text, or without the features that a classifier needs.
         rows: the rows as they are in the file.
         read: how much of `RowSource.size` has been read.
@@ -151,7 +151,7 @@ _CORRECT_OR_SKIP: Final = "Correct the row, or skip such rows with --on-error sk
 
 @dataclass
 class RowSource:
-    """A file of rows while it is read, with its counts and faults so far.
+    """A file of rows while it is read: what it is, how many rows were read, and how many of them are faulty.
 
     Attributes:
         name: the file, for errors.

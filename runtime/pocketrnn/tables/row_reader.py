@@ -30,7 +30,13 @@ from pocketrnn.tables.row_batches import (
     RowBatch,
     RowSource,
 )
-from pocketrnn.text.features import Features, encode_values, make_example_values, parse_feature_values_from_strings
+from pocketrnn.tables.whole_lines import LONGEST_LINE, join_into_whole_lines
+from pocketrnn.text.features_beside_text import (
+    Features,
+    encode_values,
+    make_example_values,
+    parse_feature_values_from_strings,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -42,8 +48,6 @@ _CHUNK: Final = 1 << 20
 _BATCH_CHUNKS: Final = 4
 # Without a limit, an unclosed quotation mark would make the rest of a CSV file one field.
 _LARGEST_FIELD: Final = 1 << 26
-# A line is held until it ends: a line that never ends, as from a device, would fill the memory.
-_LONGEST_LINE: Final = 1 << 28
 
 
 def read_batches(
@@ -196,59 +200,43 @@ class _LineChunks:
         self._in_batch = 0
 
     def is_batch_complete(self, rows: int) -> bool:
-        """Return whether a batch of `rows` rows is complete, and can be used without waiting for more."""
+        """Return whether a batch of `rows` rows is complete: because it is large enough, or because it has all lines
+        that have arrived, where the reader does not wait for more."""
         if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
             return True
         return self._live and self._lines.tell() == self._end
 
     def __iter__(self) -> Iterator[_LineChunk]:
         first = 1
-        for whole in self._read_whole_lines():
+        for whole in join_into_whole_lines(self._read_chunks(), _make_long_line_error):
             self._in_batch += 1
             # A file from Windows may begin with a byte order mark.
             encoding = "utf-8-sig" if first == 1 else "utf-8"
             try:
                 text, not_utf8 = whole.decode(encoding), frozenset[int]()
             except UnicodeDecodeError:
-                text, not_utf8 = whole.decode(encoding, "replace"), _find_lines_not_utf8(whole, first)
+                text, not_utf8 = (
+                    whole.decode(encoding, "replace"),
+                    frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line)),
+                )
             # Not str.splitlines: it takes U+2028 and other characters for line ends.
             self._lines, self._end = io.StringIO(text, newline="\n"), len(text)
             yield _LineChunk(self._lines, not_utf8)
             first += whole.count(b"\n")
 
-    def _read_chunk(self) -> bytes:
+    def _read_chunks(self) -> Iterator[bytes]:
         try:
-            chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
+            while chunk := self._stream.read1(_CHUNK):  # type: ignore[attr-defined]
+                self.read += len(chunk)
+                yield chunk
         except OSError as error:
             raise DataError(
                 f"The input cannot be read: {find_file_error_reason(error)}.", "Check the file and its disk."
             ) from None
-        return chunk
-
-    def _read_whole_lines(self) -> Iterator[bytes]:
-        begun: list[bytes] = []
-        held = 0
-        while chunk := self._read_chunk():
-            self.read += len(chunk)
-            whole, newline, rest = chunk.rpartition(b"\n")
-            if not newline:
-                begun.append(chunk)
-                held += len(chunk)
-                if held > _LONGEST_LINE:
-                    raise DataError(
-                        f"The input has a line of more than {_LONGEST_LINE >> 20} MiB.", "Give one row in each line."
-                    )
-                continue
-            yield b"".join([*begun, whole, newline])
-            begun = [rest] if rest else []
-            held = len(rest)
-        if begun:
-            yield b"".join(begun)
 
 
-def _find_lines_not_utf8(lines: bytes, first_number: int) -> frozenset[int]:
-    """Find the numbers of the lines that are not UTF-8. The first line has the number `first_number`."""
-    return frozenset(number for number, line in enumerate(io.BytesIO(lines), first_number) if not _is_utf8(line))
+def _make_long_line_error() -> DataError:
+    return DataError(f"The input has a line of more than {LONGEST_LINE >> 20} MiB.", "Give one row in each line.")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -28,7 +28,7 @@ __all__ = ["Answered", "write_rows"]
 # The size at which a Parquet row group ends, in rows or bytes; it is held in memory until it is written.
 _GROUP_ROWS: Final = 1 << 16
 _GROUP_BYTES: Final = 1 << 26
-_ONE_TYPE: Final = "A column must be of one type; else write JSON Lines: --output-format jsonl."
+_ONE_TYPE: Final = "Give the values of a column one type, or write JSON Lines: --output-format jsonl."
 
 Answered = Iterator[tuple[RowBatch, Sequence[Column]]]
 
@@ -103,7 +103,8 @@ def _convert_value_to_text(value: Any) -> Any:
 
 
 def replace_values_that_json_lacks(value: Any) -> Any:
-    """Replace NaN and infinities in a value by None: JSON lacks these numbers."""
+    """Replace what JSON lacks in a value: NaN and infinities by None, and values such as dates by text; refuse
+    bytes."""
     if isinstance(value, dict):
         return {str(name): replace_values_that_json_lacks(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):

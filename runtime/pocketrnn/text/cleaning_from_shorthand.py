@@ -37,7 +37,9 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
         if isinstance(step, CleaningStep):
             made.append(step)
         elif isinstance(step, str):
-            made += _build_named_steps(step)
+            if step not in NAMED_STEPS:
+                raise InputError(f"There is no step {step!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
+            made += NAMED_STEPS[step]()
         elif isinstance(step, tuple | list) and len(step) == 2:
             made.append(Replace(*step))
         elif isinstance(step, tuple | list) and len(step) == 3 and step[0] == "sub":
@@ -95,10 +97,3 @@ NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
     "basic_english": lambda: _BASIC_ENGLISH,
     "clean_str": lambda: _CLEAN_STR,
 }
-
-
-def _build_named_steps(name: str) -> tuple[CleaningStep, ...]:
-    """Build the cleaning steps for which a name in `NAMED_STEPS` stands."""
-    if name not in NAMED_STEPS:
-        raise InputError(f"There is no step {name!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
-    return NAMED_STEPS[name]()

@@ -16,9 +16,9 @@ from pocketrnn.text.code_point_cache import make_code_point_map
 from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.code_point_runs import (
     Run,
-    build_runs_from_documents,
+    build_run_from_document,
     check_runs,
-    make_run_documents,
+    make_run_document,
     make_run_search,
 )
 from pocketrnn.text.value_checks import check_string, convert_list_to_tuple
@@ -30,6 +30,7 @@ __all__ = [
     "Replace",
     "ReplaceRuns",
     "build_steps_from_documents",
+    "chain_text_functions",
     "check_step_count_and_growth",
     "cleaning_function",
     "make_step_document",
@@ -143,14 +144,18 @@ CleaningStep = Replace | Keep | ReplaceRuns | Lowercase
 
 def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
     """Make a function that applies the cleaning steps to a text, in their order."""
-    functions = [make_step_function(step) for step in steps]
+    return chain_text_functions([make_step_function(step) for step in steps])
 
-    def clean_text(text: str) -> str:
+
+def chain_text_functions(functions: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
+    """Make a function that applies functions to a text, each to the result of the one before."""
+
+    def apply_functions(text: str) -> str:
         for function in functions:
             text = function(text)
         return text
 
-    return clean_text
+    return functions[0] if len(functions) == 1 else apply_functions
 
 
 def check_step_count_and_growth(steps: Sequence[CleaningStep]) -> None:
@@ -210,7 +215,11 @@ def make_step_document(step: CleaningStep) -> dict[str, Any]:
         case Keep(ranges, by):
             return {"keep": list(ranges), "by": by}
         case ReplaceRuns(runs, by, word):
-            return {"replace_runs": make_run_documents(runs), "by": by, **({"word": list(word)} if word else {})}
+            return {
+                "replace_runs": list(map(make_run_document, runs)),
+                "by": by,
+                **({"word": list(word)} if word else {}),
+            }
         case Lowercase():
             return {"lowercase": True}
 
@@ -236,7 +245,7 @@ def _build_step_of_document(document: Any) -> CleaningStep:
         return Keep(tuple(document["keep"]), document["by"])
     if members - {"word"} == {"replace_runs", "by"} and isinstance(document["replace_runs"], list):
         word = convert_list_to_tuple(document.get("word", []))
-        return ReplaceRuns(build_runs_from_documents(document["replace_runs"]), document["by"], word)
+        return ReplaceRuns(tuple(map(build_run_from_document, document["replace_runs"])), document["by"], word)
     raise InputError(
         f"{short_repr(document)} is not a step.",
         'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."}, {"lowercase": true} or '

@@ -1,13 +1,13 @@
 """Find runs of code points, which are simple patterns as data. Steps replace them, and splits cut words at them.
 
 A run is sets of code points, one after the other, each with the fewest and the most that it takes. Each takes as many
-as there are and gives nothing back, so that a search takes linear time.
+as there are, and is not tried with fewer if the next one fails, so that a search takes linear time.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,9 +20,9 @@ __all__ = [
     "LONGEST_RUN",
     "Run",
     "RunPart",
-    "build_runs_from_documents",
+    "build_run_from_document",
     "check_runs",
-    "make_run_documents",
+    "make_run_document",
     "make_run_search",
 ]
 
@@ -270,12 +270,8 @@ def _find_set_run_end(text: str, start: int, bits: _SetBits, set_bit: int, most:
 # --- classifier.json ---
 
 
-def make_run_documents(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Convert the runs to documents for classifier.json."""
-    return list(map(_make_run_document, runs))
-
-
-def _make_run_document(run: Run) -> dict[str, Any]:
+def make_run_document(run: Run) -> dict[str, Any]:
+    """Convert a run to a document for classifier.json."""
     more = {
         "before": list(run.before), "least": run.least if run.least > 1 else None, "most": run.most,
         "ends_at": list(run.ends_at), "not_before": list(run.not_before),
@@ -293,7 +289,7 @@ def _make_part_document(part: RunPart) -> dict[str, Any]:
 
 
 def _read_flag(document: Mapping[str, Any], name: str) -> bool:
-    """Return whether a document has the member `name`, which can only be true."""
+    """Return whether a document has the member `name`; refuse any value of it but true."""
     if document.get(name, True) is not True:
         raise InputError(f"{name} is {short_repr(document[name])}.", "Use true, or leave it out.")
     return name in document
@@ -308,7 +304,12 @@ def _build_part_of_document(document: Any) -> RunPart:
     )
 
 
-def _build_run_of_document(document: Any) -> Run:
+def build_run_from_document(document: Any) -> Run:
+    """Build a run from a document of classifier.json.
+
+    Raises:
+        InputError: the document is not a run.
+    """
     match document:
         case {"ranges": list(ranges)} if document.keys() <= _RUN_MEMBERS:
             before, ends_at, not_before = (
@@ -319,12 +320,3 @@ def _build_run_of_document(document: Any) -> Run:
             flags = (_read_flag(document, name) for name in ("from_boundary", "to_boundary"))
             return Run(tuple(ranges), before, least, most, ends_at, not_before, then, *flags)
     raise InputError(f"{short_repr(document)} is not a run.", "Give the members that docs/format.md lists for a run.")
-
-
-def build_runs_from_documents(documents: Iterable[Any]) -> tuple[Run, ...]:
-    """Build runs from documents of classifier.json.
-
-    Raises:
-        InputError: a document is not a run.
-    """
-    return tuple(map(_build_run_of_document, documents))

@@ -14,9 +14,7 @@ __all__ = [
     "PAIR_INPUTS",
     "PairEncoder",
     "PairInputs",
-    "PairParts",
     "check_pair",
-    "find_pair_parts",
     "make_pair_inputs",
     "make_pair_mark",
 ]
@@ -27,17 +25,9 @@ Ids = NDArray[np.int64]
 PAIR_INPUTS: Final = (("tokens", "second_tokens"), ("tokens", "second_tokens", "lengths", "second_lengths"))
 
 
-class PairParts(NamedTuple):
-    """Where the two texts of each pair are in its row: starts and lengths, int64 [pairs] each. The first start is 0."""
-
-    first_lengths: Ids
-    second_starts: Ids
-    second_lengths: Ids
-
-
 class PairInputs(NamedTuple):
-    """The inputs of a graph for pairs: int64 [pairs, longest text] and int64 [pairs], for the first and the second
-    texts."""
+    """The inputs of a graph for pairs: the ids of the first and of the second texts, int64 [pairs, longest text] each,
+    and the lengths of both, int64 [pairs] each."""
 
     tokens: Ids
     second_tokens: Ids
@@ -50,31 +40,22 @@ def make_pair_mark(padding_id: int) -> int:
     return ~padding_id
 
 
-def find_pair_parts(tokens: Ids, lengths: Ids) -> PairParts:
-    """Find where the two texts of each pair are in its row.
+def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
+    """Make the inputs of a graph for pairs from rows of ids. The first texts are padded to the longest first text, the
+    second texts to the longest second text.
 
     Args:
         tokens: int64 [pairs, sequence], rows with one mark each.
         lengths: int64 [pairs], the length of each row without padding, the mark included.
     """
     firsts = (tokens < 0).argmax(1)
-    return PairParts(firsts, firsts + 1, lengths - firsts - 1)
-
-
-def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
-    """Make the inputs of a graph for pairs. Each text is padded to the longest text of its side.
-
-    Args:
-        tokens, lengths: as for `find_pair_parts`.
-    """
-    parts = find_pair_parts(tokens, lengths)
-    padding_id = ~int(tokens[0, parts.first_lengths[0]])
-    zeros = np.zeros_like(parts.first_lengths)
+    seconds = lengths - firsts - 1
+    padding_id = ~int(tokens[0, firsts[0]])
     return PairInputs(
-        _pad_part(tokens, zeros, parts.first_lengths, padding_id),
-        _pad_part(tokens, parts.second_starts, parts.second_lengths, padding_id),
-        parts.first_lengths,
-        parts.second_lengths,
+        _pad_part(tokens, np.zeros_like(firsts), firsts, padding_id),
+        _pad_part(tokens, firsts + 1, seconds, padding_id),
+        firsts,
+        seconds,
     )
 
 

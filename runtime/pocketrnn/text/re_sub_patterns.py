@@ -1,8 +1,8 @@
 """Convert a call of `re.sub` to cleaning steps that change every text in the same way, or name what no step can do.
 
 A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes,
-boundaries of words, and the ends of the text. An item of a step gives nothing back to the next one, so that a pattern
-is refused where one may have to.
+boundaries of words, and the ends of the text. An item of a step gives nothing back to the next one. A pattern is
+therefore refused if `re` might have to give something back.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class _Parser:
 
     Args:
         pattern: the pattern.
-        expands: whether an item with a largest number is an alternative for each number of it.
+        expands: whether a limited repetition becomes alternatives: `a{1,3}` those of `aaa`, `aa` and `a`.
     """
 
     def __init__(self, pattern: str, *, expands: bool) -> None:
@@ -288,8 +288,9 @@ class _Parser:
 
 
 def _split_optional_first_item(items_before: _Items, alternative: _Items) -> list[_Items]:
-    """If the first item of an alternative may match nothing, make two alternatives: with the item, and without it. A
-    run must begin with a code point. `items_before` come before the alternative in the pattern."""
+    """If an alternative is a single item that may match nothing, after nothing but boundaries, make two alternatives:
+    with the item, and without it. A run must begin with a code point. `items_before` come before the alternative in the
+    pattern."""
     if not all(item.is_boundary for item in items_before) or len(alternative) != 1 or alternative[0].is_required:
         return [alternative]
     there: list[_Items] = [[replace(alternative[0], least=1)], []]
@@ -404,7 +405,8 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
 
 
 def _check_whether_boundaries_are_text_ends(alternatives: Sequence[_Items], pattern: str) -> bool:
-    """Return whether the boundaries of a pattern are ends of the text. Refuse those that no step can do."""
+    """Return whether the boundaries of a pattern are ends of the text. Refuse a pattern that has both kinds, or an end
+    of the text that no step can find."""
     found = [item for items in alternatives for item in items if item.is_boundary]
     if not any(item.is_text_end for item in found):
         return False
@@ -552,8 +554,8 @@ def _refuse_item_that_backtracks(item: _Item, items_after: _Items) -> None:
 
 
 def _is_boundary_impossible_within(boundary: _Item, *items: _Item) -> bool:
-    """Return whether a boundary is never between two code points of the items: whether all are word characters, or
-    none of them is. An end of the text never is."""
+    """Return whether a boundary is never between two code points of the items: because it is an end of the text, or
+    because all or none of the code points are word characters."""
     if boundary.is_text_end:
         return True
     word, points = _find_points_of_escape("w"), merge_ranges(point for item in items for point in item.points)

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import InputError
+from pocketrnn.text.code_point_cache import CodePointCache
 
 __all__ = ["Charsmap", "check_charsmap"]
 
@@ -21,7 +22,6 @@ _LARGEST: Final = 1 << 22
 _VALUE: Final = 1 << 31
 # The longest replacement, in code points: that of U+FDFA in NFKC.
 _MOST_OF_ONE: Final = 18
-_REMEMBERED: Final = 1 << 14
 # The base of a node's children in the trie, and the replacement of a key that ends at the node.
 _ChildrenBaseAndReplacement = tuple[int, str | None]
 
@@ -70,24 +70,28 @@ class Charsmap:
         self._units = struct.unpack_from(f"<{size // 4}I", content, 4)
         self._strings = content[4 + size :]
         self._root = self._find_children_base(0)
-        self._firsts: dict[str, tuple[int, str | None]] = {}
+        # For a code point at the beginning of a key: the base of its children, or -1, and the replacement of the key
+        # that it is, or None.
+        self._firsts = CodePointCache[str, _ChildrenBaseAndReplacement](
+            lambda point: self._follow_code_point(self._root, point) or (-1, None)
+        )
         ascii_points = [chr(code) for code in range(0x80)]
         alone = all(
             self._follow_code_point(node, other) is None
             for point in ascii_points
-            if (node := self._follow_first_code_point(point)[0]) >= 0
+            if (node := self._firsts[point][0]) >= 0
             for other in ascii_points
         )
         # The replacements of ASCII characters, if no key has two of them.
         self.of_ascii: dict[int, str] | None = None
         if alone:
-            found = {ord(point): self._follow_first_code_point(point)[1] for point in ascii_points}
+            found = {ord(point): self._firsts[point][1] for point in ascii_points}
             self.of_ascii = {code: by for code, by in found.items() if by is not None}
 
     def find_longest_key(self, text: str, start: int) -> tuple[int, str] | None:
         """Find the longest key that begins at `start`. Return its end and its replacement; None if no key begins
         there."""
-        node, by = self._follow_first_code_point(text[start])
+        node, by = self._firsts[text[start]]
         found = None if by is None else (start + 1, by)
         end = start + 1
         while node >= 0 and end < len(text):
@@ -102,7 +106,7 @@ class Charsmap:
 
     def find_replacement_of_shortest_key(self, text: str) -> str | None:
         """Find the shortest key at the beginning of a text, and return its replacement; None without a key."""
-        node, by = self._follow_first_code_point(text[0])
+        node, by = self._firsts[text[0]]
         for point in text[1:]:
             if by is not None or node < 0:
                 break
@@ -118,18 +122,8 @@ class Charsmap:
 
     def replace_code_point(self, point: str) -> str:
         """Return the replacement of a code point; without a replacement, the code point."""
-        by = self._follow_first_code_point(point)[1]
+        by = self._firsts[point][1]
         return point if by is None else by
-
-    def _follow_first_code_point(self, point: str) -> _ChildrenBaseAndReplacement:
-        """Follow a code point's bytes from the root of the trie. Return the base of its children, or -1; and the
-        replacement of a key that ends there, or None."""
-        found = self._firsts.get(point)
-        if found is None:
-            found = self._follow_code_point(self._root, point) or (-1, None)
-            if len(self._firsts) < _REMEMBERED:
-                self._firsts[point] = found
-        return found
 
     def _find_children_base(self, place: int) -> int:
         unit: int = self._units[place]

@@ -80,7 +80,10 @@ class Bpe:
         check_flags(self, "fuse_unknown", "byte_fallback", "whole_words")
         merges = self.merges
         if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * MOST_PIECES:
-            raise InputError(f"merges is {short_repr(merges)}.", "Give the ids of two pieces for each merge.")
+            raise InputError(
+                f"merges is {short_repr(merges)}.",
+                f"Give the ids of two pieces for each merge, and at most {MOST_PIECES:,} merges.",
+            )
         if not all(type(i) is int and i >= 0 for i in merges):
             raise InputError("A merge holds something that is not an id.", "Ids are whole numbers from 0.")
         times = Counter(zip(merges[::2], merges[1::2], strict=True))
@@ -141,7 +144,7 @@ class Unigram:
         check_flags(self, "byte_fallback", "exact")
         scores = self.scores
         if not isinstance(scores, tuple) or not 1 <= len(scores) <= MOST_PIECES:
-            raise InputError(f"scores is {short_repr(scores)}.", "Give a number for each token.")
+            raise InputError(f"scores is {short_repr(scores)}.", f"Give one for each of 1 to {MOST_PIECES:,} tokens.")
         if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
             raise InputError("A score is not a finite number.", "Give a number for each token.")
 
@@ -667,7 +670,7 @@ def build_model_from_document(document: Mapping[str, Any]) -> Model:
     made, names = _MEMBERS[kind]
     members = {name: value for name, value in document.items() if name != "kind"}
     if unknown := members.keys() - set(names):
-        raise InputError(f"A model of the kind {kind} has no {min(unknown)}.", f"Leave {min(unknown)} out.")
+        raise InputError(f"A model of the kind {kind} cannot have {min(unknown)}.", f"Leave {min(unknown)} out.")
     if missing := {"merges", "scores"} & set(names) - members.keys():
         raise InputError(f"The model has no {min(missing)}.", f"Give its {min(missing)}.")
     # JSON Schema counts 1.0 as an integer.

@@ -69,7 +69,7 @@ class Pattern:
             check_ranges(getattr(self, name), f"A pattern's {name}")
         others = {name for names in _SETS.values() for name in names} - set(_SETS[self.name])
         if more := [name for name in sorted(others) if getattr(self, name)]:
-            raise InputError(f"The pattern {self.name} has no {more[0]}.", f"Leave {more[0]} out.")
+            raise InputError(f"The pattern {self.name} cannot have {more[0]}.", f"Leave {more[0]} out.")
         if type(self.digits) is not int or not 1 <= self.digits <= 3:
             raise InputError(f"digits is {short_repr(self.digits)}.", "Use 1 to 3.")
         if not isinstance(self.contractions, bool) or (not self.contractions and self.name != "o200k"):
@@ -92,7 +92,8 @@ _CharacterKinds = CodePointCache[str, int]
 
 
 def _make_character_kinds(*kinds_and_ranges: tuple[int, tuple[str, ...]]) -> _CharacterKinds:
-    """Make a dict that finds the kind of a code point: that of the first set whose ranges contain it."""
+    """Make a dict that finds the kind of a code point: white space, or else the kind of the first ranges that contain
+    it, or else _OTHER."""
     tests = [(kind, make_range_test(ranges)) for kind, ranges in kinds_and_ranges]
 
     def find_kind(point: str) -> int:
@@ -135,7 +136,8 @@ def _find_contraction_length(word: str, start: int) -> int:
 
 
 def _find_cut_before_last_space(word: str, start: int, end: int) -> int:
-    """Find the index at which white space is cut: before its last character, which begins the next word."""
+    """Find the index at which the white space from `start` to `end` is cut: before its last character, which begins the
+    next word; or at `end`, if the text ends there or it is a single character."""
     return end if end == len(word) or end == start + 1 else end - 1
 
 
@@ -237,7 +239,7 @@ def _find_cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
 
 
 def _find_capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
-    """Find the end of the word at `start` that has only capitals and uncased letters; 0 without one."""
+    """Find the end of the word at `start` that has only capitals, uncased letters and marks; 0 without one."""
     end = start
     while end < len(word) and kinds[word[end]] in (_CAPITAL, _UNCASED, _MARK):
         end += 1

@@ -1,4 +1,4 @@
-"""Subword rules: they and the vocabulary determine the ids of the pieces of a text's words."""
+"""Subword rules, which cut a text into pieces of words. With the vocabulary, they determine the ids of the text."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from pocketrnn.text.subword_models import (
 from pocketrnn.text.subword_splits import Split, build_splits_from_documents, check_splits, make_split_documents
 from pocketrnn.text.subword_steps import (
     SubwordStep,
-    build_subword_steps_from_documents,
+    build_subword_step_from_document,
     check_subword_steps,
-    make_subword_step_documents,
+    make_subword_step_document,
 )
 from pocketrnn.text.value_checks import check_flags
 
@@ -109,7 +109,7 @@ class SubwordRules(FrameRules):
     pad_side: Side = "right"
 
     tokenizer: ClassVar[str] = SUBWORDS
-    # Older versions of the format do not have subword rules.
+    # Pieces are more than tokens that are looked up.
     is_plain: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ def _is_id(value: Any) -> bool:
 def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
     """Check that the rule `name` has at most `most` ids, each once."""
     if not isinstance(ids, tuple | list) or len(ids) > most or not all(map(_is_id, ids)):
-        raise InputError(f"{name} is {short_repr(ids)}.", "Give ids, which are whole numbers from 0.")
+        raise InputError(f"{name} is {short_repr(ids)}.", f"Give at most {most:,} ids, which are whole numbers from 0.")
     if len(set(ids)) != len(ids):
         raise InputError(f"{name} contains an id twice.", "Give each id once.")
 
@@ -168,7 +168,7 @@ def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
         "padding_id": rules.padding_id,
     }
     more: dict[str, Any] = {
-        "steps": make_subword_step_documents(rules.steps),
+        "steps": list(map(make_subword_step_document, rules.steps)),
         "splits": make_split_documents(rules.splits),
         "added": [{"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}} for token in rules.added],
         "outside": list(rules.outside),
@@ -198,7 +198,7 @@ def build_subword_rules_from_document(document: Mapping[str, Any]) -> SubwordRul
     }
     members["model"] = build_model_from_document(members["model"])
     if "steps" in members:
-        members["steps"] = build_subword_steps_from_documents(members["steps"])
+        members["steps"] = tuple(map(build_subword_step_from_document, members["steps"]))
     if "splits" in members:
         members["splits"] = build_splits_from_documents(members["splits"])
     if "added" in members:

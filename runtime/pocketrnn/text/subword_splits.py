@@ -17,9 +17,9 @@ from pocketrnn.text.code_point_cache import make_code_point_map
 from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.code_point_runs import (
     Run,
-    build_runs_from_documents,
+    build_run_from_document,
     check_runs,
-    make_run_documents,
+    make_run_document,
     make_run_search,
 )
 from pocketrnn.text.subword_patterns import (
@@ -287,7 +287,7 @@ def _make_split_document(split: Split) -> dict[str, Any]:
             return {"at_text": text, "how": how}
         case SplitAtRuns(runs, how, inverted):
             return {
-                "at_runs": make_run_documents(runs), "how": how, **({"inverted": True} if inverted else {})
+                "at_runs": list(map(make_run_document, runs)), "how": how, **({"inverted": True} if inverted else {})
             }  # fmt: skip
         case Pattern():
             return make_pattern_document(split)
@@ -315,7 +315,7 @@ def _build_split_of_document(document: Any) -> Split:
         case {"at_text": text, "how": how} if len(document) == 2:
             return SplitAtText(text, how)
         case {"at_runs": list(runs), "how": how} if document.keys() <= {"at_runs", "how", "inverted"}:
-            return SplitAtRuns(build_runs_from_documents(runs), how, document.get("inverted", False))
+            return SplitAtRuns(tuple(map(build_run_from_document, runs)), how, document.get("inverted", False))
         case {"pattern": str(), "letters": list()} if (pattern := build_pattern_from_document(document)) is not None:
             return pattern
         case {"prepend": text} if document.keys() <= {"prepend", "first"}:

@@ -17,6 +17,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import (
     Keep,
     Replace,
+    chain_text_functions,
     check_step_count_and_growth,
     make_step_document,
     make_step_function,
@@ -39,9 +40,9 @@ __all__ = [
     "SubwordStep",
     "Surround",
     "Table",
-    "build_subword_steps_from_documents",
+    "build_subword_step_from_document",
     "check_subword_steps",
-    "make_subword_step_documents",
+    "make_subword_step_document",
     "make_subword_steps_function",
     "make_test_for_any_character",
 ]
@@ -273,15 +274,7 @@ def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str],
             by_character = []
             functions.append(_make_step_function(step))
     functions += _combine_character_steps(by_character)
-    if len(functions) == 1:
-        return functions[0]
-
-    def apply_steps(text: str) -> str:
-        for function in functions:
-            text = function(text)
-        return text
-
-    return apply_steps
+    return chain_text_functions(functions)
 
 
 def _changes_ascii_characters_separately(step: SubwordStep) -> bool:
@@ -300,12 +293,7 @@ def _combine_character_steps(steps: Sequence[SubwordStep]) -> list[Callable[[str
     if len(steps) == 1 and isinstance(steps[0], Replace):
         # It takes a fifth of the time of a table.
         return functions
-
-    def apply_to_characters(text: str) -> str:
-        for function in functions:
-            text = function(text)
-        return text
-
+    apply_to_characters = chain_text_functions(functions)
     table = {code: apply_to_characters(chr(code)) for code in range(0x80)}
     changed = {code: by for code, by in table.items() if by != chr(code)}
     if not changed:
@@ -360,7 +348,7 @@ def _make_normalize_function(step: Normalize) -> Callable[[str], str]:
 
 
 def _make_fold_function(step: Fold) -> Callable[[str], str]:
-    """Make a function that replaces each run of `step.ranges` by `step.by`."""
+    """Make a function that replaces each run of at least `step.least` code points of `step.ranges` by `step.by`."""
     inside, by, least = make_range_test(step.ranges), step.by, step.least
 
     def fold(text: str) -> str:
@@ -399,7 +387,7 @@ def make_test_for_any_character(points: Iterable[str]) -> Callable[[str], bool]:
 
 
 def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
-    """Make a function that replaces the longest key of a table at each position."""
+    """Make a function that replaces the longest key of a table at each position, where no kept string stands."""
     table = Charsmap(step.charsmap)
     kept: dict[str, list[str]] = {}
     for string in sorted(set(step.kept), key=len, reverse=True):
@@ -425,7 +413,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
 
 
 def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
-    """Make a function that replaces each grapheme cluster of a text by the string that the step's table has for it."""
+    """Make a function that replaces the grapheme clusters of a text by the step's table, as `Table` says."""
     table = Charsmap(step.charsmap)
     sets = [_list_code_points(ranges) for ranges in step.clusters]
     # Without these characters, a cluster is one code point, or has at least six bytes.
@@ -510,12 +498,8 @@ def _find_hangul_kind(point: str) -> str:
     return ""
 
 
-def make_subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, Any]]:
-    """Convert the steps to documents for classifier.json."""
-    return [_make_step_document(step) for step in steps]
-
-
-def _make_step_document(step: SubwordStep) -> dict[str, Any]:
+def make_subword_step_document(step: SubwordStep) -> dict[str, Any]:
+    """Convert a step to a document for classifier.json."""
     match step:
         case Replace() | Keep():
             return make_step_document(step)
@@ -539,16 +523,12 @@ def _make_step_document(step: SubwordStep) -> dict[str, Any]:
             return document | ({"kept": list(kept)} if kept else {})
 
 
-def build_subword_steps_from_documents(documents: Iterable[Any]) -> tuple[SubwordStep, ...]:
-    """Build steps from documents of classifier.json.
+def build_subword_step_from_document(document: Any) -> SubwordStep:
+    """Build a step from a document of classifier.json.
 
     Raises:
-        InputError: a document is not a step.
+        InputError: the document is not a step.
     """
-    return tuple(map(_build_step_of_document, documents))
-
-
-def _build_step_of_document(document: Any) -> SubwordStep:
     match document:
         case {"replace": what, "by": by} if len(document) == 2:
             return Replace(what, by)

@@ -87,12 +87,10 @@ class SubwordCuts:
         return cut
 
     def _may_cut_at(self, text: str, cut: int) -> bool:
-        """Return whether the text may be cut before the space at an index."""
-        behind = text[cut - 1] not in WHITE_SPACE and not text.endswith(self._added, 0, cut)
-        return behind and self._ends_in_non_space_after_steps(text, cut)
-
-    def _ends_in_non_space_after_steps(self, text: str, cut: int) -> bool:
-        """Return whether the cleaning steps leave a character that is not white space before the space at `cut`."""
+        """Return whether the text may be cut before the space at `cut`: neither white space nor an added token stands
+        before it, and the cleaning steps leave a character there, where that matters."""
+        if text[cut - 1] in WHITE_SPACE or text.endswith(self._added, 0, cut):
+            return False
         if not self._looks_back:
             return True
         made = self._pieces.apply_steps_to_continuing_text(text[text.rfind(_SPACE, 0, cut) + 1 : cut])

@@ -29,7 +29,7 @@ _WORD_ENDS: Final[tuple[Callable[[str, str], bool], ...]] = (
 
 
 def find_words_with_ids_and_positions(encoder: TextEncoder, text: str) -> list[Word]:
-    """Find the words of a text, each with its ids, its text, its beginning and its end.
+    """Find the words of a text that have ids, each with its ids, its text, its beginning and its end.
 
     Words are separated by white space. Punctuation marks are words of their own, one by one or as a run, where the
     tokenizer gives them ids of their own.

@@ -1,4 +1,4 @@
-"""Texts that users give as tokens or as ids, or that they split with their own tokenizer.
+"""Encode one text as ids: a string, or a list of its tokens or ids. The user's own tokenizer may split a string.
 
 A list of strings is one text as tokens, a list of whole numbers one text as ids. Nothing about such a list is guessed:
 an ambiguous list, or one that the bundle's rules could not produce, is refused.
@@ -22,7 +22,8 @@ Tokenizer: TypeAlias = Callable[[str], Sequence[str] | Sequence[int]]
 
 
 class TextRowEncoder:
-    """Encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
+    """Encodes one text as ids. The text is a string, which the bundle's or the caller's tokenizer splits, or a list of
+    its tokens or ids.
 
     Args:
         name: the classifier's name.
@@ -101,7 +102,7 @@ class TextRowEncoder:
             return self._check_and_encode_tokens_or_ids(self._call_tokenizer(text), text_name)
         except TextError as error:
             raise InputError(
-                f"tokenizer gives something that is not a text for {short_repr(text, 40)}: {error.problem}",
+                f"tokenizer gives a result that cannot be used for {short_repr(text, 40)}: {error.problem}",
                 error.remedy,
             ) from None
 

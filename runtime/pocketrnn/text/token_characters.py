@@ -19,7 +19,6 @@ __all__ = [
     "CHARACTER_INPUTS",
     "Characters",
     "add_character_ids",
-    "build_characters_from_document",
     "make_characters",
     "make_row_without_characters",
 ]
@@ -154,15 +153,6 @@ def make_characters(given: object) -> Characters:
         InputError: as `Characters`.
     """
     return given if isinstance(given, Characters) else Characters(given)  # type: ignore[arg-type]
-
-
-def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
-    """Build the characters from a member of classifier.json.
-
-    Raises:
-        InputError: as `Characters`.
-    """
-    return Characters(**document)
 
 
 def make_row_without_characters(characters: Characters, token_id: int) -> list[int]:

@@ -6,14 +6,14 @@ from. The result is compared with that of the encoder, so that a wrong position 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS
-from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Lowercase, Replace, ReplaceRuns
+from pocketrnn.text.cleaning_steps import CleaningStep, Lowercase, Replace, ReplaceRuns
 from pocketrnn.text.code_point_ranges import make_range_test
 from pocketrnn.text.code_point_runs import make_run_search
 from pocketrnn.text.encoder import TextEncoder
@@ -28,9 +28,9 @@ __all__ = ["LocatedToken", "LocatedTokens", "locate_split_tokens", "locate_text_
 
 @dataclass(frozen=True)
 class LocatedToken:
-    """A token, its position in the original text, and the index of its id among the text's ids.
+    """A token and its position in the original text, from `start` to `end`.
 
-    The position is from `start` to `end`. The index is None for a token without an id, which was cut off or dropped.
+    `step` is the index of its id among the text's ids; None for a token that was cut off or dropped.
     """
 
     token: str
@@ -149,20 +149,20 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 
 
 def _locate_words_and_check_ids(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
-    """Add the first and last ids to the ids of words, and return the located tokens. Refuse a text for which the
-    encoder makes other ids."""
+    """Return the words of a text as its located tokens. Refuse a text for which the encoder makes other ids than those
+    of the words."""
     made = _cut_words_and_add_outer_ids(encoder, words)
     if made.ids != encoder.encode(text):
         raise InputError(
-            f"The tokens of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
+            f"The tokens of {short_repr(text, 40)} cannot be located: those that were found have other ids.",
             "Split the text yourself, and give the list of its tokens.",
         )
     return made
 
 
 def _cut_words_and_add_outer_ids(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
-    """Cut the ids of words to the largest width, and add the first and last ids. Return the ids, and each token with
-    the index of its id."""
+    """Cut the ids of words by the rules, and add the first and last ids and the padding. Return all ids, and each word
+    with the index of its first id."""
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(words) for _ in ids]
     ids = [i for of_word, *_ in words for i in of_word]
@@ -206,7 +206,8 @@ def _apply_step(step: CleaningStep, located: _LocatedCharacters) -> _LocatedChar
         return located.replace_parts(
             (start, end, step.by) for start, end in make_run_search(step.runs, step.word)(text)
         )
-    return located.replace_parts(_find_replacements(step, text))
+    inside = make_range_test(step.ranges)
+    return located.replace_parts((i, i + 1, step.by) for i, point in enumerate(text) if not inside(ord(point)))
 
 
 def _find_occurrences(text: str, part: str) -> Iterator[int]:
@@ -215,12 +216,6 @@ def _find_occurrences(text: str, part: str) -> Iterator[int]:
     while index >= 0:
         yield index
         index = text.find(part, index + len(part))
-
-
-def _find_replacements(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield the start, the end and the replacement of each character that the step does not keep."""
-    inside: Callable[[int], bool] = make_range_test(step.ranges)
-    return ((i, i + 1, step.by) for i, point in enumerate(text) if not inside(ord(point)))
 
 
 def _find_token_bounds(tokenizer: str, cleaned_text: str) -> Iterator[tuple[int, int]]:

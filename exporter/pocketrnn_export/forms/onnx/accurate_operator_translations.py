@@ -190,7 +190,8 @@ def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: st
 
 
 def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
-    """Return for each index the mean of the numbers that are scattered to it. An index without numbers keeps x."""
+    """Return for each index the mean of the numbers that are scattered to it and, with `include_self`, of x there. An
+    index without numbers keeps x."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     ones = op.Expand(one, op.Shape(index))
     none = op.Expand(zero, op.Shape(x))
@@ -364,7 +365,8 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 
 def _translate_isinf(counted_signs: Mapping[str, int], x: Any) -> Any:
-    """Translate `torch.isinf(x)` in the dtype of x. torch's translation tests doubles in float32."""
+    """Translate `torch.isinf(x)` or the like. Doubles are tested in double precision; torch's translation tests them in
+    float32."""
     if x.dtype not in _FLOATS:
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **counted_signs)
@@ -455,7 +457,7 @@ def _have_different_signs(remainder: Any, divisor: Any) -> Any:
 
 
 def _translate_remainder(x: Any, other: Any) -> Any:
-    """Translate `x % y` of floats, as PyTorch computes it: the exact `fmod`, plus the divisor if the signs differ.
+    """Translate `x % y`; for floats as PyTorch computes it: the exact `fmod`, plus the divisor if the signs differ.
     torch's translation, `x - floor(x / y) * y`, multiplies the rounding error of the quotient by y."""
     x, other = _match_types(x, other)
     if _is_integer(x):
@@ -465,8 +467,8 @@ def _translate_remainder(x: Any, other: Any) -> Any:
 
 
 def _translate_floor_division(x: Any, other: Any) -> Any:
-    """Translate `x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide by y.
-    torch's translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
+    """Translate `x // y` as PyTorch and Python compute it: subtract the remainder from x, then divide by y. torch's
+    translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Div(op.Sub(x, op.Mod(x, other)), other)
@@ -495,7 +497,8 @@ def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) ->
 
 
 def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """Translate `mean` as sum / size, which is NaN for an empty axis. onnxruntime's ReduceMean gives 0."""
+    """Translate `mean`, as sum / size if an axis may be empty: the mean of an empty axis is NaN, but onnxruntime's
+    ReduceMean gives 0."""
     shape = x.shape
     if dtype not in (-1, None):
         # A value that is computed during the translation has no shape yet.
@@ -597,6 +600,8 @@ _RIGHT: Final = (
     *(_ATEN.bitwise_right_shift.Tensor, _ATEN.bitwise_right_shift.Tensor_Scalar),
     *(_ATEN.bitwise_right_shift.Scalar_Tensor, _ATEN.__rshift__.Scalar, _ATEN.__rshift__.Tensor),
 )
+_XLOGY: Final = (_ATEN.xlogy.Tensor, _ATEN.xlogy.Scalar_Self, _ATEN.xlogy.Scalar_Other)
+_REMAINDER: Final = (_ATEN.remainder.Tensor, _ATEN.remainder.Scalar, _ATEN.remainder.Scalar_Tensor)
 FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.scalar_tensor.default: _translate_scalar_tensor,
     _ATEN.full.default: _translate_full,
@@ -630,9 +635,7 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     ),
     _ATEN.celu.default: lambda x, alpha=1.0: _translate_elu(x, alpha, 1.0, 1 / alpha),
     _ATEN.atan2.default: _translate_atan2,
-    _ATEN.xlogy.Tensor: _make_xlogy_translation(op.Log),
-    _ATEN.xlogy.Scalar_Self: _make_xlogy_translation(op.Log),
-    _ATEN.xlogy.Scalar_Other: _make_xlogy_translation(op.Log),
+    **dict.fromkeys(_XLOGY, _make_xlogy_translation(op.Log)),
     _ATEN.special_xlog1py.default: _make_xlogy_translation(_translate_log1p),
     _ATEN.erfc.default: _translate_erfc,
     _ATEN.special_erfc.default: _translate_erfc,
@@ -650,9 +653,7 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     torch.ops.prims.signbit.default: _translate_signbit,
     _ATEN.rrelu_with_noise_functional.default: _translate_rrelu,
     _ATEN.heaviside.default: _translate_heaviside,
-    _ATEN.remainder.Tensor: _translate_remainder,
-    _ATEN.remainder.Scalar: _translate_remainder,
-    _ATEN.remainder.Scalar_Tensor: _translate_remainder,
+    **dict.fromkeys(_REMAINDER, _translate_remainder),
     _ATEN.floor_divide.default: _translate_floor_division,
     _ATEN.div.Tensor_mode: _translate_division,
     _ATEN.div.Scalar_mode: _translate_division,

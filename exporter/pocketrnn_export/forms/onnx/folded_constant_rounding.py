@@ -49,8 +49,8 @@ _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
     """Compute the float32 values of a graph that depend on constants only, and return them by name. Each operation
-    rounds its result, as in PyTorch. Functions such as exp and sine are computed in float64, and their results are
-    rounded once, unless an operator with jumps, such as Floor or a comparison, uses them.
+    rounds its result, as in PyTorch, except for functions such as exp and sine: these are computed in float64 and
+    rounded once, unless an operator with jumps, such as Floor or a comparison, uses the result.
 
     Args:
         model: without functions. Values that cannot be computed in float64 are left out, and so are those that depend

@@ -1,4 +1,4 @@
-"""The small integer constants of a graph: forward may compare ids with them."""
+"""List the integers near the constants of a graph: forward may compare ids with a constant."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _SMALL: Final = 64
 
 
 def list_integers_near_constants(content: bytes) -> list[int]:
-    """Return the integers among the small constants of a graph, and the integers next to them: `x > 3` is first true
-    for 4."""
+    """Return the integers from 0 on in the constants with at most 64 numbers, and the integers next to these: `x > 3`
+    is first true for 4."""
     graph = onnx.load_model_from_string(content).graph
     tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
     small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)

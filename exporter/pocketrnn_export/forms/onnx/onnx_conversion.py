@@ -14,7 +14,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn.text.features import FEATURE_INPUTS
+from pocketrnn.text.features_beside_text import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn_export.forms.onnx.accurate_operator_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.forms.onnx.exact_optimizer import optimize_exactly
@@ -211,7 +211,7 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: 
 
 
 def _name_axes(graph: ir.Graph) -> None:
-    """Name the axes `batch` and `sequence` instead of the tracer's s27 and s52."""
+    """Name the axes `batch`, `sequence` and, for two texts, `second_sequence` instead of the tracer's s27 and s52."""
     shapes = [value.shape for value in graph.inputs]
     assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
     names = {str(shape[0]): "batch" for shape in shapes if shape is not None}

@@ -75,7 +75,7 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
         raise ExportError(
-            f"The graph cannot be part of a bundle: {error.problem}", _write_replacement_advice(error.problem)
+            f"The graph cannot be part of a bundle: {error.problem}", _make_replacement_advice(error.problem)
         ) from error
     runs = {
         "onnx": make_onnx_run(content, optimized=True),
@@ -90,7 +90,7 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
     )
 
 
-def _write_replacement_advice(problem: str) -> str:
+def _make_replacement_advice(problem: str) -> str:
     """Return advice on how to replace an operation that a bundle must not contain."""
     if "'Resize'" in problem:
         return "Replace F.interpolate by indexing: x[:, torch.arange(n) * x.size(1) // n]."
@@ -117,11 +117,12 @@ def make_graph_limits(graph: OnnxGraph, prepared: ExportableModule) -> Limits | 
     """Return the limits of the texts that a graph takes, as classifier.json stores them.
 
     Raises:
-        ExportError: two texts of one token each are not supported: classifier.json has no such limit for pairs.
+        ExportError: the module does not answer two texts of one token each. classifier.json has no such limit for
+            pairs.
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
-            "The module's answer to two texts of one token each is NaN or infinite.",
+            "The module fails on two texts of one token each, or its answer is NaN or infinite.",
             "Leave out operations that need more steps, such as a standard deviation; or pad short texts in forward.",
         )
     limits, width = graph.limits, prepared.widths.fixed
@@ -279,7 +280,8 @@ def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Return an error of onnxruntime with the line of forward whose operator onnxruntime does not have."""
+    """Return an error of onnxruntime with the line of forward whose operator onnxruntime does not have. For a program
+    with numbers of 16 bits, return the error for these."""
     if rounded := [n for n in program.graph.nodes if "autocast" in str(n.target) or _has_half_dtype(n)]:
         return _make_half_precision_error(rounded)
     said = str(error)

@@ -333,8 +333,8 @@ def _compute_clip_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]
     return found if bounds[1] is None else _compute_min_range(node, (found, bounds[1]), dtype)
 
 
-def _read_constant_number(node: ir.Node, index: int) -> float | None:
-    value = node.inputs[index] if index < len(node.inputs) else None
+def _read_constant_exponent(node: ir.Node) -> float | None:
+    value = node.inputs[1]
     if value is None or value.const_value is None or value.const_value.size != 1:
         return None
     return float(value.const_value.numpy().reshape(()))
@@ -372,7 +372,7 @@ def _compute_sqrt_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]
 
 
 def _compute_pow_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    x, exponent = given[0], _read_constant_number(node, 1)
+    x, exponent = given[0], _read_constant_exponent(node)
     if exponent is None or not math.isfinite(exponent):
         return ANYTHING
     made = dtype.type if dtype.kind == "f" else np.float64

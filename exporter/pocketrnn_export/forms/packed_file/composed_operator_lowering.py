@@ -1,4 +1,4 @@
-"""Translate those operators of an ONNX graph that need several operations in a packed file."""
+"""Translate the operators of an ONNX graph that need several operations in a packed file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Reduction
-from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.float32_in_place_of_double import USE_OTHER_OPERATIONS
 from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, lowers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, read_attributes
+from pocketrnn_export.forms.packed_file.unsupported_operator_error import UnsupportedOperatorError
 
 _ONE: Final = (0, 1)
 _LARGEST: Final = float(np.finfo(np.float32).max)
@@ -24,8 +23,8 @@ def _add_float_operand(lowering: Lowering, name: str) -> int:
     """Add the value of a float operand to the packed program, unless it is there, and return its number. Refuse an
     operand of another type."""
     if lowering.find_type(name) != FLOAT:
-        raise ExportError(
-            "The engine computes this operator for floats only, but the input has another type.", USE_OTHER_OPERATIONS
+        raise UnsupportedOperatorError(
+            "The engine computes this operator for floats only, but the input has another type."
         )
     return lowering.add_whole_value(name)
 
@@ -75,7 +74,7 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
     if name := lowering.find_optional_input(node, 1):
         axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
-        raise ExportError("The operator reduces several axes, but the engine reduces one axis.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The operator reduces several axes, but the engine reduces one axis.")
     view = lowering.find_outer_middle_inner_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
     value = _add_float_operand(lowering, source)
@@ -93,12 +92,13 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("InstanceNormalization")
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an instance norm, or a group norm, as a layer norm of each channel, a scale and a bias."""
+    """Translate an InstanceNormalization, which group norms use, too, as a layer norm of each channel, a scale and a
+    bias."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.find_outer_middle_inner_sizes(source, 1, 1)
     value = _add_float_operand(lowering, source)
     if outer != _ONE or channels[0]:
-        raise ExportError("The input does not have the shape [1, channels, ...].", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The input does not have the shape [1, channels, ...].")
     normal = program.add_value(FLOAT, lowering.find_sizes(source))
     epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
     program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
@@ -115,7 +115,7 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a TopK with k = 1: the largest or smallest number along an axis, and the first index of that number."""
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
-        raise ExportError("The engine supports TopK with k = 1 only.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The engine supports TopK with k = 1 only.")
     sizes = lowering.find_sizes(source)
     axis = attributes.get("axis", -1) % len(sizes)
     if sizes[axis] == _ONE and all(not a for a, _ in sizes):

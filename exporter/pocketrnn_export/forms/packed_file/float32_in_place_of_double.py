@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import onnx
 
-from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.integer_bounds import Bound, find_most_tokens, join_bounds
 from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, read_attributes
+from pocketrnn_export.forms.packed_file.unsupported_operator_error import COMPUTE_IN_FLOAT32, UnsupportedOperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pocketrnn_export.forms.packed_file.graph_observation import ObservedGraph
 
-COMPUTE_IN_FLOAT32: Final = "Compute this in float32, or in whole numbers; or use the bundle with onnxruntime."
-USE_OTHER_OPERATIONS: Final = "Use the bundle with onnxruntime, or use other operations in that part of forward."
 # Up to these, float32 and float16 hold every integer exactly.
 MOST_WHOLE: Final = HOLDS["float32"]
 _MOST_HALF: Final = HOLDS["float16"]
@@ -101,7 +99,8 @@ class Precision:
             the bound that must not exceed 2^24, for this operator to give the graph's result.
 
         Raises:
-            ExportError: a step operator uses floats that the engine does not have, or float32 cannot replace them.
+            UnsupportedOperatorError: a step operator uses floats that the engine does not have, or float32 cannot
+                replace them.
         """
         outputs = [name for name in node.output if name in self._graph.of_tokens]
         if not outputs:
@@ -113,15 +112,20 @@ class Precision:
         input_precisions = [self._read_precision(name) for name in inputs]
         need = join_bounds((0,), *(self._find_needed_bound(name) for name in inputs))
         if made.kind not in "fiub":
-            raise ExportError(f"The operator computes with {made}, which the engine does not have.", COMPUTE_IN_FLOAT32)
+            raise UnsupportedOperatorError(
+                f"The operator computes with {made}, which the engine does not have.", COMPUTE_IN_FLOAT32
+            )
         if made == np.float16 and not self._is_exact_in_float16(node, inputs, integer_bound):
-            raise ExportError("The operator computes in float16, which the engine does not have.", COMPUTE_IN_FLOAT32)
+            raise UnsupportedOperatorError(
+                "The operator computes in float16, which the engine does not have.", COMPUTE_IN_FLOAT32
+            )
         if made.kind != "f" or node.op_type in _STEPS:
             if any(input_precisions):
-                raise ExportError(
+                raise UnsupportedOperatorError(
                     "The result depends on the last digits of numbers in double precision, which are computed from the "
-                    "tokens. The engine computes these numbers in float32.", COMPUTE_IN_FLOAT32,
-                )  # fmt: skip
+                    "tokens. The engine computes these numbers in float32.",
+                    COMPUTE_IN_FLOAT32,
+                )
             return need
         self._needs |= dict.fromkeys(
             outputs, join_bounds(need, integer_bound) if integer_bound and made == np.float64 else need
@@ -130,10 +134,10 @@ class Precision:
         self._states |= dict.fromkeys(outputs, state)
         self._errors |= dict.fromkeys(outputs, self._estimate_error(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
-            raise ExportError(
+            raise UnsupportedOperatorError(
                 "The operator multiplies small differences of numbers in double precision, but float32 may lose these.",
                 COMPUTE_IN_FLOAT32,
-            )  # fmt: skip
+            )
         # A result that is not an integer needs inputs that float32 holds exactly. Integers in double precision may
         # cancel: the sum of 2^30 + 1 and -2^30 is 0 in float32.
         cancels = node.op_type in _SUMS and made == np.float64 and state == _HELD
@@ -196,9 +200,8 @@ class Precision:
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
-            raise ExportError(
-                "The operator compares numbers of tokens in double precision, which the engine does not have.",
-                USE_OTHER_OPERATIONS,
+            raise UnsupportedOperatorError(
+                "The operator compares numbers of tokens in double precision, which the engine does not have."
             )
         doubles = [name for name in outputs if self._read_dtype(name) == np.float64]
         varying = [
@@ -245,7 +248,7 @@ class Precision:
         with np.errstate(over="ignore", under="ignore"):
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
-            raise ExportError(
+            raise UnsupportedOperatorError(
                 f"{name} contains a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
             )
         return self._classify_float32_exactness(name)
@@ -276,20 +279,20 @@ class Precision:
             return worst if inputs else _CLOSE
         steep = input_precisions[1:] if kind == "Div" else input_precisions
         if kind in _STEEP and _ROUGH in steep:
-            raise ExportError(
+            raise UnsupportedOperatorError(
                 "The input is a sum in double precision that may be near 0, and float32 is not exact enough there.",
                 COMPUTE_IN_FLOAT32,
-            )  # fmt: skip
+            )
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
             return _CLOSE
         large = kind in _AS_NEAR_AS_SMALL and any(
             self._read_dtype(name) == np.float64 and self._find_largest_number(name) > _MOST_SUMMED for name in inputs
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
-            raise ExportError(
-                "The operator computes in double precision, and its numbers may be too large or too small for "
-                "float32.", COMPUTE_IN_FLOAT32,
-            )  # fmt: skip
+            raise UnsupportedOperatorError(
+                "The operator computes in double precision, and its numbers may be too large or too small for float32.",
+                COMPUTE_IN_FLOAT32,
+            )
         return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
 
 

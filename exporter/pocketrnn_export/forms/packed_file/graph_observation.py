@@ -20,7 +20,7 @@ import onnxruntime
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.forms.packed_file.pair_size_factors import OF_SECOND, Lengths
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, SizeValues, Span
 from pocketrnn_export.intake.feature_call import draw_feature_numbers
@@ -80,7 +80,12 @@ class ObservedGraph:
         """
         sizes = self.size_values.find_sizes(name)
         if sizes is None:
-            raise _make_not_affine_error(name, self.size_values.irregular.get(name))
+            because = f": {why}" if (why := self.size_values.irregular.get(name)) else ""
+            raise ExportError(
+                f"The size of {name} does not have the form a * tokens + b, with fixed a and b{because}.",
+                "Use the bundle with onnxruntime; or leave this operation out of forward, and let the text rules cut "
+                "or pad texts: max_width, min_width.",
+            )
         return sizes
 
 
@@ -92,7 +97,7 @@ def observe_graph(
     state_size: int = 0,
     padding_id: int | None = None,
     features: Features = (),
-    alike: bool = False,
+    equal_lengths: bool = False,
 ) -> ObservedGraph:
     """Run a graph on one text or sequence of each of several lengths, and return it with the arrays of all its values.
 
@@ -103,7 +108,7 @@ def observe_graph(
         state_size: the size of the state, for a step graph.
         padding_id: the padding id of the text rules, if the graph's limits exclude texts of padding only.
         features: the features that the graph takes beside a text.
-        alike: whether two texts have the same number of tokens in each run; only for comparisons of operators.
+        equal_lengths: whether two texts have the same number of tokens in each run; only for comparisons of operators.
 
     Raises:
         ExportError: onnxruntime fails.
@@ -113,7 +118,7 @@ def observe_graph(
     least, most = steps or limits.min_tokens or 1, steps or limits.max_tokens
     # A step may read a single token.
     of_two = "second_tokens" in graph.inputs
-    span = Span(1 if state_size else least, most, of_two and not alike)
+    span = Span(1 if state_size else least, most, of_two and not equal_lengths)
     lengths: tuple[Lengths, ...] = _PAIRS if span.pairs else _choose_observed_lengths(least, most)
     generator = np.random.default_rng(0)
 
@@ -139,7 +144,7 @@ def observe_graph(
 
     return _observe_lengths(
         model, span, lengths, make_inputs, graph.opset, ids=graph.embedding_rows, state_size=state_size,
-        channels=channels, features=len(features), second=(1 if alike else OF_SECOND, 0) if of_two else None,
+        channels=channels, features=len(features), second=(1 if equal_lengths else OF_SECOND, 0) if of_two else None,
     )  # fmt: skip
 
 
@@ -267,12 +272,3 @@ def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
             found |= {name for name in node.output if name}
     return frozenset(found)
-
-
-def _make_not_affine_error(name: str, why: str | None) -> ExportError:
-    because = f": {why}" if why else ""
-    return ExportError(
-        f"The size of {name} does not have the form a * tokens + b, with fixed a and b{because}.",
-        "Use the bundle with onnxruntime; or leave this operation out of forward, and let the text rules cut or pad "
-        "texts: max_width, min_width.",
-    )

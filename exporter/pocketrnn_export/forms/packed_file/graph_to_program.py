@@ -12,7 +12,7 @@ import onnx
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.forms.packed_file import composed_operator_lowering, layer_and_reduction_lowering
 from pocketrnn_export.forms.packed_file.graph_observation import list_token_dependent_names, observe_graph
 from pocketrnn_export.forms.packed_file.layer_length_removal import rewrite_layers_without_lengths
@@ -30,7 +30,7 @@ def lower_graph(
     state_size: int = 0,
     padding_id: int | None = None,
     features: Features = (),
-    alike: bool = False,
+    equal_lengths: bool = False,
 ) -> Lowering:
     """Translate an ONNX graph for one text or sequence into the program of a packed file.
 
@@ -44,7 +44,7 @@ def lower_graph(
         content = rewrite_layers_without_lengths(content, list_token_dependent_names)
         seen = observe_graph(
             content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id, features=features,
-            alike=alike,
+            equal_lengths=equal_lengths,
         )  # fmt: skip
     lowering = Lowering(seen)
     lowering.lower_operators()

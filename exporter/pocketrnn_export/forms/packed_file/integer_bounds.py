@@ -44,7 +44,7 @@ def _combine_bounds_by_power(combine: Callable[[Iterable[int]], int], bounds: tu
     return tuple(map(combine, itertools.zip_longest(*known, fillvalue=0)))
 
 
-def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
+def multiply_bound_by_sizes(bound: Bound, *sizes: Size) -> Bound:
     """Return the bound of a sum of as many numbers as the product of `sizes`, from the bound of each number."""
     if bound is None:
         return None

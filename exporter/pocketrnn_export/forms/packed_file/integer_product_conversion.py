@@ -54,9 +54,9 @@ class IntegerForm:
 def convert_products_to_integers(program: Program) -> IntegerForm:
     """Copy a program, and convert the products of all weights that the engine can multiply as 8-bit integers.
 
-    Recurrent layers have an integer form if their states are from -1 to 1 (tanh, LSTM, GRU; if their first state is
-    known to be, too), and linear layers if they run on every token. Other layers' weights stay float32, and so do
-    weights that are not finite or have more than 2^17 rows.
+    A recurrent layer has an integer form if its states, also the first one, are from -1 to 1: a tanh, LSTM or GRU
+    layer. A linear layer has one if it runs on every token and has at least 4,096 weights. The weights of other layers
+    stay float32, and so do weights that are not finite or have more than 2^17 rows.
     """
     made = deepcopy(program)
     left, matrices, integer_ops = [], set(), set()

@@ -1,4 +1,4 @@
-"""Translate those operators of an ONNX graph that compute with whole rows or matrices: recurrent layers, products,
+"""Translate the operators of an ONNX graph that compute with whole rows or matrices: recurrent layers, products,
 sums, softmax, normalization, convolutions. `operator_lowering.py` translates other operators."""
 
 from __future__ import annotations
@@ -11,12 +11,7 @@ import numpy.typing as npt
 import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Layer, Pooling, Reduction
-from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.float32_in_place_of_double import (
-    COMPUTE_IN_FLOAT32,
-    MOST_WHOLE,
-    USE_OTHER_OPERATIONS,
-)
+from pocketrnn_export.forms.packed_file.float32_in_place_of_double import MOST_WHOLE
 from pocketrnn_export.forms.packed_file.operator_lowering import (
     Lowering,
     compute_outer_middle_inner_sizes,
@@ -25,6 +20,7 @@ from pocketrnn_export.forms.packed_file.operator_lowering import (
 )
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_file.unsupported_operator_error import COMPUTE_IN_FLOAT32, UnsupportedOperatorError
 
 Array = npt.NDArray[Any]
 # The engine's vectors have 8 numbers.
@@ -93,9 +89,8 @@ def _find_layer_kind_and_direction(
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:
-        raise ExportError(
-            f"The layer's direction is {named.decode(errors='replace')}, not forward, reverse or bidirectional.",
-            USE_OTHER_OPERATIONS,
+        raise UnsupportedOperatorError(
+            f"The layer's direction is {named.decode(errors='replace')}, not forward, reverse or bidirectional."
         )
     each = 2 if directions == 3 else 1
     activations = [a.decode(errors="replace").lower() for a in attributes.get("activations", [])] or [
@@ -105,32 +100,29 @@ def _find_layer_kind_and_direction(
     if node.op_type == "RNN" and set(activations) == {"relu"}:
         kind = Layer.RNN_RELU
     elif activations != [*_DEFAULTS[node.op_type]] * each:
-        raise ExportError(
-            f"The engine does not have layers with the activations {', '.join(activations)}.", USE_OTHER_OPERATIONS
+        raise UnsupportedOperatorError(
+            f"The engine does not have layers with the activations {', '.join(activations)}."
         )
     if attributes.get("activation_alpha") or attributes.get("activation_beta"):
-        raise ExportError(
-            "The engine does not have activations with the attributes alpha and beta.", USE_OTHER_OPERATIONS
-        )
+        raise UnsupportedOperatorError("The engine does not have activations with the attributes alpha and beta.")
     if unknown := [name for name in ("clip", "input_forget", "layout") if attributes.get(name)]:
-        raise ExportError(f"The engine does not have the layer's attribute {unknown[0]}.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError(f"The engine does not have the layer's attribute {unknown[0]}.")
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
-        raise ExportError(
-            "The reset gate is applied before the matrix product, but the engine applies it after the product.",
-            USE_OTHER_OPERATIONS,
+        raise UnsupportedOperatorError(
+            "The reset gate is applied before the matrix product, but the engine applies it after the product."
         )
     if (peepholes := lowering.find_optional_input(node, 7)) and lowering.read_constant(peepholes).any():
-        raise ExportError("The engine does not have layers with peephole weights.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The engine does not have layers with peephole weights.")
     sizes = lowering.find_sizes(node.input[0])
     if sizes[1] != (0, 1) or sizes[2][0]:
-        raise ExportError("The layer reads several sequences, but the engine reads only one.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The layer reads several sequences, but the engine reads only one.")
     if lengths := lowering.find_optional_input(node, 4):
         whole = all(
             (given == x.shape[0]).all()
             for given, x in zip(lowering.graph.values[lengths], lowering.graph.values[node.input[0]], strict=True)
         )
         if not lowering.depends_only_on_size(lengths) or not whole:
-            raise ExportError("The layer does not read the whole sequence.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError("The layer does not read the whole sequence.")
     return kind, directions
 
 
@@ -197,9 +189,7 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.find_optional_input(node, 2)
     if attributes.get("transA"):
-        raise ExportError(
-            "The input is transposed, but the engine multiplies inputs as they are.", USE_OTHER_OPERATIONS
-        )
+        raise UnsupportedOperatorError("The input is transposed, but the engine multiplies inputs as they are.")
     matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
     if attributes.get("transB"):
         matrix = matrix.T
@@ -207,7 +197,7 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     if bias_name is not None:
         bias = lowering.read_constant(bias_name) * np.float32(attributes.get("beta", 1.0))
         if bias.size not in (1, matrix.shape[1]):
-            raise ExportError("The bias is not the same for every row.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError("The bias is not the same for every row.")
     _add_linear(lowering, x, matrix, bias, out)
 
 
@@ -228,9 +218,7 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     axes = [next((i for i, size in enumerate(each) if size != (0, 1)), len(each)) for each in (a[:-2], b[:-2])]
     is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
     if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
-        raise ExportError(
-            "The operands have different batch axes, and neither is a single matrix.", USE_OTHER_OPERATIONS
-        )
+        raise UnsupportedOperatorError("The operands have different batch axes, and neither is a single matrix.")
     batch = batch_b if batch_a == (0, 1) else batch_a
     operands = [lowering.add_whole_value(left), lowering.add_whole_value(right)]
     lowering.program.add(
@@ -261,8 +249,8 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     value = lowering.add_whole_value(source)
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
     if node.op_type in ("ReduceL1", "ReduceL2") and lowering.find_type(source) != FLOAT:
-        raise ExportError(
-            "The operator computes a norm of integers, but the engine has norms of floats only.", USE_OTHER_OPERATIONS
+        raise UnsupportedOperatorError(
+            "The operator computes a norm of integers, but the engine has norms of floats only."
         )
     if node.op_type == "ReduceL1":
         size = program.add_value(FLOAT, sizes)
@@ -315,7 +303,7 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
             NONE if name is None else lowering.program.add_constant(lowering.read_constant(name).reshape(-1))
         )
     if inner != (0, 1):
-        raise ExportError("The operator normalizes other axes than the last ones.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The operator normalizes other axes than the last ones.")
     read = lowering.add_whole_value(source)
     epsilon = convert_float_to_bits(attributes.get("epsilon", 1e-5))
     lowering.program.add("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
@@ -343,7 +331,7 @@ def _find_channels_height_width(sizes: Sequence[Size]) -> tuple[int, Size, Size]
     """Return the channels, height and width of an array [1, channels, width], whose height is 1, or of an array
     [1, channels, height, width]. Refuse other arrays."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
-        raise ExportError("The input does not have the shape [1, channels, (height,) width].", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The input does not have the shape [1, channels, (height,) width].")
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
@@ -357,8 +345,8 @@ def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int
     """Return the padding at the beginning of the height and of the width. The padding at the end follows from the size
     of the result."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise ExportError(
-            "The attribute auto_pad is set, but the engine needs the padding itself, in pads.", USE_OTHER_OPERATIONS
+        raise UnsupportedOperatorError(
+            "The attribute auto_pad is set, but the engine needs the padding itself, in pads."
         )
     return _read_height_width_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
@@ -391,9 +379,7 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     _, out_height, out_width = _find_channels_height_width(lowering.find_sizes(out))
     dilated = any(one != 1 for one in attributes.get("dilations", []))
     if dilated or attributes.get("ceil_mode"):
-        raise ExportError(
-            f"The engine has no pooling with {'dilations' if dilated else 'ceil_mode'}.", USE_OTHER_OPERATIONS
-        )
+        raise UnsupportedOperatorError(f"The engine has no pooling with {'dilations' if dilated else 'ceil_mode'}.")
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
     kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
@@ -419,16 +405,17 @@ def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate an ArgMax or ArgMin. Integers are cast to floats, if float32 holds them."""
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
-        raise ExportError(
-            "For equal numbers, the operator returns the last index, but the engine returns the first.",
-            USE_OTHER_OPERATIONS,
+        raise UnsupportedOperatorError(
+            "For equal numbers, the operator returns the last index, but the engine returns the first."
         )
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
     view = lowering.find_outer_middle_inner_sizes(node.input[0], axis, axis)
     read = lowering.add_whole_value(node.input[0])
     if lowering.find_type(node.input[0]) != FLOAT:
         if (bound := lowering.find_integer_bound(node.input[0])) is None:
-            raise ExportError(f"The input contains integers that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
+            raise UnsupportedOperatorError(
+                f"The input contains integers that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32
+            )
         lowering.limit_text_length(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
         whole, read = read, lowering.program.add_value(FLOAT, lowering.find_sizes(node.input[0]))
         lowering.add_unary("Cast", whole, read)

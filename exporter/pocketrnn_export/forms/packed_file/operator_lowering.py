@@ -13,9 +13,7 @@ import onnx
 from pocketrnn.bundle.packed_enums import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.packed_file.float32_in_place_of_double import (
-    COMPUTE_IN_FLOAT32,
     MOST_WHOLE,
-    USE_OTHER_OPERATIONS,
     Precision,
     makes_integers_from_integers,
 )
@@ -26,7 +24,7 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
     compute_bound_between,
     find_most_tokens,
     join_bounds,
-    multiply_bound,
+    multiply_bound_by_sizes,
     sum_bounds,
 )
 from pocketrnn_export.forms.packed_file.joined_previous_token_folding import fold_previous_step_into_layers
@@ -38,6 +36,11 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import (
     fit_affine,
     multiply_sizes,
     read_attributes,
+)
+from pocketrnn_export.forms.packed_file.unsupported_operator_error import (
+    COMPUTE_IN_FLOAT32,
+    USE_OTHER_OPERATIONS,
+    UnsupportedOperatorError,
 )
 
 Array = npt.NDArray[Any]
@@ -99,7 +102,7 @@ class Lowering:
             handler = HANDLERS.get(node.op_type)
             try:
                 if handler is None:
-                    raise ExportError("The native engine does not have this operator.", USE_OTHER_OPERATIONS)
+                    raise UnsupportedOperatorError("The native engine does not have this operator.")
                 self._refuse_inexpressible_operator(node)
                 self._record_precision_of_floats(node)
                 handler(self, node)
@@ -178,28 +181,25 @@ class Lowering:
     def _refuse_inexpressible_operator(self, node: onnx.NodeProto) -> None:
         """Refuse an operator that the engine's operations cannot express."""
         if not node.input or not node.input[0]:
-            raise ExportError("The operator does not have a first input.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError("The operator does not have a first input.")
         self._refuse_inexact_operator(node)
         for name, value in read_attributes(node).items():
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
-                raise ExportError(f"The attribute {name} is not finite.", USE_OTHER_OPERATIONS)
+                raise UnsupportedOperatorError(f"The attribute {name} is not finite.")
             rank = self.graph.values[node.input[0]][0].ndim
             if name == "axis" and not -rank - 1 <= value <= rank:
-                raise ExportError(
-                    f"The attribute axis is {value}, but the input does not have this axis.", USE_OTHER_OPERATIONS
-                )
+                raise UnsupportedOperatorError(f"The attribute axis is {value}, but the input does not have this axis.")
             if name in _FLAGS and value not in (0, 1):
-                raise ExportError(f"The attribute {name} is {value}, not 0 or 1.", USE_OTHER_OPERATIONS)
+                raise UnsupportedOperatorError(f"The attribute {name} is {value}, not 0 or 1.")
         for name in filter(None, node.output):
             kind = self.graph.values[name][0].dtype
             if self.depends_only_on_size(name) or kind.kind not in "iu" or kind.itemsize >= 4:
                 continue
             source = self.graph.values[node.input[0]][0].dtype
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
-                raise ExportError(
-                    f"The operator computes with {kind}, which wraps around on overflow, but the engine does not.",
-                    USE_OTHER_OPERATIONS,
+                raise UnsupportedOperatorError(
+                    f"The operator computes with {kind}, which wraps around on overflow, but the engine does not."
                 )
 
     def _refuse_inexact_operator(self, node: onnx.NodeProto) -> None:
@@ -210,21 +210,18 @@ class Lowering:
         kinds = [self.graph.values[name][0].dtype for name in names if name in self.graph.values]
         made = self.graph.values[next(filter(None, node.output))][0].dtype
         if made == np.float16:
-            raise ExportError(
-                "The operator computes with the number of tokens in float16, which the engine does not have.",
-                USE_OTHER_OPERATIONS,
+            raise UnsupportedOperatorError(
+                "The operator computes with the number of tokens in float16, which the engine does not have."
             )
         if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
-            raise ExportError(
+            raise UnsupportedOperatorError(
                 "The operator computes an integer from the number of tokens in floating point, and the engine may "
-                "round this differently.",
-                USE_OTHER_OPERATIONS,
+                "round this differently."
             )
         rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
         if rounded and any(kind == np.float64 for kind in kinds):
-            raise ExportError(
-                "The operator compares numbers of tokens in float64, which the engine does not have.",
-                USE_OTHER_OPERATIONS,
+            raise UnsupportedOperatorError(
+                "The operator compares numbers of tokens in float64, which the engine does not have."
             )
 
     def depends_only_on_size(self, name: str) -> bool:
@@ -236,17 +233,16 @@ class Lowering:
         """Return a value that must be the same for every text.
 
         Raises:
-            ExportError: the value differs between texts.
+            UnsupportedOperatorError: the value differs between texts.
         """
         values = self.graph.values[name]
         if not self.depends_only_on_size(name):
-            raise ExportError(
-                f"The value {name} must be the same for every text, but depends on the tokens.", USE_OTHER_OPERATIONS
+            raise UnsupportedOperatorError(
+                f"The value {name} must be the same for every text, but depends on the tokens."
             )
         if any(v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]):
-            raise ExportError(
-                f"The value {name} must be the same for every text, but depends on the number of tokens.",
-                USE_OTHER_OPERATIONS,
+            raise UnsupportedOperatorError(
+                f"The value {name} must be the same for every text, but depends on the number of tokens."
             )
         return values[0]
 
@@ -262,11 +258,11 @@ class Lowering:
         """Return the number type that a value of the graph has in the program: FLOAT, INT or BOOL.
 
         Raises:
-            ExportError: the engine does not have the value's type.
+            UnsupportedOperatorError: the engine does not have the value's type.
         """
         kind = self.graph.values[name][0].dtype
         if kind.kind not in _TYPES or kind in (np.uint32, np.uint64):
-            raise ExportError(f"{name} has the type {kind}, which the engine does not have.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError(f"{name} has the type {kind}, which the engine does not have.")
         return _TYPES[kind.kind]
 
     def add_value(self, name: str) -> int:
@@ -300,12 +296,12 @@ class Lowering:
         program.
 
         Raises:
-            ExportError: the program cannot compute the value from the number of tokens.
+            UnsupportedOperatorError: the program cannot compute the value from the number of tokens.
         """
         if name in self.known:
             return self.known[name]
         if not self.depends_only_on_size(name):
-            raise ExportError(f"The engine does not compute the value {name}.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError(f"The engine does not compute the value {name}.")
         values = self.graph.values[name]
         if self.find_type(name) == INT:
             self.limit_text_length(self.find_integer_bound(name))
@@ -346,7 +342,7 @@ class Lowering:
                 if outer is not None and inner is not None:
                     self.program.add("count", [target], outer, sizes[axis], inner, start, step)
                     return
-        raise ExportError(f"The engine cannot compute {name} from the number of tokens.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError(f"The engine cannot compute {name} from the number of tokens.")
 
     def add_copy(
         self,
@@ -362,11 +358,11 @@ class Lowering:
         is at offset + sum of strides * indices. Axes of size 1 need no strides.
 
         Raises:
-            ExportError: there are too many axes.
+            UnsupportedOperatorError: there are too many axes.
         """
         axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != _ONE]
         if len(axes) > _MOST_MOVED_AXES:
-            raise ExportError(f"The operator moves more than {_MOST_MOVED_AXES} axes.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError(f"The operator moves more than {_MOST_MOVED_AXES} axes.")
         counts, read, written = zip(*[(_ONE, (0, 0), (0, 0))] * (_MOST_MOVED_AXES - len(axes)), *axes, strict=True)
         words: list[int | Size] = [*counts, source_offset, *read, target_offset, *written]
         self.program.add("copy", [source, target], *words)
@@ -396,7 +392,7 @@ class Lowering:
             else:
                 axes.append((size, pattern))
         if len(axes) > _MOST_AXES:
-            raise ExportError(f"The operator needs more than {_MOST_AXES} axes.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError(f"The operator needs more than {_MOST_AXES} axes.")
         axes = [(_ONE, (False,) * len(names))] * (_MOST_AXES - len(axes)) + axes
         masks = [sum(1 << i for i, (_, pattern) in enumerate(axes) if pattern[k]) for k in range(len(names))]
         return operands, [*(size for size, _ in axes), *masks]
@@ -406,7 +402,7 @@ class Lowering:
         `last`, both included, and of the axes after `last`.
 
         Raises:
-            ExportError: two axes of the text's length become one.
+            UnsupportedOperatorError: two axes of the text's length become one.
         """
         return compute_outer_middle_inner_sizes(self.find_sizes(name), first, last)
 
@@ -497,7 +493,7 @@ def multiply_or_refuse(
     """Return the product of sizes. Refuse the product if more than one size depends on the number of tokens."""
     found = multiply_sizes(sizes)
     if found is None:
-        raise ExportError(problem, USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError(problem)
     return found
 
 
@@ -512,7 +508,7 @@ def compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
     """Return the stride of each axis of a contiguous array.
 
     Raises:
-        ExportError: a stride would be a product of two numbers of tokens.
+        UnsupportedOperatorError: a stride would be a product of two numbers of tokens.
     """
     made = []
     for axis in range(len(sizes)):
@@ -548,7 +544,7 @@ def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     if kind in ("ReduceSum", "CumSum"):
         sizes, left = lowering.find_sizes(names[0]), lowering.find_sizes(node.output[0])
         axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
-        return multiply_bound(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
+        return multiply_bound_by_sizes(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
     known = _MOVES | {"Abs", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
     return bounds[0] if kind in known else None
 
@@ -617,9 +613,8 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
         if node.op_type.startswith("Gather"):
             _lower_gather(lowering, node)
             return
-        raise ExportError(
-            "The indices depend on the token ids, or on the number of tokens in another way than a * tokens + b.",
-            USE_OTHER_OPERATIONS,
+        raise UnsupportedOperatorError(
+            "The indices depend on the token ids, or on the number of tokens in another way than a * tokens + b."
         )
     if node.op_type.startswith("Gather") and not _has_indices_of_one_sign(lowering, node.input[1]):
         # A negative index counts from the end; the engine handles that for each index.
@@ -635,9 +630,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
             if node.op_type == "Gather":
                 _lower_gather(lowering, node)
                 return
-            raise ExportError(
-                "The engine moves numbers by fixed strides, but this operator does not.", USE_OTHER_OPERATIONS
-            )
+            raise UnsupportedOperatorError("The engine moves numbers by fixed strides, but this operator does not.")
         offset, strides = found
         sizes = lowering.find_sizes(name)
         made = lowering.add_value(name)
@@ -688,7 +681,7 @@ def _find_gather_nd_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -
     axes = [axis for axis in named if sizes[axis] != _ONE] or [first]
     count = multiply_sizes(of_indices[:-1])
     if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
-        raise ExportError("The indices along several axes depend on the tokens.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The indices along several axes depend on the tokens.")
     made = lowering.program.add_value(INT, [count])
     place = (0, axes[0] - first)
     lowering.add_copy(lowering.add_whole_value(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
@@ -707,9 +700,7 @@ def _find_gather_elements_axis_and_indices(lowering: Lowering, node: onnx.NodePr
     others = [i for i in range(len(spread)) if i != axis]
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
     if not same or any(spread[i] != lowering.find_sizes(source)[i] for i in others):
-        raise ExportError(
-            "The indices depend on the tokens, and differ along more than one axis.", USE_OTHER_OPERATIONS
-        )
+        raise UnsupportedOperatorError("The indices depend on the tokens, and differ along more than one axis.")
     return axis, lowering.add_whole_value(given)
 
 
@@ -737,7 +728,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Pad: numbers are added before and after each axis. For a negative amount, numbers are removed."""
     attributes = read_attributes(node)
     if attributes.get("mode", b"constant") != b"constant":
-        raise ExportError("The engine pads by a constant only.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The engine pads by a constant only.")
     out, source = node.output[0], node.input[0]
     rank = lowering.graph.values[source][0].ndim
     axes_name, value_name = lowering.find_optional_input(node, 3), lowering.find_optional_input(node, 2)
@@ -757,7 +748,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
             fit_affine(lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]),
         ]
         if any(one is None for one in found):
-            raise ExportError("The padded size is not a * tokens + b for fixed a and b.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError("The padded size is not a * tokens + b for fixed a and b.")
         before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
     strides, own = compute_array_strides(lowering.find_sizes(out)), compute_array_strides(lowering.find_sizes(source))
     offsets = []
@@ -783,7 +774,7 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
                 lowering.reuse_value(out, lowering.add_whole_value(one))
                 return
     if len(node.input) > 2:
-        raise ExportError("The operator has more than two operands, but the engine takes two.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The operator has more than two operands, but the engine takes two.")
     if node.op_type == "Pow" and lowering.find_type(left) != lowering.find_type(node.input[1]):
         _lower_power(lowering, node)
         return
@@ -796,12 +787,13 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a power of floats. Integer exponents are cast to floats."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != FLOAT:
-        raise ExportError(
-            "The operator raises an integer to a power that is a float, which the engine does not do.",
-            USE_OTHER_OPERATIONS,
+        raise UnsupportedOperatorError(
+            "The operator raises an integer to a power that is a float, which the engine does not do."
         )
     if (bound := lowering.find_integer_bound(right)) is None:
-        raise ExportError(f"The exponent is an integer that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
+        raise UnsupportedOperatorError(
+            f"The exponent is an integer that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32
+        )
     lowering.limit_text_length(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
     program = lowering.program
     (base, exponent), words = lowering.find_elementwise_operands_and_words([left, right], out)
@@ -846,8 +838,8 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
         return
     wanted, named = (BOOL, "bools") if kind == "Not" else (FLOAT, "floats")
     if lowering.find_type(node.input[0]) != wanted:
-        raise ExportError(
-            f"The engine computes this operator for {named} only, but the input has another type.", USE_OTHER_OPERATIONS
+        raise UnsupportedOperatorError(
+            f"The engine computes this operator for {named} only, but the input has another type."
         )
     source = lowering.add_whole_value(node.input[0])
     lowering.add_unary(
@@ -904,9 +896,9 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     divisor and take the remainder again."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != INT:
-        raise ExportError("The engine computes remainders of integers only.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The engine computes remainders of integers only.")
     if (lowering.read_constant(right) < 1).any():
-        raise ExportError("The operator divides by a number that is not above 0.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("The operator divides by a number that is not above 0.")
     known, program = lowering.graph.size_values, lowering.program
     from_zero = left in ("tokens", "second_tokens") or (
         left in known.known
@@ -957,9 +949,9 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     off, on = (float(number) for number in lowering.read_constant(node.input[2]))
     axis = read_attributes(node).get("axis", -1)
     if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim):
-        raise ExportError("OneHot adds its new axis in front of another axis, not at the end.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError("OneHot adds its new axis in front of another axis, not at the end.")
     if depth > 1 << 12:
-        raise ExportError(f"The operator makes rows of {depth:,} numbers, more than 4,096.", USE_OTHER_OPERATIONS)
+        raise UnsupportedOperatorError(f"The operator makes rows of {depth:,} numbers, more than 4,096.")
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     number = lowering.program.add_constant(table, is_table=True)
@@ -967,7 +959,7 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     floats = out
     if lowering.find_type(node.output[0]) != FLOAT:
         if max(abs(off), abs(on)) > MOST_WHOLE:
-            raise ExportError(f"OneHot fills in integers above {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
+            raise UnsupportedOperatorError(f"OneHot fills in integers above {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
         floats = lowering.program.add_value(FLOAT, lowering.find_sizes(node.output[0]))
     lowering.program.add("lookup", [number, read, floats])
     if floats != out:

@@ -31,7 +31,6 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.form_runs import open_session
-from pocketrnn_export.forms.packed_file.float32_in_place_of_double import USE_OTHER_OPERATIONS
 from pocketrnn_export.forms.packed_file.graph_observation import find_needed_nodes
 from pocketrnn_export.forms.packed_file.operator_lowering import (
     HANDLERS,
@@ -41,6 +40,7 @@ from pocketrnn_export.forms.packed_file.operator_lowering import (
 )
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_file.unsupported_operator_error import UnsupportedOperatorError
 from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
 
 Array = npt.NDArray[Any]
@@ -339,7 +339,7 @@ class _OperatorFile:
         """Make the packed file of an operator.
 
         Raises:
-            ExportError: the operator cannot run alone.
+            UnsupportedOperatorError: the operator cannot run alone.
         """
         self._node = part.last
         # The numbers of each value in a step.
@@ -352,7 +352,7 @@ class _OperatorFile:
             self._made.append((self._answers, most, is_whole))
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
-            raise ExportError("The operator is too large to run alone.", USE_OTHER_OPERATIONS)
+            raise UnsupportedOperatorError("The operator is too large to run alone.")
         self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
 
     def _make_program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from pocketrnn.bundle.packed_enums import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
-from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.pair_size_factors import split_factors
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
+from pocketrnn_export.forms.packed_file.unsupported_operator_error import UnsupportedOperatorError
 
 FLOAT: Final = NumberType.FLOAT
 INT: Final = NumberType.INT
@@ -134,16 +134,14 @@ class Program:
         """Add a value of a number type, with as many elements as the product of the sizes. Return its number.
 
         Raises:
-            ExportError: more than four sizes depend on the number of tokens.
+            UnsupportedOperatorError: more than four sizes depend on the number of tokens.
         """
         varying = [size for size in sizes if size[0]]
         fixed = 1
         for a, b in sizes:
             fixed *= 1 if a else b
         if len(varying) >= _FACTORS:
-            raise ExportError(
-                "Too many axes of a value depend on the number of tokens.", "Use the bundle with onnxruntime."
-            )
+            raise UnsupportedOperatorError("Too many axes of a value depend on the number of tokens.")
         self.values.append(_Value(kind, (*varying, (0, fixed))))
         return len(self.values) - 1
 
@@ -188,10 +186,7 @@ class Program:
             return size
         first, second = split_factors(size[0])
         if not all(-1 << 15 <= factor < 1 << 15 for factor in (first, second)):
-            raise ExportError(
-                "A size is more than 32,767 times the number of tokens of one of the two texts.",
-                "Use the bundle with onnxruntime.",
-            )
+            raise UnsupportedOperatorError("A size is more than 32,767 times the number of tokens of a text.")
         return first + (second << 16), size[1]
 
     def encode_sections(self, step_program: Program | None = None) -> PackedProgram:

@@ -129,7 +129,8 @@ class Span:
         return [*itertools.product(ends, ends)] if self.pairs else [*ends]
 
     def find_difference_signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
-        """Return the possible signs of left - right. Return None if left or right is not finite."""
+        """Return the possible signs of left - right, or None if left or right is not finite. Add the numbers of tokens
+        near which the sign changes to `turns`."""
         if not (np.isfinite(left[1]) and np.isfinite(right[1])):
             return None
         a, b = left[0] - right[0], left[1] - right[1]
@@ -148,7 +149,7 @@ class Span:
         return _find_comparison_result(kind, self.find_difference_signs(left, right))
 
     def clamp_number(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
-        """Return the clamped number. Return None if clamping changes the number for some numbers of tokens only."""
+        """Return `number` clamped to `least` and `most`, or None if a bound applies to some texts only."""
         for bound, beyond in ((least, -1), (most, 1)):
             if bound is None:
                 continue
@@ -452,7 +453,7 @@ def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
         not a for name in node.output for a, _ in values.find_sizes(name) or [(1, 0)]
     ):
         return True
-    if _is_number_or_range(known) and isinstance(known, AffineRange) and known.step:
+    if isinstance(known, AffineRange) and known.step:
         return node.op_type in _KEEPS_A_RANGE
     return _is_number_or_range(known) or (isinstance(known, Numbers) and node.op_type in _KEEPS_A_RANGE)
 
@@ -517,7 +518,7 @@ def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[fro
 
 @dataclass(frozen=True)
 class _AffineBox:
-    """An affine number as one object. Otherwise numpy would turn its two numbers into an array."""
+    """A number a * tokens + b as one object. Otherwise numpy would turn (a, b) into an array."""
 
     pair: Affine
 

@@ -113,10 +113,10 @@ class CallCandidate:
         return replace(self, options=tuple(options))
 
 
-def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
+def list_method_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
     """Yield candidates that call another method than forward, such as a tagger's `decode`. Methods with the name of a
     decoder come first."""
-    module = asked.module
+    module = facts.module
     names = [
         name
         for kind in type(module).__mro__[: type(module).__mro__.index(nn.Module)]
@@ -127,25 +127,25 @@ def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         own = vars(module).get("forward")
         vars(module)["forward"] = getattr(module, name)
         try:
-            ways = list(list_forward_candidates(asked)) if list_forward_parameters(module) else []
+            ways = list(list_forward_candidates(facts)) if list_forward_parameters(module) else []
         finally:
             del vars(module)["forward"]
             vars(module).update({} if own is None else {"forward": own})
         yield from (replace(way, method=name) for i, way in enumerate(ways) if i < _MOST_OF_METHOD or way.plain)
 
 
-def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
+def list_forward_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
     """Yield the candidates that call the module, the likely ones first."""
-    if asked.two_texts:
+    if facts.two_texts:
         yield from (
-            CallCandidate(None, plain=line) for line in list_pair_lines(asked.module, with_lengths=asked.lengths)
+            CallCandidate(None, plain=line) for line in list_pair_lines(facts.module, with_lengths=facts.lengths)
         )
         return
     seen = set()
-    signatures = list(list_signatures(asked.module))
-    for signature, values in (found for one in signatures for found in _list_feature_and_character_inputs(asked, one)):
+    signatures = list(list_signatures(facts.module))
+    for signature, values in (found for one in signatures for found in _list_feature_and_character_inputs(facts, one)):
         choices = [
-            _make_options("beside", *values[i]) if i in values else _list_input_options(asked, signature, i)
+            _make_options("beside", *values[i]) if i in values else _list_input_options(facts, signature, i)
             for i in range(len(signature.slots))
         ]
         lengths = [[option.given == "lengths" for option in options] for options in choices]
@@ -157,12 +157,12 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         # Sorted by the sum of ranks: a likely value for every input comes before an unlikely one for any.
         for ranks in sorted(each, key=lambda ranks: (sum(ranks), ranks))[: 8 * MOST_LINES]:
             way = CallCandidate(signature, tuple(options[rank] for options, rank in zip(choices, ranks, strict=True)))
-            if asked.lengths is True and "lengths" not in way.line:
+            if facts.lengths is True and "lengths" not in way.line:
                 continue
             if way.line not in seen:
                 seen.add(way.line)
                 yield way
-    if asked.lengths is False or asked.features or asked.spellings is not None:
+    if facts.lengths is False or facts.features or facts.spellings is not None:
         return
     required = [slot for s in signatures[:1] for slot in s.slots if slot.required]
     # A module that takes lengths, too, may be given them beside the packed sequence that holds them.
@@ -171,44 +171,44 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         for tokens in ("tokens", "tokens.unsqueeze(2)"):
             packed = f"pack_padded_sequence({tokens}, lengths, batch_first=True, enforce_sorted=False)"
             yield CallCandidate(None, plain=f"module({packed}{beside})")
-    if len(required) == 1 and not asked.samples:
+    if len(required) == 1 and not facts.samples:
         yield CallCandidate(None, plain=LENGTH_FIRST)
 
 
 def _list_feature_and_character_inputs(
-    asked: ModuleFacts, signature: Signature
+    facts: ModuleFacts, signature: Signature
 ) -> Iterator[tuple[Signature, CodesByInput]]:
     """Yield (signature, codes). `codes` is a dict from the index of each input that takes features or characters to the
     code of values to try; it is empty for a module without features and characters."""
-    if asked.spellings is not None:
-        yield from list_character_signatures(signature, asked.spellings.characters)
-    elif asked.features:
-        yield from ((signature, values) for values in list_feature_assignments(signature, asked.features))
+    if facts.spellings is not None:
+        yield from list_character_signatures(signature, facts.spellings.characters)
+    elif facts.features:
+        yield from ((signature, values) for values in list_feature_assignments(signature, facts.features))
     else:
         yield signature, {}
 
 
-def _list_input_options(asked: ModuleFacts, signature: Signature, input_index: int) -> list[_InputOption]:
+def _list_input_options(facts: ModuleFacts, signature: Signature, input_index: int) -> list[_InputOption]:
     """Return the possible values of an input, the likeliest first."""
     slot = signature.slots[input_index]
-    taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
-    options = _TABLE[slot.role](asked)
+    taken = any(other.role == "lengths" for other in signature.slots) or facts.lengths is False
+    options = _TABLE[slot.role](facts)
     # A state is made as (hidden, cell).
     states = sorted(
         (j for j, other in enumerate(signature.slots) if other.role == "state"),
         key=lambda j: signature.slots[j].name.lstrip("_").startswith("c"),
     )
     if input_index in states and len(states) > 1:
-        options = _make_options("state", *list_initial_states(asked.module, states.index(input_index)))
+        options = _make_options("state", *list_initial_states(facts.module, states.index(input_index)))
     if not signature.plain:
         # A module that takes its text in a tuple or a dict has an embedding, and names for the other inputs.
         options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]
     if slot.role == "other" and slot.required and not taken and not slot.no_count:
         # A module with a temperature runs with any number. So an input that is not named as lengths gets lengths only
         # as a tensor or a list.
-        options = [*(option for option in _list_length_options(asked) if option.value != "tokens.size(1)"), *options]
-    if slot.role == "lengths" and asked.lengths is False:
-        options = _make_placeholder_of_constant(asked)
+        options = [*(option for option in _list_length_options(facts) if option.value != "tokens.size(1)"), *options]
+    if slot.role == "lengths" and facts.lengths is False:
+        options = _make_placeholder_of_constant(facts)
     if slot.required:
         return options
     # An input without a role keeps its default.
@@ -223,41 +223,42 @@ def _make_options(kind: Given, *values: str) -> list[_InputOption]:
     return [_InputOption(value, kind) for value in values]
 
 
-def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
+def _list_token_options(facts: ModuleFacts) -> list[_InputOption]:
     """Return the code of values for the input of the tokens: ids in several shapes, or one-hot vectors."""
     # A module that takes vectors fails on ids, so that they are first where it may take some.
     plain = _make_options(
-        "tokens", *_list_one_hot_options(asked.module, asked.ids), "tokens", "tokens.t()", "tokens[0]"
+        "tokens", *_list_one_hot_options(facts.module, facts.ids), "tokens", "tokens.t()", "tokens[0]"
     )
     return [*plain, *_make_options("tokens", "tokens.unsqueeze(1)", "tokens.unsqueeze(2)")]
 
 
-def _list_length_options(_asked: ModuleFacts) -> list[_InputOption]:
+def _list_length_options(_facts: ModuleFacts) -> list[_InputOption]:
     """Return the code of values for the input of the lengths: a tensor, a list, an array or a number."""
     return _make_options(
         "lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)"
     )
 
 
-def _make_placeholder_of_constant(_asked: ModuleFacts) -> list[_InputOption]:
+def _make_placeholder_of_constant(_facts: ModuleFacts) -> list[_InputOption]:
     return _make_options("constant", "None")
 
 
 _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
     "tokens": _list_token_options,
     "lengths": _list_length_options,
-    "mask": lambda asked: _make_options("mask", *list_mask_expressions(asked)),
-    "state": lambda asked: _make_options("state", *list_initial_states(asked.module)),
-    "batch size": lambda _asked: _make_options("known", "tokens.size(0)"),
-    "device": lambda _asked: _make_options("known", "tokens.device"),
-    "training": lambda _asked: _make_options("known", "False"),
+    "mask": lambda facts: _make_options("mask", *list_mask_expressions(facts)),
+    "state": lambda facts: _make_options("state", *list_initial_states(facts.module)),
+    "batch size": lambda _facts: _make_options("known", "tokens.size(0)"),
+    "device": lambda _facts: _make_options("known", "tokens.device"),
+    "training": lambda _facts: _make_options("known", "False"),
     "targets": _make_placeholder_of_constant,
     "other": _make_placeholder_of_constant,
 }
 
 
 def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
-    """Return the code of one-hot tokens, for a module whose recurrent layer takes them."""
+    """Return the code of one-hot tokens, for a module without an embedding whose recurrent layer takes them. Return an
+    empty list for another module."""
     layers = list(module.modules())
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
         return []
@@ -270,13 +271,13 @@ def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
     return []
 
 
-def list_mask_expressions(asked: ModuleFacts) -> Sequence[str]:
+def list_mask_expressions(facts: ModuleFacts) -> Sequence[str]:
     """Return the code of masks that are true at tokens, and of masks that are true at padding. The code compares
     positions with the lengths; or ids with the padding id, if all texts are padded to a least width."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"
     padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
-    if asked.widths.least > 1:
-        real, padding = f"tokens != {asked.padding_id}", f"tokens == {asked.padding_id}"
+    if facts.widths.least > 1:
+        real, padding = f"tokens != {facts.padding_id}", f"tokens == {facts.padding_id}"
     return [
         real, f"({real}).float()", f"({real}).long()", padding, f"({real}).t()", f"({real}).float().t()",
         f"({padding}).float()", f"torch.zeros(tokens.shape).masked_fill({padding}, -1e9)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -73,28 +73,26 @@ class FailedCall:
     error: BaseException | None = None
 
 
-def explain_exception(
-    error: BaseException, asked: ModuleFacts, line: str, can_run: Callable[[str], bool]
-) -> ProblemAndAdvice:
+def explain_exception(error: BaseException, facts: ModuleFacts, line: str) -> ProblemAndAdvice:
     """Return the problem and advice for an exception that a module raised. The problem names the line of the owner's
     code that raised it."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _describe_place_in_user_file(error)
-    names = _join_parameter_names(asked)
-    given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
-    given = f"tokens, lengths, {', '.join(list_feature_variables(asked.features))}" if asked.features else given
-    given = "tokens, lengths and characters" if asked.spellings is not None else given
-    alone = ": let it take the features as arguments of their own, or" if asked.features and "," not in names else ":"
+    names = _join_parameter_names(facts)
+    given = "first, second, first_lengths and second_lengths" if facts.two_texts else "tokens and lengths"
+    given = f"tokens, lengths, {', '.join(list_feature_variables(facts.features))}" if facts.features else given
+    given = "tokens, lengths and characters" if facts.spellings is not None else given
+    alone = ": let it take the features as arguments of their own, or" if facts.features and "," not in names else ":"
     advice = (
         f"Its forward takes ({names}){alone} say how to call it, by --call with a line of Python that uses module, "
         f"{given} (docs/modules.md), or by call= with a function."
         + (
             ""
-            if asked.features or asked.samples
+            if facts.features or facts.samples
             else " Numbers and categories of each text are features: features= (docs/features.md)."
         )
-        if "," in names or asked.features
-        else f"Call the module on ids yourself, module(torch.randint({asked.ids}, (3, 7))), and correct the line that "
+        if "," in names or facts.features
+        else f"Call the module on ids yourself, module(torch.randint({facts.ids}, (3, 7))), and correct the line that "
         'fails. If it takes them in another form, give the call, as in --call "module(tokens.unsqueeze(1))", or call= '
         "with a function (docs/modules.md)."
     )
@@ -106,9 +104,9 @@ def explain_exception(
             "(module, tokens, lengths), whose states have a row for each text: docs/modules.md shows one."
         )
     if isinstance(error, IndexError) and "out of range in self" in str(error):
-        rows = max((one.num_embeddings for one in asked.module.modules() if isinstance(one, nn.Embedding)), default=0)
-        few = f", but the embedding only {rows:,} rows: the ids from {rows:,} on have none" * (0 < rows < asked.ids)
-        advice = f"The vocabulary has {asked.ids:,} ids{few}. " + (
+        rows = max((one.num_embeddings for one in facts.module.modules() if isinstance(one, nn.Embedding)), default=0)
+        few = f", but the embedding only {rows:,} rows: the ids from {rows:,} on have none" * (0 < rows < facts.ids)
+        advice = f"The vocabulary has {facts.ids:,} ids{few}. " + (
             "Give the vocabulary that these weights were trained with; if your code takes the words of other ids as "
             f"unknown, a file with the first {rows:,} alone."
             if few
@@ -120,7 +118,7 @@ def explain_exception(
             "the rules: "
             f'"min_width": {kernel[1]} (docs/text-rules.md).'
         )
-        if asked.two_texts:
+        if facts.two_texts:
             advice = f"Texts have any length from 1 token on. Pad texts of fewer than {kernel[1]} tokens in forward."
     if re.search(r"dtype|have the type", str(error)) and re.search(
         r"Half|BFloat16|Double|torch\.b?float(16|64)", str(error)
@@ -134,7 +132,7 @@ def explain_exception(
             f"The module chooses between two branches by torch.cond{place}, which cannot be traced.",
             "Compute both branches and choose one: torch.where(condition, one, other).",
         )
-    return f"The module fails{place}: {what}.", advise_on_fixed_batch(asked.module, error, line, can_run) or advice
+    return f"The module fails{place}: {what}.", advise_on_fixed_batch(facts, error, line) or advice
 
 
 def _describe_place_in_user_file(error: BaseException) -> str:
@@ -153,7 +151,7 @@ class AmbiguousCallError(ExportError):
 
     Attributes:
         calls: these calls.
-        deciding_id: the id without which a text gets the same answer by each, if that was found.
+        deciding_id: an id that decides: all calls give texts without it the same answers. None if none was found.
     """
 
     calls: tuple[str, ...] = ()
@@ -161,52 +159,46 @@ class AmbiguousCallError(ExportError):
 
 
 def make_ambiguity_error(calls: Sequence[CallAndPart], deciding_id: int | None = None) -> AmbiguousCallError:
-    """Return the error for several calls that work but give different answers. The error proposes first a call that
-    takes the part of the answer with "logits" in its name.
+    """Return the error for several calls, or several outputs of one call, that work but give different answers. The
+    error proposes first a call that takes the part of the answer with "logit" or "prob" in its name.
 
     Args:
         calls: the calls, each with the code behind it that reaches the answer.
-        deciding_id: the id without which a text gets the same answer by each, if that was found.
+        deciding_id: as in `AmbiguousCallError`.
     """
-    error = _describe_ambiguity(calls, deciding_id)
-    error.calls, error.deciding_id = tuple(f"{call}{suffix}" for call, suffix in calls), deciding_id
-    return error
-
-
-def _describe_ambiguity(calls: Sequence[CallAndPart], deciding_id: int | None) -> AmbiguousCallError:
-    """Return the error for several calls, or several outputs of one call, that work but give different answers."""
-    calls = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
-    said = [f'"{call}{suffix}"' for call, suffix in calls]
+    ordered = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
+    said = [f'"{call}{suffix}"' for call, suffix in ordered]
     if len({call for call, _ in calls}) == 1:
-        places = ", ".join(f"answer{suffix}" for _, suffix in calls)
-        return AmbiguousCallError(
+        places = ", ".join(f"answer{suffix}" for _, suffix in ordered)
+        error = AmbiguousCallError(
             f"The module gives {len(calls)} outputs that may be the logits of the labels ({places}), as a module "
             "with several heads does.",
             f"Say which output belongs to these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or "
             "export all heads in one bundle, with the labels of each head: --head, in Python heads=.",
         )
-    return AmbiguousCallError(
-        f"The module can be called in {len(calls)} ways that give different answers: {' and '.join(said[:3])}."
-        + (
-            f" In all trials, the answers differ only for texts with the id {deciding_id}."
-            if deciding_id is not None
-            else ""
-        ),
-        f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=. Or let the answers of your "
-        "classifier decide: give texts with their ids and labels or probabilities, --pairs, in Python example_ids=.",
-    )
+    else:
+        by_id = f" In all trials, the answers differ only for texts with the id {deciding_id}."
+        error = AmbiguousCallError(
+            f"The module can be called in {len(calls)} ways that give different answers: {' and '.join(said[:3])}."
+            f"{by_id if deciding_id is not None else ''}",
+            f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=. Or let the answers of your "
+            "classifier decide: give texts with their ids and labels or probabilities, --pairs, in Python "
+            "example_ids=.",
+        )
+    error.calls, error.deciding_id = tuple(f"{call}{suffix}" for call, suffix in calls), deciding_id
+    return error
 
 
-def make_missing_characters_error(asked: ModuleFacts) -> ExportError | None:
+def make_missing_characters_error(facts: ModuleFacts) -> ExportError | None:
     """Return the error for a module that also takes the characters of words, if no characters are given. Return None
     if no input has the name of characters."""
-    named = [p.name for p in list_forward_parameters(asked.module) if is_characters_name(p.name)]
-    if not named or len(list_forward_parameters(asked.module)) == 1 or asked.spellings is not None:
+    named = [p.name for p in list_forward_parameters(facts.module) if is_characters_name(p.name)]
+    if not named or len(list_forward_parameters(facts.module)) == 1 or facts.spellings is not None:
         return None
     return ExportError(
         f"The module's forward takes the characters of each word beside the words ({', '.join(named)}).",
         "Give the vocabulary of characters: --characters FILE, in Python characters= (docs/tags.md)."
-        if asked.of_tokens
+        if facts.of_tokens
         else "Export a module that takes words or characters: only a module that labels tokens may take both. If the "
         "characters are always the same, give them: --call, or call=.",
     )
@@ -246,37 +238,38 @@ def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
     return error
 
 
-def _join_parameter_names(asked: ModuleFacts) -> str:
-    return ", ".join(parameter.name for parameter in list_forward_parameters(asked.module))
+def _join_parameter_names(facts: ModuleFacts) -> str:
+    return ", ".join(parameter.name for parameter in list_forward_parameters(facts.module))
 
 
-def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Choose the failed call whose reason says most about the module, and return it as an error."""
-    if asked.two_texts and not failures:
-        beside = len(list_forward_parameters(asked.module)) > 3
+def choose_refusal(facts: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
+    """Return an error for the failed call whose reason says most about the module. If no call was tried, the error says
+    which inputs are not known."""
+    if facts.two_texts and not failures:
+        beside = len(list_forward_parameters(facts.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"
-        with_masks = write_pair_line_with_masks(asked.module)
+        with_masks = write_pair_line_with_masks(facts.module)
         return ExportError(
-            f"It is not known which two inputs of forward({_join_parameter_names(asked)}) are the two texts.",
+            f"It is not known which two inputs of forward({_join_parameter_names(facts)}) are the two texts.",
             f'Give the call, for example --call "{with_masks or line}"; '
             "it may use first, second, first_lengths and second_lengths; "
             f"{'its masks are true at the tokens, and with >= at the padding; ' if with_masks else ''}"
             "or call= with a function of (module, first, second, first_lengths, second_lengths).",
         )
-    if asked.features and not failures:
+    if facts.features and not failures:
         return ExportError(
-            f"It is not known which inputs of forward({_join_parameter_names(asked)}) take the features "
-            f"{', '.join(name for name, _ in asked.features)}.",
-            f'Give the call: --call "module(tokens, {asked.features[0][0]})"; it may use tokens, lengths, '
-            f"{', '.join(list_feature_variables(asked.features))}.",
+            f"It is not known which inputs of forward({_join_parameter_names(facts)}) take the features "
+            f"{', '.join(name for name, _ in facts.features)}.",
+            f'Give the call: --call "module(tokens, {facts.features[0][0]})"; it may use tokens, lengths, '
+            f"{', '.join(list_feature_variables(facts.features))}.",
         )
-    if asked.spellings is not None and not failures:
+    if facts.spellings is not None and not failures:
         return ExportError(
-            f"It is not known which input of forward({_join_parameter_names(asked)}) takes the characters of words.",
+            f"It is not known which input of forward({_join_parameter_names(facts)}) takes the characters of words.",
             'Give the call: --call "module(tokens, characters)"; it may use tokens, lengths and characters.',
         )
     if not failures:
-        names = ", ".join(p.name for p in list_forward_parameters(asked.module)) or "none"
+        names = ", ".join(p.name for p in list_forward_parameters(facts.module)) or "none"
         return ExportError(
             f"The module's forward takes the arguments {names}, but none of them can be the tokens.",
             'Give the call: --call "module(tokens)", or call=.',

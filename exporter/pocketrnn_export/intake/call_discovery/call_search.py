@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.intake.call_discovery.call_candidates import (
     LENGTH_FIRST,
     MOST_LINES,
@@ -77,12 +77,12 @@ _MOST_WITHOUT: Final = 24
 _LIKELY: Final = 4
 
 
-def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
+def find_convention(facts: ModuleFacts, call: str | Call | None = None) -> Convention:
     """Find out how to call a module: check the owner's call if there is one, else try likely calls. Return the
     convention of the call that works.
 
     Args:
-        asked: the module, and what is known of it.
+        facts: the module, and what is known of it.
         call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths), or of
             (module, first, second, first_lengths, second_lengths), or of (module, tokens, lengths, a dict of the
             features by their names), or of (module, tokens, lengths, characters).
@@ -92,58 +92,58 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
         InputError: the line is not Python.
     """
     if call is None:
-        convention = _search_convention(asked)
+        convention = _search_convention(facts)
     elif isinstance(call, str):
-        convention = _check_owners_call(asked, call.strip(), asked.compile(call))
+        convention = _check_owners_call(facts, call.strip(), facts.compile(call))
     else:
-        given = ", ".join(PAIR_NAMES) if asked.two_texts else "tokens, lengths" + ", features" * bool(asked.features)
-        given += ", characters" * (asked.spellings is not None)
+        given = ", ".join(PAIR_NAMES) if facts.two_texts else "tokens, lengths" + ", features" * bool(facts.features)
+        given += ", characters" * (facts.spellings is not None)
         function = call
-        if asked.two_texts:
+        if facts.two_texts:
             function = PairCall(cast("Any", call))
-        elif asked.spellings is not None:
-            function = CharacterCall(cast("Any", call), asked.spellings)
-        elif asked.features:
-            function = FeatureCall(cast("Any", call), asked.features)
-        convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
-    return decide_logits_or_probabilities(asked, convention, call_was_searched=call is None)
+        elif facts.spellings is not None:
+            function = CharacterCall(cast("Any", call), facts.spellings)
+        elif facts.features:
+            function = FeatureCall(cast("Any", call), facts.features)
+        convention = _check_owners_call(facts, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
+    return decide_logits_or_probabilities(facts, convention, call_was_searched=call is None)
 
 
-def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
+def _check_owners_call(facts: ModuleFacts, line: str, function: Call) -> Convention:
     """Check the call that the owner wrote, and return its convention."""
     failures: list[FailedCall] = []
-    for one_text, widths in itertools.product((False, True), asked.trial_batch_widths):
+    for one_text, widths in itertools.product((False, True), facts.trial_batch_widths):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
-        if asked.one_text is not one_text and (asked.one_text or asked.features):
+        if facts.one_text is not one_text and (facts.one_text or facts.features):
             continue
-        if one_text and not asked.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
+        if one_text and not facts.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
             # time.
             break
-        outcomes = try_call_line(asked, line, function, widths, one_text=one_text)
+        outcomes = try_call_line(facts, line, function, widths, one_text=one_text)
         for found in outcomes:
             if isinstance(found, WorkingCall):
                 return found.convention
             failures.append(found)
-    raise choose_refusal(asked, failures)
+    raise choose_refusal(facts, failures)
 
 
-def _search_convention(asked: ModuleFacts) -> Convention:
+def _search_convention(facts: ModuleFacts) -> Convention:
     """Try likely calls, and return the convention of the call that works."""
-    ways = list(itertools.islice(list_forward_candidates(asked), MOST_LINES))
+    ways = list(itertools.islice(list_forward_candidates(facts), MOST_LINES))
     try:
-        found = _search_candidates(asked, ways)
+        found = _search_candidates(facts, ways)
     except ExportError as error:
-        raise make_missing_characters_error(asked) or error from error.__cause__
+        raise make_missing_characters_error(facts) or error from error.__cause__
     if isinstance(found, Convention):
         return found
-    if asked.of_tokens and not isinstance(asked.module, torch.jit.ScriptModule):
+    if facts.of_tokens and not isinstance(facts.module, torch.jit.ScriptModule):
         # These explain why forward of a tagger fails: then other methods are not tried.
         own = [failed for failed in found if failed.reason > Reason.NO_LOGITS]
-        answered = None if own else _search_methods_other_than_forward(asked)
+        answered = None if own else _search_methods_other_than_forward(facts)
         if answered is not None:
             return answered
-    if (beside := make_missing_characters_error(asked)) is not None:
+    if (beside := make_missing_characters_error(facts)) is not None:
         raise beside
     failures = found
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
@@ -151,30 +151,30 @@ def _search_convention(asked: ModuleFacts) -> Convention:
         failures += [
             said
             for said in (
-                make_number_inputs_failure(asked, ways),
+                make_number_inputs_failure(facts, ways),
                 make_failure_of_inputs_without_working_value(ways, first),
             )
             if said
         ][:1]
-    if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
-        failures += filter(None, [_find_failure_on_longer_texts(asked, ways[:_LIKELY])])
+    if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not facts.two_texts:
+        failures += filter(None, [_find_failure_on_longer_texts(facts, ways[:_LIKELY])])
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
         failures += filter(None, [make_failure_of_inputs_without_working_value(ways, first, ("other", "targets"))])
-    raise _choose_refusal_with_advice_on_two_texts(asked, failures)
+    raise _choose_refusal_with_advice_on_two_texts(facts, failures)
 
 
-def _choose_refusal_with_advice_on_two_texts(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
+def _choose_refusal_with_advice_on_two_texts(facts: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
     """Choose the failed call that says most about the module, and return it as an error. If the module may take two
     texts, the advice says so."""
-    error = choose_refusal(asked, failures)
+    error = choose_refusal(facts, failures)
     if (
-        asked.two_texts
+        facts.two_texts
         or error.remedy.startswith(SAY_TWO_TEXTS)
-        or asked.samples
+        or facts.samples
         or not any(
-            can_run_line(asked, line)
-            for line in itertools.islice(list_pair_lines(asked.module, with_lengths=None), _MOST_PAIRS)
+            can_run_line(facts, line)
+            for line in itertools.islice(list_pair_lines(facts.module, with_lengths=None), _MOST_PAIRS)
         )
     ):
         return error
@@ -183,72 +183,72 @@ def _choose_refusal_with_advice_on_two_texts(asked: ModuleFacts, failures: Seque
     return found
 
 
-def _search_methods_other_than_forward(asked: ModuleFacts) -> Convention | None:
+def _search_methods_other_than_forward(facts: ModuleFacts) -> Convention | None:
     """Return the convention of another method than forward, for a tagger whose forward gives no numbers of labels.
     Return None if no method works.
 
     Raises:
         ExportError: two work, and give different answers.
     """
-    for name, ways in itertools.groupby(list_method_candidates(asked), key=lambda way: way.method):
-        found = _search_candidates(asked, list(ways))
+    for name, ways in itertools.groupby(list_method_candidates(facts), key=lambda way: way.method):
+        found = _search_candidates(facts, list(ways))
         if isinstance(found, Convention):
             note = f"forward does not give numbers for the labels of tokens, so another method is called: {name}."
             return replace(found, notes=(*found.notes, note))
     return None
 
 
-def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
+def _search_candidates(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
     """Return the convention of the candidate that works. If none works, return the failures.
 
     Raises:
         ExportError: two work, and give different answers; or a failure explains why none of these can.
     """
     failures: list[FailedCall] = []
-    setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *list_setup_statements(asked.module)]
+    setups = [""] if isinstance(facts.module, torch.jit.ScriptModule) else ["", *list_setup_statements(facts.module)]
     # Where forward decodes labels, first look for the emissions that go into the decoder.
-    arounds = [*(list_code_that_reads_emissions(asked.module) if asked.of_tokens else []), ""]
+    arounds = [*(list_code_that_reads_emissions(facts.module) if facts.of_tokens else []), ""]
     for one_text in (False, True):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
-        if asked.one_text is not one_text and (asked.one_text or asked.features):
+        if facts.one_text is not one_text and (facts.one_text or facts.features):
             continue
-        for widths, setup, around in itertools.product(asked.trial_batch_widths, setups, arounds):
+        for widths, setup, around in itertools.product(facts.trial_batch_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]
-            working_calls, failing = _find_working_calls(asked, given, widths, one_text=one_text)
+            working_calls, failing = _find_working_calls(facts, given, widths, one_text=one_text)
             failures += failing
-            if rows_of_rows := [working for working in working_calls if _takes_documents(asked, working)]:
-                raise make_documents_error(rows_of_rows[0].convention.line, of_samples=asked.samples)
+            if rows_of_rows := [working for working in working_calls if _takes_documents(facts, working)]:
+                raise make_documents_error(rows_of_rows[0].convention.line, of_samples=facts.samples)
             if len(working_calls) > 1:
                 raise make_ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in working_calls])
             if working_calls:
-                return _refuse_ambiguity_and_note_assumptions(asked, working_calls[0], widths)
+                return _refuse_ambiguity_and_note_assumptions(facts, working_calls[0], widths)
             if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
-                raise _choose_refusal_with_advice_on_two_texts(asked, failures)
+                raise _choose_refusal_with_advice_on_two_texts(facts, failures)
         if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
             # time.
             raise _choose_refusal_with_advice_on_two_texts(
-                asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER]
+                facts, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER]
             )
     return failures
 
 
-def _takes_documents(asked: ModuleFacts, working: WorkingCall) -> bool:
+def _takes_documents(facts: ModuleFacts, working: WorkingCall) -> bool:
     """Return whether a module runs on two rows of ids for each text, such as documents of sentences or pairs of
     texts. A module that only removes an axis of size 1 does not."""
     line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", working.convention.line)
-    return line != working.convention.line and can_run_line(asked, line)
+    return line != working.convention.line and can_run_line(facts, line)
 
 
-def _find_failure_on_longer_texts(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
+def _find_failure_on_longer_texts(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a call that works on short texts and fails on longer ones. Return None if no candidate
     works on short texts."""
-    tried = max(asked.trial_batch_widths[0])
+    tried = max(facts.trial_batch_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
-        working = _try_on_texts_of_width(asked, way, most)
+        working = _try_on_texts_of_width(facts, way, most)
         if not isinstance(working, WorkingCall) or _has_constant_inputs(working):
             continue
-        if isinstance(longer := _try_on_texts_of_width(asked, way, most + 1), FailedCall):
+        if isinstance(longer := _try_on_texts_of_width(facts, way, most + 1), FailedCall):
             return replace(
                 longer,
                 reason=Reason.USELESS_LOGITS,
@@ -260,21 +260,21 @@ def _find_failure_on_longer_texts(asked: ModuleFacts, ways: Sequence[CallCandida
 
 
 def _has_constant_inputs(working: WorkingCall) -> bool:
-    """Return whether a call gives constants to inputs other than the text. Such a call may work on short texts by
-    chance."""
+    """Return whether a call gives constants other than None to inputs besides the text. Such a call may work on short
+    texts by chance."""
     return working.way is not None and any(
         option.given == "constant" and option.value not in (None, "None") for option in working.way.options
     )
 
 
-def _try_on_texts_of_width(asked: ModuleFacts, candidate: CallCandidate, width: int) -> WorkingCall | FailedCall | None:
+def _try_on_texts_of_width(facts: ModuleFacts, candidate: CallCandidate, width: int) -> WorkingCall | FailedCall | None:
     """Try a candidate on texts of one width. Return the first result: a call that works, or a failure. Return None if
     there is no result."""
-    return next(iter(try_candidate(asked, candidate, (width,), one_text=asked.one_text)), None)
+    return next(iter(try_candidate(facts, candidate, (width,), one_text=facts.one_text)), None)
 
 
 def _find_working_calls(
-    asked: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
+    facts: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[WorkingCall], list[FailedCall]]:
     """Return the calls that work and give different answers, and the failures of the other calls."""
     working_calls: list[WorkingCall] = []
@@ -290,17 +290,17 @@ def _find_working_calls(
         ):
             continue
         log_step(f"Calling forward as {way.line}")
-        for found in try_candidate(asked, way, widths, one_text=one_text, working_calls=working_calls):
+        for found in try_candidate(facts, way, widths, one_text=one_text, working_calls=working_calls):
             if isinstance(found, FailedCall):
                 failures.append(found)
                 without[constants] += found.reason == Reason.RAISES
                 if found.reason == Reason.INPUT_BESIDE:
                     beside.add(constants)
             elif (
-                asked.of_tokens
+                facts.of_tokens
                 and found.way is not None
                 and found.way.around
-                and not _can_decode_labels_of_one_text(asked, found.way)
+                and not _can_decode_labels_of_one_text(facts, found.way)
             ):
                 failures.append(
                     FailedCall(
@@ -310,19 +310,19 @@ def _find_working_calls(
                         "",
                     )
                 )
-            elif not any(_have_equal_answers_and_programs(found, other, asked, widths) for other in working_calls):
+            elif not any(_have_equal_answers_and_programs(found, other, facts, widths) for other in working_calls):
                 working_calls.append(found)
         certain = certain or (bool(working_calls) and not way.setup and way is ways[0] and _is_only_possible_call(way))
     # The right one of two opposite masks is the one with which tokens past the length change the answer less.
     return [working for working in working_calls if not working.leaks] or working_calls, failures
 
 
-def _can_decode_labels_of_one_text(asked: ModuleFacts, candidate: CallCandidate) -> bool:
+def _can_decode_labels_of_one_text(facts: ModuleFacts, candidate: CallCandidate) -> bool:
     """Return whether a tagger's call also works for the labels of one text. Its mask may need another dtype."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
-            asked.module, asked.compile(replace(candidate, around="").line), *asked.draw_batch(1, asked.widths.clip(7))
+            facts.module, facts.compile(replace(candidate, around="").line), *facts.draw_batch(1, facts.widths.clip(7))
         )
         return True
     return False
@@ -338,33 +338,33 @@ def _is_only_possible_call(way: CallCandidate) -> bool:
 
 
 def _refuse_ambiguity_and_note_assumptions(
-    asked: ModuleFacts, working: WorkingCall, widths: Sequence[int]
+    facts: ModuleFacts, working: WorkingCall, widths: Sequence[int]
 ) -> Convention:
     """Return the convention of a call that works, with notes on what is assumed about the call. Refuse it if a call
     with another mask, or without lengths, may be meant."""
     if working.way is None:
         return working.convention
-    if asked.two_texts:
-        return replace(working.convention, pair=find_pair_names(asked.module, working.way.plain))
-    batches = asked.make_batches(1 if working.convention.one_text else asked.trial_rows, widths)
-    if (other := find_line_with_opposite_mask(asked, working.way, working.suffix, batches)) is not None:
-        raise _make_error_of_two_calls(asked, working, other)
-    if (other := find_line_that_counts_tokens_itself(asked, working.way, working.suffix, batches[0])) is not None:
-        raise _make_error_of_two_calls(asked, working, other)
+    if facts.two_texts:
+        return replace(working.convention, pair=find_pair_names(facts.module, working.way.plain))
+    batches = facts.make_batches(1 if working.convention.one_text else facts.trial_rows, widths)
+    if (other := find_line_with_opposite_mask(facts, working.way, working.suffix, batches)) is not None:
+        raise _make_error_of_two_calls(facts, working, other)
+    if (other := find_line_that_counts_tokens_itself(facts, working.way, working.suffix, batches[0])) is not None:
+        raise _make_error_of_two_calls(facts, working, other)
     notes = (
         *working.convention.notes,
-        *_note_feature_order(working.way, asked.features),
-        *note_inputs_with_defaults(asked, working.way, working.suffix, batches),
-        *note_inputs_unlike_lengths(asked, working.convention, working.way, batches[-1]),
+        *_note_feature_order(working.way, facts.features),
+        *note_inputs_with_defaults(facts, working.way, working.suffix, batches),
+        *note_inputs_unlike_lengths(facts, working.convention, working.way, batches[-1]),
     )
     return replace(working.convention, notes=notes)
 
 
-def _make_error_of_two_calls(asked: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
+def _make_error_of_two_calls(facts: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
     """Return the error for a working call and another call that gives other answers. The error names the id without
     which both give the same answers, if there is one."""
     lines = working.convention.line, other_line
-    found = find_id_that_explains_difference(asked, lines, one_text=working.convention.one_text)
+    found = find_id_that_explains_difference(facts, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)
 
 
@@ -383,14 +383,14 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
 
 
 def _have_equal_answers_and_programs(
-    one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]
+    one: WorkingCall, other: WorkingCall, facts: ModuleFacts, widths: Sequence[int]
 ) -> bool:
     """Return whether two calls give equal answers, up to rounding. Logits and the probabilities of these logits count
     as equal. If the calls differ only in the output that they read, the operators must be equal, too, since the outputs
     may differ only for rare texts."""
 
     def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
-        kind = "sigmoid" if asked.multi_label or asked.heads or working.convention.units == 1 else "softmax"
+        kind = "sigmoid" if facts.multi_label or facts.heads or working.convention.units == 1 else "softmax"
         return [answer, apply_activation(kind, answer.reshape(-1, working.convention.units)).reshape(answer.shape)]
 
     if one.convention.units != other.convention.units or not all(
@@ -404,5 +404,5 @@ def _have_equal_answers_and_programs(
         return False
     if one.way is None or other.way is None or one.way.line != other.way.line:
         return True
-    batch = asked.draw_batch(1 if one.convention.one_text else asked.trial_rows, widths[0])
-    return are_answer_parts_computed_equally(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))
+    batch = facts.draw_batch(1 if one.convention.one_text else facts.trial_rows, widths[0])
+    return are_answer_parts_computed_equally(facts, facts.compile(one.way.line), batch, (one.suffix, other.suffix))

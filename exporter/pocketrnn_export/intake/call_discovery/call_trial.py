@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
@@ -36,7 +36,7 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
     find_logits_places,
 )
 from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
     find_candidate_with_constants,
     make_changing_inputs_failure,
@@ -66,9 +66,8 @@ from pocketrnn_export.module_runs.operator_recording import (
     PROBABILITIES,
     SHAPES,
     OperatorRecorder,
-    are_equal_up_to_rounding,
+    find_first_different_operator,
 )
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 
 @dataclass(frozen=True)
@@ -96,15 +95,15 @@ class WorkingCall:
 
 
 def try_call_line(
-    asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
+    facts: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a call that the owner wrote. Yield the call if it works, or its failure."""
-    batches = asked.make_batches(1 if one_text else asked.trial_rows, widths)
-    return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
+    batches = facts.make_batches(1 if one_text else facts.trial_rows, widths)
+    return (_try_head_outputs if facts.heads else _try_call)(facts, line, function, batches, None, one_text=one_text)
 
 
 def try_candidate(
-    asked: ModuleFacts,
+    facts: ModuleFacts,
     way: CallCandidate,
     widths: Sequence[int],
     *,
@@ -116,23 +115,23 @@ def try_candidate(
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
-    if one_text and "lengths.tolist()" in line and not asked.two_texts:
+    if one_text and "lengths.tolist()" in line and not facts.two_texts:
         # `[tokens.size(1)]` is tried in its place.
         return
-    batches = asked.make_batches(1 if one_text else asked.trial_rows, widths)
-    with_constants = find_candidate_with_constants(asked, way, batches)
+    batches = facts.make_batches(1 if one_text else facts.trial_rows, widths)
+    with_constants = find_candidate_with_constants(facts, way, batches)
     way = way if with_constants is None else with_constants
-    tried = _try_head_outputs if asked.heads else _try_call
+    tried = _try_head_outputs if facts.heads else _try_call
     yield from tried(
-        asked, way.line, asked.compile(way.line), batches, way, one_text=one_text, working_calls=working_calls
+        facts, way.line, facts.compile(way.line), batches, way, one_text=one_text, working_calls=working_calls
     )
 
 
 def _try_call(
-    asked: ModuleFacts,
+    facts: ModuleFacts,
     line: str,
     function: Call,
-    batches: Sequence[tuple[Tensor, Tensor]],
+    batches: Sequence[Batch],
     way: CallCandidate | None,
     *,
     one_text: bool,
@@ -140,34 +139,34 @@ def _try_call(
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a call on batches. Yield a working call or a failure for each part of its answer that may be the logits, or
     one failure of the whole call."""
-    answers = _answer_trial_batches(asked, line, function, batches)
+    answers = _answer_trial_batches(facts, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
-    places = find_logits_places(asked, known, search_parts=way is not None)
+    places = find_logits_places(facts, known, search_parts=way is not None)
     following: tuple[str, ...] = ()
-    if places and not asked.of_tokens:
+    if places and not facts.of_tokens:
         tried = [tokens.shape[1] for tokens, _ in known]
-        lengths = asked.list_further_lengths(tried, from_least_width=way is None)
-        known += _list_answered_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
-        following = count_numbers_per_output(asked, known).following
+        lengths = facts.list_further_lengths(tried, from_least_width=way is None)
+        known += _list_answered_batches(facts, function, [facts.draw_batch(rows, length) for length in lengths])
+        following = count_numbers_per_output(facts, known).following
         places = [place for place in places if place.suffix not in following]
     elif not places and any(tuple(leaf.shape) == (rows,) for _, leaf in find_float_tensors(answers[0])):
         # The shape (rows,) may be one number a text, or that many for one text: another batch size shows which.
-        known += _list_answered_batches(asked, function, [asked.draw_batch(rows + 8, batches[0][0].shape[1])])
+        known += _list_answered_batches(facts, function, [facts.draw_batch(rows + 8, batches[0][0].shape[1])])
     if not places:
         # The failure of the last candidate, rows that begin with their length, says less about the module.
         is_other = bool(following) and (way is None or way.plain != LENGTH_FIRST)
-        reason = Reason.OTHER_ANSWER if is_other else find_missing_logits_reason(known[0], asked)
-        yield FailedCall(line, reason, *explain_missing_logits(known, asked, line))
+        reason = Reason.OTHER_ANSWER if is_other else find_missing_logits_reason(known[0], facts)
+        yield FailedCall(line, reason, *explain_missing_logits(known, facts, line))
     found: list[WorkingCall | FailedCall] = []
     for place in places:
         suffix, written = place.suffix, place.suffix + place.arranged
         convention = Convention(
             line + written, wrap_answer_part(function, written), place.units, takes_lengths=True, one_text=one_text,
-            of_tokens=asked.of_tokens,
+            of_tokens=facts.of_tokens,
         )  # fmt: skip
         given = [
             read_answer_part(answer, written, *batch).float().reshape(rows, -1)
@@ -176,40 +175,38 @@ def _try_call(
         alike = [other for other in working_calls if not other.leaks and _gave_near_answers(other, given)]
         of_this = [(suffix, other.suffix) for other in alike if other.way is not None and other.way.line == line]
         # Numbers of two outputs of one call may differ on rare texts, so that their programs are compared.
-        is_same = any(are_answer_parts_computed_equally(asked, function, batches[0], two) for two in of_this)
+        is_same = any(are_answer_parts_computed_equally(facts, function, batches[0], two) for two in of_this)
         if is_same or (alike and not of_this):
             continue
         # Checked first: a constant given to each text may be why an answer depends on the other texts.
-        refused = None if way is None else make_changing_inputs_failure(asked, way, suffix, batches)
-        one = refused or _check_answers_of_call(asked, convention, batches, way)
+        refused = None if way is None else make_changing_inputs_failure(facts, way, suffix, batches)
+        one = refused or _check_answers_of_call(facts, convention, batches, way)
         if isinstance(one, FailedCall) and place.arranged.startswith(".reshape"):
             # It is a guess that the rows are tokens of several texts: if it fails, that means little.
             one = replace(one, reason=min(one.reason, Reason.USELESS_LOGITS))
         found.append(replace(one, way=way, suffix=suffix) if isinstance(one, WorkingCall) else one)
-    if way is None or asked.heads or not any(isinstance(one, WorkingCall) for one in found):
+    if way is None or facts.heads or not any(isinstance(one, WorkingCall) for one in found):
         yield from found
     else:
-        yield from _check_suitable_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
+        yield from _check_suitable_outputs(facts, found, record_flow(facts.module, function, *batches[0]), known, line)
 
 
 def _answer_trial_batches(
-    asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, line: str, function: Call, batches: Sequence[Batch]
 ) -> list[Any] | FailedCall:
     """Return the module's answers to the trial batches. If the module fails on one of them, return this failure."""
     try:
-        return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
+        return [call_and_restore_state(facts.module, function, *batch) for batch in batches]
     # A user's module may raise any exception.
     except (Exception, SystemExit) as error:
-        return FailedCall(
-            line, Reason.RAISES, *explain_exception(error, asked, line, functools.partial(can_run_line, asked)), error
-        )
+        return FailedCall(line, Reason.RAISES, *explain_exception(error, facts, line), error)
 
 
 def _try_head_outputs(
-    asked: ModuleFacts,
+    facts: ModuleFacts,
     line: str,
     function: Call,
-    batches: Sequence[tuple[Tensor, Tensor]],
+    batches: Sequence[Batch],
     way: CallCandidate | None,
     *,
     one_text: bool,
@@ -217,13 +214,13 @@ def _try_head_outputs(
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a call whose answer has one output for each head: join the outputs, and try them as one answer. Yield the
     results."""
-    answers = _answer_trial_batches(asked, line, function, batches)
+    answers = _answer_trial_batches(facts, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
         return
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
-    alone = _list_answered_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
-    joined = find_head_outputs(asked, known, alone[0][1] if alone else None)
+    alone = _list_answered_batches(facts, function, [(batches[0][0][:1], batches[0][1][:1])])
+    joined = find_head_outputs(facts, known, alone[0][1] if alone else None)
     if isinstance(joined, tuple):
         yield FailedCall(line, Reason.OTHER_ANSWER, *joined)
         return
@@ -233,7 +230,7 @@ def _try_head_outputs(
     )
     join, way = _wrap_in_head_join(function, joined), None if way is None else replace(way, around=joined.around)
     for one in _try_call(
-        asked, joined.write_call(line), join, batches, way, one_text=one_text, working_calls=working_calls
+        facts, joined.write_call(line), join, batches, way, one_text=one_text, working_calls=working_calls
     ):
         if isinstance(one, FailedCall):
             yield one
@@ -241,7 +238,7 @@ def _try_head_outputs(
         left_out = ""
         if joined.suffixes:
             left_out = describe_omitted_outputs(
-                asked, record_flow(asked.module, function, *batches[0]), known, *joined.suffixes
+                facts, record_flow(facts.module, function, *batches[0]), known, *joined.suffixes
             )
         notes = (*one.convention.notes, *([joined.note] if joined.note else []))
         yield replace(one, convention=replace(one.convention, heads=heads, notes=notes, left_out=left_out))
@@ -256,7 +253,7 @@ def _wrap_in_head_join(function: Call, joined: JoinedHeads) -> Call:
 
 
 def _check_suitable_outputs(
-    asked: ModuleFacts,
+    facts: ModuleFacts,
     outcomes: Sequence[WorkingCall | FailedCall],
     flow: FlowRecorder,
     known: Sequence[Known],
@@ -265,7 +262,7 @@ def _check_suitable_outputs(
     """Yield a result for each output that may be the logits: the call with a note on the other outputs, or a failure.
     If another output shows that the answer does not fit the labels, yield only this failure."""
     suffixes = [one.suffix for one in outcomes if isinstance(one, WorkingCall)]
-    refused = {suffix: explain_unsuitable_output(asked, flow, known, line, suffix) for suffix in suffixes}
+    refused = {suffix: explain_unsuitable_output(facts, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
         if no_answer is not None and no_answer.other not in suffixes:
             yield no_answer.fails
@@ -276,70 +273,69 @@ def _check_suitable_outputs(
         elif (no_answer := refused[one.suffix]) is not None:
             yield no_answer.fails
         else:
-            left_out = describe_omitted_outputs(asked, flow, known, one.suffix)
+            left_out = describe_omitted_outputs(facts, flow, known, one.suffix)
             yield replace(one, convention=replace(one.convention, left_out=left_out))
 
 
-def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
+def _list_answered_batches(facts: ModuleFacts, function: Call, batches: Sequence[Batch]) -> list[Known]:
     """Return (tokens, answer) for each batch on which the module does not fail."""
     known: list[Known] = []
     for tokens, lengths in batches:
         with contextlib.suppress(Exception, SystemExit):
-            known.append((tokens, call_and_restore_state(asked.module, function, tokens, lengths)))
+            known.append((tokens, call_and_restore_state(facts.module, function, tokens, lengths)))
     return known
 
 
 def are_answer_parts_computed_equally(
-    asked: ModuleFacts, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]
+    facts: ModuleFacts, function: Call, batch: Batch, suffixes: Sequence[str]
 ) -> bool:
     """Return whether the same operators compute two parts of an answer from the text. Operators that turn logits
     into probabilities, or that only change the shape, do not count."""
     operations = OperatorRecorder()
     tokens, lengths = (value.clone() for value in batch)
     operations.label_tensors("text", tokens, lengths)
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations:
-        leaves = dict(find_float_tensors(run_user_call(function, asked.module, tokens, lengths)))
+    with run_quietly_and_undo_assignments(facts.module), operations:
+        leaves = dict(find_float_tensors(run_user_call(function, facts.module, tokens, lengths)))
     one, other = (
         operations.find_steps_and_moves_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text")
         for suffix in suffixes
     )
     programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))
-    return one[1] == other[1] and (one[0] == other[0] or are_equal_up_to_rounding(*programs))
+    return one[1] == other[1] and (one[0] == other[0] or find_first_different_operator(*programs) is None)
 
 
 def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
-    """Return whether a working call gave these answers to the same batches."""
+    """Return whether a working call gave nearly these answers to the same batches."""
     return all(
         a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, working.answers, strict=True)
     )
 
 
 def _check_answers_of_call(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
+    facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
     """Check that a call repeats its answer, answers different texts differently, and answers each text in a batch as
     alone. Return the call with what was found, or its failure."""
     line = convention.line
     try:
-        answers = tuple(call_and_read_numbers(asked, convention, *batch) for batch in batches)
-        again = tuple(call_and_read_numbers(asked, convention, *batch, twice=True) for batch in batches)
+        answers = tuple(call_and_read_numbers(facts, convention, *batch) for batch in batches)
+        again = tuple(call_and_read_numbers(facts, convention, *batch, twice=True) for batch in batches)
     # A user's module may raise any exception when it is run again.
     except (Exception, SystemExit) as error:
-        said = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
-        return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
+        return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *explain_exception(error, facts, line), error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
-        return _explain_infinite_answers(asked, convention, batches, answers)
+        return _explain_infinite_answers(facts, convention, batches, answers)
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
         problem = "The module gives other answers when it is run again on the same texts."
-        return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(asked, line))
-    of_texts = answers if not asked.features else _answer_with_same_features(asked, convention, batches)
+        return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(facts, line))
+    of_texts = answers if not facts.features else _answer_with_same_features(facts, convention, batches)
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=ROUNDING, atol=1e-7):
         problem = "The module gives the same answer for every text."
         return FailedCall(
             line, Reason.USELESS_LOGITS, problem, "Load the trained weights, or give the call: --call, call=."
         )
-    if asked.of_tokens and not _depends_on_neighbour_tokens(asked, convention, batches[-1]):
+    if facts.of_tokens and not _depends_on_neighbour_tokens(facts, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
         if way is not None:
             advice = (
@@ -348,19 +344,19 @@ def _check_answers_of_call(
             return FailedCall(line, Reason.USELESS_LOGITS, f"{by_itself}.", advice)
         # Its owner wrote this call.
         convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
-    convention = replace(convention, takes_lengths=depends_on_lengths(asked, convention, batches))
-    exact, fails_alone = _check_shapes_and_if_alone_fails(asked, convention, batches[0])
+    convention = replace(convention, takes_lengths=depends_on_lengths(facts, convention, batches))
+    exact, fails_alone = _check_answer_shapes_and_single_text(facts, convention, batches[0])
     convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
-    if not convention.one_text and (mixes := _find_batch_dependence(asked, convention, batches, answers)) is not None:
+    if not convention.one_text and (mixes := _find_batch_dependence(facts, convention, batches, answers)) is not None:
         return mixes
     leaks = False
-    if way is not None and way.plain == LENGTH_FIRST and not reads_exactly_to_length(asked, convention, batches[-1]):
+    if way is not None and way.plain == LENGTH_FIRST and not reads_exactly_to_length(facts, convention, batches[-1]):
         problem = "The module does not use a row's first number as its length: ids past that length change its answer."
         return FailedCall(line, Reason.RAISES, problem, "Give the call: --call, or call=.")
     # Lengths that forward does not read are not checked.
-    if way is not None and asked.lengths is None and convention.takes_lengths:
+    if way is not None and facts.lengths is None and convention.takes_lengths:
         for i in [*way.find_inputs_of_kind("lengths"), *way.find_inputs_of_kind("mask")]:
-            if not works_as_mask(asked, convention, way, i, batches[-1]):
+            if not works_as_mask(facts, convention, way, i, batches[-1]):
                 slot = way.slots[i]
                 if slot.role != "mask":
                     width = way.replace_value(i, "tokens.size(1)").line
@@ -371,76 +367,75 @@ def _check_answers_of_call(
                         f"The module's forward takes {slot.name} beside the text. This is neither the lengths nor a "
                         "mask: tokens past the length change the answer.",
                         "Give its value: --call, or call=. A bundle is given nothing but a text."
-                        + of_width * can_run_line(asked, width),
+                        + of_width * can_run_line(facts, width),
                     )
                 leaks = True
     return WorkingCall(convention, answers, leaks)
 
 
-def _answer_with_same_features(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
-) -> list[Tensor]:
+def _answer_with_same_features(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> list[Tensor]:
     """Return the answers to batches in which all texts have the same features."""
-    own = derive_features_from_first_ids(asked.features, batches[0][0][:1])
+    own = derive_features_from_first_ids(facts.features, batches[0][0][:1])
     return [
-        call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, own.expand(len(tokens), -1)))
+        call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, own.expand(len(tokens), -1)))
         for tokens, lengths in batches
     ]
 
 
-def _depends_on_neighbour_tokens(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+def _depends_on_neighbour_tokens(facts: ModuleFacts, convention: Convention, batch: Batch) -> bool:
     """Return whether the first or the last token of a text changes the numbers of the tokens between them."""
     tokens, lengths = batch
-    other = asked.draw_batch(len(tokens) + 1, tokens.shape[1])[0][1:]
-    own = call_and_read_numbers(asked, convention, tokens, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
+    other = facts.draw_batch(len(tokens) + 1, tokens.shape[1])[0][1:]
+    own = call_and_read_numbers(facts, convention, tokens, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
     for place in (0, -1):
         changed = tokens.clone()
         changed[:, place] = other[:, place]
-        given = call_and_read_numbers(asked, convention, changed, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
+        given = call_and_read_numbers(facts, convention, changed, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
         if not torch.allclose(given, own, rtol=ROUNDING, atol=1e-7):
             return True
     return False
 
 
 def _find_batch_dependence(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+    facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], answers: Sequence[Tensor]
 ) -> FailedCall | None:
-    """Return the failure of a call whose answer to a text depends on the batch; else None."""
+    """Return the failure of a call if the answer to a text depends on the batch, or if the call fails on a single text.
+    Else return None."""
     line = convention.line
     try:
         for (tokens, lengths), together in zip(batches, answers, strict=True):
-            alone = answer_texts_one_by_one(asked, convention, tokens, lengths)
+            alone = answer_texts_one_by_one(facts, convention, tokens, lengths)
             # For texts with padding, ids_with_batch_dependent_answers.py later finds whether they may share a batch.
             whole = int(lengths.min()) == tokens.shape[1]
             if (
                 whole
                 and not _are_rows_near(alone, together)
-                and not _depends_on_batch_only_by_highest_id(asked, convention, tokens, lengths)
+                and not _depends_on_batch_only_by_highest_id(facts, convention, tokens, lengths)
             ):
-                kept = find_changed_attributes(asked, line)
+                kept = find_changed_attributes(facts, line)
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
-                once = functools.partial(answer_texts_one_by_one, asked, convention, tokens, lengths)
+                once = functools.partial(answer_texts_one_by_one, facts, convention, tokens, lengths)
                 problem, advice = explain_batch_dependence(once)
                 return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
-        problem, advice = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
+        problem, advice = explain_exception(error, facts, line)
         return FailedCall(line, Reason.USELESS_LOGITS, f"For a single text: {problem}", advice, error)
     return None
 
 
 def _depends_on_batch_only_by_highest_id(
-    asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
+    facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
 ) -> bool:
     """Return whether the answers depend on the batch only because of the highest id. A module may treat this id as
     padding; `ids_with_batch_dependent_answers.py` finds such ids."""
-    plain = asked.replace_highest_id(tokens)
+    plain = facts.replace_highest_id(tokens)
     if plain is None:
         return False
     try:
         return _are_rows_near(
-            answer_texts_one_by_one(asked, convention, plain, lengths),
-            call_and_read_numbers(asked, convention, plain, lengths),
+            answer_texts_one_by_one(facts, convention, plain, lengths),
+            call_and_read_numbers(facts, convention, plain, lengths),
         )
     # Whatever a user's module raises.
     except (Exception, SystemExit):
@@ -448,12 +443,12 @@ def _depends_on_batch_only_by_highest_id(
 
 
 def _explain_infinite_answers(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+    facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], answers: Sequence[Tensor]
 ) -> FailedCall:
-    """Return the failure of a call with infinite or NaN answers. The failure names the line that first computes such a
-    number."""
+    """Return the failure of a call with infinite or NaN answers. The failure names the line that computes such a number
+    from finite ones, if it is found."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
-    line = find_nonfinite_line(lambda: call_and_read_numbers(asked, convention, *batch))
+    line = find_nonfinite_line(lambda: call_and_read_numbers(facts, convention, *batch))
     place = f", at {line}" if line else ""
     if all(bool((torch.isfinite(answer) | (answer == -math.inf)).all()) for answer in answers):
         return FailedCall(
@@ -472,20 +467,20 @@ def _explain_infinite_answers(
     )
 
 
-def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
+def _advise_on_randomness(facts: ModuleFacts, line: str) -> str:
     """Return advice for a module whose answers change from call to call."""
-    batch = asked.draw_batch(asked.trial_rows, asked.widths.clip(7))
-    for name, arguments in find_state_methods_with_arguments(asked.module):
+    batch = facts.draw_batch(facts.trial_rows, facts.widths.clip(7))
+    for name, arguments in find_state_methods_with_arguments(facts.module):
         states = []
         with contextlib.suppress(Exception, SystemExit):
             states = [
-                call_and_restore_state(asked.module, asked.compile(f"module.{name}({arguments})"), *batch)
+                call_and_restore_state(facts.module, facts.compile(f"module.{name}({arguments})"), *batch)
                 for _ in range(2)
             ]
         found = [[leaf for _, leaf in find_float_tensors(state)] for state in states]
         if found and found[0] and not all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
             zeros = [
-                f"torch.zeros({', '.join('tokens.size(0)' if n == asked.trial_rows else str(n) for n in leaf.shape)})"
+                f"torch.zeros({', '.join('tokens.size(0)' if n == facts.trial_rows else str(n) for n in leaf.shape)})"
                 for leaf in found[0]
             ]
             made = zeros[0] if isinstance(states[0], Tensor) else f"({', '.join(zeros)})"
@@ -493,11 +488,11 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
                 f"Its {name} draws a random state for each call. To give zeros instead: --call "
                 f'"module.{name} = lambda *_: {made}; {line}", or call=.'
             )
-    kept = find_changed_attributes(asked, line)
+    kept = find_changed_attributes(facts, line)
     if kept:
         return advise_on_kept_state(kept, line)
     if drawn := find_random_draw_line(
-        asked.module, lambda: call_and_restore_state(asked.module, asked.compile(line), *batch)
+        facts.module, lambda: call_and_restore_state(facts.module, facts.compile(line), *batch)
     ):
         return (
             f"It draws random numbers in eval mode, at {drawn}: draw them only if self.training is true, as "
@@ -509,15 +504,13 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     )
 
 
-def _check_shapes_and_if_alone_fails(
-    asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
-) -> tuple[bool, bool]:
+def _check_answer_shapes_and_single_text(facts: ModuleFacts, convention: Convention, batch: Batch) -> tuple[bool, bool]:
     """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""
     tokens, lengths = batch
     exact, fails_alone = True, False
     for rows in dict.fromkeys((len(tokens), 1)):
         try:
-            answer = call_and_restore_state(asked.module, convention.function, tokens[:rows], lengths[:rows])
+            answer = call_and_restore_state(facts.module, convention.function, tokens[:rows], lengths[:rows])
         # Whatever a user's module raises.
         except (Exception, SystemExit):
             fails_alone = fails_alone or rows == 1

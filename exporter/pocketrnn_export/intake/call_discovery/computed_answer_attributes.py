@@ -40,8 +40,9 @@ class UncalledCode:
 
 
 def find_computed_parts(holder: Any, held_ids: set[int]) -> Iterator[SuffixAndValue]:
-    """Yield (suffix, value) for each value that an object computes by properties and methods. The code `object` +
-    suffix gives the value. The value is `UncalledCode` if the code was not called."""
+    """Yield (suffix, value) for each value that an object computes by properties, methods, `__getattr__` or
+    `__getitem__`. The code `object` + suffix gives the value. The value is `UncalledCode` if the code was not
+    called."""
     kinds = [kind for kind in type(holder).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
     members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}
     for name, member in members.items():
@@ -91,8 +92,9 @@ def _read_value_or_missing(read_value: Any) -> Any:
 def _find_values_by_name(
     holder: Any, functions: Sequence[Any], held_ids: set[int], suffix_form: str, read_part: Any
 ) -> Iterator[SuffixAndValue]:
-    """Yield (suffix, value) for each value that an object computes for a name. Common names are tried, and the strings
-    in the code of the object's class."""
+    """Yield (suffix, value) for each tensor, mapping, list or tuple that an object computes for a name. The names are
+    common ones, the strings in the code of `functions`, and the keys of mappings that the object holds. If no name
+    gives a value, yield `UncalledCode`."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from pocketrnn.text.features import Category, Features
+from pocketrnn.text.features_beside_text import Category, Features
 from pocketrnn_export.intake.call_discovery.forward_signature import CodesByInput, Signature, Slot
 from pocketrnn_export.intake.call_discovery.parameter_roles import split_name
 
@@ -71,8 +71,8 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
 
 
 def list_features_in_code(code: str | None, features: Features) -> Features:
-    """Return the features that the code of an input's value uses: the features that it names, or all of one kind for
-    `features` and `categories`."""
+    """Return the features that the code of an input's value uses: all numbers for `features`, all categories for
+    `categories`, else the features whose names are in the code."""
     if code in ("features", "categories"):
         return tuple(one for one in features if isinstance(one[1], Category) == (code == "categories"))
     return tuple(one for one in features if re.search(rf"\b{one[0]}\b", code or ""))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.trial_answers import can_run_line
 from pocketrnn_export.intake.call_line import write_layer_code
 from pocketrnn_export.torch_internals import read_own_buffers, read_own_parameters
 
@@ -20,23 +22,20 @@ _STATE: Final = re.compile(
 _TABLE: Final = re.compile(r"pos|pe$|mask|weight|table|embed", re.IGNORECASE)
 
 
-def advise_on_fixed_batch(
-    module: nn.Module, error: BaseException, line: str, can_run: Callable[[str], bool]
-) -> str | None:
+def advise_on_fixed_batch(facts: ModuleFacts, error: BaseException, line: str) -> str | None:
     """Return advice for a module that fails because it holds a fixed batch size, or a state of that size. Return
     None for other failures.
 
     All states of that batch size are named at once, and a line is proposed only if the module runs with it.
 
     Args:
-        module: the module.
+        facts: the module.
         error: the error that it raised.
         line: how it was called.
-        can_run: whether the module runs with a line.
     """
-    if isinstance(module, torch.jit.ScriptModule):
+    if isinstance(facts.module, torch.jit.ScriptModule):
         return None
-    held, numbers = list(_find_held_states(module)), list(_find_held_numbers(module))
+    held, numbers = list(_find_held_states(facts.module)), list(_find_held_numbers(facts.module))
     for texts in dict.fromkeys(map(int, re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", str(error)))):
         states = [state for state in held if state.texts == texts > 1 and f"{state.target} = " not in line]
         if weights := [state for state in states if state.is_weight]:
@@ -52,7 +51,7 @@ def advise_on_fixed_batch(
         ways: list[list[str]] = [zeros, sizes, [*sizes, *zeros], *([size] for size in sizes)]
         for made in ways:
             given = "; ".join([*made, line])
-            if not made or not can_run(given):
+            if not made or not can_run_line(facts, given):
                 continue
             if made is zeros:
                 is_one = f"is a state for {texts} texts" if len(states) == 1 else f"are states for {texts} texts"
@@ -73,7 +72,7 @@ class _HeldState:
         target: its name in Python code.
         texts: the number of texts that it is for.
         of_one: its shape for one text.
-        zeros: the code that makes such zeros for a batch.
+        zeros: the code that makes zeros in its place, for any number of texts.
         is_weight: whether it is a parameter.
     """
 
@@ -108,8 +107,8 @@ def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
-    """Yield the tensors of a module that may be states, judged by their width or their name. Lists and dicts are
-    searched, too."""
+    """Yield the tensors of a module that may be states, judged by their width or their name. Lists, tuples and dicts
+    are searched, too."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
 from pocketrnn_export.intake.call_discovery.variadic_inputs import (
@@ -23,7 +23,6 @@ from pocketrnn_export.intake.call_discovery.variadic_inputs import (
     find_inputs_read_from_args_and_kwargs,
     list_optional_keyword_names,
 )
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The most inputs that are tried for a forward of *args or a tuple.
 _NAMELESS: Final = 3
@@ -73,11 +72,6 @@ class Signature:
     write: Callable[[Sequence[str | None]], str]
     plain: bool = False
     more: tuple[str, ...] = ()
-
-    @property
-    def tokens_index(self) -> int:
-        """The index of the input that takes the text."""
-        return next(i for i, slot in enumerate(self.slots) if slot.role == "tokens")
 
 
 def list_signatures(module: nn.Module) -> Iterator[Signature]:
@@ -151,8 +145,8 @@ def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, val
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which one input is the text: the input with the name of a text, else the first or the second
-    required input."""
+    """Yield signatures in which one input is the text: the input that `_find_tokens_slot` finds. If no required input
+    has a name, the first one and the second one are tried."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -175,8 +169,8 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
 
 
 def _find_tokens_slot(slots: Sequence[Slot]) -> int:
-    """Return the index of the text: the first input with the name of a text, else the first input without another
-    role."""
+    """Return the index of the input that takes the text: among the inputs without another role, and only the required
+    ones if there are some, the first with the name of a text, else the first."""
     open_ = [i for i, slot in enumerate(slots) if find_role(slot.name, required=slot.required) == "other"]
     wanted = [i for i in open_ if slots[i].required] or open_
     said = [i for i in wanted if is_text_name(slots[i].name)]
@@ -349,12 +343,7 @@ def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *,
             break
         give = functools.partial(_make_trial_value, text=text, other=other)
         batch = _RecordingDict(give, present=present) if by_key else _RecordingFields(give)
-        with (
-            contextlib.suppress(Exception, SystemExit),
-            torch.no_grad(),
-            run_quietly_on_cpu(),
-            undo_assignments(module),
-        ):
+        with contextlib.suppress(Exception, SystemExit), run_quietly_and_undo_assignments(module):
             module(batch, **{slot.name: None for slot in targets})
         names.update({name: needed for name, needed in batch.asked.items() if needed or name not in names})
         more = more or batch.more
@@ -391,7 +380,7 @@ def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Para
                 for n in [*names, *(p.name for p in parameters if p.default is p.empty)]
             }
             try:
-                with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+                with run_quietly_and_undo_assignments(module):
                     module(**given)
             except KeyError as error:
                 name = error.args[0] if error.args else None
@@ -422,12 +411,7 @@ def _find_optional_keywords(
 def _runs_with_none_for_keyword(module: nn.Module, required: Sequence[str], name: str) -> bool:
     """Return whether a module runs if it also gets None for the keyword argument `name`."""
     for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
-        with (
-            contextlib.suppress(Exception, SystemExit),
-            torch.no_grad(),
-            run_quietly_on_cpu(),
-            undo_assignments(module),
-        ):
+        with contextlib.suppress(Exception, SystemExit), run_quietly_and_undo_assignments(module):
             module(**{n: _make_trial_value(n, text, other) for n in required}, **{name: None})
             return True
     return False

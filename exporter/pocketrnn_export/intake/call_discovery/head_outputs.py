@@ -72,35 +72,35 @@ class _Output:
 
 
 def find_head_outputs(
-    asked: ModuleFacts, known: Sequence[Known], answer_to_one_text: Any | None
+    facts: ModuleFacts, known: Sequence[Known], answer_to_one_text: Any | None
 ) -> JoinedHeads | ProblemAndAdvice:
     """Find the output of each head. If this is not possible, return the problem and advice.
 
     Args:
-        asked: the module, and its heads.
+        facts: the module, and its heads.
         known: batches of tokens with equal rows, each with the module's answer.
         answer_to_one_text: its answer to a single text; None if it fails on one.
     """
     answer, rows = known[0][1], len(known[0][0])
-    units, total = asked.head_sizes, asked.classes
+    units, total = facts.head_sizes, facts.classes
     if isinstance(answer, Tensor) and tuple(answer.shape) == (rows, total):
-        note = f"forward gives the numbers of all heads in one output, taken in the order {', '.join(asked.heads)}."
+        note = f"forward gives the numbers of all heads in one output, taken in the order {', '.join(facts.heads)}."
         ends = list(itertools.accumulate(units))
         parts = tuple(f"[:, {end - count}:{end}]" for end, count in zip(ends, units, strict=True))
         return JoinedHeads("", units, parts, note=note)
     if len(set(units)) == 1 and isinstance(answer, Tensor) and len({tuple(one.shape) for _, one in known}) == 1:
-        note = f"forward gives a row of numbers for each head, taken in the order {', '.join(asked.heads)}."
+        note = f"forward gives a row of numbers for each head, taken in the order {', '.join(facts.heads)}."
         for first, around, part in ((rows, "{}.flatten(1)", "[:, %d]"), (len(units), _HEADS_FIRST, "[%d]")):
             if tuple(answer.shape) == (first, rows + len(units) - first, units[0]):
                 return JoinedHeads(around, units, tuple(part % i for i in range(len(units))), note=note)
-    outputs = list(_list_outputs_of_fixed_size(asked, known))
-    chosen = _choose_by_name(asked, outputs)
+    outputs = list(_list_outputs_of_fixed_size(facts, known))
+    chosen = _choose_by_name(facts, outputs)
     note = ""
     if chosen is None:
-        chosen, note = _choose_by_count_with_note(asked, outputs, answer)
+        chosen, note = _choose_by_count_with_note(facts, outputs, answer)
     if isinstance(chosen, tuple):
         return chosen
-    taken = [chosen[name] for name in asked.heads]
+    taken = [chosen[name] for name in facts.heads]
     leaves = dict(find_float_tensors(answer))
     single = {} if answer_to_one_text is None else dict(find_float_tensors(answer_to_one_text))
     parts = tuple(
@@ -115,9 +115,9 @@ def find_head_outputs(
     return JoinedHeads(around, units, parts, tuple(one.suffix for one in taken), note)
 
 
-def _list_outputs_of_fixed_size(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
+def _list_outputs_of_fixed_size(facts: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
     """Yield each output that has the same count of numbers for every text."""
-    answer, fixed, seen = known[0][1], count_numbers_per_output(asked, known).fixed, set[int]()
+    answer, fixed, seen = known[0][1], count_numbers_per_output(facts, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() > 0 and suffix in fixed and id(leaf) not in seen:
             seen.add(id(leaf))
@@ -134,10 +134,10 @@ def _name_output(answer: Any, suffix: str) -> str:
     return next(filter(None, found.groups()), "") if found else ""
 
 
-def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | ProblemAndAdvice | None:
+def _choose_by_name(facts: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | ProblemAndAdvice | None:
     """Return a dict from each head to the output with its name. Return the problem and advice if an output is missing
     or does not fit, and None if no output has the name of a head."""
-    named: dict[str, list[_Output]] = {name: _find_outputs_by_name(name, outputs) for name in asked.heads}
+    named: dict[str, list[_Output]] = {name: _find_outputs_by_name(name, outputs) for name in facts.heads}
     if not any(named.values()):
         return None
     names = [one.name for one in outputs if one.name]
@@ -151,7 +151,7 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
                 f"forward gives {len(found)} outputs with the name of the head {name!r} ({where})",
                 _JOIN_YOURSELF,
             )
-        if not found[0].fits_head(head := asked.heads[name]):
+        if not found[0].fits_head(head := facts.heads[name]):
             return (
                 f"forward gives {found[0].numbers} numbers as answer{found[0].suffix}, but the head {name!r} has "
                 f"{len(head.labels)} labels",
@@ -160,15 +160,15 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
     chosen = {name: found[0] for name, found in named.items()}
     if len({one.suffix for one in chosen.values()}) < len(chosen):
         return (
-            f"two of the heads {', '.join(asked.heads)} have the name of one output",
+            f"two of the heads {', '.join(facts.heads)} have the name of one output",
             "Give each head the name of its output.",
         )
     return chosen
 
 
 def _find_outputs_by_name(head_name: str, outputs: Sequence[_Output]) -> list[_Output]:
-    """Return the outputs with the name of a head. If there are several, return the outputs with `logits` in their
-    path."""
+    """Return the outputs with the name of a head. If there are several, and some have `logit` in their path, return
+    only these."""
     found = [one for one in outputs if one.name == head_name]
     found = found or [
         one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(head_name)
@@ -183,25 +183,25 @@ def _split_output_name(name: str) -> tuple[str, ...]:
 
 
 def _choose_by_count_with_note(
-    asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
+    facts: ModuleFacts, outputs: Sequence[_Output], answer: Any
 ) -> tuple[dict[str, _Output] | ProblemAndAdvice, str]:
     """Choose each head's output by its count of numbers, and by the order of the outputs if counts are equal. Return
     the outputs by head, or the problem and advice; also return a note on this order, or an empty string."""
     chosen: dict[str, _Output] = {}
     ordered: list[str] = []
-    for count in dict.fromkeys(asked.head_sizes):
-        names = [name for name, head in asked.heads.items() if len(head.labels) == count]
+    for count in dict.fromkeys(facts.head_sizes):
+        names = [name for name, head in facts.heads.items() if len(head.labels) == count]
         fitting = [one for one in outputs if one.numbers == count]
         if count == 2 and len(fitting) < len(names):
             fitting = [one for one in outputs if one.numbers in (1, 2)]
         of_heads = dict(zip(names, fitting, strict=False))
-        if len(fitting) != len(names) or not all(one.fits_head(asked.heads[name]) for name, one in of_heads.items()):
-            return _explain_token_outputs(asked, names, answer) or _explain_unfit_counts(
-                asked, outputs, names, fitting
+        if len(fitting) != len(names) or not all(one.fits_head(facts.heads[name]) for name, one in of_heads.items()):
+            return _explain_token_outputs(facts, names, answer) or _explain_unfit_counts(
+                facts, outputs, names, fitting
             ), ""
         if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
-            problem = f"forward names its outputs ({said}), but the heads are called {', '.join(asked.heads)}"
+            problem = f"forward names its outputs ({said}), but the heads are called {', '.join(facts.heads)}"
             return (problem, f"Give the heads the names of their outputs. {_JOIN_YOURSELF}"), ""
         if len(names) > 1:
             ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
@@ -212,10 +212,10 @@ def _choose_by_count_with_note(
     return chosen, note if ordered else ""
 
 
-def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any) -> ProblemAndAdvice | None:
+def _explain_token_outputs(facts: ModuleFacts, names: Sequence[str], answer: Any) -> ProblemAndAdvice | None:
     """Return the problem and advice for an output that labels each token although its head labels whole texts; else
     None."""
-    count = len(asked.heads[names[0]].labels)
+    count = len(facts.heads[names[0]].labels)
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() == 3 and leaf.shape[-1] == count:
             return (
@@ -228,12 +228,12 @@ def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any
 
 
 def _explain_unfit_counts(
-    asked: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
+    facts: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
 ) -> ProblemAndAdvice:
     """Return the problem and advice for heads that have no fitting output: the counts of numbers and of labels
     differ."""
     gives = ", ".join(f"answer{one.suffix} with {one.numbers}" for one in outputs) or "no output with numbers of a text"
-    count = len(asked.heads[names[0]].labels)
+    count = len(facts.heads[names[0]].labels)
     heads = " and ".join(map(repr, names))
     return (
         f"forward gives {gives}: {len(fitting) or 'none'} of these outputs fit{'s' * (len(fitting) == 1)} the {count} "

@@ -106,8 +106,8 @@ def _list_state_attributes(layer: nn.Module) -> list[str]:
 
 
 def _list_zero_state_attributes_with_code(layer: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the name of each attribute that holds zeros [layers, batch, hidden], with code that makes such zeros for
-    any batch."""
+    """Yield the name of each attribute that holds zeros [layers, batch, hidden], or a tuple of such tensors, with code
+    that makes the same for any batch."""
     for name, value in vars(layer).items():
         states = value if isinstance(value, tuple) else (value,)
         if all(isinstance(v, Tensor) and v.dim() == 3 and not bool(v.any()) for v in states):

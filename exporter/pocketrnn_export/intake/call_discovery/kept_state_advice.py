@@ -15,16 +15,16 @@ from pocketrnn_export.module_runs.attribute_changes import ChangedAttribute, fin
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 
-def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
+def find_changed_attributes(facts: ModuleFacts, line: str) -> list[ChangedAttribute]:
     """Return the attributes that every call changes, without the attributes that the line of the call sets."""
-    call, batch = asked.compile(line), asked.draw_batch(asked.trial_rows, asked.trial_batch_widths[-1][-1])
+    call, batch = facts.compile(line), facts.draw_batch(facts.trial_rows, facts.trial_batch_widths[-1][-1])
 
     def run_module() -> None:
         with torch.no_grad(), run_quietly_on_cpu():
-            run_user_call(call, asked.module, *(value.clone() for value in batch))
+            run_user_call(call, facts.module, *(value.clone() for value in batch))
 
-    with undo_assignments(asked.module):
-        found = find_attributes_changed_by_run(run_module, asked.module)
+    with undo_assignments(facts.module):
+        found = find_attributes_changed_by_run(run_module, facts.module)
     return [kept for kept in found if not _is_set_in_line(kept, line)]
 
 

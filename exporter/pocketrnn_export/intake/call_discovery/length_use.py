@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import (
     are_answers_near,
     call_and_read_numbers,
@@ -25,7 +25,7 @@ from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 ROUNDING: Final = 2e-6
 
 
-def depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
+def depends_on_lengths(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> bool:
     """Return whether a call uses the lengths of the texts. For this check, the lengths are an object that raises when
     the module uses it."""
     line = convention.line
@@ -37,13 +37,13 @@ def depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequ
         if isinstance(pair_call := convention.function, PairCall):
             first, second, *_ = split_pairs(tokens, lengths)
             call_and_restore_state(
-                asked.module,
+                facts.module,
                 lambda module, _, none: pair_call.wrapped(module, first, second, none, none),
                 tokens,
                 none,
             )
         else:
-            call_and_restore_state(asked.module, convention.function, tokens, none)
+            call_and_restore_state(facts.module, convention.function, tokens, none)
     # Any exception shows that the lengths are used.
     except (Exception, SystemExit):
         return True
@@ -58,7 +58,7 @@ class _UnusableLengths:
 
 
 def works_as_mask(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: Batch
 ) -> bool:
     """Return whether an input hides tokens as a mask does: with shorter lengths for this input only, the tokens past
     them do not change the answer.
@@ -66,22 +66,23 @@ def works_as_mask(
     An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
     mask is tested, as it may be true at the tokens or at the padding.
     """
-    if way.slots[input_index].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
+    if way.slots[input_index].role == "lengths" or isinstance(facts.module, torch.jit.ScriptModule):
         return True
     value = way.options[input_index].value or ""
     if "lengths" not in value and "size(1)" not in value:
         return True
-    return _ignores_tokens_past_lengths(asked, convention, way, input_index, batch)
+    return _ignores_tokens_past_lengths(facts, convention, way, input_index, batch)
 
 
 def note_inputs_unlike_lengths(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, convention: Convention, way: CallCandidate, batch: Batch
 ) -> Iterable[str]:
-    """Yield notes on inputs that are named like lengths but are something else, such as a number of characters."""
-    if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
+    """Yield a note on each input that is named like lengths although tokens past its value change the answer: it may be
+    something else, such as a number of characters."""
+    if isinstance(facts.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
     for i in way.find_inputs_of_kind("lengths"):
-        if not _ignores_tokens_past_lengths(asked, convention, way, i, batch):
+        if not _ignores_tokens_past_lengths(facts, convention, way, i, batch):
             yield (
                 f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "
                 "If it is not the length, give the right call: --call, or call=."
@@ -89,20 +90,20 @@ def note_inputs_unlike_lengths(
 
 
 def _ignores_tokens_past_lengths(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: Batch
 ) -> bool:
     """Return whether tokens past the lengths leave the answer unchanged, if only one input gets the lengths: that with
     this index."""
     function = wrap_answer_part(
-        asked.compile(way.give_lengths_only_to(input_index).line), convention.line[len(way.line) :]
+        facts.compile(way.give_lengths_only_to(input_index).line), convention.line[len(way.line) :]
     )
-    answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
+    answers = _compute_answers_around_ends(facts, replace(convention, function=function), batch)
     return answers is not None and are_answers_near(answers.unchanged, answers.with_others_past_end)
 
 
-def reads_exactly_to_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+def reads_exactly_to_length(facts: ModuleFacts, convention: Convention, batch: Batch) -> bool:
     """Return whether the last token of a text changes the answer, and no token past the length does."""
-    answers = _compute_answers_around_ends(asked, convention, batch)
+    answers = _compute_answers_around_ends(facts, convention, batch)
     if answers is None:
         return False
     own, changed, cut = answers
@@ -117,16 +118,14 @@ class _AnswersAroundEnds(NamedTuple):
     with_others_past_end: Tensor
 
 
-def _compute_answers_around_ends(
-    asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
-) -> _AnswersAroundEnds | None:
+def _compute_answers_around_ends(facts: ModuleFacts, convention: Convention, batch: Batch) -> _AnswersAroundEnds | None:
     """Return three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the
-    end. Return None if the module fails."""
+    end. Return None if the module fails, or if there is no id but the padding."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
     lengths = torch.tensor(ends if rows > 1 else [max(1, width - 2)])
-    ids = [i for i in range(asked.ids) if i != asked.padding_id]
+    ids = [i for i in range(facts.ids) if i != facts.padding_id]
     if not ids:
         # With one id, which is the padding, a row cannot have another token.
         return None
@@ -135,13 +134,13 @@ def _compute_answers_around_ends(
     past, last = place >= lengths[:, None], place == lengths[:, None] - 1
     try:
         own, changed, cut = (
-            call_and_read_numbers(asked, convention, torch.where(where, other, tokens), lengths)
+            call_and_read_numbers(facts, convention, torch.where(where, other, tokens), lengths)
             for where in (torch.zeros_like(past), last, past)
         )
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return None
-    if asked.of_tokens:
+    if facts.of_tokens:
         # Numbers past the end of a text are not part of its answer.
         own, changed, cut = (
             numbers.reshape(rows, width, -1).masked_fill(past[:, :, None], 0.0).flatten(1)

@@ -60,14 +60,14 @@ class OutputCounts:
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
-def count_numbers_per_output(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
+def count_numbers_per_output(facts: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
     """Count how many numbers each output of a module holds for one text, from its answers to batches of several
     lengths."""
     found: dict[str, list[int]] = {}
     others: set[str] = set()
     for tokens, answer in known:
         for suffix, leaf in find_float_tensors(answer):
-            if (n := count_numbers_per_text(leaf, len(tokens), values=asked.values)) is not None:
+            if (n := count_numbers_per_text(leaf, len(tokens), values=facts.values)) is not None:
                 found.setdefault(suffix, []).append(n)
             elif len(tokens) != len(known[0][0]):
                 # Its first axis is not the batch: it had this size by chance.
@@ -96,21 +96,21 @@ class AnswerPlace:
     arranged: str = ""
 
 
-def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, search_parts: bool) -> list[AnswerPlace]:
+def find_logits_places(facts: ModuleFacts, known: Sequence[Known], *, search_parts: bool) -> list[AnswerPlace]:
     """Return the places of tensors in an answer that may be the logits: [rows, units], or for labels of tokens [rows,
     sequence, units] in any order of axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
-    if asked.heads:
+    if facts.heads:
         # The outputs of all heads, joined.
         return [AnswerPlace("", known[0][1].shape[-1])]
-    units = [asked.classes]
-    if asked.classes == 2 and not asked.multi_label and not asked.values:
+    units = [facts.classes]
+    if facts.classes == 2 and not facts.multi_label and not facts.values:
         units.append(1)
     widths = [tokens.shape[1] for tokens, _ in known]
     places: list[AnswerPlace] = []
     for wanted in units:
         asked_for = [suffix for suffix in leaves[0] if search_parts or not suffix]
-        if asked.of_tokens:
+        if facts.of_tokens:
             found = [
                 AnswerPlace(suffix, wanted, arranged)
                 for suffix in asked_for
@@ -125,7 +125,7 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, search_par
                 AnswerPlace(suffix, wanted)
                 for suffix in asked_for
                 if all(
-                    suffix in leaf and count_numbers_per_text(leaf[suffix], rows, values=asked.values) == wanted
+                    suffix in leaf and count_numbers_per_text(leaf[suffix], rows, values=facts.values) == wanted
                     for leaf in leaves
                 )
             ]

@@ -1,8 +1,4 @@
-"""Find out whether a module gives logits or probabilities. Its numbers decide, not the names of its functions.
-
-Numbers of both signs are logits. For numbers of one sign the owner must say what they are, with two exceptions: without
-one activation the module gives the logits of these probabilities; or with other weights it gives both signs.
-"""
+"""Find out whether a module gives logits or probabilities. Its numbers decide, not the names of its functions."""
 
 from __future__ import annotations
 
@@ -18,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_or_regression_values import refuse_regression_values
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
 from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention
@@ -32,7 +28,6 @@ from pocketrnn_export.intake.last_activation_removal import (
 )
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The conclusion for numbers of both signs.
 BOTH_SIGNS: Final = "logits: numbers below 0 and above 0"
@@ -56,9 +51,10 @@ _SAY: Final = "Say which: --gives logits or --gives probabilities, in Python giv
 
 @dataclass(frozen=True)
 class _ProbedAnswers:
-    """A module's answers to batches of texts: [batch, units], or [tokens, units] for labels of tokens."""
+    """A module's answers to batches of texts, [batch, units], or [tokens, units] for labels of tokens; and the
+    activation (`kind`) that turns logits of these labels into probabilities."""
 
-    batches: tuple[tuple[Tensor, Tensor], ...]
+    batches: tuple[Batch, ...]
     answers: tuple[Tensor, ...]
     kind: str
 
@@ -69,7 +65,7 @@ class _ProbedAnswers:
 
     @property
     def are_between_zero_and_one(self) -> bool:
-        """Whether all answers are from 0 to 1."""
+        """Whether all answers are from 0 to 1, up to rounding."""
         return bool(((self.all >= -_ROUNDING) & (self.all <= 1 + _ROUNDING)).all())
 
     @property
@@ -93,7 +89,7 @@ class _ProbedAnswers:
 
 
 def decide_logits_or_probabilities(
-    asked: ModuleFacts, convention: Convention, *, call_was_searched: bool
+    facts: ModuleFacts, convention: Convention, *, call_was_searched: bool
 ) -> Convention:
     """Return the convention with the answer to two questions: whether the module gives logits, and which activation
     turns the logits into probabilities.
@@ -101,97 +97,97 @@ def decide_logits_or_probabilities(
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
     """
-    if asked.heads:
-        return _decide_for_each_head(asked, convention, call_was_searched=call_was_searched)
-    if asked.values:
+    if facts.heads:
+        return _decide_for_each_head(facts, convention, call_was_searched=call_was_searched)
+    if facts.values:
         return replace(convention, gives="values", values=True)
-    if asked.gives == "logits":
+    if facts.gives == "logits":
         return replace(convention, gives="logits, as its owner says")
-    probed = _probe_answers(asked, convention)
-    if probed.are_between_zero_and_one and (call := _find_removable_activation(asked, convention, probed)) is not None:
+    probed = _probe_answers(facts, convention)
+    if probed.are_between_zero_and_one and (call := _find_removable_activation(facts, convention, probed)) is not None:
         why = f"probabilities: leaving out {call.function} ({call.line}) gives numbers whose {probed.kind} they are"
         return replace(convention, activation=call, gives=why)
-    if asked.gives == "probabilities":
-        return _make_convention_of_probabilities(asked, convention, probed)
+    if facts.gives == "probabilities":
+        return _make_convention_of_probabilities(facts, convention, probed)
     if probed.kind == "softmax" and probed.exp_sums_to_one(1):
         why = "log-probabilities: exp of each answer sums to 1, and softmax gives these probabilities again"
         return replace(convention, gives=why)
-    if asked.of_tokens and convention.units > 1 and (shares := _name_numbers_that_sum_over_tokens(probed)):
+    if facts.of_tokens and convention.units > 1 and (shares := _name_numbers_that_sum_over_tokens(probed)):
         why = f"logits: {shares} of a label sum to 1 over the tokens of a text, and not over the labels, as of a "
         return replace(convention, gives=f"{why}softmax along another axis; the label of a token is its largest number")
     _refuse_common_sums(convention, probed)
-    refuse_regression_values(asked.module, convention, probed.all, call_was_searched=call_was_searched)
+    refuse_regression_values(facts.module, convention, probed.all, call_was_searched=call_was_searched)
     if probed.sign == 0:
         return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.are_between_zero_and_one:
         least = wrap_last_expression(convention.line, "-{}")
         why = "logits: numbers from 0 on, some above 1, which do not sum to one number. If they are distances, the "
         return replace(convention, gives=f'{why}least is the likeliest: say so with --call "{least}" --gives logits')
-    if (other := _find_range_with_other_weights(asked, convention, probed)) is not None:
+    if (other := _find_range_with_other_weights(facts, convention, probed)) is not None:
         tried = "from 0 on" if probed.sign == 1 else "up to 0"
         why = f"logits: numbers {tried} for every text that was tried, and with other weights {other}"
         return replace(convention, gives=why)
     raise _make_ambiguous_numbers_error(convention, probed)
 
 
-def _decide_for_each_head(asked: ModuleFacts, convention: Convention, *, call_was_searched: bool) -> Convention:
+def _decide_for_each_head(facts: ModuleFacts, convention: Convention, *, call_was_searched: bool) -> Convention:
     """Add to the convention of each head whether its answers are logits, and the activation that turns these into
     probabilities. Return the convention with these heads."""
     heads = []
-    for name, one in zip(asked.heads, convention.heads, strict=True):
+    for name, one in zip(facts.heads, convention.heads, strict=True):
         try:
             heads.append(
                 decide_logits_or_probabilities(
-                    asked.make_facts_for_head(name), one, call_was_searched=call_was_searched
+                    facts.make_facts_for_head(name), one, call_was_searched=call_was_searched
                 )
             )
         except ExportError as error:
             raise ExportError(f"The head {name!r}: {error.problem}", error.remedy) from error.__cause__
-    heads = [_take_logarithm_for_dependent_heads(asked, one, heads) for one in heads]
+    heads = [_take_logarithm_for_dependent_heads(facts, one, heads) for one in heads]
     gives = "; ".join(
         f"{name}: {one.gives}" + (" (its one number is the second label's)" if one.units == 1 else "")
-        for name, one in zip(asked.heads, heads, strict=True)
+        for name, one in zip(facts.heads, heads, strict=True)
     )
     notes = (*convention.notes, *dict.fromkeys(note for one in heads for note in one.notes))
     return replace(convention, heads=tuple(heads), gives=gives, notes=notes)
 
 
 def _take_logarithm_for_dependent_heads(
-    asked: ModuleFacts, head: Convention, heads: Sequence[Convention]
+    facts: ModuleFacts, head: Convention, heads: Sequence[Convention]
 ) -> Convention:
     """Return the convention of a head. Usually its logits are taken before its activation. If another head computes
     with its probabilities, its logits are computed from the probabilities, and the activation stays."""
     if head.activation is None:
         return head
-    batch = asked.draw_batch(1 if head.one_text else asked.trial_rows, asked.trial_batch_widths[0][0])
+    batch = facts.draw_batch(1 if head.one_text else facts.trial_rows, facts.trial_batch_widths[0][0])
     for other in heads:
-        own = call_and_read_numbers(asked, other, *batch)
-        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(head.activation):
-            without = run_user_call(other.function, asked.module, *(each.clone() for each in batch))
+        own = call_and_read_numbers(facts, other, *batch)
+        with run_quietly_and_undo_assignments(facts.module), ActivationSkipper(head.activation):
+            without = run_user_call(other.function, facts.module, *(each.clone() for each in batch))
         if other is not head and not torch.equal(own, without.float().reshape(own.shape)):
             undone = "sigmoid" if head.activation.function.startswith(("sigmoid", "special_expit")) else "softmax"
             return replace(head, activation=None, undone=undone, gives=f"{head.gives}; another head reads them")
     return head
 
 
-def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
+def _probe_answers(facts: ModuleFacts, convention: Convention) -> _ProbedAnswers:
     """Return the module's answers to random texts of several lengths."""
-    kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
-    rows = 1 if convention.one_text else asked.trial_rows
-    tried = [asked.draw_batch(rows, width) for width in itertools.chain(*asked.trial_batch_widths)]
+    kind = "sigmoid" if facts.multi_label or convention.units == 1 else "softmax"
+    rows = 1 if convention.one_text else facts.trial_rows
+    tried = [facts.draw_batch(rows, width) for width in itertools.chain(*facts.trial_batch_widths)]
     # Several texts, even if one at a time: the sum of a single text's numbers shows nothing.
-    tokens, lengths = asked.draw_batch(16, asked.widths.clip(11))
+    tokens, lengths = facts.draw_batch(16, facts.widths.clip(11))
     each = 1 if convention.one_text else len(tokens)
     tried += [(tokens[i : i + each], lengths[i : i + each]) for i in range(0, len(tokens), each)]
     batches, answers = [], []
     for batch in tried:
         # A convolution may fail at this width.
         with contextlib.suppress(Exception, SystemExit):
-            answers.append(call_and_read_numbers(asked, convention, *batch).reshape(-1, convention.units))
+            answers.append(call_and_read_numbers(facts, convention, *batch).reshape(-1, convention.units))
             batches.append(batch)
     if not answers:
         # Let the module raise its error.
-        call_and_read_numbers(asked, convention, *tried[0])
+        call_and_read_numbers(facts, convention, *tried[0])
     return _ProbedAnswers(tuple(batches), tuple(answers), kind)
 
 
@@ -199,7 +195,7 @@ def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers
 
 
 def _find_removable_activation(
-    asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers
+    facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers
 ) -> ActivationCall | None:
     """Return the call of an activation without which the module gives the logits; None if there is no such call.
 
@@ -207,19 +203,19 @@ def _find_removable_activation(
         ExportError: the activation's output is changed afterwards; or it is a sigmoid for each label, where a text has
             one label.
     """
-    for call in _find_last_activations(asked, convention, probed):
+    for call in _find_last_activations(facts, convention, probed):
         logits = []
         with contextlib.suppress(Exception, SystemExit):
             for batch in probed.batches:
-                with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(call):
-                    answer = run_user_call(convention.function, asked.module, *batch)
+                with run_quietly_and_undo_assignments(facts.module), ActivationSkipper(call):
+                    answer = run_user_call(convention.function, facts.module, *batch)
                 logits.append(answer.float().reshape(-1, convention.units))
         if len(logits) != len(probed.batches):
             continue
         if _does_activation_give_answers(probed.kind, logits, probed.answers):
-            if _is_followed_only_by_moves(asked, convention, call, probed):
+            if _is_followed_only_by_moves(facts, convention, call, probed):
                 return call
-            if asked.gives == "probabilities":
+            if facts.gives == "probabilities":
                 return None
             raise ExportError(
                 f"The module changes the result of its {call.function} ({call.line}), as by a product, a mask or a "
@@ -237,19 +233,19 @@ def _find_removable_activation(
     return None
 
 
-def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
+def _find_last_activations(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
     """Return the calls of activations on whose output the answer depends without a later activation in between, the
     last call first."""
     operations = OperatorRecorder()
     seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations, seen:
-        answer = run_user_call(convention.function, asked.module, *probed.batches[0])
+    with run_quietly_and_undo_assignments(facts.module), operations, seen:
+        answer = run_user_call(convention.function, facts.module, *probed.batches[0])
     labels = operations.find_labels(answer)
     return [call for number, call in enumerate(seen.calls) if f"call {number}" in labels][: -_TRIED - 1 : -1]
 
 
 def _is_followed_only_by_moves(
-    asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
+    facts: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
 ) -> bool:
     """Return whether operations after an activation only reshape or move its output, for every text. A division, a mask
     or a product may change the probabilities of rare texts; so may indexing by words along the axis that sums to 1.
@@ -268,14 +264,9 @@ def _is_followed_only_by_moves(
         return shares
 
     operations.label_tensors("text", tokens, lengths)
-    with (
-        torch.no_grad(),
-        run_quietly_on_cpu(),
-        undo_assignments(asked.module),
-        operations,
-        ActivationSkipper(call, instead=replace_by_indices),
-    ):
-        answer = run_user_call(convention.function, asked.module, tokens, lengths)
+    skipper = ActivationSkipper(call, instead=replace_by_indices)
+    with run_quietly_and_undo_assignments(facts.module), operations, skipper:
+        answer = run_user_call(convention.function, facts.module, tokens, lengths)
     return found == [operations.find_steps_and_moves_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
 
 
@@ -300,7 +291,7 @@ def _does_activation_give_answers(kind: str, logits: Sequence[Tensor], answers: 
 # --- conclusions from the numbers
 
 
-def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
+def _make_convention_of_probabilities(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
     """Return the convention of a module that gives probabilities, as its owner says. Refuse numbers that cannot be
     probabilities."""
     if not probed.are_between_zero_and_one:
@@ -317,7 +308,7 @@ def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention
             "--multi-label. If the numbers are not probabilities, give --gives logits.",
         )
     why = "probabilities, as its owner says: they are brought to logits by their logarithm"
-    undone = "sigmoid" if asked.multi_label else "softmax"
+    undone = "sigmoid" if facts.multi_label else "softmax"
     notes = convention.notes if probed.kind == "sigmoid" else (*convention.notes, _SHARES)
     return replace(convention, undone=undone, gives=why, notes=notes)
 
@@ -333,7 +324,8 @@ def _name_numbers_that_sum_over_tokens(probed: _ProbedAnswers) -> str:
 
 
 def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
-    """Refuse answers whose numbers have the same sum for every text. Refuse a common sum of exp of the numbers, too."""
+    """Refuse a module whose numbers for a text sum to 1, or have the same sum for every text and are never below 0.
+    Refuse negative log-probabilities, and logarithms of probabilities to the base 2 or 10, too."""
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:
@@ -392,20 +384,21 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
     )
 
 
-def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
-    """Run the module with other weights. Return "below 0", "above 0" or "above 1" if answers lie there, where
-    probabilities cannot lie. Else return None. Weight matrices of one sign keep their sign.
+def _find_range_with_other_weights(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
+    """Run the module with other weights. Return "below 0", "above 0" or "above 1" if some answers lie there, where
+    neither probabilities nor their logarithms can lie. Else return None. Answers must lie there with all weight
+    matrices drawn anew; if the module gives no numbers below 0, also with each matrix of one sign only scaled.
 
     A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
     so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum
     over the steps its own signs may give one sign to every text. A last ReLU gives one sign too, and numbers above
     1.
     """
-    module: nn.Module = copy.deepcopy(asked.module)
+    module: nn.Module = copy.deepcopy(facts.module)
     # A maximum over one step can have both signs.
     again, batches = (
-        replace(asked, module=module),
-        [*probed.batches[:2], asked.draw_batch(len(probed.batches[0][0]), 1)],
+        replace(facts, module=module),
+        [*probed.batches[:2], facts.draw_batch(len(probed.batches[0][0]), 1)],
     )
     matrices = [weight for weight in module.parameters() if weight.dim() > 1 and weight.is_floating_point()]
     own = [weight.detach().clone() for weight in matrices]
@@ -432,18 +425,17 @@ def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, p
     return "above 1" if exceeded else None
 
 
-def _compute_finite_answers(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
-) -> Iterator[Tensor]:
+def _compute_finite_answers(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> Iterator[Tensor]:
     """Yield the module's answers to each batch, [rows, units], without the rows that contain infinity or NaN."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):
-            answer = call_and_read_numbers(asked, convention, *batch).reshape(-1, convention.units)
+            answer = call_and_read_numbers(facts, convention, *batch).reshape(-1, convention.units)
             yield answer[torch.isfinite(answer).all(1)]
 
 
 def _draw_weights(own_weights: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Return new weights of both signs, about as large as the module's own weights times a scale."""
+    """Return new weights of both signs, about as large as the module's own weights times a scale. For a very large
+    matrix, return it reversed and negated."""
     if own_weights.numel() > _LARGE:
         return own_weights.flip(0).mul_(-scale)
     size = float(own_weights.float().pow(2).mean().sqrt()) or 0.1

@@ -58,7 +58,8 @@ def refuse_regression_values(
 
 
 def _find_loss_of_values(module: nn.Module) -> str | None:
-    """Return the loss for values that a class's file names. Return None if the file also names a loss for labels."""
+    """Return the loss for values that the file of a module's class names. Return None if it names none, or also a loss
+    for labels."""
     file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
     if isinstance(file, str) and file.endswith((".py", ".ipynb")):
         with contextlib.suppress(OSError):

@@ -6,17 +6,19 @@ import inspect
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.output_kinds import LabelOutput
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
+# Tokens int64 [rows, width], and the lengths of the rows, int64 [rows].
+Batch: TypeAlias = tuple[Tensor, Tensor]
 # Widths of the batches that a module is tried on, in pairs. A convolution needs the longer ones.
 _WIDTHS: Final = ((5, 7), (29, 31))
 # Lengths that show whether an output grows with the tokens. At one token, squeeze() gives another shape.
@@ -97,8 +99,9 @@ class ModuleFacts:
         lengths = {*_LENGTHS, longest + 1, longest + 4}
         return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not from_least_width)
 
-    def draw_batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
-        """Return random tokens [rows, width] with the highest id among them and without padding, and their lengths."""
+    def draw_batch(self, rows: int, width: int) -> Batch:
+        """Return random tokens [rows, width] without the padding id, and their lengths. Each row has the highest id,
+        unless that is the padding id."""
         generator = torch.Generator().manual_seed(1000 * rows + width)
         # Without the first ids where there are others: a module may treat them as padding.
         low = 8 if self.ids > 16 else 2 if self.ids > 4 else 0
@@ -114,7 +117,7 @@ class ModuleFacts:
                 tokens[0, 0] = tokens[-1, -1] = self.ids - 1
         return tokens, torch.full((rows,), width)
 
-    def make_batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    def make_batches(self, rows: int, widths: Sequence[int]) -> list[Batch]:
         """Return batches of these widths. If the text rules pad short texts, add a batch with padded rows and their
         real lengths."""
         full = [self.draw_batch(rows, width) for width in widths]
@@ -132,7 +135,7 @@ class ModuleFacts:
 
     def replace_highest_id(self, tokens: Tensor) -> Tensor | None:
         """Return the tokens with another id in place of the highest id, which a module may treat as padding. Return
-        None if there is no other id."""
+        None if the highest id is the padding id, or there is no other id."""
         highest = self.ids - 1
         other = next((i for i in range(highest - 1, -1, -1) if i != self.padding_id), None)
         if other is None or highest == self.padding_id:

@@ -16,15 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate, list_mask_expressions
 from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods_with_arguments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, are_equal_up_to_rounding
-from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
+from pocketrnn_export.module_runs.operator_recording import (
+    BESIDE,
+    OperatorRecorder,
+    Program,
+    find_first_different_operator,
+)
 
 # Answers that differ by more are different.
 _NEAR: Final = 1e-6
@@ -53,13 +57,13 @@ class _ValueKind:
 
 
 @functools.lru_cache(maxsize=1)
-def _list_cached_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
-    return tuple(_list_value_kinds(asked))
+def _list_cached_value_kinds(facts: ModuleFacts) -> tuple[_ValueKind, ...]:
+    return tuple(_list_value_kinds(facts))
 
 
-def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
+def _list_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
     """Yield the kinds of values that an input may take, each with small and large values."""
-    ids, top = asked.ids, max(2, asked.ids - 1)
+    ids, top = facts.ids, max(2, facts.ids - 1)
     yield _ValueKind("no value", ("None",))
     rows = "torch.arange(tokens.size(0))"
     yield _ValueKind(
@@ -88,21 +92,21 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
         "rows of ids for each token",
         tuple(f"{v}[..., None].repeat(1, 1, 6)" for v in ("(tokens * 0)", f"({every} % 9)")),
     )
-    of_layers = _list_layer_sizes(asked.module, "in_features", "input_size", "embedding_dim")
-    for size in list(dict.fromkeys([asked.classes, *of_layers]))[:6]:
+    of_layers = _list_layer_sizes(facts.module, "in_features", "input_size", "embedding_dim")
+    for size in list(dict.fromkeys([facts.classes, *of_layers]))[:6]:
         numbers = f"(torch.arange(tokens.size(0) * {size}).reshape(-1, {size}) * 0.37 - 1.1)"
         yield _ValueKind("numbers for each text, such as features", (f"torch.zeros(tokens.size(0), {size})", numbers))
         steps = f"(torch.arange(tokens.numel() * {size}).reshape(*tokens.shape, {size}) * 0.07 - 1.1)"
         yield _ValueKind("numbers for each token", (f"torch.zeros(*tokens.shape, {size})", steps))
     yield _ValueKind("an image", ("torch.zeros(tokens.size(0), 3, 32, 32)", "torch.ones(tokens.size(0), 3, 32, 32)"))
-    for state in _write_state_shapes(asked.module):
+    for state in _write_state_shapes(facts.module):
         zeros, ones = f"torch.zeros({state})", f"torch.full(({state}), 0.7)"
         yield _ValueKind("a state", (zeros, ones))
         yield _ValueKind("a state", (f"({zeros}, {zeros})", f"({ones}, {ones})"))
     yield _ValueKind("one number", tuple(map(str, (0, 1, 2, 3, 5, 7, 0.5, 12, -1, -3.5, 1000, 10**6))))
     yield _ValueKind("one number", tuple(f"torch.tensor({n})" for n in (0, 1, 5, 0.5, -3.5, 1000)))
     yield _ValueKind("a switch", ("False", "True"))
-    if constants := list(dict.fromkeys(_find_constants_in_module_code(asked.module)))[:24]:
+    if constants := list(dict.fromkeys(_find_constants_in_module_code(facts.module)))[:24]:
         yield _ValueKind("a word or number of its code", (*map(repr, constants), "'a'"))
         keys = [constant for constant in constants if isinstance(constant, str)]
         for value in ("torch.ones(tokens.shape)", "torch.ones(tokens.size(0), dtype=torch.long)", "1", "None"):
@@ -110,7 +114,7 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
 
 
 def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
-    """Return the sizes that the layers have as attributes with these names."""
+    """Return up to six sizes that the layers have as attributes with these names."""
     sizes = (getattr(layer, name, None) for layer in module.modules() for name in names)
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
@@ -149,14 +153,14 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 
 
 def find_candidate_with_constants(
-    asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, way: CallCandidate, batches: Sequence[Batch]
 ) -> CallCandidate | None:
     """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants for
-    which the module gives finite numbers; None if no constants do."""
+    which the module gives finite numbers; None if no constants do. Return a candidate without such inputs as it is."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
-    kinds = [kind.values for kind in _list_cached_value_kinds(asked)]
+    kinds = [kind.values for kind in _list_cached_value_kinds(facts)]
     first = [values[0] for values in kinds]
     # Further values where the first one fails: a length of 0, a division by 0.
     single = [*first, *(value for values in kinds for value in values[1:3])]
@@ -166,7 +170,7 @@ def find_candidate_with_constants(
         tried = way
         for i, value in zip(wanted, values, strict=True):
             tried = tried.replace_value(i, value)
-        answer = _compute_answer_tensors(asked, tried, batches[0], errors)
+        answer = _compute_answer_tensors(facts, tried, batches[0], errors)
         if answer is not None and all(bool(torch.isfinite(leaf).all()) for leaf in answer.values()):
             return tried
         # The same error for every value has another cause.
@@ -176,11 +180,11 @@ def find_candidate_with_constants(
 
 
 def make_changing_inputs_failure(
-    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> FailedCall | None:
     """Return the failure of a call if constants in the call change, or may change, its answer; else None."""
     changing = [
-        (i, _describe_value_kind_that_changes_answer(asked, way, i, suffix, batches[0]))
+        (i, _describe_value_kind_that_changes_answer(facts, way, i, suffix, batches[0]))
         for i in way.find_inputs_of_kind("constant")
     ]
     said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
@@ -188,20 +192,20 @@ def make_changing_inputs_failure(
         return None
     at = " and ".join(said)
     names = " and ".join(way.slots[i].name for i, kind in changing if kind is not None)
-    text = way.slots[way.signature.tokens_index].name if way.signature is not None else "tokens"
+    text = next((slot.name for slot in way.slots if slot.role == "tokens"), "tokens")
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
         f"If {names} {'are' if ' and ' in names else 'is'} always the same, give the values in the line: "
         f'--call "{way.line}{suffix}", or call=.'
     )
     of_each = any(kind is not None and "each text" in kind for _, kind in changing)
-    if of_each and not asked.features and not asked.samples:
+    if of_each and not facts.features and not facts.samples:
         advice += (
             " If it is a number or a category of each text, make it a feature: --features, in Python features= "
             "(docs/features.md)."
         )
     else:
-        advice += f" A bundle is given nothing but a text{', and its features' * bool(asked.features)}."
+        advice += f" A bundle is given nothing but a text{', and its features' * bool(facts.features)}."
     if all(kind in (None, _ONE_VALUE) for _, kind in changing):
         values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
         problem = (
@@ -213,7 +217,7 @@ def make_changing_inputs_failure(
         placed = way
         for i in places:
             placed = placed.replace_value(i, _EACH_PLACE)
-        if _compute_answer_tensors(asked, placed, batches[0]) is not None:
+        if _compute_answer_tensors(facts, placed, batches[0]) is not None:
             advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
     if any(kind == "a second text" for _, kind in changing):
         problem = f"The module's forward takes two texts, {text} and {at}"
@@ -222,17 +226,17 @@ def make_changing_inputs_failure(
 
 
 def _describe_value_kind_that_changes_answer(
-    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> str | None:
     """Return in words the kind of value for one input that changes the answer; or a sentence that too few values could
     be tried. Return None if no value changes the answer."""
-    own = trace_answer(asked, way, suffix, batch)
+    own = trace_answer(facts, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
     ran, changing = 0, []
-    for kind in _list_cached_value_kinds(asked):
+    for kind in _list_cached_value_kinds(facts):
         for value in kind.values:
-            answer = trace_answer(asked, way.replace_value(input_index, f"beside({value})"), suffix, batch)
+            answer = trace_answer(facts, way.replace_value(input_index, f"beside({value})"), suffix, batch)
             # An answer of another shape, as for a switch that adds an output, shows nothing.
             if answer is None or answer.numbers.shape != own.numbers.shape:
                 continue
@@ -263,23 +267,24 @@ class _TracedAnswer:
 
     def equals_up_to_rounding(self, other: _TracedAnswer) -> bool:
         """Return whether both answers have equal numbers and equal programs, up to rounding."""
-        return is_equal_up_to_rounding(self.numbers, other.numbers) and are_equal_up_to_rounding(
-            self.program, other.program
+        return (
+            is_equal_up_to_rounding(self.numbers, other.numbers)
+            and find_first_different_operator(self.program, other.program) is None
         )
 
 
 def trace_answer(
-    asked: ModuleFacts,
+    facts: ModuleFacts,
     way: CallCandidate,
     suffix: str,
-    batch: tuple[Tensor, Tensor],
+    batch: Batch,
     *,
     skip_neutral_operators: bool = False,
 ) -> _TracedAnswer | None:
     """Return the part `suffix` of a module's answer, with the operators that compute it from the text. Return None if
     the module fails, or if its answer lacks this part."""
     operations = OperatorRecorder(neutral=skip_neutral_operators)
-    answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
+    answer = (_compute_answer_tensors(facts, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
         return None
     program = operations.extract_program(operations.find_steps_that_made(answer), "text")
@@ -287,9 +292,9 @@ def trace_answer(
 
 
 def _compute_answer_tensors(
-    asked: ModuleFacts,
+    facts: ModuleFacts,
     way: CallCandidate,
-    batch: tuple[Tensor, Tensor],
+    batch: Batch,
     errors: list[str] | None = None,
     operations: OperatorRecorder | None = None,
 ) -> dict[str, Tensor] | None:
@@ -299,13 +304,8 @@ def _compute_answer_tensors(
     if operations is not None:
         operations.label_tensors("text", tokens, lengths)
     try:
-        with (
-            torch.no_grad(),
-            run_quietly_on_cpu(),
-            undo_assignments(asked.module),
-            operations or contextlib.nullcontext(),
-        ):
-            answer: Any = run_user_call(asked.compile(way.line), asked.module, tokens, lengths)
+        with run_quietly_and_undo_assignments(facts.module), operations or contextlib.nullcontext():
+            answer: Any = run_user_call(facts.compile(way.line), facts.module, tokens, lengths)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         if errors is not None:
@@ -323,22 +323,23 @@ def is_equal_up_to_rounding(one: Tensor | None, other: Tensor) -> bool:
 
 
 def note_inputs_with_defaults(
-    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> tuple[str, ...]:
-    """Return notes on inputs that keep their defaults, and on initial states that are assumed."""
+    """Return notes on inputs that keep their defaults although other values may change the answer, and on initial
+    states that are assumed."""
     notes, telling, lines = [], [], list[str]()
-    own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
+    own = None if way.signature is None else trace_answer(facts, way, suffix, batches[0])
     if own is None:
         return ()
-    made = [f"module.{name}({arguments})" for name, arguments in find_state_methods_with_arguments(asked.module)]
+    made = [f"module.{name}({arguments})" for name, arguments in find_state_methods_with_arguments(facts.module)]
     for i, slot in enumerate(way.slots):
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
             values = (
-                [v for kind in _list_cached_value_kinds(asked) for v in kind.values] if slot.role == "other" else made
+                [v for kind in _list_cached_value_kinds(facts) for v in kind.values] if slot.role == "other" else made
             )
             given = [way.replace_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
             ran = [
-                one for one in (trace_answer(asked, other, suffix, batches[0]) for other in given) if one is not None
+                one for one in (trace_answer(facts, other, suffix, batches[0]) for other in given) if one is not None
             ]
             same = [
                 not one.reads_beside and one.equals_up_to_rounding(own)
@@ -351,10 +352,10 @@ def note_inputs_with_defaults(
         if (
             way.options[i].given == "default"
             and slot.role == "mask"
-            and _may_mask_of_all_tokens_change_answer(asked, way, i, suffix, batches[0])
+            and _may_mask_of_all_tokens_change_answer(facts, way, i, suffix, batches[0])
         ):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
-            lines += _list_first_line_with_mask(asked, way, i, suffix, batches[0])
+            lines += _list_first_line_with_mask(facts, way, i, suffix, batches[0])
         value = way.options[i].value
         if way.options[i].given == "state" and not (value and value.startswith(tuple(made))):
             notes.append(f"forward's {slot.name} is given {value}, on the assumption that each text begins so.")
@@ -370,25 +371,25 @@ def note_inputs_with_defaults(
 
 
 def _list_first_line_with_mask(
-    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> tuple[str, ...]:
     """Return a tuple with the line of the first call that runs with a mask for the input. Return an empty tuple if none
     runs."""
-    masked = (way.replace_value(input_index, mask) for mask in list_mask_expressions(asked))
-    return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
+    masked = (way.replace_value(input_index, mask) for mask in list_mask_expressions(facts))
+    return next(((one.line + suffix,) for one in masked if trace_answer(facts, one, suffix, batch) is not None), ())
 
 
 def _may_mask_of_all_tokens_change_answer(
-    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> bool:
     """Compare the answers with a mask that hides no token and without a mask. Return whether these may differ."""
-    own = trace_answer(asked, way, suffix, batch, skip_neutral_operators=True)
+    own = trace_answer(facts, way, suffix, batch, skip_neutral_operators=True)
     if own is None:
         return False
     told = False
     for both in _MASKS:
         of_ones, of_zeros = (
-            trace_answer(asked, way.replace_value(input_index, mask), suffix, batch, skip_neutral_operators=True)
+            trace_answer(facts, way.replace_value(input_index, mask), suffix, batch, skip_neutral_operators=True)
             for mask in both
         )
         for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
@@ -404,20 +405,20 @@ def _may_mask_of_all_tokens_change_answer(
 
 
 def find_line_with_opposite_mask(
-    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+    facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> str | None:
     """Return the line of the call with the opposite mask, if it gives the tried texts the same answers by other
     operators. Return None if only one kind of mask fits."""
     for i in way.find_inputs_of_kind("mask"):
-        own, masks = trace_answer(asked, way, suffix, batches[0]), list_mask_expressions(asked)
+        own, masks = trace_answer(facts, way, suffix, batches[0]), list_mask_expressions(facts)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
         for value in kinds:
-            other = trace_answer(asked, way.replace_value(i, value), suffix, batches[0])
+            other = trace_answer(facts, way.replace_value(i, value), suffix, batches[0])
             if (
                 own
                 and other
                 and is_equal_up_to_rounding(own.numbers, other.numbers)
-                and not are_equal_up_to_rounding(own.program, other.program)
+                and find_first_different_operator(own.program, other.program) is not None
             ):
                 return way.replace_value(i, value).line + suffix
     return None
@@ -430,8 +431,8 @@ def _is_padding_mask(mask: str | None) -> bool:
 def make_failure_of_inputs_without_working_value(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
-    """Return a failure that names the inputs in addition to the text, if the module runs with none of the tried values.
-    Return None if the module has no such inputs."""
+    """Return the failure of a module that runs with none of the values that were tried for its inputs besides the text.
+    Return None if it has no such inputs, or one without a name or with a role that is not in `roles`."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
         way.slots[i].role not in roles or not way.slots[i].named for i in way.find_inputs_of_kind("constant")
@@ -447,18 +448,18 @@ def make_failure_of_inputs_without_working_value(
     )
 
 
-def make_number_inputs_failure(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
+def make_number_inputs_failure(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a module that takes numbers instead of ids. Return None for a module that takes ids."""
-    if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
+    if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in facts.module.modules()):
         return None
-    batch = asked.draw_batch(asked.trial_rows, asked.widths.clip(29))
+    batch = facts.draw_batch(facts.trial_rows, facts.widths.clip(29))
     for way in [way for way in ways if way.signature is not None][:24]:
-        for size in _list_layer_sizes(asked.module, "input_size", "in_channels", "in_features"):
+        for size in _list_layer_sizes(facts.module, "input_size", "in_channels", "in_features"):
             numbers = f"torch.zeros(*tokens.shape, {size})"
             for value in (numbers, f"{numbers}.transpose(0, 1)", f"{numbers}.transpose(1, 2)"):
                 if (
                     _compute_answer_tensors(
-                        asked, way.replace_value(way.find_inputs_of_kind("tokens")[0], value), batch
+                        facts, way.replace_value(way.find_inputs_of_kind("tokens")[0], value), batch
                     )
                     is not None
                 ):

@@ -9,10 +9,9 @@ from dataclasses import replace
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import is_equal_up_to_rounding, trace_answer
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
 from pocketrnn_export.module_runs.operator_recording import Program
@@ -28,7 +27,7 @@ _MOST: Final = 24_000
 
 
 def find_line_that_counts_tokens_itself(
-    asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor]
+    facts: ModuleFacts, way: CallCandidate, suffix: str, batch: Batch
 ) -> str | None:
     """Return the line of the call without the optional lengths, if forward then counts the tokens itself. Return None
     if the answers are the same without lengths.
@@ -42,11 +41,11 @@ def find_line_that_counts_tokens_itself(
         options = list(way.options)
         options[i] = replace(options[i], value=None, given="default")
         left_out = replace(way, options=tuple(options))
-        own, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
+        own, other = (trace_answer(facts, each, suffix, batch) for each in (way, left_out))
         if own is None or other is None:
             continue
         more = _count_operators_that_count_tokens(other.program) - _count_operators_that_count_tokens(own.program)
-        if more or not _are_answers_same_without_lengths(asked, way, left_out, suffix, rows=len(batch[0])):
+        if more or not _are_answers_same_without_lengths(facts, way, left_out, suffix, rows=len(batch[0])):
             return left_out.line + suffix
     return None
 
@@ -56,34 +55,32 @@ def _count_operators_that_count_tokens(program: Program) -> Counter[str]:
     return Counter(name for name in names if name in _COUNTS)
 
 
-def find_id_that_explains_difference(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
+def find_id_that_explains_difference(facts: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
     """Find the id that explains why two calls differ: they give the same answers to all tried texts without this id.
     Return None if no id explains it.
 
     Args:
-        asked: the module, and what is known of it.
+        facts: the module, and what is known of it.
         lines: the two calls.
         one_text: whether the module takes one text at a time.
     """
-    calls = [asked.compile(line) for line in lines]
-    rows = 1 if one_text else asked.trial_rows
-    for without in dict.fromkeys((asked.padding_id, 0)):
+    calls = [facts.compile(line) for line in lines]
+    rows = 1 if one_text else facts.trial_rows
+    for without in dict.fromkeys((facts.padding_id, 0)):
         # Whatever a user's module raises.
         with contextlib.suppress(Exception, SystemExit):
-            given = list(_make_batches_of_every_id(asked, rows=rows, without_id=without))
-            answers = ([call_and_restore_state(asked.module, call, *batch) for call in calls] for batch in given)
+            given = list(_make_batches_of_every_id(facts, rows=rows, without_id=without))
+            answers = ([call_and_restore_state(facts.module, call, *batch) for call in calls] for batch in given)
             if all(is_equal_up_to_rounding(one, other) for one, other in answers):
                 return without
     return None
 
 
-def _make_batches_of_every_id(
-    asked: ModuleFacts, *, rows: int, without_id: int | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _make_batches_of_every_id(facts: ModuleFacts, *, rows: int, without_id: int | None = None) -> Iterator[Batch]:
     """Yield texts that contain every id, or every id but one, with their lengths."""
-    width = asked.widths.clip(_WIDTH)
-    ids = torch.arange(min(asked.ids, _MOST))
-    usual = asked.ids - 1 - (asked.padding_id == asked.ids - 1)
+    width = facts.widths.clip(_WIDTH)
+    ids = torch.arange(min(facts.ids, _MOST))
+    usual = facts.ids - 1 - (facts.padding_id == facts.ids - 1)
     tokens = torch.full((-(-len(ids) // width), width), usual)
     tokens.view(-1)[: len(ids)] = ids
     if without_id is not None:
@@ -96,11 +93,11 @@ def _make_batches_of_every_id(
 
 
 def _are_answers_same_without_lengths(
-    asked: ModuleFacts, way: CallCandidate, without_lengths: CallCandidate, suffix: str, *, rows: int
+    facts: ModuleFacts, way: CallCandidate, without_lengths: CallCandidate, suffix: str, *, rows: int
 ) -> bool:
     """Return whether texts with every id get the same answers with lengths and without lengths."""
-    for batch in _make_batches_of_every_id(asked, rows=rows):
-        one, other = (trace_answer(asked, each, suffix, batch) for each in (way, without_lengths))
+    for batch in _make_batches_of_every_id(facts, rows=rows):
+        one, other = (trace_answer(facts, each, suffix, batch) for each in (way, without_lengths))
         if one is not None and other is not None and not is_equal_up_to_rounding(one.numbers, other.numbers):
             return False
     return True

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
 _TABLES: Final = frozenset({"embedding", "embedding_bag"})
@@ -154,7 +153,8 @@ class FlowRecorder(FunctionMode):
         return not given.isdisjoint(self._find_ancestor_ids(id(other)))
 
     def comes_from_layer_of_size(self, tensor: Tensor, numbers: int) -> bool:
-        """Return whether the last weights before a tensor belong to a layer with `numbers` outputs."""
+        """Return whether the last weights before a tensor have an axis of `numbers` entries, as those of a layer with
+        `numbers` outputs do. Return True without such weights."""
         last = self._find_last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 
@@ -195,7 +195,7 @@ def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tens
     it is watched."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+    with run_quietly_and_undo_assignments(module):
         try:
             with seen:
                 seen.answer = run_user_call(function, module, *given)

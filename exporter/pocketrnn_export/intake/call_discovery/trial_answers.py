@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
@@ -17,7 +17,7 @@ from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.pair_call import PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 
 # float32 sums a batch in another order than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
@@ -25,43 +25,37 @@ _SAME: Final = 1e-4
 
 def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
     """Return the module's answer, and undo the assignments of the call."""
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+    with run_quietly_and_undo_assignments(module):
         return run_user_call(
             function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths
         )
 
 
 def call_and_read_numbers(
-    asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
+    facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
     """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, return the
     numbers of a second call."""
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module):
+    with run_quietly_and_undo_assignments(facts.module):
         for _ in range(1 + twice):
-            answer = run_user_call(convention.function, asked.module, tokens.clone(), lengths.clone())
+            answer = run_user_call(convention.function, facts.module, tokens.clone(), lengths.clone())
     numbers: Tensor = answer.float().reshape(convention.shape(len(tokens), -1)).flatten(1)
     return numbers
 
 
-def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers [1, n] for one text. If the module needs two texts in a batch, it gets a copy of the text,
-    too."""
-    called = CallAdapter(asked.module, replace(convention, activation=None), as_logits=False)
-    answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
-    return answer
+def answer_texts_one_by_one(facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Return the numbers [texts, n] of the texts of a batch, each answered alone, or beside a copy of itself if the
+    module fails on one text."""
+    called = CallAdapter(facts.module, replace(convention, activation=None), as_logits=False)
+    rows = ((tokens[i : i + 1].clone(), lengths[i : i + 1].clone()) for i in range(len(tokens)))
+    return torch.cat([compute_answer(called, row).float().reshape(1, -1) for row in rows])
 
 
-def answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers [texts, n] of the texts of a batch, each answered alone."""
-    rows = range(len(tokens))
-    return torch.cat([_answer_single_text(asked, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
-
-
-def can_run_line(asked: ModuleFacts, line: str) -> bool:
+def can_run_line(facts: ModuleFacts, line: str) -> bool:
     """Return whether a module runs with a line of code, on several texts and on one text."""
     try:
-        for rows in (asked.trial_rows, 1):
-            call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
+        for rows in (facts.trial_rows, 1):
+            call_and_restore_state(facts.module, facts.compile(line), *facts.draw_batch(rows, facts.widths.clip(7)))
     # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
     except (Exception, SystemExit):
         return False

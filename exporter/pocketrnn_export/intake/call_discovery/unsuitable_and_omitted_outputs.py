@@ -1,4 +1,5 @@
-"""Check whether an output with one number for each label holds the logits of the labels.
+"""Check whether an output with one number for each label holds the logits of the labels, and describe the outputs that
+are left out.
 
 A module with several outputs may be exported with the labels of another output. Another output with numbers for each
 text is left out with a warning, unless the program shows that it is not an answer of its own: the answer is computed
@@ -33,44 +34,44 @@ class RefusedOutput:
 
 
 def explain_unsuitable_output(
-    asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
+    facts: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
 ) -> RefusedOutput | None:
     """Return the reason why an output is not the answer, although it has one number for each label. Return None if
     it may be the answer."""
     theirs = f'say so: --call "{line}{suffix}", or call=.'
-    if asked.classes in flow.table_rows | {asked.ids} and asked.labels_are_words and not asked.samples:
+    if facts.classes in flow.table_rows | {facts.ids} and facts.labels_are_words and not facts.samples:
         problem = (
-            f"The module gives {asked.classes} numbers, one for each token id, so it may predict the next token: the "
-            f"{asked.classes} labels need not be labels of a text"
+            f"The module gives {facts.classes} numbers, one for each token id, so it may predict the next token: the "
+            f"{facts.classes} labels need not be labels of a text"
         )
-        advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
+        advice = f"If each text has one of {facts.classes} labels, or the next token is its label, {theirs}"
         return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
-    own, counts = flow.leaves.get(suffix), count_numbers_per_output(asked, known)
+    own, counts = flow.leaves.get(suffix), count_numbers_per_output(facts, known)
     for other in _list_other_outputs(flow, counts, suffix):
-        if counts.may_count_tokens(suffix) and other.numbers is not None and not asked.of_tokens:
+        if counts.may_count_tokens(suffix) and other.numbers is not None and not facts.of_tokens:
             why: str | None = "may hold one number for each token: the module answers only texts of that length"
         else:
             why = None if own is None else _explain_why_other_is_answer(flow, own, counts.fixed.get(suffix), other)
         if why is not None:
             place = f"answer{other.suffix}"
             problem = (
-                f"The module gives {other.describe_shape(known[0][0])}, but there are {asked.classes} "
-                f"{asked.number_word} ({place}); answer{suffix}, which has as many numbers, {why.format(place)}"
+                f"The module gives {other.describe_shape(known[0][0])}, but there are {facts.classes} "
+                f"{facts.number_word} ({place}); answer{suffix}, which has as many numbers, {why.format(place)}"
             )
-            advice = f"Give the {asked.number_word} of {place}. If your code uses answer{suffix}, {theirs}"
+            advice = f"Give the {facts.number_word} of {place}. If your code uses answer{suffix}, {theirs}"
             if other.numbers is None:
                 advice = f"Say which output your code uses. If it is answer{suffix}, {theirs}"
             return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice), other.suffix)
     return None
 
 
-def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
+def describe_omitted_outputs(facts: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
     """Describe the other outputs that may be answers, and the parts of the answer that were not searched. Return an
     empty string if there are none."""
     own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.describe_shape(known[0][0])}"
-        for other in _list_other_outputs(flow, count_numbers_per_output(asked, known), *suffixes)
+        for other in _list_other_outputs(flow, count_numbers_per_output(facts, known), *suffixes)
         if not any(_is_intermediate_result(flow, one, other) for one in own)
     ]
     said = []
@@ -84,7 +85,7 @@ def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequ
     if unread := [f"answer{other} ({kind})" for other, kind in find_unsearched_values(flow.answer)]:
         said.append(
             f"Some parts of forward's answer were not searched: {', '.join(unread)}. If they hold the numbers of "
-            f"these {asked.number_word}, give the call: --call, or call=."
+            f"these {facts.number_word}, give the call: --call, or call=."
         )
     return " ".join(said)
 

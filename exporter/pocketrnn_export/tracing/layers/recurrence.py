@@ -209,8 +209,8 @@ def trace_recurrence(_: TraceSession) -> Iterator[None]:
 
 
 def refuse_initial_states_of_other_batch_sizes(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, recurrent layers in the tracing thread refuse an initial state with another batch size than
-    the input.
+    """While the block runs, recurrent layers in the tracing thread refuse an initial state whose batch size is neither
+    1 nor the input's.
 
     PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
     reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to

@@ -21,7 +21,7 @@ from pocketrnn_export.torch_internals import FunctionMode
 
 _stateless: ContextVar[bool] = ContextVar("stateless", default=False)
 # (gates of the input [n, gates * hidden], recurrent gates likewise, states before [n, hidden] each) -> states after.
-_Cell = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
+StepEquations = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
 def is_memoryless() -> bool:
@@ -57,7 +57,7 @@ def _compute_lstm_step(input_gates: Tensor, recurrent_gates: Tensor, states: lis
 
 
 # The equations are those of torch.nn.GRU and torch.nn.LSTM.
-_CELLS: Final[dict[Any, _Cell]] = {
+STEP_EQUATIONS: Final[dict[Any, StepEquations]] = {
     torch.gru: _compute_gru_step,
     torch.lstm: _compute_lstm_step,
     torch.rnn_tanh: lambda given, kept, _: [torch.tanh(given + kept)],
@@ -70,12 +70,14 @@ class _MemorylessLayers(FunctionMode):
     run unchanged."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _CELLS and not kwargs and (answer := _run_memoryless_layer(_CELLS[func], args)) is not None:
-            return answer
+        if func in STEP_EQUATIONS and not kwargs:
+            answer = _run_memoryless_layer(STEP_EQUATIONS[func], args)
+            if answer is not None:
+                return answer
         return func(*args, **(kwargs or {}))
 
 
-def _run_memoryless_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
+def _run_memoryless_layer(compute_states: StepEquations, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
     """Run the layer that `torch.gru`, or a similar function, runs on these arguments, but start each step from the
     initial state. Return the outputs and final states, or None for a layer in training mode, with projections, or
     without steps."""
@@ -112,7 +114,7 @@ def _run_memoryless_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, .
             kept, states = linear(initial[0][i], r, kept_b), [state[i] for state in initial]
             if len(last) > 1:
                 kept, states = kept[row_of_step], [state[row_of_step] for state in states]
-            new = cell(linear(steps, w, given_b), kept, states)
+            new = compute_states(linear(steps, w, given_b), kept, states)
             outputs.append(new[0])
             for final, state in zip(finals, new, strict=True):
                 final.append(state[first if way else last])

@@ -144,7 +144,7 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
 
 
 def _refuse_other_states_at_any_scale(cycle: StateCycle, layer: RecurrentLayer) -> None:
-    """Refuse a cycle whose states differ from those of a layer, for numbers of each size in `SCALES`."""
+    """Refuse a cycle whose states differ from those of a layer for numbers of one of the sizes in `SCALES`."""
     for scale in SCALES:
         if not _agrees_with_layer(cycle, layer, scale):
             raise NotALayer(f"the states differ from those of an {layer.mode} for numbers of about {scale:g}")
@@ -381,10 +381,8 @@ def _complete_gru(
 
         return {reset.node: set_gate_columns}
 
-    closed, opened = (
-        iteration.fit_gate_argument(proposed, replace_reset_gate(0.0)),
-        iteration.fit_gate_argument(proposed, replace_reset_gate(1.0)),
-    )
+    closed = iteration.fit_gate_argument(proposed, replace_reset_gate(0.0))
+    opened = iteration.fit_gate_argument(proposed, replace_reset_gate(1.0))
     if closed is None or opened is None:
         return None
     kept = _Affine(opened.weight - closed.weight, opened.bias - closed.bias)

@@ -104,7 +104,8 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             return
     afters = [state.after for state in cycle if state.after is not None]
     dependent = _find_dependent_nodes(loop, befores, afters)
-    direct_sources = _find_direct_sources(loop, dependent, befores)
+    near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
+    direct_sources = list(dict.fromkeys(filter(loop.differs_between_texts, near)))
     if len(cycle) == 1 and _add_running_reduction(loop, cycle, direct_sources, dependent, plan):
         return
     failed: list[NotALayer] = []
@@ -121,7 +122,10 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             except NotALayer as error:
                 failed.append(NotALayer(str(error), loop.number))
                 continue
-            _add_layer(loop, layer, dependent, plan, mask, taken_layer_names)
+            name = _choose_layer_name(loop, dependent, taken_layer_names)
+            taken_layer_names.add(name)
+            plan.layers |= {after: (layer, name, mask) for _, after in layer.states}
+            plan.zeros |= {before for before, _ in layer.states if _starts_as_zeros(loop, loop.states[before].first)}
             return
     named = [error for error in failed if "`" in str(error)]
     raise [*named, *failed, loop.make_refusal("the states are not computed as in an RNN, GRU or LSTM that ONNX has")][0]
@@ -186,23 +190,6 @@ def _depends_on_mask_alone(loop: MatchedLoop, mask: Node | None, node: Node) -> 
         and loop.differs_between_texts(n)
         for n in read
     )  # fmt: skip
-
-
-def _add_layer(
-    loop: MatchedLoop,
-    layer: RecurrentLayer,
-    dependent: Sequence[Node],
-    plan: StatePlan,
-    mask: Node | None,
-    taken_layer_names: set[str],
-) -> None:
-    """Add a layer with an unused name to the plan."""
-    name = _choose_layer_name(loop, dependent, taken_layer_names)
-    taken_layer_names.add(name)
-    for before, after in layer.states:
-        plan.layers[after] = (layer, name, mask)
-        if _starts_as_zeros(loop, loop.states[before].first):
-            plan.zeros.add(before)
 
 
 def _list_possible_masks(loop: MatchedLoop, direct_sources: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
@@ -285,13 +272,6 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
     return found
 
 
-def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """Return the inputs of the nodes `dependent`, which compute the new states of an iteration. Leave out these nodes
-    themselves, the states before the iteration, and nodes that depend on sizes only."""
-    near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
-    return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
-
-
 def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
     """Yield up to four choices of the nodes, besides the states, from which an iteration computes its states: the
     inputs of products and gates; the inputs of products; the nodes that are read directly; the values of the text.
@@ -353,12 +333,7 @@ def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken_layer
             break
         shared.append(parts[0])
     base = ".".join(shared) or "recurrence"
-    number = next(i for i in range(1, 1000) if _make_numbered_name(base, i) not in taken_layer_names)
-    return _make_numbered_name(base, number)
-
-
-def _make_numbered_name(base: str, number: int) -> str:
-    return base if number == 1 else f"{base}_{number}"
+    return next(name for name in (base, *(f"{base}_{i}" for i in range(2, 1000))) if name not in taken_layer_names)
 
 
 def _add_running_reduction(
@@ -456,17 +431,12 @@ def _make_state_cycle(
         nodes: Sequence[Node], given: Mapping[Node, Tensor], changes: Mapping[Node, Callable[[Tensor], Tensor]]
     ) -> Mapping[Node, Tensor]:
         rows = len(next(iter(given.values())))
-        if batched:
-            return _IterationValues(loop, rows, given, changes, mask, mask_value=mask_value).compute_values_as_rows(
-                nodes
-            )
+        parts = [given] if batched else [{n: one[i : i + 1] for n, one in given.items()} for i in range(rows)]
         each = [
-            _IterationValues(
-                loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, mask_value=mask_value
-            ).compute_values_as_rows(nodes)
-            for i in range(rows)
+            _IterationValues(loop, rows // len(parts), part, changes, mask, mask_value=mask_value) for part in parts
         ]
-        return {n: torch.cat([one[n] for one in each]) for n in nodes}
+        found = [values.compute_values_as_rows(nodes) for values in each]
+        return {n: torch.cat([one[n] for one in found]) for n in found[0]}
 
     nodes = (*dependent, *_find_nonlinear_nodes_without_state(loop, sources, dependent, mask))
     return StateCycle(states, tuple(sources), nodes, run_cycle, sizes)
@@ -486,8 +456,8 @@ def _find_nonlinear_nodes_without_state(
 
 
 def _list_nodes_back_to(loop: MatchedLoop, nodes: Sequence[Node], end_nodes: Collection[Node]) -> Iterator[Node]:
-    """Yield the nodes `nodes` of an iteration and the nodes from which they are computed, back to the nodes
-    `end_nodes`."""
+    """Yield `nodes` of an iteration and the nodes from which they are computed, back to `end_nodes`, which are left
+    out."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in end_nodes)
     return (n for n in read if n in loop.partners and n not in end_nodes)
 

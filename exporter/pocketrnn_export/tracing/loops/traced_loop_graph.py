@@ -13,28 +13,19 @@ from torch.fx import Node
 
 from pocketrnn_export.torch_internals import cache_known_operators, read_size_expression
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_step
+from pocketrnn_export.tracing.layers.recurrent_layers_restarted_at_each_step import STEP_EQUATIONS, StepEquations
 from pocketrnn_export.tracing.loops.cell_recognition import GATES
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION
 from pocketrnn_export.tracing.trace_operators import STEP
 
 
-def _compute_lstm_cell(x: Tensor, hx: Sequence[Tensor], w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
-    gates = nn.functional.linear(x, w, b) + nn.functional.linear(hx[0], r, c)
-    i, f, g, o = gates.chunk(4, 1)
-    cell = torch.sigmoid(f) * hx[1] + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(cell), cell
+def _make_cell_function(compute_states: StepEquations) -> Callable[..., Any]:
+    """Return a function with the arguments and the result of `torch.lstm_cell`, `torch.gru_cell` or a similar one."""
 
-
-def _compute_gru_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
-    given, kept = nn.functional.linear(x, w, b).chunk(3, 1), nn.functional.linear(h, r, c).chunk(3, 1)
-    reset, update = torch.sigmoid(given[0] + kept[0]), torch.sigmoid(given[1] + kept[1])
-    new = torch.tanh(given[2] + reset * kept[2])
-    return (h - new) * update + new
-
-
-def _make_rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
-    def compute_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
-        return activation(nn.functional.linear(x, w, b) + nn.functional.linear(h, r, c))
+    def compute_cell(x: Tensor, hx: Any, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+        states = [hx] if isinstance(hx, Tensor) else list(hx)
+        new = compute_states(nn.functional.linear(x, w, b), nn.functional.linear(states[0], r, c), states)
+        return new[0] if isinstance(hx, Tensor) else tuple(new)
 
     return compute_cell
 
@@ -49,12 +40,12 @@ def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h
     return h[None], h[None], c[None] if mode == "LSTM" else h[None].clone()
 
 
-# The equations of torch's cells (see nn.LSTMCell, nn.GRUCell and nn.RNNCell), by operator.
+# The functions that replace torch's cells (see nn.LSTMCell, nn.GRUCell and nn.RNNCell), by operator.
 _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
-    torch.ops.aten.lstm_cell.default: _compute_lstm_cell,
-    torch.ops.aten.gru_cell.default: _compute_gru_cell,
-    torch.ops.aten.rnn_tanh_cell.default: _make_rnn_cell(torch.tanh),
-    torch.ops.aten.rnn_relu_cell.default: _make_rnn_cell(torch.relu),
+    torch.ops.aten.lstm_cell.default: _make_cell_function(STEP_EQUATIONS[torch.lstm]),
+    torch.ops.aten.gru_cell.default: _make_cell_function(STEP_EQUATIONS[torch.gru]),
+    torch.ops.aten.rnn_tanh_cell.default: _make_cell_function(STEP_EQUATIONS[torch.rnn_tanh]),
+    torch.ops.aten.rnn_relu_cell.default: _make_cell_function(STEP_EQUATIONS[torch.rnn_relu]),
     OPERATOR: _run_one_step_layer,
 }
 

@@ -48,8 +48,8 @@ def make_range_stand_in(*args: Any) -> Positions:
     if step == -1:
         return Positions(start, -1, start - stop)
     raise UntraceableError(
-        f"The module loops over a size with another step than 1, {describe_user_line(sys._getframe(2))}: a trace would "
-        "freeze the loop at one length.",
+        f"The module loops over a size with a step other than 1 or -1, {describe_user_line(sys._getframe(2))}: a trace "
+        "would freeze the loop at one length.",
         "Select steps with x[:, ::2] and positions with torch.arange(0, n, 2), or loop over every position.",
     )
 
@@ -83,7 +83,8 @@ class Positions(TracedArray):
 
 
 class Slices:
-    """The result of `unbind` along an axis whose length is a size of the input."""
+    """The steps of a tensor along an axis whose length is a size of the input, as `unbind`, or `split` and `chunk` into
+    single steps, give them. A loop over them runs a few iterations."""
 
     def __init__(self, x: Tensor, axis: int, *, keeps_axis: bool, backward: bool = False) -> None:
         self.x, self.axis, self.keeps_axis, self.backward = x, axis, keeps_axis, backward

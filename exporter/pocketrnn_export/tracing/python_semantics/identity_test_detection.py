@@ -22,7 +22,7 @@ def compares_identity(module: nn.Module) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _compares_identity(file: str) -> bool:
-    """Return whether a file's code compares objects by identity, or is unknown."""
+    """Return whether a file's code compares objects by identity, or cannot be parsed."""
     tree = parse_file(file)
     return tree is None or any(
         (isinstance(node, ast.Name) and node.id in ("id", "is_", "is_not"))

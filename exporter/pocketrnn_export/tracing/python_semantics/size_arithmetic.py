@@ -223,15 +223,15 @@ NUMPY: Final[dict[str, Callable[..., Any]]] = {
         name: _make_stand_in_for_sizes(getattr(np, name), MATH[name])
         for name in ("sqrt", "log", "log2", "log10", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan")
     },
-    "ceil": _make_stand_in_for_sizes(np.ceil, _make_float_returning_function(math.ceil), also_for_traced_numbers=False),
-    "floor": _make_stand_in_for_sizes(
-        np.floor, _make_float_returning_function(math.floor), also_for_traced_numbers=False
-    ),
-    "trunc": _make_stand_in_for_sizes(
-        np.trunc, _make_float_returning_function(math.trunc), also_for_traced_numbers=False
-    ),
-    "rint": _make_stand_in_for_sizes(np.rint, _make_float_returning_function(round), also_for_traced_numbers=False),
-    "round": _make_stand_in_for_sizes(np.round, _make_float_returning_function(round), also_for_traced_numbers=False),
+    **{
+        shipped.__name__: _make_stand_in_for_sizes(
+            shipped, _make_float_returning_function(function), also_for_traced_numbers=False
+        )
+        for shipped, function in (
+            *((np.ceil, math.ceil), (np.floor, math.floor), (np.trunc, math.trunc)),
+            *((np.rint, round), (np.round, round)),
+        )
+    },
 }
 # And for those of Python.
 BUILTINS: Final[dict[str, Callable[..., Any]]] = {

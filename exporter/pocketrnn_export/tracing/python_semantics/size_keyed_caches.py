@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from pocketrnn_export.module_runs.dict_value_replacement import replace_dict_values
 from pocketrnn_export.module_runs.function_caches import (
     CACHED,
     get_function_of_method,
-    replace_entries,
     replace_function_of_method,
 )
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
@@ -47,7 +47,7 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
         for name, value in vars(layer).items()
         if (stand_in := _make_uncached_stand_in(layer, name, value)) is not None
     ]
-    with replace_entries(kept), replace_methods(methods):
+    with replace_dict_values(kept), replace_methods(methods):
         yield
 
 

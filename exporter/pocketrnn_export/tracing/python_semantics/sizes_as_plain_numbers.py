@@ -77,7 +77,7 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, find_number: Cal
         value = plain(size) if value is None else value
         if not callable(of_plain):
             return getattr(value, name)
-        made = of_plain(value, *(_convert_to_plain_number(other) for other in others))
+        made = of_plain(value, *(PLAIN[type(other)](other) if type(other) in PLAIN else other for other in others))
         # (n > 20) * 0.5: Python asks the fraction next, which does not know the size.
         fractions = [other for other in others if isinstance(other, float)]
         return getattr(float, name)(float(value), *fractions) if made is NotImplemented and fractions else made
@@ -90,11 +90,6 @@ def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
     if not numbers or not all(type(n) in (int, torch.SymInt) for n in numbers):
         return NotImplemented
     return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))
-
-
-def _convert_to_plain_number(other: Any) -> Any:
-    """Return an operand as a plain number. The operand may be a size."""
-    return PLAIN[type(other)](other) if type(other) in PLAIN else other
 
 
 _REPEATS: Final = ("__mul__", "__rmul__")

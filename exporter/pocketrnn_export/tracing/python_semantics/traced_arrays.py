@@ -90,7 +90,7 @@ class TracedArray:
         raise _make_frozen_error("a loop in Python")
 
     def amax(self, axis: Any = None, **_: Any) -> Any:
-        """Return the largest number."""
+        """Return the largest number, or the largest numbers along an axis."""
         return (
             replace_largest_length_by_width(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
         )
@@ -98,7 +98,7 @@ class TracedArray:
     max = amax
 
     def amin(self, axis: Any = None, **_: Any) -> Any:
-        """Return the smallest number."""
+        """Return the smallest number, or the smallest numbers along an axis."""
         return (
             replace_largest_length_by_width(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
         )
@@ -106,7 +106,7 @@ class TracedArray:
     min = amin
 
     def sum(self, axis: Any = None, **_: Any) -> Any:
-        """Return the sum of all numbers."""
+        """Return the sum of all numbers, or the sums along an axis."""
         return self.tensor.sum() if axis is None else TracedArray(self.tensor.sum(axis))
 
     def argsort(self, axis: int = -1, kind: Any = None, order: Any = None, **_: Any) -> TracedArray:

@@ -33,9 +33,10 @@ def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) 
 
 
 @rule("arange", decline=decline_unless_exporting)
-def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
-    """Rewrite `torch.arange(n - 1, -1, -1)` as a range from 0 that is subtracted or added. onnxruntime turns a lookup
-    at a range into a slice, and a negative end of a slice counts from the end of the table."""
+def rewrite_arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
+    """Rewrite `torch.arange(n - 1, -1, -1)` as a range from 0 that is subtracted from the start or added to it, and
+    `torch.arange(0.0, 1.0, 0.1)` as a constant. onnxruntime turns a lookup at a range into a slice, and a negative end
+    of a slice counts from the end of the table."""
     numbers = [*ends, step, *options.values()]
     if float in map(type, numbers) and _are_plain_numbers(numbers):
         return _make_constant(_arange, *ends, **options, **({"step": step} if len(ends) == 2 else {}))
@@ -52,8 +53,11 @@ def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) ->
 
 
 @rule("linspace", decline=decline_unless_exporting)
-def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *, dtype: Any = None, **_: Any) -> Any:
-    """Rewrite `torch.linspace(0, 1, n)`: compute it from both ends to the middle, as PyTorch does."""
+def rewrite_linspace(
+    _session: TraceSession, start: Any, end: Any, steps: Any = None, *, dtype: Any = None, **_: Any
+) -> Any:
+    """Rewrite `torch.linspace(0, 1, n)`: compute it from both ends to the middle, as PyTorch does. Rewrite
+    `torch.linspace(0, 1, 5)` as a constant."""
     if _are_plain_numbers([start, end, steps]):
         return _make_constant(torch.linspace, start, end, steps, dtype=dtype)
     if not isinstance(steps, torch.SymInt) or isinstance(start, Tensor) or isinstance(end, Tensor):
@@ -69,14 +73,14 @@ def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *,
 
 
 @rule("logspace", decline=decline_unless_exporting)
-def logspace(
+def rewrite_logspace(
     session: TraceSession, start: Any, end: Any, steps: Any = None, base: Any = 10.0, *, dtype: Any = None, **_: Any
 ) -> Any:
-    """Rewrite `torch.logspace(0, 1, n)` as powers of the base."""
+    """Rewrite `torch.logspace(0, 1, n)` as powers of the base, and `torch.logspace(0, 1, 5)` as a constant."""
     if _are_plain_numbers([start, end, steps, base]):
         return _make_constant(torch.logspace, start, end, steps, base, dtype=dtype)
-    powers = linspace(session, start, end, steps, dtype=dtype)
+    powers = rewrite_linspace(session, start, end, steps, dtype=dtype)
     return powers if isinstance(powers, DeclinedRule) else torch.full((), base, dtype=powers.dtype) ** powers
 
 
-SPACED: Final = (arange, linspace, logspace)
+SPACED: Final = (rewrite_arange, rewrite_linspace, rewrite_logspace)

@@ -25,7 +25,7 @@ _CAST: Final = "aten._to_copy.default"
 
 
 @rule("sum", decline=decline_unless_exporting)
-def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
+def rewrite_sum_in_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
     """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 and a cast, since onnxruntime does not wrap around."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
         return declined("the result is not of integers with fewer than 64 bits")
@@ -33,7 +33,8 @@ def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: An
 
 
 def refuse_integer_products_and_powers(program: torch.export.ExportedProgram) -> None:
-    """Refuse a program with products or powers of integers that depend on the words of a text."""
+    """Refuse a program with `torch.prod` or powers of integers that depend on the program's inputs. A `torch.prod` of
+    bools is allowed."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
     for node in program.graph.nodes:
@@ -57,10 +58,9 @@ def _is_zero_or_one(node: Node) -> bool:
 
 def _make_inexact_error(operation: str, node: Node, remedy: str) -> UntraceableError:
     return UntraceableError(
-        f"onnxruntime computes {operation} of whole numbers differently from PyTorch, "
-        f"{describe_user_line_of_node(node)}.",
+        f"onnxruntime computes {operation} of integers differently from PyTorch, {describe_user_line_of_node(node)}.",
         remedy,
     )
 
 
-WHOLE_NUMBERS: Final = (sum_to_narrow_integers,)
+WHOLE_NUMBERS: Final = (rewrite_sum_in_narrow_integers,)

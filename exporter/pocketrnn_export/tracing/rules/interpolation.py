@@ -12,7 +12,7 @@ from pocketrnn_export.tracing.session import TraceSession, decline_unless_export
 
 
 @rule("interpolate", decline=decline_unless_exporting)
-def interpolate(
+def rewrite_interpolate(
     _session: TraceSession,
     x: Any,
     size: Any = None,
@@ -22,7 +22,8 @@ def interpolate(
     recompute_scale_factor: Any = None,
     antialias: bool = False,
 ) -> Any:
-    """Rewrite `F.interpolate(x, size=10)` of x [batch, channels, steps] as a selection of steps."""
+    """Rewrite `F.interpolate(x, size=10)` of x [batch, channels, steps] as a selection of steps, or, in the mode
+    `linear`, as weighted sums of two steps each."""
     if not isinstance(x, Tensor) or x.dim() != 3 or mode not in {"nearest", "linear"} or antialias:
         return declined("the input does not have three axes, or the mode is neither nearest nor linear")
     size, factor = (one[0] if isinstance(one, list | tuple) else one for one in (size, scale_factor))
@@ -50,4 +51,4 @@ def interpolate(
     return x.index_select(2, before) * (1 - weight) + x.index_select(2, after) * weight
 
 
-INTERPOLATION: Final = (interpolate,)
+INTERPOLATION: Final = (rewrite_interpolate,)

@@ -131,7 +131,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
     if session.scripted or not args:
         return
     facts = session.facts
-    if _writes_in_place(name):
+    if writes_into_first_argument(name):
         facts.forget(args[0])
         return
     if name == "full" and len(args) > 1 and _is_padded_width(session, args[1]) and result.dim() == 1:
@@ -168,8 +168,9 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
         facts.note(first, lengths="rising" if known == "falling" else "falling")
 
 
-def _writes_in_place(name: str) -> bool:
-    """Return whether this function writes into its first argument: `clamp_`, `__setitem__`, `__isub__`."""
+def writes_into_first_argument(name: str) -> bool:
+    """Return whether the torch function with this name writes into its first argument: `clamp_`, `__setitem__`,
+    `__isub__`."""
     return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
 
@@ -197,18 +198,16 @@ def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
 
 
 @rule("numpy", "__array__")
-def numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
+def rewrite_numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
     """Rewrite `lengths.numpy()`: return a `TracedArray`, a stand-in for an array that contains a tensor of the
     trace."""
-    return (
-        declined("the tensor does not contain lengths")
-        if session.scripted and not _holds_lengths(x)
-        else TracedArray(x)
-    )
+    if session.scripted and not _holds_lengths(x):
+        return declined("the tensor does not contain lengths")
+    return TracedArray(x)
 
 
 @rule("tolist")
-def tolist(session: TraceSession, x: Any) -> Any:
+def rewrite_tolist(session: TraceSession, x: Any) -> Any:
     """Rewrite `lengths.tolist()`: return a `TracedArray`, a stand-in for a list that contains a tensor of the trace."""
     if session.scripted and not _holds_lengths(x):
         return declined("the tensor does not contain lengths")
@@ -216,7 +215,7 @@ def tolist(session: TraceSession, x: Any) -> Any:
 
 
 @rule("item")
-def item(session: TraceSession, x: Any) -> Any:
+def rewrite_item(session: TraceSession, x: Any) -> Any:
     """Rewrite `lengths.max().item()` as the width of the padded batch, a symbolic size. Return other tensors
     themselves, since they compute like numbers."""
     if session.scripted and (x.dim() or x.is_floating_point()):
@@ -226,7 +225,7 @@ def item(session: TraceSession, x: Any) -> Any:
 
 def make_array_in_place_of_list(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
     """Replace `tolist` of a tensor of the trace. A torch function mode does not see this method."""
-    found = tolist(session, x)
+    found = rewrite_tolist(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
 
 
@@ -235,8 +234,8 @@ def _holds_lengths(x: Tensor) -> bool:
 
 
 @rule("tensor", "as_tensor")
-def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
-    """Rewrite `torch.tensor(lengths)` of lengths that are a tensor, or a list with tensors or sizes."""
+def rewrite_tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
+    """Rewrite `torch.tensor(n)` of a tensor, a size, or a list with tensors or sizes."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):
@@ -251,7 +250,7 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
 
 
 @rule("data.__get__")
-def data(session: TraceSession, x: Any, *_: Any) -> Any:
+def rewrite_data(session: TraceSession, x: Any, *_: Any) -> Any:
     """Rewrite `x.data` as `x.detach()`. `.data` would take the tensor out of the trace."""
     detached = x.detach()
     fact = session.facts.find_fact(x)
@@ -259,4 +258,4 @@ def data(session: TraceSession, x: Any, *_: Any) -> Any:
     return detached
 
 
-LENGTHS: Final = (numpy, tolist, item, tensor, data)
+LENGTHS: Final = (rewrite_numpy, rewrite_tolist, rewrite_item, rewrite_tensor, rewrite_data)

@@ -96,7 +96,7 @@ def _read_single_position(part: slice) -> Any:
 
 
 @rule("__getitem__", decline=decline_outside_loop)
-def index_step(_: TraceSession, x: Any, index: Any) -> Any:
+def rewrite_index_as_steps(_: TraceSession, x: Any, index: Any) -> Any:
     """Rewrite `x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
     parts, found = _split_index_and_find_steps(x, index)
     if not found:
@@ -117,7 +117,7 @@ def _count_from_start(size: Any, index: Any) -> Any:
 
 
 @rule("__setitem__", decline=decline_outside_loop)
-def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
+def rewrite_assignment_as_put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     """Rewrite `out[:, t] = h` as `pocketrnn::put`."""
     found = _split_index_and_find_steps(x, index)[1]
     if len(found) != 1:
@@ -135,7 +135,7 @@ def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
 
 
 @rule("select", decline=decline_outside_loop)
-def select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
+def rewrite_select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
     """Rewrite `x.select(1, t)` as `pocketrnn::step`."""
     dim %= x.dim()
     if not _is_size(x.shape[dim]):
@@ -144,14 +144,14 @@ def select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
 
 
 @rule("unbind")
-def unbind(_: TraceSession, x: Tensor, dim: int = 0) -> Any:
+def rewrite_unbind_as_steps(_: TraceSession, x: Tensor, dim: int = 0) -> Any:
     """Rewrite `unbind`, and a loop over a tensor, as the steps of the tensor."""
     dim %= x.dim()
     return Slices(x, dim, keeps_axis=False) if _is_size(x.shape[dim]) else declined("the axis has a fixed length")
 
 
 @rule("split")
-def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+def rewrite_split_as_steps(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     """Rewrite `x.split(1, dim=1)` as the single steps of x."""
     size = kwargs.get("split_size_or_sections", split_size)
     dim %= x.dim()
@@ -161,7 +161,7 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 
 @rule("chunk")
-def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
+def rewrite_chunk_as_steps(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """Rewrite `x.chunk(x.size(1), dim=1)` as the single steps of x."""
     dim %= x.dim()
     size: Any = x.shape[dim]
@@ -171,7 +171,7 @@ def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 
 @rule("stack")
-def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
+def rewrite_stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
     """Rewrite `torch.stack(outputs)` of the results of all iterations as `pocketrnn::stacked`."""
     found = find_stacked_loop(session, tensors)
     if found is None:
@@ -182,18 +182,18 @@ def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
 
 
 @rule("cat", "concat")
-def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
+def rewrite_cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
     """Rewrite `torch.cat(outputs, 1)` of the results of all iterations as `pocketrnn::stacked`."""
     axis = kwargs.get("axis", dim)
     # The stacked tensor has one more axis, which shifts a negative axis.
     first = axis if axis >= 0 else axis - 1
-    stacked = stack(session, tensors, first)
+    stacked = rewrite_stack(session, tensors, first)
     return stacked if isinstance(stacked, DeclinedRule) else stacked.flatten(first, first + 1)
 
 
 def _make_stack_rule(reshape: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
     """Return a rule for `torch.hstack` or a similar function: reshape the tensors, and join them by `torch.cat` along
-    `axis`, or along the last axis if there are fewer axes. torch's exporter would write ONNX sequences, which a
+    `axis`, or along the last axis if they have fewer axes. torch's exporter would write ONNX sequences, which a
     bundle's graph does not support."""
 
     def stack_tensors(session: TraceSession, tensors: Any, **more: Any) -> Any:
@@ -201,38 +201,25 @@ def _make_stack_rule(reshape: Callable[[Tensor], Tensor], axis: int) -> Callable
             return declined("the argument is not a list of tensors")
         tensors = [reshape(tensor) for tensor in tensors]
         along = min(axis, tensors[0].dim() - 1)
-        found = cat(session, tensors, along)
+        found = rewrite_cat(session, tensors, along)
         return torch.cat(tensors, along) if isinstance(found, DeclinedRule) else found
 
     return stack_tensors
 
 
-def _reshape_to_vector(x: Tensor) -> Tensor:
-    return x if x.dim() else x.reshape(1)
-
-
-def _reshape_to_row(x: Tensor) -> Tensor:
-    return x if x.dim() > 1 else x.reshape(1, -1)
-
-
-def _reshape_to_column(x: Tensor) -> Tensor:
-    return x if x.dim() > 1 else x.reshape(-1, 1)
-
-
-def _reshape_to_depth(x: Tensor) -> Tensor:
-    return x if x.dim() > 2 else _reshape_to_row(x).unsqueeze(2)
-
-
-_BESIDE: Final = (
-    Rule(("hstack",), _make_stack_rule(_reshape_to_vector, 1), decline_never),
-    Rule(("vstack", "row_stack"), _make_stack_rule(_reshape_to_row, 0), decline_never),
-    Rule(("column_stack",), _make_stack_rule(_reshape_to_column, 1), decline_never),
-    Rule(("dstack",), _make_stack_rule(_reshape_to_depth, 2), decline_never),
+_BESIDE: Final = tuple(
+    Rule(names, _make_stack_rule(reshape, axis), decline_never)
+    for names, reshape, axis in (
+        (("hstack",), torch.atleast_1d, 1),
+        (("vstack", "row_stack"), torch.atleast_2d, 0),
+        (("column_stack",), lambda x: x if x.dim() > 1 else x.reshape(-1, 1), 1),
+        (("dstack",), torch.atleast_3d, 2),
+    )
 )
 
 
 @rule("__radd__", "add", decline=decline_outside_loop)
-def add_to_zero(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
+def rewrite_sum_with_zero(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     """Rewrite `0 + x`, the start of a sum, as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
         return declined("the operands are not a plain 0 and a tensor")
@@ -240,5 +227,9 @@ def add_to_zero(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
 
 
 LOOPS: Final = Topic(
-    (index_step, assign_step, select, unbind, split, chunk, stack, cat, *_BESIDE, add_to_zero), around=_record_iteration
+    (
+        *(rewrite_index_as_steps, rewrite_assignment_as_put, rewrite_select, rewrite_unbind_as_steps),
+        *(rewrite_split_as_steps, rewrite_chunk_as_steps, rewrite_stack, rewrite_cat, *_BESIDE, rewrite_sum_with_zero),
+    ),
+    around=_record_iteration,
 )

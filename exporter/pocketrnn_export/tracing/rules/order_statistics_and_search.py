@@ -46,7 +46,7 @@ def _select_sorted_values_and_positions(
 
 
 @rule("median", decline=decline_unless_exporting)
-def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
+def rewrite_median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `x.median(1)` by sorting. The median of an even count is the lower of the two middle numbers."""
     if dim is None or more:
         return declined("the axis is not given")
@@ -57,7 +57,7 @@ def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = Fals
 
 
 @rule("kthvalue", decline=decline_unless_exporting)
-def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
+def rewrite_kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `x.kthvalue(2, 1)` by sorting."""
     if more or isinstance(k, Tensor):
         return declined("k is a tensor")
@@ -65,7 +65,9 @@ def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: boo
 
 
 @rule("quantile", decline=decline_unless_exporting)
-def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
+def rewrite_quantile(
+    _session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any
+) -> Any:
     """Rewrite `torch.quantile(x, 0.5, dim=1)` by sorting, with interpolation between the two nearest numbers."""
     if not isinstance(q, float | int) or dim is None or not x.dim() or set(more) - {"interpolation"}:
         return declined("the axis is not given, or several quantiles are wanted")
@@ -85,7 +87,7 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
 
 
 @rule("take_along_dim", decline=decline_unless_exporting)
-def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
+def rewrite_take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
     """Rewrite `torch.take_along_dim(x, places, 1)` as `gather`, with axes of size 1 expanded first."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
         return declined("the axis is not given")
@@ -114,7 +116,7 @@ def _make_bool_rule(function: Callable[..., Any], bool_results: int = 1) -> Call
 
 
 @rule("searchsorted", decline=decline_unless_exporting)
-def searchsorted(
+def rewrite_searchsorted(
     _session: TraceSession,
     sorted_sequence: Any,
     input: Any,  # noqa: A002 - torch's name
@@ -145,7 +147,7 @@ def _make_refusal_rule(name: str) -> Rule:
 
 
 @rule("isin", decline=decline_unless_exporting)
-def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
+def rewrite_isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
     """Rewrite `torch.isin(x, stop_words)` by comparisons. For many numbers, torch would sort and search."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
         return declined("an argument is a number")
@@ -160,6 +162,6 @@ _TRUTHS: Final = (
     Rule(("argsort",), _make_bool_rule(torch.argsort, 0), decline_unless_exporting),
 )  # fmt: skip
 ORDER_STATISTICS: Final = (
-    *(median, kthvalue, quantile, take_along_dim, searchsorted, isin),
+    *(rewrite_median, rewrite_kthvalue, rewrite_quantile, rewrite_take_along_dim, rewrite_searchsorted, rewrite_isin),
     *(*_TRUTHS, *map(_make_refusal_rule, _WITHOUT)),
 )

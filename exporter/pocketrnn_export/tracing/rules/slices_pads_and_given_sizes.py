@@ -10,13 +10,18 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import describe_line, find_frame_outside_package, is_user_frame, read_line
+from pocketrnn_export.intake.user_frames import (
+    describe_line,
+    find_frame_outside_package,
+    is_user_frame,
+    list_call_frames,
+    read_line,
+)
 from pocketrnn_export.torch_internals import list_guards, size_functions, statically_known_true, sym_max
 from pocketrnn_export.tracing.python_semantics.size_condition_answers import make_equality_relation, record_guard
 from pocketrnn_export.tracing.rules.lengths import record_full_width
@@ -49,15 +54,13 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
         raise
     finally:
         if made := list_guards(environment)[before:]:
-            frame: FrameType | None = sys._getframe(1)
-            while frame is not None and not is_user_frame(frame):
-                frame = frame.f_back
+            frame = next(filter(is_user_frame, list_call_frames(sys._getframe(1))), None)
             for guard in made:
                 record_guard(session, guard, read_line(frame) if frame is not None else None)
 
 
 @rule("__getitem__", decline=decline_outside_branch)
-def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
+def rewrite_slices_as_cuts(_: TraceSession, x: Any, index: Any) -> Any:
     """Rewrite the slices of `x[:, 2:n]` as `pocketrnn::cut`, which does not restrict sizes. Other parts of the index
     stay unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
@@ -106,7 +109,7 @@ def _count_axes_taken(part: Any) -> int:
 
 
 @rule("narrow", decline=decline_outside_branch)
-def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any:
+def rewrite_narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any:
     """Rewrite `x.narrow(1, 0, n)` as `pocketrnn::cut`, which does not restrict sizes."""
     dim %= x.dim()
     if not isinstance(start, (int, torch.SymInt)) or not any(
@@ -119,7 +122,7 @@ def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any
 
 
 @rule("split", decline=decline_outside_branch)
-def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+def rewrite_split_as_one_chunk(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     """Rewrite a split whose number of chunks depends on a size: return everything as one chunk.
 
     This is right if the chunks are processed alike and joined again; the comparison with the module checks it.
@@ -131,7 +134,7 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 
 @rule("chunk", decline=decline_outside_branch)
-def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
+def rewrite_chunk_as_cuts(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """Rewrite `chunk` as cuts of equal width. The number of chunks is the one for the sizes that the trace assumes;
     record this as a condition on sizes."""
     size = x.shape[dim]
@@ -155,7 +158,7 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 
 @rule("pad", decline=decline_outside_branch)
-def pad_with_amounts_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
+def rewrite_pad_with_amounts_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     """Rewrite `F.pad(x, (0, n - x.size(1)))` in a trace whose branch has `pads_from_zero`: negative amounts become
     0."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
@@ -197,7 +200,7 @@ _SHAPE_RULES: Final = tuple(
 
 
 @rule("roll")
-def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
+def rewrite_roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
     """Rewrite `torch.roll(x, x.size(1) // 2, 1)` as two cuts. torch.export would freeze the shift."""
     shifts, dims = (list(n) if isinstance(n, list | tuple) else [n] for n in (shifts, dims))
     if not any(isinstance(n, torch.SymInt) for n in shifts) or None in dims or len(shifts) != len(dims):
@@ -209,7 +212,10 @@ def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
 
 
 SLICING: Final = Topic(
-    (index_by_cuts, narrow, split, chunk, pad_with_amounts_from_zero, roll, *_SHAPE_RULES),
+    (
+        *(rewrite_slices_as_cuts, rewrite_narrow, rewrite_split_as_one_chunk, rewrite_chunk_as_cuts),
+        *(rewrite_pad_with_amounts_from_zero, rewrite_roll, *_SHAPE_RULES),
+    ),
     around=_record_guards,
     after=record_full_width,
 )

@@ -31,11 +31,13 @@ def list_boundary_sizes(questions: Sequence[Question], regions: Regions, divisor
     """Return sizes around every condition: the last two sizes before its result changes, the first size after, and one
     twice as large. Also return some sizes of every region, and one size for each remainder of a division.
 
-    In addition: one row, several rows and 200 rows, and 600 and 2,000 tokens. They are ordered by cost.
+    Small sizes, 40 and 200 rows, and 600 and 2,000 tokens are added. The sizes are sorted by cost.
     """
     batch = regions.batch
     needed = {sizes for region in range(len(regions)) for sizes in regions.list_some_sizes(region)}
-    found = set(_list_ordinary_sizes())
+    # Small sizes, many rows, and long texts are tried for every module.
+    usual = itertools.chain(itertools.product((1, 2, 3), (1, 2, 3, 7, 20)), ((40, 9), (200, 5), (3, 600), (2, 2000)))
+    found = {Sizes(*pair) for pair in usual}
     found |= {Sizes(2, p + rest) for p in divisors if p <= _PERIOD for rest in range(p)}
     for question in questions:
         for rows in (1, 2, 3, 40) if batch is None else (batch,):
@@ -60,12 +62,6 @@ def list_boundary_sizes(questions: Sequence[Question], regions: Regions, divisor
 
 def _sort_by_cost(sizes: Iterable[Sizes]) -> list[Sizes]:
     return sorted(sizes, key=lambda s: (s.batch * s.tokens, s.tokens))
-
-
-def _list_ordinary_sizes() -> list[Sizes]:
-    """Return sizes that are tried for every module: small ones, many rows, and long texts."""
-    pairs = itertools.chain(itertools.product((1, 2, 3), (1, 2, 3, 7, 20)), ((40, 9), (200, 5), (3, 600), (2, 2000)))
-    return [Sizes(*pair) for pair in pairs]
 
 
 def find_condition_changes(holds: npt.NDArray[np.bool_]) -> list[int]:

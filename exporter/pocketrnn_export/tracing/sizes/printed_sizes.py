@@ -1,8 +1,9 @@
 """Find out whether a string that user code makes from a size is only printed, logged or raised.
 
 `print(f"{x.shape}")` never changes an answer. `if str(n) == "77"` does, and so may code after `print(text := f"{n}")`
-or `print(self.remember(f"{n}"))`: a text that is used for anything but output is a condition. Whether forward reads its
-output again is not checked: the module is compared with its program at every size.
+or `print(self.remember(f"{n}"))`: a text that is used for anything but output is a condition. So is any printed text if
+a class of the user's stands in place of `sys.stdout` or `sys.stderr`. Other ways to read the output again are not
+looked for: the module is compared with its program at every size.
 """
 
 from __future__ import annotations
@@ -145,17 +146,12 @@ def _list_enclosing_nodes(node: ast.AST, where: _SourceRange) -> Iterator[ast.AS
         if not hasattr(child, "lineno"):
             # Nodes such as arguments and match cases have no position of their own.
             yield from _list_enclosing_nodes(child, where)
-        elif _contains_position(child, where):
+        elif (found := _read_node_position(child))[:2] <= where[:2] and where[2:] <= found[2:]:
             yield child
             # In Python 3.11, all parts of an f-string have the position of the f-string.
-            if _read_node_position(child) != where or not isinstance(child, ast.JoinedStr):
+            if found != where or not isinstance(child, ast.JoinedStr):
                 yield from _list_enclosing_nodes(child, where)
 
 
 def _read_node_position(node: Any) -> _SourceRange:
     return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
-
-
-def _contains_position(node: Any, where: _SourceRange) -> bool:
-    line, column, end_line, end_column = _read_node_position(node)
-    return (line, column) <= where[:2] and where[2:] <= (end_line, end_column)

@@ -227,7 +227,8 @@ class _Search(Generic[Traced]):
         return all(
             self._makes_same_choices(attempt, case)
             and self.judge.agrees(attempt, case)
-            and self._agrees_without_forgetting(attempt, case)
+            # With normal weights, a recurrent layer hides an error that lies a few dozen steps back.
+            and (self.non_forgetting is None or not self.non_forgetting.contradicts_without_forgetting(attempt, case))
             and self._computes_same_values(attempt, case)
             for case in cases
         )
@@ -297,11 +298,6 @@ class _Search(Generic[Traced]):
             ]
             self._choices[region] = frozenset.intersection(*some) if some else None
         return self._choices[region]
-
-    def _agrees_without_forgetting(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether the program agrees with the module if both have weights with which recurrent layers forget
-        nothing. With normal weights, such a layer hides an error that lies a few dozen steps back."""
-        return self.non_forgetting is None or not self.non_forgetting.contradicts_without_forgetting(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
         """Return a plan of several programs, each used under a condition on the sizes, that together are right for all

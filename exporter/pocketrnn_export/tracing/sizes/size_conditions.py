@@ -99,9 +99,7 @@ class Condition:
 
     def holds_for_pair(self, batch: int, tokens: int, second: int) -> bool:
         """Return whether the condition is true for a batch of two texts with these numbers of tokens."""
-        sizes = {BATCH: batch, TOKENS: tokens, SECOND: second}
-        at = {symbol: np.array([size], np.int64) for symbol, size in sizes.items()}
-        return bool(np.broadcast_to(_evaluate_expression(self.relation, at, _ARRAYS), (1,))[0])
+        return bool(compute_value_at(self.relation, Sizes(batch, tokens), second))
 
     @property
     def numbers(self) -> list[Any]:
@@ -185,13 +183,15 @@ def rename_size_symbols(expression: Any, names: Mapping[str, str]) -> Any:
     return expression.xreplace({symbol: ours[name] for symbol, name in free.items() if name is not None})
 
 
-def compute_value_at(expression: Any, sizes: Sizes) -> Any:
-    """Return the value that an expression has for these sizes, as a Python number.
+def compute_value_at(expression: Any, sizes: Sizes, second_tokens: int = 0) -> Any:
+    """Return the value that an expression has for these sizes, and for second texts of `second_tokens` tokens, as a
+    Python number.
 
     Raises:
         UnsolvableError: the expression cannot be computed.
     """
-    at = {BATCH: np.array([sizes.batch], np.int64), TOKENS: np.array([sizes.tokens], np.int64)}
+    numbers = {BATCH: sizes.batch, TOKENS: sizes.tokens, SECOND: second_tokens}
+    at = {symbol: np.array([number], np.int64) for symbol, number in numbers.items()}
     return np.broadcast_to(_evaluate_expression(expression, at, _ARRAYS), (1,))[0].item()
 
 
@@ -280,11 +280,6 @@ def _evaluate_piecewise(expression: Any, sizes: Mapping[Any, Any], number_librar
     return result
 
 
-def _fold_arguments(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """Turn a function of two arguments into a function of any number of arguments."""
-    return lambda _, *values: functools.reduce(function, values)
-
-
 def _make_folded_library_function(name: str) -> Callable[..., Any]:
     return lambda kind, *values: functools.reduce(getattr(kind.library, name), values)
 
@@ -335,7 +330,7 @@ def _compute_bitwise_and(number_library: _NumberLibrary, value: Any, mask: Any) 
 
 
 _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
-    sympy.Add: _fold_arguments(operator.add),
+    sympy.Add: lambda _, *values: functools.reduce(operator.add, values),
     sympy.Mul: _compute_checked_product,
     sympy.Pow: _compute_checked_power,
     sympy.Mod: _make_checked_division(operator.mod),

@@ -31,7 +31,7 @@ def make_size_refusal_error(
     """Return the error for a module without a right program. It names a condition of forward whose result at usual
     sizes differs from that at sizes for which the programs are wrong."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
-    asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
+    branches = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
     # nothing.
     wrong = [next((case for case in cases if not judge.agrees(attempt, case)), None) for attempt in attempts]
@@ -49,7 +49,7 @@ def make_size_refusal_error(
         blamed = [q for q in known if q.holds(case) != q.holds(usual)]
         for question in sorted(blamed, key=lambda q: (not q.branch, not q.line)):
             return _make_question_error(
-                question, _describe_region(question, case, usual), len(asked) if len(attempts) > TOGETHER else 0
+                question, _describe_region(question, case, usual), len(branches) if len(attempts) > TOGETHER else 0
             )
     if judge.errors and not failures:
         for question in known:
@@ -60,8 +60,12 @@ def make_size_refusal_error(
                     f"{size} as a plain number, {question.where}.",
                     "Compute with sizes. Do not loop over them, and do not pass them to int() or range().",
                 )
-        first = judge.errors[0]
-        return first if isinstance(first, ExportError) else _make_untraceable_error(first)
+        if isinstance(first := judge.errors[0], ExportError):
+            return first
+        return UntraceableError(
+            f"The module cannot be traced with a dynamic batch and sequence length: {first_line(first)}.",
+            "Compute sizes from the shapes of tensors and not from their values. Avoid loops over steps.",
+        )
     question = next((q for q in known if q.branch), known[0])
     case = failures[0] if failures else usual
     return _make_question_error(question, f"for {describe_sizes(case)}")
@@ -71,13 +75,6 @@ def _freezes_a_size(question: Question) -> bool:
     """Return whether a condition states one number for a size: an operation, such as `range`, made a constant of it."""
     relation = question.condition.relation
     return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
-
-
-def _make_untraceable_error(error: Exception) -> ExportError:
-    return UntraceableError(
-        f"The module cannot be traced with a dynamic batch and sequence length: {first_line(error)}",
-        "Compute sizes from the shapes of tensors and not from their values. Avoid loops over steps.",
-    )
 
 
 def _make_question_error(question: Question, region_in_words: str, number_of_branches: int = 0) -> ExportError:

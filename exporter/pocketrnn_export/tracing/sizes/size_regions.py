@@ -1,8 +1,8 @@
 """Divide all sizes into regions. Within a region, forward asks the same questions and gets the same answers.
 
-Forward is followed for some sizes, and its questions on the way are recorded. All sizes with the same answers take the
-same way. Then forward is followed for sizes that have not taken a known way, until every size of at most `LARGEST`
-tokens has one. So a question inside a branch, or in the second half of an `and`, is found by sizes that reach it.
+Forward is run for some sizes, and its questions about sizes are recorded. All sizes with the same answers are a region.
+Then forward is run for sizes outside the known regions, until every size of at most `LARGEST` tokens belongs to a
+region. So a question inside a branch, or in the second half of an `and`, is found by sizes that reach it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     join_by_and,
     make_all_sizes,
 )
-from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog, make_too_many_questions_error
+from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog
 
-# The most ways that are followed. A module with ten questions about one size has eleven.
+# The most regions. A module with ten questions about one size has eleven.
 _MOST: Final = 80
-# The processor time after which no further way is followed.
+# The processor time after which no further region is explored.
 _SECONDS: Final = 60
 # If forward fails for some sizes, other sizes of the same region are tried, at these fractions of the region's list.
 _OTHERS: Final = (0.02, 0.2, 0.5, 0.9)
@@ -193,4 +193,8 @@ def _make_too_many_regions_error(questions: Sequence[Question]) -> ExportError:
             f"try: {where}.",
             "Compute and compare with sizes. Do not pass them to str(), bit_length(), a dict or functions of math.",
         )
-    return make_too_many_questions_error(where)
+    return ExportError(
+        f"The module tests more sizes than pocketrnn can try, {where}.",
+        "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
+        "Do not call a function again for parts of a text.",
+    )

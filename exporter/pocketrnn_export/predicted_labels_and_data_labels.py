@@ -1,4 +1,7 @@
-"""Compare the labels that two forms of a classifier predict, as sets of labels for each row."""
+"""Compute the labels that a classifier predicts, read the labels of data, and compare the labels of two forms.
+
+The labels of a row are a set.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,9 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
 
 
 def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
-    """Compute how much the logits of a row can change before its predicted labels change.
+    """Compute how much the logits of each row can change before the row's predicted labels change.
 
-    For large logits, the change is relative to a tenth of the logits.
+    For logits above 10, the change is divided by a tenth of the logit.
 
     Args:
         manifest: the classifier's manifest.

@@ -133,5 +133,6 @@ def translate_hub_errors(address: HubAddress) -> Iterator[None]:
     # Network errors have the class of the library's HTTP client, which differs from release to release.
     except Exception as error:
         raise BundleError(
-            f"{address} cannot be reached: {first_line(error)}.", "Try again, or give a folder of this machine."
+            f"The hub's library failed on {address}: {first_line(error)}.",
+            "Check the network and your rights to the repository, and try again.",
         ) from error

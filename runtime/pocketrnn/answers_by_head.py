@@ -38,11 +38,10 @@ def build_answers(manifest: Manifest) -> Answers:
 
 @dataclass(frozen=True, slots=True)
 class HeadAnswers(Answers):
-    """The meaning of the logits of a classifier with several heads: which columns belong to which head.
+    """The meaning of the logits of a classifier with several heads.
 
-    For each text, the methods return a dict with the result of `Answers` for each head.
-
-    `labels` names the logits of all heads.
+    The answer to a text is a dict from the name of each head to the answer of that head. `labels` has the labels of all
+    heads.
     """
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
@@ -107,7 +106,7 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Refuse a `top`, the number of labels to give of each head, that is not from 1 to the number of labels of the
+        """Refuse a number of labels to give of each head, `top`, that is not from 1 to the number of labels of the
         largest head.
 
         Raises:
@@ -116,17 +115,17 @@ class HeadAnswers(Answers):
         max(self.heads.values(), key=lambda head: len(head.labels)).check_top(top)
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits without probabilities; see `Answers.check_finite`.
+        """Refuse logits that are NaN or infinite; see `Answers.check_finite`.
 
         Raises:
-            PocketRNNError: a row does not have probabilities.
+            PocketRNNError: the logits of a head are refused.
         """
         for _, head, columns in self.iterate_heads():
             head.check_finite(logits[:, columns])
 
 
 def choose_labels_of_head(answers: Answers, name: str) -> ChosenLabels:
-    """Choose the labels of the head with this name among the labels of all heads.
+    """Choose the labels of the head `name` among the labels of all heads.
 
     Raises:
         InputError: there is no such head.
@@ -141,7 +140,8 @@ def choose_labels_of_head(answers: Answers, name: str) -> ChosenLabels:
 
 
 def find_likeliest_label_indices(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
-    """Find the indices of the likeliest labels, int64 [texts, heads]; int64 [texts, 1] if there are no heads."""
+    """Find the index of the likeliest label of each text and head, int64 [texts, heads]; int64 [texts, 1] if there are
+    no heads."""
     found = [columns.start + logits[:, columns].argmax(1) for _, _, columns in answers.iterate_heads()]
     places: NDArray[np.int64] = np.stack(found, 1)
     return places

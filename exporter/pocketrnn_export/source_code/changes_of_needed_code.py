@@ -28,7 +28,7 @@ from pocketrnn_export.source_code.known_function_effects import (
     WEIGHT_METHODS,
 )
 from pocketrnn_export.source_code.name_references import Mentions, find_top, is_weight
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods, read_last_name
 from pocketrnn_export.source_code.top_level_statements import Statement, list_file_names
 
 # Kinds of names, by the statements that bind them.
@@ -148,10 +148,6 @@ class ChangeFinder:
                         waiting += map(find_top, statement.now.loads)
         return self._code[name]
 
-    def is_code_name(self, name: str) -> bool:
-        """Return whether a name refers to a function, a class or a package."""
-        return self._kinds.get(name) == _CODE
-
     def list_names_from_stars(self, packages: Set[str]) -> set[str]:
         """Return the names that the file does not define, if `from package import *` may define them for one of the
         packages."""
@@ -159,16 +155,16 @@ class ChangeFinder:
         mentioned = {find_top(name) for s in self._all if stars for name in s.now.loads | s.now.writes}
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
-    def find_needed(self, run: Sequence[Statement], wanted: Set[str]) -> Needed:
-        """Return what the statements that are run need. An object that is wanted itself gets its weights later, as do
-        the objects of the classes: only other changes of these count."""
-        given = {name for s in run for name in s.binds | self.totals[s.index].binds}
-        modules = {one for s in run for one in s.now.modules | s.later.modules}
+    def find_names_needed_by(self, statements: Sequence[Statement], wanted: Set[str]) -> Needed:
+        """Return the names, objects and packages that some statements need. The wanted objects and those of the classes
+        get their weights later: only other changes of these count."""
+        given = {name for s in statements for name in s.binds | self.totals[s.index].binds}
+        modules = {one for s in statements for one in s.now.modules | s.later.modules}
         beside = self._beside(modules).imports
         packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *beside}
         packages |= {"os.chdir"} if beside else set()
-        classes = {name for s in run if isinstance(s.node, ast.ClassDef) for name in s.binds}
-        models = self.add_holders(f"{name}()" if self.is_code_name(name) else name for name in wanted)
+        classes = {name for s in statements if isinstance(s.node, ast.ClassDef) for name in s.binds}
+        models = self.add_holders(f"{name}()" if self._kinds.get(name) == _CODE else name for name in wanted)
         instances = models | self.add_holders(f"{name}()" for name in classes)
         changeable = {name for name in given if self._kinds.get(name) != _PLAIN and name not in models}
         names = self.add_holders(changeable | self.list_names_from_stars(packages))
@@ -300,7 +296,7 @@ def _keeps_results(node: ast.stmt) -> bool:
 def _is_changed_by_reading(node: ast.AST | None) -> bool:
     """Return whether reading a value changes the value, as reading an iterator does."""
     if isinstance(node, ast.Call):
-        return getattr(node.func, "id", getattr(node.func, "attr", "")) in ALIVE
+        return read_last_name(node.func) in ALIVE
     if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
         return any(_is_changed_by_reading(getattr(node, part, None)) for part in ("elt", "value"))
     return isinstance(node, ast.GeneratorExp) or any(
@@ -326,7 +322,7 @@ def _is_number_or_string(node: ast.AST | None, plain_names: Set[str]) -> bool:
     return (
         isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr)
         or (isinstance(node, ast.Name) and node.id in plain_names)
-        or (isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made)
+        or (isinstance(node, ast.Call) and read_last_name(node.func) in made)
     )
 
 
@@ -338,7 +334,7 @@ def _is_flat_container(node: ast.expr | None, plain_names: Set[str]) -> bool:
     elif isinstance(node, ast.List | ast.Tuple | ast.Set):
         values = node.elts
     elif isinstance(node, ast.Call) and not node.args:
-        made = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        made = read_last_name(node.func)
         if made in ("dict", "Namespace", "SimpleNamespace") and all(keyword.arg for keyword in node.keywords):
             values = [keyword.value for keyword in node.keywords]
     return all(_is_number_or_string(value, plain_names) for value in values)

@@ -1,6 +1,7 @@
-"""Trace `nn.TransformerEncoder` and its layers with the answers that PyTorch's fast path for inference gives.
+"""Trace `nn.TransformerEncoder`, its layers and `nn.TransformerDecoder` with the answers that PyTorch gives without
+gradients.
 
-Without gradients, PyTorch runs other code, the "fast path", which a trace cannot follow. It treats masks differently
+Without gradients, encoders run other code, the "fast path", which a trace cannot follow. It treats masks differently
 from the traced code: a mask of numbers, which is usually added to the scores, is read as bools; and the steps that
 `src_key_padding_mask` hides are zeros in the encoder's output, if a text's padding is at its end.
 """
@@ -22,17 +23,20 @@ from pocketrnn_export.tracing.session import TraceSession, find_current_session
 _BEFORE_CAUSAL: Final = 7
 
 
-def trace_encoders(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, encoders in the tracing thread answer as PyTorch's fast path does."""
+def trace_transformers(_: TraceSession) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, encoders in the tracing thread answer as PyTorch's fast path does, and encoders and
+    decoders do not compare their masks with causal masks."""
     forwards: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {
-        (nn.TransformerEncoder, "forward"): _make_encoder_forward(nn.TransformerEncoder.forward),
-        (nn.TransformerDecoder, "forward"): _make_decoder_forward(nn.TransformerDecoder.forward),
-        (nn.TransformerEncoderLayer, "forward"): _make_layer_forward(nn.TransformerEncoderLayer.forward),
+        (nn.TransformerEncoder, "forward"): _make_encoder_forward_with_zeroed_padding(nn.TransformerEncoder.forward),
+        (nn.TransformerDecoder, "forward"): _make_decoder_forward_without_causal_test(nn.TransformerDecoder.forward),
+        (nn.TransformerEncoderLayer, "forward"): _make_layer_forward_with_bool_masks(
+            nn.TransformerEncoderLayer.forward
+        ),
     }
     return replace_methods(forwards)
 
 
-def _make_encoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _make_encoder_forward_with_zeroed_padding(shipped: Callable[..., Any]) -> Callable[..., Any]:
     """Return the `forward` of an encoder that gives zeros for padding at the end, as the fast path does."""
 
     def forward(
@@ -62,7 +66,7 @@ def _make_encoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def _make_decoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _make_decoder_forward_without_causal_test(shipped: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(shipped)
     def forward(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and len(args) <= _BEFORE_CAUSAL:
@@ -78,7 +82,7 @@ def _replace_causal_none_by_false(is_causal: bool | None) -> bool | None:
     return False if find_current_session() is not None and is_causal is None else is_causal
 
 
-def _make_layer_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _make_layer_forward_with_bool_masks(shipped: Callable[..., Any]) -> Callable[..., Any]:
     """Return the `forward` of an encoder layer that reads its masks as bools, as the fast path does."""
 
     def forward(

@@ -71,8 +71,8 @@ class StreamPosition:
 def read_fragment(
     position: StreamPosition, fragment: str, rules: TextRules, longest_token_length: int = sys.maxsize
 ) -> _PositionFinalAndOpenTokens:
-    """Read the next fragment of a text. Return the new position, the tokens that are now final, and the tokens of the
-    text after these, as they are if the text ends here.
+    """Read the next fragment of a text. Find the tokens that are now final, and those of the tail, as they are if the
+    text ends here.
 
     Args:
         position: how far the stream has read.
@@ -81,8 +81,7 @@ def read_fragment(
         longest_token_length: the length of the vocabulary's longest token in characters.
 
     Returns:
-        the new position, with its `ids` not yet counted; the tokens that are now final; and the tokens of the tail, as
-        they are if the text ends here.
+        the new position, without the new `ids`; the tokens that are now final; and the tokens of the tail.
 
     Raises:
         InputError: more than 4,096 characters do not decide the form of a capital sigma before them.
@@ -122,7 +121,7 @@ def read_fragment(
 
 
 class _LoweredFragment(NamedTuple):
-    """A fragment in lower case, divided before the end whose lower case later text may change.
+    """A fragment in lower case. Its end is separate, if later text may change how the end is lower-cased.
 
     Attributes:
         context: the new `StreamPosition.context`.
@@ -267,8 +266,8 @@ class Stream:
         """Read the next fragment of the text, and return the logits of the whole text so far, float32 [labels].
 
         Raises:
-            TextError: `fragment` is not a string.
-            LimitError: the text so far has more tokens than the graph takes.
+            TextError, LimitError: as `push`.
+            InputError: more than 4,096 characters do not decide the form of a capital sigma before them.
 
         Example:
             >>> Classifier.load("one-way").stream().logits("Oil prices").shape

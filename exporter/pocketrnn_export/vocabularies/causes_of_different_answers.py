@@ -52,12 +52,13 @@ _FEW_WRONG: Final = 8
 
 
 class Explanation(NamedTuple):
-    """Advice on a difference, the text rules with which all answers agree, if they are found, and whether no others
-    agree as well."""
+    """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
+    as well, and rules with which the most agree."""
 
     advice: str
     agreeing: AnyTextRules | None = None
     is_only: bool = True
+    nearest: AnyTextRules | None = None
 
 
 def explain_difference(
@@ -86,7 +87,7 @@ def explain_difference(
         ways.append(_find_width_for_most_texts(source, some, first, tolerance))
     if found := [way for way in ways if way is not None]:
         best = min(found, key=lambda way: way.exceptions)
-        return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only)
+        return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
     if ids_agree:
         return Explanation(
             "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
@@ -103,8 +104,8 @@ def explain_difference(
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
-    """Return a sentence that says which of vocabulary, text rules and weights is likely another one. Only probabilities
-    show it: labels agree by chance."""
+    """Return a sentence that says which of the vocabulary, the text rules and the weights is likely not the owner's.
+    Only probabilities show this, since labels may agree by chance."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return "Give the vocabulary, the text rules and the weights of the classifier that gave these answers. "
@@ -162,7 +163,7 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
-    """Return whether a text is split by text rules that are no tokenizer of subwords and no code of the owner."""
+    """Return whether text rules split a text, and neither a tokenizer of subwords nor the owner's code."""
     rules = source.text.rules
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
