@@ -139,7 +139,11 @@ def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[Cal
         values = [numbers[place][3] for numbers in seen if place in numbers]
         steps = [after - one for one, after in itertools.pairwise(values)]
         if len(values) >= len(seen) - 1 and all(steps):
-            found.append(CallCounter(holder, key, name, values[0], steps[-1]))
+            before = values[0]
+            if place not in seen[0] and name:
+                # Before it is an attribute of the layer, a number is read from the class.
+                before = getattr(type(module.get_submodule(name.rpartition(".")[0])), key, before)
+            found.append(CallCounter(holder, key, name, before, steps[-1]))
     return found
 
 
