@@ -22,7 +22,7 @@ from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput, O
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn.text.features import Features, make_features
+from pocketrnn.text.features_beside_text import Features, make_features
 from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
 from pocketrnn.text.text_row_encoder import Text, Tokenizer
 from pocketrnn.text.token_characters import Characters
@@ -590,7 +590,8 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do."""
+    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do, or if no
+    answer can be compared."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:

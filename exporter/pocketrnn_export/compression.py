@@ -176,7 +176,7 @@ class _Stage:
 
 
 def check_kept_word_count(kept_words: int, vocabulary_size: int) -> None:
-    """Refuse a number of words to keep that does not shorten the vocabulary."""
+    """Refuse a number of words to keep that is below 1, or that does not shorten the vocabulary."""
     if not 1 <= kept_words < vocabulary_size:
         raise InputError(
             f"{kept_words} words cannot be kept from a vocabulary of {vocabulary_size}.",

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pocketrnn.errors import DataError, InputError, TextError
-from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_text_with_features
+from pocketrnn.text.features_beside_text import (
+    Category,
+    FeatureRow,
+    Features,
+    Number,
+    encode_values,
+    freeze_text_with_features,
+)
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.export_arguments import refuse_options_with_pairs_or_features

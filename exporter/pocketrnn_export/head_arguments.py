@@ -56,7 +56,7 @@ def refuse_arguments_with_heads(
         )
     if thresholds is not None:
         raise InputError(
-            "thresholds does not say for which head they are.",
+            "The argument thresholds does not say which head the thresholds are for.",
             'Give them with the labels of their head: heads={"mood": LabelOutput(labels, "sigmoid", thresholds), ...}.',
         )
     if labels_of != "texts":

@@ -42,8 +42,8 @@ def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, P
     form = convert_products_to_integers(whole)
     if not form.matrices:
         raise InputError(
-            f"No weights of {name} have an integer form: it has no LSTM, GRU or tanh layer, and no large linear layer "
-            "for every token.",
+            f"No weights of {name} have an integer form: only those of LSTM, GRU and tanh layers, and of large linear "
+            "layers that run on every token, have one.",
             "Pack it in float32.",
         )
     return form, encode_program_sections(

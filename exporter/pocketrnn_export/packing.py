@@ -101,7 +101,7 @@ from pocketrnn_export.predicted_labels_and_data_labels import check_data_labels
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
 from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end
-from pocketrnn_export.proof.integer_product_comparison import compare_products
+from pocketrnn_export.proof.integer_product_comparison import compare_integer_products
 from pocketrnn_export.proof.packed_feature_comparison import compare_features
 from pocketrnn_export.proof.packed_tag_comparison import compare_tags
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -285,7 +285,7 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
 
 
 def make_bundle_program(manifest: Manifest, content: bytes, step_content: bytes | None) -> PackedProgram:
-    """Make the program of a bundle's graph, and of its step graph if there is one.
+    """Make the sections of a packed file with the program of a bundle's graph, and of its step graph if there is one.
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
@@ -457,7 +457,7 @@ def _pack_with_integers(
         _write_temporary_packed_file(encode_packed_file(made, program)) as file,
     ):
         _log.info("Comparing its integers with the reference of the arithmetic")
-        exact = [compare_products(file, program, in_place=in_place) for in_place in WAYS.values()]
+        exact = [compare_integer_products(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring the effect of the integers")
         first, run = (make_packed_run(path, rows=plan.rows) for path in (before, file))
         changed = compare_integer_answers(made, plan.cases, first, run)

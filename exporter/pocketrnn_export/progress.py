@@ -133,7 +133,8 @@ class ProgressLines(logging.Handler):
                 self._shown, self._step, self._waiting = now, step, None
 
     def _make_step_message(self, record: logging.LogRecord) -> str:
-        """Return the message of a step. If the step began before, write how many times it has begun."""
+        """Return the message of a step. If the step has begun anew, count this, and name the number of times in the
+        message."""
         message, step, done = record.getMessage(), getattr(record, "step", ""), getattr(record, "done", 0)
         time_of_step, most = self._counts.get(step, (1, -1))
         if done <= most:

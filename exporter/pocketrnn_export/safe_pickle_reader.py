@@ -336,7 +336,7 @@ class _Scalar(PickledObject):
 
 
 class _EncodedBytes(PickledObject):
-    """Bytes in a pickle of Python 2's protocol. It makes them with a call of `_codecs.encode`."""
+    """Bytes in a pickle of Python 2's protocol, which makes bytes by a call of `_codecs.encode`."""
 
     def __init__(self, text: Any = "", *_: Any) -> None:
         self.array = str(text).encode("latin1")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.tags import Span, Tag, Tags, spans_of
-    from pocketrnn.text.features import Category, Number
+    from pocketrnn.text.features_beside_text import Category, Number
     from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
     from pocketrnn.text.token_characters import Characters
     from pocketrnn.verification import verify
@@ -43,14 +43,14 @@ __all__ = [
 # The module that defines each name. It is imported when the name is first used, so that the command line can handle
 # signals before numpy and onnxruntime are read.
 _MODULE_OF_NAME = {
-    "Category": "pocketrnn.text.features",
+    "Category": "pocketrnn.text.features_beside_text",
     "CharacterInput": "pocketrnn.text.text_input",
     "Characters": "pocketrnn.text.token_characters",
     "Classifier": "pocketrnn.classifier",
     "FeatureInput": "pocketrnn.text.text_input",
     "HeadsOutput": "pocketrnn.bundle.output_kinds",
     "LabelOutput": "pocketrnn.bundle.output_kinds",
-    "Number": "pocketrnn.text.features",
+    "Number": "pocketrnn.text.features_beside_text",
     "NumberInput": "pocketrnn.numbers.number_input",
     "PairInput": "pocketrnn.text.text_input",
     "PocketRNNError": "pocketrnn.errors",

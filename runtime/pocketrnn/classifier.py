@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers, LogitsAndSkipped, Prediction
+from pocketrnn.answers_by_head import build_answers, choose_labels_of_head
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
-from pocketrnn.engines.parallel import Workers
+from pocketrnn.engines.worker_threads import Workers
 from pocketrnn.errors import InputError, LimitError
-from pocketrnn.heads import build_answers, choose_labels_of_head
 from pocketrnn.label_subset_and_prior import ChosenLabels, choose_labels, weight_labels_by_prior, wrap_engine_for_labels
 from pocketrnn.scikit_learn_interface import TrainedEstimator
 from pocketrnn.text.checked_text_chunks import OnError
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pocketrnn.number_intake import NumberIntake
     from pocketrnn.number_streams import CarriedStream, NumberStream, Window
     from pocketrnn.numbers.training_range import OutOfRange
-    from pocketrnn.stream import Stream
     from pocketrnn.tag_intake import TagIntake
     from pocketrnn.tags import Tags
+    from pocketrnn.text_stream import Stream
 
 __all__ = [
     "Classifier",
@@ -280,7 +280,7 @@ class Classifier(TrainedEstimator):
             >>> classifier.encode("Oil prices") == classifier.encode(["oil", "prices"])
             True
         """
-        return self._get_text_intake("prepared()").row_encoder.ids(text)
+        return self._get_text_intake("prepared()").row_encoder.encode_text(text)
 
     def prepared(self, sequence: object) -> Floats:
         """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
@@ -362,7 +362,7 @@ class Classifier(TrainedEstimator):
                 "Load the classifier without tokenizer= for streams.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
-        from pocketrnn.stream import Stream
+        from pocketrnn.text_stream import Stream
 
         return Stream(self.manifest, intake.encoder, self._engine, self._answers, saved, self._chosen)
 
@@ -468,7 +468,7 @@ class Classifier(TrainedEstimator):
         row_encoder = self._get_text_intake("predict_proba()").row_encoder
         self.manifest.require_single_text("explain()")
         self._answers.require_single_head("explain()")
-        whole = text if isinstance(text, str) and row_encoder.splits else row_encoder.tokens(text)
+        whole = text if isinstance(text, str) and row_encoder.splits else row_encoder.get_tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_and_refused).explain_label(
             whole, label, most_fragments
         )
@@ -628,7 +628,7 @@ class Classifier(TrainedEstimator):
         self._warn_of_skipped(skipped)
 
     def _get_tag_intake(self) -> TagIntake:
-        """Return the intake of a tagger; refuse to tag with another classifier."""
+        """Return the intake if the classifier labels tokens; refuse any other classifier."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
@@ -726,8 +726,8 @@ class Classifier(TrainedEstimator):
         """
         intake = self._get_text_intake("logits()")
         self.manifest.require_single_text("embed()")
-        given = intake.chunks(texts, on_error, self._workers.threads)
-        work = partial(intake.embeddings, on_error=on_error)
+        given = intake.divide_into_chunks(texts, on_error, self._workers.threads)
+        work = partial(intake.compute_chunk_embeddings, on_error=on_error)
         parts, skipped = [], 0
         for _, (part, left_out) in self._workers.map_in_order(work, given):
             parts.append(part)
@@ -743,8 +743,8 @@ class Classifier(TrainedEstimator):
     ) -> Generator[LogitsAndSkipped, None, None]:
         """Yield for each chunk, in order, its logits and the indices of its skipped items."""
         total, intake = 0, cast("Any", self._intake)
-        work = partial(intake.logits, on_error=on_error)
-        chunks = intake.chunks(given, on_error, self._workers.threads)
+        work = partial(intake.compute_chunk_logits, on_error=on_error)
+        chunks = intake.divide_into_chunks(given, on_error, self._workers.threads)
         for _, (logits, skipped) in self._workers.map_in_order(work, chunks, intake.stop):
             total += len(skipped)
             yield logits, skipped
@@ -825,8 +825,8 @@ def compute_logits_of_batches(
         PocketRNNError: as `Classifier.logits`.
     """
     intake = classifier._get_text_intake("logits()")
-    work = partial(intake.logits, on_error=on_error)
-    for _, (logits, skipped) in classifier._workers.map_in_order(work, intake.batches(batches)):
+    work = partial(intake.compute_chunk_logits, on_error=on_error)
+    for _, (logits, skipped) in classifier._workers.map_in_order(work, intake.check_batches(batches)):
         logits[skipped] = np.nan
         yield logits
 

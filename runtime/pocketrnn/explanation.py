@@ -143,7 +143,8 @@ def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:
 
 
 def _group_words_into_fragments(words: list[Place], most_fragments: int) -> list[Place]:
-    """Group the words into fragments of equal size. Return none if several words would become a single fragment."""
+    """Group the words into at most `most_fragments` fragments, with as many words in each but the last. Return an empty
+    list if several words would become a single fragment."""
     if not words or (len(words) > 1 and most_fragments < 2):
         return []
     together = -(-len(words) // max(most_fragments, 1))

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
-from pocketrnn.bundle.hub import SCHEME, HubAddress, import_hub_library, parse_hub_address, translate_hub_errors
+from pocketrnn.bundle.hub_download import (
+    SCHEME,
+    HubAddress,
+    import_hub_library,
+    parse_hub_address,
+    translate_hub_errors,
+)
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.errors import InputError
-from pocketrnn.text.features import make_example_values, write_example_feature_options
+from pocketrnn.text.features_beside_text import make_example_values, write_example_feature_options
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import verify

@@ -59,7 +59,8 @@ def _find_install_origin() -> str | None:
     if isinstance(version := told.get("vcs_info"), dict):
         return f"{version.get('vcs', 'git')}+{url}@{version.get('requested_revision') or version.get('commit_id')}"
     folder = _find_folder_from_url(url)
-    return folder.as_uri() if folder is not None and _has_sources(folder) else None
+    files = ("pyproject.toml", f"{_NATIVE_FOLDER}/pyproject.toml")
+    return folder.as_uri() if folder is not None and all((folder / file).is_file() for file in files) else None
 
 
 def _find_folder_from_url(url: str) -> Path | None:
@@ -68,7 +69,3 @@ def _find_folder_from_url(url: str) -> Path | None:
 
     parts = urlsplit(url)
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
-
-
-def _has_sources(folder: Path) -> bool:
-    return (folder / "pyproject.toml").is_file() and (folder / _NATIVE_FOLDER / "pyproject.toml").is_file()

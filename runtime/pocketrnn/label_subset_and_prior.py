@@ -140,7 +140,7 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
 
 
 def _require_exactly_one_label(answers: Answers, option: str) -> None:
-    """Refuse `among` or `prior` for a classifier that gives several labels or values."""
+    """Refuse `among` or `prior` for a classifier that has several heads, or gives several labels or values."""
     answers.require_single_head(option)
     if answers.activation != "softmax":
         raise InputError(

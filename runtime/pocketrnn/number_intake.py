@@ -77,7 +77,8 @@ class NumberIntake:
         return samples
 
     def check_arriving_samples(self, samples: NDArray[Any], first_step: int) -> None:
-        """Refuse samples [time, channels] of a recording that are infinite or missing.
+        """Refuse samples [time, channels] of a recording that are infinite, or missing without a rule that replaces
+        them.
 
         Samples far outside the training range are refused, too, if the user wants this.
 
@@ -97,7 +98,12 @@ class NumberIntake:
         other._engine, other._answers = engine, answers
         return other
 
-    def chunks(self, sequences: Iterable[object], on_error: OnError, threads: int) -> Iterator[_FirstIndexAndSequences]:  # noqa: ARG002
+    def divide_into_chunks(
+        self,
+        sequences: Iterable[object],
+        on_error: OnError,
+        threads: int,  # noqa: ARG002 - as for texts
+    ) -> Iterator[_FirstIndexAndSequences]:
         """Divide sequences into chunks. Each sequence is checked when it is answered.
 
         Raises:
@@ -112,7 +118,7 @@ class NumberIntake:
             )
         return _divide_into_chunks(iter(sequences))
 
-    def logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> LogitsAndSkipped:
+    def compute_chunk_logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits, float32 [sequences, labels]; also return the indices of skipped sequences.
 
         The rows of skipped sequences hold no answer.

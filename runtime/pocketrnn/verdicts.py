@@ -309,7 +309,7 @@ class IntegerVerdict:
 
     @property
     def unit(self) -> str:
-        """The unit in which changes are counted: labels, or sets of labels."""
+        """The unit in which changes are counted: "label" or "set of labels"."""
         return "set of labels" if self.several_labels else "label"
 
     @property

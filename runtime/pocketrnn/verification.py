@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.answers_by_head import build_answers, find_likeliest_label_indices
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.checked_files import MAKE_AGAIN, compute_file_sha256
@@ -24,7 +25,6 @@ from pocketrnn.classifier import (
     read_graph_metadata,
 )
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
-from pocketrnn.heads import build_answers, find_likeliest_label_indices
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_input import TextInput
 
@@ -184,20 +184,12 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
             f"{manifest.name} does not answer its golden examples as it did when it was made: {shown}.",
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
-    apart = {how: tuple(compute_largest_logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
-    return tuple(
-        Replay(how, len(rows), max(each), _find_largest_difference_by_example(rows, each))
-        for how, each in apart.items()
-    )
-
-
-def _find_largest_difference_by_example(
-    rows: Sequence[Sequence[object]], row_differences: Sequence[float]
-) -> tuple[float, ...]:
-    """Find the largest difference of each example. `row_differences` has one number for each row of logits, in the
-    order of the examples."""
-    left = iter(row_differences)
-    return tuple(max(next(left) for _ in each) for each in rows)
+    replays = []
+    for how, logits in answers.items():
+        row_differences = iter(compute_largest_logit_differences(golden, logits).tolist())
+        differences = tuple(max(next(row_differences) for _ in example) for example in rows)
+        replays.append(Replay(how, len(rows), max(differences), differences))
+    return tuple(replays)
 
 
 def _answer_examples_and_describe_id_faults(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:

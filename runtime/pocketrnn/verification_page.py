@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_padding_effect
+from pocketrnn.answers_by_head import build_answers, join_likeliest_labels
+from pocketrnn.bundle.manifest import Comparison, Manifest, describe_padding_effect
 from pocketrnn.bundle.output_kinds import HeadsOutput
-from pocketrnn.heads import build_answers, join_likeliest_labels
 from pocketrnn.proof_comparison_chain import group_comparisons_into_links
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
@@ -87,8 +87,8 @@ def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
 
 
 def _escape_html(value: object, longest: int = _LONGEST) -> str:
-    """Escape a value as HTML text of at most `longest` characters of the value. Markup is shown, and characters that
-    cannot be printed are shown as escapes."""
+    """Escape a value as HTML text, after it is cut to `longest` characters. Markup is shown, and characters that cannot
+    be printed are shown as escapes."""
     text = str(value)
     text = text if len(text) <= longest else f"{text[: longest - 3]}..."
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -207,7 +207,7 @@ def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 def _render_replays(verified: Verification) -> Iterator[str]:
     """Yield the differences of the golden examples on this machine, as a drawing and as a table."""
-    manifest = verified.manifest
+    manifest, answers = verified.manifest, build_answers(verified.manifest)
     yield "<h2>Here: the golden examples again</h2>"
     rows = [
         (replay.how, [(d, f"{d:.1e}") for d in replay.differences], verified.tolerance) for replay in verified.replays
@@ -219,19 +219,14 @@ def _render_replays(verified: Verification) -> Iterator[str]:
         (
             (
                 example.shown or "(the empty text)",
-                _format_example_labels(manifest, example),
+                # One label of a text, or one of each of its tokens.
+                " ".join(join_likeliest_labels(answers, row) for row in example.rows),
                 f"{difference:.1e}",
             )
             for example, difference in zip(manifest.golden_texts, worst, strict=True)
         ),
         2,
     )
-
-
-def _format_example_labels(manifest: Manifest, example: Example) -> str:
-    """Format the likeliest label of a golden example, or of each of its tokens, as one string."""
-    answers = build_answers(manifest)
-    return " ".join(join_likeliest_labels(answers, row) for row in example.rows)
 
 
 def _describe_activations(manifest: Manifest) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 from torch import nn
 
 from pocketrnn_export import export
@@ -21,6 +22,7 @@ from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.forms.onnx.exact_optimizer import REWRITE_RULES, optimize_exactly
 from pocketrnn_export.forms.onnx.folded_constant_rounding import compute_rounded_constants
+from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.intake.user_frames import describe_user_line
 
@@ -274,3 +276,13 @@ def test_a_refusal_of_the_proof_names_the_operation() -> None:
     assert found.operation == "add"
     assert "1e-10" in found.line
     assert "Add" in found.node
+
+
+@pytest.mark.parametrize(("operator", "attributes"), [("MaxPool", {"kernel_shape": [3]}), ("GlobalMaxPool", {})])
+def test_the_maximum_of_a_window_is_pytorchs_for_nan_and_infinities(operator: str, attributes: dict[str, Any]) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, size]) for name, size in (("x", 3), ("y", 1)))
+    graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"], **attributes)], "pool", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    numbers = np.array([[[-np.inf] * 3, [1.0, np.nan, 2.0], [0.0, 3.0, np.inf]]], np.float32)
+    (found,) = open_session(add_nan_guards(model.SerializeToString())).run(None, {"x": numbers})
+    np.testing.assert_array_equal(found.ravel(), [-np.inf, np.nan, np.inf])

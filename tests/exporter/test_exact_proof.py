@@ -531,6 +531,23 @@ def test_numbers_that_go_through_numpy_keep_double_precision() -> None:
     assert torch.get_default_dtype() == torch.float32
 
 
+@pytest.mark.parametrize("layer", [nn.RMSNorm(4), nn.RMSNorm(4, elementwise_affine=False)])
+def test_the_least_divisor_that_a_layer_takes_of_the_type_is_that_of_float32(layer: nn.Module) -> None:
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = layer
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.norm(ids * torch.tensor(1e-4))
+
+    ids = np.array([[1, -2, 3, 0]])
+    given = ids * float(np.float32(1e-4))
+    answers = make_float64_module_run(Small().eval(), takes_lengths=False)(ids, np.array([4]))
+    exact = given / np.sqrt((given**2).mean() + float(np.finfo(np.float32).eps))
+    np.testing.assert_allclose(answers, exact, rtol=1e-12)
+
+
 def test_a_torchscript_module_says_that_it_has_no_double_precision() -> None:
     made = source(user_modules.PackedLastState)
     script = torchscript(made.module, example(takes_lengths=True))[1]

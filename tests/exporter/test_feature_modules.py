@@ -21,7 +21,7 @@ from pocketrnn import Category, Classifier, FeatureInput, Number, verify
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
-from pocketrnn.text.features import Features, make_features, separate_features_from_ids
+from pocketrnn.text.features_beside_text import Features, make_features, separate_features_from_ids
 from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_shape_grid
 from pocketrnn_export.compression import compress

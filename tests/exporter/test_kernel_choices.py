@@ -67,7 +67,9 @@ def test_a_program_that_only_has_the_indices_of_a_sort_computes_the_sort() -> No
     own = torch.randint(20, (3, 7)), torch.tensor([7, 5, 3])
     with torch.no_grad():
         traced = trace_program(module, own, None, TraceLog())
-    assert ForwardValues(module).are_computed(traced, own, (torch.randint(20, (40, 1)), torch.ones(40).long()))
+    assert ForwardValues(module).are_computed_by_program(
+        traced, own, (torch.randint(20, (40, 1)), torch.ones(40).long())
+    )
 
 
 class ZerosAsState(nn.Module):

@@ -26,6 +26,7 @@ from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.module_trace import TracedProgram
+from pocketrnn_export.tracing.sizes.trace_log import TraceLog
 
 WORDS = 60
 
@@ -491,6 +492,11 @@ def test_a_forward_that_calls_itself_for_the_halves_of_a_text_is_refused_in_time
     with pytest.raises(ExportError, match=r"test_right_programs\.py:\d+"):
         find_right_program(FoldsHalves().eval(), (torch.full((3, 7), 2),))
     assert time.process_time() - started < 60
+
+
+def test_the_refusal_of_a_slow_forward_says_that_it_is_slow() -> None:
+    with pytest.raises(ExportError, match=r"too long .*, model\.py:3"):
+        TraceLog(until=0.0).refuse_long_trace(lambda: "model.py:3")
 
 
 class PacksWholeRows(nn.Module):

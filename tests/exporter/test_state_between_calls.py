@@ -21,6 +21,7 @@ from pocketrnn_export.proof import every_size_comparison
 WORDS = 20
 OF_THE_FILE: dict[str, Tensor] = {}
 STICKS = [1.0]
+CALLS = {"all": 0}
 
 
 class Base(nn.Module):
@@ -223,6 +224,19 @@ class CountsItsCalls(Base):
         return self.mean(x)
 
 
+class SaysHowOftenItWasCalled(Base):
+    """What is done at some calls changes no answer."""
+
+    calls = 0
+    said: str | None = None
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls += 1
+        if self.calls % 100 == 0:
+            self.said = f"{self.calls} calls"
+        return self.mean(x)
+
+
 class KeepsItsAttention(Recurrent):
     def forward(self, x: Tensor) -> Any:
         states = self.gru(self.embedding(x))[0]
@@ -286,6 +300,7 @@ DEPENDS_NOT = [
     KeepsItsLastStates,
     KeepsAListOfTheFirstCall,
     CountsItsCalls,
+    SaysHowOftenItWasCalled,
     KeepsItsAttention,
     KeepsAListOfAttention,
     CachesByLength,
@@ -306,6 +321,64 @@ def test_a_module_whose_answers_depend_on_earlier_calls_is_refused_by_what_it_ke
     with pytest.raises(ExportError) as refused:
         prepared(kind())
     assert remedy in refused.value.remedy
+
+
+class CountsInTheFile(Base):
+    def forward(self, x: Tensor) -> Any:
+        CALLS["all"] += 1
+        return self.mean(x) * (1.0 if CALLS["all"] < 20_000 else 2.0)
+
+
+class CountsInItsClass(Base):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Any:
+        type(self).calls += 1
+        return self.mean(x) * (1.0 if self.calls < 20_000 else 2.0)
+
+
+class CountsInAList(Base):
+    def forward(self, x: Tensor, seen: Any = [0]) -> Any:  # noqa: B006
+        seen[0] += 1
+        return self.mean(x) * (1.0 if seen[0] < 20_000 else 2.0)
+
+
+class CountsByItself(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls = 0
+
+    def forward(self, x: Tensor) -> Any:
+        self._calls += 1
+        return self.mean(x) * (2.0 if self._calls % 1733 == 1600 else 1.0)
+
+
+class CountsInAnObject(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_user = CountsOfAUser()
+
+    def forward(self, x: Tensor) -> Any:
+        self.of_user.calls += 1
+        return self.mean(x) * (2.0 if self.of_user.calls == 9_177 else 1.0)
+
+
+class CountsOfAUser:
+    calls = 0
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+@pytest.mark.parametrize(
+    "kind", mostly_slow([CountsByItself, CountsInTheFile, CountsInAnObject, CountsInItsClass, CountsInAList], 2)
+)
+def test_a_count_of_calls_is_found_where_it_is_and_whatever_is_asked_of_it(kind: type[Base]) -> None:
+    with pytest.raises(ExportError, match="number of calls") as refused:
+        prepared(kind())
+    assert ("module._calls = 0" in refused.value.remedy) == (kind is CountsByItself)
+    # The counts are restored, up to those of the last calls.
+    assert max(CALLS["all"], CountsInItsClass.calls, *CountsInAList.forward.__defaults__[0]) < 1_000  # type: ignore[index]
 
 
 def test_a_weight_that_each_call_changes_is_named_and_no_call_sets_it_to_zero() -> None:

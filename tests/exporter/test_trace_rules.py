@@ -90,7 +90,7 @@ def axes_of(value: Tensor, of: Traced) -> list[str]:
 
 def test_a_slice_is_cut_for_every_size(traced: Callable[..., Traced]) -> None:
     of = traced(branches=[BRANCH])
-    found = slices.index_by_cuts(of.session, of.tokens, (slice(None), slice(None, 5)))
+    found = slices.rewrite_slices_as_cuts(of.session, of.tokens, (slice(None), slice(None, 5)))
     assert axes_of(found, of) == ["batch", "Min(5, tokens)"]
     assert axes_of(slices.rewrite_narrow(of.session, of.tokens, 1, 0, 5), of)[1] == "Min(5, tokens)"
     assert [axes_of(part, of)[1] for part in slices.rewrite_split_as_one_chunk(of.session, of.tokens, 4, 1)] == [
@@ -106,21 +106,25 @@ def test_a_pad_by_a_size_pads_by_nothing_where_the_branch_says_so(
     missing = 4
     cuts = traced(branches=[BRANCH])
     amounts = (0, missing - cuts.tokens.shape[1])
-    said = slices.pad_with_amounts_from_zero(cuts.session, cuts.tokens, amounts)
+    said = slices.rewrite_pad_with_amounts_from_zero(cuts.session, cuts.tokens, amounts)
     assert isinstance(said, DeclinedRule)
     assert "negative amount" in said.reason
     assert cuts.session.log.pads == 1
     cuts.session.branch = Branch(Sizes(3, 7), pads_from_zero=True)
     given: list[Any] = []
     monkeypatch.setattr(nn.functional, "pad", lambda _, amounts: given.extend(amounts))
-    slices.pad_with_amounts_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
+    slices.rewrite_pad_with_amounts_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
     assert [str(cuts.session.express_size_by_batch_and_tokens(n)) for n in given[1:]] == ["Max(0, 4 - tokens)"]
 
 
 def test_a_step_of_a_loop_restricts_no_size(traced: Callable[..., Traced]) -> None:
     of = traced().in_a_loop()
-    assert axes_of(loops.index_step(of.session, of.steps, (slice(None), 1)), of) == ["batch", "5"]
-    assert axes_of(loops.index_step(of.session, of.steps, (slice(None), slice(1, 2))), of) == ["batch", "1", "5"]
+    assert axes_of(loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), 1)), of) == ["batch", "5"]
+    assert axes_of(loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), slice(1, 2))), of) == [
+        "batch",
+        "1",
+        "5",
+    ]
     assert axes_of(loops.rewrite_select(of.session, of.steps, 1, -1), of) == ["batch", "5"]
     assert isinstance(loops.rewrite_unbind_as_steps(of.session, of.steps, 1), Slices)
     assert isinstance(loops.rewrite_split_as_steps(of.session, of.steps, 1, dim=1), Slices)
@@ -129,12 +133,14 @@ def test_a_step_of_a_loop_restricts_no_size(traced: Callable[..., Traced]) -> No
 
 def test_what_each_iteration_made_is_stacked_for_all(traced: Callable[..., Traced]) -> None:
     of = traced().in_a_loop()
-    made = [loops.index_step(of.session, of.steps, (slice(None), t)) for t in range(ITERATIONS)]
+    made = [loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), t)) for t in range(ITERATIONS)]
     for t, value in enumerate(made):
         of.session.facts.note(value, iteration=(0, t))
     assert axes_of(loops.rewrite_stack(of.session, made, 1), of) == ["batch", "tokens", "5"]
     assert axes_of(loops.rewrite_stack(of.session, made[::-1], 1), of) == ["batch", "tokens", "5"]
-    with_axis = [loops.index_step(of.session, of.steps, (slice(None), slice(t, t + 1))) for t in range(ITERATIONS)]
+    with_axis = [
+        loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), slice(t, t + 1))) for t in range(ITERATIONS)
+    ]
     for t, value in enumerate(with_axis):
         of.session.facts.note(value, iteration=(0, t))
     assert axes_of(loops.rewrite_cat(of.session, with_axis, 1), of) == ["batch", "tokens", "5"]
@@ -340,11 +346,11 @@ def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
 
 
 DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
-    (slices.index_by_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
+    (slices.rewrite_slices_as_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
     (slices.rewrite_narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
-    (loops.index_step, lambda of: (of.tokens, 1), "no loop over a size runs"),
-    (loops.assign_step, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
-    (loops.add_to_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),
+    (loops.rewrite_index_as_steps, lambda of: (of.tokens, 1), "no loop over a size runs"),
+    (loops.rewrite_assignment_as_put, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
+    (loops.rewrite_sum_with_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),
     (loops.rewrite_unbind_as_steps, lambda of: (of.steps, 2), "fixed length"),
     (loops.rewrite_chunk_as_steps, lambda of: (of.tokens, 3, 1), "not as many chunks as steps"),
     (loops.rewrite_cat, lambda of: ([of.tokens, of.tokens],), "results of all iterations"),
@@ -368,7 +374,7 @@ def test_a_rule_says_why_it_declines(
 def test_rules_for_torch_export_decline_in_a_trace_for_torchscript() -> None:
     session = TraceSession(nn.Identity(), scripted=True)
     for each in (
-        asserts.accept_assert,
+        asserts.answer_assert_with_true,
         evenly_spaced_numbers.rewrite_linspace,
         evenly_spaced_numbers.rewrite_logspace,
     ):

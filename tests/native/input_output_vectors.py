@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.answers_by_head import build_answers
 from pocketrnn.bundle.manifest import Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput, Output
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry
-from pocketrnn.heads import build_answers
 from pocketrnn.text import TextRules
-from pocketrnn.text.features import Category, Number, freeze_text_with_features, make_features
+from pocketrnn.text.features_beside_text import Category, Number, freeze_text_with_features, make_features
 from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.forms.onnx.onnx_form import ONNX

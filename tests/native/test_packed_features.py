@@ -19,7 +19,7 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.packed_features import decode_features, encode_features
 from pocketrnn.bundle.packed_strings import decode_strings, encode_strings
 from pocketrnn.errors import InputError, TextError
-from pocketrnn.text.features import Category, Number, make_features, make_features_document
+from pocketrnn.text.features_beside_text import Category, Number, make_features, make_features_document
 from pocketrnn_native import EngineError, Packed, _engine
 
 FILE = Path(__file__).parents[1] / "vectors" / "packed" / "features.prnn"

@@ -32,7 +32,7 @@ from pocketrnn.bundle.manifest import (
 )
 from pocketrnn.bundle.output_kinds import LabelOutput, TagOutput, build_output
 from pocketrnn.text import TextRules
-from pocketrnn.text.features import FEATURE_INPUTS, Features, separate_features_from_ids
+from pocketrnn.text.features_beside_text import FEATURE_INPUTS, Features, separate_features_from_ids
 from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 

@@ -26,7 +26,7 @@ import pytest
 
 from pocketrnn import Classifier
 from pocketrnn.engines.batching import MAX_TOKENS
-from pocketrnn.engines.parallel import Workers
+from pocketrnn.engines.worker_threads import Workers
 from pocketrnn.errors import InputError, TextError
 from pocketrnn.text import checked_text_chunks
 

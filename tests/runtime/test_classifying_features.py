@@ -18,14 +18,14 @@ from onnx import numpy_helper
 from row_files import write_rows
 
 from pocketrnn import Category, Classifier, FeatureInput, Number, verify
-from pocketrnn.bundle.hub import parse_hub_address
+from pocketrnn.bundle.hub_download import parse_hub_address
 from pocketrnn.bundle.manifest import Limits, encode_with_digest, read_manifest
 from pocketrnn.bundle.texts_beyond_limits import mark_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
 from pocketrnn.hub_upload import _format_card_lines
 from pocketrnn.text import TextRules
-from pocketrnn.text.features import (
+from pocketrnn.text.features_beside_text import (
     build_features_from_document,
     encode_numbers_as_negative_ids,
     encode_values,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from row_files import write_rows
 
 from pocketrnn import Classifier, verify
-from pocketrnn.bundle.hub import parse_hub_address
+from pocketrnn.bundle.hub_download import parse_hub_address
 from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
 from pocketrnn.bundle.texts_beyond_limits import mark_texts_beyond_limits
 from pocketrnn.commands.cli import main

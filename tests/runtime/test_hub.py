@@ -13,7 +13,7 @@ import pytest
 from hub_server import Hub, served_hub
 
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
-from pocketrnn.bundle.hub import HubAddress, parse_hub_address
+from pocketrnn.bundle.hub_download import HubAddress, parse_hub_address
 from pocketrnn.errors import InputError, MissingExtraError
 
 pytest.importorskip("huggingface_hub")

@@ -31,7 +31,7 @@ class ComparedSize:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The sizes for which a file is right.
+    """Bounds of the sizes for which a file is right.
 
     Attributes:
         rows: the least and the largest batch.

@@ -45,7 +45,8 @@ _ACTIVATIONS: Final = (
 
 
 def are_probabilities(numbers: Array) -> bool:
-    """Return whether the numbers of each row, [..., classes], are probabilities: each row sums to 1."""
+    """Return whether the numbers of each row, [..., classes], are probabilities: none is negative, and each row sums to
+    1."""
     if numbers.dtype.kind != "f" or not numbers.ndim or numbers.shape[-1] < 2 or not numbers.size:
         return False
     return bool(numbers.min() >= 0 and np.abs(numbers.sum(-1, dtype=np.float64) - 1).max() < _SUM)
@@ -59,9 +60,7 @@ class MissingActivation(NamedTuple):
 
 
 def find_missing_activation(module_output: Array, file_output: Array) -> MissingActivation | None:
-    """Find an activation that only one side has; return it with the side that lacks it.
-
-    None if both sides have the same.
+    """Find an activation that only one side has; return it with the side that lacks it, or None if none is found.
 
     Args:
         module_output: the module's output.

@@ -226,7 +226,7 @@ def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFi
 
 
 def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
-    """Wrap a module so that it takes only these inputs."""
+    """Wrap a module so that it takes only the inputs with these names."""
     wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
     wrapped.inner = module
@@ -264,7 +264,7 @@ def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated_count: i
 
 
 def _list_table_row_counts(module: nn.Module, below: int | None) -> list[int]:
-    """List the row counts of the module's tables with fewer than `below` rows."""
+    """List the row counts of the module's embedding tables; with `below`, of the tables with fewer rows."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
     return [layer.num_embeddings for layer in layers if below is None or layer.num_embeddings < below]
 

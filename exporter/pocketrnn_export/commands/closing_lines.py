@@ -7,8 +7,8 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def print_next_step(
         tokenizer: the owner's function of a text alone, as file.py:function; an empty string without one.
     """
     from pocketrnn.numbers.number_input import NumberInput
-    from pocketrnn.text.features import write_example_feature_options
+    from pocketrnn.text.features_beside_text import write_example_feature_options
 
     where, calls = shlex.quote(str(output)), []
     if isinstance(manifest.input, NumberInput):

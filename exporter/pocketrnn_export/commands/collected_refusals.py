@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.commands.command_with_changes import format_command_with_changes
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options_error import RefusedOptionsError

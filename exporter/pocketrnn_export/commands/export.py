@@ -710,7 +710,7 @@ def _read_vocabulary_rules_and_pairs(
     options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool
 ) -> dict[str, Any] | None:
     """Read the vocabulary, the text rules, the labels and the pairs that the options name. Return them as arguments of
-    `export`; None if a file is refused. Then the other files are read, too, so that all refusals are collected."""
+    `export`; None if a file is refused. All files are read in any case, so that all refusals are collected."""
     from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
 
     def read_all_labels() -> dict[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.splitting_part_of_function import write_tokenizer_with_changed_text
@@ -77,7 +77,7 @@ def export_with_rules_from_answers(
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
-    """Return whether --rules state more than that the owner's code splits texts, as a width."""
+    """Return whether --rules has another member than the tokenizer `external`, such as a width."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
 

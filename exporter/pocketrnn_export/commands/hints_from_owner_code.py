@@ -86,7 +86,8 @@ def log_owner_hints_and_list_corrections(
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
         hints += [] if named is None else _describe_text_functions(named)
-        split = _propose_split(named)
+        if named is not None:
+            split = make_options_of_tokenizer_function(propose_tokenizer_function(named.path))
     given = "" if longest is None and unknown_id == -1 else _find_function_from_tokens_to_ids(options["tokenizer"])
     if given:
         hints += [f"--tokenizer {given} gives ids, so that its cut and its id of unknown words are found and compared"]
@@ -136,11 +137,6 @@ def print_uncompared_steps_and_kept_notes(
     waiting.clear()
     for line in lines:
         print_line(line, err=True)
-
-
-def _propose_split(named: ModuleName | None) -> dict[str, str | None]:
-    """Return the options for the function that seems to split texts; an empty dict without one."""
-    return {} if named is None else make_options_of_tokenizer_function(propose_tokenizer_function(named.path))
 
 
 def _describe_text_functions(named: ModuleName) -> list[str]:

@@ -72,7 +72,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     Args:
         path: the file of the module.
         weights: its weights. A file with far fewer tokens than the embedding has rows, or with as many labels as there
-            are logits, is no vocabulary.
+            are logits, is not a vocabulary.
     """
     from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code

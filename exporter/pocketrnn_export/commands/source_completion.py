@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pocketrnn.commands.command_with_changes import format_command_with_changes
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands.proposed_options import propose_weights
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import multi_head_attention_forward
+from torch.nn.functional import multi_head_attention_forward, rms_norm
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
@@ -30,6 +30,9 @@ from pocketrnn_export.torch_internals import FunctionMode, change_operator_argum
 _LARGEST: Final = float(np.finfo(np.float32).max)
 # The functions that make a tensor from numbers: the numbers are rounded to float32, as in the module's own run.
 _OF_NUMBERS: Final = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.full})
+# The position of an argument whose default is the smallest relative step of the input's type.
+_EPS_OF_TYPE: Final[dict[Any, int]] = {rms_norm: 3, torch.rms_norm: 3}
+_EPS: Final = float(np.finfo(np.float32).eps)
 _DTYPE: Final = Tensor.dtype.__get__  # type: ignore[attr-defined]
 _TYPES: Final[dict[Any, Any]] = {
     torch.float32: torch.float64,
@@ -47,6 +50,7 @@ class Float64Mode(FunctionMode):
     - The dtype of a float64 tensor reads as float32, for code such as `torch.finfo(x.dtype).eps`.
     - A Python number is rounded to float32 first: `x * 0.1` in float32 multiplies by the float32 nearest to 0.1, and so
       does every graph that is exported from it.
+    - The `eps` that `rms_norm` takes for float32, where none is given, is that of float32.
     - A mode does not see `torch.Tensor(hidden.numpy())`, which uses the default dtype of the process. So once forward
       has called `.numpy()`, the default is float64 until the mode is left.
     """
@@ -77,6 +81,8 @@ class Float64Mode(FunctionMode):
         if getattr(func, "__name__", "") not in {"__get__", "__set__"}:
             args = tuple(_convert_argument_for_float64_run(value) for value in args)
             kwargs = {name: _convert_argument_for_float64_run(value) for name, value in kwargs.items()}
+        if func in _EPS_OF_TYPE and kwargs.get("eps") is None and args[_EPS_OF_TYPE[func] :] in ((), (None,)):
+            args, kwargs["eps"] = args[: _EPS_OF_TYPE[func]], _EPS
         if func is multi_head_attention_forward:
             # It computes 1 / sqrt(head_dim) itself, where a function mode does not see it.
             with change_operator_arguments(

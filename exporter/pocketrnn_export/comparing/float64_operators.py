@@ -130,8 +130,8 @@ class _Recurrent(_Operator):
         return backward
 
     @staticmethod
-    def _has_identity_activations(attributes: dict[str, Any]) -> bool:
-        """Return whether all activations are Affine with factor 1 and offset 0, without other options."""
+    def _has_identity_affine_activations(attributes: dict[str, Any]) -> bool:
+        """Return whether a layer has Affine activations, all with factor 1 and offset 0, and no other option."""
         return (
             "Affine" in (attributes.get("activations") or ())
             and set(attributes.get("activation_alpha") or ()) == {1.0}
@@ -143,7 +143,9 @@ class _Recurrent(_Operator):
     def _refuse_unsupported_options(self, attributes: dict[str, Any], optional_inputs: tuple[Any, ...]) -> None:
         # Peepholes come after an LSTM's initial states. Our exporter writes none of these.
         names = ("clip", "input_forget", "activation_alpha", "activation_beta")
-        unknown = [name for name in names if attributes.get(name) and not self._has_identity_activations(attributes)]
+        unknown = [
+            name for name in names if attributes.get(name) and not self._has_identity_affine_activations(attributes)
+        ]
         if unknown or any(value is not None for value in optional_inputs[2 + self.states :]):
             raise NotImplementedError(
                 f"{type(self).__name__} has an unsupported option: {', '.join(unknown) or 'peephole weights'}"
@@ -320,7 +322,8 @@ class Conv(_Operator):
 
 
 def _make_writable_tensor(x: Doubles) -> torch.Tensor:
-    """Convert an array to a tensor. A read-only array is copied, since torch warns of it."""
+    """Convert an array to a tensor. An array that is not contiguous is copied, and so is a read-only array, since torch
+    warns of it."""
     return torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn.text.features import separate_features_from_ids
+from pocketrnn.text.features_beside_text import separate_features_from_ids
 from pocketrnn.text.pairs import make_pair_inputs
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run

@@ -98,7 +98,7 @@ def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
 
 
 def _find_quantizable_tables(graph: ir.Graph) -> list[ir.Value]:
-    """Return the float32 tables [rows, numbers] that the graph uses only for lookups along the rows."""
+    """Return the large float32 tables [rows, numbers] that the graph uses only for lookups along the rows."""
     return [
         value
         for value in graph.initializers.values()

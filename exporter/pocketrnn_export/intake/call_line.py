@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, short_repr
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.intake.character_call import CHARACTERS, CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall, list_feature_variables
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall

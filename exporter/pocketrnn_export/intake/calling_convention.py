@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.character_call import CharacterCall

@@ -1,8 +1,8 @@
 """Call a module of texts with features on rows of ids. Each row contains a text and its features.
 
 All checks call a module with rows of ids, and so a text with its features is a row of ids, too: a mark for each feature
-(`pocketrnn.text.features`), and then the ids. A row without marks, as in all random batches, has features that are
-drawn by its first id, so that rows differ in them, and a row has the same features in every batch.
+(`pocketrnn.text.features_beside_text`), and then the ids. A row without marks, as in all random batches, has features
+that are drawn by its first id, so that rows differ in them, and a row has the same features in every batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.text.features import (
+from pocketrnn.text.features_beside_text import (
     Category,
     Features,
     Number,

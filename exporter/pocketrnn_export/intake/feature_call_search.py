@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr
-from pocketrnn.text.features import Category, Features
+from pocketrnn.text.features_beside_text import Category, Features
 from pocketrnn_export.intake.call_discovery.call_candidates import list_forward_candidates
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts

@@ -102,8 +102,8 @@ def find_batch_dependent_ids(
 
 
 def select_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Run the module on a text of each id alone. Return the ids whose text gets finite numbers. A module may fail on a
-    text of only padding."""
+    """Run the module on a text that repeats one id, for each id. Return the ids whose text gets finite numbers. A
+    module may fail on a text of only padding."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _select_answered_rows(run, rows)]
 
@@ -124,8 +124,8 @@ def make_run_with_cache(run: Run) -> Run:
 def _choose_likely_word_ids(
     ids: int, candidates: Sequence[int], known_dependent_ids: Collection[int], padding_id: int
 ) -> Ids:
-    """Return ids that are probably words. They are not in `known_dependent_ids`, and no candidates unless no other ids
-    remain."""
+    """Return ids that are probably words. They are not in `known_dependent_ids`, and are not candidates unless no other
+    ids remain."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known_dependent_ids])
     # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known_dependent_ids])

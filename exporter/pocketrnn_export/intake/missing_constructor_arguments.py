@@ -154,7 +154,7 @@ class _OwnerValues:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values that nothing contradicts."""
+        """The objects of settings that could be made, and the values in which all calls agree."""
         made = {name: one.value for name, one in self.settings.items() if one.value is not None}
         return made | {name: one.values[0] for name, one in self.calls.items() if one.is_one_literal}
 

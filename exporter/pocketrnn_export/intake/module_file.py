@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn.bundle.names_from_paths import choose_code_name
+from pocketrnn.bundle.names_from_paths import choose_import_name
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.file_existence_check import check_file_exists
 from pocketrnn_export.intake.global_settings_objects import define_and_correct_settings_of_file, find_settings_of_file
@@ -554,7 +554,7 @@ def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str])
 def _make_empty_python_module(path: Path) -> ModuleType:
     """Return an empty Python module with the name and the path of a file."""
     package = import_package_of_file(path)
-    file = ModuleType(choose_code_name(path, package))
+    file = ModuleType(choose_import_name(path, package))
     file.__file__, file.__package__ = str(path), package
     return file
 

@@ -156,7 +156,7 @@ def _compute_digests_and_answer_with_new_seed(named: ModuleName, weights: SavedW
 
 
 def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return every tensor that a module holds: parameters, buffers, and tensors in attributes and plain lists."""
+    """Return every tensor that a module holds: parameters, buffers, and tensors in attributes, lists and dicts."""
     found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
     def collect_tensors(name: str, value: Any, depth: int) -> None:

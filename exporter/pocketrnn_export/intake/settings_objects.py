@@ -285,7 +285,8 @@ def _list_fields_and_whether_required(kind: type) -> dict[str, bool]:
 
 
 def _find_settings_shown_by_weights(definition: ast.ClassDef, name: str, weights: SavedWeights) -> dict[str, int]:
-    """Return the settings that the shapes of the weights show."""
+    """Return the settings in the argument `name`, such as `dim` of `args.dim`, that the shapes of the weights show,
+    with their values."""
     held = [name, *(a for a, parameter in find_stored_parameters(definition).items() if parameter == name)]
     found: dict[str, int] = {}
     for expression, size in find_size_expression_values(definition, weights.tensors).items():

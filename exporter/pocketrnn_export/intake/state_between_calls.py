@@ -31,15 +31,17 @@ from pocketrnn_export.module_runs.attribute_changes import (
     find_attributes_changed_by_run,
     restore_attributes,
 )
-from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, are_equal_up_to_rounding
+from pocketrnn_export.module_runs.call_counters import CallCounter, Questions, find_call_counters
+from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, find_first_different_operator
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 
 # The rounding of an answer where a cache has grown.
 _SAME: Final = 1e-5
-# The numbers of calls after which a counter is tried.
+# The numbers of calls after which a counter is tried, and how many of its comparisons are turned around.
 _CALLS: Final = (20, 1_000, 1_000_000)
+_MOST_QUESTIONS: Final = 20
 # The number of tokens of a long text, of a longer one, and of one that represents all texts that are longer still.
 _LONG: Final = 150
 _LONGER: Final = 400
@@ -81,12 +83,8 @@ def refuse_dependence_on_calls(facts: ModuleFacts, convention: Convention) -> No
     for order in ([text, other, text], [longer, other]):
         if (held := _find_attributes_with_used_state(facts, convention, order)) is not None:
             raise _make_dependence_error(_BEFORE, held, convention)
-    alone = _answer_and_restore_if_possible(facts, convention, text)
-    for one in kept if alone else ():
-        if one.is_number and any(
-            _depends_on_call_count(facts, convention, one, calls, text, alone[0]) for calls in _CALLS
-        ):
-            raise _make_dependence_error("the number of calls before", [one], convention)
+    _refuse_dependence_on_call_counters(facts, convention, text)
+    for one in kept:
         if any(_depends_on_list_length(facts, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
             raise _make_dependence_error(_BEFORE, [one], convention)
 
@@ -275,23 +273,36 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
     be equal, too."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
     both = one.program is not None and other.program is not None
-    return bool(near) and (not both or are_equal_up_to_rounding(one.program or (), other.program or ()))
+    return bool(near) and (not both or find_first_different_operator(one.program or (), other.program or ()) is None)
 
 
-def _depends_on_call_count(
-    facts: ModuleFacts,
-    convention: Convention,
-    kept: ChangedAttribute,
-    calls: int,
-    batch: Batch,
-    expected: _RecordedAnswer,
-) -> bool:
-    """Return whether the answer changes after many calls have changed a number of the module, such as a counter."""
-    *path, name = kept.name.split(".")
+def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
+    """Refuse a module whose answer changes after many calls have changed a number, or if a comparison of such a number
+    turns out the other way: `if self.calls % 50 == 0`."""
     with restore_module(facts.module):
-        setattr(facts.module.get_submodule(".".join(path)), name, kept.before + calls * (kept.after - kept.before))
-        answers = _compute_answers_to_batches(facts, convention, [batch])
-    return bool(answers) and not _is_same_up_to_rounding(answers[0], expected)
+        counters = find_call_counters(
+            lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
+        )
+    expected = _answer_and_restore_if_possible(facts, convention, batch)
+    with restore_module(facts.module):
+        for counter in counters if expected else ():
+
+            def differs(value: Any, counter: CallCounter = counter) -> bool:
+                with restore_attributes(facts.module), counter.holding(value):
+                    answers = _compute_answers_to_batches(facts, convention, [batch])
+                return bool(answers) and not _is_same_up_to_rounding(answers[0], expected[0])
+
+            asked_first = Questions()
+            watched = [asked_first.watch(counter.before)] if type(counter.before) is int else []
+            later = [counter.before + calls * counter.step for calls in _CALLS]
+            if any(map(differs, [*watched, *later])) or any(
+                differs(Questions(opposite).watch(counter.before))
+                for opposite in range(min(asked_first.count, _MOST_QUESTIONS))
+            ):
+                changed = ChangedAttribute(counter.name, counter.before, counter.before + counter.step)
+                raise _make_dependence_error(
+                    "the number of calls before", [changed] if counter.name else [], convention
+                )
 
 
 def _find_error_of_random_draws(facts: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:

@@ -147,7 +147,8 @@ def _read_lines(path: Path) -> Iterator[str]:
 
 def _find_first_row_and_share(table: Tensor, vectors: dict[int, Tensor], other_rows: int) -> tuple[int, float]:
     """Return the row of an embedding at which the vectors of a file begin, and the share of these vectors that are near
-    their rows. Unless more than half are near, return the number of rows of `<pad>` and `<unk>`, and 0."""
+    their rows. If no more than half are near, return 0 as the share, and assume that `<pad>` and `<unk>` come first, as
+    far as there are other rows."""
     places: Sequence[int] = sorted(vectors)
     rows = torch.stack([vectors[place] for place in places])
     shares = {}

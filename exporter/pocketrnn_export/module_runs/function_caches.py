@@ -15,18 +15,40 @@ from typing import Any, Final
 
 from torch import nn
 
+from pocketrnn_export.module_runs.dict_value_replacement import Entry, replace_dict_values
 from pocketrnn_export.torch_internals import replace_methods
 
 # The class of functions under functools.lru_cache and functools.cache.
 CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 
-# The class, or the `vars` of a layer or file; the name of the cached function; the function.
-Entry = tuple[Any, str, Any]
-
 
 def find_cached_functions(module: nn.Module) -> list[Entry]:
-    """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
-    it, its name there, and the function."""
+    """Find the cached functions in a module's layers, and in the classes and files of `list_user_tables`. Return for
+    each function the class or dict that holds it, its name there, and the function."""
+    kinds, files = list_user_tables(module)
+    tables: list[tuple[Any, dict[str, Any]]] = [(names, names) for names in (*map(vars, module.modules()), *files)]
+    tables += [(kind, dict(vars(kind))) for kind in kinds]
+    return [
+        (holder, name, value)
+        for holder, names in tables
+        for name, value in list(names.items())
+        if isinstance(get_function_of_method(value), CACHED)
+    ]
+
+
+def get_function_of_method(value: Any) -> Any:
+    """Return the function in a static method or class method; return any other value unchanged."""
+    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
+
+
+def replace_function_of_method(value: Any, function: Any) -> Any:
+    """Return a function as a static method or class method if `value` is one; else return the function."""
+    return type(value)(function) if isinstance(value, staticmethod | classmethod) else function
+
+
+def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]]]:
+    """List the classes of a module's layers that are not PyTorch's; and the globals of the files with the layers'
+    functions, and of the files that these import and that are not installed."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -34,58 +56,31 @@ def find_cached_functions(module: nn.Module) -> list[Entry]:
             for kind in type(layer).__mro__
             if kind.__module__.partition(".")[0] not in ("torch", "builtins", "pocketrnn_export")
         )
-    tables = [(names, names) for names in map(vars, layers)] + [(kind, dict(vars(kind))) for kind in kinds]
-    functions = [value for _, names in tables for value in names.values() if isinstance(value, FunctionType)]
+    tables = [*map(vars, layers), *(dict(vars(kind)) for kind in kinds)]
+    functions = [value for names in tables for value in names.values() if isinstance(value, FunctionType)]
     files = {id(function.__globals__): function.__globals__ for function in functions}
     for names in list(files.values()):
         for part in names.values():
             if isinstance(part, ModuleType) and not _is_installed(part):
                 files[id(vars(part))] = vars(part)
-    tables += [(names, names) for names in files.values()]
-    return [
-        (holder, name, value)
-        for holder, names in tables
-        for name, value in list(names.items())
-        if isinstance(value, CACHED)
-    ]
+    return list(kinds), list(files.values())
 
 
 @contextlib.contextmanager
 def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, cached functions have new, empty caches."""
+    """While the block runs, the functions in `caches` have new, empty caches."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []
-    for holder, name, cached in caches:
+    for holder, name, value in caches:
+        cached = get_function_of_method(value)
         again = fresh.setdefault(id(cached), functools.lru_cache(**cached.cache_parameters())(cached.__wrapped__))
         if isinstance(holder, type):
-            methods[holder, name] = again
+            methods[holder, name] = replace_function_of_method(value, again)
         else:
             entries.append((holder, name, again))
-    with replace_entries(entries), replace_methods(methods):
+    with replace_dict_values(entries), replace_methods(methods):
         yield
-
-
-@contextlib.contextmanager
-def replace_entries(changes: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, replace values in dicts, such as the globals of a file. After the block, the dicts have
-    their old values.
-
-    Args:
-        changes: (dict, name, the temporary value), each name of a dict once.
-    """
-    missing: Any = object()
-    shipped: list[Entry] = []
-    try:
-        for names, name, value in changes:
-            shipped.append((names, name, names.get(name, missing)))
-            names[name] = value
-        yield
-    finally:
-        for names, name, value in shipped:
-            names[name] = value
-            if value is missing:
-                del names[name]
 
 
 def _is_installed(module: ModuleType) -> bool:

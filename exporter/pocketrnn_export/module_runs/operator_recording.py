@@ -383,11 +383,6 @@ def label_input_beside_text(value: Any) -> Any:
     return value
 
 
-def are_equal_up_to_rounding(one: Program, other: Program) -> bool:
-    """Return whether two programs have the same operators, and constants that are equal up to rounding."""
-    return find_first_different_operator(one, other) is None
-
-
 def find_first_different_operator(one: Program, other: Program) -> int | None:
     """Return the position of the first operator that differs between two programs by more than rounding. Return None
     for equal programs."""

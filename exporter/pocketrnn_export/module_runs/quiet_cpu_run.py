@@ -33,7 +33,7 @@ _NEAR: Final = 1e-4
 
 @contextlib.contextmanager
 def run_quietly_on_cpu() -> Iterator[None]:
-    """While the block runs, this thread makes all tensors on the CPU and prints nothing.
+    """While the block runs, this thread makes all tensors on the CPU, writes nothing to stdout and shows no warning.
 
     Layers that use a fast path without gradients use it here too, as in the owner's own runs.
     """
@@ -239,7 +239,7 @@ class _SilencedOutput(io.TextIOBase):
 
 @contextlib.contextmanager
 def silence_output() -> Iterator[None]:
-    """While the block runs, drop the output that this thread prints."""
+    """While the block runs, drop what this thread writes to stdout."""
     shipped = sys.stdout
     _silent_here.depth += 1
     mine = None

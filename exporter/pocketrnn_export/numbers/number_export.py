@@ -134,10 +134,10 @@ class NumberExport:
     @property
     def widths(self) -> Widths:
         """The numbers of steps that a sequence may have."""
-        return replace(find_text_widths(make_id_rules(self.rules, self.least)), filled=self.least == 1)
+        return replace(find_text_widths(make_text_rules_for_proof(self.rules, self.least)), filled=self.least == 1)
 
 
-def make_id_rules(rules: NumberInput, least_steps: int) -> TextRules:
+def make_text_rules_for_proof(rules: NumberInput, least_steps: int) -> TextRules:
     """Return text rules for the proof of a module of numbers. In the proof, each id stands for a row of numbers, and
     a sequence has at least `least_steps` steps."""
     return TextRules(
@@ -469,7 +469,7 @@ def _export_on_ids(
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
     proof = make_module_proof_cases(
-        prepared, make_id_rules(arguments.rules, arguments.least), graph, condition_sizes=form.bounds
+        prepared, make_text_rules_for_proof(arguments.rules, arguments.least), graph, condition_sizes=form.bounds
     )
     cases = drop_constant_rows_if_unstable(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]

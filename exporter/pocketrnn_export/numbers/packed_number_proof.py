@@ -18,7 +18,7 @@ from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.logit_comparison import Reference, make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable, make_id_rules
+from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable, make_text_rules_for_proof
 from pocketrnn_export.numbers.proof_sample_table import (
     EVERYWHERE,
     NEAR,
@@ -52,7 +52,7 @@ def make_number_proof_plan(manifest: Manifest, content: bytes, further_tokens: f
     """Make the reference and the cases for the proof of a packed file, with cases of `further_tokens` samples, too."""
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
-    rules = make_id_rules(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
+    rules = make_text_rules_for_proof(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
     cases = make_cases_for_graph(
         rules, manifest.graph, manifest.provenance, further_tokens=further_tokens, ids=len(table.rows)
     )

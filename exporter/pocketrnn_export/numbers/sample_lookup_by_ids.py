@@ -95,7 +95,8 @@ def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout
         module.__class__ = extended
     except TypeError as error:
         raise ExportError(
-            f"A table of numbers cannot be added to {kind.__name__}: {error}.", "Export a class without __slots__."
+            f"A table of numbers cannot be added to {kind.__name__}: {error}.",
+            "Export a class that can have subclasses, without __slots__.",
         ) from error
     try:
         module.add_module(TABLE, table)

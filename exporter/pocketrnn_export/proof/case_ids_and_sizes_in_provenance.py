@@ -55,7 +55,8 @@ def read_condition_sizes(
     provenance: Mapping[str, Any], further_text_lengths: Iterable[int] = ()
 ) -> list[tuple[int, int]]:
     """Return the sizes (batch, tokens) at which the proof of a further form compares answers: those in a bundle's
-    provenance, and one text of each length in `further_text_lengths`, but at most four longer than 5,000.
+    provenance, and one text of each length in `further_text_lengths`, but at most four longer than 5,000 and none
+    longer than 50,000.
 
     Args:
         provenance: the bundle's provenance.

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.text import AnyTextRules
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.proof_inputs import (
     Case,
     Widths,

@@ -23,7 +23,7 @@ from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
 from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line
-from pocketrnn_export.module_runs.function_caches import Entry, replace_entries
+from pocketrnn_export.module_runs.dict_value_replacement import Entry, replace_dict_values
 from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     Program,
@@ -102,7 +102,7 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
                 continue
             # Another copy, only where it is run: copies of large weights take long.
             fresh = copy_module(owners.module)
-            with replace_entries(entries), replace_methods(methods):
+            with replace_dict_values(entries), replace_methods(methods):
                 _refuse_differing_programs(
                     own.make_normal_form(), (_record_program(owners, fresh, inputs) or own).make_normal_form(),
                     f"A function of the module's file runs other operators {what}",

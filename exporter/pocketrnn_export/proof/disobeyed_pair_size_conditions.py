@@ -58,7 +58,7 @@ def find_disobeyed_conditions(
                 inputs = compared.draw_inputs_for_pair(batch, first, second)
                 if compute_answer_or_none(compared, inputs) is None or not compared.agrees(run, inputs):
                     return True
-                if i < _FEW and not values.are_computed(plain, usual, inputs):
+                if i < _FEW and not values.are_computed_by_program(plain, usual, inputs):
                     return True
             if not sides:
                 return True

@@ -25,7 +25,12 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, are_equal_up_to_rounding
+from pocketrnn_export.module_runs.operator_recording import (
+    SHAPES,
+    OperatorRecorder,
+    Program,
+    find_first_different_operator,
+)
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
@@ -101,7 +106,7 @@ def refuse_caught_errors_of_rare_texts(module: nn.Module, inputs_to_try: Sequenc
                 if (
                     failed.error
                     and failed.program is not None
-                    and not are_equal_up_to_rounding(usual.program, failed.program)
+                    and find_first_different_operator(usual.program, failed.program) is not None
                 ):
                     raise _make_caught_error_refusal(met, failed.error)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.text.features import Category, Features, Number, encode_numbers_as_negative_ids
+from pocketrnn.text.features_beside_text import Category, Features, Number, encode_numbers_as_negative_ids
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.feature_call import draw_feature_numbers
 

@@ -49,7 +49,7 @@ class ForwardValues:
         self._module = module
         self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
 
-    def are_computed(self, traced: TracedProgram, inputs_of_trace: _Inputs, inputs: _Inputs) -> bool:
+    def are_computed_by_program(self, traced: TracedProgram, inputs_of_trace: _Inputs, inputs: _Inputs) -> bool:
         """Return whether a program computes each value that the module computes for these inputs. An operator with
         several operands, such as `torch.where`, must also get the same operands. If the module or the program fails,
         return True.

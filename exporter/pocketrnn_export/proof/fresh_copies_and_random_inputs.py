@@ -144,8 +144,8 @@ def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """Make an example of these sizes, in which every token is the first id of `example`. An example of one text stays
-    one text."""
+    """Make an example of these sizes, in which every token is the first id of `example`, and all lengths are full. A
+    second text or a state is that of the first row in each row. An example of one text stays one text."""
     sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
     more = (

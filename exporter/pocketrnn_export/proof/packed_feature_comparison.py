@@ -11,7 +11,7 @@ import numpy as np
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError, TextError, short_repr
-from pocketrnn.text.features import Category, Feature, Features
+from pocketrnn.text.features_beside_text import Category, Feature, Features
 
 # Numbers as an owner may have them, and such that no float32 holds.
 _NUMBERS: Final = (0.0, -0.0, 1.0, -1.0, 0.1, 1 / 3, 1e-300, 1e6 + 0.1, 16777217.0, 3.4028235e38, 1e39, np.nan, -np.inf)

@@ -25,7 +25,7 @@ _DOUBLE_RUNS: Final = 3
 def estimate_proof_seconds(
     reference: Reference, cases: Mapping[str, Sequence[Case]], forms: Sequence[Run], *, rows_alone: bool = False
 ) -> float:
-    """Estimate how many seconds the comparisons of a proof take. Return 0 if the time is not known.
+    """Estimate how many seconds the comparisons of a proof take. Runs that fail count as 0 seconds.
 
     Args:
         reference: the module.

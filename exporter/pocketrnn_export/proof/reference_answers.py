@@ -102,11 +102,11 @@ class ReferenceAnswers:
         try:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
-                rows = self._select_answered_cases(inputs, one_row=True)
+                rows = [case for case, _ in self.compute_answers(inputs, one_row=True)]
                 return None if whole is None else _split_exact_rows(whole, rows)
             if inputs == "texts" and not one_row:
                 return self._compute_text_answers(spreads=False)
-            cases = self._select_answered_cases(inputs, one_row=one_row)
+            cases = [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
             return self.reference.compute_exact_answers(cases, spreads=False, inputs=inputs)
         except ExportError as error:
             self.not_exact = first_line(error)
@@ -166,10 +166,6 @@ class ReferenceAnswers:
             return self.reference.compute_exact_answers(cases, spreads=spreads, inputs="texts")
         places = {id(case): place for place, (case, _) in enumerate(answered)}
         return sorted(found, key=lambda one: places[id(one.case)])
-
-    def _select_answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
-        """Return the cases of one kind, or their rows, to which the reference gives an answer."""
-        return [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
 
 
 def _join_cases(cases: Sequence[Case]) -> Case:

@@ -179,7 +179,7 @@ def _make_check_of_values_at_other_sizes(compared: FreshCopyModule) -> Callable[
     """Return a function that tells whether a program, traced for some sizes, computes all values that forward computes
     for other sizes."""
     values = ForwardValues(compared.module)
-    return lambda program, own, sizes: values.are_computed(
+    return lambda program, own, sizes: values.are_computed_by_program(
         program, compared.draw_inputs(own), compared.draw_inputs(sizes)
     )
 

@@ -72,7 +72,7 @@ def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
         yield _order_choice_by_prediction(node.test, node.body, node.orelse)
     elif isinstance(node, ast.If):
         for body, other in zip(node.body, node.orelse, strict=False):
-            yield _order_choice_by_prediction(node.test, *_find_words_that_differ(body, other))
+            yield _order_choice_by_prediction(node.test, *_list_values_or_differing_words(body, other))
 
 
 def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
@@ -110,7 +110,7 @@ def _order_choice_by_prediction(test: ast.expr, *chosen: ast.expr | None) -> Seq
     return strings[::-1] if of_one else strings
 
 
-def _find_words_that_differ(body: ast.stmt, other: ast.stmt) -> Sequence[ast.expr | None]:
+def _list_values_or_differing_words(body: ast.stmt, other: ast.stmt) -> Sequence[ast.expr | None]:
     """Return the values of two statements, such as the strings that they assign or return. If both print a string, and
     these differ in one word, as in `print("It is good.")`, return that word of each."""
     values = [getattr(one, "value", None) for one in (body, other)]

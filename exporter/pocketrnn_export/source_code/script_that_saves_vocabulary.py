@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ast
 import builtins
-import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.import_statements import Import
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
 from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
@@ -74,9 +72,7 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
     script: VocabularyScript | None = None
     others: dict[str, str] = {}
     for file in list_files_near(path):
-        statements: list[ast.stmt] = []
-        with contextlib.suppress(InputError):
-            statements = [one for cell in read_python_cells(file) for one in cell.statements]
+        statements = [one for cell in read_python_cells_if_readable(file) for one in cell.statements]
         top = [*_flatten_blocks(statements)]
         by_scope: dict[Function | None, dict[str, ast.Assign]] = {}
         for maker, made in _list_makers(statements, top):

@@ -90,10 +90,10 @@ def is_name_of_cleaning_function(name: str) -> bool:
 
 
 def list_text_functions(path: Path) -> list[str]:
-    """List functions whose names say that they split or clean texts, each as file.py:name. Functions that answer texts
-    come first, since they clean and split them as the classifier does, or those in their place that they call with the
-    text as it is, as in `model(encode(text))`; then those that call a library, which no text
-    rules replace; then those that split texts. The functions are in the given file and in Python files near it.
+    """List up to four functions whose names say that they split or clean texts, each as file.py:name. Functions that
+    answer texts come first, since they clean and split them as the classifier does, or the functions that they call
+    with the text as it is, as in `model(encode(text))`; then those that call a library, which no text rules replace;
+    then those that split texts. The functions are in the given file and in Python files near it.
 
     Args:
         path: the file.

@@ -139,8 +139,8 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 def _write_token_functions(
     function: Function, functions: dict[str, Function], written_name: str, calls_left: int, later: list[str]
 ) -> list[ast.stmt] | None:
-    """Return functions, the last of which makes the tokens of a text as `function` does; None if it is not known. Add
-    the lines that change the ids after that to `later`."""
+    """Return functions, the last of which makes the tokens of a text as `function` does. Return None if the tokens are
+    not found. Add the lines that change the ids after that to `later`."""
     helpers: list[ast.stmt] = []
     found: _Split | None = None
     for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
@@ -190,7 +190,8 @@ def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast
 
 
 def _find_looked_up_tokens(statement: ast.stmt) -> ast.expr | None:
-    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`."""
+    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`; None for other
+    code."""
     for node in ast.walk(statement):
         if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
             continue

@@ -106,7 +106,7 @@ class Rule:
 
     @functools.cached_property
     def title(self) -> str:
-        """The rule's file and function name, such as `type_promotion.add_bools`."""
+        """The rule's file and function name, such as `type_promotion.rewrite_sum_of_bools`."""
         return f"{str(self.rewrite.__module__).rpartition('.')[2]}.{self.rewrite.__name__}"
 
     def __call__(self, session: TraceSession, *args: Any, **kwargs: Any) -> Any:

@@ -104,8 +104,8 @@ def explain_difference(
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
-    """Return a sentence that says which of vocabulary, text rules and weights is likely another one. Only probabilities
-    show it: labels agree by chance."""
+    """Return a sentence that says which of the vocabulary, the text rules and the weights is likely not the owner's.
+    Only probabilities show this, since labels may agree by chance."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return "Give the vocabulary, the text rules and the weights of the classifier that gave these answers. "

@@ -186,8 +186,8 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
 
 
 def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
-    """Return a sentence with the first tokens that the module reads of a text. Return an empty string if it reads other
-    things besides."""
+    """Return a sentence with the first tokens that the module reads of a text. Return an empty string for a module that
+    reads more than one text."""
     text = source.text
     if type(text) is not TextInput:
         return ""

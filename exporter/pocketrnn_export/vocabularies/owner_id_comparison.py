@@ -75,7 +75,7 @@ def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], to
 
 
 def describe_token(number: int | None, tokens: Sequence[str]) -> str:
-    """Describe an id and its token in a few words."""
+    """Describe an id and its token in a few words; None is "nothing more"."""
     if number is None:
         return "nothing more"
     return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"

@@ -162,10 +162,9 @@ def _rank(found: AgreeingRules) -> tuple[int, float]:
 def _list_agreeing_rules(
     trial_on_some_texts: _Trial, trial_on_all_texts: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
-    """Return the rules in `splits`, with these widths, that give the owner's answers to the texts of
-    `trial_on_all_texts`. Only rules that do so for the texts of `trial_on_some_texts`, some of these, are compared on
-    all. Return a single one as soon as its answers are nearly exact. Rules with exceptions follow again with a step for
-    the characters outside an encoding."""
+    """Return the rules in `splits`, with these widths, with which the module gives the owner's answers to all texts.
+    The three best on some texts are compared on all. Return a single one as soon as its answers are nearly exact. Rules
+    with exceptions follow again with a step for the characters outside an encoding."""
     found: list[AgreeingRules] = []
     for split in splits:
         for one in _list_agreeing_widths(trial_on_some_texts, split, widths):

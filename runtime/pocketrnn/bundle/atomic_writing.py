@@ -37,7 +37,8 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
-    """Refuse an output folder that exists already or cannot be written, before the work starts.
+    """Refuse an output folder that exists already without `force`, or that cannot be written or replaced, before the
+    work starts.
 
     `repair_interrupted_write` runs first.
 

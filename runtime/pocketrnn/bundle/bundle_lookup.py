@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.hub import SCHEME, download_bundle, parse_hub_address
+from pocketrnn.bundle.hub_download import SCHEME, download_bundle, parse_hub_address
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 

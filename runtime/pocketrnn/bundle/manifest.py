@@ -26,7 +26,7 @@ from pocketrnn.bundle.output_kinds import HeadsOutput, Output, build_heads, buil
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
-from pocketrnn.text.features import (
+from pocketrnn.text.features_beside_text import (
     Features,
     build_features_from_document,
     encode_numbers_as_negative_ids,
@@ -147,8 +147,8 @@ def _is_pair_mark(token_id: int) -> bool:
 
 
 def count_leading_negative_ids(ids: Sequence[int]) -> int:
-    """Return how many negative ids, which encode features (`pocketrnn.text.features`), stand at the beginning of a row
-    of ids."""
+    """Return how many negative ids, which encode features (`pocketrnn.text.features_beside_text`), stand at the
+    beginning of a row of ids."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
 
 
@@ -207,7 +207,7 @@ class Example:
 
     The answer is one row of logits, or a row for each id. A mark separates the ids of two texts
     (`pocketrnn.text.pairs`). A text with features is a tuple of the text and their names and values; marks come before
-    its ids (`pocketrnn.text.features`).
+    its ids (`pocketrnn.text.features_beside_text`).
     """
 
     text: str | tuple[str, Any]

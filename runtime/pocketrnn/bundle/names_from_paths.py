@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pocketrnn.errors import suggest_similar_name
 
-__all__ = ["choose_code_name", "choose_default_bundle_folder", "make_classifier_name", "suggest_near_file"]
+__all__ = ["choose_default_bundle_folder", "choose_import_name", "make_classifier_name", "suggest_near_file"]
 
 # Usual endings of the names of checkpoints, bundles and packed files. They are not part of a classifier's name.
 _ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
@@ -31,7 +31,7 @@ def choose_default_bundle_folder(checkpoint: Path) -> Path:
     return checkpoint.parent / f"{make_classifier_name(checkpoint) or 'classifier'}.bundle"
 
 
-def choose_code_name(path: Path, package: str = "") -> str:
+def choose_import_name(path: Path, package: str = "") -> str:
     """Choose the name under which Python imports a user's file: its own, as in messages and pickles; or another one, if
     its own is not an identifier or would hide a loaded file or a library.
 
@@ -40,7 +40,7 @@ def choose_code_name(path: Path, package: str = "") -> str:
         package: the package that the file is in; empty without one.
 
     Example:
-        >>> choose_code_name(Path("split_texts.py")), choose_code_name(Path("tokenize.py")).startswith("file_")
+        >>> choose_import_name(Path("split_texts.py")), choose_import_name(Path("tokenize.py")).startswith("file_")
         ('split_texts', True)
     """
     # A Python file of the same name may be in a notebook's folder.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pocketrnn.bundle.packed_strings import decode_strings, encode_strings, encode_words
-from pocketrnn.text.features import Category, Features
+from pocketrnn.text.features_beside_text import Category, Features
 
 __all__ = ["decode_features", "encode_features"]
 

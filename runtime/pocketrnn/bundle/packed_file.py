@@ -105,8 +105,8 @@ def has_integer_weights(values_section: bytes) -> bool:
 
 
 def make_step_entry(program: PackedProgram) -> StepGraph | None:
-    """Make the manifest entry for a packed file's step program, in place of that for the step graph; None without a
-    step program."""
+    """Make the manifest entry for a packed file's step program; None without one. It replaces the entry for the step
+    graph."""
     if not program.step:
         return None
     digest = hashlib.sha256(program.values + program.step + program.weights).hexdigest()

@@ -339,7 +339,7 @@ def _parse_feature_options(
         click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
         TextError: a feature is unknown, or has a value that it cannot have.
     """
-    from pocketrnn.text.features import encode_values, parse_feature_values_from_strings
+    from pocketrnn.text.features_beside_text import encode_values, parse_feature_values_from_strings
 
     features = classifier.manifest.features
     if feature_options and (files.asks_for_file or not features):

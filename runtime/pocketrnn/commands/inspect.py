@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.output_kinds import LabelOutput
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text import AnyTextRules
-    from pocketrnn.text.features import Feature
+    from pocketrnn.text.features_beside_text import Feature
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.text.token_characters import Characters
 
@@ -146,6 +146,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
     from pocketrnn.text import TextRules
 
     text = given.rules
+    side = "first" if text.cut_side == "right" else "last"
     return [
         *([("takes", "two texts, both by these rules")] if given.pairs else []),
         *[(f"takes {name}", _describe_feature(feature)) for name, feature in given.features],
@@ -154,7 +155,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
         *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
         *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
-        ("tokens read", _describe_which_tokens_are_read(text)),
+        ("tokens read", "all" if text.max_tokens is None else f"the {side} {text.max_tokens}"),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
         *([] if text.min_width or text.first_ids or text.last_ids else [("empty text", f"id {text.empty_id}")]),
         *([("around a text", told)] if (told := _describe_added_ids_and_width(text)) else []),
@@ -163,7 +164,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
 
 
 def _describe_feature(feature: Feature) -> str:
-    from pocketrnn.text.features import Number
+    from pocketrnn.text.features_beside_text import Number
 
     if isinstance(feature, Number):
         plain = (feature.mean, feature.scale) == (0, 1)
@@ -250,12 +251,6 @@ def _describe_tokenizer(text: AnyTextRules) -> str:
     if text.tokenizer == "external":
         return "external: the owner's code splits texts, which are given as tokens or ids"
     return text.tokenizer + ("" if text.lowercase else ", case kept")
-
-
-def _describe_which_tokens_are_read(text: AnyTextRules) -> str:
-    if text.max_tokens is None:
-        return "all"
-    return f"the {'first' if text.cut_side == 'right' else 'last'} {text.max_tokens}"
 
 
 def _describe_added_ids_and_width(text: AnyTextRules) -> str:

@@ -114,7 +114,8 @@ class _SignalledBlock:
         self._raised_at = -_PATIENCE
 
     def handle_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Raise the exception for a signal."""
+        """Raise KeyboardInterrupt for SIGINT, and `Terminated` for another signal, unless `Terminated` was raised less
+        than five seconds ago. If the block is not running, end the process."""
         if not self.is_running:
             _exit_by_signal(number, None)
         self.came = self.came or number

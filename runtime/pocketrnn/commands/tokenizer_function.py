@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pocketrnn.bundle.names_from_paths import choose_code_name
+from pocketrnn.bundle.names_from_paths import choose_import_name
 from pocketrnn.errors import InputError, first_line
 
 
@@ -31,7 +31,7 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
         )
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Give the Python file that has the function.")
-    spec = importlib.util.spec_from_file_location(choose_code_name(path), path)
+    spec = importlib.util.spec_from_file_location(choose_import_name(path), path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} cannot be imported.", "Give a Python file.")
     folder = str(path.absolute().parent)

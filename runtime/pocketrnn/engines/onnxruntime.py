@@ -30,7 +30,7 @@ from pocketrnn.engines.engine import (
 from pocketrnn.engines.text_embedding_output import add_graph_output, find_last_layer_input
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
-from pocketrnn.text.features import (
+from pocketrnn.text.features_beside_text import (
     encode_numbers_as_negative_ids,
     make_highest_category_ids_and_zeros,
     separate_features_from_ids,
@@ -61,11 +61,22 @@ def check_engine_options(max_batch_tokens: int, providers: Sequence[str], *, tru
     """Check the options of onnxruntime, and return them.
 
     Raises:
-        InputError: `max_batch_tokens` is not a whole number from 1, or onnxruntime lacks a provider here.
+        InputError: `max_batch_tokens` is not a whole number from 1; `providers` is one string or empty; or this build
+            of onnxruntime lacks a provider.
     """
     if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
         raise InputError(f"max_batch_tokens is {max_batch_tokens!r}.", "Use a whole number from 1.")
-    return Options(max_batch_tokens, _check_providers(providers), trust)
+    if isinstance(providers, str) or not providers:
+        raise InputError(f"providers is {providers!r}.", f"Give a list of names, such as [{CPU!r}].")
+    available = onnxruntime.get_available_providers()
+    for provider in providers:
+        if provider not in available:
+            raise InputError(
+                f"onnxruntime {onnxruntime.__version__} has no provider {provider!r} here; it has "
+                f"{', '.join(available)}.",
+                "Install the build of onnxruntime that brings it (for CUDA: onnxruntime-gpu), or leave providers out.",
+            )
+    return Options(max_batch_tokens, tuple(providers), trust)
 
 
 class OnnxRuntimeEngine:
@@ -457,21 +468,6 @@ def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
-
-
-def _check_providers(providers: Sequence[str]) -> tuple[str, ...]:
-    """Return the providers as a tuple. Refuse a provider that this build of onnxruntime lacks."""
-    if isinstance(providers, str) or not providers:
-        raise InputError(f"providers is {providers!r}.", f"Give a list of names, such as [{CPU!r}].")
-    available = onnxruntime.get_available_providers()
-    for provider in providers:
-        if provider not in available:
-            raise InputError(
-                f"onnxruntime {onnxruntime.__version__} has no provider {provider!r} here; it has "
-                f"{', '.join(available)}.",
-                "Install the build of onnxruntime that brings it (for CUDA: onnxruntime-gpu), or leave providers out.",
-            )
-    return tuple(providers)
 
 
 def _open_checked_session(path: Path, sha256: str, engine_options: Options) -> onnxruntime.InferenceSession:

@@ -31,7 +31,12 @@ from pocketrnn.tables.row_batches import (
     RowSource,
 )
 from pocketrnn.tables.whole_lines import LONGEST_LINE, join_into_whole_lines
-from pocketrnn.text.features import Features, encode_values, make_example_values, parse_feature_values_from_strings
+from pocketrnn.text.features_beside_text import (
+    Features,
+    encode_values,
+    make_example_values,
+    parse_feature_values_from_strings,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -195,7 +200,8 @@ class _LineChunks:
         self._in_batch = 0
 
     def is_batch_complete(self, rows: int) -> bool:
-        """Return whether a batch of `rows` rows is complete, and can be used without waiting for more."""
+        """Return whether a batch of `rows` rows is complete: because it is large enough, or because it has all lines
+        that have arrived, where the reader does not wait for more."""
         if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
             return True
         return self._live and self._lines.tell() == self._end

@@ -26,8 +26,8 @@ PAIR_INPUTS: Final = (("tokens", "second_tokens"), ("tokens", "second_tokens", "
 
 
 class PairInputs(NamedTuple):
-    """The inputs of a graph for pairs: int64 [pairs, longest text] and int64 [pairs], for the first and the second
-    texts."""
+    """The inputs of a graph for pairs: the ids of the first and of the second texts, int64 [pairs, longest text] each,
+    and the lengths of both, int64 [pairs] each."""
 
     tokens: Ids
     second_tokens: Ids

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.features import FeatureEncoder, Features
+from pocketrnn.text.features_beside_text import FeatureEncoder, Features
 from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules, make_rules_document
 from pocketrnn.text.token_characters import Characters
 
@@ -103,7 +103,7 @@ class PairInput(TextInput):
 class FeatureInput(TextInput):
     """Texts with numbers or categories as input. Each becomes one row of token ids.
 
-    The row has a mark for each feature, followed by the ids of the text (`pocketrnn.text.features`).
+    The row has a mark for each feature, followed by the ids of the text (`pocketrnn.text.features_beside_text`).
 
     Attributes:
         features: the name of each feature, with its `Number` or `Category`.

@@ -20,7 +20,7 @@ from pocketrnn_training.rows.data_source import DataSource
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
-    from pocketrnn.text.features import Features
+    from pocketrnn.text.features_beside_text import Features
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.measures.evaluation import Evaluation
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -140,7 +140,7 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
         DataError: a column is missing, or a row has a feature with a value that it cannot have.
         click.UsageError: --outside is given.
     """
-    from pocketrnn.text.features import encode_values, parse_feature_values_from_strings
+    from pocketrnn.text.features_beside_text import encode_values, parse_feature_values_from_strings
     from pocketrnn_training.rows.column_files import read_columns
 
     if source.outside is not None:

@@ -190,7 +190,8 @@ def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: st
 
 
 def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
-    """Return for each index the mean of the numbers that are scattered to it. An index without numbers keeps x."""
+    """Return for each index the mean of the numbers that are scattered to it and, with `include_self`, of x there. An
+    index without numbers keeps x."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     ones = op.Expand(one, op.Shape(index))
     none = op.Expand(zero, op.Shape(x))
@@ -364,7 +365,8 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 
 def _translate_isinf(counted_signs: Mapping[str, int], x: Any) -> Any:
-    """Translate `torch.isinf(x)` in the dtype of x. torch's translation tests doubles in float32."""
+    """Translate `torch.isinf(x)` or the like. Doubles are tested in double precision; torch's translation tests them in
+    float32."""
     if x.dtype not in _FLOATS:
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **counted_signs)

@@ -73,7 +73,7 @@ def remove_nan_guards(content: bytes, operators: frozenset[str] | None = None) -
 
 def _add_guards(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
     """Replace each operator that would lose a NaN by guarded nodes, if its inputs may contain NaN by their ranges; a
-    recurrent layer or MaxPool, also if they may contain infinity."""
+    recurrent layer or a pool of maxima, also if they may contain infinity."""
     for node in list(graph):
         for body in list_subgraphs(node):
             _add_guards(body, ranges)
@@ -104,6 +104,8 @@ class _GuardBuilder:
         """Add a guard node, and return its output. `remove_nan_guards` replaces it by the input with the index
         `input_without_guard`."""
         name = f"{_GUARD}{self.node.op_type}_{input_without_guard}_{self.node.outputs[output_index].name}"
+        # A MaxPool has two guards: onnxruntime refuses two nodes of one name.
+        name += "_again" * any(node.name == name for node in self.tape.nodes)
         return self.tape.op(kind, list(inputs), name=name)
 
     def copy_node(self, first: Any) -> Any:
@@ -154,8 +156,8 @@ def _guard_reduce(builder: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_max_pool(builder: _GuardBuilder) -> tuple[Any, ...]:
-    """Replace a MaxPool: its result is NaN if the window contains NaN, and minus infinity if all numbers of the window
-    are minus infinity. Return the new outputs."""
+    """Replace a MaxPool or GlobalMaxPool: its result is NaN if the window contains NaN, and minus infinity if all
+    numbers of the window are minus infinity. Return the new outputs."""
     one, zero = builder.add_float_constant(1.0), builder.add_float_constant(0.0)
     flags = builder.op("Where", builder.op("Equal", builder.x, builder.x), zero, one)
     found = builder.copy_node_with_all_outputs(flags)[0]
@@ -265,7 +267,7 @@ def _guard_layer(builder: _GuardBuilder) -> tuple[Any, ...]:
 
 
 # Operators that need a guard for infinities too.
-_OF_INFINITIES: Final = LAYERS | {"MaxPool"}
+_OF_INFINITIES: Final = LAYERS | {"MaxPool", "GlobalMaxPool"}
 _GUARDS: Final[Mapping[str, Callable[[_GuardBuilder], tuple[Any, ...] | None]]] = {
     "ReduceMax": _guard_reduce,
     "ReduceMin": _guard_reduce,

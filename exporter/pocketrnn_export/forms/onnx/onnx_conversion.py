@@ -14,7 +14,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn.text.features import FEATURE_INPUTS
+from pocketrnn.text.features_beside_text import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn_export.forms.onnx.accurate_operator_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.forms.onnx.exact_optimizer import optimize_exactly

@@ -280,7 +280,8 @@ def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Return an error of onnxruntime with the line of forward whose operator onnxruntime does not have."""
+    """Return an error of onnxruntime with the line of forward whose operator onnxruntime does not have. For a program
+    with numbers of 16 bits, return the error for these."""
     if rounded := [n for n in program.graph.nodes if "autocast" in str(n.target) or _has_half_dtype(n)]:
         return _make_half_precision_error(rounded)
     said = str(error)

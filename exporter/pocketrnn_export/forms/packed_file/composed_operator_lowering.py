@@ -92,7 +92,8 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("InstanceNormalization")
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an instance norm, or a group norm, as a layer norm of each channel, a scale and a bias."""
+    """Translate an InstanceNormalization, which group norms use, too, as a layer norm of each channel, a scale and a
+    bias."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.find_outer_middle_inner_sizes(source, 1, 1)
     value = _add_float_operand(lowering, source)

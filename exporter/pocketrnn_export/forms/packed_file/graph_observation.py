@@ -20,7 +20,7 @@ import onnxruntime
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.forms.packed_file.pair_size_factors import OF_SECOND, Lengths
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, SizeValues, Span
 from pocketrnn_export.intake.feature_call import draw_feature_numbers

@@ -12,7 +12,7 @@ import onnx
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.forms.packed_file import composed_operator_lowering, layer_and_reduction_lowering
 from pocketrnn_export.forms.packed_file.graph_observation import list_token_dependent_names, observe_graph
 from pocketrnn_export.forms.packed_file.layer_length_removal import rewrite_layers_without_lengths

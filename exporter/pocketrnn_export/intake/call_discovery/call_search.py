@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.intake.call_discovery.call_candidates import (
     LENGTH_FIRST,
     MOST_LINES,
@@ -260,8 +260,8 @@ def _find_failure_on_longer_texts(facts: ModuleFacts, ways: Sequence[CallCandida
 
 
 def _has_constant_inputs(working: WorkingCall) -> bool:
-    """Return whether a call gives constants to inputs other than the text. Such a call may work on short texts by
-    chance."""
+    """Return whether a call gives constants other than None to inputs besides the text. Such a call may work on short
+    texts by chance."""
     return working.way is not None and any(
         option.given == "constant" and option.value not in (None, "None") for option in working.way.options
     )

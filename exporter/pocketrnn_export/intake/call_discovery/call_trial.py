@@ -66,7 +66,7 @@ from pocketrnn_export.module_runs.operator_recording import (
     PROBABILITIES,
     SHAPES,
     OperatorRecorder,
-    are_equal_up_to_rounding,
+    find_first_different_operator,
 )
 
 
@@ -301,11 +301,11 @@ def are_answer_parts_computed_equally(
         for suffix in suffixes
     )
     programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))
-    return one[1] == other[1] and (one[0] == other[0] or are_equal_up_to_rounding(*programs))
+    return one[1] == other[1] and (one[0] == other[0] or find_first_different_operator(*programs) is None)
 
 
 def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
-    """Return whether a working call gave these answers to the same batches."""
+    """Return whether a working call gave nearly these answers to the same batches."""
     return all(
         a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, working.answers, strict=True)
     )
@@ -445,8 +445,8 @@ def _depends_on_batch_only_by_highest_id(
 def _explain_infinite_answers(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], answers: Sequence[Tensor]
 ) -> FailedCall:
-    """Return the failure of a call with infinite or NaN answers. The failure names the line that first computes such a
-    number."""
+    """Return the failure of a call with infinite or NaN answers. The failure names the line that computes such a number
+    from finite ones, if it is found."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
     line = find_nonfinite_line(lambda: call_and_read_numbers(facts, convention, *batch))
     place = f", at {line}" if line else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from pocketrnn.text.features import Category, Features
+from pocketrnn.text.features_beside_text import Category, Features
 from pocketrnn_export.intake.call_discovery.forward_signature import CodesByInput, Signature, Slot
 from pocketrnn_export.intake.call_discovery.parameter_roles import split_name
 

@@ -77,7 +77,8 @@ def works_as_mask(
 def note_inputs_unlike_lengths(
     facts: ModuleFacts, convention: Convention, way: CallCandidate, batch: Batch
 ) -> Iterable[str]:
-    """Yield notes on inputs that are named like lengths but are something else, such as a number of characters."""
+    """Yield a note on each input that is named like lengths although tokens past its value change the answer: it may be
+    something else, such as a number of characters."""
     if isinstance(facts.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
     for i in way.find_inputs_of_kind("lengths"):

@@ -65,7 +65,7 @@ class _ProbedAnswers:
 
     @property
     def are_between_zero_and_one(self) -> bool:
-        """Whether all answers are from 0 to 1."""
+        """Whether all answers are from 0 to 1, up to rounding."""
         return bool(((self.all >= -_ROUNDING) & (self.all <= 1 + _ROUNDING)).all())
 
     @property

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.output_kinds import LabelOutput
-from pocketrnn.text.features import Features
+from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
@@ -100,7 +100,8 @@ class ModuleFacts:
         return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not from_least_width)
 
     def draw_batch(self, rows: int, width: int) -> Batch:
-        """Return random tokens [rows, width] with the highest id among them and without padding, and their lengths."""
+        """Return random tokens [rows, width] without the padding id, and their lengths. Each row has the highest id,
+        unless that is the padding id."""
         generator = torch.Generator().manual_seed(1000 * rows + width)
         # Without the first ids where there are others: a module may treat them as padding.
         low = 8 if self.ids > 16 else 2 if self.ids > 4 else 0

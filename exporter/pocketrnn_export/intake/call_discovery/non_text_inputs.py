@@ -23,7 +23,12 @@ from pocketrnn_export.intake.call_discovery.initial_states import find_state_met
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, are_equal_up_to_rounding
+from pocketrnn_export.module_runs.operator_recording import (
+    BESIDE,
+    OperatorRecorder,
+    Program,
+    find_first_different_operator,
+)
 
 # Answers that differ by more are different.
 _NEAR: Final = 1e-6
@@ -109,7 +114,7 @@ def _list_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
 
 
 def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
-    """Return the sizes that the layers have as attributes with these names."""
+    """Return up to six sizes that the layers have as attributes with these names."""
     sizes = (getattr(layer, name, None) for layer in module.modules() for name in names)
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
@@ -151,7 +156,7 @@ def find_candidate_with_constants(
     facts: ModuleFacts, way: CallCandidate, batches: Sequence[Batch]
 ) -> CallCandidate | None:
     """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants for
-    which the module gives finite numbers; None if no constants do."""
+    which the module gives finite numbers; None if no constants do. Return a candidate without such inputs as it is."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
@@ -262,8 +267,9 @@ class _TracedAnswer:
 
     def equals_up_to_rounding(self, other: _TracedAnswer) -> bool:
         """Return whether both answers have equal numbers and equal programs, up to rounding."""
-        return is_equal_up_to_rounding(self.numbers, other.numbers) and are_equal_up_to_rounding(
-            self.program, other.program
+        return (
+            is_equal_up_to_rounding(self.numbers, other.numbers)
+            and find_first_different_operator(self.program, other.program) is None
         )
 
 
@@ -412,7 +418,7 @@ def find_line_with_opposite_mask(
                 own
                 and other
                 and is_equal_up_to_rounding(own.numbers, other.numbers)
-                and not are_equal_up_to_rounding(own.program, other.program)
+                and find_first_different_operator(own.program, other.program) is not None
             ):
                 return way.replace_value(i, value).line + suffix
     return None

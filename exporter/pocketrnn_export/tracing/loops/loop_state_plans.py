@@ -122,7 +122,10 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             except NotALayer as error:
                 failed.append(NotALayer(str(error), loop.number))
                 continue
-            _add_layer(loop, layer, dependent, plan, mask, taken_layer_names)
+            name = _choose_layer_name(loop, dependent, taken_layer_names)
+            taken_layer_names.add(name)
+            plan.layers |= {after: (layer, name, mask) for _, after in layer.states}
+            plan.zeros |= {before for before, _ in layer.states if _starts_as_zeros(loop, loop.states[before].first)}
             return
     named = [error for error in failed if "`" in str(error)]
     raise [*named, *failed, loop.make_refusal("the states are not computed as in an RNN, GRU or LSTM that ONNX has")][0]
@@ -187,23 +190,6 @@ def _depends_on_mask_alone(loop: MatchedLoop, mask: Node | None, node: Node) -> 
         and loop.differs_between_texts(n)
         for n in read
     )  # fmt: skip
-
-
-def _add_layer(
-    loop: MatchedLoop,
-    layer: RecurrentLayer,
-    dependent: Sequence[Node],
-    plan: StatePlan,
-    mask: Node | None,
-    taken_layer_names: set[str],
-) -> None:
-    """Add a layer with an unused name to the plan."""
-    name = _choose_layer_name(loop, dependent, taken_layer_names)
-    taken_layer_names.add(name)
-    for before, after in layer.states:
-        plan.layers[after] = (layer, name, mask)
-        if _starts_as_zeros(loop, loop.states[before].first):
-            plan.zeros.add(before)
 
 
 def _list_possible_masks(loop: MatchedLoop, direct_sources: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
@@ -347,12 +333,7 @@ def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken_layer
             break
         shared.append(parts[0])
     base = ".".join(shared) or "recurrence"
-    number = next(i for i in range(1, 1000) if _make_numbered_name(base, i) not in taken_layer_names)
-    return _make_numbered_name(base, number)
-
-
-def _make_numbered_name(base: str, number: int) -> str:
-    return base if number == 1 else f"{base}_{number}"
+    return next(name for name in (base, *(f"{base}_{i}" for i in range(2, 1000))) if name not in taken_layer_names)
 
 
 def _add_running_reduction(

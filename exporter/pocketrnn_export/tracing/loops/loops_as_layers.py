@@ -170,11 +170,11 @@ class _RerolledRun:
             elif node in plan.filled:
                 found = self._compute_filled_tensor(loop, plan.filled[node])
             elif node in plan.summed:
-                terms = self._compute_sequence_with_fixed_state(loop, node, plan.summed[node], at_zero=True)
+                terms = _AllIterations(self, loop, plan.summed[node], zero=True).compute_all_iterations(node)
                 # A sum of integers is of 64 bits, and those of fewer wrap around.
                 found = (terms.sum(0) + self._compute_initial_state(loop, plan.summed[node])).to(terms.dtype)
             elif node in plan.greatest:
-                terms = self._compute_sequence_with_fixed_state(loop, node, plan.greatest[node])
+                terms = _AllIterations(self, loop, plan.greatest[node]).compute_all_iterations(node)
                 found = torch.maximum(terms.amax(0), self._compute_initial_state(loop, plan.greatest[node]))
             elif loop.moves_by_step(node) or node in loop.numbered:
                 found = self.compute_all_iterations(loop, node).select(0, -1)
@@ -210,15 +210,9 @@ class _RerolledRun:
             elif loop.moves_by_step(node):
                 found = self._read_steps_in_order(loop, node)
             else:
-                found = self._compute_sequence_with_fixed_state(loop, node, None)
+                found = _AllIterations(self, loop).compute_all_iterations(node)
             self.sequences[node] = found
         return self.sequences[node]
-
-    def _compute_sequence_with_fixed_state(
-        self, loop: MatchedLoop, node: Node, fixed_state: Node | None, *, at_zero: bool = False
-    ) -> Tensor:
-        """Return a node's values in all iterations, with one state fixed at its first value or 0."""
-        return _AllIterations(self, loop, fixed_state, zero=at_zero).compute_all_iterations(node)
 
     def count_iterations(self, loop: MatchedLoop) -> Any:
         """Return the number of iterations of a loop."""
@@ -366,10 +360,19 @@ def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[A
 
 
 class _AllIterations:
-    """Computes values that depend on no state, for all iterations at once, as rows of one large batch."""
+    """Computes the values of nodes for all iterations at once, as rows of one large batch.
 
-    def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, *, zero: bool) -> None:
-        self.run, self.loop, self.before, self.zero = run, loop, before, zero
+    Args:
+        run: computes the values outside of the loop, and the states that layers compute.
+        loop: the loop.
+        fixed_state: a state, as the node before an iteration, that has its initial value in all iterations.
+        zero: let the fixed state be 0 instead.
+    """
+
+    def __init__(
+        self, run: _RerolledRun, loop: MatchedLoop, fixed_state: Node | None = None, *, zero: bool = False
+    ) -> None:
+        self.run, self.loop, self.fixed_state, self.zero = run, loop, fixed_state, zero
         self.iterations = run.count_iterations(loop)
         self.rows = run.compute_value(run.module.traced.inputs[0]).shape[0]
         self.values: dict[Node, Any] = {}
@@ -388,7 +391,7 @@ class _AllIterations:
 
     def _compute_uncached_value(self, node: Node) -> Any:
         plan = self.run.module.plans[self.loop.number]
-        if node is self.before:
+        if node is self.fixed_state:
             if self.zero:
                 return torch.zeros(
                     _compute_shape_with_rows(self.loop, node, self.iterations * self.rows),

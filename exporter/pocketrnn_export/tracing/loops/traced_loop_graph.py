@@ -19,7 +19,7 @@ from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERAT
 from pocketrnn_export.tracing.trace_operators import STEP
 
 
-def _make_cell(compute_states: StepEquations) -> Callable[..., Any]:
+def _make_cell_function(compute_states: StepEquations) -> Callable[..., Any]:
     """Return a function with the arguments and the result of `torch.lstm_cell`, `torch.gru_cell` or a similar one."""
 
     def compute_cell(x: Tensor, hx: Any, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
@@ -42,10 +42,10 @@ def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h
 
 # The functions that replace torch's cells (see nn.LSTMCell, nn.GRUCell and nn.RNNCell), by operator.
 _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
-    torch.ops.aten.lstm_cell.default: _make_cell(STEP_EQUATIONS[torch.lstm]),
-    torch.ops.aten.gru_cell.default: _make_cell(STEP_EQUATIONS[torch.gru]),
-    torch.ops.aten.rnn_tanh_cell.default: _make_cell(STEP_EQUATIONS[torch.rnn_tanh]),
-    torch.ops.aten.rnn_relu_cell.default: _make_cell(STEP_EQUATIONS[torch.rnn_relu]),
+    torch.ops.aten.lstm_cell.default: _make_cell_function(STEP_EQUATIONS[torch.lstm]),
+    torch.ops.aten.gru_cell.default: _make_cell_function(STEP_EQUATIONS[torch.gru]),
+    torch.ops.aten.rnn_tanh_cell.default: _make_cell_function(STEP_EQUATIONS[torch.rnn_tanh]),
+    torch.ops.aten.rnn_relu_cell.default: _make_cell_function(STEP_EQUATIONS[torch.rnn_relu]),
     OPERATOR: _run_one_step_layer,
 }
 

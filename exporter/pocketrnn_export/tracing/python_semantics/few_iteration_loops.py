@@ -48,8 +48,8 @@ def make_range_stand_in(*args: Any) -> Positions:
     if step == -1:
         return Positions(start, -1, start - stop)
     raise UntraceableError(
-        f"The module loops over a size with another step than 1, {describe_user_line(sys._getframe(2))}: a trace would "
-        "freeze the loop at one length.",
+        f"The module loops over a size with a step other than 1 or -1, {describe_user_line(sys._getframe(2))}: a trace "
+        "would freeze the loop at one length.",
         "Select steps with x[:, ::2] and positions with torch.arange(0, n, 2), or loop over every position.",
     )
 

@@ -15,7 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from pocketrnn_export.module_runs.function_caches import CACHED, replace_entries
+from pocketrnn_export.module_runs.dict_value_replacement import replace_dict_values
+from pocketrnn_export.module_runs.function_caches import (
+    CACHED,
+    get_function_of_method,
+    replace_function_of_method,
+)
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
 from pocketrnn_export.tracing.session import TraceSession
 
@@ -30,10 +35,10 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
     """While the block runs, let the module's empty dicts accept sizes as keys, and run cached methods uncached."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
-        (kind, name): unwrap_cached_function(value)
+        (kind, name): replace_function_of_method(value, function)
         for kind in kinds
         for name, value in list(vars(kind).items())
-        if isinstance(value, CACHED)
+        if (function := unwrap_cached_function(get_function_of_method(value))) is not None
     }
     kept = [
         (vars(layer), name, stand_in)
@@ -42,7 +47,7 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
         for name, value in vars(layer).items()
         if (stand_in := _make_uncached_stand_in(layer, name, value)) is not None
     ]
-    with replace_entries(kept), replace_methods(methods):
+    with replace_dict_values(kept), replace_methods(methods):
         yield
 
 

@@ -30,7 +30,8 @@ _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
 
 
 def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
-    """Return the globals of the files that define a module's classes, and of the user files that these files import."""
+    """Return the globals of the files that define a module's classes and the functions in its attributes, and of the
+    user's files that these files import."""
     found: dict[int, dict[str, Any]] = {}
     roots: set[str] = set()
     waiting: list[dict[str, Any]] = []

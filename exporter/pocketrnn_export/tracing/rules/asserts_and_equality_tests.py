@@ -21,7 +21,7 @@ TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 
 @rule(*TRUTHS, decline=decline_unless_exporting)
-def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
+def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
     """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement."""
     frame = find_frame_outside_package(sys._getframe(1))
     if not is_in_assert(frame):
@@ -65,4 +65,4 @@ def is_in_assert(frame: FrameType) -> bool:
     )
 
 
-ASSERTS: Final = (accept_assert, refuse_equality_test)
+ASSERTS: Final = (answer_assert_with_true, refuse_equality_test)

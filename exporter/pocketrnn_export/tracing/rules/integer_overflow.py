@@ -25,7 +25,7 @@ _CAST: Final = "aten._to_copy.default"
 
 
 @rule("sum", decline=decline_unless_exporting)
-def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
+def rewrite_sum_in_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
     """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 and a cast, since onnxruntime does not wrap around."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
         return declined("the result is not of integers with fewer than 64 bits")
@@ -63,4 +63,4 @@ def _make_inexact_error(operation: str, node: Node, remedy: str) -> UntraceableE
     )
 
 
-WHOLE_NUMBERS: Final = (sum_to_narrow_integers,)
+WHOLE_NUMBERS: Final = (rewrite_sum_in_narrow_integers,)

@@ -96,7 +96,7 @@ def _read_single_position(part: slice) -> Any:
 
 
 @rule("__getitem__", decline=decline_outside_loop)
-def index_step(_: TraceSession, x: Any, index: Any) -> Any:
+def rewrite_index_as_steps(_: TraceSession, x: Any, index: Any) -> Any:
     """Rewrite `x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
     parts, found = _split_index_and_find_steps(x, index)
     if not found:
@@ -117,7 +117,7 @@ def _count_from_start(size: Any, index: Any) -> Any:
 
 
 @rule("__setitem__", decline=decline_outside_loop)
-def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
+def rewrite_assignment_as_put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     """Rewrite `out[:, t] = h` as `pocketrnn::put`."""
     found = _split_index_and_find_steps(x, index)[1]
     if len(found) != 1:
@@ -219,7 +219,7 @@ _BESIDE: Final = tuple(
 
 
 @rule("__radd__", "add", decline=decline_outside_loop)
-def add_to_zero(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
+def rewrite_sum_with_zero(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     """Rewrite `0 + x`, the start of a sum, as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
         return declined("the operands are not a plain 0 and a tensor")
@@ -228,8 +228,8 @@ def add_to_zero(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
 
 LOOPS: Final = Topic(
     (
-        *(index_step, assign_step, rewrite_select, rewrite_unbind_as_steps, rewrite_split_as_steps),
-        *(rewrite_chunk_as_steps, rewrite_stack, rewrite_cat, *_BESIDE, add_to_zero),
+        *(rewrite_index_as_steps, rewrite_assignment_as_put, rewrite_select, rewrite_unbind_as_steps),
+        *(rewrite_split_as_steps, rewrite_chunk_as_steps, rewrite_stack, rewrite_cat, *_BESIDE, rewrite_sum_with_zero),
     ),
     around=_record_iteration,
 )

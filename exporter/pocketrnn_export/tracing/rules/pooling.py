@@ -49,11 +49,6 @@ class _Windows:
         """Whether all numbers of the windows are plain numbers, and none is a size of the trace."""
         return all(type(value) is int for value in (self.size, self.step, self.pad, self.apart))
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether each window is a single step. Then the pooling changes nothing."""
-        return bool(self.has_plain_numbers and (self.size, self.step, self.pad) == (1, 1, 0))
-
     def count_windows(self, length: Any, *, ceil: bool) -> Any:
         """Return the number of windows on an axis. With `ceil`, a window may end after the axis, but starts on it.
 
@@ -107,7 +102,8 @@ def _separate_whole_axes(
     """Return the axes that one window covers as a whole. Return also the windows along other axes, except those that
     change nothing."""
     whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
-    return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
+    others = [w for w in windows if w.axis not in whole]
+    return whole, [w for w in others if not w.has_plain_numbers or (w.size, w.step, w.pad) != (1, 1, 0)]
 
 
 def _make_max_pool_rule(axes: int) -> Callable[..., Any]:

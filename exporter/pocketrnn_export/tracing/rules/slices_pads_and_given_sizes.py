@@ -60,7 +60,7 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
 
 
 @rule("__getitem__", decline=decline_outside_branch)
-def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
+def rewrite_slices_as_cuts(_: TraceSession, x: Any, index: Any) -> Any:
     """Rewrite the slices of `x[:, 2:n]` as `pocketrnn::cut`, which does not restrict sizes. Other parts of the index
     stay unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
@@ -158,7 +158,7 @@ def rewrite_chunk_as_cuts(session: TraceSession, x: Tensor, chunks: Any, dim: in
 
 
 @rule("pad", decline=decline_outside_branch)
-def pad_with_amounts_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
+def rewrite_pad_with_amounts_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     """Rewrite `F.pad(x, (0, n - x.size(1)))` in a trace whose branch has `pads_from_zero`: negative amounts become
     0."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
@@ -213,13 +213,8 @@ def rewrite_roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> A
 
 SLICING: Final = Topic(
     (
-        index_by_cuts,
-        rewrite_narrow,
-        rewrite_split_as_one_chunk,
-        rewrite_chunk_as_cuts,
-        pad_with_amounts_from_zero,
-        rewrite_roll,
-        *_SHAPE_RULES,
+        *(rewrite_slices_as_cuts, rewrite_narrow, rewrite_split_as_one_chunk, rewrite_chunk_as_cuts),
+        *(rewrite_pad_with_amounts_from_zero, rewrite_roll, *_SHAPE_RULES),
     ),
     around=_record_guards,
     after=record_full_width,

@@ -93,7 +93,7 @@ def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., An
 
 
 @rule("add", "__add__", decline=decline_unless_exporting)
-def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
+def rewrite_sum_of_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
     """Rewrite `(x > 0) + (x > 1)` as a logical or."""
     if isinstance(other, bool):
         other = torch.full((), other)
@@ -103,7 +103,7 @@ def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
 
 
 @rule("pow", "__pow__", decline=decline_unless_exporting)
-def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -> Any:
+def rewrite_power_of_integers(_session: TraceSession, base: Any, exponent: Any) -> Any:
     """Rewrite `ids ** weights`, integers to the power of floats, with the base converted to floats."""
     if not (_is_integer_or_bool_tensor(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
         return declined("the operands are not an integer base and float exponents")
@@ -117,7 +117,7 @@ def rewrite_nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) ->
 
 
 @rule("stack", decline=decline_unless_exporting)
-def stack_several_dtypes(_session: TraceSession, tensors: Any, dim: int = 0, **more: Any) -> Any:
+def rewrite_stack_of_several_dtypes(_session: TraceSession, tensors: Any, dim: int = 0, **more: Any) -> Any:
     """Rewrite `torch.stack([counts, shares], 1)` of integers and floats: convert all to one dtype."""
     if more or not isinstance(tensors, (list, tuple)) or len({one.dtype for one in tensors}) < 2:
         return declined("all operands have one dtype")
@@ -132,8 +132,8 @@ MIXED_NUMBERS: Final = (
     Rule(("hardtanh_",), _make_inplace_clamp_rule(nn.functional.hardtanh_), decline_unless_exporting),
     Rule(("rsub", "__rsub__"), _make_float_operation_rule(torch.rsub), decline_unless_exporting),
     Rule(("floor_divide", "__floordiv__"), _make_float_operation_rule(torch.floor_divide), decline_unless_exporting),
-    add_bools,
-    raise_integers_to_floats,
+    rewrite_sum_of_bools,
+    rewrite_power_of_integers,
     rewrite_nansum,
-    stack_several_dtypes,
+    rewrite_stack_of_several_dtypes,
 )

@@ -30,7 +30,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     join_by_and,
     make_all_sizes,
 )
-from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog, make_too_many_questions_error
+from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog
 
 # The most regions. A module with ten questions about one size has eleven.
 _MOST: Final = 80
@@ -193,4 +193,8 @@ def _make_too_many_regions_error(questions: Sequence[Question]) -> ExportError:
             f"try: {where}.",
             "Compute and compare with sizes. Do not pass them to str(), bit_length(), a dict or functions of math.",
         )
-    return make_too_many_questions_error(where)
+    return ExportError(
+        f"The module tests more sizes than pocketrnn can try, {where}.",
+        "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
+        "Do not call a function again for parts of a text.",
+    )

@@ -22,15 +22,6 @@ class UntraceableError(ExportError):
     """A module does not have a program for batches of every size. It may have one for a single text."""
 
 
-def make_too_many_questions_error(place: str) -> ExportError:
-    """Return the error for a line that tests more conditions on sizes than pocketrnn tries."""
-    return ExportError(
-        f"The module tests more sizes than pocketrnn can try, {place}.",
-        "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
-        "Do not call a function again for parts of a text.",
-    )
-
-
 @dataclass(frozen=True)
 class Question:
     """A condition on sizes that was tested in a trace, by user code or by a PyTorch operation.
@@ -122,7 +113,13 @@ class TraceLog:
     def refuse_long_trace(self, where: Callable[[], str]) -> None:
         """Refuse a forward that takes too long to trace. The error names the current line."""
         if time.process_time() > self.until:
-            raise self.record_refusal(make_too_many_questions_error(where()))
+            raise self.record_refusal(
+                ExportError(
+                    f"Forward takes too long for one size of its input when its conditions are recorded, {where()}.",
+                    "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. Do not call a function again for "
+                    "parts of a text.",
+                )
+            )
 
     def raise_recorded_error(self) -> None:
         """Raise the first error that was recorded, even if the module caught it. Also refuse a module that caught an

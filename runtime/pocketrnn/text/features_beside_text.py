@@ -337,10 +337,8 @@ def encode_values(features: Features, values: Mapping[str, Any], text_name: str 
 
 
 def make_highest_category_ids_and_zeros(features: Features) -> NDArray[np.float32]:
-    """Return the largest feature values that a graph must accept, float32 [features].
-
-    These are the highest id of each category, and 0 for numbers.
-    """
+    """Return feature values to try a graph with, float32 [features]: the highest id of each category, and 0 for each
+    number."""
     return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)
 
 

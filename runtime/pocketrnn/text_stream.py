@@ -121,7 +121,7 @@ def read_fragment(
 
 
 class _LoweredFragment(NamedTuple):
-    """A fragment in lower case, divided before the end whose lower case later text may change.
+    """A fragment in lower case. Its end is separate, if later text may change how the end is lower-cased.
 
     Attributes:
         context: the new `StreamPosition.context`.
