@@ -280,7 +280,7 @@ class Classifier(TrainedEstimator):
             >>> classifier.encode("Oil prices") == classifier.encode(["oil", "prices"])
             True
         """
-        return self._get_text_intake("prepared()").row_encoder.ids(text)
+        return self._get_text_intake("prepared()").row_encoder.encode_text(text)
 
     def prepared(self, sequence: object) -> Floats:
         """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
@@ -468,7 +468,7 @@ class Classifier(TrainedEstimator):
         row_encoder = self._get_text_intake("predict_proba()").row_encoder
         self.manifest.require_single_text("explain()")
         self._answers.require_single_head("explain()")
-        whole = text if isinstance(text, str) and row_encoder.splits else row_encoder.tokens(text)
+        whole = text if isinstance(text, str) and row_encoder.splits else row_encoder.get_tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_and_refused).explain_label(
             whole, label, most_fragments
         )
@@ -726,8 +726,8 @@ class Classifier(TrainedEstimator):
         """
         intake = self._get_text_intake("logits()")
         self.manifest.require_single_text("embed()")
-        given = intake.chunks(texts, on_error, self._workers.threads)
-        work = partial(intake.embeddings, on_error=on_error)
+        given = intake.divide_into_chunks(texts, on_error, self._workers.threads)
+        work = partial(intake.compute_chunk_embeddings, on_error=on_error)
         parts, skipped = [], 0
         for _, (part, left_out) in self._workers.map_in_order(work, given):
             parts.append(part)
@@ -743,8 +743,8 @@ class Classifier(TrainedEstimator):
     ) -> Generator[LogitsAndSkipped, None, None]:
         """Yield for each chunk, in order, its logits and the indices of its skipped items."""
         total, intake = 0, cast("Any", self._intake)
-        work = partial(intake.logits, on_error=on_error)
-        chunks = intake.chunks(given, on_error, self._workers.threads)
+        work = partial(intake.compute_chunk_logits, on_error=on_error)
+        chunks = intake.divide_into_chunks(given, on_error, self._workers.threads)
         for _, (logits, skipped) in self._workers.map_in_order(work, chunks, intake.stop):
             total += len(skipped)
             yield logits, skipped
@@ -825,8 +825,8 @@ def compute_logits_of_batches(
         PocketRNNError: as `Classifier.logits`.
     """
     intake = classifier._get_text_intake("logits()")
-    work = partial(intake.logits, on_error=on_error)
-    for _, (logits, skipped) in classifier._workers.map_in_order(work, intake.batches(batches)):
+    work = partial(intake.compute_chunk_logits, on_error=on_error)
+    for _, (logits, skipped) in classifier._workers.map_in_order(work, intake.check_batches(batches)):
         logits[skipped] = np.nan
         yield logits
 

@@ -37,12 +37,12 @@ class _FeatureRowEncoder(TextRowEncoder):
         example = encode_values(self._features, make_example_values(self._features))
         self.blank = [*encode_numbers_as_negative_ids(example).tolist(), *encoder.encode_tokens([])]
 
-    def ids(self, item: object, text_name: str = "The text") -> list[int]:
+    def encode_text(self, item: object, text_name: str = "The text") -> list[int]:
         """Encode one text as ids. A negative number for each feature, which encodes its value, comes first.
 
         Args:
-            item: a tuple of the text, as for `TextRowEncoder.ids`, and a map from the names of the features to their
-                values.
+            item: a tuple of the text, as for `TextRowEncoder.encode_text`, and a map from the names of the features to
+                their values.
             text_name: the name of the text, as the beginning of a sentence.
 
         Raises:
@@ -50,4 +50,4 @@ class _FeatureRowEncoder(TextRowEncoder):
         """
         text, values = check_text_with_features(item, text_name)
         marks = encode_numbers_as_negative_ids(encode_values(self._features, values, text_name)).tolist()
-        return [*marks, *super().ids(text, text_name)]
+        return [*marks, *super().encode_text(text, text_name)]

@@ -98,7 +98,12 @@ class NumberIntake:
         other._engine, other._answers = engine, answers
         return other
 
-    def chunks(self, sequences: Iterable[object], on_error: OnError, threads: int) -> Iterator[_FirstIndexAndSequences]:  # noqa: ARG002
+    def divide_into_chunks(
+        self,
+        sequences: Iterable[object],
+        on_error: OnError,
+        threads: int,  # noqa: ARG002 - as for texts
+    ) -> Iterator[_FirstIndexAndSequences]:
         """Divide sequences into chunks. Each sequence is checked when it is answered.
 
         Raises:
@@ -113,7 +118,7 @@ class NumberIntake:
             )
         return _divide_into_chunks(iter(sequences))
 
-    def logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> LogitsAndSkipped:
+    def compute_chunk_logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits, float32 [sequences, labels]; also return the indices of skipped sequences.
 
         The rows of skipped sequences hold no answer.

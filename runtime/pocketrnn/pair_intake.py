@@ -31,21 +31,21 @@ class _PairRowEncoder(TextRowEncoder):
         self.splits = False
         self.blank = [*encoder.encode_tokens([]), self._mark, *encoder.encode_tokens([])]
 
-    def ids(self, pair: object, text_name: str = "The pair") -> list[int]:
+    def encode_text(self, pair: object, text_name: str = "The pair") -> list[int]:
         """Encode one pair as ids, with a negative number between the two texts.
 
         Args:
-            pair: two texts, each as for `TextRowEncoder.ids`.
+            pair: two texts, each as for `TextRowEncoder.encode_text`.
             text_name: the name of the pair, as the beginning of a sentence.
 
         Raises:
-            TextError: the argument is not a pair, or `TextRowEncoder.ids` refuses one of its texts.
+            TextError: the argument is not a pair, or `TextRowEncoder.encode_text` refuses one of its texts.
         """
         text_name = text_name.replace("The text", "The pair", 1)
         first, second = check_pair(pair, text_name)
         of_pair = text_name.replace("The pair", "of the pair", 1)
         return [
-            *super().ids(first, f"The first text {of_pair}"),
+            *super().encode_text(first, f"The first text {of_pair}"),
             self._mark,
-            *super().ids(second, f"The second text {of_pair}"),
+            *super().encode_text(second, f"The second text {of_pair}"),
         ]

@@ -75,11 +75,11 @@ class TagIntake(TextIntake):
         """Raise the error of `require_text_labels`."""
         self.require_text_labels()
 
-    def chunks(self, *_: Any, **__: Any) -> Iterable[Any]:
+    def divide_into_chunks(self, *_: Any, **__: Any) -> Iterable[Any]:
         """Raise the error of `require_text_labels`."""
         self.require_text_labels()
 
-    def batches(self, *_: Any, **__: Any) -> Iterator[Any]:
+    def check_batches(self, *_: Any, **__: Any) -> Iterator[Any]:
         """Raise the error of `require_text_labels`."""
         self.require_text_labels()
 
@@ -149,9 +149,9 @@ class TagIntake(TextIntake):
         else:
             # This checks that the items are tokens, or words.
             text = (
-                self.row_encoder.tokens(text, text_name)
+                self.row_encoder.get_tokens(text, text_name)
                 if self.encoder.subword_encoder is None
-                else self.row_encoder.words(text, text_name)
+                else self.row_encoder.check_words(text, text_name)
             )
             located = locate_split_tokens(self.encoder, text)
         if self._limits is not None and not self._limits.accepts_ids(located.ids, self._padding_id):
@@ -160,7 +160,7 @@ class TagIntake(TextIntake):
 
     def _split_by_callers_tokenizer_and_locate(self, text: str) -> LocatedTokens:
         """Split a text with the caller's tokenizer, and find each token in the text after the token before it."""
-        tokens, found, end = self.row_encoder.tokens(text), [], 0
+        tokens, found, end = self.row_encoder.get_tokens(text), [], 0
         for token in tokens:
             start = text.find(token, end)
             if start < 0:

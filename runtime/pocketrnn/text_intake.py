@@ -91,7 +91,7 @@ class TextIntake:
             if engine is not None and (logits := engine.compute_logits_of_text(text)) is not None:
                 return logits
             return self._compute_logits_of_row(self.encoder.encode_row(text))
-        return self._compute_logits_of_row(np.array([self.row_encoder.ids(text)], np.int64))
+        return self._compute_logits_of_row(np.array([self.row_encoder.encode_text(text)], np.int64))
 
     def _compute_logits_of_row(self, tokens: Ids) -> list[float]:
         """Compute the logits of token ids, int64 [1, tokens]."""
@@ -99,15 +99,15 @@ class TextIntake:
             raise make_limit_error(self._name, self._limits, tokens.shape[1] - self._marks)
         return self._engine.compute_item_logits(tokens)
 
-    def chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
+    def divide_into_chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
         """Check texts and divide them into chunks; see `pocketrnn.text.checked_text_chunks.divide_into_chunks`."""
         return divide_into_chunks(texts, self.row_encoder, on_error=on_error, threads=threads)
 
-    def batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
+    def check_batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
         """Check lists of texts; each list becomes a chunk."""
         return check_batches(batches, self.row_encoder)
 
-    def logits(self, chunk: Chunk, on_error: OnError) -> LogitsAndSkipped:
+    def compute_chunk_logits(self, chunk: Chunk, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits, float32 [texts, labels]; also return the indices of skipped texts.
 
         The rows of skipped texts hold no answer.
@@ -142,7 +142,7 @@ class TextIntake:
         logits[within], refused = self._engine.logits(ids[np.repeat(~beyond, lengths)], lengths[within])
         return EngineAnswer(logits, sorted({*np.flatnonzero(beyond).tolist(), *within[refused].tolist()}))
 
-    def embeddings(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
+    def compute_chunk_embeddings(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """Compute the embeddings, float32 [texts, features]; also return the indices of skipped texts.
 
         The rows of skipped texts are NaN.

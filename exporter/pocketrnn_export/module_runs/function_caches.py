@@ -23,8 +23,8 @@ CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 
 
 def find_cached_functions(module: nn.Module) -> list[Entry]:
-    """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
-    it, its name there, and the function."""
+    """Find the cached functions in a module's layers, and in the classes and files of `list_user_tables`. Return for
+    each function the class or dict that holds it, its name there, and the function."""
     kinds, files = list_user_tables(module)
     tables: list[tuple[Any, dict[str, Any]]] = [(names, names) for names in (*map(vars, module.modules()), *files)]
     tables += [(kind, dict(vars(kind))) for kind in kinds]
@@ -47,8 +47,8 @@ def replace_function_of_method(value: Any, function: Any) -> Any:
 
 
 def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]]]:
-    """List the classes of a module's layers that are not PyTorch's, and the globals of the files that hold the layers'
-    functions and of the modules that these files import, if they are not installed."""
+    """List the classes of a module's layers that are not PyTorch's; and the globals of the files with the layers'
+    functions, and of the files that these import and that are not installed."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(

@@ -118,7 +118,9 @@ def _check_and_encode_chunk(
     skipped = []
     for index in others:
         try:
-            texts[index] = row_encoder.ids(items[index], f"The text at position {first_index + index} (counted from 0)")
+            texts[index] = row_encoder.encode_text(
+                items[index], f"The text at position {first_index + index} (counted from 0)"
+            )
         except TextError as error:
             if on_error == "raise":
                 raise TextError(

@@ -49,7 +49,7 @@ class TextRowEncoder:
         # The text or ids that replace an item that is passed over.
         self.blank: str | list[int] = "" if self.splits else encoder.encode_tokens([])
 
-    def ids(self, text: object, text_name: str = "The text") -> list[int]:
+    def encode_text(self, text: object, text_name: str = "The text") -> list[int]:
         """Encode one text as ids; there is at least one.
 
         Args:
@@ -68,14 +68,14 @@ class TextRowEncoder:
             )
         return self._check_and_encode_tokens_or_ids(_convert_text_items_to_list(text, text_name), text_name)
 
-    def tokens(self, text: object, text_name: str = "The text") -> list[str]:
+    def get_tokens(self, text: object, text_name: str = "The text") -> list[str]:
         """Return the tokens of a text: those that are given, or those that the tokenizer finds.
 
         Args:
-            text, text_name: as in `ids`.
+            text, text_name: as in `encode_text`.
 
         Raises:
-            TextError: the text is given as ids, or as in `ids`.
+            TextError: the text is given as ids, or as in `encode_text`.
             InputError: the tokenizer fails, or returns ids.
         """
         values = self._call_tokenizer(text) if isinstance(text, str) else _convert_text_items_to_list(text, text_name)
@@ -84,7 +84,7 @@ class TextRowEncoder:
             raise TextError(f"{text_name} is given as ids, so that its words are not known.", "Give its tokens.")
         return values
 
-    def words(self, text: object, text_name: str = "The text") -> list[str]:
+    def check_words(self, text: object, text_name: str = "The text") -> list[str]:
         """Return the words of a text that is given as a list of words. A word may be any string.
 
         Raises:
