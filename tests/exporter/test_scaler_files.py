@@ -63,6 +63,21 @@ def test_a_scaler_of_a_table_scales_each_channel_by_the_column_of_its_name(
     assert np.allclose(make_number_rules(3, given, {}).prepared(NUMBERS), scaler.transform(table), atol=1e-5)
 
 
+@pytest.mark.parametrize("how", ["arguments", "scaler", "dicts"])
+def test_numbers_of_a_tables_columns_are_those_of_the_channels_of_these_names(how: str) -> None:
+    table = pd.DataFrame(NUMBERS, columns=["az", "ax", "ay"])
+    numbers: Any = {"mean": table.mean(), "scale": table.std()}
+    if how == "dicts":
+        numbers = {name: value.to_dict() for name, value in numbers.items()}
+    scaler, rules = (numbers, {}) if how == "scaler" else (None, numbers)
+    made = make_number_rules(["ax", "ay", "az"], scaler, rules)
+    order = [1, 2, 0]
+    assert np.allclose(made.mean, NUMBERS.mean(0)[order])
+    assert np.allclose(made.scale, NUMBERS.std(0, ddof=1)[order])
+    with pytest.raises(InputError, match="'gx'"):
+        make_number_rules(["ax", "ay", "gx"], scaler, rules)
+
+
 def test_plain_numbers_are_read(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(json.dumps({"mean": [1, 2], "std": [3, 4]}))
     np.savez(tmp_path / "s.npz", mean=[1.0, 2.0], scale=[3.0, 4.0])

@@ -17,7 +17,12 @@ from pocketrnn_export.bundle_description import Description, make_label_output, 
 from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup_by_ids import LAYOUTS
-from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler
+from pocketrnn_export.numbers.scaler_file import (
+    find_mean_and_scale,
+    read_column_names,
+    read_scaler,
+    select_channels,
+)
 
 # The fewest sequences that give a range of numbers.
 _ENOUGH: Final = 4
@@ -116,7 +121,7 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
         )
     lists = ("units", "integer_scale", "mean", "scale", "clip", "training_range")
     values: dict[str, Any] = {
-        name: _convert_to_tuple(name, value) if name in lists and value is not None else value
+        name: _convert_to_tuple(name, value, names) if name in lists and value is not None else value
         for name, value in rules.items()
     }
     for name in ("integer_scale", "units"):
@@ -135,9 +140,13 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     return replace(made, mean=mean, scale=scale)
 
 
-def _convert_to_tuple(argument_name: str, value: object) -> tuple[Any, ...]:
+def _convert_to_tuple(argument_name: str, value: object, channels: object) -> tuple[Any, ...]:
     """Return the list that an argument holds as a tuple. A single unit, or a single number as `integer_scale`, becomes
-    a tuple of one item."""
+    a tuple of one item. A dict by channel, or a Series of pandas, is brought into the order of the channels."""
+    columns = read_column_names(value)
+    if columns is not None and isinstance(channels, tuple):
+        items_of_columns = list(value.values()) if isinstance(value, Mapping) else list(value)  # type: ignore[call-overload]
+        value = select_channels(items_of_columns, columns, channels, argument_name)
     try:
         # Scalars of torch and numpy are single values, too.
         is_one = isinstance(value, str) if argument_name == "units" else (

@@ -106,25 +106,54 @@ def find_mean_and_scale(
     pair = _read_mean_and_scale(values, kind, name)
     if asked:
         _refuse_other_transform(getattr(scaler, "transform", None), pair, name)
-    return _select_channels(pair, values.get("feature_names_in_"), channels, name)
-
-
-def _select_channels(
-    pair: MeanAndScale, column_names: object, channels: Sequence[str] | None, name: str
-) -> MeanAndScale:
-    """Select the numbers of the channels by the names of a scaler's columns. Without such names, or if no channel has
-    one of them, the numbers are those of the channels in their order."""
-    columns = [str(column) for column in np.asarray(column_names, object).reshape(-1)]
-    if channels is None or column_names is None or not set(columns) & set(channels):
-        return pair
-    if unknown := [channel for channel in channels if columns.count(channel) != 1]:
+    columns = {tuple(found) for key in (*_MEAN, *_SCALE) if (found := read_column_names(values.get(key))) is not None}
+    if len(columns) > 1:
         raise InputError(
-            f"{name} was fitted on the columns {', '.join(columns[:6])}, and the channel {unknown[0]!r} is not one of "
-            "them.",
-            "Name the channels as the columns of the scaler, or give mean and scale in the order of the channels.",
+            f"{name} has its numbers in different orders of the columns.", "Give mean and scale of the same columns."
         )
-    mean, scale = (tuple(numbers[columns.index(channel)] for channel in channels) for numbers in pair)
+    known = values.get("feature_names_in_", next(iter(columns), None))
+    if known is None or channels is None:
+        return pair
+    names = [str(column) for column in np.asarray(known, object).reshape(-1)]
+    mean, scale = (tuple(select_channels(numbers, names, channels, name)) for numbers in pair)
     return mean, scale
+
+
+def read_column_names(numbers: object) -> list[str] | None:
+    """Return the names of the columns that a dict has for numbers, or a Series of pandas, such as `table.mean()`.
+    Numbers without such names give None.
+
+    Example:
+        >>> read_column_names({"ax": 1.0}), read_column_names([1.0])
+        (['ax'], None)
+    """
+    index = numbers if isinstance(numbers, Mapping) else getattr(numbers, "index", None)
+    if index is None or callable(index):
+        return None
+    names = list(index)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def select_channels(numbers: Sequence[Any], column_names: list[str], channels: Sequence[str], name: str) -> list[Any]:
+    """Select the numbers of the channels by the names of their columns. If no channel has one of these names, the
+    numbers are those of the channels in their order.
+
+    Raises:
+        InputError: a channel is not one of the columns, and another one is.
+
+    Example:
+        >>> select_channels([1.0, 2.0], ["az", "ax"], ["ax", "az"], "mean")
+        [2.0, 1.0]
+    """
+    if not set(column_names) & set(channels):
+        return list(numbers)
+    if unknown := [channel for channel in channels if column_names.count(channel) != 1]:
+        raise InputError(
+            f"{name} has numbers of the columns {', '.join(column_names[:6])}, and the channel {unknown[0]!r} is not "
+            "one of them.",
+            "Name the channels as these columns, or give lists in the order of the channels.",
+        )
+    return [numbers[column_names.index(channel)] for channel in channels]
 
 
 def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> MeanAndScale:
