@@ -880,7 +880,7 @@ def _add_rules_of_function(
 
 def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:
     """If the --tokenizer function calls a library, refuse text rules, and give the whole command that lets the function
-    split the texts. The nearest rules are not near."""
+    split the texts: even the nearest rules split differently."""
     library = find_library_of_tokenizer_function(options["tokenizer"])
     if not library or options["rules"] is not None:
         return

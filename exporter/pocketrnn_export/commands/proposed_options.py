@@ -306,7 +306,7 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
     Args:
         labels: the labels, in the order of the logits.
         multi_label: whether a text may have several labels.
-        given: the only file to look at.
+        given: the only file to look at; by default, all files in the working folder.
     """
     from pocketrnn_export.progress import filter_log_records
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs

@@ -178,7 +178,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
 
 def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows without columns of true labels, such as `gold`, and with the column of predicted labels, such as
-    `y_pred`, as `label`. Beside that column, `label` has the true labels."""
+    `y_pred`, renamed to `label`. If there is such a column, one named `label` has true labels."""
     names = [*(rows[0] if rows else ())]
     if any(map(_TRUE.search, labels)):
         return rows

@@ -129,13 +129,13 @@ def find_rules_of_function(
 
 
 def _remove_members(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
-    """Return text rules without the members, those that rules for subwords have."""
+    """Return text rules with `members` removed; of rules for subwords, the cut alone."""
     return replace(rules, **(members if isinstance(rules, TextRules) else {"max_tokens": None}))
 
 
 def _find_padding_outside_function(rules: AnyTextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> AnyTextRules:
-    """Return the rules; or, if a function gives the ids of all texts only before padding or before cuts, the rules
-    without these, which other code of the owner does."""
+    """Return the rules. If a function gives the ids of all texts only without padding, or without padding and cuts,
+    return the rules without these: other code of the owner pads and cuts."""
     for members in ({}, {"min_width": None}, _UNPADDED):
         tried = _remove_members(rules, members)
         encoder = TextEncoder(tried, vocabulary.tokens)
