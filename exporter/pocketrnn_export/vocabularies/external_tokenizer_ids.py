@@ -121,12 +121,12 @@ def _read_pair_ids(
     """Return the ids that the owner gave for a text. Refuse them if the text's tokens, or the owner's tokenizer, give
     other ids by the rules. The message names the members of rules that `find_rule_members` returns."""
     try:
-        given = ready.ids(one.ids or one.tokens, text_name)
+        given = ready.encode_text(one.ids or one.tokens, text_name)
         ours = given
         if one.ids and one.tokens:
-            ours = ready.ids(one.tokens, text_name)
+            ours = ready.encode_text(one.tokens, text_name)
         elif ready.tokenizer is not None:
-            ours = ready.ids(one.text, text_name)
+            ours = ready.encode_text(one.text, text_name)
     except TextError as error:
         raise InputError(error.problem, error.remedy) from None
     if ours != given:
@@ -193,6 +193,6 @@ def _find_first_and_last_id(given_ids: Sequence[int], ids_by_rules: Sequence[int
 
 def _read_example_ids(ready: TextRowEncoder, given: Text) -> list[int]:
     try:
-        return ready.ids(given, "One of example_texts")
+        return ready.encode_text(given, "One of example_texts")
     except TextError as error:
         raise InputError(error.problem, error.remedy) from None
