@@ -116,8 +116,8 @@ def write_bundle(
 def _compare_copy_with_module(
     plan: ProofPlan, forms: Sequence[Form], answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the copy's answers to all cases with those of the owner's module. Return an empty list for a plan without
-    this module."""
+    """Compare the copy's answers to all cases with the answers of the owner's module. Return an empty list for a plan
+    without the owner's module."""
     if plan.given is None:
         return []
     copy_answers = answers.compute_all_answers(one_row=all(form.one_row for form in forms))

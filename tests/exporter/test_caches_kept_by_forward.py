@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn_export import export
+from pocketrnn_export.module_runs.function_caches import find_cached_functions, use_fresh_caches
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 
@@ -96,6 +97,26 @@ class OfAMethod(Base):
         return self.made(x.size(1))
 
 
+class OfAStaticMethod(Base):
+    @staticmethod
+    @functools.lru_cache(maxsize=4)
+    def made(n: int) -> Tensor:
+        return torch.arange(n) * 0.1
+
+    def ramp(self, x: Tensor) -> Tensor:
+        return self.made(x.size(1))
+
+
+class OfAClassMethod(OfAStaticMethod):
+    @classmethod
+    @functools.cache
+    def made_of(cls, n: int) -> Tensor:
+        return torch.arange(n) * 0.1
+
+    def ramp(self, x: Tensor) -> Tensor:
+        return self.made_of(x.size(1))
+
+
 class OfAnAttribute(Base):
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +141,28 @@ class Grows(Base):
         return self.kept[: x.size(1)]
 
 
-CACHES = [InADict, OfAFunctionWithMore, InADictByAPair, InADictByTrying, OfAFunction, OfAMethod, OfAnAttribute, Grows]
+CACHES = [
+    OfAStaticMethod,
+    OfAClassMethod,
+    InADict,
+    OfAFunctionWithMore,
+    InADictByAPair,
+    InADictByTrying,
+    OfAFunction,
+    OfAMethod,
+    OfAnAttribute,
+    Grows,
+]
+
+
+@pytest.mark.parametrize("kind", [OfAStaticMethod, OfAClassMethod, OfAMethod])
+def test_the_cache_of_a_method_of_any_kind_is_empty_in_each_run(kind: type[Base]) -> None:
+    module = kind()
+    ids = torch.zeros(1, 5, dtype=torch.int64)
+    kept = module.ramp(ids)
+    with use_fresh_caches(find_cached_functions(module)):
+        assert module.ramp(ids) is not kept
+    assert module.ramp(ids) is kept
 
 
 @pytest.mark.slow

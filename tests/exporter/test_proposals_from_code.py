@@ -18,6 +18,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from module_sources import make_net, run_source
+from notebook_maker import cell
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
@@ -31,6 +32,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
+from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
     list_files_near,
@@ -580,6 +582,25 @@ def test_links_in_a_circle_and_pipes_are_passed_over(tmp_path: Path) -> None:
     Path(tmp_path, "loop.py").symlink_to("loop.py")
     os.mkfifo(tmp_path / "pipe.py")
     assert list_files_near(tmp_path / "a.py") == [tmp_path / "a.py"]
+
+
+def test_a_large_file_near_the_module_is_not_read_and_a_notebook_is_parsed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("table.py").write_text(f"LABELS = ['sad', 'glad']\nTEXT = '{'x' * 2**18}'\n")
+    picture = cell("import table\nMOODS = {0: 'bad', 1: 'good'}\n", outputs=["x" * 2**22])
+    Path("net.ipynb").write_text(json.dumps({"cells": [picture], "metadata": {}, "nbformat": 4}))
+    parsed: list[str] = []
+    parse = notebook.parse_statements
+    monkeypatch.setattr(notebook, "parse_statements", lambda source: parsed.append(source) or parse(source))
+    assert list_files_near(Path("net.ipynb")) == [Path("net.ipynb")]
+    assert [one.labels for one in find_labels_in_code(Path("net.ipynb"))] == [("bad", "good")]
+    assert not loads_torch(Path("net.ipynb"))
+    assert len(parsed) == 1
+    os.utime("net.ipynb", (1, 1))
+    assert len(find_labels_in_code(Path("net.ipynb"))) == 1
+    assert len(parsed) == 2
 
 
 def test_files_are_found_by_the_names_in_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler
 
 NUMBERS = np.random.default_rng(0).normal([3, -1, 50], [1, 5, 0.1], (60, 3))
@@ -41,6 +43,24 @@ def test_a_scaler_of_scikit_learn_is_read_as_it_scales(scaler: Any, how: str, tm
         path.write_bytes(pickle.dumps(scaler, protocol=2 if how == "protocol 2" else None))
     mean, scale = find_mean_and_scale(scaler) if how == "object" else read_scaler(path)
     assert np.allclose((NUMBERS - mean) / scale, scaler.transform(NUMBERS), atol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["file", "object"])
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler()], ids=str)
+def test_a_scaler_of_a_table_scales_each_channel_by_the_column_of_its_name(
+    scaler: Any, how: str, tmp_path: Path
+) -> None:
+    table = pd.DataFrame(NUMBERS, columns=["az", "ax", "speed"])
+    given: Any = scaler.fit(table)
+    if how == "file":
+        joblib.dump(scaler, given := tmp_path / "scaler.joblib")
+    scaled = scaler.transform(table)[:, [1, 0]]
+    rules = make_number_rules(["ax", "az"], given, {})
+    assert np.allclose(rules.prepared(NUMBERS[:, [1, 0]]), scaled, atol=1e-5)
+    with pytest.raises(InputError, match="'ay'"):
+        make_number_rules(["ax", "ay", "az"], given, {})
+    # Other names say nothing: the order is that of the channels.
+    assert np.allclose(make_number_rules(3, given, {}).prepared(NUMBERS), scaler.transform(table), atol=1e-5)
 
 
 def test_plain_numbers_are_read(tmp_path: Path) -> None:

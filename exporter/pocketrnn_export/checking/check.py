@@ -298,8 +298,8 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
 
 @contextlib.contextmanager
 def _round_weights_if_file_is_half_precision(module: nn.Module, file: CheckedFile) -> Iterator[None]:
-    """While the block runs, round the module's weights to half precision if the file stores weights or computes in half
-    precision."""
+    """While the block runs, round the module's weights to half precision if the file stores weights in half precision,
+    or computes in it."""
     kept: list[tuple[Tensor, Tensor]] = []
     if file.is_half_precision and not isinstance(module, ModuleWithSignature):
         named = {name: w for name, w in module.state_dict().items() if w.dtype == torch.float32}

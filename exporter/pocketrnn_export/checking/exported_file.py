@@ -83,7 +83,7 @@ class CheckedFile:
 
     @property
     def is_half_precision(self) -> bool:
-        """Whether the file stores weights or computes in half precision."""
+        """Whether the file stores weights in half precision, or computes in it."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
     def find_output_name(self, number: int) -> str:

@@ -60,9 +60,7 @@ class MissingActivation(NamedTuple):
 
 
 def find_missing_activation(module_output: Array, file_output: Array) -> MissingActivation | None:
-    """Find an activation that only one side has; return it with the side that lacks it.
-
-    None if both sides have the same.
+    """Find an activation that only one side has; return it with the side that lacks it, or None if none is found.
 
     Args:
         module_output: the module's output.

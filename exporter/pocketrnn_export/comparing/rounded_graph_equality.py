@@ -117,7 +117,8 @@ def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
 
 
 def _are_attributes_equal(a: AttributeProto, b: AttributeProto, names_in_b: dict[str, str]) -> bool:
-    """Return whether an attribute equals another, with float32 in place of float64."""
+    """Return whether an attribute is another one with float32 in place of float64: with rounded numbers, and with the
+    type replaced."""
     if a.type != b.type:
         return False
     if a.type == AttributeProto.TENSOR:

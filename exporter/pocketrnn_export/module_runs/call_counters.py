@@ -1,7 +1,7 @@
 """Find the numbers that count the calls of a module, and give them other values.
 
-A counter may be an attribute of a layer, its class or an object of the owner's; an entry of a dict or list; a global of
-the owner's file; or a number in a function's default argument or closure.
+A counter may be an attribute of a layer, its class or an object of the owner's; an entry of a dict or list, also of one
+that is a function's default argument; a global of the owner's file; or a number in a function's closure.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CallCounter:
         holder: the dict, list, class or cell of a closure that holds it.
         key: its key, index or name there.
         name: its name as an attribute of the module, such as `encoder.steps`; empty if it is elsewhere.
-        before: its value before the first call.
+        before: its value before the first call; after the first call, if that made the number.
         step: what the last call added.
     """
 
@@ -58,7 +58,7 @@ class CallCounter:
 
 
 class Questions:
-    """Counts the comparisons of a counter, and gives the opposite answer to one of them.
+    """Counts the comparisons of numbers that it watches, and gives the opposite answer to one of these comparisons.
 
     Args:
         opposite: the number of the comparison, from 0; None for none.
@@ -75,18 +75,20 @@ class Questions:
         self._opposite = opposite
 
     def watch(self, value: int) -> int:
-        """Return a number whose comparisons, also after further arithmetic, are questions."""
+        """Return a number that is equal to `value` and whose comparisons are counted, also after arithmetic with it."""
         made = _WatchedNumber(value)
         made.questions = self
         return made
 
     def answer(self, is_true: bool) -> bool:
-        """Return the answer to a comparison, or the opposite."""
+        """Count a comparison, and return its answer `is_true`, or the opposite for the comparison `opposite`."""
         self.count += 1
         return is_true != (self.count - 1 == self._opposite)
 
 
 class _WatchedNumber(int):
+    """An integer that asks its `Questions` for the answer to each comparison."""
+
     questions: Questions
 
     def __bool__(self) -> bool:
@@ -115,7 +117,8 @@ _add_operators_to_watched_numbers()
 
 
 def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[CallCounter]:
-    """Run a module three times, and return the numbers that each run changes. All numbers are restored.
+    """Run a module three times, and return the numbers that each run changes. A number that the first run makes counts
+    if the other runs change it. Numbers that existed before are restored.
 
     Args:
         run: runs the module, and undoes no changes.
@@ -136,7 +139,11 @@ def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[Cal
         values = [numbers[place][3] for numbers in seen if place in numbers]
         steps = [after - one for one, after in itertools.pairwise(values)]
         if len(values) >= len(seen) - 1 and all(steps):
-            found.append(CallCounter(holder, key, name, values[0], steps[-1]))
+            before = values[0]
+            if place not in seen[0] and name:
+                # Before it is an attribute of the layer, a number is read from the class.
+                before = getattr(type(module.get_submodule(name.rpartition(".")[0])), key, before)
+            found.append(CallCounter(holder, key, name, before, steps[-1]))
     return found
 
 

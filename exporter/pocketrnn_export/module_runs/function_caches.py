@@ -23,8 +23,8 @@ CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 
 
 def find_cached_functions(module: nn.Module) -> list[Entry]:
-    """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
-    it, its name there, and the function."""
+    """Find the cached functions in a module's layers, and in the classes and files of `list_user_tables`. Return for
+    each function the class or dict that holds it, its name there, and the function."""
     kinds, files = list_user_tables(module)
     tables: list[tuple[Any, dict[str, Any]]] = [(names, names) for names in (*map(vars, module.modules()), *files)]
     tables += [(kind, dict(vars(kind))) for kind in kinds]
@@ -32,13 +32,23 @@ def find_cached_functions(module: nn.Module) -> list[Entry]:
         (holder, name, value)
         for holder, names in tables
         for name, value in list(names.items())
-        if isinstance(value, CACHED)
+        if isinstance(get_function_of_method(value), CACHED)
     ]
 
 
+def get_function_of_method(value: Any) -> Any:
+    """Return the function in a static method or class method; return any other value unchanged."""
+    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
+
+
+def replace_function_of_method(value: Any, function: Any) -> Any:
+    """Return a function as a static method or class method if `value` is one; else return the function."""
+    return type(value)(function) if isinstance(value, staticmethod | classmethod) else function
+
+
 def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]]]:
-    """List the classes of a module's layers that are not PyTorch's, and the globals of the files that hold the layers'
-    functions and of the modules that these files import, if they are not installed."""
+    """List the classes of a module's layers that are not PyTorch's; and the globals of the files with the layers'
+    functions, and of the files that these import and that are not installed."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -62,10 +72,11 @@ def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []
-    for holder, name, cached in caches:
+    for holder, name, value in caches:
+        cached = get_function_of_method(value)
         again = fresh.setdefault(id(cached), functools.lru_cache(**cached.cache_parameters())(cached.__wrapped__))
         if isinstance(holder, type):
-            methods[holder, name] = again
+            methods[holder, name] = replace_function_of_method(value, again)
         else:
             entries.append((holder, name, again))
     with replace_dict_values(entries), replace_methods(methods):

@@ -128,7 +128,10 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
         return made
     if made.mean is not None or made.scale is not None:
         raise InputError("The scaler already contains mean and scale.", "Give either the scaler, or mean and scale.")
-    mean, scale = read_scaler(Path(scaler)) if isinstance(scaler, str | os.PathLike) else find_mean_and_scale(scaler)
+    if isinstance(scaler, str | os.PathLike):
+        mean, scale = read_scaler(Path(scaler), made.channels)
+    else:
+        mean, scale = find_mean_and_scale(scaler, channels=made.channels)
     return replace(made, mean=mean, scale=scale)
 
 

@@ -37,8 +37,12 @@ _OTHER: Final = "Give a .npz or .json file with mean and scale, or a StandardSca
 MeanAndScale = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def read_scaler(path: Path) -> MeanAndScale:
+def read_scaler(path: Path, channels: Sequence[str] | None = None) -> MeanAndScale:
     """Read the mean and the scale of each channel from a file. The module gets (number - mean) / scale.
+
+    Args:
+        path: the file.
+        channels: as for `find_mean_and_scale`.
 
     Raises:
         InputError: the file cannot be read, is damaged, or holds something else.
@@ -66,13 +70,21 @@ def read_scaler(path: Path) -> MeanAndScale:
     except Exception as error:
         said = type(error).__name__ if isinstance(error, KeyError | ValueError) else first_line(error)
         raise InputError(f"{path} is not a scaler that can be read: {said}.", _OTHER) from None
-    return find_mean_and_scale(found, str(path))
+    return find_mean_and_scale(found, str(path), channels)
 
 
-def find_mean_and_scale(scaler: object, name: str = "The scaler") -> MeanAndScale:
+def find_mean_and_scale(
+    scaler: object, name: str = "The scaler", channels: Sequence[str] | None = None
+) -> MeanAndScale:
     """Return the mean and the scale of each channel from an object, such as a scaler of scikit-learn, or from a dict.
 
     The `transform` of an object is tested: it must scale some rows, also distant ones, by this mean and scale.
+
+    Args:
+        scaler: the scaler.
+        name: what it is called in an error.
+        channels: the names of the channels. A scaler that was fitted on a table knows the names of its columns, and
+            may have them in another order, and more of them.
 
     Raises:
         InputError: it holds other numbers, clips, or does more than scale.
@@ -94,7 +106,25 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> MeanAndScal
     pair = _read_mean_and_scale(values, kind, name)
     if asked:
         _refuse_other_transform(getattr(scaler, "transform", None), pair, name)
-    return pair
+    return _select_channels(pair, values.get("feature_names_in_"), channels, name)
+
+
+def _select_channels(
+    pair: MeanAndScale, column_names: object, channels: Sequence[str] | None, name: str
+) -> MeanAndScale:
+    """Select the numbers of the channels by the names of a scaler's columns. Without such names, or if no channel has
+    one of them, the numbers are those of the channels in their order."""
+    columns = [str(column) for column in np.asarray(column_names, object).reshape(-1)]
+    if channels is None or column_names is None or not set(columns) & set(channels):
+        return pair
+    if unknown := [channel for channel in channels if columns.count(channel) != 1]:
+        raise InputError(
+            f"{name} was fitted on the columns {', '.join(columns[:6])}, and the channel {unknown[0]!r} is not one of "
+            "them.",
+            "Name the channels as the columns of the scaler, or give mean and scale in the order of the channels.",
+        )
+    mean, scale = (tuple(numbers[columns.index(channel)] for channel in channels) for numbers in pair)
+    return mean, scale
 
 
 def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> MeanAndScale:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +17,16 @@ _MOST_FILES: Final = 60
 _MOST_DATA_FILES: Final = 2_000
 _DEEPEST: Final = 4
 _LARGEST_CODE: Final = 4 * 2**20
+# Of a file near the module, or one that is imported. Larger ones are tables: each reader of one of 2 MB takes seconds.
+_LARGEST_FILE_NEAR: Final = 2**17
 _SETTINGS: Final = re.compile(r"(?i)\.(ya?ml|toml|ini|cfg)$|config\w*\.json$")
 _LARGEST_SETTINGS: Final = 2**16
 
 
 def list_files_near(path: Path) -> list[Path]:
     """List the given file, the Python files of its folder and of the folder above, and, if the file is below the
-    working folder, those of the working folder and of its subfolders, three deep.
+    working folder, those of the working folder and of its subfolders, three deep. Other large files are left
+    out.
 
     Args:
         path: a Python file or notebook. It comes first.
@@ -38,7 +41,8 @@ def list_files_near(path: Path) -> list[Path]:
     unique: dict[Path, Path] = {}
     # Neither links in a circle nor pipes, which keep a reader waiting.
     for file in filter(Path.is_file, (*files, *above)):
-        unique.setdefault(file.resolve(), file)
+        if file == path or file.stat().st_size <= _LARGEST_FILE_NEAR:
+            unique.setdefault(file.resolve(), file)
     return [*unique.values()][:_MOST_FILES]
 
 
@@ -49,35 +53,46 @@ def list_files_that_import(path: Path) -> list[Path]:
         path: the file.
     """
     names = {path.stem, path.resolve().parent.name}
-    found = []
-    for file in list_files_near(path)[1:]:
-        with contextlib.suppress(InputError, OSError):
-            nodes = _list_nodes_with_places(file) if file.stat().st_size <= _LARGEST_CODE else ()
-            modules = [node.module or "" for _, node in nodes if isinstance(node, ast.ImportFrom)]
-            modules += [one.name for _, node in nodes if isinstance(node, ast.Import) for one in node.names]
-            if names & {module.rpartition(".")[2] for module in modules}:
-                found.append(file)
-    return found
+    return [
+        file
+        for file in list_files_near(path)[1:]
+        if names & {module.rpartition(".")[2] for module in _list_modules_of_file(file)}
+    ]
 
 
 def loads_torch(path: Path) -> bool:
-    """Return whether a Python file imports PyTorch, or imports a file near it that does. Files that cannot be read as
-    Python are left out."""
+    """Return whether a Python file imports PyTorch, or imports a file near it that does. Files that are no valid
+    Python are passed over."""
     waiting, seen = [path], set[Path]()
     while waiting and len(seen) < _MOST_FILES:
         file = waiting.pop()
-        if file in seen:
-            continue
-        seen.add(file)
-        nodes: Sequence[tuple[str, ast.AST]] = ()
-        with contextlib.suppress(InputError, OSError):
-            nodes = _list_nodes_with_places(file) if file.stat().st_size <= _LARGEST_CODE else ()
-        for _, node in nodes:
-            for module in list_imported_modules(node) if isinstance(node, Import) else ():
-                if module.partition(".")[0] == "torch":
-                    return True
-                waiting += filter(None, [find_imported_file(file, module.lstrip("."))])
+        if file not in seen:
+            seen.add(file)
+            if "torch" in {module.partition(".")[0] for module in _list_modules_of_file(file)}:
+                return True
+            waiting += list_imported_files(file)
     return False
+
+
+def list_imported_files(path: Path) -> list[Path]:
+    """List the Python files that a file imports, as `find_imported_file` finds them.
+
+    Args:
+        path: the file.
+    """
+    found = [find_imported_file(path, module.lstrip(".")) for module in _list_modules_of_file(path)]
+    return [one for one in dict.fromkeys(found) if one is not None and one.stat().st_size <= _LARGEST_FILE_NEAR]
+
+
+def _list_modules_of_file(path: Path) -> list[str]:
+    """Return the modules that a file may import, in their order. Return none for a file that cannot be read."""
+    with contextlib.suppress(InputError, OSError):
+        if path.stat().st_size <= _LARGEST_CODE or path.suffix == ".ipynb":
+            nodes = (node for cell in read_python_cells(path) for one in cell.statements for node in ast.walk(one))
+            return [
+                module for node in nodes if isinstance(node, Import) for module in sorted(list_imported_modules(node))
+            ]
+    return []
 
 
 def find_imported_file(path: Path, module: str) -> Path | None:
@@ -106,7 +121,8 @@ def list_syntax_nodes_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
     """
     for file in list_files_near(path):
         with contextlib.suppress(InputError, OSError):
-            if file.stat().st_size <= _LARGEST_CODE:
+            # Most of a large notebook are its pictures.
+            if file.stat().st_size <= _LARGEST_CODE or file.suffix == ".ipynb":
                 yield from _list_nodes_with_places(file)
 
 

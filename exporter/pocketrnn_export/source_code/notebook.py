@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import symtable
 import textwrap
@@ -115,7 +116,17 @@ def read_python_cells(path: Path) -> list[Cell]:
     Raises:
         InputError: as `read_notebook` and `read_python_file`.
     """
-    return read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)]
+    try:
+        status = path.stat()
+    except OSError:
+        return [read_python_file(path)]
+    return [*_read_cells_once(path.absolute(), path, status.st_mtime_ns, status.st_size)]
+
+
+@functools.lru_cache(maxsize=8)
+def _read_cells_once(_place: Path, path: Path, _changed: int, _size: int) -> tuple[Cell, ...]:
+    """Read the cells of a file. An export reads them some 25 times, and a notebook of 30 MB takes a second."""
+    return tuple(read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)])
 
 
 def read_python_cells_if_readable(path: Path) -> list[Cell]:

@@ -14,8 +14,8 @@ from typing import Any, Final
 from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.source_code.files_near_module import (
-    find_imported_file,
     is_settings_file,
+    list_imported_files,
     list_syntax_nodes_near,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
@@ -377,17 +377,7 @@ def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell,
         for cell in read_python_cells_if_readable(path):
             tree = ast.Module(list(cell.statements), [])
             yield path, cell, tree
-            waiting += [(file, False) for file in _list_imported_files(tree, path) if follows]
-
-
-def _list_imported_files(tree: ast.Module, path: Path) -> Iterator[Path]:
-    """Yield the Python files that the code of a file imports."""
-    for node in ast.walk(tree):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for name in names:
-            if (file := find_imported_file(path, name)) is not None:
-                yield file
+        waiting += [(file, False) for file in list_imported_files(path)] if follows else []
 
 
 def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:

@@ -505,7 +505,7 @@ def compute_outer_middle_inner_sizes(sizes: Sequence[Size], first: int, last: in
 
 
 def compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
-    """Return the stride of each axis of a contiguous array.
+    """Return the stride of each axis of a contiguous array; (0, 0) for an axis of size 1.
 
     Raises:
         UnsupportedOperatorError: a stride would be a product of two numbers of tokens.

@@ -16,7 +16,11 @@ import torch
 from torch import nn
 
 from pocketrnn_export.module_runs.dict_value_replacement import replace_dict_values
-from pocketrnn_export.module_runs.function_caches import CACHED
+from pocketrnn_export.module_runs.function_caches import (
+    CACHED,
+    get_function_of_method,
+    replace_function_of_method,
+)
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
 from pocketrnn_export.tracing.session import TraceSession
 
@@ -31,10 +35,10 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
     """While the block runs, let the module's empty dicts accept sizes as keys, and run cached methods uncached."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
-        (kind, name): unwrap_cached_function(value)
+        (kind, name): replace_function_of_method(value, function)
         for kind in kinds
         for name, value in list(vars(kind).items())
-        if isinstance(value, CACHED)
+        if (function := unwrap_cached_function(get_function_of_method(value))) is not None
     }
     kept = [
         (vars(layer), name, stand_in)
