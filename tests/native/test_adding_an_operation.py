@@ -39,7 +39,9 @@ def test_an_operation_is_added_as_contributing_says(
         maker = _Maker()
         made = maker.value(packed_program.FLOAT, _TOKENS, (0, WIDTH))
         maker.program.add("twice", [maker.x, made])
-        maker.keep("twice", made, _TOKENS, WIDTH, lambda ids, f=factor, m=maker: f * m.rows(ids)[0])  # type: ignore[misc]
+        # A classifier has at least two labels.
+        for label in ("twice", "again"):
+            maker.keep(label, made, _TOKENS, WIDTH, lambda ids, f=factor, m=maker: f * m.rows(ids)[0])  # type: ignore[misc]
         content = maker.finished("twice").content
         (tmp_path / "twice.prnn").write_bytes(content)
         line_of = [str(program), "--verify", str(tmp_path / "twice.prnn")]
