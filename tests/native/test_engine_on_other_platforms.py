@@ -190,6 +190,13 @@ def test_the_engine_answers_on_windows_as_it_does_here(
     assert re.fullmatch(r"Business\t0\.9\d+\n", answered)
 
 
+def test_sources_for_clang_push_and_pop_attributes_in_pairs() -> None:
+    # gcc ignores these lines, and most machines that run the tests have no clang.
+    for source in [*SOURCE.glob("*.inc"), *SOURCE.glob("*.c"), *SOURCE.glob("*.h")]:
+        said = re.findall(r"#pragma clang attribute (\w+)", source.read_text(encoding="utf-8"))
+        assert said == ["push", "pop"] * (len(said) // 2), source.name
+
+
 @pytest.mark.slow
 def test_clang_reads_the_engine_as_microsofts_compiler_would_without_a_warning() -> None:
     # Microsoft's headers cannot be had here; the few that the engine includes are written for WebAssembly too.

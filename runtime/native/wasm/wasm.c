@@ -9,7 +9,7 @@
 
 /* Must not be compiled into calls of themselves. */
 #define PLAIN __attribute__((no_builtin))
-typedef uint64_t word __attribute__((align_size(1), may_alias));
+typedef uint64_t word __attribute__((aligned(1), may_alias));
 
 PLAIN void *memcpy(void *to, const void *from, size_t size)
 {
