@@ -97,7 +97,7 @@ from pocketrnn_export.numbers.number_arguments import (
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import flatten_pairs, refuse_options_with_two_texts
-from pocketrnn_export.progress import AFTER_AN_ERROR, show_progress
+from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, show_progress
 from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.compared_id_cases import find_compared_ids
@@ -107,7 +107,8 @@ from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_pro
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_uncompared_length_and_unknown_id,
-    list_hints_on_settings_in_code,
+    list_hints_on_sigmoids_in_code,
+    list_hints_on_text_rules_in_code,
 )
 from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
@@ -494,9 +495,8 @@ def _list_hints_from_owners_code(
     softmax = manifest.output.activation == "softmax" and not manifest.output.of_tokens and not manifest.heads
     # The sigmoid of one number is the softmax of its two labels.
     softmax = softmax and not manifest.provenance.get("one_number")
-    return list_hints_on_settings_in_code(
-        own, longest=longest, unknown_id=unknown_id, of_several_labels=softmax and not answered
-    )
+    hints = list_hints_on_text_rules_in_code(own, longest=longest, unknown_id=unknown_id)
+    return [*hints, *(list_hints_on_sigmoids_in_code(own) if softmax and not answered else [])]
 
 
 def _make_text_input(
@@ -953,7 +953,7 @@ def _log_and_note_padding_effect(
     padding = f"padded to {rules.min_width} tokens as the rules say" if rules.min_width else "without padding"
     _log.warning(
         "In batches with padding, your module answers differently (a probability changes by up to %.2g); pocketrnn "
-        "answers each text alone, %s%s", effect.largest, padding, advice, extra=AFTER_AN_ERROR,
+        "answers each text alone, %s%s", effect.largest, padding, advice, extra={AFTER_AN_ERROR: ABOUT_PADDING},
     )  # fmt: skip
     return description.add_provenance({"padding": effect.document})
 

@@ -17,8 +17,13 @@ EXPORTER: Final = "pocketrnn_export"
 PROGRESS: Final = "pocketrnn_export.progress"
 # The loggers of an export whose records only its own handler gets.
 _APART: Final = (EXPORTER, "pocketrnn", "onnxscript", "onnx_ir")
-# Marks a warning that the command line prints at its end, after the error if there is one.
-AFTER_AN_ERROR: Final = {"after_an_error": True}
+# The attribute of a warning that the command line prints at its end, after the error if there is one. The value is what
+# the warning is about, if the command may leave it out.
+AFTER_AN_ERROR: Final = "after_an_error"
+ABOUT_PADDING: Final = "padding"
+ABOUT_SOFTMAX: Final = "softmax"
+ABOUT_LENGTHS: Final = "lengths"
+ABOUT_SPLITTING: Final = "splitting"
 # The seconds without a line after which the progress of another step, or of the same one, is shown.
 _SECONDS: Final = 10.0
 _SECONDS_OF_ONE_STEP: Final = 30.0

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -16,12 +17,15 @@ from module_sources import make_net
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
+from pocketrnn.commands.standard_streams import print_at_end_if_command_runs
 from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER
 from pocketrnn_export import export as export_in_python
+from pocketrnn_export.commands.hints_from_owner_code import print_uncompared_steps_and_kept_notes
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_settings_that_rules_lack,
-    list_hints_on_settings_in_code,
+    list_hints_on_sigmoids_in_code,
+    list_hints_on_text_rules_in_code,
     list_text_lengths_in_settings_beside,
 )
 from pocketrnn_export.vocabularies.checkpoint_text_settings import is_name_of_text_length
@@ -77,9 +81,9 @@ def ask(model, words, text):
 def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text(code + "\n")
-    found = " ".join(list_hints_on_settings_in_code([path, path], longest=9))
+    found = " ".join(list_hints_on_text_rules_in_code([path, path], longest=9))
     assert (f"says {said}" in found and found.count("--max-tokens 30") == 1) if said else not found
-    assert list_hints_on_settings_in_code([path], longest=None) == []
+    assert list_hints_on_text_rules_in_code([path], longest=None) == []
 
 
 @pytest.mark.parametrize(
@@ -96,42 +100,42 @@ def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> 
 def test_the_id_of_unknown_words_in_code_is_named(code: str, number: int | None, tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text(code + "\n")
-    found = list_hints_on_settings_in_code([path], longest=None, unknown_id=None)
+    found = list_hints_on_text_rules_in_code([path], longest=None, unknown_id=None)
     assert [f'"unknown_id": {number}' in one for one in found] == [True] * (number is not None)
-    assert list_hints_on_settings_in_code([path], longest=None, unknown_id=number) == []
+    assert list_hints_on_text_rules_in_code([path], longest=None, unknown_id=number) == []
     path.write_text(f"max_len = 30\n{code}\n")
     # A length and an id are one note, whose option has both.
-    (both,) = list_hints_on_settings_in_code([path], longest=0, unknown_id=None)
+    (both,) = list_hints_on_text_rules_in_code([path], longest=0, unknown_id=None)
     assert (f'"unknown_id": {number}, "min_width": 30' in both) == (number is not None)
 
 
 def test_a_loss_of_single_labels_is_named_before_a_sigmoid_and_a_gate_is_not(tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text("class A(nn.Module):\n  def forward(self, x):\n    return torch.sigmoid(x)\n")
-    assert list_hints_on_settings_in_code([path], longest=None, of_several_labels=True) == []
+    assert list_hints_on_sigmoids_in_code([path]) == []
     document = {"cells": [], "nbformat": 4}
     sources = [path.read_text(), "p = model(x).sigmoid()", "import torch\nloss = nn.BCEWithLogitsLoss()"]
     document["cells"] = [{"cell_type": "code", "source": source} for source in sources]
     notebook = tmp_path / "a.ipynb"
     notebook.write_text(json.dumps(document))
-    (said,) = list_hints_on_settings_in_code([notebook], longest=None, of_several_labels=True)
+    (said,) = list_hints_on_sigmoids_in_code([notebook])
     assert "cell 3, line 2, says 'nn.BCEWithLogitsLoss()'" in said
     assert "--multi-label" in said
-    assert list_hints_on_settings_in_code([notebook], longest=None) == []
+    assert list_hints_on_text_rules_in_code([notebook], longest=None) == []
 
 
 def test_files_that_are_imported_from_the_same_folder_are_read_once_deep(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("MAX_LEN = 30\nimport other\n")
     (tmp_path / "other.py").write_text("text_len = 40\n")
     (tmp_path / "api.py").write_text("from config import MAX_LEN\nimport numpy\n")
-    (said,) = list_hints_on_settings_in_code([tmp_path / "api.py"], longest=0)
+    (said,) = list_hints_on_text_rules_in_code([tmp_path / "api.py"], longest=0)
     assert "config.py, line 1, says MAX_LEN=30" in said
 
 
 def test_a_default_of_a_function_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_text("\n\ndef pad(\n    row,\n    max_len=30,\n): ...\n")
-    (said,) = list_hints_on_settings_in_code([path], longest=9)
+    (said,) = list_hints_on_text_rules_in_code([path], longest=9)
     assert "line 5, says max_len=30" in said
 
 
@@ -293,7 +297,7 @@ def test_a_length_that_was_saved_with_the_weights_comes_before_those_in_code(tmp
     assert [(one.name, one.value) for one in saved] == [("max_length", 60), ("max_len", 60)]
     found = find_settings_that_rules_lack([tmp_path / "a.py"], longest=0, lengths=saved)
     assert {one.value for one in found.lengths} == {60}
-    assert '"pad_side": "left"' in " ".join(list_hints_on_settings_in_code([tmp_path / "a.py"], longest=0))
+    assert '"pad_side": "left"' in " ".join(list_hints_on_text_rules_in_code([tmp_path / "a.py"], longest=0))
     assert list_text_lengths_in_settings_beside(tmp_path / "best.pt", None) == []
 
 
@@ -387,3 +391,25 @@ def test_a_sigmoid_of_one_number_is_not_taken_for_several_labels(folder: Path) -
     result = export("--labels", "no,yes")
     assert result.exit_code == 0, result.output
     assert "--multi-label" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("left_out", "facts"),
+    [
+        ([], {}),
+        (["padding"], {"is_answered": True}),
+        (["softmax"], {"one_number": True}),
+        (["lengths"], {"rules": TextRules(max_tokens=3)}),
+        (["lengths", "splitting"], {"has_answers_beside": True}),
+    ],
+)
+def test_notes_that_the_bundle_or_the_next_command_settles_are_left_out(
+    left_out: list[str], facts: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with click.Context(click.Command("export")):
+        for about in ("padding", "softmax", "lengths", "splitting", ""):
+            print_at_end_if_command_runs(f"on {about}", about)
+        known = {"one_number": False, "is_answered": False, "has_answers_beside": False, "rules": TextRules(), **facts}
+        print_uncompared_steps_and_kept_notes([], **known)
+    told = [about for about in ("padding", "softmax", "lengths", "splitting", "") if about not in left_out]
+    assert capsys.readouterr().err.splitlines() == [f"on {about}" for about in told]

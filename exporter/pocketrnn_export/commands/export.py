@@ -36,7 +36,7 @@ from pocketrnn_export.commands.compression_options_and_writing import (
     read_rows_to_measure,
     write_compressed_bundle,
 )
-from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
+from pocketrnn_export.commands.export_with_rules_from_answers import TEXTS_TO_DECIDE_BY, export_with_rules_from_answers
 from pocketrnn_export.commands.hints_from_owner_code import (
     CORRECTED,
     log_owner_hints_and_list_corrections,
@@ -354,6 +354,7 @@ def _print_written_bundle(
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
         is_answered=is_answered, rules=manifest.text.rules,
+        has_answers_beside=proposed is not None and proposed.answer_count >= TEXTS_TO_DECIDE_BY,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
     limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]

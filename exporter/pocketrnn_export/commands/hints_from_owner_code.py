@@ -44,12 +44,13 @@ def log_owner_hints_and_list_corrections(
     Returns:
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
-    from pocketrnn_export.progress import AFTER_AN_ERROR
+    from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_SOFTMAX, ABOUT_SPLITTING, AFTER_AN_ERROR
     from pocketrnn_export.source_code.files_near_module import list_files_that_import
     from pocketrnn_export.source_code.text_settings_in_code import (
         find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
-        list_hints_on_settings_in_code,
+        list_hints_on_sigmoids_in_code,
+        list_hints_on_text_rules_in_code,
     )
     from pocketrnn_export.vocabularies.checkpoint_text_settings import advise_on_checkpoint_settings
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
@@ -70,29 +71,29 @@ def log_owner_hints_and_list_corrections(
         "unknown_id": unknown_id,
         "lengths": _list_saved_lengths(weights, options["vocabulary"], longest),
     }
-    hints = list_hints_on_settings_in_code(
-        files,
-        **open_ones,
-        of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
-        rules=stated,
-    )
+    hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
+    if not (options["multi_label"] or options["head"] or answered or options["labels_of"]):
+        hints[ABOUT_SOFTMAX] = list_hints_on_sigmoids_in_code(files)
     if weights is not None:
-        hints += advise_on_checkpoint_settings(
+        hints[""] = advise_on_checkpoint_settings(
             weights,
             has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
         )
     split: dict[str, str | None] = {}
     if options["tokenizer"] is options["rules"] is None and not pairs:
-        hints += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
-        hints += [] if named is None else _describe_text_functions(named)
+        hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
+        hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named)
         if named is not None:
             split = make_options_of_tokenizer_function(propose_tokenizer_function(named.path))
     given = "" if longest is None and unknown_id == -1 else _find_function_from_tokens_to_ids(options["tokenizer"])
     if given:
-        hints += [f"--tokenizer {given} gives ids, so that its cut and its id of unknown words are found and compared"]
-    for hint in hints:
-        logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
+        hints[ABOUT_SPLITTING].append(
+            f"--tokenizer {given} gives ids, so that its cut and its id of unknown words are found and compared"
+        )
+    for about, sentences in hints.items():
+        for sentence in sentences:
+            logging.getLogger(__name__).warning("%s", sentence, extra={AFTER_AN_ERROR: about})
     if given and options["rules"] is None:
         return {"tokenizer": given}
     return split | _make_options_for_length_and_unknown_id(
@@ -112,7 +113,7 @@ def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: 
 
 
 def print_uncompared_steps_and_kept_notes(
-    steps: Sequence[str], *, one_number: bool, is_answered: bool, rules: Any
+    steps: Sequence[str], *, one_number: bool, is_answered: bool, has_answers_beside: bool, rules: Any
 ) -> None:
     """Print a note for each step that was not compared, the one on long texts last. Then print the lines that other
     code kept for the end of the command, such as a text length in the code.
@@ -121,20 +122,23 @@ def print_uncompared_steps_and_kept_notes(
         steps: the steps.
         one_number: whether the module gives one number a text, whose sigmoid is a softmax of two labels.
         is_answered: whether the owner's answers were compared, so that nothing is open about padding.
+        has_answers_beside: whether the next command compares the owner's answers, which show the text rules.
         rules: the text rules. If they cut or pad, other lengths in the code are not told.
     """
-    waiting = get_lines_to_print_at_end(click.get_current_context())
-    lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]
-    # The step has the same change of the probability.
-    is_told = is_answered or any(step.startswith(_PADDING) for step in steps)
+    from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_PADDING, ABOUT_SOFTMAX, ABOUT_SPLITTING
+
     has_width = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
-    for line in waiting:
-        if (is_told and "In batches with padding," in line) or (one_number and "are a softmax over" in line):
-            continue
-        if has_width and ", and the bundle reads all tokens of a text" in line:
-            continue
-        lines.append(line)
-    waiting.clear()
+    is_left_out = {
+        # The step has the same change of the probability.
+        ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
+        ABOUT_SOFTMAX: one_number,
+        ABOUT_LENGTHS: has_width or has_answers_beside,
+        ABOUT_SPLITTING: has_answers_beside,
+    }
+    kept = get_lines_to_print_at_end(click.get_current_context())
+    lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]
+    lines += [line for line, about in kept if not is_left_out.get(about)]
+    kept.clear()
     for line in lines:
         print_line(line, err=True)
 

@@ -22,7 +22,7 @@ def print_stages() -> Iterator[None]:
     print the progress. The verdicts are left out: a command prints them at its end. A command prints each note once,
     though it may find the same twice."""
     from pocketrnn.verdicts import LOGGER
-    from pocketrnn_export.progress import ProgressLines, show_log_lines
+    from pocketrnn_export.progress import AFTER_AN_ERROR, ProgressLines, show_log_lines
 
     def print_note_once(record: logging.LogRecord) -> None:
         line = f"Note: {record.getMessage()}"
@@ -31,7 +31,8 @@ def print_stages() -> Iterator[None]:
         if line in printed:
             return
         printed.add(line)
-        if not (hasattr(record, "after_an_error") and print_at_end_if_command_runs(line)):
+        about = getattr(record, AFTER_AN_ERROR, None)
+        if about is None or not print_at_end_if_command_runs(line, about):
             print_line(line, err=True)
 
     lines = ProgressLines(lambda line: print_line(line, err=True), print_note_once)

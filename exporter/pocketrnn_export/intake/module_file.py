@@ -470,13 +470,13 @@ def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> No
         _log.warning(
             "These statements are not run, but may change the code that is run: %s",
             _join_first_notes(notes),
-            extra=AFTER_AN_ERROR,
+            extra={AFTER_AN_ERROR: ""},
         )
     if unreadable:
         _log.warning(
             "Cells that are not Python 3 are not read: %s",
             _join_first_notes(unreadable, 10, ", "),
-            extra=AFTER_AN_ERROR,
+            extra={AFTER_AN_ERROR: ""},
         )
 
 
@@ -485,7 +485,7 @@ def _warn_of_checks_for_jupyter_or_main(named: ModuleName, places: Sequence[str]
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
         _log.warning(
-            "The answer to a check whether %s is no: %s", where, _join_first_notes(places), extra=AFTER_AN_ERROR
+            "The answer to a check whether %s is no: %s", where, _join_first_notes(places), extra={AFTER_AN_ERROR: ""}
         )
 
 

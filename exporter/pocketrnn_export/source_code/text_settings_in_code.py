@@ -75,7 +75,7 @@ def find_settings_that_rules_lack(
     and the sides on which texts are padded and cut.
 
     Args:
-        paths, longest, unknown_id, lengths: as in `list_hints_on_settings_in_code`.
+        paths, longest, unknown_id, lengths: as in `list_hints_on_text_rules_in_code`.
 
     Example:
         >>> find_settings_that_rules_lack([Path("api.py")], longest=0).lengths
@@ -215,29 +215,27 @@ def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
     return found
 
 
-def list_hints_on_settings_in_code(
+def list_hints_on_text_rules_in_code(
     paths: Iterable[Path],
     *,
     longest: int | None,
     unknown_id: int | None = -1,
-    of_several_labels: bool = False,
     rules: Mapping[str, Any] = MappingProxyType({}),
     lengths: Sequence[NamedLength] = (),
 ) -> list[str]:
-    """List settings for texts and answers that the owner's code names and the bundle lacks, one sentence for each.
-    The code is the given files and the files beside them that they import.
+    """List settings for texts that the owner's code names and the bundle lacks, one sentence for each. The code is the
+    given files and the files beside them that they import.
 
     Args:
         paths: the files.
         longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
             None if the text rules cut or pad.
         unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
-        of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.
         rules: the members of --rules that are given, and are written beside others.
         lengths: those of the checkpoint, which are told with those of the code.
 
     Example:
-        >>> list_hints_on_settings_in_code([Path("api.py")], longest=0)
+        >>> list_hints_on_text_rules_in_code([Path("api.py")], longest=0)
         ['api.py, line 3, says max_len=100, and the bundle reads all tokens of a text: ...']
     """
     found = find_settings_that_rules_lack(paths, longest=longest, unknown_id=unknown_id, lengths=lengths)
@@ -256,14 +254,25 @@ def list_hints_on_settings_in_code(
             said = [f"{seems}. {width}"]
         else:
             said.append(seems)
-    if of_several_labels and found.sigmoids:
-        # A loss says more than a sigmoid, which may be a gate.
-        line = min(found.sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
-        said.append(
-            f"The bundle's probabilities are a softmax over the labels, so they add up to 1. But {line.where}, says "
-            f"{short_repr(line.code, 60)}: if a text may have several labels, give --multi-label"
-        )
     return said
+
+
+def list_hints_on_sigmoids_in_code(paths: Iterable[Path]) -> list[str]:
+    """Return a list with a sentence on a sigmoid, or a loss with one, that the owner's code names, for a bundle with a
+    softmax over several labels; an empty list without a sigmoid.
+
+    Args:
+        paths: the files. Files beside them that they import are read, too.
+    """
+    found = find_settings_that_rules_lack(paths, longest=None, unknown_id=-1).sigmoids
+    if not found:
+        return []
+    # A loss says more than a sigmoid, which may be a gate.
+    line = min(found, key=lambda one: not any(loss in one.code for loss in _LOSSES))
+    return [
+        f"The bundle's probabilities are a softmax over the labels, so they add up to 1. But {line.where}, says "
+        f"{short_repr(line.code, 60)}: if a text may have several labels, give --multi-label"
+    ]
 
 
 def find_token_id_function(path: Path, splitter: str) -> str:

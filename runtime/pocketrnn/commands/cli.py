@@ -178,13 +178,13 @@ class _CommandGroup(click.Group):
         try:
             with raise_on_signals(), _shorten_usage_errors(), _refuse_exit_of_users_code():
                 given = super().invoke(ctx)
-            for line in get_lines_to_print_at_end(ctx):
+            for line, _ in get_lines_to_print_at_end(ctx):
                 print_line(line, err=True)
             return given
         except PocketRNNError as error:
             name = ctx.invoked_subcommand
             command = None if name is None else self.get_command(ctx, name)
-            raise _CommandError(error, command, get_lines_to_print_at_end(ctx)) from error
+            raise _CommandError(error, command, [line for line, _ in get_lines_to_print_at_end(ctx)]) from error
         except KeyboardInterrupt:
             print_line("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None

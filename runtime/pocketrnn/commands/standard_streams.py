@@ -188,18 +188,24 @@ def make_write_error(error: OSError) -> OutputError:
     return OutputError(problem, "Free some space, or write it elsewhere.")
 
 
-def print_at_end_if_command_runs(line: str) -> bool:
+def print_at_end_if_command_runs(line: str, about: str = "") -> bool:
     """Keep a line to be written when the command ends, after its error if it fails. Return False if no command is
-    running."""
+    running.
+
+    Args:
+        line: the line.
+        about: what it is about, if the command may leave it out.
+    """
     context = click.get_current_context(silent=True)
     if context is not None:
-        get_lines_to_print_at_end(context).append(line)
+        get_lines_to_print_at_end(context).append((line, about))
     return context is not None
 
 
-def get_lines_to_print_at_end(context: click.Context) -> list[str]:
-    """Return the list of the lines that are written when the command ends; it may be changed."""
-    lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
+def get_lines_to_print_at_end(context: click.Context) -> list[tuple[str, str]]:
+    """Return the list of the lines that are written when the command ends, each with what it is about. The list may be
+    changed."""
+    lines: list[tuple[str, str]] = context.meta.setdefault(_AT_THE_END, [])
     return lines
 
 
