@@ -116,7 +116,8 @@ class Classifier(TrainedEstimator):
             trust: allow graphs with any operator, among them loops, which may never end. For a bundle that you made
                 yourself: see SECURITY.md.
             tokenizer: your own function, text -> its tokens, or its ids, which splits every string in place of the
-                bundle's tokenizer. A bundle with the tokenizer `external` cannot split strings (docs/text-rules.md).
+                bundle's tokenizer. If it gives a string, the tokens stand between white space. A bundle with the
+                tokenizer `external` cannot split strings (docs/text-rules.md).
             out_of_range: for a bundle that takes sequences of numbers and knows the range of its training rows: what to
                 do about numbers far outside that range: `warn`, the default, warns once, `refuse` refuses the sequence,
                 `ignore` does neither.

@@ -169,6 +169,9 @@ def test_the_callers_tokenizer_splits_every_string(external: Path, padded: Path)
         assert again.classify("the-cup!") == expected
         assert again.predict(["the-cup!"] * 600 + [["the", "cup"]]) == [expected.label] * 601
     assert [f.text for f in classifier.explain("the-cup!").fragments] == ["the", "cup"]
+    # As the exporter compares a function that cleans a text.
+    cleaned = Classifier.load(external, tokenizer=lambda text: " ".join(by_letters(text)))
+    assert cleaned.classify("the-cup!") == expected
     as_ids = Classifier.load(external, tokenizer=classifier.encode)
     assert as_ids.classify("the-cup!") == expected
     with pytest.raises(TextError, match="not known"):
@@ -186,7 +189,6 @@ def test_the_callers_tokenizer_splits_every_string(external: Path, padded: Path)
     [
         (lambda _: 5, "gives no tokens"),
         (lambda _: None, "gives no tokens"),
-        (lambda _: "the cup", "gives no tokens"),
         (lambda _: [True], "gives .*cannot be used"),
         (lambda _: [1.0], "gives .*cannot be used"),
         (lambda _: [10**9], "gives .*cannot be used"),

@@ -29,7 +29,8 @@ class TextRowEncoder:
         name: the classifier's name.
         encoder: the text rules and the vocabulary.
         rows: the number of embedding rows; every id is below it.
-        tokenizer: text -> tokens or ids; None to leave strings to the bundle's own tokenizer.
+        tokenizer: text -> tokens or ids, or a string with the tokens between white space; None to leave strings to the
+            bundle's own tokenizer.
 
     Raises:
         InputError: the tokenizer is not a function.
@@ -107,7 +108,8 @@ class TextRowEncoder:
             ) from None
 
     def _call_tokenizer(self, text: str) -> list[Any]:
-        """Call the caller's tokenizer, and return its tokens or ids as a list."""
+        """Call the caller's tokenizer, and return its tokens or ids as a list. Split a string at white space, as the
+        exporter does."""
         if self.tokenizer is None:
             raise InputError(
                 f"{self._name} does not split texts: its tokenizer is external.",
@@ -122,6 +124,8 @@ class TextRowEncoder:
                 f"tokenizer raises {type(error).__name__} on {short_repr(text, 40)}: {first_line(error)}.",
                 "Give a function that takes any text and returns its tokens or ids.",
             ) from error
+        if isinstance(made, str):
+            return made.split()
         try:
             return _convert_text_items_to_list(made, "Its result")
         except TextError:
