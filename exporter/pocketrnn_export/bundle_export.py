@@ -76,7 +76,7 @@ from pocketrnn_export.feature_arguments import (
 )
 from pocketrnn_export.forms.edge_profile_graph import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_entry
-from pocketrnn_export.forms.onnx.id_to_character_replacement import replace_ids_by_characters
+from pocketrnn_export.forms.onnx.character_inputs_from_word_ids import replace_ids_by_characters
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.step_graph_form import STEP
@@ -114,7 +114,7 @@ from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import warn_of_cut_that_no_text_shows
 from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_texts_with_ids
-from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_without_answer
+from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_that_no_answer_names
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
     OwnersText,
@@ -450,7 +450,7 @@ def export(
     description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
     if spelled is not None:
         description = replace(description, spellings=make_spellings_for_proof(description.text, spelled, texts))
-    _warn_of_labels_without_answer(description, _make_answered_texts(description, answers))
+    _warn_of_labels_of_unknown_order(description, _make_answered_texts(description, answers))
     make = functools.partial(
         _export_text_module,
         module,
@@ -684,13 +684,13 @@ def _make_answered_texts(description: Description, answers: Sequence[tuple[Owner
     return [*found.values()]
 
 
-def _warn_of_labels_without_answer(description: Description, answered: Sequence[AnsweredText]) -> None:
+def _warn_of_labels_of_unknown_order(description: Description, answered: Sequence[AnsweredText]) -> None:
     """Warn of labels whose order the owner's answers do not show."""
     output = description.output
     heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
     for head, of_head in heads.items():
         some = [one for one in answered if one.head == head]
-        if some and (untold := list_labels_without_answer(some, of_head.labels)):
+        if some and (untold := list_labels_that_no_answer_names(some, of_head.labels)):
             named = ", ".join(short_repr(label, 40) for label in untold[:6]) + ", ..." * (len(untold) > 6)
             _log.warning(
                 "The answers to your texts %s, so they cannot show the order of %s. Give the probability of each label "

@@ -125,8 +125,8 @@ def _compare_copy_with_module(
 
 
 def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Return the provenance with the result of the comparison with the owner's answers in the entry of the text
-    rules."""
+    """Return the provenance. Its entry of the text rules now also holds the result of the comparison with the owner's
+    answers."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance

@@ -24,7 +24,7 @@ from pocketrnn_export.intake.random_construction_refusal import refuse_random_co
 from pocketrnn_export.proof import proof_duration
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
-from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_without_answer
+from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_that_no_answer_names
 from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
@@ -110,13 +110,11 @@ def test_a_warning_of_the_owners_code_is_shown_once(
 def test_labels_that_no_answer_names_are_found_before_the_proof() -> None:
     labels = ["a", "b", "c"]
     numbers = AnsweredText("x", "x", {"a": 0.2, "b": 0.3, "c": 0.5}, names=False)
-    assert list_labels_without_answer([numbers], labels) == ("a", "b", "c")
-    assert list_labels_without_answer([numbers, AnsweredText("y", "y", ("b",))], labels) == ("a", "c")
-    assert list_labels_without_answer([AnsweredText("x", "x", numbers.answer, names=False, label=("c",))], labels) == (
-        "a",
-        "b",
-    )
-    assert list_labels_without_answer([AnsweredText("y", "y", {"a": 0.1, "b": 0.2})], labels) == ()
+    assert list_labels_that_no_answer_names([numbers], labels) == ("a", "b", "c")
+    assert list_labels_that_no_answer_names([numbers, AnsweredText("y", "y", ("b",))], labels) == ("a", "c")
+    labelled = AnsweredText("x", "x", numbers.answer, names=False, label=("c",))
+    assert list_labels_that_no_answer_names([labelled], labels) == ("a", "b")
+    assert list_labels_that_no_answer_names([AnsweredText("y", "y", {"a": 0.1, "b": 0.2})], labels) == ()
 
 
 def test_the_advice_on_a_tokenizer_elsewhere_has_the_widths_in_python_too() -> None:

@@ -40,7 +40,7 @@ from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_export.packing import pack, read_packable_manifest
-from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
+from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 

@@ -24,7 +24,7 @@ def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall
     """
     if verdict.kind not in ("right", "some sizes") or compared.called.one_row:
         return verdict
-    unequal, alike = _list_unequal_inputs(compared, calls)
+    unequal, alike = _list_comparisons_with_a_shorter_input(compared, calls)
     sizes = [*compared.called.sizes, *_UNEQUAL_SIZES]
     cases = [draw_case(compared.called, *size, ragged=False) for size in sizes if size[1] > 1]
     # Where the file fails on equal lengths, the verdict says so already.
@@ -53,7 +53,7 @@ class _UnequalInputs(NamedTuple):
     names: list[str]
 
 
-def _list_unequal_inputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> _UnequalInputs:
+def _list_comparisons_with_a_shorter_input(compared: ComparedFile, calls: Sequence[RecordedCall]) -> _UnequalInputs:
     """Find the inputs that may be shorter than others, and make a comparison for each that may be shorter in the file,
     too."""
     called = compared.called

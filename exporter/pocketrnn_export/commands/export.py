@@ -76,7 +76,7 @@ from pocketrnn_export.commands.proposed_options import (
     read_weight_sizes,
 )
 from pocketrnn_export.commands.source_completion import complete_source
-from pocketrnn_export.commands.splitting_part_of_function import (
+from pocketrnn_export.commands.tokenizer_written_to_file import (
     find_or_write_code_file,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,

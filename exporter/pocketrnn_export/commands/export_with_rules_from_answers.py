@@ -12,7 +12,7 @@ from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.printed_stages import print_stages
-from pocketrnn_export.commands.splitting_part_of_function import write_tokenizer_with_changed_text
+from pocketrnn_export.commands.tokenizer_written_to_file import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:

@@ -83,9 +83,10 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, pads_some_rows: bool = True) -> list[Case]:
-        """Return the cases with rows of the lengths that a text can have, each case once. Longer rows are cut.
+        """Cut or lengthen each row of the cases to a length that a text can have. Return the changed cases; of equal
+        ones, the first.
 
-        The tokens of a shorter row are repeated; with `pads_some_rows`, rows with an even index are padded instead.
+        A short row is lengthened by its own tokens; with `pads_some_rows`, rows with an even index are padded instead.
         """
         if self.least == 1 and self.most is None:
             return list(cases)

@@ -31,7 +31,7 @@ from pocketrnn_export.module_runs.attribute_changes import (
     find_attributes_changed_by_run,
     restore_attributes,
 )
-from pocketrnn_export.module_runs.call_counters import CallCounter, Questions, find_call_counters
+from pocketrnn_export.module_runs.numbers_that_count_calls import CallCounter, ComparisonFlipper, find_call_counters
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, find_first_different_operator
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
@@ -41,7 +41,7 @@ from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 _SAME: Final = 1e-5
 # The numbers of calls after which a counter is tried, and how many of its comparisons are turned around.
 _CALLS: Final = (20, 1_000, 1_000_000)
-_MOST_QUESTIONS: Final = 20
+_MOST_COMPARISONS: Final = 20
 # The number of tokens of a long text, of a longer one, and of one that represents all texts that are longer still.
 _LONG: Final = 150
 _LONGER: Final = 400
@@ -292,12 +292,12 @@ def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Conventi
                     answers = _compute_answers_to_batches(facts, convention, [batch])
                 return bool(answers) and not _is_same_up_to_rounding(answers[0], expected[0])
 
-            asked_first = Questions()
-            watched = [asked_first.watch(counter.before)] if type(counter.before) is int else []
+            counting = ComparisonFlipper()
+            watched = [counting.watch(counter.before)] if type(counter.before) is int else []
             later = [counter.before + calls * counter.step for calls in _CALLS]
             if any(map(differs, [*watched, *later])) or any(
-                differs(Questions(opposite).watch(counter.before))
-                for opposite in range(min(asked_first.count, _MOST_QUESTIONS))
+                differs(ComparisonFlipper(flipped).watch(counter.before))
+                for flipped in range(min(counting.count, _MOST_COMPARISONS))
             ):
                 changed = ChangedAttribute(counter.name, counter.before, counter.before + counter.step)
                 raise _make_dependence_error(

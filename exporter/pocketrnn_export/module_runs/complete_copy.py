@@ -237,7 +237,8 @@ def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
-    """Copy a value. Return the value itself if it cannot be copied, such as a package or a lock."""
+    """Copy a value. If it cannot be copied: copy a list, tuple or dict part by part, raise the error of a tensor or
+    module, and return anything else itself, such as a package or a lock."""
     if isinstance(value, _ATOMS):
         return value
     attempt = dict(memory)

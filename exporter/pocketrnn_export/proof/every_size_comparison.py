@@ -22,7 +22,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.proof.runnable_program_and_node_values import Answers, compute_answer_or_none
 from pocketrnn_export.tracing.layers.recurrent_layers_restarted_at_each_step import use_memoryless_layers
-from pocketrnn_export.tracing.python_semantics.identity_test_detection import compares_identity
+from pocketrnn_export.tracing.python_semantics.number_identity_tests_in_source import compares_identity
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from pocketrnn_export.module_runs.dict_value_replacement import Entry, replace_dict_values
 from pocketrnn_export.torch_internals import unwrap_scripted_function
-from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
+from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
 
 
 def use_unscripted_functions(module: nn.Module) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.known_function_effects import REACH_ANYTHING, SETS_STATE, SWITCHES
-from pocketrnn_export.source_code.name_references import FileNames, Mentions, find_top
+from pocketrnn_export.source_code.names_and_object_flow import FileNames, Mentions, find_top
 from pocketrnn_export.source_code.notebook import read_python_file
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function
 from pocketrnn_export.source_code.top_level_statements import list_file_names, list_statements

@@ -27,7 +27,7 @@ from pocketrnn_export.source_code.known_function_effects import (
     UNPICKLE,
     WEIGHT_METHODS,
 )
-from pocketrnn_export.source_code.name_references import Mentions, find_top, is_weight
+from pocketrnn_export.source_code.names_and_object_flow import Mentions, find_top, is_weight
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods, read_last_name
 from pocketrnn_export.source_code.top_level_statements import Statement, list_file_names
 

@@ -111,8 +111,8 @@ def find_settings_that_rules_lack(
 
 
 def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
-    """List the numbers of tokens in files of settings, such as config.json, in the folder of the weights, as
-    `list_text_lengths_in_checkpoint` does for a checkpoint.
+    """List the settings that mean a length of texts, such as `max_len: 256`, in config.json and other files of settings
+    in the folder of the weights.
 
     Args:
         path: the file of weights.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pocketrnn_export.source_code.import_statements import Import, list_imported_names
-from pocketrnn_export.source_code.name_references import FileNames, Mentions, collect_mentions_now_and_in_calls
+from pocketrnn_export.source_code.names_and_object_flow import FileNames, Mentions, collect_mentions_now_and_in_calls
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Definition,

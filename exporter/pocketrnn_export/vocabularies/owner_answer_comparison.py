@@ -58,7 +58,7 @@ class OtherAnswersError(ParityError):
         self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
 
 
-def list_labels_without_answer(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
+def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
     """Return the labels that no answer names, if there are several. The answers cannot show the order of such
     labels."""
     named = {label for one in answered for label in (one.answer if one.names else one.label)}
@@ -175,7 +175,7 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
     naming = [row for row in rows if row[0].names]
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
     if len(labels) > MOST_LABELS:
-        return list_labels_without_answer((one for one, _ in rows), labels)
+        return list_labels_that_no_answer_names((one for one, _ in rows), labels)
     may = find_possible_columns(source, naming, tolerance, own_columns_show_precision=True)
     reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
     # Labels are exchanged in cycles: each moves to the column of the next.

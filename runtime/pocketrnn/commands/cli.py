@@ -206,8 +206,8 @@ class _CommandGroup(click.Group):
 
 @contextlib.contextmanager
 def _refuse_exit_of_users_code() -> Iterator[None]:
-    """Convert the SystemExit of a user's code to an error: the command would end with its status, and be taken for
-    done."""
+    """Convert the SystemExit of a user's code to an error. Otherwise `sys.exit(0)` in that code would end the command
+    with the status 0, as if the command had succeeded."""
     try:
         yield
     except SystemExit as error:

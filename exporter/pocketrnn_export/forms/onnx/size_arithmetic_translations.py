@@ -181,7 +181,8 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
 
 
 def _computes_in_float32(node: ir.Node) -> bool:
-    """Return whether a node that uses a number from sizes computes in float32, so that the number is rounded for it."""
+    """Return whether a node computes in float32. If it takes a number that is computed from sizes, the caller rounds
+    this number to float32."""
     if _MARK in node.metadata_props or node.op_type in {"Cast", "CastLike"}:
         return False
     return all(value.dtype != _DOUBLE for value in node.outputs)

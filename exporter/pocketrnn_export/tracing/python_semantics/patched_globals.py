@@ -33,7 +33,7 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import (
     replace_largest_length_by_width,
     unwrap_arrays,
 )
-from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
+from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
 

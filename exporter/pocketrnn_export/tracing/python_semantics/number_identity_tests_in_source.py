@@ -12,7 +12,7 @@ import functools
 from torch import nn
 
 from pocketrnn_export.intake.user_frames import parse_file
-from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_files
+from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_files
 
 
 def compares_identity(module: nn.Module) -> bool:

@@ -57,42 +57,42 @@ class CallCounter:
             _write(self.holder, self.key, self.before)
 
 
-class Questions:
-    """Counts the comparisons of numbers that it watches, and gives the opposite answer to one of these comparisons.
+class ComparisonFlipper:
+    """Counts the comparisons of the numbers that it watches, and gives the opposite answer to one of them.
 
     Args:
-        opposite: the number of the comparison, from 0; None for none.
+        flipped: the number of the comparison, from 0; None for none.
 
     Example:
-        >>> asked = Questions(opposite=1)
-        >>> number = asked.watch(7)
-        >>> [number > 5, (number + 1) % 4 == 0, number > 5], asked.count
+        >>> flipper = ComparisonFlipper(flipped=1)
+        >>> number = flipper.watch(7)
+        >>> [number > 5, (number + 1) % 4 == 0, number > 5], flipper.count
         ([True, False, True], 3)
     """
 
-    def __init__(self, opposite: int | None = None) -> None:
+    def __init__(self, flipped: int | None = None) -> None:
         self.count = 0
-        self._opposite = opposite
+        self._flipped = flipped
 
     def watch(self, value: int) -> int:
         """Return a number that is equal to `value` and whose comparisons are counted, also after arithmetic with it."""
         made = _WatchedNumber(value)
-        made.questions = self
+        made.flipper = self
         return made
 
-    def answer(self, is_true: bool) -> bool:
-        """Count a comparison, and return its answer `is_true`, or the opposite for the comparison `opposite`."""
+    def count_and_answer(self, is_true: bool) -> bool:
+        """Count a comparison, and return its answer `is_true`, or the opposite for the comparison `flipped`."""
         self.count += 1
-        return is_true != (self.count - 1 == self._opposite)
+        return is_true != (self.count - 1 == self._flipped)
 
 
 class _WatchedNumber(int):
-    """An integer that asks its `Questions` for the answer to each comparison."""
+    """An integer that asks its `ComparisonFlipper` for the answer to each comparison."""
 
-    questions: Questions
+    flipper: ComparisonFlipper
 
     def __bool__(self) -> bool:
-        return self.questions.answer(int(self) != 0)
+        return self.flipper.count_and_answer(int(self) != 0)
 
     __hash__ = int.__hash__
 
@@ -105,7 +105,7 @@ def _add_operators_to_watched_numbers() -> None:
             made = of_int(number, other)
             if made is NotImplemented:
                 return made
-            return number.questions.answer(made) if type(made) is bool else number.questions.watch(made)
+            return number.flipper.count_and_answer(made) if type(made) is bool else number.flipper.watch(made)
 
         return apply
 
