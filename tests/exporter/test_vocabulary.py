@@ -807,6 +807,37 @@ def test_a_pickled_object_of_the_owners_class_is_read_by_its_attributes(
     assert read_vocabulary(file(saver(OwnersVocab(), protocol), "vocab.pkl")).tokens == tuple(TOKENS)
 
 
+class Field:
+    """As torchtext's, with the settings that are lists of strings."""
+
+    def __init__(self, vocab: object) -> None:
+        self.vocab, self.tokenizer_args, self.stop_words, self.unk_token = vocab, ("spacy", "en"), None, "<unk>"
+
+
+class KerasTokenizer:
+    def __init__(self) -> None:
+        self.word_counts = collections.OrderedDict({"oil": 3, "cup": 2})
+        self.word_docs = collections.defaultdict(int, {"oil": 1, "cup": 1})
+        self.filters, self.lower, self.split, self.num_words, self.oov_token = "!.,\n", True, " ", 3, "[OOV]"
+        self.word_index = {"[OOV]": 1, "oil": 2, "cup": 3}
+        self.index_word = {1: "[OOV]", 2: "oil", 3: "cup"}
+
+
+@pytest.mark.parametrize(("saver", "protocol"), WAYS)
+def test_a_vocab_in_a_field_and_a_tokenizer_of_keras_are_read_also_beside_others(
+    file: Callable[..., Path], saver: Callable[..., bytes], protocol: int
+) -> None:
+    encoder = LabelEncoder().fit(["a", "b"])
+    with torchtext_modules(OldVocab, "torchtext.vocab"):
+        field = Field(OldVocab(list(TOKENS), 0))
+        fields = [saver(held, protocol) for held in (field, {"TEXT": field, "lr": 0.1}, (encoder, field))]
+    for content in fields:
+        assert read_vocabulary(file(content, "field.pkl")) == Vocabulary(TOKENS, 0)
+    for held in (KerasTokenizer(), (KerasTokenizer(), encoder), {"tokenizer": KerasTokenizer(), "encoder": encoder}):
+        found = read_vocabulary(file(saver(held, protocol), "tokenizer.pkl"))
+        assert (found.tokens, found.default_index) == (("<pad>", "[OOV]", "oil"), 1)
+
+
 @pytest.mark.parametrize("save", [joblib.dump, lambda held, path: path.write_bytes(pickle.dumps(held, 2))])
 @pytest.mark.parametrize(
     "held",

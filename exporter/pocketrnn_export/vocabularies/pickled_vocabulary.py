@@ -1,5 +1,5 @@
-"""Read a vocabulary that `torch.save` or `pickle.dump` wrote: a torchtext Vocab, a list, a dict, or a checkpoint with
-one of these. torchtext is not needed, and no code in the file is run.
+"""Read a vocabulary that `torch.save` or `pickle.dump` wrote: a torchtext Vocab or Field, a Keras Tokenizer, a list, a
+dict, or a checkpoint with one of these. torchtext is not needed, and no code in the file is run.
 
 `safe_pickle_reader.py` follows the pickle but calls nothing. Here a named class or function stays a name, and a call
 becomes a record of the name and its arguments. Names and instructions that a Vocab does not need are refused.
@@ -145,11 +145,12 @@ def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[An
     if reader.refused is None:
         return _find_vocabulary(root, source)
     # A checkpoint may hold other objects beside the vocabulary, such as an encoder of labels: they are left out. An
-    # object of the owner's class holds the vocabulary in an attribute.
-    held = root
+    # object of the owner's class, or a Field of torchtext, holds the vocabulary in an attribute.
     if isinstance(root, _RecordedObject):
-        held = _list_vocabulary_attributes(root)
-    if isinstance(held, dict) and held:
+        held = {"": root} if _is_keras_tokenizer(root) else _list_vocabulary_attributes(root)
+    else:
+        held = _list_members_and_vocabulary_attributes(root)
+    if held:
         with contextlib.suppress(DataError):
             return _find_vocabulary_member(held, source)
     raise reader.refused
@@ -295,6 +296,8 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
                 return _read_compiled_vocab(held, source)
             if root.name in _OLD_VOCAB and isinstance(root.state.get("itos"), list):
                 return SavedVocab(root.state["itos"], _find_default_of_old_vocab(root.state))
+            if _is_keras_tokenizer(root):
+                return {"class_name": "Tokenizer", "config": root.state}
         if root.name in _NEW_VOCAB | _OLD_VOCAB:
             raise _make_unknown_form_error(source)
     if isinstance(root, dict):
@@ -317,6 +320,23 @@ def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
     return _convert_arrays(named)  # type: ignore[no-any-return]
 
 
+def _list_members_and_vocabulary_attributes(root: Any) -> dict[Any, Any]:
+    """Return the members of a dict, list or tuple, and the vocabularies in the attributes of those that are objects of
+    other classes. Return an empty dict for anything else."""
+    members = dict(enumerate(root)) if isinstance(root, list | tuple) else root if isinstance(root, dict) else {}
+    found = {str(key): value for key, value in members.items()}
+    for key, value in members.items():
+        if isinstance(value, _RecordedObject) and not _is_vocabulary(value):
+            inner = _list_vocabulary_attributes(value).items()
+            found |= {f"{key}.{name}": held for name, held in inner if isinstance(held, _RecordedObject)}
+    return found
+
+
+def _is_keras_tokenizer(value: _RecordedObject) -> bool:
+    """Return whether an object is a Tokenizer of Keras, by its attributes: its class has moved several times."""
+    return isinstance(value.state, dict) and isinstance(value.state.get("word_index"), dict)
+
+
 def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
     """Return the vocabulary under a key of a dict with several members, such as a checkpoint."""
     if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
@@ -325,6 +345,8 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
             "`pocketrnn export` takes weights with --weights. Give a file of the vocabulary alone.",
         )
     found = {key: value for key, value in root.items() if type(key) is str and _is_vocabulary(value)}
+    # Beside a Vocab, a list of strings is a setting.
+    found = {key: value for key, value in found.items() if isinstance(value, _RecordedObject)} or found
     for names in (_OF_WORDS, _OF_LABELS):
         if len(found) > 1:
             named = {key: value for key, value in found.items() if bool(names.search(key)) is (names is _OF_WORDS)}
@@ -341,14 +363,15 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
             f"Save it alone, and give vocab.json: json.dump({loaded}[{json.dumps(wanted)}], "
             'open("vocab.json", "w"), default=int), with the key of your map from words to ids.',
         )
-    _log.warning("%s has several members. The vocabulary is its %s.", source, short_repr(first[0], 40))
+    if len(root) > 1:
+        _log.warning("%s has several members. The vocabulary is its %s.", source, short_repr(first[0], 40))
     return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source)
 
 
 def _is_vocabulary(value: Any) -> bool:
-    """Return whether a value is a dict from words to consecutive ids, a list of words, or a Vocab."""
+    """Return whether a value is a dict from words to consecutive ids, a list of words, a Vocab or a Keras Tokenizer."""
     if isinstance(value, _RecordedObject):
-        return value.name in _NEW_VOCAB | _OLD_VOCAB | {_NATIVE_VOCAB}
+        return value.name in _NEW_VOCAB | _OLD_VOCAB | {_NATIVE_VOCAB} or _is_keras_tokenizer(value)
     if isinstance(value, dict):
         ids = value.values()
         if len(value) < 2 or not all(type(key) is str for key in value) or not all(type(id_) is int for id_ in ids):
