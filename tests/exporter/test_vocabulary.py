@@ -827,6 +827,43 @@ def test_numbers_and_arrays_of_numpy_in_a_vocabulary_are_read(
     assert read_vocabulary(tmp_path / "vocab.joblib").tokens == tuple(TOKENS)
 
 
+class KerasTokenizer:
+    def __init__(self, words: list[str]) -> None:
+        self.word_counts = collections.OrderedDict.fromkeys(words, 7)
+        self.word_docs = collections.defaultdict(int, self.word_counts)
+        self.word_index = {word: i for i, word in enumerate(words, 1)}
+        self.index_word = dict(enumerate(words, 1))
+        self.num_words, self.oov_token, self.lower, self.filters, self.split = 4, "<OOV>", True, "!", " "
+
+
+@pytest.mark.parametrize("named", ["keras.src.legacy.preprocessing.text", "keras_preprocessing.text"])
+@pytest.mark.parametrize("save", [joblib.dump, lambda held, path: path.write_bytes(pickle.dumps(held, 2))])
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda made: made,
+        lambda made: (made, LabelEncoder().fit([-1, 1]), np.zeros((3, 2)), made),
+        lambda made: {"tokenizer": made, "classes": ["a", "b"], "longest": 50},
+    ],
+    ids=["alone", "tuple", "dict"],
+)
+def test_a_pickled_keras_tokenizer_is_read_beside_other_objects(
+    hold: Any, save: Callable[[Any, Path], object], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = type("Tokenizer", (KerasTokenizer,), {"__module__": named})
+    stand_in = types.ModuleType(named)
+    stand_in.Tokenizer = tokenizer  # type: ignore[attr-defined]
+    parts = named.split(".")
+    for i in range(1, len(parts)):
+        monkeypatch.setitem(sys.modules, ".".join(parts[:i]), types.ModuleType(".".join(parts[:i])))
+    monkeypatch.setitem(sys.modules, named, stand_in)
+    save(hold(tokenizer(["<OOV>", "oil", "rises", "today"])), tmp_path / "t.joblib")
+    save((tokenizer(["oil", "gas"]), tokenizer(["huile"])), tmp_path / "two.joblib")
+    monkeypatch.undo()
+    assert read_vocabulary(tmp_path / "t.joblib") == Vocabulary(("<pad>", "<OOV>", "oil", "rises"), 1)
+    assert "2 Tokenizers of Keras" in refusal(tmp_path / "two.joblib")
+
+
 @pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINSTRING", "NEXT_BUFFER"])
 def test_an_instruction_that_no_vocab_needs_ends_the_reading(file: Callable[..., Path], instruction: str) -> None:
     content = b"\x80\x04(]" + getattr(pickle, instruction) + b"os\nsystem\n\x01\x00\x00\x00."

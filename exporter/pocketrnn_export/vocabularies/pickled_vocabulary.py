@@ -1,5 +1,5 @@
-"""Read a vocabulary that `torch.save` or `pickle.dump` wrote: a torchtext Vocab, a list, a dict, or a checkpoint with
-one of these. torchtext is not needed, and no code in the file is run.
+"""Read a vocabulary that `torch.save` or `pickle.dump` wrote: a torchtext Vocab, a Keras Tokenizer, a list, a dict, or
+a checkpoint with one of these. Neither torchtext nor Keras is needed, and no code in the file is run.
 
 `safe_pickle_reader.py` follows the pickle but calls nothing. Here a named class or function stays a name, and a call
 becomes a record of the name and its arguments. Names and instructions that a Vocab does not need are refused.
@@ -10,6 +10,7 @@ Sources of the formats:
   system, the object).
 - the Vocab: `torchtext/vocab/vocab.py` and `_serialize_vocab` in `torchtext/csrc/vocab.cpp` (0.10 to 0.18);
   `torchtext/vocab.py` up to 0.8, `torchtext/legacy/vocab.py` up to 0.11.
+- the Tokenizer of Keras: `keras/src/legacy/preprocessing/text.py`, and `keras_preprocessing/text.py` before Keras 2.13.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ _KNOWN: Final = (
     | {"builtins.set", "builtins.object", "builtins.int", "builtins.long", "copyreg._reconstructor"}
     | {f"{_TORCH}.{kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Bool", "Byte")}
 )
+_KERAS_TOKENIZER: Final = re.compile(r"(?:tensorflow|tf_keras|keras|keras_preprocessing)\.(?:\w+\.)*text\.Tokenizer")
 # Protocols 0 to 2 use the names of Python 2.
 _PYTHON_2: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
@@ -131,7 +133,8 @@ def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[An
 
     Returns:
         A Vocab's content; or, for a saved list, tuple or dict, its items, unchecked; for a dict that holds
-        several things, such as a checkpoint, the one vocabulary among them.
+        several things, such as a checkpoint, the one vocabulary among them. For a Keras Tokenizer, alone or beside
+        other objects, a dict of the form of its `to_json()`.
 
     Raises:
         DataError: the pickle names something that a Vocab does not need, is damaged, too large, or not a vocabulary.
@@ -142,6 +145,8 @@ def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[An
         reader.read_next_object()  # the protocol
         reader.read_next_object()  # byte order and sizes of the machine
         root = reader.read_next_object()
+    if reader.keras_tokenizers:
+        return _describe_keras_tokenizer(reader.keras_tokenizers, source)
     if reader.refused is None:
         return _find_vocabulary(root, source)
     # A checkpoint may hold other objects beside the vocabulary, such as an encoder of labels: they are left out. An
@@ -183,6 +188,8 @@ class _VocabReader(ObjectReader):
         self.source, self.classes = source, ()
         # The error for the first name that a vocabulary does not need.
         self.refused: DataError | None = None
+        # The attributes of each Tokenizer of Keras.
+        self.keras_tokenizers: list[dict[str, Any]] = []
 
     def read_next_object(self) -> Any:
         try:
@@ -231,6 +238,8 @@ class _VocabReader(ObjectReader):
             if require_type(made, _RecordedObject).state is not None:
                 raise ValueError("two states")
             made.state = state
+            if _KERAS_TOKENIZER.fullmatch(made.name):
+                self.keras_tokenizers.append(require_type(state, dict))
 
     def add_items(self, target: Any, items: list[Any]) -> None:
         if not isinstance(target, _RecordedObject):
@@ -247,7 +256,7 @@ class _VocabReader(ObjectReader):
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full in STAND_INS:
             return STAND_INS[full]
-        if full not in _KNOWN:
+        if full not in _KNOWN and not _KERAS_TOKENIZER.fullmatch(full):
             self.refused = self.refused or self._make_refused_name_error(full)
         return _Name(full)
 
@@ -305,6 +314,17 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
         return list(root)
     what = root.name if isinstance(root, _RecordedObject | _Name) else type(root).__name__
     raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
+
+
+def _describe_keras_tokenizer(found: list[dict[str, Any]], source: str) -> dict[str, Any]:
+    """Return the attributes of a Keras Tokenizer as a dict of the form of its `to_json()`. Refuse two Tokenizers that
+    differ."""
+    if any(other.get("word_index") != found[0].get("word_index") for other in found[1:]):
+        raise DataError(
+            f"{source} holds {len(found)} Tokenizers of Keras with different words.",
+            "Where it was made, save the one of the texts: open('tokenizer.json', 'w').write(tokenizer.to_json()).",
+        )
+    return {"class_name": "Tokenizer", "config": found[0]}
 
 
 def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
