@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pathlib
 import pickle
 import re
 from collections.abc import Callable
@@ -144,6 +145,7 @@ OF_OBJECTS = LabelEncoder().fit(np.array(["b", "c", "a"], dtype=object))
         (LabelEncoder().fit([30, 10, 20]), ["10", "20", "30"]),
         (LabelBinarizer().fit(["yes", "no"]), ["no", "yes"]),
         (MultiLabelBinarizer().fit([["b"], ["a", "c"]]), ["a", "b", "c"]),
+        ((pathlib.PurePosixPath("x"), ENCODER, np.zeros(2)), ["a", "b", "c"]),
         (ENCODER.classes_, ["a", "b", "c"]),
         (["b", "a"], ["b", "a"]),
         ({"b": 0, "a": 1}, ["b", "a"]),

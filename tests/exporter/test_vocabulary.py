@@ -306,6 +306,22 @@ def test_what_is_taken_for_granted_of_a_vocabulary_is_said(
     assert said in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("settings", "tokens"),
+    [
+        ({"filters": "!\\\n'", "lower": True}, ["oil", "is", "up", "a\tb"]),
+        ({"filters": "", "lower": False, "split": "i"}, ["O", "l\n ", "s\\up!  a\tb"]),
+        ({"filters": "!", "lower": True, "char_level": True}, list("oil\n is\\up!  a\tb")),
+    ],
+)
+def test_the_line_that_splits_as_a_keras_tokenizer_does_is_said(
+    settings: dict[str, Any], tokens: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    read_vocabulary({**KERAS, "config": {**KERAS["config"], **settings}})  # type: ignore[dict-item]
+    line = caplog.text.strip().rpartition("end it with: return ")[2]
+    assert eval(line, {"text": "Oil\n is\\up!  a\tb"}) == tokens  # noqa: S307
+
+
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @pytest.mark.parametrize("ngrams", [1, 3])
 def test_no_text_gives_the_token_of_an_unused_id(tokenizer: str, ngrams: int) -> None:

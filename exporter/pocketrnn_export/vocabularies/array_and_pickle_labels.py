@@ -3,6 +3,7 @@ run."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,13 @@ import numpy as np
 
 from pocketrnn.errors import InputError, find_file_error_reason, first_line
 from pocketrnn_export.json_file import brief_text
-from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_pickle
+from pocketrnn_export.safe_pickle_reader import (
+    PickledObject,
+    UnsupportedPickleError,
+    read_checkpoint,
+    read_pickle,
+    unwrap_stand_ins,
+)
 from pocketrnn_export.vocabularies.compressed_files import decompress_content
 from pocketrnn_training.rows.array_files import read_array_header, read_arrays
 
@@ -41,7 +48,8 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     list or a dict.
 
     A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
-    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it.
+    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. The one encoder in a tuple, a list or
+    a dict is found beside objects of any other class.
 
     Raises:
         InputError: the file cannot be read, or holds something else.
@@ -100,4 +108,21 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
         if len(arrays) != 1:
             raise InputError(f"{path} holds {len(arrays)} arrays, but only one array, of labels, is needed.", remedy)
         return arrays[0]
-    return read_pickle(content, _ENCODERS)
+    try:
+        return read_pickle(content, _ENCODERS)
+    except UnsupportedPickleError:
+        if (encoder := _find_encoder(content)) is None:
+            raise
+        return encoder
+
+
+def _find_encoder(content: bytes) -> PickledObject | None:
+    """Return the only encoder of labels in a pickled tuple, list or dict, or None."""
+    # Damaged bytes may raise any exception.
+    with contextlib.suppress(Exception):
+        held = read_checkpoint(content)
+        members = held.values() if isinstance(held, dict) else held if isinstance(held, tuple | list) else ()
+        encoders = [one for one in members if isinstance(one, PickledObject) and type(one).__name__ in _ENCODERS]
+        if len(encoders) == 1:
+            return unwrap_stand_ins(encoders[0])  # type: ignore[no-any-return]
+    return None

@@ -157,6 +157,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     if unread:
         numbers = [name for name in unread if all(_is_probability(row[name]) and "." in row[name] for row in rows)]
         more = f". If {numbers[0]} is the probability of the label, rename it to probability" if numbers else ""
+        if len(numbers) == len(labels) > 1:
+            more = f". If {_write_names(numbers)} are the probabilities of the labels, rename each to its label"
         _log.warning("%s: not read, since no label has this name: %s%s", path, _write_names(unread), more)
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     # A label that did not reach its threshold.

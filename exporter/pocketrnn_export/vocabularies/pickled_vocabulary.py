@@ -1,5 +1,5 @@
 """Read a vocabulary that `torch.save` or `pickle.dump` wrote: a torchtext Vocab or Field, a Keras Tokenizer, a list, a
-dict, or a checkpoint with one of these. torchtext is not needed, and no code in the file is run.
+dict, or a checkpoint with one of these. Neither library is needed, and no code in the file is run.
 
 `safe_pickle_reader.py` follows the pickle but calls nothing. Here a named class or function stays a name, and a call
 becomes a record of the name and its arguments. Names and instructions that a Vocab does not need are refused.
@@ -10,6 +10,7 @@ Sources of the formats:
   system, the object).
 - the Vocab: `torchtext/vocab/vocab.py` and `_serialize_vocab` in `torchtext/csrc/vocab.cpp` (0.10 to 0.18);
   `torchtext/vocab.py` up to 0.8, `torchtext/legacy/vocab.py` up to 0.11.
+- the Tokenizer of Keras: `keras/src/legacy/preprocessing/text.py`, and `keras_preprocessing/text.py` before Keras 2.13.
 """
 
 from __future__ import annotations

@@ -597,10 +597,26 @@ def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
     tokens = _order_tokens(ids, source)
     _log.warning(
-        "%s is a Keras tokenizer: its words are read, but not its way to split a text (lower: %s, filters: %s).",
-        source, brief_text(config.get("lower")), brief_text(config.get("filters")),
+        "%s is a Keras tokenizer: its words are read, but not its way to split a text (lower: %s, filters: %s). %s",
+        source, brief_text(config.get("lower")), brief_text(config.get("filters")), _describe_keras_splitting(config),
     )  # fmt: skip
     return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
+
+
+def _describe_keras_splitting(config: Mapping[str, Any]) -> str:
+    """Return advice on how a tokenizer function splits a text as `texts_to_sequences` does."""
+    filters, split, lower = config.get("filters") or "", config.get("split", " "), bool(config.get("lower", True))
+    text = "text.lower()" if lower else "text"
+    if config.get("char_level"):
+        return f"If your --tokenizer function makes the text that it takes, end it with: return list({text})"
+    if not isinstance(filters, str) or not isinstance(split, str) or not split:
+        return ""
+    if filters:
+        text += f".translate(dict.fromkeys(map(ord, {filters!r}), {split!r}))"
+    return (
+        "If your --tokenizer function makes the text that it takes, end it with: "
+        f"return [word for word in {text}.split({split!r}) if word]"
+    )
 
 
 def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
