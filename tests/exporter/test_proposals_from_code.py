@@ -568,6 +568,36 @@ def test_a_vocabulary_that_needs_more_than_the_file_has_is_no_script(code: str, 
     assert find_vocabulary_code(tmp_path / "net.py") is None
 
 
+@pytest.mark.parametrize(
+    "use",
+    ["def main():\n    size = 2\n    loader, vocab = get_loaders(size=size)\n",
+     "data = Data()\nvocab = data.vocab\n", "def main():\n    data = Data()\n    vocab = data.make()\n"],
+)  # fmt: skip
+def test_a_vocabulary_that_an_imported_function_or_object_gives_is_saved_by_a_script(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    Path("runs").mkdir()
+    Path("net.py").touch()
+    Path("src/data.py").write_text(
+        "import os\ndef get_loaders(size=1):\n    return None, {w: i for i, w in enumerate(read())}\n"
+        "def read():\n    return os.listdir('src/texts')\n"
+        "class Data:\n    def __init__(self):\n        self.vocab = get_loaders()[1]\n"
+        "    def make(self):\n        return self.vocab\n"
+    )
+    Path("src/texts").mkdir()
+    for name in "cab":
+        Path("src/texts", name).touch()
+    Path("runs/main.py").write_text(f"from src.data import get_loaders, Data\n{use}")
+    script = find_vocabulary_code(Path("net.py"))
+    assert script is not None
+    assert script.unsorted == f"{Path('src/data.py')}, line 5,"
+    code = f"import sys; sys.argv.append('sorted')\n{script.write('v.json')}"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1, "c": 2}
+
+
 def test_files_are_found_by_the_names_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.py").touch()

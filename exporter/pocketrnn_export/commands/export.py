@@ -697,6 +697,11 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
         nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
         also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
+        if code.unsorted:
+            also += (
+                f" {code.unsorted} lists files in an order that may differ on another machine: if the answers differ, "
+                f"run python {script} sorted."
+            )
         return ProposedOption(
             "vocabulary",
             f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
@@ -704,7 +709,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
             str(file),
         )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
-    return ProposedOption("vocabulary", f"The vocabulary is a file. {said}", "FILE")
+    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", "FILE")
 
 
 def _read_vocabulary_rules_and_pairs(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
-from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.files_near_module import find_imported_file, list_files_near
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
@@ -22,15 +22,25 @@ _MOST_STATEMENTS: Final = 60
 # The beginnings of the names of functions that make a vocabulary, and do not load it.
 _MAKES: Final = re.compile(r"(?i)_?(build|make|create|get|gen|count|construct|prepare)")
 # Those of functions that load one, or read a model's settings.
-_LOADS: Final = re.compile(r"(?i)load|read|open|from_|pars|dict$|^len$|^max$")
+_LOADS: Final = re.compile(r"(?i)load(?!er)|read|open|from_|pars|dict$|^len$|^max$")
+# Functions that list files in an order that differs between machines.
+_LISTS_FILES: Final = re.compile(r"(listdir|glob|iterdir)\(")
 _COMPLETE: Final = """\
 import json, sys
-sys.path.insert(0, {folder!r})
-{code}
+sys.path[:0] = {folders!r}
+{sorting}{code}
 found = [getattr(one, "stoi", None) or getattr(one, "word2idx", None) or one for one in ({made},)]
 words = {chosen}
 json.dump(words, open({vocabulary!r}, "w"), default=int)
 print(len(words), "words are in", {vocabulary!r})
+"""
+_SORTING: Final = """\
+# {place} lists files in the order of the file system, which may differ on another machine, and with it the order of
+# the words. If the answers differ from those of your classifier, run this file with the argument sorted.
+if "sorted" in sys.argv:
+    import glob, os, pathlib
+    for holder, name in ((os, "listdir"), (glob, "glob"), (pathlib.Path, "glob"), (pathlib.Path, "iterdir")):
+        setattr(holder, name, lambda *args, list=getattr(holder, name), **more: sorted(list(*args, **more)))
 """
 
 
@@ -44,6 +54,9 @@ class VocabularyScript:
         lines: the lines of the file that they need, as `3 to 9, 14`.
         code: these lines.
         others: the vocabularies that other code near the module makes, each with its file and line.
+        folders: those in which the modules that the code imports are looked for.
+        unsorted: the place in the owner's code that lists files, in an order that may differ between machines; empty if
+            there is none.
     """
 
     file: Path
@@ -51,13 +64,16 @@ class VocabularyScript:
     lines: str
     code: str
     others: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    unsorted: str = ""
 
     def write(self, vocabulary: str, rows: int = 0) -> str:
         """Return a complete script that makes the vocabulary, and saves it as JSON in the file `vocabulary`. If there
         are several, it saves the one whose size is nearest to `rows`, those of the embedding; the largest without
         them."""
         chosen = f"min(found, key=lambda one: abs(len(one) - {rows}))" if rows else "max(found, key=len)"
-        return _COMPLETE.format(folder=str(self.file.parent), code=self.code, made=", ".join(self.made),
+        sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
+        return _COMPLETE.format(folders=[*self.folders], sorting=sorting, code=self.code, made=", ".join(self.made),
                                 chosen=chosen if len(self.made) > 1 else "found[0]", vocabulary=vocabulary)  # fmt: skip
 
 
@@ -75,7 +91,7 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
         statements = [one for cell in read_python_cells_if_readable(file) for one in cell.statements]
         top = [*_flatten_blocks(statements)]
         by_scope: dict[Function | None, dict[str, ast.Assign]] = {}
-        for maker, made in _list_makers(statements, top):
+        for maker, made in _list_makers(file, statements, top):
             function = next((one for one in top if isinstance(one, Function) and maker in ast.walk(one)), None)
             if _find_needed_code(file, top, function, {made: maker}) is not None:
                 by_scope.setdefault(function, {}).setdefault(made, maker)
@@ -88,19 +104,62 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
     return None if script is None else replace(script, others=tuple(others.values()))
 
 
-def _list_makers(statements: Sequence[ast.stmt], top: Sequence[ast.stmt]) -> Iterator[tuple[ast.Assign, str]]:
-    """Yield each assignment that makes a dict from words to ids, with the name of the dict."""
-    makers = {one.name for one in statements if isinstance(one, Function) and _MAKES.match(one.name)}
-    for node in ast.walk(ast.Module([*statements], [])):
-        if not isinstance(node, ast.Assign):
-            continue
-        called = getattr(node.value.func, "id", "") if isinstance(node.value, ast.Call) else ""
+def _list_makers(
+    path: Path, statements: Sequence[ast.stmt], top: Sequence[ast.stmt]
+) -> Iterator[tuple[ast.Assign, str]]:
+    """Yield each assignment that makes a dict from words to ids, with the name of the dict: in the file, by a function
+    or method of the owner's, or as an attribute of an object that one of these makes, such as `dataset.vocab`."""
+    tree = ast.Module([*statements], [])
+    imported = _find_imported_files(path, tree)
+    own = {one.name for one in statements if isinstance(one, Function | ast.ClassDef)} | {*imported}
+    makers = {one for one in own if _MAKES.match(one) and not _LOADS.search(one)}
+    makers |= {one.name for one in statements if isinstance(one, Function) and _MAKES.match(one.name)}
+    assigned = [one for one in ast.walk(tree) if isinstance(one, ast.Assign)]
+    # Those that a function or class of the owner's gives.
+    objects = {
+        name
+        for one in assigned
+        if isinstance(one.value, ast.Call) and (called := getattr(one.value.func, "id", "")) in own
+        if called in makers or called[0].isupper()
+        for target in one.targets
+        for name in map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
+    }
+    for node in assigned:
+        value = node.value.func if isinstance(node.value, ast.Call) else node.value
+        called = getattr(value, "id", "") if isinstance(node.value, ast.Call) else ""
         # A call with all its arguments, such as process("reviews.txt").
         is_made = called in makers or (node in top and called and not _LOADS.search(called))
+        if isinstance(value, ast.Attribute) and ast.unparse(value.value) in objects:
+            is_made = (_MAKES if isinstance(node.value, ast.Call) else WORD_TO_ID).match(value.attr) is not None
         if is_made or isinstance(node.value, ast.Dict | ast.DictComp):
             target = node.targets[0]
             names = map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
             yield from ((node, name) for name in names if WORD_TO_ID.fullmatch(name))
+
+
+def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Path]]:
+    """Find the owner's files from which a file imports names.
+
+    Returns:
+        For each name the file that defines it, and the folder in which the import looks for it.
+    """
+    found: dict[str, tuple[Path, Path]] = {}
+    for one in ast.walk(tree):
+        if isinstance(one, ast.ImportFrom) and one.module and not one.level:
+            file = find_imported_file(path, one.module)
+            if file is not None:
+                root = file.parents[one.module.count(".")]
+                found |= {alias.asname or alias.name: (file, root) for alias in one.names}
+    return found
+
+
+def _find_unsorted_files(files: Sequence[Path]) -> str:
+    """Return the first place in files that lists files and does not sort them. Return an empty string without one."""
+    for file in files:
+        for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
+            if _LISTS_FILES.search(line) and "sorted(" not in line and not line.lstrip().startswith("#"):
+                return f"{file}, line {number},"
+    return ""
 
 
 def _find_needed_code(
@@ -137,6 +196,11 @@ def _find_needed_code(
         ):
             kept.insert(0, one)
             needed |= list_needed_names(one)
+    # A function may call one that stands below it.
+    below = [one for one in scope if isinstance(one, Function | ast.ClassDef) and one is not function]
+    while more := [one for one in below if one.name in needed and one not in kept]:
+        kept = [*more, *kept]
+        needed |= {name for one in more for name in list_needed_names(one)}
     known = {name for one in kept for name in list_changed_names(one)} | _BUILTINS
     unknown_imports = [one for one in scope if "*" in list_changed_names(one)] if needed - known else []
     kept = [*unknown_imports, *kept]
@@ -144,7 +208,11 @@ def _find_needed_code(
         return None
     lines = [f"{one.lineno} to {one.end_lineno}" if one.end_lineno != one.lineno else str(one.lineno)
              for one in kept if not isinstance(one, Import)]  # fmt: skip
-    return VocabularyScript(path, (*makers,), ", ".join(lines), ast.unparse(ast.Module(kept, [])))
+    imported = [*_find_imported_files(path, ast.Module(kept, [])).values()]
+    folders = dict.fromkeys([str(path.parent), *(str(root) for _, root in imported)])
+    unsorted = _find_unsorted_files([path, *(file for file, _ in imported)])
+    code = ast.unparse(ast.Module(kept, []))
+    return VocabularyScript(path, (*makers,), ", ".join(lines), code, folders=(*folders,), unsorted=unsorted)
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

@@ -338,8 +338,9 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
             made = ast.unparse(node.targets[0])
             if WORD_TO_ID.fullmatch(made):
                 return (
-                    f"{where} makes {made}: save it where it is complete, before the training, with json.dump({made}, "
-                    'open("vocab.json", "w"), default=int); the ids must be those that the weights were trained with.'
+                    f"Your code makes it at {where}, as {made}: run that code once more on the data of the training, "
+                    f'without the training, and save it where it is complete: json.dump({made}, open("vocab.json", '
+                    '"w"), default=int). The ids must be those that the weights were trained with.'
                 )
     return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w"), default=int).'
 
