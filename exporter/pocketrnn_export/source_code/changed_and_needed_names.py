@@ -48,4 +48,5 @@ def list_needed_names(node: ast.stmt) -> set[str]:
     }
     own |= {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
     own |= {one.name for one in ast.walk(node) if isinstance(one, ast.ExceptHandler) and one.name}
+    own |= {one.name for one in ast.walk(node) if isinstance(one, Function) and one is not node}
     return {one.id for one in names if isinstance(one.ctx, ast.Load)} - own
