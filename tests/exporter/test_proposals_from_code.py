@@ -694,6 +694,20 @@ def test_the_lines_of_a_page_with_several_fields_are_a_function_of_these(folder:
     assert "def words_of_fields(title, body):" in Path("out-words.py").read_text()
 
 
+def test_a_text_function_that_needs_what_is_not_run_is_named_and_no_value_is_asked_for(folder: Path) -> None:
+    Path("app").mkdir()
+    Path("app/words.pkl").write_bytes(b"")
+    Path("app/page.py").write_text(
+        "import pickle\nwords = pickle.load(open('words.pkl', 'rb'))\nclass Net:\n  size = len(words)\n"
+        "net = Net()\ndef encode(text):\n  return net(text)\n"
+    )
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    line = export("net.py:Net", *given, "--tokenizer", "app/page.py:encode").stderr
+    assert re.search(r"app/page.py:encode, which takes texts,.* needs words", line)
+    assert "--set words" not in line
+    assert f"It lies at {Path('app/words.pkl')}" in line
+
+
 @pytest.mark.parametrize("made", ["Field(tokenize='spacy')", "get_tokenizer('spacy', language='en')"])
 def test_a_library_that_torchtext_calls_is_named(made: str, folder: Path) -> None:
     Path("cut.py").write_text(f"field = {made}\ndef tokenize(text):\n    return field(text)\n")
