@@ -39,7 +39,7 @@ from pocketrnn_export.source_code.files_near_module import (
     loads_torch,
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
-from pocketrnn_export.source_code.module_classes import list_module_classes
+from pocketrnn_export.source_code.module_classes import find_calls_of_classes, list_module_classes
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.tokenizer_in_function import (
@@ -824,3 +824,11 @@ def test_a_file_whose_imports_lead_to_torch_is_told_from_others(
     Path("other.py").write_text("import clean, broken\n")
     Path("broken.py").write_text("print 'as in Python 2'\n")
     assert [loads_torch(Path(name)) for name in ("cut.py", "src/data.py", "clean.py")] == [True, True, False]
+
+
+def test_of_several_modules_the_one_that_other_files_make_is_found(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("class A: ...\nclass B: ...\nfor kind in (A(), B(), A()): print(kind)\n")
+    found = find_calls_of_classes(tmp_path / "net.py", ["A", "B"])
+    assert found == {"A": f"{tmp_path / 'net.py'}, line 3", "B": f"{tmp_path / 'net.py'}, line 3"}
+    (tmp_path / "answer.py").write_text("import net\nmodel = net.B().eval()\n")
+    assert find_calls_of_classes(tmp_path / "net.py", ["A", "B"]) == {"B": f"{tmp_path / 'answer.py'}, line 2"}

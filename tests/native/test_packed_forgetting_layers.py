@@ -117,8 +117,9 @@ def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> No
 
 @pytest.mark.slow
 def test_the_order_of_the_steps_in_a_window_may_be_either() -> None:
-    (layer,) = layers_of(lower_graph(*graph_of_case("a window, the step before in front")).program)
-    assert (layer.words[0], layer.words[2]) == (Layer.FORGET, 12)
+    # The graph holds the layer twice, and chooses between both by the sizes of the batch.
+    layers = layers_of(lower_graph(*graph_of_case("a window, the step before in front")).program)
+    assert {(layer.words[0], layer.words[2]) for layer in layers} == {(Layer.FORGET, 12)}
 
 
 def copied(program: Program, source: int, target: int, rows: Size, columns: int, *places: Size | int) -> None:

@@ -28,6 +28,7 @@ def complete_source(source: str) -> str:
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
     from pocketrnn_export.source_code.module_classes import (
+        find_calls_of_classes,
         list_classes_with_layers,
         list_module_classes,
         list_module_classes_near,
@@ -39,14 +40,20 @@ def complete_source(source: str) -> str:
     weights = parameters["weights"] or (None if proposed is None else proposed.path)
     layers = list_weight_names(weights) if weights is not None and len(names) > 1 and weights.is_file() else []
     fitting = list_classes_with_layers(path, names, layers) if layers else names
-    if len(fitting) == 1:
-        completed = f"{path}:{fitting[0]}"
-        why = "is not part of another one" if len(names) == 1 else f"has the layers in {weights}"
+    calls = find_calls_of_classes(path, fitting) if len(fitting) > 1 else {}
+    if len(fitting) == 1 or len(calls) == 1:
+        ((name, where),) = calls.items() or [(fitting[0], "")]
+        completed = f"{path}:{name}"
+        why = f"has the layers in {weights}" if layers else "" if where else "is not part of another one"
+        why += f"{' and ' * bool(layers)}is made in {where}" if where else ""
         print_line(f"Note: {path} is taken as {completed}, the only module there that {why}.", err=True)
         parameters["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names] or list_module_classes_near(path)
-    changes: dict[str, str | None] = {"source": found[-1] if names else next(iter(found), "file.py:name")}
+    proposed_name = next(iter([*calls, *fitting]), "")
+    changes: dict[str, str | None] = {
+        "source": f"{path}:{proposed_name}" if names else next(iter(found), "file.py:name")
+    }
     problem = f"{path} defines {'several modules' if names else 'no module, that is, no class with a forward'}."
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.files_near_module import list_files_near, list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
 
@@ -63,6 +63,26 @@ def list_classes_with_layers(path: Path, names: Collection[str], weight_names: C
             if layers <= {part.attr for part in parts if isinstance(part.ctx, ast.Store)}:
                 found.append(one.name)
     return found
+
+
+def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
+    """Find the classes that the files near a module's file call. Return the place of each class's first call. If they
+    call none, those that the file itself calls are returned: it may try all its classes.
+
+    Args:
+        path: the file of the module.
+        names: the names of the classes.
+
+    Example:
+        >>> find_calls_of_classes(Path("model.py"), ["Plain", "Attentive"])
+        {'Attentive': 'predict.py, line 12'}
+    """
+    inside: dict[str, str] = {}
+    outside: dict[str, str] = {}
+    for where, node in list_syntax_nodes_near(path):
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func).rpartition(".")[2]) in names:
+            (inside if where.startswith(f"{path}, ") else outside).setdefault(name, where)
+    return outside or inside
 
 
 def list_module_classes_near(path: Path) -> list[str]:
