@@ -332,11 +332,8 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     # A user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
         problem = f"{path} cannot be imported; it raises {_describe_error(error)}"
-        if (
-            isinstance(error, FileNotFoundError)
-            and error.filename
-            and (beside := path.parent / error.filename).exists()
-        ):
+        opened = error.filename if isinstance(error, FileNotFoundError) else None
+        if isinstance(opened, str) and (beside := path.parent / opened).exists():
             problem = f"{problem} It lies at {beside}, and a relative name is looked for in the working folder."
         if cell is None or named.name not in list_defined_names([cell]):
             raise ExportError(problem, "Run the file with Python, and correct the errors that Python shows.") from error

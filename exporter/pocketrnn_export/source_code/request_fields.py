@@ -32,7 +32,8 @@ def take_request_fields_as_parameters(function: Function) -> tuple[Function, lis
     }
     made = copy.deepcopy(function)
     replace = _ReplaceFields({REQUEST, *records})
-    made.body = [replace.visit(one) for one in made.body]
+    for one in made.body:
+        replace.visit(one)
     held = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
     fields = [*dict.fromkeys(replace.found.values())]
     if not fields or held & {*fields, REQUEST}:
@@ -59,13 +60,14 @@ class _ReplaceFields(ast.NodeTransformer):
 def _find_key(node: ast.AST, roots: set[str]) -> str | None:
     """Return the constant key of an index or of `.get` at an object that starts with one of some names; else None."""
     key: ast.AST | None = None
+    root: ast.AST = node
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-        node, key = node.value, node.slice
+        root, key = node.value, node.slice
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
-        node, key = node.func.value, node.args[0]
-    while isinstance(node, ast.Attribute | ast.Call):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    is_field = isinstance(key, ast.Constant) and isinstance(node, ast.Name) and node.id in roots
+        root, key = node.func.value, node.args[0]
+    while isinstance(root, ast.Attribute | ast.Call):
+        root = root.func if isinstance(root, ast.Call) else root.value
+    is_field = isinstance(key, ast.Constant) and isinstance(root, ast.Name) and root.id in roots
     name = str(key.value) if is_field and isinstance(key, ast.Constant) else ""
     return name if f"field_{name}".isidentifier() and name else None
 
