@@ -676,6 +676,74 @@ def test_the_lines_of_a_function_that_split_a_text_become_a_function(
     assert made["words"](text) == words
 
 
+PAGE = """
+import spacy
+from flask import Flask, request
+app, nlp = Flask(__name__), None
+nlp = spacy.load("en")
+def cut(text):
+    return [token.text for token in nlp(text)]
+@app.route("/predict", methods=["POST"])
+def predict():
+    def trim(x):
+        return x[:200]
+    if request.method == "POST":
+        READ
+        ids = [vocab.stoi[t] for t in cut(trim(text))]
+    return render(model(ids))
+"""
+
+
+@pytest.mark.parametrize(
+    "read",
+    ["text = request.form['text']", "data = request.get_json(force=True); text = str(data['body'])",
+     "text = request.args.get('q', '')", "values = [x for x in request.form.values()]; text = values[0]"],
+)  # fmt: skip
+def test_a_page_that_splits_texts_by_a_library_is_proposed_and_its_lines_take_a_text(read: str, folder: Path) -> None:
+    Path("net.py").write_text(FILE.split("def predict")[0] + PAGE.replace("READ", read).replace("app, nlp", "app, _"))
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed == "net.py:predict"
+    assert make_options_of_tokenizer_function(proposed)["rules"] == '{"tokenizer": "external"}'
+    written = write_tokenizer_of_function(Path("net.py"), "predict")
+    assert written is not None
+    assert "request" not in written.code
+    code = written.code.replace("import spacy", "").replace("spacy.load('en')", "cut_for_test")
+    made = run_source(
+        f"from argparse import Namespace\ncut_for_test = lambda t: [Namespace(text=w) for w in t]\n{code}"
+    )
+    assert made["words"]("ab" * 200) == [*"ab" * 100]
+
+
+def test_the_lines_of_a_page_with_several_fields_are_a_function_of_these(folder: Path) -> None:
+    read = "form = request.form; text = form['title'] + '. ' + form['body']"
+    page = PAGE.replace("READ", read).replace("app, nlp", "app, _").replace("return x[:200]", "return x.upper()")
+    Path("page.py").write_text(page)
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    line = export("net.py:Net", *given, "--tokenizer", "page.py:predict").stderr
+    assert "2 fields of a request (title, body)" in line
+    assert "def words_of_fields(title, body):" in Path("out-words.py").read_text()
+
+
+def test_a_text_function_that_needs_what_is_not_run_is_named_and_no_value_is_asked_for(folder: Path) -> None:
+    Path("app").mkdir()
+    Path("app/words.pkl").write_bytes(b"")
+    Path("app/page.py").write_text(
+        "import pickle\nwords = pickle.load(open('words.pkl', 'rb'))\nclass Net:\n  size = len(words)\n"
+        "net = Net()\ndef encode(text):\n  return net(text)\n"
+    )
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    line = export("net.py:Net", *given, "--tokenizer", "app/page.py:encode").stderr
+    assert re.search(r"app/page.py:encode, which takes texts,.* needs words", line)
+    assert "--set words" not in line
+    assert f"It lies at {Path('app/words.pkl')}" in line
+
+
+@pytest.mark.parametrize("made", ["Field(tokenize='spacy')", "get_tokenizer('spacy', language='en')"])
+def test_a_library_that_torchtext_calls_is_named(made: str, folder: Path) -> None:
+    Path("cut.py").write_text(f"field = {made}\ndef tokenize(text):\n    return field(text)\n")
+    assert describe_tokenizer_function("cut.py:tokenize").endswith("which calls spacy.")
+
+
 @pytest.mark.parametrize(
     ("lines", "changes"),
     [

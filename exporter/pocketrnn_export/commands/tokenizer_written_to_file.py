@@ -8,14 +8,18 @@ import contextlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
+from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
+
+if TYPE_CHECKING:
+    from pocketrnn_export.source_code.tokenizer_in_function import WrittenTokenizer
 
 _MOST_FILES: Final = 20
 
@@ -40,6 +44,8 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     if (written := write_tokenizer_of_function(named.path, named.name)) is None:
         return False
     parameters = click.get_current_context().params
+    if written.fields:
+        _refuse_several_fields(named, Path(parameters["output"]), written)
     if written.later_changes:
         print_line(
             f"Note: {named.path}:{named.name} changes the ids of a text afterwards, and only --rules and --pairs, or a "
@@ -62,6 +68,20 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     if both := write_tokenizer_with_changed_text(named):
         print_line(f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}.", err=True)
     return True
+
+
+def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
+    """Write the lines that split several fields of a request, and raise an error that names what is open."""
+    from pocketrnn_export.source_code.tokenizer_in_function import NAME_WITH_FIELDS, WRITTEN_NAME
+
+    path = find_or_write_code_file(output, "words", written.code)
+    fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
+    raise InputError(
+        f"{named.path}:{named.name} makes its text of {len(written.fields)} fields of a request ({fields}).",
+        f"Its lines are now {NAME_WITH_FIELDS}({fields}) in {path}. Add there how your text becomes these fields, such "
+        f"as: def {WRITTEN_NAME}(text): return {NAME_WITH_FIELDS}({example}). "
+        f"Then give --tokenizer {path}:{WRITTEN_NAME}.",
+    )
 
 
 def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any]) -> bool:

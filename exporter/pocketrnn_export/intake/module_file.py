@@ -162,7 +162,7 @@ def load_text_function(
         except NeededNamesError as error:
             read = [name for name, code in error.made_by.items() if words_file and words_file in code]
             if not read:
-                raise
+                raise _say_that_text_function_needs_names(named, error) from None
             _log.warning("%s of %s is used as a dict from the words of %s to their ids", ", ".join(read), named.path,
                          words_file)  # fmt: skip
             # Parsing the code of a large dict would take seconds.
@@ -182,6 +182,19 @@ def load_text_function(
     if args:
         raise InputError(f"{where} is given arguments without names.", f"Name them: {where}(most=200).")
     return functools.partial(found, **kwargs) if kwargs else found
+
+
+def _say_that_text_function_needs_names(named: ModuleName, error: NeededNamesError) -> NeededNamesError:
+    """Return a refusal that says that the text function needs the names, not the module. `--set` gives them to the
+    module only."""
+    remedy = error.remedy
+    if remedy.startswith("Give plain values on the command line"):
+        remedy = (
+            f"--set gives values to the module only. Copy the lines of {named.name} that make tokens or ids of a text "
+            "to a function in a Python file of its own, and name that: file.py:encode."
+        )
+    problem = f"{named}, which takes texts, cannot be loaded. {error.problem}"
+    return NeededNamesError(problem, remedy, error.made_by, error.made_from)
 
 
 def _make_text_object(
@@ -319,6 +332,9 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     # A user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
         problem = f"{path} cannot be imported; it raises {_describe_error(error)}"
+        opened = error.filename if isinstance(error, FileNotFoundError) else None
+        if isinstance(opened, str) and (beside := path.parent / opened).exists():
+            problem = f"{problem} It lies at {beside}, and a relative name is looked for in the working folder."
         if cell is None or named.name not in list_defined_names([cell]):
             raise ExportError(problem, "Run the file with Python, and correct the errors that Python shows.") from error
         _refuse_missing_library(error, problem, named, cell)

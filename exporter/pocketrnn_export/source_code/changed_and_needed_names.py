@@ -50,4 +50,5 @@ def list_needed_names(node: ast.stmt) -> set[str]:
     own |= {one.name for one in ast.walk(node) if isinstance(one, ast.ExceptHandler) and one.name}
     # Such as `import random` in a function.
     own |= {name for one in ast.walk(node) if isinstance(one, Import) for name in list_changed_names(one)}
+    own |= {one.name for one in ast.walk(node) if isinstance(one, Function) and one is not node}
     return {one.id for one in names if isinstance(one.ctx, ast.Load)} - own

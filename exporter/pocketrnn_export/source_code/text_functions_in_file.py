@@ -136,13 +136,14 @@ def is_of_class_with_arguments(path: Path, name: str) -> bool:
     return read is None or not all(map(is_vocabulary_name, read))
 
 
-def find_text_library(path: Path, name: str) -> str:
-    """Return the library by which a function or method of a file splits or changes words. Return an empty string if it
-    calls none.
+def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
+    """Return the library by which a function or method of a file splits or changes words, itself or in the functions
+    that it calls. Return an empty string if it calls none.
 
     Args:
         path: the file.
         name: the function, or Class.method.
+        calls_left: how many calls of functions, one in the other, are followed.
 
     Example:
         >>> find_text_library(Path("api.py"), "tokenize")
@@ -163,11 +164,21 @@ def find_text_library(path: Path, name: str) -> str:
         if isinstance(node, ast.Assign) and (found := _find_library(node.value, libraries)):
             libraries |= {ast.unparse(target): found for target in node.targets}
     calls = [] if function is None else [one.func for one in ast.walk(function) if isinstance(one, ast.Call)]
-    return next(filter(None, (_find_library(call, libraries) for call in calls)), "")
+    if found := next(filter(None, (_find_library(call, libraries) for call in calls)), ""):
+        return found
+    called = [] if function is None or not calls_left else _find_called_functions(path, function)
+    return next(filter(None, (find_text_library(file, one.name, calls_left - 1) for file, one in called)), "")
 
 
 def _find_library(node: ast.AST, libraries: Mapping[str, str]) -> str:
-    """Return the library of the first name or attribute, such as `self.nlp`, that code mentions and a library made."""
+    """Return the library of the first name or attribute, such as `self.nlp`, that code mentions and a library made, or
+    of `Field(tokenize="spacy")` and `get_tokenizer("spacy")`."""
+    for call in (one for one in ast.walk(node) if isinstance(one, ast.Call)):
+        named = [one.value for one in call.keywords if one.arg == "tokenize"]
+        named += call.args[:1] if ast.unparse(call.func).endswith("get_tokenizer") else []
+        for value in (one.value for one in named if isinstance(one, ast.Constant)):
+            if isinstance(value, str) and _LIBRARIES.fullmatch(value):
+                return value
     parts = (ast.unparse(one) for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute))
     return next((libraries[one] for one in parts if one in libraries), "")
 

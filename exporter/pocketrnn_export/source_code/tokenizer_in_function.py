@@ -14,8 +14,10 @@ from pocketrnn_export.source_code.changed_and_needed_names import list_changed_n
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
+from pocketrnn_export.source_code.request_fields import REQUEST, take_request_fields_as_parameters
 
 WRITTEN_NAME: Final = "words"
+NAME_WITH_FIELDS: Final = "words_of_fields"
 _BUILTINS: Final = frozenset(dir(builtins))
 _MOST_CALLS: Final = 3
 _KEPT: Final = Import | Function | ast.ClassDef | ast.Assign
@@ -32,10 +34,12 @@ class _Split:
 
 class WrittenTokenizer(NamedTuple):
     """The code of a file with a function `words(text)`, and the lines of the owner's function that change the ids after
-    that, each with its number."""
+    that, each with its number. With several fields of a web request, the function is `words_of_fields`, and takes
+    these."""
 
     code: str
     later_changes: Sequence[str] = ()
+    fields: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,19 @@ def write_tokenizer_of_function(
         return None
     later: list[str] = []
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
-    made = _write_token_functions(functions[name], functions, written_name, _MOST_CALLS, later)
+    function, fields = take_request_fields_as_parameters(functions[name])
+    made = _write_token_functions(function, functions, written_name, _MOST_CALLS, later, fields)
+    fields = [one.arg for one in made[-1].args.args] if made and isinstance(made[-1], Function) else []
+    if made is not None and len(fields) > 1:
+        made[-1] = ast.parse(ast.unparse(made[-1]).replace(written_name, NAME_WITH_FIELDS, 1)).body[0]
     if made is not None and changed_text is not None:
         code = f"def {WRITTEN_NAME}({changed_text.text}):\n    return {written_name}({changed_text.code})"
         made += ast.parse(code).body
     helpers = None if made is None else list_file_statements_that_code_needs(made, statements)
     if made is None or helpers is None:
         return None
-    return WrittenTokenizer(f"{ast.unparse(ast.Module([*helpers, *made], []))}\n", later)
+    code = f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
+    return WrittenTokenizer(code, later, fields if len(fields) > 1 else ())
 
 
 def uses_only_basic_english_tokenizer(code: str) -> bool:
@@ -137,10 +146,16 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 
 
 def _write_token_functions(
-    function: Function, functions: dict[str, Function], written_name: str, calls_left: int, later: list[str]
+    function: Function,
+    functions: dict[str, Function],
+    written_name: str,
+    calls_left: int,
+    later: list[str],
+    fields: Sequence[str] = (),
 ) -> list[ast.stmt] | None:
-    """Return functions, the last of which makes the tokens of a text as `function` does. Return None if the tokens are
-    not found. Add the lines that change the ids after that to `later`."""
+    """Return functions, the last of which makes the tokens of a text, or of the given fields of a request, as
+    `function` does. Return None if the tokens are not found. Add the lines that change the ids after that to `later`.
+    """
     helpers: list[ast.stmt] = []
     found: _Split | None = None
     for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
@@ -157,7 +172,7 @@ def _write_token_functions(
             found = _Split(body[:at], tokens)
             later += _list_lines_that_change_ids(body[at:], tokens)
             break
-    text = None if found is None else _find_text_and_statements_that_tokens_need(function, found)
+    text = None if found is None else _find_text_and_statements_that_tokens_need(function, found, fields)
     return None if text is None else [*helpers, _make_text_function(written_name, *text)]
 
 
@@ -181,9 +196,10 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr
 
 
 def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements, and in place of a `with` or `try` those in it."""
+    """Yield statements, and in place of a `with`, a `try` or `if request.method == "POST"` those in it."""
     for one in statements:
-        if isinstance(one, ast.With | ast.Try):
+        is_request = isinstance(one, ast.If) and f"{REQUEST}.method" in ast.unparse(one.test)
+        if isinstance(one, ast.With | ast.Try) or (isinstance(one, ast.If) and is_request):
             yield from _flatten_with_and_try_blocks(one.body)
         else:
             yield one
@@ -209,25 +225,26 @@ def _find_looked_up_tokens(statement: ast.stmt) -> ast.expr | None:
 
 
 def _find_text_and_statements_that_tokens_need(
-    function: Function, split: _Split
+    function: Function, split: _Split, fields: Sequence[str]
 ) -> tuple[str, list[ast.stmt], ast.expr] | None:
-    """Return the parameter that is the text, the statements that the tokens need, and the tokens. Return None if they
-    need another parameter without a default."""
+    """Return the parameter that is the text, or those that are fields of a request; the statements that the tokens
+    need; and the tokens. Return None if they need another parameter without a default."""
     kept: list[ast.stmt] = []
     needed = _list_read_names(split.tokens)
     for one in reversed(split.statements):
         if needed & list_changed_names(one):
-            if any(isinstance(part, ast.Return) for part in ast.walk(one)):
+            is_function = isinstance(one, Function)
+            if not is_function and any(isinstance(part, ast.Return) for part in ast.walk(one)):
                 return None
             kept.insert(0, one)
-            needed |= _list_read_names(one)
+            needed |= list_needed_names(one) if is_function else _list_read_names(one)
     defaults = find_defaults(function)
     arguments = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
     texts = [one for one in arguments if one in needed and one not in defaults]
-    if len(texts) != 1 or texts == ["self"]:
+    if texts == ["self"] or not texts or (len(texts) > 1 and not {*texts} <= {*fields}):
         return None
     given = [f"{one} = {ast.unparse(defaults[one])}" for one in arguments if one in needed & {*defaults}]
-    return texts[0], [*ast.parse("\n".join(given)).body, *kept], split.tokens
+    return ", ".join(texts), [*ast.parse("\n".join(given)).body, *kept], split.tokens
 
 
 def _make_text_function(name: str, parameter: str, statements: Sequence[ast.stmt], tokens: ast.expr) -> ast.stmt:
