@@ -48,8 +48,8 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     list or a dict.
 
     A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
-    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. The one encoder in a tuple, a list or
-    a dict is found beside objects of any other class.
+    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. The one encoder in a tuple or a list
+    is found beside objects of any other class.
 
     Raises:
         InputError: the file cannot be read, or holds something else.
@@ -117,11 +117,12 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
 
 
 def _find_encoder(content: bytes) -> PickledObject | None:
-    """Return the only encoder of labels in a pickled tuple, list or dict, or None."""
+    """Return the only encoder of labels in a pickled tuple or list, or None."""
     # Damaged bytes may raise any exception.
     with contextlib.suppress(Exception):
         held = read_checkpoint(content)
-        members = held.values() if isinstance(held, dict) else held if isinstance(held, tuple | list) else ()
+        # The members of a dict are found by their keys: `checkpoint_labels`.
+        members = held if isinstance(held, tuple | list) else ()
         encoders = [one for one in members if isinstance(one, PickledObject) and type(one).__name__ in _ENCODERS]
         if len(encoders) == 1:
             return unwrap_stand_ins(encoders[0])  # type: ignore[no-any-return]
