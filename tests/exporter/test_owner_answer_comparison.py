@@ -991,9 +991,14 @@ def test_the_only_column_of_numbers_is_the_probability_if_the_labels_agree(
 def test_columns_of_probabilities_with_other_names_are_advised_to_be_renamed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (tmp_path / "answers.csv").write_text("id,text,label,one,two,more\n7,film,good,0.25,0.5,0.25\n")
+    read_pairs(tmp_path / "answers.csv", ["bad", "good", "fair"])
+    assert "If 'one', 'two', 'more' are the probabilities of the labels, rename each to its label" in caplog.text
+    caplog.clear()
+    # The column of the second label is known by its labels, and says all of two.
     (tmp_path / "answers.csv").write_text("id,text,label,p_-1,p_1\n7,film,good,0.25,0.75\n8,page,bad,0.875,0.125\n")
     read_pairs(tmp_path / "answers.csv", ["bad", "good"])
-    assert "If 'p_-1', 'p_1' are the probabilities of the labels, rename each to its label" in caplog.text
+    assert "rename" not in caplog.text
 
 
 def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(

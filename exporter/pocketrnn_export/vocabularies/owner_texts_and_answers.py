@@ -156,6 +156,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     ]  # fmt: skip
     if unread:
         numbers = [name for name in unread if all(_is_probability(row[name]) and "." in row[name] for row in rows)]
+        has_numbers = rows[0].keys() >= {*labels} or any(_ANSWER.fullmatch(one) and one != "label" for one in rows[0])
+        numbers = [] if has_numbers else numbers
         more = f". If {numbers[0]} is the probability of the label, rename it to probability" if numbers else ""
         if len(numbers) == len(labels) > 1:
             more = f". If {_write_names(numbers)} are the probabilities of the labels, rename each to its label"

@@ -198,7 +198,8 @@ class HeadsOutput:
         for name, head in self.heads.items():
             if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
                 raise InputError(
-                    f"The name of a head is {short_repr(name, 40)}.", "Give each head a name of 1 to 200 characters."
+                    f"The name of a head is {short_repr(name, 40)}, which is not a string of printable characters.",
+                    "Give each head a name of 1 to 200 printable characters.",
                 )
             if head.priors:
                 raise InputError(f"The head {name!r} has priors, which a head cannot have.", "Leave the priors out.")

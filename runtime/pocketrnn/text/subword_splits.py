@@ -324,4 +324,6 @@ def _build_split_of_document(document: Any) -> Split:
             return Replace(what, by)
         case {"bytes": True} if len(document) == 1:
             return Bytes()
-    raise InputError(f"{short_repr(document)} is not a split.", "Write it as docs/format.md shows.")
+    raise InputError(
+        f"The split {short_repr(document)} has missing or unknown members.", "Write it as docs/format.md shows."
+    )

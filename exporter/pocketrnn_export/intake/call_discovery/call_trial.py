@@ -468,7 +468,8 @@ def _explain_infinite_answers(
 
 
 def _advise_on_randomness(facts: ModuleFacts, line: str) -> str:
-    """Return advice for a module whose answers change from call to call."""
+    """Return advice for a module whose answers change from call to call: because of a random state, a state that it
+    keeps, or random numbers."""
     batch = facts.draw_batch(facts.trial_rows, facts.widths.clip(7))
     for name, arguments in find_state_methods_with_arguments(facts.module):
         states = []
