@@ -49,6 +49,11 @@ def filter_log_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[
             logger.removeFilter(choose)
 
 
+def hide_log_records() -> contextlib.AbstractContextManager[None]:
+    """While the block runs, show none of the log records of the exporter."""
+    return filter_log_records(lambda _: False)
+
+
 def log_item_progress(
     items: Iterable[Item], step: str, *, done_before: int = 0, total: int | None = None
 ) -> Iterator[Item]:

@@ -1034,7 +1034,7 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     [
         ("review,sentiment\na good film,good\noil,bad\n", ["good", "bad"]),
         ("sentence,y,source\nthe sea,good|bad,web\noil,,x\n", [("good", "bad"), ()]),
-        # What the classifier predicts stands beside the true labels, or the true labels stand alone.
+        # The predicted labels stand beside the true labels, or the true labels stand alone.
         ("text,true_label,pred_label\noil,bad,good\n", ["good"]),
         ("text,gold,prediction,p_gold\noil,bad,good,0.1\n", ["good"]),
         ("text,label,y_pred\noil,bad,good\n", ["good"]),

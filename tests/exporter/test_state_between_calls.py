@@ -225,7 +225,7 @@ class CountsItsCalls(Base):
 
 
 class SaysHowOftenItWasCalled(Base):
-    """What is done at some calls changes no answer."""
+    """Its forward does more at some calls, and this changes no answer."""
 
     calls = 0
     said: str | None = None

@@ -47,7 +47,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
 )
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.numbers.proof_sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
-from pocketrnn_export.progress import filter_log_records
+from pocketrnn_export.progress import hide_log_records
 
 _log = logging.getLogger(__name__)
 _USUAL_IDS: Final = 100
@@ -146,7 +146,7 @@ def _find_call_of_texts(
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
         facts = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
         try:
-            with filter_log_records(lambda _record: False):
+            with hide_log_records():
                 found = find_convention(facts)
         except AmbiguousCallError:
             # The ways differ in a mask, say. Others that were found for tokens would be odd ones.

@@ -635,7 +635,7 @@ def _refuse_missing_options(
         needed: the options that it needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
     """
-    from pocketrnn_export.progress import filter_log_records
+    from pocketrnn_export.progress import hide_log_records
 
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         return
@@ -664,7 +664,7 @@ def _refuse_missing_options(
         changes |= make_options_of_tokenizer_function(function)
         remedy.append(describe_tokenizer_function(function))
     labels = changes.get("labels") or options["labels"]
-    with contextlib.suppress(InputError), filter_log_records(lambda _: False):
+    with contextlib.suppress(InputError), hide_log_records():
         if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
             said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
             remedy.append(said)
@@ -770,7 +770,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
-    from pocketrnn_export.progress import filter_log_records
+    from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -781,11 +781,11 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
     labels: Any = None
     # The notes are logged where both are read once more.
     if "labels" in needed and options["labels"] is None:
-        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
+        with contextlib.suppress(InputError), hide_log_records():
             labels = find_labels_in_checkpoint(weights)
             options["labels"] = str(weights)
     if "vocabulary" in needed and options["vocabulary"] is None:
-        with contextlib.suppress(InputError), filter_log_records(lambda _: False):
+        with contextlib.suppress(InputError), hide_log_records():
             if set(read_vocabulary(weights).tokens) != set(labels or ()):
                 options["vocabulary"] = weights
 
@@ -799,11 +799,11 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     """
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
     if options["tokenizer"] is not None:
         return
-    if options["rules"] is not None and not _WIDTHS.issuperset(parse_rules_json_with_name(options["rules"])[1]):
+    if not _WIDTHS.issuperset(list_given_rule_members(options["rules"])):
         return
     for name in ("vocabulary", "weights"):
         path, held = options[name], None
@@ -840,7 +840,7 @@ def _add_rules_of_function(
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_file_lines import read_lines
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
@@ -868,7 +868,7 @@ def _add_rules_of_function(
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
-    members = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
+    members = list_given_rule_members(options["rules"])
     if members and _BESIDE_A_FUNCTION.issuperset(members):
         found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
@@ -1101,10 +1101,10 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
-    from pocketrnn_export.progress import filter_log_records
+    from pocketrnn_export.progress import hide_log_records
 
     # Its notes are logged where the module's weights are read.
-    with filter_log_records(lambda _: False):
+    with hide_log_records():
         held = read_weights(weights)
     return read_word_vector_vocabulary(path, held)
 

@@ -157,10 +157,10 @@ def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) ->
     """Return the option --rules with the widths with which most answers agree, beside what is given; an empty dict
     without such widths."""
     from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
     widths = {} if error.nearest is None else collect_width_members(error.nearest)
-    stated = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
+    stated = list_given_rule_members(options["rules"])
     return {"rules": json.dumps({**stated, **widths})} if widths and options["max_tokens"] is None else {}
 
 
@@ -184,9 +184,9 @@ def _make_corrected_rule_options(
 ) -> dict[str, str | None]:
     """Return the options that must change so that the text rules get these members: the new --rules, and None for each
     option to leave out. If `is_split_otherwise`, --tokenizer is left out."""
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
-    stated = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
+    stated = list_given_rule_members(options["rules"])
     changes: dict[str, str | None] = {"rules": json.dumps({**stated, **members})}
     if is_split_otherwise:
         changes["tokenizer"] = None

@@ -54,12 +54,12 @@ def log_owner_hints_and_list_corrections(
     )
     from pocketrnn_export.vocabularies.checkpoint_text_settings import advise_on_checkpoint_settings
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     rules, pairs, weights = text["rules"], text["example_ids"], options["weights"]
     plain = getattr(rules, "rules", rules)
-    stated = {} if options["rules"] is None else parse_rules_json_with_name(options["rules"])[1]
+    stated = list_given_rule_members(options["rules"])
     longest, unknown_id = find_uncompared_length_and_unknown_id(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )

@@ -55,12 +55,13 @@ class ProposedPairs(NamedTuple):
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
         """Return the options of the next command: these pairs, and the other options that correct the export. Many
         answers show the text rules better than code does, but not a library or a file that splits texts."""
-        kept = {**corrected}
-        if self.answer_count >= TEXTS_TO_DECIDE_BY:
-            tokenizer = corrected.get("tokenizer") or ""
-            of_function = make_options_of_tokenizer_function(tokenizer) if ":" in tokenizer else {}
-            shown = {"rules", "max_tokens", *({"tokenizer"} & {*of_function})}
-            kept = {option: value for option, value in corrected.items() if option not in shown}
+        if self.answer_count < TEXTS_TO_DECIDE_BY:
+            return {**corrected, "pairs": self.file}
+        kept = {option: value for option, value in corrected.items() if option not in ("rules", "max_tokens")}
+        if ":" in (tokenizer := corrected.get("tokenizer") or ""):
+            del kept["tokenizer"]
+            of_function = make_options_of_tokenizer_function(tokenizer)
+            # It calls a library.
             kept |= of_function if "rules" in of_function else {}
         return {**kept, "pairs": self.file}
 
@@ -74,7 +75,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
         weights: its weights. A file with far fewer tokens than the embedding has rows, or with as many labels as there
             are logits, is not a vocabulary.
     """
-    from pocketrnn_export.progress import filter_log_records
+    from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
@@ -83,7 +84,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     labels = _find_label_files(path, sizes)
     found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
-        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
+        with contextlib.suppress(InputError, OSError), hide_log_records():
             is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
             is_enough = len(tokens) >= max(_FEWEST_WORDS, sizes.embedding_rows // _MOST_ROWS_PER_WORD)
@@ -134,7 +135,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
     """Return the files with as many labels as the weights have that the code of a module, or of the files near it,
     names, each with its labels and the place in the code."""
-    from pocketrnn_export.progress import filter_log_records
+    from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.vocabularies.labels import read_labels
@@ -142,7 +143,7 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
 
     found: dict[Path, LabelsInCode] = {}
     for file, where in list_data_files_named_in_code(path, _OF_LABELS).items() if sizes.labels else ():
-        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
+        with contextlib.suppress(InputError, OSError), hide_log_records():
             labels = read_labels(str(file)) if file.stat().st_size <= LARGEST_FILE else []
             # A file of the labels of rows has most of them several times.
             if len({*labels}) == len(labels) == sizes.labels:
@@ -182,9 +183,9 @@ def read_weight_sizes(weights: Path | None) -> WeightSizes:
         return WeightSizes()
     from pocketrnn_export.intake.layers_in_weights import find_last_layer
     from pocketrnn_export.intake.weights_file import read_weights
-    from pocketrnn_export.progress import filter_log_records
+    from pocketrnn_export.progress import hide_log_records
 
-    with contextlib.suppress(InputError), filter_log_records(lambda _: False):
+    with contextlib.suppress(InputError), hide_log_records():
         tensors = read_weights(weights).tensors
         rows = [len(one) for name, one in tensors.items() if one.dim() == 2 and "emb" in name.lower()]
         return WeightSizes(max(rows, default=0), *(find_last_layer(tensors) or ()))
@@ -308,14 +309,14 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
         multi_label: whether a text may have several labels.
         given: the only file to look at; by default, all files in the working folder.
     """
-    from pocketrnn_export.progress import filter_log_records
+    from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
     files = [one for one in Path().iterdir() if one.suffix in (".csv", ".jsonl")] if given is None else [given]
     for file in files:
         is_named_so = given is not None or any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
-        with contextlib.suppress(InputError, OSError), filter_log_records(lambda _: False):
+        with contextlib.suppress(InputError, OSError), hide_log_records():
             if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
                 pairs = read_pairs(file, labels, multi_label=multi_label)
                 count = len(map_answers_to_labels(pairs, labels, multi_label=multi_label))

@@ -1,5 +1,5 @@
-"""Take the part of a --tokenizer function that splits texts, if the function itself answers them or
-cannot be loaded."""
+"""Write the --tokenizer function to a file of its own: the part that splits texts, if the function answers them or
+cannot be loaded; the whole, if `classify` could not load it without PyTorch or by its name alone."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
 
 
 class _ValueSource(Enum):
-    """What a value of the graph is computed from: from weights only, from each token, from lengths, from tokens with a
-    mask, from a sum of tokens, from tokens behind a step of zeros, or from the whole text."""
+    """The inputs from which a value of the graph is computed: weights only, each token, lengths, tokens with a mask, a
+    sum of tokens, tokens behind a step of zeros, or the whole text."""
 
     WEIGHTS = "weights"
     TOKENS = "tokens"

@@ -229,7 +229,7 @@ def _make_text_object(
             if one not in {**words, **saved_attributes} and not hasattr(made, one)
         }
         refused = _make_text_object_error(named, missing, error, unknown)
-        # What fails in `__init__` may change more than the object.
+        # An `__init__` that fails may have changed more than the object.
         if read is None or unknown or not isinstance(error, MissingArgumentsError):
             raise refused from None
         try:

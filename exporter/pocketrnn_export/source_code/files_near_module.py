@@ -17,7 +17,8 @@ _MOST_FILES: Final = 60
 _MOST_DATA_FILES: Final = 2_000
 _DEEPEST: Final = 4
 _LARGEST_CODE: Final = 4 * 2**20
-# Of a file near the module, or one that is imported. Larger ones are tables: each reader of one of 2 MB takes seconds.
+# The largest file near the module, or imported, that is read. Larger ones are tables, and one of 2 MB takes a reader
+# seconds.
 _LARGEST_FILE_NEAR: Final = 2**17
 _SETTINGS: Final = re.compile(r"(?i)\.(ya?ml|toml|ini|cfg)$|config\w*\.json$")
 _LARGEST_SETTINGS: Final = 2**16

@@ -24,7 +24,8 @@ _MADE_NAME = "_made"
 
 
 class _ReadParts(NamedTuple):
-    """What a method reads of its object: the methods that it calls, and attributes, each with a line that reads it."""
+    """The parts of its object that a method reads: the methods that it calls, and attributes, each with a line that
+    reads it."""
 
     methods: Mapping[str, Function]
     attributes: Mapping[str, int]

@@ -21,7 +21,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.progress import filter_log_records
+from pocketrnn_export.progress import hide_log_records
 from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
@@ -300,7 +300,7 @@ def _add_texts_of_other_file(
     with_answers: set[Path] = set()
     for other in [texts_file] if texts_file else sorted(path.parent.glob("*.csv"))[:_MOST_FILES]:
         try:
-            with filter_log_records(lambda _: False):
+            with hide_log_records():
                 others = _read_rows(other, ())
         except InputError:
             continue

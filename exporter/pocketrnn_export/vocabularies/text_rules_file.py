@@ -73,6 +73,15 @@ def _find_member_for_empty_text(rules: AnyTextRules) -> str:
     return "first_id" if rules.first_ids else "last_id" if rules.last_ids else ""
 
 
+def list_given_rule_members(json_or_file: str | None) -> dict[str, Any]:
+    """Return the members of the rules in --rules; an empty dict without the option.
+
+    Args:
+        json_or_file: as in `parse_rules_json_with_name`; None without --rules.
+    """
+    return {} if json_or_file is None else parse_rules_json_with_name(json_or_file)[1]
+
+
 def parse_rules_json_with_name(json_or_file: str) -> tuple[str, dict[str, Any]]:
     """Parse the value of `--rules` as JSON. Return a name of the rules for messages, and the JSON object, unchecked.
 
