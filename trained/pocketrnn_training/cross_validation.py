@@ -122,7 +122,7 @@ class CrossValidation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The number of folds, and the mean and the deviation of their scores, by the names that a checkpoint stores.
+        """The result as the metrics of a checkpoint: the number of folds, the mean of their scores and its deviation.
 
         Example:
             >>> cross_validation.metrics["folds"]
@@ -142,13 +142,12 @@ def cross_validate_rows(
 ) -> CrossValidation:
     """Train a classifier for each fold on the rows of the other folds, as `train` does, and measure it on the fold.
 
-    Each run holds out a part of its rows for validation and may fit once more on all of them, as any run does. The
-    rows of a fold decide nothing about the classifier that they measure.
+    Each training holds out validation rows from its own rows, so that no classifier has seen the rows of its fold.
 
     Args:
         data: the rows, all of which have a label.
-        settings: the choices; the seed decides the folds, too.
-        folds: how many, from 2.
+        settings: the settings of each training; the seed also decides the folds.
+        folds: the number of folds, at least 2.
         report: called with the progress: a `StageNotice` after each fold, and a `Progress` whose epochs are counted
             over all folds.
         word_vectors: as in `train`.

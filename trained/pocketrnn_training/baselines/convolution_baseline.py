@@ -91,20 +91,25 @@ def fit_convolution_baseline(
 
 
 def fit_sequence_baseline(
-    training: LabelledSequences, validation: LabelledSequences, measured_like: Checkpoint
+    training: LabelledSequences, validation: LabelledSequences, checkpoint: Checkpoint
 ) -> Baseline | None:
-    """Fit and measure the simple model for sequences, on rows at the scale of a trained classifier.
+    """Fit a simple model to compare a trained classifier of sequences with, and measure its accuracy.
 
-    The model is that of `fit_convolution_baseline`. A classifier that was measured by folds of all rows is made of
-    random convolutions itself: it is compared with `fit_statistics_baseline`, by the same folds. As many threads are
-    used as in the training.
+    Args:
+        training: the rows to learn from.
+        validation: the rows to measure with; or `training` itself, if the classifier was measured by folds.
+        checkpoint: the trained classifier.
+
+    Returns:
+        the accuracy of `fit_convolution_baseline`, or by the same folds that of `fit_statistics_baseline`, since a
+        classifier that is measured by folds is made of random kernels itself; None if the model cannot be fitted.
     """
-    rules = measured_like.rules
+    rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
-    with limit_threads(measured_like.training["threads"]):
+    with limit_threads(checkpoint.training["threads"]):
         if validation is training:
-            rng = np.random.default_rng(measured_like.training["seed"])
-            folds = assign_folds(training, int(measured_like.metrics["folds"]), rng)
+            rng = np.random.default_rng(checkpoint.training["seed"])
+            folds = assign_folds(training, int(checkpoint.metrics["folds"]), rng)
             return fit_statistics_baseline(training.sequences, training.targets, folds)
         of_training, of_validation = (
             EncodedSequences.from_sequences(data.sequences, rules) for data in (training, validation)

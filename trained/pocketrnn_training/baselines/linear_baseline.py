@@ -52,14 +52,15 @@ class PairBaseline(LinearBaseline):
 def make_linear_model(*, characters: bool = True, several_labels: bool = False, pairs: bool = False) -> Any:
     """Make an unfitted linear SVM. Its features are TF-IDF of words, pairs of words, and 2 to 5 characters of a word.
 
-    scikit-learn's users write it in two lines (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of
-    such counts). It is not tuned.
+    It is not tuned (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of words and their pairs).
 
     Args:
-        characters: count characters, too.
-        several_labels: a text can have several labels: one such model for each label.
-        pairs: the model takes pairs of texts: both texts have such counts of their own, and so have the words that
-            stand in both.
+        characters: use features of characters, too.
+        several_labels: fit one SVM for each label, for texts that can have several labels.
+        pairs: take pairs of texts. Each text has features of its own, and so have the words that both texts share.
+
+    Returns:
+        a pipeline of scikit-learn.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline, make_union
@@ -143,12 +144,21 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
 
 
 def fit_text_baseline(
-    training: LabelledTexts, validation: LabelledTexts, measured_like: Checkpoint
+    training: LabelledTexts, validation: LabelledTexts, checkpoint: Checkpoint
 ) -> LinearBaseline | None:
-    """Fit the linear baseline, and measure it as the classifier was: on validation rows, or by the same folds."""
-    if not measured_like.measured_by_folds:
+    """Fit a linear model to compare a trained classifier with, and measure its accuracy.
+
+    Args:
+        training: the rows to learn from.
+        validation: the rows to measure with; not used if the classifier was measured by folds.
+        checkpoint: the trained classifier. If it was measured by folds, the same folds measure the linear model.
+
+    Returns:
+        the accuracy of the model; None if it cannot be fitted (`fit_linear_baseline`).
+    """
+    if not checkpoint.measured_by_folds:
         return fit_linear_baseline(training, validation)
-    folds, seed = int(measured_like.metrics["folds"]), measured_like.training["seed"]
+    folds, seed = int(checkpoint.metrics["folds"]), checkpoint.training["seed"]
     fold_of, found = assign_folds(training, folds, np.random.default_rng(seed)), []
     for fold in range(folds):
         others, rows = (training.rows(np.flatnonzero(some)) for some in (fold_of != fold, fold_of == fold))

@@ -28,8 +28,11 @@ class TagBaseline(Baseline):
     ADVICE: ClassVar[str] = "With so few sentences, the context of a word does not improve its label."
 
 
-def fit_tag_baseline(training: TaggedSentences, validation: TaggedSentences, _measured_like: Checkpoint) -> TagBaseline:
-    """Find each word's most frequent label in the training sentences, and measure it on the validation sentences."""
+def fit_tag_baseline(training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint) -> TagBaseline:
+    """Measure how often each word's most frequent label in the training sentences is right in the validation sentences.
+
+    A tagger is compared with this accuracy. `_checkpoint` is not used: baselines of other rows need it.
+    """
     labels_of: defaultdict[str, Counter[int]] = defaultdict(Counter)
     words = (word for sentence in training.sentences for word in sentence)
     for word, target in zip(words, training.targets.tolist(), strict=True):

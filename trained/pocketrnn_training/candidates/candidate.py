@@ -76,10 +76,13 @@ class Candidate:
 
 
 def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
-    """Read the candidates from the `data` of a checkpoint; the chosen one comes first. Empty without a comparison."""
+    """Read from the `data` of a checkpoint the candidates that its training compared, the chosen one first.
+
+    The result is empty if candidates were not compared.
+    """
     return tuple(Candidate(**one) for one in data.get(_CANDIDATES, ()))
 
 
 def make_candidates_document(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Return the member of `Checkpoint.data` that holds the candidates; empty without candidates."""
+    """Return what `read_candidates` reads: a dict with one member, for `Checkpoint.data`; empty without candidates."""
     return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

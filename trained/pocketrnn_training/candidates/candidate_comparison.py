@@ -58,12 +58,15 @@ _FEWEST_ROWS: Final = 100
 
 
 def should_compare_candidates(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
-    """Return whether candidates should be compared: there is a linear part, and the user's options fit all candidates.
+    """Return whether a run should train several variants of a classifier and choose one (`compare_candidates`).
+
+    It should, unless the user or the number of rows rules it out, the classifier has no linear part, an option fits
+    only some of the variants, or the run learns from a teacher or an earlier checkpoint.
 
     Args:
-        data: the rows, including those that are held out.
-        settings: the choices, as they were given.
-        other_sources: the other sources to learn from, in addition to the rows.
+        data: all rows, including those that will be held out.
+        settings: the user's settings.
+        other_sources: what the run learns from in addition to the rows.
     """
     if (
         settings.compare is False
@@ -83,12 +86,12 @@ def should_compare_candidates(data: LabelledTexts, settings: TextSettings, other
 
 
 def should_measure_by_folds(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
-    """Return whether the classifier should be measured by folds, since validation would hold out too few rows.
+    """Return whether folds should measure the classifier, since too few rows would be held out for validation.
 
     Args:
-        data: the rows.
-        settings: the choices, as they were given.
-        other_sources: the other sources to learn from, in addition to the rows.
+        data: all rows.
+        settings: the user's settings.
+        other_sources: what the run learns from in addition to the rows.
     """
     few = len(data) * settings.validation_share < FEW_VALIDATION_ROWS
     # With patience, validation rows decide when training ends.
@@ -112,11 +115,11 @@ class Comparison:
 
     @property
     def chosen_candidate(self) -> Candidate:
-        """The candidate that the folds choose: the first."""
+        """The chosen candidate, which is the first."""
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
-        """Return the task for the chosen candidate: with both parts or only the linear part, their weights, and the
+        """Return the prepared data for training the chosen candidate: `task` with its parts, their weights, and the
         folds of the comparison."""
         architecture = task.architecture
         if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
@@ -141,20 +144,23 @@ def compare_candidates(
     vector_files: Sequence[Path | None] = (None,),
     with_unseen_logits: bool = False,
 ) -> Comparison | None:
-    """Train the candidates of a classifier by folds, and compare them; None if none can be trained.
+    """Train several variants of a classifier by folds, and choose one by the loss on rows that it has not seen.
 
-    The linear parts of all variants are fitted first, since they take little time. The recurrent part is trained only
-    where it may change the choice. It is skipped where the linear part is clearly worse, or worse than that of the same
-    tokens with or without word vectors. The last two folds are trained only if it lowered the loss on the first two.
+    Variants differ in their tokens (words or pieces of words), in their word vectors, and in whether they have both
+    parts or only the linear part. All linear parts are fitted first, since this is fast. Then a recurrent part is
+    trained for the best linear part of each kind of tokens, unless it is clearly worse than the best of all. After two
+    folds, only the best recurrent part is trained further, and only if it lowered the loss.
 
     Args:
         data: the training rows.
-        settings: the choices, as they were given.
-        run: does the work of a loop.
+        settings: the user's settings.
+        run: called with work to do (a `Loop`), its settings, and a function that receives its events.
         report: called with a `StageNotice` about each candidate, and with a notice of the choice.
-        vector_files: files of word vectors to start from, each for a variant of its own; None for a start without
-            vectors.
-        with_unseen_logits: also return the folds, and the chosen candidate's logits for their rows (`Comparison`).
+        vector_files: the files of word vectors to try; None in place of a file to try none.
+        with_unseen_logits: also return the folds, and the chosen candidate's logits for their rows.
+
+    Returns:
+        the candidates, the chosen one first; None if not one linear part can be fitted.
     """
     fold_of = assign_folds(data, _FOLDS, np.random.default_rng(settings.seed))
     tokenizers = _list_tokenizers_to_compare(settings)
@@ -208,17 +214,14 @@ def compare_candidates(
 
 
 def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
-    """List the tokenizer that the user asks for, or words and pieces."""
+    """List the names of the tokenizers to try: the user's, or those of words and of pieces."""
     if settings.asks_for_pieces:
         return (BPE,)
     return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
 
 
 def _compute_mean_gain_and_error(losses: Floats, over_losses: Floats) -> tuple[float, float]:
-    """Compute the mean of `over_losses` minus `losses` of the same rows, and its standard error.
-
-    The mean is positive if `losses` are lower.
-    """
+    """Compute by how much `losses` are lower than `over_losses` of the same rows: the mean, and its standard error."""
     gains = over_losses - losses
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
@@ -307,7 +310,7 @@ class _Variant:
         return cls(tokenizer, source, data.targets, folds)
 
     def train_recurrent_part(self, fold: int, run: Run) -> None:
-        """Train the recurrent part for a fold, on the other folds."""
+        """Train the recurrent part on all folds but one, and store its logits for the rows of that fold."""
         one = self.folds[fold]
         answered: list[Tensor] = []
         work = _RecurrentLogitsFit(TrainingLoop(one.task, one.settings, "fold", ""))
@@ -315,21 +318,21 @@ class _Variant:
         one.recurrent = answered[0].double().numpy()
 
     def has_answers(self, *, with_recurrent: bool) -> bool:
-        """Return whether there are answers of both parts (`with_recurrent`), or of the linear part alone."""
+        """Return whether a candidate with these parts can be made: `with_recurrent` needs a trained recurrent part."""
         return not with_recurrent or self.folds[0].recurrent is not None
 
     @property
     def joint_answers(self) -> _FoldAnswers:
-        """The joint answers of both parts, for the folds with a trained recurrent part."""
+        """The weighted sums of the logits of both parts, for the folds whose recurrent part is trained."""
         return self._make_fold_answers([fold for fold in self.folds if fold.recurrent is not None], with_recurrent=True)
 
     @cached_property
     def linear_answers(self) -> _FoldAnswers:
-        """The answers of the linear part."""
+        """The weighted logits of the linear part, for all folds."""
         return self.compute_linear_answers(len(self.folds))
 
     def compute_linear_answers(self, first_folds: int) -> _FoldAnswers:
-        """Compute the answers of the linear part for the first `first_folds` folds."""
+        """Compute the weighted logits of the linear part for the first `first_folds` folds."""
         return self._make_fold_answers(self.folds[:first_folds], with_recurrent=False)
 
     def make_candidate(self, *, with_recurrent: bool) -> Candidate:

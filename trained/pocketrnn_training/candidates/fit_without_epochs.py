@@ -35,11 +35,15 @@ def fit_classifier_without_epochs(
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
-    """Fit a classifier without epochs, measure it, and return its checkpoint.
+    """Fit a linear classifier or one of random kernels, measure it, and return its checkpoint.
 
-    Where the task has folds, each row is classified by a model that was fitted on the rows of the other folds, and
-    the checkpoint is fitted on all rows. Otherwise the classifier is fitted on the training rows and measured on the
-    validation rows; with a final fit, it is then fitted once more on both.
+    Folds measure it if the prepared data has folds, and it is then fitted on all rows. Otherwise it is fitted on the
+    training rows and measured on the validation rows; a final fit then fits it once more, on both.
+
+    Args:
+        loop: the prepared data and the settings.
+        report: called with notices about the fit.
+        keep: called once, with the state of the finished run.
     """
     task, seed, start = loop.task, loop.settings.seed, time.perf_counter()
     with limit_threads(loop.settings.threads), torch.no_grad():
@@ -67,8 +71,8 @@ def fit_classifier_without_epochs(
 
 
 def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: None) -> AnyClassifier:
-    """Fit the classifier of a task on its training rows, and return it in evaluation mode. Report how rows are
-    scaled."""
+    """Fit the classifier of a task on its training rows, and return it in evaluation mode. Call `report` if each row
+    is divided by its own deviation."""
     if isinstance(task.architecture, KernelArchitecture):
         found = fit_kernels_at_better_scale(task, seed)
         if found.module.architecture.own_scale:

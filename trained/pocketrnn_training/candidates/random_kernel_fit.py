@@ -70,10 +70,11 @@ class KernelFit:
 
 
 def fit_kernels_at_better_scale(task: Task, seed: int) -> KernelFit:
-    """Fit a classifier of random kernels on the training rows of a task.
+    """Fit two classifiers of random kernels on the training rows of a task, and return the better one.
 
-    Each row is divided by its own deviation where such a model classifies clearly more unseen rows correctly: by more
-    than twice the root of the number of rows that only one of the two models classifies correctly.
+    The second one divides each row by the row's own standard deviation. It is returned only if it classifies clearly
+    more unseen rows correctly: the gain must exceed twice the root of the number of rows that only one of the two
+    classifies correctly.
 
     Args:
         task: the rows, their classes and weights, and the architecture.
@@ -97,7 +98,7 @@ def fit_kernels_at_better_scale(task: Task, seed: int) -> KernelFit:
 def _draw_kernels_and_fit_ridge(
     architecture: KernelArchitecture, task: Task, rng: np.random.Generator
 ) -> tuple[KernelClassifier, Ridge]:
-    """Draw the kernels of a module, and fit a linear model on their responses to the training rows."""
+    """Make a module with random kernels, and fit a linear model on their responses to the training rows."""
     module = _draw_kernel_classifier(architecture, task.rows, rng)
     shares = _compute_response_shares(module, task.rows)
     groups = np.arange(len(shares)) if task.groups is None else task.groups
@@ -154,8 +155,11 @@ def _draw_kernel_classifier(
 
 
 def _scale_rows_and_set_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Divide each row by its own deviation, and return the scaled rows. Set the ramps that turn the deviation and the
-    mean of a row into features from 0 to 1; their ends divide the rows evenly."""
+    """Return each row divided by its own deviation, and set the module's weights for features of row sizes.
+
+    Each such feature (a ramp) rises from 0 to 1 between two values of a row's deviation, or of its mean. All ramps
+    of a size cover about the same number of rows.
+    """
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
@@ -182,8 +186,21 @@ def _compute_response_ranges(
     channel_factors: npt.NDArray[np.float32],
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Compute for each kernel of a bank the range of responses in which its feature rises from 0 to 1, around its
-    quantile of the responses to a random row. Return the lower and the upper ends, float64 [kernels] each."""
+    """Compute the range of responses in which the feature of each kernel rises from 0 to 1.
+
+    The range is around a quantile of the kernel's responses to one random row.
+
+    Args:
+        weights: float32 [kernels, steps], the kernels of one bank.
+        dilation: the dilation of the kernels.
+        quantiles: float64 [kernels], from 0 to 1.
+        rows: the training rows.
+        channel_factors: float32 [channels], the factors of the sum of channels that the bank reads.
+        rng: draws the row for each kernel.
+
+    Returns:
+        the lower ends and the upper ends, float64 [kernels] each.
+    """
     lows, highs = np.empty(len(weights)), np.empty(len(weights))
     for kernel, (row, level) in enumerate(
         zip(rng.integers(len(rows.lengths), size=len(weights)), quantiles, strict=True)

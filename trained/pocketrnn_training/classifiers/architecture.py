@@ -106,7 +106,8 @@ class Architecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step of the recurrent layers' input; a `qrnn` reads two such steps at once."""
+        """How many numbers the recurrent layers read at each step: the embedding of a token. A `qrnn` reads twice as
+        many, since it reads the step before, too."""
         return self.embedding_dim
 
     @property
@@ -122,10 +123,7 @@ class Architecture:
 
     @property
     def pooled_dim(self) -> int:
-        """The input size of the last linear layer.
-
-        These are the pooled states; for two texts, those of both and their comparison.
-        """
+        """The input size of the last linear layer: the size of a pooled state; four times that for two texts."""
         return _compute_state_dim(self) * (4 if self.two_texts else 1)
 
     @property
@@ -189,12 +187,13 @@ class SequenceArchitecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step of the recurrent layers' input; a `qrnn` reads two such steps at once."""
+        """How many numbers the recurrent layers read at each step: the filters or channels. A `qrnn` reads twice as
+        many, since it reads the step before, too."""
         return self.filters if self.convolution else self.channels
 
     @property
     def pooled_dim(self) -> int:
-        """The input size of the last linear layer, which is that of the pooled states."""
+        """The input size of the last linear layer: the size of a pooled state."""
         return _compute_state_dim(self)
 
     @property
@@ -236,7 +235,8 @@ def labels_tokens(architecture: AnyArchitecture) -> bool:
 
 
 def _check_layers(a: _RecurrentArchitecture, *input_size_names: str) -> None:
-    """Refuse an unknown cell or pooling, and sizes out of their range. `input_size_names` are those of the input."""
+    """Refuse an unknown cell or pooling, and sizes out of their range. `input_size_names` are the attributes with the
+    sizes of the input."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
@@ -246,10 +246,10 @@ def _check_layers(a: _RecurrentArchitecture, *input_size_names: str) -> None:
             raise InputError(f"{name} is {getattr(a, name)}.", "Use a number from 1.")
     if max(a.input_dim, a.hidden_dim) > _LARGEST_DIM or a.layers > _MOST_LAYERS:
         raise InputError(
-            f"{a.layers} layers of {a.input_dim} -> {a.hidden_dim} numbers are too large.",
-            f"Use at most {_MOST_LAYERS} layers and {_LARGEST_DIM} numbers.",
+            f"{a.layers} layers that read {a.input_dim} numbers with a hidden_dim of {a.hidden_dim} are too large.",
+            f"Use at most {_MOST_LAYERS} layers, and {_LARGEST_DIM} for each size.",
         )
     if a.classes < 2:
         raise InputError(f"classes is {a.classes}.", "Use a number from 2.")
     if not 0 <= a.dropout < 1:
-        raise InputError(f"dropout is {a.dropout}.", "Use a share from 0 up to, but not including, 1.")
+        raise InputError(f"dropout is {a.dropout}.", "Use a number that is at least 0 and below 1.")

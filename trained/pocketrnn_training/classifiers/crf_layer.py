@@ -44,12 +44,11 @@ class CrfLayer(nn.Module):
         return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
 
     def forbid_orders(self, forbidden: npt.NDArray[np.bool_]) -> None:
-        """Set the scores with which training begins: so low for the orders of labels in `forbidden` that they do not
-        occur in practice.
+        """Give forbidden orders of labels a very low score before the training; all other orders get the score 0.
 
         Args:
-            forbidden: bool [1 + classes, classes]: whether each label is ruled out for the first word; and for each
-                label of a word, for the next word.
+            forbidden: bool [1 + classes, classes]. Row 0 says which labels the first word cannot have; row 1 + i,
+                which labels cannot follow label i.
         """
         scores = torch.from_numpy(forbidden) * _RULED_OUT
         with torch.no_grad():
@@ -61,7 +60,8 @@ class CrfLayer(nn.Module):
 
         Args:
             logits: float32 [batch, sequence, classes].
-            targets: int64 [batch, sequence], negative where a step has no target; each row has one that is not.
+            targets: int64 [batch, sequence], the right labels; negative for a step without a label. Each row has at
+                least one label.
         """
         words = (targets >= 0).sum(1)
         # The steps with a target come first, in their order.
@@ -84,18 +84,17 @@ class CrfLayer(nn.Module):
         return (sums + self.end).logsumexp(1)
 
     def decode_words_as_log_probabilities(self, logits: Tensor, word_counts: npt.NDArray[np.int64]) -> Tensor:
-        """Decode the label of each word with the CRF. Return log probabilities, of which that of the decoded label is
-        the largest.
+        """Decode the label of each word with the CRF; return the log probabilities of all labels.
 
-        The result has the form of logits, as the runtime gives answers.
+        The decoded label has the largest log probability of its word, so that callers can use the result as logits. If
+        another label is likelier, the probabilities of the two are exchanged.
 
         Args:
             logits: float32 [words of all sentences, classes].
             word_counts: int64 [sentences], the number of words of each.
 
         Returns:
-            float32 [words of all sentences, classes], the logarithm of each label's probability. The decoded label has
-            the largest: where another label of the word is likelier, the two are exchanged.
+            float32 [words of all sentences, classes].
         """
         crf, found = self.crf, []
         for part in np.split(logits.double().numpy(), np.cumsum(word_counts)[:-1]):

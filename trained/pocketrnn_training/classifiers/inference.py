@@ -37,9 +37,10 @@ def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
 def make_batch(
     encoded: EncodedRows, rows: npt.NDArray[np.int64], architecture: AnyArchitecture, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Make a batch of rows on `device`: tokens or samples, and their lengths, int64 [batch].
+    """Make a padded batch of the rows with these numbers on `device`.
 
-    See `EncodedRows.batch`.
+    Returns:
+        token ids int64 [batch, sequence] or samples float32 [batch, time, channels]; and the lengths, int64 [batch].
     """
     inputs, lengths = encoded.batch(rows, architecture.padding_value)
     return torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
@@ -50,16 +51,15 @@ def compute_logits(
 ) -> Tensor:
     """Compute the logits of every row, in order, without gradients and in evaluation mode.
 
-    A packed classifier reads rows of similar length together, which changes no answer. A padded one is run
-    as it was trained: batches of `batch_size_if_padded` rows, in the order of the rows, each padded to its longest row.
-    This shows how padding changes its answers.
+    The batches are those of the training if the classifier also reads padding (`packed` is False): its answers then
+    depend on the other rows of the batch. Otherwise rows of similar length are read together.
 
     Args:
         module: the classifier; left in evaluation mode.
         encoded: the rows.
         batch_size_if_padded: the batch size of the training; not used for a packed classifier.
-        fabric: the device of the module, if it is not the CPU. Each of several processes computes a part, and all get
-            the result.
+        fabric: the device of the module and the processes; None for the CPU. Each of several processes computes some
+            of the logits, and all processes get all logits.
 
     Returns:
         float32 [rows, classes], on the CPU; [tokens of all rows, classes] where the classifier labels tokens.

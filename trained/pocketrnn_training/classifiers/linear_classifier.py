@@ -30,13 +30,20 @@ _MOST_PAIRS: Final = 1 << 24
 
 
 def check_pair_and_joint_table_rows(pair_rows: int, joint_rows: int) -> None:
-    """Refuse a wrong number of rows in the table of pairs of tokens, or in the table of the characters where pieces of
-    words meet. Both may be 0."""
+    """Refuse impossible sizes of the two weight tables of a linear part, or joints without pairs.
+
+    Args:
+        pair_rows: the rows of the table of pairs of tokens; 0 for no table.
+        joint_rows: the rows of the table of joints, the characters where two pieces of words meet; 0 for no table.
+
+    Raises:
+        InputError: a number is refused.
+    """
     for name, rows in (("pairs", pair_rows), ("joints", joint_rows)):
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
             raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
     if joint_rows and not pair_rows:
-        raise InputError(f"joints is {joint_rows}, but there are no pairs.", "Set joints to 0, or give pairs, too.")
+        raise InputError(f"joints is {joint_rows}, but pairs is 0.", "Set joints to 0, or give pairs, too.")
 
 
 @dataclass(frozen=True)

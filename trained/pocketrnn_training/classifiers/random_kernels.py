@@ -140,9 +140,9 @@ class KernelClassifier(nn.Module):
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """Compute the share of steps at which each kernel responds, from 0 to 1, float32 [batch, features].
+        """Compute the features of each row, float32 [batch, features]: the share of steps where each kernel responds.
 
-        With `own_scale`, the ramps of the row's deviations and means follow.
+        With `own_scale`, features of the row's deviations and means follow. All features are from 0 to 1.
         """
         steps = torch.arange(samples.size(1), device=samples.device)
         after = (steps >= lengths.unsqueeze(1)).unsqueeze(1)
@@ -161,8 +161,7 @@ class KernelClassifier(nn.Module):
 
 
 def standardize_and_measure_channels(samples: Tensor, is_padding: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Subtract from each channel of a row its mean, and divide it by its standard deviation. Return the result, and the
-    deviations and means.
+    """Scale each channel of each row to mean 0 and standard deviation 1; also return the deviations and means.
 
     Args:
         samples: float32 [batch, channels, time].
@@ -170,8 +169,8 @@ def standardize_and_measure_channels(samples: Tensor, is_padding: Tensor, length
         lengths: int64 [batch].
 
     Returns:
-        float32 [batch, channels, time], 0 after the end of a row; and float32 [batch, 2 * channels], the deviations,
-        then the means.
+        the scaled samples, float32 [batch, channels, time], 0 after the end of a row; and float32
+        [batch, 2 * channels], the deviations, then the means.
     """
     count = lengths.view(-1, 1, 1)
     # Relative to the first step: a row that never changes then gives exactly 0, not the rounding error of its mean.
@@ -184,7 +183,12 @@ def standardize_and_measure_channels(samples: Tensor, is_padding: Tensor, length
 
 
 def compute_dilation_of_each_bank(kernel_count: int, typical_steps: int) -> tuple[int, ...]:
-    """Compute the dilation of each bank for rows of about `typical_steps` steps. They grow from 1 by equal factors."""
+    """Choose the dilations of `kernel_count` kernels, for rows of about `typical_steps` steps.
+
+    Returns:
+        the dilation of each bank of `BANK` kernels, ascending from 1 by about equal factors. The largest possible one
+        lets a kernel span a whole row.
+    """
     most = max(1.0, (typical_steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})
     return tuple(sorted(found[i % len(found)] for i in range(-(-kernel_count // BANK))))

@@ -123,17 +123,18 @@ class RecurrentClassifier(_RecurrentBase):
 
         Args:
             tokens: int64 [batch, sequence].
-            lengths: int64 [batch], each from 1 to sequence; for a packed classifier, and only for one.
+            lengths: int64 [batch], each from 1 to sequence; None for a classifier that reads padding like text
+                (`Architecture.packed` is False).
             shift: float32 [batch, sequence, embedding_dim], added to the embeddings; for adversarial training.
 
         Returns:
             float32 [batch, classes]; without pooling, [batch, sequence, classes].
 
         Raises:
-            ValueError: lengths are missing, or given to a classifier that does not read them.
+            ValueError: lengths are missing, or are given to a classifier that is not packed.
 
         Example:
-            >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # a packed one of 4 classes
+            >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # packed, with 4 classes
             torch.Size([2, 4])
         """
         if self.architecture.packed and lengths is None:
@@ -150,7 +151,7 @@ class RecurrentClassifier(_RecurrentBase):
         return logits + scores
 
     def _drop_embedding_dimensions(self, embedded: Tensor) -> Tensor:
-        """While training, set some dimensions of the embeddings to zero. They are the same for all steps of a text."""
+        """While training, set random dimensions of the embeddings to zero: the same ones at all steps of a text."""
         if not (self.training and self.architecture.dropout):
             return embedded
         ones = embedded.new_ones(embedded.size(0), 1, embedded.size(2))
@@ -172,20 +173,19 @@ class PairClassifier(RecurrentClassifier):
         self.in_other = nn.Parameter(torch.zeros(2, architecture.embedding_dim))
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """Compute the logits of a batch of pairs.
-
-        Each pair is one row (`pocketrnn.text.pairs`).
+        """Compute the logits of a batch of pairs of texts. Each pair is one row (`pocketrnn.text.pairs`).
 
         Args:
-            tokens: int64 [batch, sequence], the ids of the first text, a negative mark, and those of the second.
-            lengths: int64 [batch], the length of each row, the mark included.
-            shift: None.
+            tokens: int64 [batch, sequence]: the ids of the first text, a negative id that separates the texts, and the
+                ids of the second text.
+            lengths: int64 [batch], the length of each row, with the separator.
+            shift: must be None; it is only for classifiers of one text.
 
         Returns:
             float32 [batch, classes].
 
         Raises:
-            ValueError: lengths are missing, or there is a shift.
+            ValueError: lengths are missing, or a shift is given.
         """
         if lengths is None or shift is not None:
             raise ValueError("a classifier of two texts takes lengths, and no shift")
@@ -211,8 +211,8 @@ class PairClassifier(RecurrentClassifier):
     def _compute_pooled_states_beside_other(
         self, tokens: Tensor, lengths: Tensor, other_tokens: Tensor, other_lengths: Tensor
     ) -> Tensor:
-        """Compute the pooled states of the first texts of pairs, or of the second ones. Tokens that the other text has
-        are marked."""
+        """Compute the pooled states of one text of each pair. The embedding of each token also says whether the other
+        text has this token."""
         is_real = torch.arange(other_tokens.size(1), device=other_tokens.device) < other_lengths.unsqueeze(1)
         same = (tokens.unsqueeze(2) == other_tokens.unsqueeze(1)) & is_real.unsqueeze(1)
         embedded = self.embedding(tokens) + torch.where(

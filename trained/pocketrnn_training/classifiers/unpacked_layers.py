@@ -84,10 +84,16 @@ def _run_layer_forwards(rnn: nn.RNNBase, inputs: Tensor, parameters: Sequence[nn
 def _run_quasi_recurrent_direction(
     values: Tensor, parameters: Sequence[nn.Parameter], is_padding: Tensor, *, backwards: bool
 ) -> Tensor:
-    """Run one direction of a GRU without recurrent weights: float32 [batch, sequence, n] -> [batch, sequence, hidden].
+    """Run one direction of a GRU whose recurrent weights are zero; return the states, [batch, sequence, hidden_dim].
 
-    Its reset gate has nothing to act on. Backwards, padding gives zeros, so that the state is zero until the last step
-    of a row: rows need not be reversed.
+    It has no reset gate, since that would only change the recurrent product. Backwards, the state stays zero over the
+    padding, so that the rows need not be reversed.
+
+    Args:
+        values: float32 [batch, sequence, n], the input.
+        parameters: the weights and biases of this direction, in torch's order.
+        is_padding: the steps after the end of a row; used only backwards.
+        backwards: read from the last step to the first.
     """
     weight, bias = (parameters[i][parameters[1].size(1) :] for i in (0, 2))
     keep, new = linear(values, weight, bias).chunk(2, dim=2)

@@ -41,7 +41,8 @@ def _make_setting_option(
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """Make the click option of one setting. `default` describes the default in the help, if None stands for it."""
+    """Make the click option of one setting. `default` is the text for the default in the help, for a setting whose
+    default is None."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
