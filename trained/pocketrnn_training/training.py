@@ -163,7 +163,8 @@ def _refuse_final_fit(settings: Settings, *, possible: bool) -> None:
 def _find_vector_sources(
     data: LabelledRows, settings: Settings, other_sources: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """List the files of word vectors to try: the given file; else None, for no vectors, and an installed file."""
+    """List the files of word vectors to try: the user's file; or else None (no vectors), and the file that is installed
+    for the language of the texts, if the settings allow it."""
     if other_sources.word_vectors is not None:
         return (other_sources.word_vectors,)
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):

@@ -120,7 +120,7 @@ class EventLines:
         self._epochs = 1
 
     def show_event(self, event: Progress | Epoch | Notice) -> None:
-        """Show an event, if a line for it is due."""
+        """Show a line for an event, unless it is an epoch or a progress for which other lines are enough."""
         # An epoch ends with its own line of validation scores, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
@@ -137,7 +137,7 @@ class EventLines:
                 self._show_or_hold_line(event)
 
     def _show_epoch_line_if_due(self, event: Progress | Epoch) -> None:
-        """Show the line of an epoch, unless the lines of other epochs are enough."""
+        """Show the line of an epoch if it is one of the about 20 to show, or the last line is half a minute old."""
         one_of = -(-self._epochs // _EPOCH_LINES)
         if event.epoch % one_of == 0 or self._was_silent_too_long():
             self._show_or_hold_line(event)
@@ -146,7 +146,8 @@ class EventLines:
         return time.monotonic() - self._shown >= _LONGEST_SILENCE
 
     def _show_or_hold_line(self, event: Progress | Epoch | Notice) -> None:
-        """Show the line of an event; hold it back until the silent seconds are over."""
+        """Show the line of an event. During the silent seconds at the start, store it, and show it with the first line
+        after them."""
         self._held.append(format_event_line(event))
         if time.monotonic() < self._from:
             return

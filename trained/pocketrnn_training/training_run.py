@@ -129,7 +129,7 @@ class TrainingRun:
     def train(self, report: Callable[[Progress | Epoch | Notice], None] = lambda _: None) -> Checkpoint:
         """Train to the end, and return the checkpoint. The folder then has the checkpoint and its report.
 
-        The folder is written after every epoch. If this raises, also by Ctrl-C, it holds the epochs until then.
+        The folder is written after every epoch. After an error or Ctrl-C, it holds the run up to the last whole epoch.
 
         Args:
             report: called with the progress of the run, for display.

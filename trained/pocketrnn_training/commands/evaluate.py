@@ -200,7 +200,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
 
 
 def _format_evaluation(result: Evaluation, row_word: str) -> Iterator[str]:
-    """Yield the lines that show an evaluation. `row_word` is the word for its rows."""
+    """Yield the lines that show an evaluation. `row_word` is what its rows are called, such as "rows"."""
     if (spans := result.spans) is not None:
         yield from align_columns(
             [("spans", "precision", "recall", "F1", "true spans")]

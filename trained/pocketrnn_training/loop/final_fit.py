@@ -72,12 +72,12 @@ class FinalFit(LoopFit):
         emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
-        """Train until the last epoch, and pass the state of the run to `emit` after each epoch.
+        """Train the classifier anew on all rows, up to the last epoch.
 
         Args:
             fabric: the device and the processes.
-            emit: called with the progress, and after each epoch with the state.
-            stopped: asked before each step, in every process; if true, the training ends there.
+            emit: called with the progress, and after each epoch with the state to resume the run from.
+            stopped: called before each step, in every process; the training ends if it returns True.
 
         Raises:
             TrainingError: the loss is no longer a number.
@@ -122,12 +122,12 @@ class OnlyFit(LoopFit):
         emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
-        """Train until the last epoch, and then pass the state of the run to `emit`.
+        """Train the classifier on all rows, up to the last epoch, and calibrate it by its logits of the folds.
 
         Args:
             fabric: the device and the processes.
-            emit: called with the progress, and with the state after the last epoch.
-            stopped: asked before each step, in every process; if true, the training ends there.
+            emit: called with the progress, and at the end with the state of the finished run.
+            stopped: called before each step, in every process; the training ends if it returns True.
 
         Raises:
             TrainingError: the loss is no longer a number.

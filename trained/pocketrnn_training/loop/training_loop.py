@@ -154,13 +154,13 @@ class TrainingLoop:
         emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
-        """Train until the last epoch, or until `patience` ends it.
+        """Train the classifier and validate it after each epoch, until the last epoch, or until `patience` ends it.
 
         Args:
             fabric: the device and the processes.
-            emit: called with the progress, and after each epoch with the state and then the epoch; with a notice if
-                the training diverges.
-            stopped: asked before each step, in every process; if true, the training ends there.
+            emit: called with the progress; after each epoch with a `TrainingState`, then with an `Epoch`; with a notice
+                if the training diverges.
+            stopped: called before each step, in every process; the training ends if it returns True.
 
         Raises:
             TrainingError: the loss is no longer a number.
@@ -260,14 +260,11 @@ class TrainingLoop:
 
         Args:
             learner: the classifier to train; changed.
-            epoch: its number in the cycle of the learning rate, from 1.
+            epoch: the number of the epoch in this fit, from 1.
             fabric: the device and the processes.
             emit: called with the progress.
-            stopped: asked before each step; if true, the epoch ends there.
-            epochs_before: how many epochs of the run came before this cycle, for the progress.
-
-        Returns:
-            The figures of the epoch; None if it was stopped.
+            stopped: called before each step; the epoch ends if it returns True.
+            epochs_before: how many epochs an earlier fit of the same run took. They count in the progress.
 
         Raises:
             TrainingError: the loss is no longer a number.
@@ -298,8 +295,8 @@ class TrainingLoop:
         return metrics
 
     def _compute_learning_rate(self, epochs_done: float) -> float:
-        """Compute the learning rate after `epochs_done` epochs, which may be a fraction, in the cycle of
-        `Settings.learning_rate`."""
+        """Compute the learning rate after `epochs_done` epochs, which may be a fraction. It rises to
+        `Settings.learning_rate`, and then falls to 0 at the end of the last epoch."""
         done = epochs_done / self.max_epochs
         if done < _RISING:
             factor = _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * done / _RISING)) / 2
@@ -310,8 +307,8 @@ class TrainingLoop:
     def _draw_batches(
         self, epoch_rows: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
-        """Draw the row numbers of an epoch, and cut them into batches, each for all processes together. `rng` orders
-        the batches."""
+        """Draw `epoch_size` row numbers for an epoch, and cut them into batches. Each batch is for all processes
+        together. `rng` orders the batches."""
         lengths = epoch_rows.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)
@@ -355,14 +352,14 @@ class TrainingLoop:
         seconds: float,
         fitted_rows: int | None,
     ) -> TrainingState:
-        """Make the state of a run that has no validated epochs.
+        """Calibrate a classifier that was not validated after each epoch, and return the state of its finished run.
 
         Args:
-            module: the whole classifier, on the CPU; changed: it is calibrated.
-            parts: the weights of its parts.
-            logits: float32 [validation rows, classes], the logits of classifiers that have not seen the row.
+            module: the classifier, on the CPU. It is changed.
+            parts: the weights of its recurrent and its linear part.
+            logits: float32 [validation rows, classes], from classifiers that have not seen the row.
             seconds: how long the fit took.
-            fitted_rows: how many rows the module was fitted on, if not on the training rows alone.
+            fitted_rows: how many rows the module was fitted on; None if on the training rows alone.
         """
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         right = find_right_rows(logits, targets)
@@ -418,10 +415,15 @@ class TrainingLoop:
     def _choose_and_measure_thresholds(
         self, logits: Tensor, outside: Tensor | None
     ) -> tuple[tuple[float, ...] | None, dict[str, float]]:
-        """Choose the thresholds of the labels, or None; also return the metrics of the answers with these thresholds.
+        """Choose a threshold for each label, and measure the answers with these thresholds.
 
-        They are chosen by the calibrated logits of the validation rows, and of rows that belong to none of the classes.
-        With several labels, they are measured on rows that were not used to choose them.
+        Args:
+            logits: the calibrated logits of the validation rows.
+            outside: the calibrated logits of rows that belong to none of the classes; None without such rows.
+
+        Returns:
+            the threshold of each label, or None if the classifier needs none; and the metrics of the answers by name.
+            With several labels, these are measured on rows that did not choose the thresholds.
         """
         targets, share = self.task.validation_targets, self.settings.none_of_these
         if not self.task.several_labels:
@@ -456,15 +458,15 @@ def _check_loss_is_finite(progress: Progress) -> None:
 
 
 def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
-    """Add the weighted logits of the recurrent and the linear part. Without a linear part, return the logits of the
-    recurrent part."""
+    """Return the weighted sum of the logits of both parts, or without a linear part the recurrent part's logits."""
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 
 def copy_classifier_with_linear_part(module: AnyClassifier, task: Task, parts: RecurrentLinearWeights) -> AnyClassifier:
-    """Copy a trained module to the CPU, in evaluation mode, with its linear part.
+    """Copy a trained recurrent module to the CPU, in evaluation mode, and add the linear part of the task.
 
-    The copy has a plain embedding, and each part is multiplied by its weight.
+    In the copy, each part is multiplied by its weight, and an embedding with fragments of words becomes an ordinary
+    one (`SpelledEmbedding`).
     """
     with torch.device("meta"):
         made = build_classifier(task.architecture)

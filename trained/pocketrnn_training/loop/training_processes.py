@@ -41,13 +41,13 @@ class Loop(Protocol):
 
     @property
     def task(self) -> Task:
-        """The prepared data that the work reads."""
+        """The prepared data to train on."""
 
     def replace_task(self, task: Task) -> Loop:
-        """Return a copy of the work with other prepared data."""
+        """Return a copy with other prepared data."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
-        """Do the work, and `emit` its events. End early when `stopped` returns True."""
+        """Train in one process. Call `emit` with each event, and end early when `stopped` returns True."""
 
 
 def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
@@ -57,7 +57,7 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
 
     Args:
         fabric: the number of processes, and how they communicate.
-        loop: the work.
+        loop: the training to run.
         emit: called in this thread. If it raises, or on Ctrl-C, the processes are stopped first.
 
     Raises:
@@ -119,7 +119,7 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
 
 
 def _pass_events(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]) -> None:
-    """Pass the events of the processes to `emit` until all processes have ended. Raise an error that is among them."""
+    """Pass the events in a queue to `emit` until the thread `launcher` ends. An event that is an error is raised."""
     while True:
         is_over = not launcher.is_alive()
         try:
@@ -166,7 +166,15 @@ def _end_with_parent_and_delete(folder: str) -> None:
 
 
 def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _silencer: None) -> None:
-    """Do the work in a new process, on the arrays in the folder, and put its events into the queue `events`."""
+    """Train in a new process until the training ends, or `stop` is set.
+
+    Args:
+        fabric: the device and the processes.
+        folder: the folder of the memory-mapped rows and teacher's answers.
+        work: a pickled `Loop` without these arrays.
+        events: the queue for pickled events; only the first process fills it.
+        stop: an event of multiprocessing that ends the training.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent_and_delete, args=(folder,), daemon=True).start()
     loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one

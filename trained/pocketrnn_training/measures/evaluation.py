@@ -111,24 +111,25 @@ class Evaluation:
 
 
 def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluation:
-    """Classify texts or sequences of numbers, and compare the answers with their labels.
+    """Classify labelled rows, and compare the classifier's answers with the labels.
 
-    A classifier of several labels gives the labels that reach their thresholds, or 0.5 if it keeps no thresholds.
+    If rows can have several labels, the answer is every label that reaches its threshold, which is 0.5 if the
+    classifier stores no thresholds.
 
-    PyTorch runs a checkpoint. A padded one is run as it was trained: in batches of the training batch size, in the
-    order of the rows, each padded to its longest row. This shows how padding changes its answers; its bundle never
-    pads.
+    PyTorch runs a checkpoint. If it is not packed, padding changes its answers: it is run in batches of its training
+    batch size, in the order of the rows.
 
     Args:
-        classifier: a bundle's `Classifier`, or a checkpoint; of several heads the `head` that the rows label.
-        data: the rows, with the labels of the classifier in its order; several a text if it gives several.
+        classifier: a bundle's `Classifier`, or a checkpoint. If a bundle has several heads, give the one whose labels
+            the rows have (`Classifier.head`).
+        data: the rows, with the labels of the classifier in the same order.
 
     Raises:
         InputError: the classifier has several heads.
-        DataError: the classifier and the data do not match: one labels words, the other rows; one has several labels a
-            text, the other one; one is for texts, the other for numbers; or the labels or their order differ. Or a row
-            has no label; or there are texts of none of the classes, and the classifier gives every text a label.
-        CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
+        DataError: the classifier and the rows differ in their labels or in the order of these, in the kind of rows, or
+            in whether a row can have several labels; a row has no label; or some texts belong to none of the classes,
+            but the classifier gives every text a label.
+        CheckpointError: a checkpoint that is not packed does not store its training batch size.
 
     Example:
         >>> checkpoint = read_checkpoint(Path("reviews.checkpoint"))
@@ -185,8 +186,10 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
 
 
 def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
-    """Measure how often rows of none of the classes get no label, and how often other rows get the right label; None if
-    all rows are of the classes."""
+    """Measure how often the rows outside all classes get no label, and how often the other rows get the right one.
+
+    Return None without rows outside the classes.
+    """
     if not data.outside:
         return None
     if classifier.thresholds is None:
@@ -264,10 +267,10 @@ def _find_reached_labels(classifier: Classifier | Checkpoint, texts: Sequence[st
 def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
     """Compute a checkpoint's logits for texts or sequences of numbers in PyTorch, float32 [rows, classes].
 
-    A padded classifier is run in batches of the training batch size (`evaluate`).
+    If padding changes its answers (it is not packed), the batches have the size of those in the training.
 
     Raises:
-        CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
+        CheckpointError: the checkpoint is not packed and does not store its training batch size.
     """
     batch_size = checkpoint.training.get("batch_size")
     if not checkpoint.architecture.packed and (not isinstance(batch_size, int) or batch_size < 1):

@@ -103,17 +103,17 @@ def choose_and_measure_rejection_threshold(
 ) -> tuple[float, dict[str, float]]:
     """Choose the threshold below which a text gets no label, and measure how many answers reach it.
 
-    Each text has one label.
-
     Args:
-        share_of_right: the share of the right answers that are to reach it; or None to separate them from `outside`.
+        share_of_right: the share of the right answers that must reach the threshold; or None for the threshold that
+            best separates right answers from those of `outside`.
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows].
         outside: float64 [rows of none of the classes, classes], or None.
 
     Returns:
-        the threshold, and the shares of right answers, of wrong ones, and of answers to rows of none of the classes
-        that reach it. If these rows chose it, each half is measured with the threshold of the other half.
+        the threshold; and by name the threshold, and the shares of right answers, of wrong answers and of answers for
+        `outside` that reach it. Without `share_of_right`, each half of the rows is measured with the threshold that
+        the other half chooses.
     """
 
     def choose_threshold(chosen_rows: npt.NDArray[np.bool_], chosen_outside: npt.NDArray[np.bool_]) -> float:

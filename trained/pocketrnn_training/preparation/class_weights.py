@@ -9,7 +9,15 @@ __all__ = ["compute_class_weights"]
 
 
 def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
-    """Compute the weight of the rows of each class, float32 [classes], from the class sizes, int64 [classes]."""
+    """Compute how much a row of each class counts in the loss.
+
+    Args:
+        counts: int64 [classes], the number of rows of each class.
+        balanced: give all classes the same total weight; otherwise each row has the weight 1.
+
+    Returns:
+        float32 [classes].
+    """
     if not balanced or not counts.any():
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.

@@ -53,9 +53,9 @@ class StartingCheckpoint:
     def from_checkpoint(
         cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings
     ) -> StartingCheckpoint:
-        """Start from a checkpoint, with the new words that occur at least `min_freq` times in `texts`.
+        """Make the start of a run from a checkpoint and the new words of `texts` that occur `min_freq` times or more.
 
-        Pieces of words are not extended.
+        A vocabulary of pieces of words gets no new pieces.
         """
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
@@ -146,10 +146,10 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
 
 
 def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
-    """Return the rows with the labels of a checkpoint first, then the new labels. The targets change with them.
+    """Return the same rows, whose labels are those of a checkpoint and then the new ones, with targets to match.
 
     Raises:
-        DataError: only one of checkpoint and rows has several labels a text.
+        DataError: texts can have several labels in the checkpoint but not in the rows, or the other way round.
     """
     several = checkpoint.activation == "sigmoid"
     if several != data.several_labels:

@@ -99,8 +99,15 @@ class TeacherTargets:
         targets: npt.NDArray[np.int64],
         class_weights: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32]:
-        """Compute the weight of each row in the loss, float32 [chosen rows], from the class weights of its label and of
-        the teacher's answer."""
+        """Compute the weight of each chosen row in the loss, float32 [chosen rows].
+
+        It is the class weight of the row's label, mixed with the mean class weight of the teacher's answer.
+
+        Args:
+            rows: int64, the numbers of the chosen rows.
+            targets: int64 [chosen rows], the class of each.
+            class_weights: float32 [classes].
+        """
         share = self.label_share[rows]
         weights: npt.NDArray[np.float32] = share * class_weights[targets] + (1 - share) * (
             self.soften_answers(rows) @ class_weights
@@ -127,10 +134,18 @@ class TeacherSummary:
 
 
 def make_teacher_targets(data: LabelledTexts, answer_weight: float, temperature: float) -> TeacherTargets | None:
-    """Make the teacher's part of the training targets from the answers of the rows; None without a teacher.
+    """Make the training targets that come from a teacher, from its answers in `data.answers`.
+
+    Args:
+        data: the training rows.
+        answer_weight: the weight of the answer in a row that has both a label and an answer, from 0 to 1.
+        temperature: as in `TeacherTargets`.
+
+    Returns:
+        the targets; None without a teacher.
 
     Raises:
-        DataError: a row has neither a label nor an answer; there are answers, and a text can have several labels.
+        DataError: a row has neither a label nor an answer; there are answers, but a text can have several labels.
     """
     labelled, answers = data.labelled, data.answers
     if answers is None:
@@ -150,7 +165,7 @@ def make_teacher_targets(data: LabelledTexts, answer_weight: float, temperature:
 
 
 def fill_targets_from_teacher(data: LabelledTexts) -> npt.NDArray[np.int64]:
-    """Return the class of each row, int64 [rows]. A row without a label has the teacher's likeliest class."""
+    """Return the class of each row, int64 [rows]: its label, or else the class that the teacher finds likeliest."""
     if data.answers is None:
         return data.targets
     return np.where(data.targets == UNLABELLED, data.answers.likeliest_classes(), data.targets)
@@ -194,20 +209,20 @@ def compute_summed_student_loss(
 ) -> Tensor:
     """Compute the summed loss of the rows of a batch, float32 [].
 
-    Where a text can have several labels, it is the sum of the losses of each label. Otherwise, without a teacher it is
-    the cross-entropy with the labels. With a teacher it is, for each row,
+    If a text can have several labels, the loss of a row is the sum over its labels. Otherwise, without a teacher, it is
+    the cross-entropy with the label. With a teacher, it is
 
         share * cross_entropy(logits, label) + (1 - share) * temperature^2 * divergence(answer, logits / temperature)
 
-    with the Kullback-Leibler divergence, which is 0 where the student answers as the teacher does. Its gradient by
-    the logits shrinks with the square of the temperature, which the factor makes up for.
+    The Kullback-Leibler divergence is 0 if the student answers as the teacher does. The factor temperature^2 keeps the
+    size of its gradient, which shrinks with the square of the temperature.
 
     Args:
         logits: float32 [rows, classes].
         targets: int64 [rows]; a row without a label has any class. Or bool [rows, labels].
-        lesson: a teacher's answers for the rows.
-        class_weights: float32 [classes], of labels and of the classes of an answer alike.
-        smoothing: the share of a label's weight that all classes have alike. Answers are smooth already.
+        lesson: the teacher's answers for the rows, or None without a teacher.
+        class_weights: float32 [classes], the weight of each class, in labels and in answers.
+        smoothing: the label smoothing. It does not change the teacher's answers.
     """
     if targets.dim() == 2:
         return compute_summed_multi_label_loss(logits, targets, smoothing)

@@ -173,7 +173,10 @@ class Task:
 
     @property
     def validation_lengths(self) -> npt.NDArray[np.int64]:
-        """The length of the row of each validation target, int64 [validation targets]: its steps, or its words."""
+        """The length of the row that each validation target belongs to, int64 [validation targets].
+
+        It is counted in tokens or time steps; in words, if tokens are labelled.
+        """
         words = self.validation_words
         if words is not None:
             return np.repeat(words, words)
@@ -196,7 +199,7 @@ class Task:
         return None if steps is None else np.add.reduceat((steps.ids != IGNORED).astype(np.int64), steps.offsets[:-1])
 
     def select_training_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
-        """Return the task with some of the training rows. The task has no linear part and no teacher."""
+        """Return the task with only the chosen training rows. It must have neither a linear part nor a teacher."""
         groups, folds = (None if some is None else some[chosen] for some in (self.groups, self.folds))
         return replace(
             self, rows=self.rows.select_rows(chosen), targets=self.targets[chosen], groups=groups, folds=folds
@@ -219,8 +222,8 @@ def make_piece_targets(
 
 
 def describe_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
-    """Return where the training and the validation rows come from and how many they are, for a checkpoint's `data`.
-    With folds, these are the same rows."""
+    """Describe the rows for a checkpoint's `data`: their source, their licence, and the numbers of training and
+    validation rows. If folds measure the classifier, both arguments are the same rows."""
     by_folds = validation is data
     return {
         "source": data.source,

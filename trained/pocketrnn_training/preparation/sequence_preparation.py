@@ -43,17 +43,18 @@ def prepare_sequences(
     examples: Sequence[str] | None = None,
     other_sources: OtherSources,  # noqa: ARG001 - other sources are for texts, and refused before
 ) -> tuple[Task, NumberSettings]:
-    """Split the sequences, and scale their channels by the training rows.
-
-    Return the prepared data, and the settings with the values that the data decides.
+    """Prepare labelled sequences for training: hold out validation rows, and scale all rows by the training rows.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
-        validation: the validation rows.
-        settings: the choices.
+        validation: the validation rows, or None.
+        settings: the user's settings.
         report: called with notices for the owner of the data.
-        examples: None for some of the validation rows in the checkpoint; else it holds none of them.
+        examples: None to store some validation rows in the checkpoint; any sequence to store none.
         other_sources: not used.
+
+    Returns:
+        the prepared data; and the settings, with a value for each None that the data decides.
 
     Raises:
         DataError: the data cannot be used.
@@ -111,7 +112,7 @@ def _make_architecture(settings: NumberSettings, data: LabelledSequences) -> Seq
 
 
 def _make_notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
-    """Make the notices about repeated sequences, validation sequences that are trained on or few, and classes."""
+    """Make the notices about repeated sequences, too few validation rows or some that are trained on, and classes."""
     notices, skewed = list(data.notes), settings.class_weights == "none"
     known = _hash_sequences(data.sequences)
     if copies := len(known) - len(set(known)):

@@ -39,17 +39,22 @@ def prepare_tags(
     examples: Sequence[str] | None = None,
     other_sources: OtherSources,  # noqa: ARG001 - other sources are for texts, and refused before
 ) -> tuple[Task, TagSettings]:
-    """Split the sentences, learn pieces from the training sentences, and give each word's first piece its label.
+    """Prepare sentences for training a tagger.
 
-    Return the prepared data, and the settings with the values that the data decides.
+    Validation sentences are held out, pieces of words are learnt from the training sentences, and the first piece of
+    each word gets the word's label.
 
     Args:
         data: the training sentences, from which some are held out if `validation` is None.
-        validation: the validation sentences.
-        settings: the choices.
+        validation: the validation sentences, or None.
+        settings: the user's settings.
         report: called with notices for the owner of the data.
-        examples: None for some of the validation sentences in the checkpoint; else it holds none of them.
+        examples: texts to store in the checkpoint; None for some validation sentences; an empty sequence for random
+            texts made of the vocabulary's words.
         other_sources: not used.
+
+    Returns:
+        the prepared data; and the settings, with a value for each None that the data decides.
 
     Raises:
         DataError: the data cannot be used.

@@ -58,17 +58,19 @@ def prepare_texts(
     examples: Sequence[str] | None = None,
     other_sources: OtherSources = _NO_OTHER_SOURCES,
 ) -> tuple[Task, TextSettings]:
-    """Split, check and encode the texts; return the prepared data, and the settings with the values that the data
-    determines.
+    """Prepare labelled texts for training: hold out validation rows, check the rows, and encode all texts as ids.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
-        validation: the validation rows.
-        settings: the choices.
+        validation: the validation rows, or None.
+        settings: the user's settings.
         report: called with notices for the owner of the data.
-        examples: texts for the checkpoint; None for some validation texts; an empty sequence for random texts made
-            of the vocabulary's words.
-        other_sources: the other sources to learn from, in addition to the rows.
+        examples: texts to store in the checkpoint; None for some validation texts; an empty sequence for random texts
+            made of the vocabulary's words.
+        other_sources: what the run learns from in addition to the rows.
+
+    Returns:
+        the prepared data; and the settings, with a value for each None that the data decides.
 
     Raises:
         InputError: a setting does not fit the others, the data or the vectors.
@@ -194,7 +196,8 @@ def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
 def _complete_settings_after_encoding(
     decided: TextSettings, rules: AnyTextRules, task: Task, text_count: int
 ) -> TextSettings:
-    """Return the settings with the tokenizer and the parts of the classifier that encoding the texts has determined."""
+    """Return the settings with what encoding the texts has decided: the tokenizer, the least frequency of a token, and
+    whether there are fragments of words and a linear part."""
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
         decided,
@@ -251,8 +254,10 @@ def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
 
 
 def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
-    """Find the fragments that words share. Return None if the settings ask for none, if tokens are not words, or if
-    words share none."""
+    """Find the fragments that words of the vocabulary share, whose embeddings are then shared.
+
+    Return None without such fragments, without the setting `spelling`, or if the tokens are pieces of words.
+    """
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
     found = Spelling.from_vocabulary(tokens, first_word_id=len(vocabulary.SPECIALS))

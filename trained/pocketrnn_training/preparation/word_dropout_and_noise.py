@@ -25,7 +25,10 @@ class WordDropout:
     padding_id: int
 
     def augment_batch(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Return the batch with some tokens changed, int64 [batch, sequence]."""
+        """Return a training batch in which random tokens are replaced with the unknown token, int64 [batch, sequence].
+
+        Padding is not replaced. `lengths` is not used.
+        """
         dropped = torch.rand(inputs.shape, device=inputs.device) < self.share
         # The mark between two texts is negative, and stays, too.
         return inputs.masked_fill(dropped & (inputs != self.padding_id) & (inputs >= 0), self.unknown_id)
@@ -49,7 +52,12 @@ class Augmentation:
     time_masking: float
 
     def augment_batch(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return the changed samples, float32 [batch, time, channels]; zeros after the end of a row."""
+        """Return the samples of a training batch with random changes, float32 [batch, time, channels].
+
+        Args:
+            inputs: float32 [batch, time, channels].
+            lengths: int64 [batch]; must not be None. The result is zero after the end of a row.
+        """
         assert lengths is not None  # noqa: S101 - of sequences of numbers they are always given
         samples, steps = inputs, torch.arange(inputs.size(1), device=inputs.device)
         if self.jitter:

@@ -50,7 +50,12 @@ def draw_learning_curve(history: Sequence[Epoch]) -> Figure:
 
 
 def draw_confusion_matrix(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
-    """Draw how often each class is taken for each other class. `counts`, int64 [classes, classes], is the confusion."""
+    """Draw the confusion matrix of the most confused classes.
+
+    Args:
+        result: the evaluation, which has the names of the classes.
+        counts: int64 [classes, classes], how often each true class (row) gets each class (column).
+    """
     chosen, of_class = _find_most_confused_classes(counts), counts.sum(axis=1)
     counts = counts[np.ix_(chosen, chosen)]
     # As shares of the true class, so that a large class does not hide the others.
@@ -87,8 +92,8 @@ class LengthBin(NamedTuple):
 
 
 def draw_accuracy_by_length(bins: Sequence[LengthBin], length_unit: str) -> Figure:
-    """Draw the accuracy of rows by their length, as a bar for each bin. `length_unit` is the word for what is
-    counted."""
+    """Draw the accuracy of rows by their length, as a bar for each bin. `length_unit` is the label of the length axis,
+    such as "tokens"."""
     figure = _make_figure()
     axes = figure.subplots()
     axes.bar(range(len(bins)), [one.accuracy for one in bins], color="tab:blue")
@@ -107,7 +112,8 @@ def format_range(least: int, most: int) -> str:
 
 
 def make_tick_label(index: int, label: str) -> str:
-    """Make the tick label of a class: its name; or its number, if the font lacks a character."""
+    """Make the tick label of a class: its name, shortened if it is long; or its number from 1, if the name is blank or
+    the font lacks a character. `index` counts from 0."""
     font = _load_font()
     if not label.strip() or not label.isprintable() or not all(font.get_char_index(ord(one)) for one in label):
         return str(index + 1)
@@ -116,10 +122,7 @@ def make_tick_label(index: int, label: str) -> str:
 
 
 def _find_most_confused_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Find the classes that are confused most often, int64 [classes to draw].
-
-    A class counts as the true and as the predicted class.
-    """
+    """Find the classes with the most wrong answers, as true or as predicted class; return their indices, ascending."""
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return np.sort(np.argsort(-wrong, kind="stable")[:DRAWN_CLASSES])
 

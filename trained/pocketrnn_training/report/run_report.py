@@ -150,8 +150,8 @@ def _format_overview(checkpoint: Checkpoint, result: Evaluation, row_word: str, 
     Args:
         checkpoint: the classifier.
         result: its scores on the validation rows.
-        row_word: the word for a row.
-        answer_word: the word for an answer.
+        row_word: what a row is called, such as "text".
+        answer_word: what has a label, such as "row" or "word".
     """
     metrics = checkpoint.metrics
     yield f"# {_escape_start(checkpoint.name)}"
@@ -323,7 +323,7 @@ def _explain_confusion_picture(result: Evaluation) -> str:
 
 
 def _format_lengths(bins: Sequence[LengthBin], length_unit: str) -> Iterator[str]:
-    """Yield the section with the accuracy of rows by their length. `length_unit` is the word for what is counted."""
+    """Yield the section with the accuracy of rows by their length, which is counted in `length_unit`."""
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
     yield from (f"| {length_unit} | rows | accuracy |", "|---|---:|---:|")
     for least, most, rows, accuracy in bins:
