@@ -76,7 +76,7 @@ def test_a_checkpoint_has_a_plain_embedding_and_says_how_it_was_trained() -> Non
     ],
 )
 def test_words_of_few_rows_are_spelt(settings: TextSettings, rows: int, spelt: bool) -> None:
-    assert settings.decided(rows, 4).spelling is spelt
+    assert settings.fill_missing_values(rows, 4).spelling is spelt
 
 
 def test_pieces_are_not_spelt() -> None:

@@ -111,8 +111,8 @@ def test_there_is_none_where_validation_rows_or_a_teacher_are_given() -> None:
 
 
 def test_small_data_has_one_and_large_data_does_not() -> None:
-    assert [TextSettings().decided(rows, 3).final_fit for rows in (19_999, 20_000)] == [True, False]
-    assert TextSettings(final_fit=True).decided(20_000, 3).final_fit
+    assert [TextSettings().fill_missing_values(rows, 3).final_fit for rows in (19_999, 20_000)] == [True, False]
+    assert TextSettings(final_fit=True).fill_missing_values(20_000, 3).final_fit
 
 
 def test_the_command_and_the_report_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

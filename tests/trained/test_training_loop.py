@@ -320,7 +320,7 @@ def test_what_is_not_set_is_decided_by_the_rows_and_the_state() -> None:
     assert TextSettings(**small).dropout_for(8) == 0.125  # type: ignore[arg-type]
     assert TextSettings().dropout_for(1) == 0.0
     assert TextSettings(dropout=0.3, **small).dropout_for(1) == 0.3  # type: ignore[arg-type]
-    decided = TextSettings(epoch_size=30_000).decided(10, 4)
+    decided = TextSettings(epoch_size=30_000).fill_missing_values(10, 4)
     assert (decided.batch_size, decided.epochs, decided.dropout) == (128, 4, 0.5)
     checkpoint = train(easy_texts(60), replace(QUICK, batch_size=None, dropout=None, epochs=1))
     assert [checkpoint.training[name] for name in ("batch_size", "dropout", "epochs")] == [16, 0.0, 1]

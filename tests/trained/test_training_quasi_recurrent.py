@@ -76,9 +76,9 @@ def test_the_recurrent_weights_stay_zero_and_the_others_learn(made: Callable[[],
 
 
 def test_its_state_is_larger_where_no_size_is_named() -> None:
-    sizes = [TextSettings(cell=cell).decided(1000, classes=2).hidden_dim for cell in ("gru", "qrnn")]
+    sizes = [TextSettings(cell=cell).fill_missing_values(1000, classes=2).hidden_dim for cell in ("gru", "qrnn")]
     assert sizes == [96, 128]
-    assert TextSettings(cell="qrnn", hidden_dim=64).decided(1000, classes=2).hidden_dim == 64
+    assert TextSettings(cell="qrnn", hidden_dim=64).fill_missing_values(1000, classes=2).hidden_dim == 64
 
 
 def test_it_learns_which_word_follows_which() -> None:

@@ -262,7 +262,9 @@ def fit(
     data: LabelledRows
     held_out: LabelledRows | None
     if channels is not None:
-        make_settings(NumberSettings, choices).check_beside(word_vectors=word_vectors, before=before, outside=outside)
+        make_settings(NumberSettings, choices).refuse_unsupported_sources(
+            word_vectors=word_vectors, before=before, outside=outside
+        )
         rules = make_number_rules(channels, numbers or {})
         data, given = make_rows_of_sequences(texts, labels, rules)
         held_out = None if validation is None else make_rows_of_sequences(*validation, rules, data.labels)[0]

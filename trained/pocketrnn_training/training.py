@@ -114,7 +114,7 @@ def train(
             f"The settings are for {settings.ROWS}, but the data holds {kind.settings.ROWS}.",
             f"Give {kind.settings.__name__}.",
         )
-    settings.check_beside(teacher=teacher, word_vectors=word_vectors, before=before)
+    settings.refuse_unsupported_sources(teacher=teacher, word_vectors=word_vectors, before=before)
     fabric = _make_fabric(settings)
     other_sources = OtherSources(teacher, word_vectors, before)
     of_same_data = validation is None
@@ -205,7 +205,7 @@ def _compare_by_folds(
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
     """Make the error for a run to resume that has other settings or data."""
-    other = settings.other_than(state.best.training)
+    other = settings.describe_first_difference(state.best.training)
     return InputError(
         f"The run to resume was made with {other or 'other data, word vectors or teacher answers'}.",
         "Give the same settings, rows, word vectors and teacher's answers, or train anew.",

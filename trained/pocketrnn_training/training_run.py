@@ -92,7 +92,9 @@ class TrainingRun:
     _start: Checkpoint | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.settings.check_beside(teacher=self.teachers, word_vectors=self.word_vectors, before=self.before)
+        self.settings.refuse_unsupported_sources(
+            teacher=self.teachers, word_vectors=self.word_vectors, before=self.before
+        )
         if self.before is not None:
             self._start = checkpoints.read(self.before)
             self.settings = make_settings_from_checkpoint(self._start, self.settings)
@@ -260,7 +262,7 @@ def _measure_baseline(
 def _read_resume_state(output: Path, settings: Settings) -> TrainingState:
     """Read the state of the interrupted run. Refuse settings other than those of the run."""
     state = run_folder.read_state(output)
-    if other := settings.other_than(state.best.training):
+    if other := settings.describe_first_difference(state.best.training):
         raise InputError(
             f"The run in {output} was made with {other}.", "Give the settings with which the run was started."
         )

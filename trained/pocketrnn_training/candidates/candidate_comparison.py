@@ -81,7 +81,7 @@ def should_compare_candidates(data: LabelledTexts, settings: TextSettings, other
     named = settings.tokenizer is not None or settings.asks_for_pieces
     if not named and any(getattr(settings, name) != getattr(default, name) for name in of_one_way):
         return False
-    decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
+    decided = settings.fill_missing_values(len(data), len(data.labels), several_labels=data.several_labels)
     return bool(decided.linear) and len(np.unique(data.groups)) >= _FEWEST_ROWS // 2
 
 

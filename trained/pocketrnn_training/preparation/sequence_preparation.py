@@ -62,7 +62,7 @@ def prepare_sequences(
     data, validation = data.split(validation, settings)
     for text in _make_notices(data, validation, settings):
         report(Notice(text))
-    decided = settings.decided(len(data), len(data.labels))
+    decided = settings.fill_missing_values(len(data), len(data.labels))
     # Integers are converted to the channels' own units, as in the runtime.
     mean, scale = compute_mean_and_scale([data.rules.convert_to_channel_units(sequence) for sequence in data.sequences])
     known = find_channel_ranges(data.rules, data.sequences)

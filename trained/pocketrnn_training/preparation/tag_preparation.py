@@ -62,7 +62,7 @@ def prepare_tags(
     data, validation = data.split(validation, settings)
     for text in _make_notices(data, validation):
         report(Notice(text))
-    decided = settings.decided(len(data), len(data.labels))
+    decided = settings.fill_missing_values(len(data), len(data.labels))
     if settings.metric is None and has_span_prefixes(data.labels):
         decided = replace(decided, metric="f1")
     texts = [join_words(sentence) for sentence in chain(data.sentences, validation.sentences)]

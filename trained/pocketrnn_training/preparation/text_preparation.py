@@ -86,7 +86,7 @@ def prepare_texts(
     teacher = measure_teacher(data, validation)
     for text in [*_make_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
-    decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
+    decided = settings.fill_missing_values(len(data), len(data.labels), several_labels=data.several_labels)
     encoded, architecture, weights = _encode_texts(data, validation, settings, decided, other_sources, report)
     rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
     encoder = (PairEncoder if architecture.two_texts else TextEncoder)(rules, tokens)

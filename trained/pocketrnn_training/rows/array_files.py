@@ -77,7 +77,8 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
     Args:
         path: the file.
         remedy: the sentence that says what to give instead.
-        most: the bytes that the arrays may take together; of a small file, fewer: 1 GiB, or 16 times its size.
+        most: the number of bytes that all arrays may take together. The limit is lower for a small file: 16 times its
+            size, but at least 1 GiB.
         wanted: the names of the arrays to read; without it, all are read.
 
     Raises:

@@ -92,8 +92,8 @@ def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
     """Open a data file for reading as UTF-8. A file in another encoding is converted.
 
     Raises:
-        DataError: the file is missing, cannot be read, or is not a regular file; or, while it is read, its encoding
-            is another.
+        DataError: the file is missing, cannot be read, or is not a regular file; or a later read finds bytes that are
+            not in the encoding.
     """
     try:
         # A device may have no end, and a pipe cannot be read twice.
@@ -183,8 +183,17 @@ def _open_delimited(
     names_without_header: Sequence[str] | None = None,
     encoding: str = UTF8,
 ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
-    """Open a reader for a CSV file that has `size` bytes in UTF-8. It reads all columns if `included_columns` is
-    empty."""
+    """Open a CSV file, and yield a reader of chunks of its rows.
+
+    Args:
+        path: the file.
+        size: the number of bytes of the file in UTF-8.
+        included_columns: the columns to read; empty for all.
+        string_columns: the columns whose values are read as strings, whatever they look like.
+        delimiter: the character between the fields of a row.
+        names_without_header: the names of all columns, for a file without a header line.
+        encoding: the encoding of the file.
+    """
     with (
         open_as_utf8(path, encoding) as file,
         _translate_csv_errors(path),

@@ -135,7 +135,7 @@ class DataSource:
         """The class of settings for a run on these rows.
 
         Raises:
-            InputError: see `has_number_rows`; second texts are named for rows that have none.
+            InputError: see `has_number_rows`; a column of second texts is named, but the rows have only one text.
         """
         if self.of_tokens:
             self._refuse_options_not_for_tags()
@@ -150,7 +150,8 @@ class DataSource:
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
-            InputError: see `has_number_rows`; an encoding is named for rows that have none.
+            InputError: see `has_number_rows`; an option does not apply to the kind of rows, such as an encoding to
+                AG News.
             MissingExtraError: pyarrow is not installed.
         """
         require_module("pyarrow", "train")
@@ -232,11 +233,12 @@ class DataSource:
         Args:
             paths: the files.
             labels: the classes and their order; without it, the labels that occur.
-            rules: the rules of the classifier that the rows are for: its channels, and its windows.
+            rules: the channels, the windows and the other number rules of the classifier that will get the rows; None
+                to use the user's options alone.
 
         Raises:
             DataError: they cannot be read; see `pocketrnn_training.read_sequences`.
-            InputError: an option is for texts, or has no use here.
+            InputError: an option is for texts, or contradicts `rules`.
         """
         from pocketrnn_training.rows.sequence_files import read_sequences
 
@@ -261,7 +263,7 @@ class DataSource:
     def read_more(
         self, paths: tuple[Path, ...], data: LabelledRows
     ) -> LabelledTexts | LabelledSequences | TaggedSentences:
-        """Read other files, such as validation rows, as `data` was read.
+        """Read other files, such as validation rows, with the same options and labels as the rows `data`.
 
         Raises:
             DataError: see `read_files` and `read_numbers`.
@@ -280,13 +282,12 @@ class DataSource:
         """Read the labelled texts of a part of AG News, or of the files that the user names.
 
         Args:
-            ag_news_part: `train` or `test`, for AG News; files are read whole.
+            ag_news_part: the part of AG News to read, `train` or `test`; not used for files.
             labels: the classes and their order; without it, those of AG News, or the labels that occur in the files.
             blank_labels: keep rows of files without a label.
 
         Raises:
-            InputError: AG News and files are mixed, a folder for AG News is given with files, or several labels are
-                asked of AG News.
+            InputError: AG News and files are mixed, `data_dir` is given with files, or `multi_label` with AG News.
             DataError: the rows cannot be read; see `read_files` and `ag_news`.
         """
         # Imported here: the command line shows its help without pyarrow.

@@ -78,14 +78,16 @@ class StoredTexts(Sequence[str]):
 
     @classmethod
     def from_chunks(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
-        """Store the texts of all chunks, in order."""
+        """Store the texts of all chunks, in order. More than `in_memory` bytes go to a temporary file."""
         return cls.from_columns(([chunk] for chunk in chunks), in_memory)[0]
 
     @classmethod
     def from_columns(cls, chunks: Iterable[Sequence[Iterable[str]]], in_memory: int = _IN_MEMORY) -> list[StoredTexts]:
         """Store the texts of several columns; return one `StoredTexts` for each column.
 
-        Each chunk has the next rows of all columns. Without chunks, the result is one empty column.
+        Args:
+            chunks: the next rows of all columns at a time. Without chunks, the result is one empty column.
+            in_memory: the number of bytes of a column to keep in memory. More bytes go to a temporary file.
         """
         buffers: list[tuple[ByteBuffer, ByteBuffer]] = []
         for chunk in chunks:

@@ -113,10 +113,7 @@ class EncodedTexts(EncodedRows):
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
-        """Join rows 1 and 2, rows 3 and 4, and so on, with the id `mark` between them.
-
-        The mark is that of `pocketrnn.text.pairs`.
-        """
+        """Join rows 1 and 2, rows 3 and 4, and so on, with the id `mark` between them (`pocketrnn.text.pairs`)."""
         lengths = self.lengths
         return EncodedTexts.from_lengths(
             np.insert(self.ids, self.offsets[1:-1:2], np.int32(mark)), lengths[::2] + lengths[1::2] + 1

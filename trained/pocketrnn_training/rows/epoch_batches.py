@@ -40,7 +40,8 @@ def make_similar_length_batches(
     Args:
         rows: int64, the row numbers of an epoch in random order.
         lengths: int64 [rows of the data], the length of each row.
-        batch_size: the rows of a batch; the last batch of a group may have fewer.
+        batch_size: the number of rows of a batch. Rows are sorted in groups of 64 batches, and the last batch of each
+            group may be smaller.
         rng: decides the order of the batches.
     """
     together = batch_size * _BATCHES_SORTED_TOGETHER

@@ -83,11 +83,11 @@ class LabelledPairs(LabelledTexts):
         return np.fromiter((numbers.setdefault(text, len(numbers)) for text in self.texts), np.int64, len(self))
 
     def split(self, validation: LabelledPairs | None, settings: Settings) -> tuple[LabelledPairs, LabelledPairs]:  # type: ignore[override]
-        """Return the training and the validation pairs of a run; the latter are `validation` or a part of these.
+        """Return the training pairs and the validation pairs of a run.
 
-        If no validation pairs are given, a part of the first texts of each class is held out, with all of their pairs:
-        a classifier that has learnt a premise by heart is measured on others. Where that leaves a class without a
-        training pair, as where one first text stands in all pairs, pairs are held out as `LabelledTexts.split` does it.
+        If `validation` is given, it becomes the validation pairs. Otherwise a part of the first texts of each class is
+        held out, each with all of its pairs, so that a classifier which memorizes first texts gains nothing. If that
+        would leave a class without training pairs, single pairs are held out, as in `LabelledTexts.split`.
 
         Raises:
             DataError: as `LabelledTexts.split`.
@@ -122,7 +122,7 @@ class LabelledPairs(LabelledTexts):
         return f"{self.texts[row]} | {self.second_texts[row]}"
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """Return the chosen pairs, int64 [chosen], in the given order. Labels without a row are kept.
+        """Return the chosen pairs, int64 [chosen], in the given order. `labels` stays the same.
 
         Example:
             >>> data = LabelledPairs(["a", "b"], np.array([0, 1]), ("yes", "no"), "two", second_texts=["c", "d"])

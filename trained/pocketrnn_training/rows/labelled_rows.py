@@ -67,13 +67,13 @@ class LabelledRows(ABC):
 
     @abstractmethod
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """Return the chosen rows, int64 [chosen], in the given order. Labels without a row are kept."""
+        """Return the chosen rows, int64 [chosen], in the given order. `labels` stays the same."""
 
     @abstractmethod
     def split(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
-        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
+        """Return the training rows and the validation rows of a run.
 
-        Without given validation rows, a part of each class is held out.
+        If `validation` is given, it becomes the validation rows. Otherwise a part of the rows is held out.
         """
 
     @abstractmethod
@@ -92,7 +92,7 @@ class LabelledRows(ABC):
     def labelled(self) -> npt.NDArray[np.bool_]:
         """Return which rows have a label, bool [rows].
 
-        With several labels, every row is, since having no label is an answer.
+        If rows can have several labels, all rows count as labelled, since an empty set of labels is an answer, too.
         """
         known: npt.NDArray[np.bool_] = self.targets != UNLABELLED
         return np.ones(len(self), dtype=bool) if self.several_labels else known

@@ -93,11 +93,11 @@ class LabelledSequences(LabelledRows):
     def split(
         self, validation: LabelledSequences | None, settings: Settings
     ) -> tuple[LabelledSequences, LabelledSequences]:
-        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
+        """Return the training rows and the validation rows of a run.
 
-        If no validation rows are given, a part of the recordings of each class is held out: windows of one recording
-        are all trained on, or all used for validation. Where folds measure the accuracy, both parts are all rows
-        (`NumberSettings.by_folds`).
+        If `validation` is given, it becomes the validation rows. Otherwise a part of the recordings of each class is
+        held out, each with all of its windows. If folds measure the accuracy (`NumberSettings.by_folds`), both results
+        are all rows.
 
         Raises:
             DataError: the validation rows have other labels or channels; no class has two recordings.
@@ -128,7 +128,7 @@ class LabelledSequences(LabelledRows):
         return np.fromiter(map(len, self.sequences), np.int64, len(self))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledSequences:
-        """Return the chosen rows, int64 [chosen], in the given order. Labels without a row are kept.
+        """Return the chosen rows, int64 [chosen], in the given order. `labels` stays the same.
 
         Example:
             >>> len(data.rows(np.array([0, 0])))
@@ -156,10 +156,10 @@ class LabelledSequences(LabelledRows):
 def make_labelled_sequences(
     recordings: Iterable[Recording], rules: NumberInput, labels: tuple[str, ...] | None, source: str
 ) -> LabelledSequences:
-    """Make the rows from recordings. Each recording is one row, or is divided into windows.
+    """Make labelled rows from recordings: one row for each recording, or for each window if `rules.window` is set.
 
-    With `rules.window`, each stretch of a recording that has one label is divided as the runtime divides a recording.
-    A rest that is shorter than a window is left out; a note counts the stretches that are left out whole.
+    Windows are cut from stretches of steps with the same label. The steps after the last whole window of a stretch are
+    left out. `LabelledSequences.notes` says how many stretches are shorter than a window.
 
     Args:
         recordings: the recordings of the files.

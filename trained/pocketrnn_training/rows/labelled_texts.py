@@ -118,11 +118,11 @@ class LabelledTexts(LabelledRows):
         return self.texts[row]
 
     def split(self, validation: LabelledTexts | None, settings: Settings) -> tuple[LabelledTexts, LabelledTexts]:
-        """Return the training and the validation rows of a run; the latter are `validation` or a part of these.
+        """Return the training rows and the validation rows of a run.
 
-        If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
-        is trained on and not held out, so that validation texts are not memorized; but the last validation row of a
-        class stays. A row without a label whose text is a validation text is left out.
+        If `validation` is given, it becomes the validation rows. Otherwise a part of each class is held out. A held-out
+        row whose text is also a training text becomes a training row, unless its class would then have no validation
+        row. Rows without a label are left out if their text is a validation text.
 
         Raises:
             DataError: the validation rows have other labels than the data, or are unlabelled; not one class has two
@@ -161,7 +161,7 @@ class LabelledTexts(LabelledRows):
         return self.rows(training_rows), replace(self.rows(held_out), outside=())
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """Return the chosen rows, int64 [chosen], in the given order. Labels without a row are kept.
+        """Return the chosen rows, int64 [chosen], in the given order. `labels` stays the same.
 
         Example:
             >>> data = LabelledTexts(["good", "bad"], np.array([1, 0]), ("no", "yes"), source="two rows")
@@ -198,11 +198,11 @@ def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequenc
 
 
 def separate_outside_rows(data: _Rows, label: str) -> _Rows:
-    """Remove one label from the classes. The texts of its rows become `outside`: they belong to none of the classes.
+    """Return the rows without those of one label. Their texts become `outside`, and the label is no longer a class.
 
     Args:
         data: rows with one label each.
-        label: the label of rows that are of none of the classes.
+        label: the label of texts that belong to none of the classes.
 
     Raises:
         DataError: no row has the label, only one class is left, or the rows have any number of labels.
@@ -218,8 +218,8 @@ def separate_outside_rows(data: _Rows, label: str) -> _Rows:
     labels = (*data.labels[:place], *data.labels[place + 1 :])
     if len(labels) < 2:
         raise DataError(
-            f"Without {label!r}, which is outside, {data.source} has {len(labels)} class{'es' * (not labels)}.",
-            "Give rows of at least two classes, and not only those outside.",
+            f"Without the label {label!r} of --outside, {data.source} has {len(labels)} class{'es' * (not labels)}.",
+            "Give rows of two other labels at least.",
         )
     is_outside = data.targets == place
     kept = data.rows(np.flatnonzero(~is_outside))
@@ -255,7 +255,7 @@ def make_multi_label_texts(
             found = f"The only label is {labels[0]!r}" if labels else "There is no label"
             raise DataError(
                 f"{found} in the {len(label_counts)} rows of {source}.",
-                "A classifier of several labels needs two at least. For one label, give every row one of two classes.",
+                "Give rows with two different labels at least. For a yes or no, give every row one of two classes.",
             )
     if len(label_counts) * len(labels) > _MOST_ANSWERS:
         raise DataError(

@@ -34,13 +34,16 @@ def make_rows_of_texts(
     *,
     several_labels: bool | None = None,
 ) -> tuple[LabelledTexts, GivenLabels]:
-    """Make the rows of texts or pairs of texts; also return the labels as they were given, by their names.
+    """Make labelled rows from texts or pairs of texts in memory.
 
     Args:
         texts: the texts, or tuples of two texts.
         labels: one label for each text, or a list of labels for each.
         classes: the classes and their order; without them, the labels that occur, sorted by their names.
         several_labels: whether each text has a list of labels; None to take it from the first text.
+
+    Returns:
+        the rows; and the user's label for each label name, such as the number 1 for "1".
 
     Raises:
         DataError: the texts or labels cannot be used; see `fit`. A label is not one of `classes`.
@@ -79,7 +82,7 @@ def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any])
     """
     known = ("missing", "integer_scale", "units", "window", "hop", "rate")
     if unknown := sorted(numbers.keys() - set(known)):
-        raise InputError(f"numbers has the unknown member {unknown[0]!r}.", f"Use {', '.join(known)}.")
+        raise InputError(f"The argument numbers has the unknown member {unknown[0]!r}.", f"Use {', '.join(known)}.")
     numbers = dict(numbers)
     for name in ("integer_scale", "units"):
         if (given := numbers.get(name)) is not None:
@@ -97,7 +100,16 @@ def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any])
 def make_rows_of_sequences(
     sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, classes: tuple[str, ...] | None = None
 ) -> tuple[LabelledSequences, GivenLabels]:
-    """Make the rows of sequences of numbers; also return the labels as they were given, by their names.
+    """Make labelled rows from sequences of numbers in memory.
+
+    Args:
+        sequences: arrays [time, channels].
+        labels: one label for each sequence.
+        rules: the channels and the other number rules.
+        classes: the classes and their order; without them, the labels that occur, sorted by their names.
+
+    Returns:
+        the rows; and the user's label for each label name, such as the number 1 for "1".
 
     Raises:
         DataError: the sequences or labels cannot be used; see `fit`. A label is not one of `classes`.

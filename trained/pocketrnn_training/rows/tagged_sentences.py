@@ -92,9 +92,10 @@ class TaggedSentences(LabelledRows):
         )
 
     def split(self, validation: TaggedSentences | None, settings: Settings) -> tuple[TaggedSentences, TaggedSentences]:
-        """Return the training and the validation sentences of a run; the latter are `validation` or a part of these.
+        """Return the training sentences and the validation sentences of a run.
 
-        Without given validation sentences, a part of the distinct ones is held out.
+        If `validation` is given, it becomes the validation sentences. Otherwise a part is held out, so that no sentence
+        with the same words is in both results.
 
         Raises:
             DataError: the validation sentences have other labels; there is only one sentence.

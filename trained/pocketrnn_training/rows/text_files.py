@@ -277,8 +277,19 @@ def _read_multi_label_columns(
     separator: str,
     join_labels: bool,
 ) -> tuple[LabelledTexts, list[StoredTexts]]:
-    """Read files with one or several columns of texts and any number of labels for each row. Return the labelled texts
-    of the first column, and the texts of each further column."""
+    """Read files with one or several columns of texts and any number of labels for each row.
+
+    Args:
+        paths: the files.
+        read: reads a file: yields its columns of texts and its column of labels, in chunks of rows.
+        label_column: the name of the column of labels.
+        labels: the classes and their order; None for the labels that occur.
+        separator: the separator between labels in a string.
+        join_labels: labels that differ only in case or spaces are one label.
+
+    Returns:
+        the labelled texts of the first column, and the texts of each further column.
+    """
     codes, counts = ByteBuffer(), ByteBuffer()
     code_of: dict[str, int] = {}
 
@@ -338,9 +349,10 @@ def _read_texts_and_raw_labels(
 def _read_texts_and_labels(
     path: Path, read: Callable[..., Iterator[list[list[Any]]]], label_column: str, blank_labels: bool, encoding: str
 ) -> Iterator[list[list[str]]]:
-    """Yield the columns of texts and the column of labels of one file, both checked, some thousand rows at a time.
+    """Yield the columns of texts and the column of labels of one file, some thousand rows at a time.
 
-    A missing label becomes "" if blank labels are allowed; otherwise it is refused.
+    `read` yields them as they are in the file. This function checks the labels and makes strings of them. A missing
+    label becomes "" if `blank_labels` is true; otherwise it is refused.
     """
     before = 0
     for *columns, labels in read(path, label_column=label_column):

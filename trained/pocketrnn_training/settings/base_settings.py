@@ -142,20 +142,26 @@ class Settings(ABC):
         """Return the largest number of epochs, if an epoch has `epoch_rows` rows."""
 
     @abstractmethod
-    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """Return the settings with a value in place of each None that leaves the value to the data.
+    def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
+        """Return the settings with a value for each None that the data decides.
 
-        The data is the number of training rows, the classes and the kind of labels.
+        Args:
+            rows: the number of training rows.
+            classes: the number of classes.
+            several_labels: whether a row can have several labels.
         """
 
-    def check_beside(self, **sources: object) -> None:
-        """Refuse other sources of learning, such as a teacher, if this kind of rows does not support them.
+    def refuse_unsupported_sources(self, **sources: object) -> None:
+        """Refuse what a run cannot learn from in addition to this kind of rows, such as a teacher.
+
+        Args:
+            sources: the sources by name; None or () for a source that is not given.
 
         Raises:
-            InputError: such a source is given.
+            InputError: a source is given, and this kind of rows does not support it.
 
         Example:
-            >>> NumberSettings().check_beside(teacher=None)
+            >>> NumberSettings().refuse_unsupported_sources(teacher=None)
         """
         for name, value in sources.items():
             if self.ALONE and value not in (None, ()):
@@ -177,15 +183,16 @@ class Settings(ABC):
             return self.batch_size
         return 64 if epoch_rows < MANY_ROWS else 128
 
-    def other_than(self, before: Mapping[str, Any]) -> str:
-        """Describe the first setting that differs from that of the run to resume; empty if no setting differs.
+    def describe_first_difference(self, before: Mapping[str, Any]) -> str:
+        """Describe the first setting whose value differs from that of the run to resume; empty if none differs.
+
+        Settings that do not change the classifier, or that the data decides, are not compared.
 
         Args:
-            before: the settings of that run, by name. Settings that it lacks are those of other rows, which the check
-                of the data finds.
+            before: the settings of the run to resume, by name. Settings that it lacks are not compared.
 
         Example:
-            >>> TextSettings(batch_size=8).other_than({"batch_size": 16})
+            >>> TextSettings(batch_size=8).describe_first_difference({"batch_size": 16})
             'batch_size 16, not 8'
         """
         undecided = {one.name for one in fields(self) if _BY_DATA in one.metadata and getattr(self, one.name) is None}
@@ -216,7 +223,7 @@ class Settings(ABC):
             check_settings(self, known.__contains__, f"Use one of: {', '.join(known)}.", name)
 
 
-A_SHARE: Final = "Use a share from 0 up to, but not including, 1."
+A_SHARE: Final = "Use a number that is at least 0 and below 1."
 
 
 def is_share_below_1(value: float) -> bool:
@@ -225,11 +232,16 @@ def is_share_below_1(value: float) -> bool:
 
 
 def check_settings(settings: Settings, is_valid: Callable[[Any], bool], remedy: str, *names: str) -> None:
-    """Refuse the first of the named settings for whose value `is_valid` returns False. None is accepted where the type
-    allows it.
+    """Refuse the value of a setting if `is_valid` returns False for it.
+
+    Args:
+        settings: the settings.
+        is_valid: called with the value; not called for None, which is valid if the type of the setting allows it.
+        remedy: what to do, one sentence for the error.
+        names: the settings to check.
 
     Raises:
-        InputError: a value is refused.
+        InputError: a value is refused; the first one is named.
     """
     types = {one.name: str(one.type) for one in fields(settings)}
     for name in names:

@@ -79,11 +79,11 @@ class NumberSettings(Settings):
     time_masking: float = 0.1
 
     @property
-    def named_of_layers(self) -> tuple[str, ...]:
+    def changed_layer_settings(self) -> tuple[str, ...]:
         """The names of the settings of recurrent layers that the user changed from their defaults.
 
         Example:
-            >>> NumberSettings(hidden_dim=32).named_of_layers
+            >>> NumberSettings(hidden_dim=32).changed_layer_settings
             ('hidden_dim',)
         """
         defaults = {one.name: one.default for one in fields(self)}
@@ -91,7 +91,7 @@ class NumberSettings(Settings):
 
     @property
     def kernels_asked_for(self) -> int:
-        """The number of random kernels, as the user or else the default says; 0 for recurrent layers.
+        """The number of random kernels: the user's, or else the default; 0 for recurrent layers.
 
         Example:
             >>> NumberSettings().kernels_asked_for, NumberSettings(hidden_dim=32).kernels_asked_for
@@ -99,12 +99,12 @@ class NumberSettings(Settings):
         """
         if self.kernels is not None:
             return self.kernels
-        return 0 if self.named_of_layers else _KERNELS
+        return 0 if self.changed_layer_settings else _KERNELS
 
     def by_folds(self, rows: int) -> bool:
-        """Return whether the accuracy is measured by folds, if there are `rows` rows or recordings.
+        """Return whether folds should measure the accuracy with this number of rows or recordings.
 
-        If not, some are held out.
+        Otherwise a part of the rows is held out for validation.
 
         Example:
             >>> NumberSettings().by_folds(36), NumberSettings().by_folds(5000), NumberSettings(kernels=0).by_folds(36)
@@ -121,11 +121,11 @@ class NumberSettings(Settings):
         """
         return self.epochs
 
-    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> NumberSettings:  # noqa: ARG002
-        """Return the settings with a value in place of each None that leaves the value to the number of training rows.
+    def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> NumberSettings:  # noqa: ARG002
+        """Return the settings with a value for each None that the number of training rows decides.
 
         Example:
-            >>> decided = NumberSettings(kernels=0).decided(40, classes=4)
+            >>> decided = NumberSettings(kernels=0).fill_missing_values(40, classes=4)
             >>> decided.epoch_size, decided.batch_size
             (480, 16)
         """
@@ -153,7 +153,7 @@ class NumberSettings(Settings):
             self, lambda more: 0 <= more < float("inf"), "Use a number from 0, such as 0.1.", "jitter", "scaling"
         )
         check_settings(self, is_share_below_1, A_SHARE, "time_masking")
-        if self.kernels and (named := self.named_of_layers):
+        if self.kernels and (named := self.changed_layer_settings):
             name, value = named[0], getattr(self, named[0])
             raise InputError(
                 f"kernels is {self.kernels}, but {name} is {value}, which applies to recurrent layers.",

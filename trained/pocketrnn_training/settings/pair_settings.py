@@ -27,31 +27,31 @@ class PairSettings(TextSettings):
         InputError: a value is out of its range, or the setting is for rows of one text.
 
     Example:
-        >>> PairSettings(epochs=3).decided(1000, classes=3).linear
+        >>> PairSettings(epochs=3).fill_missing_values(1000, classes=3).linear
         False
     """
 
     ROWS: ClassVar[str] = "pairs of texts"
 
-    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """Return the settings with a value in place of each None that leaves the value to the data; see
-        `TextSettings.decided`.
+    def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
+        """Return the settings with a value for each None that the data decides, as for single texts. There is no
+        linear part.
 
         Example:
-            >>> PairSettings().decided(1000, classes=3).batch_size
+            >>> PairSettings().fill_missing_values(1000, classes=3).batch_size
             64
         """
         without = replace(self, linear=False)
-        return super(PairSettings, without).decided(rows, classes, several_labels=several_labels)
+        return super(PairSettings, without).fill_missing_values(rows, classes, several_labels=several_labels)
 
-    def check_beside(self, **sources: object) -> None:
+    def refuse_unsupported_sources(self, **sources: object) -> None:
         """Refuse a teacher: a teacher answers only rows of one text.
 
         Raises:
             InputError: a teacher is given.
 
         Example:
-            >>> PairSettings().check_beside(teacher=None)
+            >>> PairSettings().refuse_unsupported_sources(teacher=None)
         """
         if sources.get("teacher") not in (None, ()):
             raise InputError(

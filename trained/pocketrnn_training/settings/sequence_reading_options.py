@@ -69,14 +69,16 @@ class SequenceOptions:
         for name in ("channels", "missing", "window", "hop", "rate", "integer_scale", "units"):
             asked, known = getattr(self, name), getattr(made, name)
             if asked not in (None, known):
-                raise InputError(f"{name} is {asked!r}, but that of the classifier is {known!r}.", f"Leave {name} out.")
+                raise InputError(
+                    f"{name} is {asked!r}, but the classifier was trained with {known!r}.", f"Leave {name} out."
+                )
         return made
 
     def rules(self, channel_count: int) -> NumberInput:
-        """Return the rules for sequences of `channel_count` channels, without mean and scale.
+        """Make the number rules for sequences of `channel_count` channels, whose mean and scale are not known yet.
 
         Raises:
-            InputError: a value is out of its range, or there are other channels.
+            InputError: a value is out of its range, or another number of channels is named.
 
         Example:
             >>> SequenceOptions().rules(2).channels
@@ -100,7 +102,7 @@ class SequenceOptions:
 
 
 def _repeat_single_value(values: tuple[Any, ...] | None, channel_count: int) -> tuple[Any, ...] | None:
-    """Return a single value once for each channel; other values as they are."""
+    """Repeat a single value for each channel. Return several values, or None, unchanged."""
     return values * channel_count if values is not None and len(values) == 1 else values
 
 

@@ -22,17 +22,17 @@ _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSe
 
 
 def find_setting_default(name: str) -> Any:
-    """Find the default of a setting: that of texts, or else of the first kind of rows that has the setting."""
+    """Find the default of a setting in the first that has it: `TextSettings`, `NumberSettings` or `TagSettings`."""
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
 
 def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
-    """Make the settings of a run from values by name. A setting that only other rows have is refused, unless
-    it has its default.
+    """Make the settings of a run from values by name.
 
     Args:
-        kind: `TextSettings`, `NumberSettings` or `TagSettings`.
-        choices: values by name. For a setting that all kinds have, None means the default.
+        kind: the class of the settings.
+        choices: values by name. For a setting that all kinds have, None means the default. A setting of another kind
+            must have its default.
 
     Raises:
         InputError: a setting is unknown or for another kind of rows, or a value is out of its range.

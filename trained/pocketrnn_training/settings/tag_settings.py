@@ -90,12 +90,11 @@ class TagSettings(Settings):
         """
         return self.batch_size or (_SMALL_BATCH if epoch_rows < _FEW_ROWS else _BATCH)
 
-    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TagSettings:  # noqa: ARG002
-        """Return the settings with a value in place of each None that leaves the value to the number of training
-        sentences.
+    def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> TagSettings:  # noqa: ARG002
+        """Return the settings with a value for each None that the number of training sentences decides.
 
         Example:
-            >>> TagSettings().decided(3000, classes=13).epochs
+            >>> TagSettings().fill_missing_values(3000, classes=13).epochs
             20
         """
         of_epoch = self.epoch_size or rows
@@ -119,5 +118,5 @@ class TagSettings(Settings):
         for name in ("pooling", "none_of_these"):
             if getattr(self, name) != getattr(Settings, name):
                 raise InputError(
-                    f"{name} is {getattr(self, name)!r}, but each word is to have a label.", f"Leave {name} out."
+                    f"{name} is {getattr(self, name)!r}, but a tagger gives each word a label.", f"Leave {name} out."
                 )

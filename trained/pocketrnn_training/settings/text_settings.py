@@ -208,15 +208,18 @@ class TextSettings(Settings):
     def _state_dim(self) -> int:
         return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
-    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """Return the settings with a value in place of each None that leaves the value to the data.
+    def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
+        """Return the settings with a value for each None that the data decides.
 
-        The data is the number of training rows, the classes and the kind of labels.
+        Args:
+            rows: the number of training rows.
+            classes: the number of classes.
+            several_labels: whether a text can have several labels.
 
         Example:
-            >>> TextSettings(epochs=3).decided(1000, classes=2).batch_size
+            >>> TextSettings(epochs=3).fill_missing_values(1000, classes=2).batch_size
             64
-            >>> TextSettings(cell="qrnn").decided(1000, classes=2).hidden_dim
+            >>> TextSettings(cell="qrnn").fill_missing_values(1000, classes=2).hidden_dim
             128
         """
         few = rows < MANY_ROWS

@@ -55,7 +55,10 @@ _WHERE_PIECES_MEET: Final = 2
 
 
 def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
-    """Choose the number of rows of the table of pairs; 0 if the tables would be too large for a small classifier."""
+    """Choose the number of rows of the weight table for pairs of tokens, which is a hash table.
+
+    Return 0 if the weights of all tokens and pairs would make the classifier too large.
+    """
     pairs = _FEWEST_PAIRS
     while pairs < _MOST_PAIRS and 2 * pairs * classes <= _MOST_NUMBERS_OF_PAIRS:
         pairs *= 2

@@ -126,9 +126,9 @@ def _make_subword_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) 
 
 
 def _join_words_of_sampled_texts(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
-    """Yield the first words of each text, joined by spaces; of some of the texts if they are very many.
+    """Yield the first `max_tokens` words of each text, joined by spaces; of a sample, if there is too much text.
 
-    Only the first `max_tokens` words of a text are read, since each word has at least one piece.
+    More words of a text are never read, since each word has at least one piece.
     """
     words = make_words_function(replace(rules, outside=()))
     share = min(1.0, _MOST_CHARACTERS / max(1, sum(map(len, texts))))
@@ -165,7 +165,7 @@ class RowWords:
         return cls(rules, vocabulary, tuple(index), rows)
 
     def select_first_rows(self, row_count: int) -> RowWords:
-        """Return the first `row_count` rows, or pairs."""
+        """Return the first `row_count` rows; if rows are pairs of texts, the first `row_count` pairs."""
         if self.mark is not None:
             row_count *= 2
         if row_count == len(self.rows.offsets) - 1:
@@ -180,15 +180,15 @@ class RowWords:
     def draw_pieces_with_word_starts(
         self, skipped_share: float, seed: np.random.SeedSequence | int
     ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
-        """Encode the rows as ids of pieces, with BPE-dropout. Also return the position of each word's first id.
+        """Encode the rows as ids of pieces, with BPE-dropout; also return where each word begins.
 
         Args:
             skipped_share: the share of merges that are skipped, at random; 0 for `encode_rows_as_pieces`.
             seed: decides which merges are skipped. The same seed gives the same pieces.
 
         Returns:
-            the rows, or pairs, and int64 [words of all rows], the position of each word's first id; that is only right
-            where `max_tokens` cuts none off, no row is empty and there are no pairs.
+            the rows, or pairs; and int64 [words of all rows], the position of each word's first id. The positions are
+            wrong if `max_tokens` shortens a row, a row is empty, or rows are pairs.
         """
         generator = np.random.default_rng(seed)
         counts = np.bincount(self.rows.ids, minlength=len(self.distinct))
@@ -213,8 +213,10 @@ class RowWords:
     def _split_words_randomly(
         self, times_of_words: npt.NDArray[np.int64], skipped_share: float, generator: np.random.Generator
     ) -> Iterator[list[int]]:
-        """Split each different word into pieces at random, as many times as `times_of_words` says. Yield the ids of the
-        pieces each time."""
+        """Split each different word into pieces at random, and yield the ids of the pieces.
+
+        `times_of_words`, int64 [different words], says how many times each word is split.
+        """
         model = self.rules.model
         assert isinstance(model, Bpe)  # noqa: S101 - `learn_pieces` makes no other
         outside = set(self.rules.outside)
@@ -226,10 +228,9 @@ class RowWords:
                 yield apply_merges(symbols(word), merges, lambda: draw() < skipped_share)
 
     def _split_words_with_all_merges(self, times_of_words: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-        """Split each different word into pieces with all merges, unless its number in `times_of_words` is 0. Yield the
-        ids of its pieces.
+        """Split each different word whose number in `times_of_words` is above 0 into pieces, with all merges.
 
-        `tokenizers` needs a tenth of the time of `apply_merges`.
+        Yield the ids of the pieces of each word. `tokenizers` needs a tenth of the time of `apply_merges`.
         """
         from tokenizers import Tokenizer, models
 

@@ -53,7 +53,7 @@ class Vectors:
 
     @property
     def scale(self) -> float:
-        """The root mean square of all numbers. It is the standard deviation of random vectors of the same length."""
+        """The root mean square of all numbers. Random vectors with this standard deviation are about as long."""
         return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
 
 
