@@ -222,8 +222,8 @@ def fit(
         texts: a list, a column of numpy or pandas, or any other iterable of strings; or of tuples of two strings, for a
             classifier of two texts. With `channels`: sequences of numbers, a list of arrays [time, channels], or one
             array [sequences, time, channels].
-        labels: one for each text: strings, whole numbers or booleans, which `predict` gives back. Or a list for each,
-            where a text can have several labels, or none; or a table of 0 and 1 [texts, labels], a column a label.
+        labels: one for each text: strings, whole numbers or booleans, which `predict` gives back. If a text can have
+            several labels or none: a list for each text, or a table of 0 and 1 with a column for each label.
         channels: for sequences of numbers, the names of the channels, or how many there are.
         numbers: more options of the sequences: `missing`, `integer_scale`, `units`, `window`, `hop` and `rate`, as
             `pocketrnn train` takes them.
@@ -237,11 +237,11 @@ def fit(
         examples: keep up to 32 of the validation texts in the checkpoint, which whoever has it can read. With False,
             words of the vocabulary are kept.
         before: a classifier to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
-            get rows. The classifier forgets what the texts do not show: give the old ones, too.
+            are added. The classifier forgets what the texts do not show: give the old ones, too.
         report: called with the progress. Without it, problems of the texts are logged as warnings, and all else
             as `progress` says.
-        progress: show on standard error how far it is, once it has taken two seconds. Where your program sets logging
-            up, its handlers get that instead, at the level INFO.
+        progress: show the progress on standard error, once the training has taken two seconds. If your program sets up
+            logging, log it at the level INFO instead.
         choices: settings of `TextSettings`, of `PairSettings` for two texts, or with `channels` of `NumberSettings`,
             that differ from the defaults, by their names: `epochs=3`, `seed=1`.
 

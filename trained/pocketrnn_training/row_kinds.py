@@ -38,7 +38,7 @@ class Kind:
 
     Attributes:
         rows: the class of the rows.
-        settings: the class of the choices of a run on them.
+        settings: the class of the settings of a run on them.
         prepare: makes the prepared data of the training and the validation rows.
         baseline: measures a simple model; called with the training rows, the validation rows and the trained
             classifier; returns None if there is no such model.

@@ -89,7 +89,7 @@ def train(
         keep: called after each epoch with the state that an interrupted run is resumed from.
         resume: the state that `keep` was last called with.
         before: a checkpoint to continue from, with its tokenizer, architecture and labels; words and labels that it
-            lacks get rows. The classifier forgets what `data` does not show.
+            lacks are added. The classifier forgets what `data` does not show.
 
     Raises:
         InputError: the settings are for other rows, the device is missing, the run to resume was another one, or the
@@ -246,7 +246,7 @@ def _train_to_end(
 
 
 def _run_training(work: Loop, settings: Settings, emit: Callable[[Any], None]) -> None:
-    """Do the work in this process, or in several if the settings ask for them. `emit` gets its events."""
+    """Run a training in this process, or in as many as the settings say. `emit` is called with its events."""
     with silence_fabric():
         fabric = _make_fabric(settings)
         if settings.processes > 1:

@@ -200,7 +200,10 @@ class TrainingRun:
         seconds: float,
         report: Callable[[Progress | Epoch | Notice], None],
     ) -> Checkpoint:
-        """Cross-validate with the settings of the run, and return the checkpoint with the result among its metrics."""
+        """Cross-validate with the settings of the run, and return the checkpoint with the result among its metrics.
+
+        `seconds` is how long the first training took; a notice estimates the time of the folds from it.
+        """
         # The time of a resumed run does not say how long a whole run takes.
         about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
         report(

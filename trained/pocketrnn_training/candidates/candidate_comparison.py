@@ -266,7 +266,7 @@ class _Variant:
     """One way to split the texts into tokens, and the logits of its parts so far."""
 
     tokenizer: str
-    source: Path | None
+    vector_file: Path | None
     targets: npt.NDArray[np.int64]
     folds: list[_Fold]
 
@@ -274,7 +274,7 @@ class _Variant:
     def encode_and_fit_linear_parts(
         cls,
         tokenizer: str,
-        source: Path | None,
+        vector_file: Path | None,
         data: LabelledTexts,
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
@@ -288,7 +288,7 @@ class _Variant:
             min_freq=settings.min_freq_for(len(data), of_words=tokenizer != BPE),
             final_fit=False,
         )
-        other_sources = OtherSources(word_vectors=source)
+        other_sources = OtherSources(word_vectors=vector_file)
         folds = []
         for fold in range(_FOLDS):
             others, rows = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
@@ -307,7 +307,7 @@ class _Variant:
                 return None
             logits = task.linear.logits(task.validation_rows).astype(np.float64)
             folds.append(_Fold(rows, task, decided, logits))
-        return cls(tokenizer, source, data.targets, folds)
+        return cls(tokenizer, vector_file, data.targets, folds)
 
     def train_recurrent_part(self, fold: int, run: Run) -> None:
         """Train the recurrent part on all folds but one, and store its logits for the rows of that fold."""
@@ -353,11 +353,14 @@ class _Variant:
             deviation=answered.scores.deviation,
             loss=float(answered.losses.mean()),
             recurrent_accuracy=of_recurrent,
-            vectors=None if self.source is None else self.source.name,
+            vectors=None if self.vector_file is None else self.vector_file.name,
         )
 
     def _make_fold_answers(self, folds: Sequence[_Fold], *, with_recurrent: bool) -> _FoldAnswers:
-        """Compute the answers for the rows of the folds, of both parts or of the linear part alone."""
+        """Compute the logits, losses and scores for the rows of the folds: of both parts, or of the linear part alone.
+
+        The weights of the parts for a fold are fitted on the other folds.
+        """
         from scipy.special import log_softmax
 
         found = []

@@ -188,7 +188,8 @@ class Checkpoint:
         _check_parts_fit(self.architecture, self.rules, self.labels, self.vocabulary)
         if not isinstance(self.rules, NumberInput) and any(isinstance(e, str) == self.two_texts for e in self.examples):
             raise CheckpointError(
-                f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, but one of its examples is not.",
+                f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, but one of its examples has "
+                f"{'one' if self.two_texts else 'two'}.",
                 MAKE_AGAIN,
             )
 

@@ -160,7 +160,9 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
             except TextError as error:
                 raise DataError(error.problem, error.remedy) from None
     if len(given) != len(rows.texts):
-        raise DataError(f"{len(given):,} rows have features, but {len(rows.texts):,} have a label.", "Label every row.")
+        raise DataError(
+            f"The files have {len(given):,} rows, but only {len(rows.texts):,} have a label.", "Label every row."
+        )
     texts: Any = list(zip(rows.texts, given, strict=True))
     return replace(rows, texts=texts)
 

@@ -122,7 +122,7 @@ _GROUPS: Final = {
     "before",
     type=click.Path(path_type=Path),
     metavar="CHECKPOINT",
-    help="Go on from this checkpoint, with its tokenizer and shape; new words and new labels get rows.",
+    help="Go on from this checkpoint, with its tokenizer and shape; new words and new labels are added.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in that folder; give the same settings.")
 @click.option(
@@ -499,7 +499,7 @@ def train(
     on the validation rows.
 
     With --from, training goes on from a checkpoint with new rows. Its tokenizer, its shape and its labels stay; words
-    and labels that it lacks get rows. It forgets what DATA does not show, unless you give the old rows, too.
+    and labels that it lacks are added. It forgets what DATA does not show, unless you give the old rows, too.
 
     With --second-text-column, a row is two texts, such as a premise and a hypothesis: both are read by the same layers,
     and compared (docs/pairs.md). There is no linear part and no teacher then.

@@ -122,7 +122,9 @@ class OnlyFit(LoopFit):
         emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
-        """Train the classifier on all rows, up to the last epoch, and calibrate it by its logits of the folds.
+        """Train the classifier on all rows, up to the last epoch, and calibrate it by the logits of unseen rows.
+
+        These logits are known from the folds.
 
         Args:
             fabric: the device and the processes.

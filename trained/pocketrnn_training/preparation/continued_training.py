@@ -1,7 +1,7 @@
 """Continue the training of a checkpoint on new rows.
 
-Tokenizer and architecture stay. New words and labels get rows of their own; all other weights start as they were. A
-linear part is fitted anew, on the new rows.
+Tokenizer and architecture stay. New words and labels are added with random weights; all other weights start as they
+were. A linear part is fitted anew, on the new rows.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ class StartingCheckpoint:
         return cls(checkpoint, (*checkpoint.vocabulary, *new))
 
     def make_architecture(self, classes: int, dropout: float) -> Architecture:
-        """Make the architecture with rows for the new words and labels."""
+        """Return the architecture of the checkpoint, enlarged for the new words and labels."""
         before = self.checkpoint.architecture
         assert isinstance(before, Architecture)  # noqa: S101 - `make_settings_from_checkpoint` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
 
     def make_weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
-        """Make the initial weights by name. The rows of new words and labels are random.
+        """Make the initial weights by name: those of the checkpoint, and random ones for new words and labels.
 
-        A new label starts with a bias of 0; where a text can have several labels, with the log odds of its frequency.
+        A new label starts with a bias of 0; if a text can have several labels, with the log odds of its frequency.
         """
         classes, before = len(data.labels), len(self.checkpoint.labels)
         before_it = self.checkpoint.module.state_dict().items()
@@ -104,7 +104,7 @@ class StartingCheckpoint:
         new, counts = data.labels[before:], data.counts()
         words = len(self.vocabulary) - len(self.checkpoint.vocabulary)
         said = f"The run goes on from {self.checkpoint.name}: {words:,} new words and {len(new)} new labels"
-        said += f" ({list_first_names(new)}) get rows." if new else " get rows."
+        said += f" ({list_first_names(new)}) are added." if new else " are added."
         if gone := [label for label, count in zip(data.labels[:before], counts, strict=False) if not count]:
             said += f" No row has {list_first_names(gone)}."
         return f"{said} The classifier forgets what the rows do not show: give the old rows, too, to keep it."

@@ -254,7 +254,7 @@ def _parse_numbers_and_mark_answered(
                 raise DataError(
                     f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, where a number "
                     "should be.",
-                    "Give a number for each label, or for none to leave the row without an answer.",
+                    "Give a number for each label, or leave all values empty for a row without an answer.",
                 ) from None
     return numbers, known
 

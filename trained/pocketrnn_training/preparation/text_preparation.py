@@ -351,8 +351,8 @@ def _choose_embedding_dim(asked: int | None, vectors: word_vectors.Vectors | Non
     dimensions = int(vectors.values.shape[1])
     if asked not in (None, dimensions):
         raise InputError(
-            f"The word vectors have {dimensions} dimensions, but the embedding is to have {asked}.",
-            "Leave the embedding dimension out, or give that of the word vectors.",
+            f"The word vectors have {dimensions} dimensions, but embedding_dim is {asked}.",
+            f"Leave embedding_dim out, or set it to {dimensions}.",
         )
     return dimensions
 

@@ -173,7 +173,7 @@ def normalize_probabilities(
 
 
 def _compute_figures(answer: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Compute the figures of an answer, float64 [classes], that error messages show, by their names in the messages."""
+    """Compute the numbers that an error shows of one row's answer, float64 [classes]; return them by name."""
     infinite = answer[~np.isfinite(answer)]
     with np.errstate(over="ignore"):
         return {

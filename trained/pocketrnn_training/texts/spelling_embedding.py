@@ -40,7 +40,7 @@ class Spelling:
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Sequence[str], first_word_id: int) -> Spelling:
-        """Find the fragments that at least two words share.
+        """Find the fragments (character n-grams) that at least two words of a vocabulary share.
 
         Args:
             vocabulary: the tokens, in the order of their ids.
