@@ -27,7 +27,7 @@ from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.tables import recording_reader
 from pocketrnn.text import TextEncoder
 from pocketrnn_export.intake.torchscript_file import load_torchscript, save_to_bytes
-from pocketrnn_export.json_file import parse_serde_float
+from pocketrnn_export.json_reading_and_writing import parse_serde_float
 from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.scaler_file import read_scaler
 from pocketrnn_export.safe_pickle_reader import read_checkpoint, read_pickle

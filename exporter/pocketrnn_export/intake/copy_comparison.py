@@ -18,8 +18,8 @@ from torch import nn
 
 from pocketrnn.errors import ParityError, first_line
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
+from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS
-from pocketrnn_export.comparing.form_runs import make_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
     CandidateComparison,

@@ -16,9 +16,9 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_differing_operation
+from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
-from pocketrnn_export.comparing.form_runs import make_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     Reference,
     are_rows_independent,
@@ -42,9 +42,9 @@ from pocketrnn_export.intake.batch_dependence_advice import explain_batch_depend
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
-from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call_search import find_convention_with_characters
+from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,

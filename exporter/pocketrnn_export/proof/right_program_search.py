@@ -53,7 +53,7 @@ from pocketrnn_export.proof.traced_program_checks import (
     refuse_unequal_iterations,
 )
 from pocketrnn_export.torch_internals import replace_program_weights
-from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
+from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
 from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
 from pocketrnn_export.tracing.session import takes_two_texts
