@@ -31,7 +31,7 @@ from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_cop
 from pocketrnn_export.proof.mixed_length_batches import check_batches_of_mixed_lengths
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 _log = logging.getLogger(__name__)
 # (texts, tokens) of the inputs on which the operators of the owner's module and of its copy are compared.

@@ -1035,7 +1035,7 @@ def _load_number_module_and_call(source: str, named: ModuleName | None, options:
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module of a Python file, a notebook or a TorchScript file, and the call that --call gives."""
-    from pocketrnn_export.intake.torchscript_file import load_torchscript
+    from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 
     if named is not None:
         module, function = _load_named_module_and_call(named, options)
@@ -1060,8 +1060,8 @@ def _is_function_name(tokenizer: str | None) -> bool:
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
     """Read the vocabulary and the text rules. A subword tokenizer contains both. The rules of a function are found
     later."""
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
-    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
 
     if not subwords:
@@ -1138,7 +1138,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
     """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids."""
-    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     for option, read in (("tokenizer", read_tokenizer), ("vocabulary", read_vocabulary)):

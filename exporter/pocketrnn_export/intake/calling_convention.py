@@ -18,7 +18,7 @@ from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import ActivationCall, ActivationSkipper
 from pocketrnn_export.intake.pair_call import PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_n
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_call import CHARACTERS
 from pocketrnn_export.intake.compiled_call_line import Call, list_names_in_line
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 # How many tokens are tried in one call.
 _TOKENS = 64

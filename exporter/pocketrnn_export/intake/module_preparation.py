@@ -60,19 +60,19 @@ from pocketrnn_export.intake.max_norm_read_refusal import find_exceeded_max_norm
 from pocketrnn_export.intake.numbers_taken_out_of_tensors import note_extracted_numbers
 from pocketrnn_export.intake.padding_effect import find_padding_fault
 from pocketrnn_export.intake.probability_check_and_run_errors import make_explaining_run, make_probability_checking_run
+from pocketrnn_export.intake.refused_layers_and_weights import (
+    make_nonfinite_weights_error,
+    refuse_unsafe_layers,
+    set_nonfinite_weights_to_zero,
+)
 from pocketrnn_export.intake.state_between_calls import (
     assigns_without_effect,
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.unsafe_layers_and_weights import (
-    make_nonfinite_weights_error,
-    refuse_unsafe_layers,
-    set_nonfinite_weights_to_zero,
-)
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.progress import log_step
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 _log = logging.getLogger(__name__)
 # The rounding of long texts may differ this much between batches; a module that mixes texts differs by more.

@@ -66,9 +66,9 @@ from pocketrnn_export.tracing.sizes.program_judging import (
 )
 from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
 
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15

@@ -19,7 +19,7 @@ from pocketrnn_export.comparing.float64_graph import list_nested_graphs
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.intake.character_call import CHARACTERS
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 _WORDS = "tokens"
 

@@ -39,7 +39,7 @@ from pocketrnn_export.proof.runnable_program_and_node_values import RunnableProg
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 _log = logging.getLogger(__name__)
 
