@@ -31,7 +31,8 @@ from pocketrnn_export.module_runs.attribute_changes import (
     find_attributes_changed_by_run,
     restore_attributes,
 )
-from pocketrnn_export.module_runs.numbers_that_count_calls import CallCounter, ComparisonFlipper, find_call_counters
+from pocketrnn_export.module_runs.comparison_flipper import ComparisonFlipper
+from pocketrnn_export.module_runs.numbers_that_count_calls import CallCounter, find_call_counters
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, find_first_different_operator
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
