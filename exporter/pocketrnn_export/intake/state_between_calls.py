@@ -257,10 +257,10 @@ def _depends_on_length(
     with restore_module(facts.module):
         # The first call may make the collection.
         _compute_answers_to_batches(facts, convention, [batch])
-        held = getattr(layer, name, None)
-        before = len(held) if isinstance(held, _COLLECTIONS) else 0  # type: ignore[arg-type]
+        held: Any = getattr(layer, name, None)
+        before = len(held) if isinstance(held, _COLLECTIONS) else 0
         _compute_answers_to_batches(facts, convention, [batch])
-        longer = getattr(layer, name, None)
+        longer: Any = getattr(layer, name, None)
         # A list that each call creates again holds nothing from earlier calls.
         is_anew = isinstance(held, list | deque) and longer is not held
         if is_anew or not isinstance(longer, _COLLECTIONS) or type(longer) is not type(held) or len(longer) <= before:
