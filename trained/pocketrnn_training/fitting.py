@@ -348,7 +348,7 @@ def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
 
 
 def _find_outside_name(outside: Any, given_labels: Mapping[str, Any]) -> str:
-    """Find the name of the label `outside`. `given_labels` has the labels as they were given, by their names.
+    """Find the name of the label `outside` in `given_labels`, a dict of the user's labels by their names.
 
     Raises:
         InputError: not one text has this label.

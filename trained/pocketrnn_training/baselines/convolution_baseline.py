@@ -101,8 +101,9 @@ def fit_sequence_baseline(
         checkpoint: the trained classifier.
 
     Returns:
-        the accuracy of `fit_convolution_baseline`, or by the same folds that of `fit_statistics_baseline`, since a
-        classifier that is measured by folds is made of random kernels itself; None if the model cannot be fitted.
+        the accuracy of a linear model on random kernels (`fit_convolution_baseline`). A classifier that was measured
+        by folds has such kernels itself: the model is then a forest (`fit_statistics_baseline`), measured by the same
+        folds. None if the model cannot be fitted.
     """
     rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers

@@ -82,12 +82,12 @@ class Architecture:
         if self.two_texts and (self.pairs or not self.packed or labels_tokens(self)):
             raise InputError(
                 "A classifier of two texts cannot be padded, label tokens or have a linear part.",
-                "Set packed to True, pairs to 0 and a pooling such as max.",
+                "Set packed=True, pairs=0 and a pooling such as max.",
             )
         if labels_tokens(self) and (self.pairs or not self.packed):
             raise InputError(
                 "A classifier that labels tokens cannot be padded or have a linear part.",
-                "Set packed to True and pairs to 0.",
+                "Set packed=True and pairs=0.",
             )
         if self.crf and not labels_tokens(self):
             raise InputError("A CRF decodes labels of tokens, but the classifier labels texts.", "Leave crf out.")

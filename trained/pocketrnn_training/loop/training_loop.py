@@ -217,8 +217,8 @@ class TrainingLoop:
         return logits if crf is None or words is None else crf.decode_words_as_log_probabilities(logits, words)
 
     def _choose_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
-        """Return the weights of the recurrent and the linear part: those of the task, or weights that are fitted on the
-        validation rows."""
+        """Choose the weights of the recurrent and the linear part: those of the task; or else weights that are fitted
+        on the validation rows, or the default weights if these rows are few."""
         targets = self.task.validation_targets
         if linear is None:
             return ALONE

@@ -53,8 +53,8 @@ def apply_temperature(module: AnyClassifier, temperature: float) -> None:
 def compute_calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
     """Compute the expected calibration error: the mean distance between probability and accuracy (Naeini et al. 2015).
 
-    The rows are put into bins of equal width by their largest probability; with several labels, each answer by its own.
-    The error is the mean distance between the probability and the accuracy of a bin, weighted by its rows.
+    The rows are put into bins of equal width by their largest probability. If a row can have several labels, each label
+    of each row is put into a bin by its probability. The mean over the bins is weighted by the size of a bin.
 
     Args:
         logits: float32 [rows, classes].

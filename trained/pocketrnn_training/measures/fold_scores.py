@@ -48,7 +48,7 @@ class FoldScores:
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
-        """Read the scores from the metrics of a checkpoint, which the property `metrics` made."""
+        """Read the scores of `rows` rows from the metrics of a checkpoint, which the property `metrics` made."""
         return cls(metrics["folds_accuracy"], metrics["folds_accuracy_deviation"], metrics["folds"], rows)
 
     @property
@@ -59,7 +59,6 @@ class FoldScores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The number of folds, and the mean and the deviation of their scores, by the names that a checkpoint
-        stores."""
+        """The scores as metrics of a checkpoint: the number of folds, the mean of their scores and its deviation."""
         of = "micro_f1" if self.several_labels else "accuracy"
         return {"folds": self.folds, f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}

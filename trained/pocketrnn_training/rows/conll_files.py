@@ -183,6 +183,6 @@ class _ColumnLines:
             raise DataError(
                 f"{self.path}:{line_number} has {len(parts)} column{'' if len(parts) == 1 else 's'} between {between}, "
                 f"but line {self.first} has {self.columns}.",
-                "Write as many columns in each line, with the word first and its label last.",
+                "Write the same number of columns in each line, with the word first and its label last.",
             )
         return _Word(parts[0], parts[-1], line_number)

@@ -205,14 +205,17 @@ def split_each_class(
     *,
     row_word: str = "row",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split rows in two parts with equal shares of each class, as `split_rows` does, from the class of each row.
+    """Split rows in two parts with equal shares of each class, from the class of each row (`split_rows`).
 
     Args:
-        targets: int64 [rows], the index of each row's class in `labels`, or -1.
+        targets: int64 [rows], the index of each row's class in `labels`, or -1 for a row without a class.
         labels: the classes.
         second_share: the share of each class that goes to the second part.
         rng: decides which rows.
-        row_word: the word for a row, for the error.
+        row_word: what a row is called in the error.
+
+    Returns:
+        The row numbers of the first part and of the second part, int64, ascending.
 
     Raises:
         DataError: as `split_rows`.

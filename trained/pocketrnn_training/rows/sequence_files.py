@@ -132,26 +132,34 @@ def _read_x_y_and_lengths(
         x = x[:, :, None]
     if x.dtype.kind not in "iuf" or x.ndim != 3 or 0 in x.shape[1:]:
         raise DataError(
-            f"x of {path} has the type {x.dtype} and the shape {list(x.shape)}, not numbers on two or three axes.",
+            f"The array x of {path} has the type {x.dtype} and the shape {list(x.shape)}, not numbers on two or three "
+            "axes.",
             _LAYOUT,
         )
     x = _move_channels_last(x, path, options, notes, has_lengths=lengths is not None)
     if y.dtype.kind not in "iuU" or y.ndim != 1:
         raise DataError(
-            f"y of {path} has the type {y.dtype} and the shape {list(y.shape)}, not one label for each sequence.",
+            f"The array y of {path} has the type {y.dtype} and the shape {list(y.shape)}, not one label for each "
+            "sequence.",
             "Save one string or whole number for each sequence.",
         )
     if "" in y.astype(str):
-        raise DataError(f"y of {path} holds an empty label.", "Save a string that is not empty, or a whole number.")
+        raise DataError(
+            f"The array y of {path} holds an empty label.", "Save a string that is not empty, or a whole number."
+        )
     if lengths is not None and (
         lengths.dtype.kind not in "iu" or lengths.ndim != 1 or ((lengths < 1) | (lengths > x.shape[1])).any()
     ):
-        raise DataError(f"lengths of {path} is not whole numbers from 1 to the {x.shape[1]} steps of x.", _LAYOUT)
+        raise DataError(
+            f"The array lengths of {path} holds other values than whole numbers from 1 to the {x.shape[1]} steps of x.",
+            _LAYOUT,
+        )
     sizes = {"y": len(y)} | ({} if lengths is None else {"lengths": len(lengths)})
     for name, size in sizes.items():
         if size != len(x):
             raise DataError(
-                f"x of {path} has {len(x)} sequences, but {name} has {size} items.", "Save one item for each sequence."
+                f"The array x of {path} has {len(x)} sequences, but {name} has {size} items.",
+                "Save one item for each sequence.",
             )
     return x, y, lengths
 

@@ -132,7 +132,7 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
         sizes = ", ".join(str(len(channel)) for channel in samples[:6])
         raise DataError(
             f"The channels of {where} have different numbers of samples: {sizes}.",
-            "Give each channel as many samples; ? is a missing one.",
+            "Give each channel the same number of samples; ? is a missing one.",
         )
     return Recording(where, np.array(samples, np.float64).T, label)
 

@@ -139,7 +139,7 @@ class Settings(ABC):
 
     @abstractmethod
     def epochs_for(self, epoch_rows: int, classes: int) -> int:
-        """Return the largest number of epochs, if an epoch has `epoch_rows` rows."""
+        """Return how many epochs a run takes at most, if an epoch has `epoch_rows` rows."""
 
     @abstractmethod
     def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
@@ -173,7 +173,7 @@ class Settings(ABC):
                 )
 
     def batch_size_for(self, epoch_rows: int) -> int:
-        """Return the number of rows in a step, if an epoch has `epoch_rows` rows.
+        """Return the batch size of a training step, if an epoch has `epoch_rows` rows.
 
         Example:
             >>> TextSettings().batch_size_for(100_000)

@@ -113,7 +113,7 @@ class NumberSettings(Settings):
         return self.kernels_asked_for > 0 and rows * self.validation_share < FEW_VALIDATION_ROWS
 
     def epochs_for(self, epoch_rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
-        """Return the largest number of epochs, which does not depend on the rows or the classes.
+        """Return how many epochs a run takes at most. The number does not depend on the rows or the classes.
 
         Example:
             >>> NumberSettings().epochs_for(480, classes=4)

@@ -73,7 +73,7 @@ class TagSettings(Settings):
         return _PIECES if self.vocabulary_size is None else self.vocabulary_size
 
     def epochs_for(self, epoch_rows: int, classes: int) -> int:  # noqa: ARG002 - labels are few
-        """Return the largest number of epochs, if an epoch has `epoch_rows` sentences.
+        """Return how many epochs a run takes at most, if an epoch has `epoch_rows` sentences.
 
         Example:
             >>> TagSettings().epochs_for(3000, classes=13), TagSettings().epochs_for(12_500, classes=17)
@@ -82,7 +82,7 @@ class TagSettings(Settings):
         return self.epochs or min(max(round(_SENTENCES_READ / epoch_rows), _LEAST_EPOCHS), _MOST_EPOCHS)
 
     def batch_size_for(self, epoch_rows: int) -> int:
-        """Return the number of sentences in a step, if an epoch has `epoch_rows` sentences.
+        """Return the number of sentences in a batch, if an epoch has `epoch_rows` sentences.
 
         Example:
             >>> TagSettings().batch_size_for(3000), TagSettings().batch_size_for(12_500)

@@ -166,7 +166,7 @@ class TextSettings(Settings):
         return 1 if of_words and rows < _FEW_ROWS else 2
 
     def epochs_for(self, epoch_rows: int, classes: int) -> int:
-        """Return the largest number of epochs, if an epoch has `epoch_rows` rows.
+        """Return how many epochs a run takes at most, if an epoch has `epoch_rows` rows.
 
         Example:
             >>> TextSettings().epochs_for(5000, classes=6), TextSettings().epochs_for(5000, classes=77)
@@ -181,7 +181,7 @@ class TextSettings(Settings):
         return min(max(round(_ROWS_READ * of_classes / epoch_rows), _LEAST_EPOCHS), most)
 
     def batch_size_for(self, epoch_rows: int) -> int:
-        """Return the number of rows in a step, if an epoch has `epoch_rows` rows. Small epochs have smaller steps.
+        """Return the batch size of a training step, if an epoch has `epoch_rows` rows. Few rows have smaller batches.
 
         Example:
             >>> [TextSettings().batch_size_for(rows) for rows in (150, 800, 5000)]
