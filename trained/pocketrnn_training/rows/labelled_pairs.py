@@ -86,8 +86,9 @@ class LabelledPairs(LabelledTexts):
         """Return the training pairs and the validation pairs of a run.
 
         If `validation` is given, it becomes the validation pairs. Otherwise a part of the first texts of each class is
-        held out, each with all of its pairs, so that a classifier which memorizes first texts gains nothing. If that
-        would leave a class without training pairs, single pairs are held out, as in `LabelledTexts.split`.
+        held out, each with all of its pairs, so that a classifier which memorizes first texts gains nothing. Single
+        pairs are held out, as in `LabelledTexts.split`, if that would leave a class without training pairs, or if a
+        pair can have several labels.
 
         Raises:
             DataError: as `LabelledTexts.split`.
