@@ -295,8 +295,8 @@ class _ReferenceFixer:
         self._kept: list[Any] = []
 
     def fix_references(self, value: Any) -> Any:
-        """Let a value of the copy refer to the copy's own parts. Return the value, or the object that replaces it if
-        the value cannot be changed, such as a function."""
+        """Make a value of a copied module refer to other values of the copy, and not to those of the original. Return
+        the value, or the object that replaces it if the value cannot be changed, such as a function."""
         if isinstance(value, _ATOMS):
             return value
         if id(value) in self._met:

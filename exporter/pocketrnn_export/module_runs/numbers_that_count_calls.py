@@ -81,7 +81,8 @@ class ComparisonFlipper:
         return made
 
     def count_and_answer(self, is_true: bool) -> bool:
-        """Count a comparison, and return its answer `is_true`, or the opposite for the comparison `flipped`."""
+        """Count a comparison of a watched number. Return its result `is_true`, or the opposite result if the comparison
+        is the one to flip."""
         self.count += 1
         return is_true != (self.count - 1 == self._flipped)
 
@@ -117,8 +118,8 @@ _add_operators_to_watched_numbers()
 
 
 def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[CallCounter]:
-    """Run a module three times, and return the numbers that each run changes. A number that the first run makes counts
-    if the other runs change it. Numbers that existed before are restored.
+    """Run a module three times, and return the numbers that change in every run, such as a counter of calls. A number
+    that the first run creates is included if both later runs change it. Numbers that existed before are restored.
 
     Args:
         run: runs the module, and undoes no changes.
@@ -152,7 +153,8 @@ _Place = tuple[Any, Any, str, Any]
 
 
 def _list_numbers(module: nn.Module) -> dict[tuple[int, Any], _Place]:
-    """List the numbers that calls may count on, by the id of their holder and their key."""
+    """List the numbers that may be a counter of calls: in a module's layers, and in the user's classes and files. The
+    key of each is the id of the object that holds it, and its name or index there."""
     found: dict[tuple[int, Any], _Place] = {}
     searched: set[int] = set()
 

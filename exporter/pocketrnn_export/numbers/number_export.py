@@ -212,7 +212,8 @@ def _make_table(arguments: NumberExport, given_sequences: Sequence[Samples], kin
 def _prepare_module_on_ids(
     module: nn.Module, arguments: NumberExport, table: SampleTable, *, one_text: bool, call_line: str | None = None
 ) -> ExportableModule:
-    """Prepare a module that takes ids in place of samples, as a module of texts is prepared."""
+    """Prepare a module of numbers for export by the code for texts. The module already takes ids in place of samples.
+    `one_text` means one sequence at a time, and `call_line` is the line that calls the module, if it is known."""
     call = arguments.wanted.call
     return prepare_module(
         module,
@@ -322,8 +323,8 @@ def _find_layout(
 
 
 def _find_other_channel_count(module: nn.Module, arguments: NumberExport) -> int | None:
-    """Return an input size of a layer that is not the given number of channels, if the module runs with as many
-    channels; else None."""
+    """Find another number of channels with which the module runs, for an error message. Only the input sizes of its
+    layers are tried. Return None if the module runs with none of them."""
     rules, given = arguments.rules, len(arguments.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -368,8 +369,8 @@ class _FoundLayout:
 
 
 def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
-    """Return the line that calls the module with the first of the found orders of axes, if it is one of the likely
-    calls; else None. Other orders of axes are tried with this line only."""
+    """Return the line of Python that calls the module with the first order of axes that was found, or None if there is
+    none or the call is an unusual one. Other orders of axes are tried with this line only."""
     line = found_layouts[0].prepared.convention.line if found_layouts else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -411,7 +412,8 @@ def _compute_one_answer(prepared: ExportableModule) -> Logits:
 def _make_module_take_ids(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
-    """While the block runs, the module (or the owner's call) takes ids instead of numbers."""
+    """While the block runs, the module takes ids in place of samples. If the user gave a call, the call looks up the
+    samples of the ids."""
     return make_module_take_ids(module, table.rows, layout if arguments.wanted.call is None else None)
 
 
@@ -572,8 +574,9 @@ def _make_module_and_graph(
 
 
 def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> list[Form]:
-    """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and with streaming the
-    step graph. The graph of ids is only proven, also in double precision. The graph of samples is written."""
+    """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and, if streaming is
+    wanted, the graph of one step. The graph of ids is only proven, also in double precision. The graph of samples is
+    written."""
     content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(arguments.rules.channels)), form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     limits = graph.limits and replace(graph.limits, real_token=None)

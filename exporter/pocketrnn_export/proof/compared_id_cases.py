@@ -89,7 +89,8 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
 
 
 def write_phrases_into_rows(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
-    """Return tokens [rows, steps] with phrases of some ids in two of every four rows.
+    """Return tokens [rows, steps] in which two of every four rows contain phrases of the ids that a program compares
+    words with. So random texts also reach the code that looks for such phrases.
 
     In a phrase, the ids stand next to each other, in each of their orders in turn. A row gets as many phrases as fit.
     The two rows are the first two if the number of steps is even, else the last two.

@@ -145,9 +145,9 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
 def _find_replaceable_functions(
     module: nn.Module, find_replacement: Callable[[Any], Any]
 ) -> tuple[list[Entry], dict[tuple[type, str], Any]]:
-    """Find the functions in the files and classes of a module for which `find_replacement` gives another function, such
-    as the Python function of a scripted one. Return the global ones as places to replace, and a dict from the class and
-    name of each method to its other function."""
+    """Find the functions in a module's files and classes for which `find_replacement` returns another function, such as
+    the Python function of a scripted one. Return a list for the global functions, as `replace_dict_values` takes it,
+    and a dict from the class and the name of each method to its replacement."""
     methods = {
         (kind, name): function
         for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}

@@ -110,7 +110,14 @@ def make_export_session(
     *,
     cut_counted: bool = True,
 ) -> TraceSession:
-    """Return a session that traces a user's module for torch.export."""
+    """Return a session that traces a user's module for torch.export. A session holds the rules and patches of a trace.
+
+    Args:
+        module: the module to trace.
+        log: records forward's conditions on sizes.
+        branches, conditions_between_branches: as `branches` and `choices` of `TraceSession`.
+        cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
+    """
     return TraceSession(
         module,
         (LOOPS, PYTHON, DEVICE, SLICING),
@@ -192,12 +199,13 @@ def trace_program(
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the example inputs.
-        plan: the branches to take where forward tests a size; None for those of the example.
-        log: records forward's questions about sizes.
+        plan: the branches to take if forward tests a size; None for those that the example takes.
+        log: records the conditions on sizes that forward tests.
         one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
-        cut_counted: cut unpacked tensors to the longest of the lengths that forward counts or clamps itself.
-        rolled: if all texts have the same width, trace the module as for any width, and fix the width afterwards. So a
-            loop over the steps of a text is found as a loop. The sizes of the example answer all conditions.
+        cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
+        rolled: for a module whose texts all have the same number of tokens: trace it as if the number were free, so
+            that its loop over the steps becomes a layer, and fix the number afterwards. Conditions on sizes have
+            their results for the example.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes.

@@ -115,24 +115,25 @@ class Rule:
 
 
 def decline_never(_: TraceSession) -> str:
-    """Return "": the rule may apply in every trace."""
+    """Return "", for a rule that may apply in every trace."""
     return ""
 
 
 def decline_unless_exporting(session: TraceSession) -> str:
-    """Return the reason why a rule declines in a trace for TorchScript. Return "" in one for `torch.export`, where a
-    size is a `torch.SymInt`."""
+    """Return "" in a trace for `torch.export`, where a size is a `torch.SymInt` and a rule may apply. In a trace for
+    TorchScript, return the reason why the rule declines."""
     return "the trace is for TorchScript" if session.scripted else ""
 
 
 def decline_outside_loop(session: TraceSession) -> str:
-    """Return the reason why a rule declines outside of loops. Return "" while an iteration of a loop over a size
-    runs."""
+    """Return "" while an iteration of a loop over a size runs, so that a rule may apply. Outside of such loops, return
+    the reason why the rule declines."""
     return "" if session.running else "no loop over a size runs"
 
 
 def decline_outside_branch(session: TraceSession) -> str:
-    """Return the reason why a rule declines in a trace of the example. Return "" in a trace for chosen sizes."""
+    """Return "" in a trace for chosen sizes, in which a rule may apply. In a trace that takes the branches of the
+    example, return the reason why the rule declines."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
@@ -357,7 +358,8 @@ class TraceSession:
         return answer
 
     def _record_input_facts(self, inputs: Sequence[Tensor]) -> None:
-        """Record facts about the inputs. An input with one axis that follows the texts contains their lengths."""
+        """Record which of forward's inputs contain lengths, and the padded width of each text, which equals its largest
+        length. An input with one axis after the texts contains lengths."""
         texts = inputs[:2] if takes_two_texts(inputs) else inputs[:1]
         known = not self.scripted and bool(inputs) and inputs[0].dim() >= 2
         self.widths = tuple(text.shape[1] for text in texts) if known else ()

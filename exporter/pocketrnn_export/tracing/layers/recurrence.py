@@ -214,8 +214,7 @@ def refuse_initial_states_of_other_batch_sizes(_: TraceSession) -> contextlib.Ab
 
     PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
     reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to
-    the batch size is traced, does nothing, and fails if the sizes differ. `pack_padded_sequence` also takes the lengths
-    of `pocketrnn_export.tracing.python_semantics.traced_arrays`.
+    the batch size is traced, does nothing, and fails if the sizes differ.
     """
     return _patch_layers_and_packing(_make_state_expanding_forward)
 

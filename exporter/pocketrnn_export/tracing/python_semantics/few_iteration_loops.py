@@ -148,7 +148,8 @@ class StackedLoop(NamedTuple):
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> StackedLoop | None:
-    """Return the loop whose iterations made these tensors, one each. Return None for other tensors."""
+    """Return the loop whose iterations made these tensors, one tensor in each iteration. Return None if they were not
+    made so."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.find_fact(tensor).iteration for tensor in tensors]

@@ -141,8 +141,9 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, also_for_traced_numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in that calls `of_size` for a size and, with `also_for_traced_numbers`, for a number computed from
-    sizes."""
+    """Return a stand-in for a function of one number, such as `math.floor`. In a trace, it calls `of_size` if the
+    number is a size or, with `also_for_traced_numbers`, is computed from sizes. For any other number it calls
+    `shipped`, the function itself."""
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
@@ -176,7 +177,7 @@ def _make_float_returning_function(function: Callable[[Any], Any]) -> Callable[[
 
 
 def _float_in_trace(*args: Any) -> Any:
-    """Replaces `float`, so that a size becomes a symbolic float."""
+    """Replace `float` in a trace, so that a size becomes a symbolic float."""
     if find_current_session() is not None and len(args) == 1:
         if is_size(args[0]):
             return sym_float(args[0])

@@ -159,8 +159,8 @@ def rewrite_chunk_as_cuts(session: TraceSession, x: Tensor, chunks: Any, dim: in
 
 @rule("pad", decline=decline_outside_branch)
 def rewrite_pad_with_amounts_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
-    """Rewrite `F.pad(x, (0, n - x.size(1)))` in a trace whose branch has `pads_from_zero`: negative amounts become
-    0."""
+    """Rewrite `F.pad(x, (0, n - x.size(1)))` so that a negative amount pads nothing, while PyTorch would cut. This
+    applies only to a trace for texts that forward pads, whose branch has `pads_from_zero`."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
         return declined("the amounts are fixed")
     session.log.pads += 1

@@ -78,8 +78,8 @@ def _freezes_a_size(question: Question) -> bool:
 
 
 def _make_question_error(question: Question, region_in_words: str, number_of_branches: int = 0) -> ExportError:
-    """Return the error for a condition that is true for some sizes and false for others. `region_in_words` describes
-    the sizes where it is not as usual, and `number_of_branches` is the number of branches."""
+    """Return the error for a condition on sizes that makes forward differ between sizes. `region_in_words` describes
+    the unusual sizes, and `number_of_branches` is how many branches forward has."""
     where = region_in_words[0].upper() + region_in_words[1:]
     if question.branch and number_of_branches > TOGETHER:
         return ExportError(

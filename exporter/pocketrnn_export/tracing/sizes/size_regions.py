@@ -109,15 +109,15 @@ class FollowedRun:
 
 
 def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
-    """Run forward for some pairs of a batch size and a number of tokens, and record the conditions that it tests, until
-    every such pair belongs to a region.
+    """Divide all pairs of a batch size and a number of tokens into regions in which each condition that forward tests
+    has one result. To find the conditions, run forward for some pairs until every pair is in a region.
 
     Args:
-        follow: runs forward for some sizes, and records its questions.
+        follow: runs forward for some sizes, and records the conditions that it tests.
         batch: the batch size of every run, if it is fixed.
 
     Raises:
-        ExportError: there are too many regions; the message names the line that asks the most questions.
+        ExportError: there are too many regions; the message names the line that tests the most conditions.
     """
     every = make_all_sizes(batch)
     which = np.full(len(every), -1, np.int64)
