@@ -68,7 +68,8 @@ def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]
 
 @contextlib.contextmanager
 def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, the functions in `caches` have new, empty caches."""
+    """While the block runs, the functions in `caches` have new, empty caches, so that they do not return results of
+    other runs."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []

@@ -288,7 +288,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
 
     def _record_write(self, tensor: Tensor, step: int, *, replaces_all: bool) -> None:
-        """Record a write into a tensor. `replaces_all` means that the write replaces all numbers of the tensor."""
+        """Record that the operator with the number `step` wrote into a tensor. `replaces_all` means that the write
+        replaces all numbers of the tensor."""
         place = read_memory_address(tensor)
         before = self._written.get(place)
         self._written[place] = step
@@ -308,8 +309,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, arguments: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """Return the steps that made `x`, if an operator returns its operand `x` unchanged, as in `x * 1`. Else return
-        None."""
+        """If an operator returns its operand `x` unchanged, as in `x * 1`, return the numbers of the operators that
+        made `x`. Else return None."""
         values = [one for one in zip(arguments, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -463,8 +464,8 @@ def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range
 
 
 def _replace_tensors_by_positions(arguments: tuple[Any, ...], positions_of_steps: Mapping[int, int]) -> tuple[Any, ...]:
-    """Return the arguments of a step. If other steps of the program made a tensor, the positions of these steps replace
-    the tensor. Any other tensor becomes a constant."""
+    """Return the arguments of a recorded operator. A tensor that other operators of the program made is replaced by
+    their positions in the program, and any other tensor by a constant."""
     placed: list[Any] = []
     for argument in arguments:
         inside = argument.steps & positions_of_steps.keys() if isinstance(argument, _Argument) else ()

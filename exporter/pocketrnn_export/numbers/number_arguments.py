@@ -200,10 +200,15 @@ def _check_units(units: Sequence[str], value_count: int) -> tuple[str, ...]:
 
 
 def refuse_arguments_with_input_and_output(others: Mapping[str, object], given: object, output: object) -> None:
-    """Refuse arguments whose values `input` and `output` already contain.
+    """Check the arguments of an `export` that is called with `input=` and `output=`. Refuse other arguments whose
+    values these two already contain.
+
+    Args:
+        others: the other arguments, by name.
+        given, output: the values of `input=` and `output=`.
 
     Raises:
-        InputError: such an argument is given; only one of input and output is given; or their types are wrong.
+        InputError: another argument repeats them; only one of input and output is given; or their types are wrong.
     """
     if given is None or output is None:
         missing = "input" if given is None else "output"

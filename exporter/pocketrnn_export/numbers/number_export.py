@@ -196,7 +196,8 @@ def _prepare_sequence(arguments: NumberExport, index: int, sequence: object) -> 
 
 
 def _make_table(arguments: NumberExport, given_sequences: Sequence[Samples], kind: str) -> SampleTable:
-    """Make the rows of numbers for the proof, with the channels, the steps and the range of the rules."""
+    """Make the rows of numbers for the proof, with the user's number of channels and steps, and limited as the module's
+    inputs are."""
     rules = arguments.rules
     return make_sample_table(
         len(rules.channels),
@@ -378,7 +379,8 @@ def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
 def _try_layout(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout, *, call_line: str | None
 ) -> _FoundLayout:
-    """Prepare the module with one order of axes. Refuse an order with which it cannot be called or exported."""
+    """Prepare the module for export with one order of axes. Refuse an order with which it cannot be called or exported.
+    `call_line` is the line that calls the module, if it is known."""
     with _collect_and_hide_log_records() as said, _make_module_take_ids(module, arguments, table, layout) as of_ids:
         try:
             prepared = _prepare_module_on_ids(
@@ -418,8 +420,8 @@ def _make_module_take_ids(
 
 
 def _can_run_on_ids(module: nn.Module, arguments: NumberExport, id_count: int, steps: int | None = None) -> bool:
-    """Return whether the module runs on a batch of ids. With the owner's call, a batch of one row is enough. The answer
-    itself is not checked."""
+    """Return whether the module runs on a batch of ids, without checking its answer. If the user gave the call, a batch
+    of one row is enough."""
     width = arguments.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (id_count - 8))
     lengths = torch.full((3,), width)
@@ -459,7 +461,8 @@ def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
 def _export_on_ids(
     module: nn.Module, path: Path, arguments: NumberExport, found_layout: _FoundLayout, *, force: bool
 ) -> Manifest:
-    """Export a module that takes ids, and return the manifest."""
+    """Export a module of numbers, which takes ids in place of samples, with the order of axes that was found. Write the
+    bundle to `path`, and return its manifest."""
     table = found_layout.table
     prepared, form = _make_module_and_graph(module, arguments, found_layout)
     graph = form.entry
@@ -603,7 +606,7 @@ def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> l
 def _make_golden_examples(
     arguments: NumberExport, table: SampleTable, answers: ReferenceAnswers
 ) -> tuple[NumberExample, ...]:
-    """Make the golden examples from small sequences and the module's answers to them. If the owner's sequences must not
+    """Make the golden examples from small sequences and the module's answers to them. If the user's sequences must not
     be in the bundle, only generated sequences are used."""
     pairs = answers.compute_answers("texts", one_row=False)
     if not arguments.wanted.examples:

@@ -85,7 +85,7 @@ def add_table_to_graph(content: bytes, rows_of_ids: Samples) -> bytes:
 
 
 def _rebuild_table(manifest: Manifest) -> SampleTable:
-    """Draw again the rows of numbers of the bundle's own proof, and add the golden examples."""
+    """Make the rows of numbers that the proof of the bundle itself used, and add the bundle's golden examples."""
     rules, stated = manifest.numbers, manifest.provenance.get("numbers_in_proof")
     return make_sample_table(
         len(rules.channels),

@@ -93,8 +93,8 @@ def _select_first_sequences(sequences: Sequence[Samples]) -> list[Samples]:
 
 
 def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
-    """Return the special rows: zeros, constants, rows in which one channel is far from the others, and a row with
-    alternating signs."""
+    """Return rows of unusual numbers: zeros, constants, rows in which one channel is far from the others, and a row
+    with alternating signs."""
     rows = np.zeros((7, channels))
     rows[1], rows[2], rows[3] = 1.0, -1.0, 1e-3
     rows[4, 0], rows[5, -1] = 8.0, -8.0
@@ -105,7 +105,8 @@ def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
 def _draw_rows(
     generator: np.random.Generator, channels: int, kind: str, given_sequences: Sequence[Samples]
 ) -> npt.NDArray[np.float64]:
-    """Draw independent rows of random numbers. The rows of ordinary size come first."""
+    """Draw independent rows of random numbers, [rows, channels]: normal and uniform numbers, and for the kind
+    `EVERYWHERE` very large and very small ones at the end."""
 
     def draw_normal_numbers(rows: int, size: float) -> npt.NDArray[np.float64]:
         return generator.normal(0, size, (rows, channels))

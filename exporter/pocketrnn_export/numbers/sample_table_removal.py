@@ -187,8 +187,8 @@ def _exclude_channel_axis(node: NodeProto) -> None:
 
 
 def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Return whether a node that moves ids also moves samples correctly. A negative axis would count the channels,
-    too."""
+    """Return whether a node that moves ids also moves samples correctly. A negative axis is wrong for samples, since it
+    also counts their channels."""
     if node.op_type in {"Slice", "Unsqueeze", "Squeeze"}:
         at = 3 if node.op_type == "Slice" else 1
         axes = constants.get(node.input[at]) if len(node.input) > at else None

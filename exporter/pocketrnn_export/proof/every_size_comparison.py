@@ -73,8 +73,8 @@ def check_every_size(
     one_text: bool,
 ) -> None:
     """Refuse a program that agrees with its module at the usual sizes, but not for some text of 1 to 512 tokens, or
-    some batch of 2 to 64 short texts. If the module's code may compare numbers by `is`, the batches have up to 256
-    texts. After 5 s of processor time, no further size is tried.
+    some batch of 2 to 64 short texts. If the module's code may compare numbers by `is` or `id`, the batches have up to
+    256 texts. After 5 s of processor time, no further size is tried.
 
     Args:
         module: in eval mode, on the CPU; it is copied.

@@ -40,8 +40,8 @@ class FreshCopyModule:
     compared_ids: tuple[int, ...] = ()
 
     def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
-        """Return the same module with random texts that contain the ids with which the program compares words, except
-        ids that may be padding."""
+        """Return the same module, but with random texts that also contain the ids with which the program compares
+        words. Ids that may be padding are left out."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
         return replace(
             self, compared_ids=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding)

@@ -312,8 +312,8 @@ class _CallLog:
         self._kept: list[Tensor] = []
 
     def record_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
-        """Record that a tensor counts as the result of the call that made `as_before`, because it has the same
-        numbers."""
+        """Record that a tensor has the same numbers as `as_before`. From now on it counts as the result of the call
+        that made `as_before`."""
         self._set_call_index(tensor, self._find_call_index(as_before))
 
     def record_function_call(self, func: Any, arguments: Iterable[Any], result: Any) -> None:

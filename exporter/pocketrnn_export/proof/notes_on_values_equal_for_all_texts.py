@@ -167,7 +167,8 @@ def _count_checked_places(node: Node, value: Tensor) -> int:
 def _make_program_inputs(
     cases: Mapping[str, Sequence[Case]], input_names: Sequence[str], *, one_row: bool
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the cases in the form that a program takes. Cases that change the most values come first."""
+    """Yield the inputs of the cases as tensors, as a program takes them. Cases that change the most values come first.
+    With `one_row`, each row is an input of its own."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
     for case in itertools.chain.from_iterable(cases[kind] for kind in kinds):
         for one in make_one_row_cases([case]) if one_row else [case]:

@@ -173,7 +173,7 @@ class ReferenceAnswers:
 
 
 def _join_cases(cases: Sequence[Case]) -> Case:
-    """Return one case with the rows of cases that have equally many tokens."""
+    """Join cases whose rows all have equally many tokens into one case with all their rows."""
     tokens, lengths = (np.concatenate([getattr(case, name) for case in cases]) for name in ("tokens", "lengths"))
     return Case(cases[0].name, tokens, lengths)
 

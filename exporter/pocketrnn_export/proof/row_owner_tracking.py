@@ -367,7 +367,7 @@ def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:
 
 
 def _has_owner_bit(owners: Any, bit: int, bit_value: int) -> Any:
-    """Return which numbers belong to texts in whose index this bit is `bit_value`, as a mask."""
+    """Return a mask of the numbers that depend on a text whose index has the value `bit_value` in this bit."""
     return (owners >= 0) & ((owners >> bit) & 1 == bit_value)
 
 
@@ -378,7 +378,8 @@ def _is_float(value: Tensor) -> bool:
 def _draw_argument(
     call: _Call, i: int, generator: torch.Generator, *, with_other_integers: bool, keep_integers: bool
 ) -> Tensor:
-    """Draw random numbers for an argument. With `keep_integers`, integers do not change, since they may be
+    """Draw random numbers for an argument of an operator. Integers are drawn from those in the argument, and with
+    `with_other_integers` from others, too. With `keep_integers`, integers do not change, since they may be
     positions."""
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]

@@ -174,8 +174,8 @@ def _has_same_sizes(node: Node, other: Node) -> bool:
 
 
 def _depends_on_words(positions: Any, words: Mapping[Node, WordDependence]) -> bool:
-    """Return whether row positions depend on the words of texts. Positions that depend only on a few ids, such as
-    padding, are not included, since other checks try each of these ids."""
+    """Return whether row positions depend on the words of texts. Return False for positions that depend only on a few
+    ids, such as padding, each of which other checks try."""
     return isinstance(positions, Node) and words[positions] not in (
         WordDependence.NOTHING,
         WordDependence.FLAGS,

@@ -149,7 +149,8 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
 
 
 def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a module whose answers depend on the order of equal values. The texts of this check repeat words."""
+    """Refuse a module whose answers depend on the order in which a sort returns equal values. To have equal values, the
+    texts of this check repeat words."""
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if compared.compared_ids else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
         given = (compared if batch == 1 else replace(compared, compared_ids=())).draw_inputs(Sizes(batch, width))

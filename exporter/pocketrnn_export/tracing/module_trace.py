@@ -130,7 +130,8 @@ def make_export_session(
 
 
 def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
-    """Return a session that traces the result of `reroll_loops` for torch.export. That module contains no user code."""
+    """Return a session that traces, for torch.export, a module whose loops have become layers (`reroll_loops`). That
+    module contains no user code."""
     return TraceSession(
         module, (SLICING,), (trace_recurrence, record_size_conditions), log=log, cut_counted=cut_counted
     )
@@ -144,7 +145,7 @@ def make_script_session(module: nn.Module) -> TraceSession:
 
 
 def find_lines_of_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Run a module, and return the lines of its code through which errors pass that forward catches."""
+    """Run a module, and return the lines of its code that an error passes before forward catches it."""
     with TraceSession(module, (SLICING,), (record_error_lines,)) as session:
         module(*inputs)
     return session.log.raised
@@ -295,14 +296,14 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
 
 
 def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
-    """Run forward on inputs of these sizes with the rules and patches of a trace, but without a program. Return the
+    """Run forward on inputs of these sizes with the rules and patches of a trace, without making a program. Return the
     exception that forward, or PyTorch in it, raised, or None if forward reached its end.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         inputs: inputs of these sizes. Their values are not used.
         sizes: the sizes. A size of 1 is a plain number, as for PyTorch.
-        log: records forward's questions about sizes.
+        log: records the conditions on sizes that forward tests.
     """
     traced = copy_without_comparison(module)
     add_onnx_weights(traced)

@@ -152,9 +152,9 @@ OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
 def compute_step(
     x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor]:
-    """Compute one step of one direction of `pocketrnn::recurrence`, from x [batch, features] and the states [batch,
-    hidden] before the step. Return the states after the step. A layer without a cell state returns the given cell
-    state. With x [steps, batch, features], each step is computed separately."""
+    """Compute one step of the operator `pocketrnn::recurrence` in one direction, from x [batch, features] and the
+    states [batch, hidden] before the step. Return the hidden and the cell state after the step. A layer without a cell
+    state returns the given cell state. With x [steps, batch, features], each step is computed separately."""
     given, kept = (None, None) if b is None else b.chunk(2)
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):
@@ -199,8 +199,8 @@ _FEW_STEPS: Final = 3
 
 @contextlib.contextmanager
 def trace_recurrence(_: TraceSession) -> Iterator[None]:
-    """While the block runs, the tracing thread runs recurrent layers as `pocketrnn::recurrence`, also on packed
-    sequences.
+    """While the block runs, recurrent layers in the tracing thread run as one operator, `pocketrnn::recurrence`, also
+    on packed sequences.
 
     Other threads still run PyTorch's own code.
     """

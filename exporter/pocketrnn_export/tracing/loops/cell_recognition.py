@@ -300,7 +300,8 @@ def _is_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
-    """Return the RNN that an iteration computes, also with a sigmoid or without an activation, or None."""
+    """Return the RNN that an iteration computes, or None. Its activation may be tanh, relu or a sigmoid, or there may
+    be none."""
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.list_gates(kinds):
             if (

@@ -137,7 +137,8 @@ class MatchedLoop:
                     yield found
 
     def _record_operation_with_step_number(self, nodes: Sequence[Node], arguments: Sequence[Any]) -> None:
-        """Record an operation with the number of the step, such as `lengths > t`."""
+        """Record corresponding nodes that compute with the number of the iteration, such as `lengths > t`. Refuse other
+        nodes whose numbers differ between iterations."""
         typical = nodes[TYPICAL]
         plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in arguments)
         if not plain or tuple(arguments) != tuple(n.args[1] for n in nodes):
@@ -145,11 +146,10 @@ class MatchedLoop:
         self.numbered[typical] = (arguments[0], find_position_direction(arguments, self))
 
     def _match_argument_nodes(self, arguments: Sequence[Node]) -> tuple[Node | None, ...] | None:
-        """Return which nodes must correspond to each other for one argument of corresponding nodes, one for each
-        iteration. `arguments` has the argument in each iteration.
+        """Find the nodes that must correspond to each other because `arguments`, one from each iteration, are the same
+        argument of corresponding nodes. Return one node for each iteration, or None if they are already known.
 
-        If an iteration reads the argument from the iteration before it, record the argument as a state. Its
-        corresponding nodes are those after each iteration, or None if they are already known.
+        If an iteration reads the argument from the iteration before it, record the argument as a state of the loop.
         """
         iterations = [self.find_own_or_latest_iteration(leaf) for leaf in arguments]
         padded = (*arguments, *[None] * (ITERATIONS - len(arguments)))

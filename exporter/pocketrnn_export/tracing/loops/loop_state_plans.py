@@ -446,7 +446,8 @@ def _make_state_cycle(
 def _find_nonlinear_nodes_without_state(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
-    """Return the nonlinear operators of an iteration that depend neither on a state nor only on the mask."""
+    """Return the nonlinear operators of an iteration that are computed from its inputs and not from a state. Operators
+    that depend only on the mask are left out."""
     given = (*sources, *([] if mask is None else [mask]))
     found = {n for n in _list_nodes_back_to(loop, dependent, given) if n.target in BENT and n not in dependent}
     return [

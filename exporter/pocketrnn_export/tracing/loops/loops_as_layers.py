@@ -84,8 +84,8 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _match_loops_and_list_needed_nodes(module: _RerolledModule) -> list[Node]:
-    """Match the iterations of all loops. Return the nodes outside of loops on which the output depends, in the graph's
-    order."""
+    """Match the iterations of all loops: find out which of their nodes correspond to each other. Return the nodes
+    outside of loops on which the output depends, in the graph's order."""
     needed: set[Node] = set()
     todo = [node for node in module.traced.outputs if isinstance(node, Node)]
     while True:
@@ -239,7 +239,7 @@ class _RerolledRun:
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _compute_filled_tensor(self, loop: MatchedLoop, put: Node) -> Tensor:
-        """Return the tensor into which each iteration writes one step."""
+        """Return the tensor into which each iteration of a loop writes one step, by the node `put`."""
         first = loop.partners[put][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = (*put.args[:3], first.args[3])

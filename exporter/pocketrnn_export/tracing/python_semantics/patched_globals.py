@@ -146,8 +146,8 @@ def _has_one_integer_per_row(value: Any) -> bool:
 
 
 def _make_reduction_stand_in(shipped: Callable[..., Any], method_name: str) -> Callable[..., Any]:
-    """Return a stand-in for `max(lengths)` or a similar function: for a tensor or array, it calls `method_name` of
-    it."""
+    """Return a stand-in for `max`, `min` or a similar function, `shipped`. For a tensor or an array, it calls the
+    method `method_name` of it."""
 
     @functools.wraps(shipped)
     def reduce_values(*args: Any, **kwargs: Any) -> Any:
@@ -333,7 +333,7 @@ def _from_numpy_in_trace(array: Any) -> Any:
 
 
 def _make_array_function(name: str) -> Callable[..., Any]:
-    """Return a stand-in for a function of numpy, which also takes a tensor of a trace."""
+    """Return a stand-in for the function `name` of numpy. In a trace, it also takes tensors."""
     shipped = getattr(np, name)
 
     @functools.wraps(shipped)

@@ -96,8 +96,8 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """Return the number that a size has for the sizes that the trace assumes, or None outside of user code. Record the
-    condition that the size equals this number."""
+    """Return the number that a size has for the sizes that the trace assumes, if user code needs a plain number. Also
+    record the condition that the size equals this number. Return None outside of user code."""
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
         raise log.record_refusal(_make_other_thread_error(caller))
@@ -149,7 +149,8 @@ def _make_unknown_number_error(frame: FrameType) -> ExportError:
 
 
 def record_guard(session: TraceSession, guard: Any, file_number_and_line: tuple[str, int, str] | None = None) -> None:
-    """Record a restriction that `torch.export` made, unless it holds for all sizes with which a graph is run."""
+    """Record a restriction on sizes (a guard) that `torch.export` made, unless it holds for all sizes with which a
+    graph is run."""
     condition = session.make_condition(read_guard_relation(guard))
     if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return

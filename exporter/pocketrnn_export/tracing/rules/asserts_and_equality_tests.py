@@ -22,7 +22,8 @@ TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 @rule(*TRUTHS, decline=decline_unless_exporting)
 def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement."""
+    """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement, since a trace has no values
+    to test."""
     frame = find_frame_outside_package(sys._getframe(1))
     if not is_in_assert(frame):
         return declined("the call is not in an assert statement")

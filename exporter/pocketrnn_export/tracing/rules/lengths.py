@@ -225,7 +225,8 @@ def rewrite_item(session: TraceSession, x: Any) -> Any:
 
 
 def make_array_in_place_of_list(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
-    """Replace `tolist` of a tensor of the trace. A torch function mode does not see this method."""
+    """Return a `TracedArray` for `x.tolist()` if x belongs to a trace; else call `shipped`, torch's own method. A torch
+    function mode does not see this method, so it is replaced."""
     found = rewrite_tolist(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
 

@@ -144,8 +144,8 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
-    """Compute a max pooling over one axis as one over two axes, since PyTorch's pooling over one axis fixes the size of
-    this axis. Decline if the size is fixed anyway."""
+    """Compute a max pooling over one axis as a pooling over two axes, since PyTorch fixes the size of the axis
+    otherwise. Decline if the size is fixed anyway."""
     if isinstance(x.shape[-1], int):
         return declined("the axis has a fixed size")
     planes = x.unsqueeze(-2)

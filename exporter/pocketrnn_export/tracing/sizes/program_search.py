@@ -139,7 +139,8 @@ class _Search(Generic[Traced]):
         return [case for case in self.cases if self.judge.is_answered_at(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:
-        """Search for the program. Return None if there is no such program."""
+        """Search for a program that is right for all sizes: among the traces so far, then with further plans, and at
+        last with several programs in one. Return None if there is no such program."""
         self._update_cases()
         self._refuse_choices_by_batch()
         for attempt in self.attempts:
@@ -157,7 +158,8 @@ class _Search(Generic[Traced]):
         return tried if tried is not None and self._is_right_for_cases(tried, self.answered_cases) else None
 
     def _choose_next_plan(self) -> TracePlan | None:
-        """Return a plan for sizes without a right program, or None after enough attempts or time."""
+        """Return a plan to trace the module for sizes for which no program so far is right. Return None if there are no
+        such sizes, or after enough attempts or time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._divide_cases_by_region()
@@ -191,7 +193,7 @@ class _Search(Generic[Traced]):
         return self._part[case]
 
     def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Return the sizes with which a program for a part of all sizes is traced: typical sizes of its region, or the
+        """Return the sizes with which to trace a program for a part of all sizes: typical sizes of its region, or the
         middle one of `cases`."""
         typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
@@ -216,8 +218,8 @@ class _Search(Generic[Traced]):
         return attempt
 
     def _record_questions(self, questions: Sequence[Question]) -> None:
-        """Record the conditions that are new among those that forward tested. They divide the sizes into other
-        parts."""
+        """Add the conditions that are new among those that forward tested. The sizes are then divided into parts by
+        these conditions, too."""
         for question in questions:
             if all(question.condition != known.condition for known in self.known):
                 self.known.append(question)
