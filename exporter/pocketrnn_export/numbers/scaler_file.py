@@ -109,7 +109,8 @@ def find_mean_and_scale(
     columns = {tuple(found) for key in (*_MEAN, *_SCALE) if (found := read_column_names(values.get(key))) is not None}
     if len(columns) > 1:
         raise InputError(
-            f"{name} has its numbers in different orders of the columns.", "Give mean and scale of the same columns."
+            f"{name} has mean and scale of different columns, or in different orders.",
+            "Give mean and scale of the same columns, in the same order.",
         )
     known = values.get("feature_names_in_", next(iter(columns), None))
     if known is None or channels is None:

@@ -29,7 +29,7 @@ def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
         return declined("the call is not in an assert statement")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
-        _log.warning("An assert of forward is not part of the graph, which answers where the assert fails: %s.", line)
+        _log.warning("The graph leaves out an assert of forward, and answers even if the assert fails: %s.", line)
         session.told.add(line)
     return True
 
