@@ -58,7 +58,7 @@ def collect_number_arguments(
         labels, multi_label, thresholds, priors: as for `make_label_output`.
         values, value_units: in place of labels, the names and units of the numbers that the module gives.
         layout: the order of axes of forward's input; None to find it.
-        sequences: the user's own sequences, for the proof.
+        sequences: the user's own sequences, for the proof and for the usual range of each channel.
 
     Raises:
         InputError: an argument cannot be used.

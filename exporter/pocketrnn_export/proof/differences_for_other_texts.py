@@ -151,8 +151,8 @@ class HiddenDifferences:
 
     def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> _Index | None:
         """Return the index that selects the compared text's numbers from a value in the first run, `narrow`, and from
-        the same value in the second run, `wide`. Return None if there is no such index. `stated` is the value in the
-        program, whose shape has symbolic sizes."""
+        the same value in the second run, `wide`, or None if there is no such index. `stated` is the value in the
+        program, with symbolic sizes."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []

@@ -80,10 +80,10 @@ class ForwardValues:
 
 
 def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
-    """Run a module and its program on the same inputs, and find for each operator that forward calls what the program
-    lacks. The key of an entry is the file, the line, the operator's name, and a bool. For False, the entry is whether
-    the program lacks a result of the operator. For True, it is whether the program has no operator of this name with
-    the same operands; this entry exists for operators with several operands."""
+    """Run a module and its program on the same inputs, and look up what forward computes among the values of the
+    program. Return for each operator of forward, by file, line, name and False, whether the program lacks one of its
+    results. For an operator with several operands, also return, by the same key with True, whether the program lacks an
+    operator of this name with these operands."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values(), *_list_sorted_operands_of_argsort(values)])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))

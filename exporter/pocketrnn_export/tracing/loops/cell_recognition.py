@@ -209,12 +209,9 @@ class _Iteration:
         return self.cycle.run(nodes, given, changes or {})
 
     def _has_input_among(self, node: Node, gate_inputs: Sequence[Tensor]) -> bool:
-        """Return whether a node's input equals one of the tensors `gate_inputs`, or its negative. If the input is as
-        wide as several states, this holds for each part of it.
-
-        The inputs are compared because equal results prove less: two different sigmoids may both be 1 for all random
-        numbers.
-        """
+        """Return whether a node's input equals one of the tensors `gate_inputs`, or its negative; for an input as wide
+        as several states, whether each part does. Equal results would prove less: two different sigmoids may both be 1
+        for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
         value = self._compute_node_input(node)

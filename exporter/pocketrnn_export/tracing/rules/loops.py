@@ -174,8 +174,8 @@ def rewrite_chunk_as_steps(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0
 
 @rule("stack")
 def rewrite_stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
-    """Rewrite `torch.stack(outputs)` of the results of all iterations of a loop as the operator `pocketrnn::stacked`.
-    It stands for results of any number of iterations."""
+    """Rewrite `torch.stack(outputs)` of the results of all iterations of a loop as the operator `pocketrnn::stacked`,
+    which stands for any number of them."""
     found = find_stacked_loop(session, tensors)
     if found is None:
         return declined("the tensors are not the results of all iterations of one loop")
@@ -186,8 +186,8 @@ def rewrite_stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -
 
 @rule("cat", "concat")
 def rewrite_cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
-    """Rewrite `torch.cat(outputs, 1)` of the results of all iterations of a loop as the operator `pocketrnn::stacked`.
-    It stands for results of any number of iterations."""
+    """Rewrite `torch.cat(outputs, 1)` of the results of all iterations of a loop as the operator `pocketrnn::stacked`,
+    which stands for any number of them."""
     axis = kwargs.get("axis", dim)
     # The stacked tensor has one more axis, which shifts a negative axis.
     first = axis if axis >= 0 else axis - 1
