@@ -20,10 +20,14 @@ SECONDS = 60.0
 
 
 def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
-    """Export a module. If the proof refuses the result, export again, each time without one of the rules that were
-    used.
+    """Export a module even if one of pocketrnn's rules is wrong for it. A rule rewrites a call of torch in a trace, or
+    writes an operator in ONNX.
 
-    If an export without one rule passes the full proof, its bundle is returned, and a warning names the faulty rule.
+    If the proof refuses the result, the export is repeated, each time without one of the rules that it used. The first
+    result that passes the full proof is returned, and a warning names the faulty rule.
+
+    Args:
+        make: exports the module, and returns its result.
 
     Raises:
         AnswersDifferError: a program gives other answers than the module, whichever rule is left out.

@@ -42,7 +42,9 @@ def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
 
 
 def _add_first_differing_operation(error: FormsDifferError) -> FormsDifferError:
-    """Return the error with the operation whose result first differs from the module's, or with advice on cumsum."""
+    """Add to an error of the proof the operation at which the graph first differs from the module. If that operation is
+    not found and the graph contains CumSum, add advice on `cumsum`. Return the new error, or the same one if there is
+    nothing to add."""
     form = next((form for form in error.forms if form.float64_run is not None), None)
     answers = error.answers
     if form is None or form.float64_run is None or answers is None or answers.reference.departs is None:

@@ -33,7 +33,8 @@ class ComparisonFlipper:
         return made
 
     def count_and_answer(self, is_true: bool) -> bool:
-        """Count a comparison, and return its answer `is_true`, or the opposite for the comparison `flipped`."""
+        """Count a comparison of a watched number. Return its result `is_true`, or the opposite result if the comparison
+        is the one to flip."""
         self.count += 1
         return is_true != (self.count - 1 == self._flipped)
 

@@ -67,7 +67,8 @@ def make_complete_copy(value: _T, copies_by_id: Mapping[int, Any] | None = None)
 
 
 def copy_without_comparison(value: _T) -> _T:
-    """Copy an object that `make_complete_copy` made. The new copy is not checked against the object."""
+    """Make a deep copy of an object that `make_complete_copy` made, in the same way but without comparing the copy with
+    the object."""
     memory: dict[int, Any] = {}
     try:
         made = copy.deepcopy(value, memory)
@@ -237,8 +238,8 @@ def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
-    """Copy a value. If it cannot be copied: copy a list, tuple or dict part by part, raise the error of a tensor or
-    module, and return anything else itself, such as a package or a lock."""
+    """Copy a value. If that fails, copy a list, tuple or dict part by part, raise the error for a tensor or a module,
+    and return anything else without copying it, such as a package or a lock."""
     if isinstance(value, _ATOMS):
         return value
     attempt = dict(memory)
@@ -295,8 +296,8 @@ class _ReferenceFixer:
         self._kept: list[Any] = []
 
     def fix_references(self, value: Any) -> Any:
-        """Let a value of the copy refer to the copy's own parts. Return the value, or the object that replaces it if
-        the value cannot be changed, such as a function."""
+        """Make a value of a copied module refer to other values of the copy, and not to those of the original. Return
+        the value, or the object that replaces it if the value cannot be changed, such as a function."""
         if isinstance(value, _ATOMS):
             return value
         if id(value) in self._met:

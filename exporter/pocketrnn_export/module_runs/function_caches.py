@@ -23,8 +23,8 @@ CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 
 
 def find_cached_functions(module: nn.Module) -> list[Entry]:
-    """Find the cached functions in a module's layers, and in the classes and files of `list_user_tables`. Return for
-    each function the class or dict that holds it, its name there, and the function."""
+    """Find the functions with a cache that a module may call: in its layers, their classes, and the user's files.
+    Return for each function the class or dict that holds it, its name there, and the function."""
     kinds, files = list_user_tables(module)
     tables: list[tuple[Any, dict[str, Any]]] = [(names, names) for names in (*map(vars, module.modules()), *files)]
     tables += [(kind, dict(vars(kind))) for kind in kinds]
@@ -68,7 +68,8 @@ def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]
 
 @contextlib.contextmanager
 def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, the functions in `caches` have new, empty caches."""
+    """While the block runs, the functions in `caches` have new, empty caches, so that they do not return results of
+    other runs."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []

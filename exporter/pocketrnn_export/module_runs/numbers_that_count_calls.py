@@ -65,16 +65,17 @@ class CallCounter:
 
 
 def _count_from(value: Any, step: Any) -> Iterator[Any]:
-    """Yield a number, and then ever larger ones. `itertools.count` would yield plain integers."""
+    """Yield a number, and then that number plus `step`, 2 * `step`, and so on. `itertools.count` would yield plain
+    integers."""
     while True:
         yield value
         value += step
 
 
 def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[CallCounter]:
-    """Run a module four times, and return the numbers that each run changes and the iterators whose next value a run
-    takes. A number that the first run makes counts if the other runs change it. Numbers that existed before are
-    restored.
+    """Run a module four times, and return the numbers that each run changes, such as a counter of calls, and the
+    iterators whose next value a run takes. A number that the first run creates is included if the later runs change it.
+    Numbers that existed before are restored.
 
     Args:
         run: runs the module, and undoes no changes.
@@ -163,7 +164,8 @@ _Places = dict[tuple[int, Any], _Place]
 
 
 def _list_numbers_and_iterators(module: nn.Module) -> tuple[_Places, _Places]:
-    """List the numbers and the iterators that calls may count on."""
+    """List the numbers, and the iterators, that may be a counter of calls: in a module's layers, and in the user's
+    classes and files."""
     numbers, iterators, searched = _Places(), _Places(), set[int]()
 
     def search(holder: Any, entries: Iterable[tuple[Any, Any]], path: str | None, depth: int) -> None:
@@ -199,8 +201,8 @@ def _list_numbers_and_iterators(module: nn.Module) -> tuple[_Places, _Places]:
 
 
 def _list_entries(value: Any, of_user: set[Any]) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
-    """Yield the containers that a value consists of, each with its keys and entries. An object that has attributes is
-    one if its class is the owner's: `of_user` has the names of the owner's files."""
+    """Yield the containers that a value consists of, each with its keys and entries. An object with attributes is a
+    container if its class is the user's: `of_user` has the names of the user's files."""
     if isinstance(value, dict):
         if len(value) <= _FEW:
             yield value, list(value.items())

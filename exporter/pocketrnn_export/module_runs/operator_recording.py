@@ -183,8 +183,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         )
 
     def find_steps_that_made(self, tensor: Tensor) -> frozenset[int]:
-        """Return the steps that made a tensor's present numbers: the step that made the tensor, and the last write
-        into its memory."""
+        """Return the numbers of the recorded operators that made a tensor: the one that created it, and the last one
+        that wrote into its memory since then."""
         if not _has_memory(tensor):
             return frozenset()
         last = self._written.get(read_memory_address(tensor), -1)
@@ -195,8 +195,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def extract_program(self, steps: Iterable[int], label: str) -> Program:
-        """Return the steps that compute the results of `steps`, as a program. Values with the label are the
-        program's inputs, and all other values are constants."""
+        """Return, as a program, the recorded operators that are needed to compute the results of the operators `steps`.
+        Values with the label are the program's inputs, and all other values are constants."""
         places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
         return [
             (self._steps[step].name, _replace_tensors_by_positions(self._steps[step].arguments, places))
@@ -204,7 +204,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         ]
 
     def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
-        """Return, in order, the numbers of the steps that compute the results of `steps` from values with the label."""
+        """Return, in order, the numbers of the recorded operators that compute the results of `steps` from values with
+        the label."""
         needed: set[int] = set()
         waiting = list(steps)
         while waiting:
@@ -217,9 +218,10 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def find_steps_and_moves_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[Move]]:
-        """Go back from a tensor over operators with these names, and over operators that only move numbers, such as a
-        transpose, along the operand that depends on `label`. Return the numbers of the steps at which this way ends,
-        and the name of each operator on the way that moves numbers, with its arguments that are not tensors."""
+        """Find the operators that made a tensor, apart from operators with the given names and from moves, such as a
+        transpose. The search goes back from the tensor along the operands that depend on `label`. Return the numbers of
+        the operators at which the search stops, and the moves that it passed: the name and the arguments of each that
+        are not tensors."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -286,7 +288,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
 
     def _record_write(self, tensor: Tensor, step: int, *, replaces_all: bool) -> None:
-        """Record a write into a tensor. `replaces_all` means that the write replaces all numbers of the tensor."""
+        """Record that the operator with the number `step` wrote into a tensor. `replaces_all` means that the write
+        replaces all numbers of the tensor."""
         place = read_memory_address(tensor)
         before = self._written.get(place)
         self._written[place] = step
@@ -306,8 +309,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, arguments: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """Return the steps that made `x`, if an operator returns its operand `x` unchanged, as in `x * 1`. Else return
-        None."""
+        """If an operator returns its operand `x` unchanged, as in `x * 1`, return the numbers of the operators that
+        made `x`. Else return None."""
         values = [one for one in zip(arguments, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -376,8 +379,8 @@ class _WholeLayers(FunctionMode):
 
 
 def label_input_beside_text(value: Any) -> Any:
-    """Label the tensors of an input that is not the text, in every recorder that is running. Return the input
-    unchanged."""
+    """Mark the tensors of an input that is not the text, so that recorders know which results depend on it. Return the
+    input unchanged."""
     for operations in _entered:
         operations.label_tensors(BESIDE, *(one for one in flatten_tree(value)[0] if isinstance(one, Tensor)))
     return value
@@ -434,8 +437,8 @@ def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _simplify_argument(one: Any) -> Any:
-    """Simplify an argument of a recorded operator, so that it can be compared. A number becomes a float. Positions of
-    steps and constant tensors stay. Any other value, such as a dtype, becomes None."""
+    """Simplify an argument of a recorded operator, so that two programs can be compared. A number becomes a float;
+    positions of operators and constant tensors do not change; any other value, such as a dtype, becomes None."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):
@@ -461,8 +464,8 @@ def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range
 
 
 def _replace_tensors_by_positions(arguments: tuple[Any, ...], positions_of_steps: Mapping[int, int]) -> tuple[Any, ...]:
-    """Return the arguments of a step. If other steps of the program made a tensor, the positions of these steps replace
-    the tensor. Any other tensor becomes a constant."""
+    """Return the arguments of a recorded operator. A tensor that other operators of the program made is replaced by
+    their positions in the program, and any other tensor by a constant."""
     placed: list[Any] = []
     for argument in arguments:
         inside = argument.steps & positions_of_steps.keys() if isinstance(argument, _Argument) else ()

@@ -35,7 +35,7 @@ _NEAR: Final = 1e-4
 def run_quietly_on_cpu() -> Iterator[None]:
     """While the block runs, this thread makes all tensors on the CPU, writes nothing to stdout and shows no warning.
 
-    Layers that use a fast path without gradients use it here too, as in the owner's own runs.
+    Layers of torch.nn that have a fast path without gradients use it here, too, as they do in the user's own runs.
     """
     with replace_gpu_types(), _CpuMode(), silence_output(), _allow_fast_paths(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -68,9 +68,9 @@ def set_eval_mode(module: nn.Module) -> nn.Module:
 def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
     """Compute a module's answer without gradients, on the CPU and without output.
 
-    If `squeeze()` removes the batch axis of a batch of one, so that forward fails or gives [classes], the module is
-    called with the text and a copy of it. That rows are independent is checked elsewhere. If the numbers of the two
-    calls differ, the answer of the first call is returned unchanged.
+    If forward fails on a batch of one text, or returns [classes], its `squeeze()` may have removed the batch axis. Then
+    the module is called again, with two rows of the same text, and the answer to one of them is returned. But if the
+    two calls give other numbers, the answer of the first call is returned unchanged.
 
     Args:
         module: in eval mode.
@@ -172,8 +172,8 @@ _fast_here, _silent_here = _ThreadDepth(), _ThreadDepth()
 
 @contextlib.contextmanager
 def _allow_fast_paths() -> Iterator[None]:
-    """While the block runs, encoders and attention layers of torch.nn use their fast path, as in the owner's runs.
-    Without this, torch does not use the fast path for tensor subclasses and inside a function mode such as ours."""
+    """While the block runs, encoders and attention layers of torch.nn use their fast path, as in the user's own runs.
+    Otherwise torch avoids the fast path inside a function mode, and for subclasses of tensors."""
     overrides: Any = torch.overrides
     shipped: Callable[[Any], bool] = overrides.has_torch_function
 

@@ -49,8 +49,8 @@ def restore_module(module: nn.Module) -> Iterator[None]:
 def keep_module_unchanged(module: nn.Module) -> Iterator[None]:
     """At the end of the block, undo all changes to the user's module. `undo_changes_to_module` undoes them earlier.
 
-    Every run of the module should undo its own changes. This holds where one does not: a copy that is made later is
-    still a copy of what the user gave, and the proof compares with that.
+    This is for runs of the module that do not undo their own changes. A copy that is made later then still equals the
+    module that the user gave, with which the proof compares.
     """
     _undoing.append(list(_make_restorers(module)))
     dtype = torch.get_default_dtype()

@@ -49,7 +49,8 @@ _SAID_OF_TEXTS: Final = re.compile(
 
 
 def reword_for_numbers(sentence: str) -> str:
-    """Replace the words for texts in a sentence by the words for sequences of numbers."""
+    """Reword a sentence about texts for sequences of numbers: "tokens" becomes "steps", and "ids" becomes "rows". Code
+    in backquotes and names of files do not change."""
 
     def choose_replacement(found: re.Match[str]) -> str:
         which = found.lastindex or 1

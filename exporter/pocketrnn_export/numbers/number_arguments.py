@@ -53,8 +53,12 @@ def collect_number_arguments(
         name: the name of the classifier.
         wanted: how the module is called, and the forms to make.
         provenance: the origin of the classifier.
-        given: the input; None if `channels`, `scaler` and `rules` describe it.
-        rules: the members of NumberInput.
+        given: the description of the input; None if `channels`, `scaler` and `rules` describe it.
+        channels, scaler, rules: the channels, their mean and scale, and the other members of NumberInput.
+        labels, multi_label, thresholds, priors: as for `make_label_output`.
+        values, value_units: in place of labels, the names and units of the numbers that the module gives.
+        layout: the order of axes of forward's input; None to find it.
+        sequences: the user's own sequences, for the proof and for the usual range of each channel.
 
     Raises:
         InputError: an argument cannot be used.
@@ -141,8 +145,9 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
 
 
 def _convert_to_tuple(argument_name: str, value: object, channels: object) -> tuple[Any, ...]:
-    """Return the list that an argument holds as a tuple. A single unit, or a single number as `integer_scale`, becomes
-    a tuple of one item. A dict by channel, or a Series of pandas, is brought into the order of the channels."""
+    """Convert an argument that has a value for each channel, such as a list, to a tuple. A single unit, or a single
+    number as `integer_scale`, becomes a tuple of one item. The values of a dict or of a Series of pandas are put into
+    the order of the channels."""
     columns = read_column_names(value)
     if columns is not None and isinstance(channels, tuple):
         items_of_columns = list(value.values()) if isinstance(value, Mapping) else list(value)  # type: ignore[call-overload]
@@ -195,10 +200,15 @@ def _check_units(units: Sequence[str], value_count: int) -> tuple[str, ...]:
 
 
 def refuse_arguments_with_input_and_output(others: Mapping[str, object], given: object, output: object) -> None:
-    """Refuse arguments whose values `input` and `output` already contain.
+    """Check the arguments of an `export` that is called with `input=` and `output=`. Refuse other arguments whose
+    values these two already contain.
+
+    Args:
+        others: the other arguments, by name.
+        given, output: the values of `input=` and `output=`.
 
     Raises:
-        InputError: such an argument is given; only one of input and output is given; or their types are wrong.
+        InputError: another argument repeats them; only one of input and output is given; or their types are wrong.
     """
     if given is None or output is None:
         missing = "input" if given is None else "output"

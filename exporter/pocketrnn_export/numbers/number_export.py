@@ -196,7 +196,8 @@ def _prepare_sequence(arguments: NumberExport, index: int, sequence: object) -> 
 
 
 def _make_table(arguments: NumberExport, given_sequences: Sequence[Samples], kind: str) -> SampleTable:
-    """Make the rows of numbers for the proof, with the channels, the steps and the range of the rules."""
+    """Make the rows of numbers for the proof, with the user's number of channels and steps, and limited as the module's
+    inputs are."""
     rules = arguments.rules
     return make_sample_table(
         len(rules.channels),
@@ -212,7 +213,8 @@ def _make_table(arguments: NumberExport, given_sequences: Sequence[Samples], kin
 def _prepare_module_on_ids(
     module: nn.Module, arguments: NumberExport, table: SampleTable, *, one_text: bool, call_line: str | None = None
 ) -> ExportableModule:
-    """Prepare a module that takes ids in place of samples, as a module of texts is prepared."""
+    """Prepare a module of numbers for export by the code for texts. The module already takes ids in place of samples.
+    `one_text` means one sequence at a time, and `call_line` is the line that calls the module, if it is known."""
     call = arguments.wanted.call
     return prepare_module(
         module,
@@ -322,8 +324,8 @@ def _find_layout(
 
 
 def _find_other_channel_count(module: nn.Module, arguments: NumberExport) -> int | None:
-    """Return an input size of a layer that is not the given number of channels, if the module runs with as many
-    channels; else None."""
+    """Find another number of channels with which the module runs, for an error message. Only the input sizes of its
+    layers are tried. Return None if the module runs with none of them."""
     rules, given = arguments.rules, len(arguments.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -368,8 +370,8 @@ class _FoundLayout:
 
 
 def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
-    """Return the line that calls the module with the first of the found orders of axes, if it is one of the likely
-    calls; else None. Other orders of axes are tried with this line only."""
+    """Return the line of Python that calls the module with the first order of axes that was found, or None if there is
+    none or the call is an unusual one. Other orders of axes are tried with this line only."""
     line = found_layouts[0].prepared.convention.line if found_layouts else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -377,7 +379,8 @@ def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
 def _try_layout(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout, *, call_line: str | None
 ) -> _FoundLayout:
-    """Prepare the module with one order of axes. Refuse an order with which it cannot be called or exported."""
+    """Prepare the module for export with one order of axes. Refuse an order with which it cannot be called or exported.
+    `call_line` is the line that calls the module, if it is known."""
     with _collect_and_hide_log_records() as said, _make_module_take_ids(module, arguments, table, layout) as of_ids:
         try:
             prepared = _prepare_module_on_ids(
@@ -411,13 +414,14 @@ def _compute_one_answer(prepared: ExportableModule) -> Logits:
 def _make_module_take_ids(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
-    """While the block runs, the module (or the owner's call) takes ids instead of numbers."""
+    """While the block runs, the module takes ids in place of samples. If the user gave a call, the call looks up the
+    samples of the ids."""
     return make_module_take_ids(module, table.rows, layout if arguments.wanted.call is None else None)
 
 
 def _can_run_on_ids(module: nn.Module, arguments: NumberExport, id_count: int, steps: int | None = None) -> bool:
-    """Return whether the module runs on a batch of ids. With the owner's call, a batch of one row is enough. The answer
-    itself is not checked."""
+    """Return whether the module runs on a batch of ids, without checking its answer. If the user gave the call, a batch
+    of one row is enough."""
     width = arguments.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (id_count - 8))
     lengths = torch.full((3,), width)
@@ -457,7 +461,8 @@ def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
 def _export_on_ids(
     module: nn.Module, path: Path, arguments: NumberExport, found_layout: _FoundLayout, *, force: bool
 ) -> Manifest:
-    """Export a module that takes ids, and return the manifest."""
+    """Export a module of numbers, which takes ids in place of samples, with the order of axes that was found. Write the
+    bundle to `path`, and return its manifest."""
     table = found_layout.table
     prepared, form = _make_module_and_graph(module, arguments, found_layout)
     graph = form.entry
@@ -572,8 +577,9 @@ def _make_module_and_graph(
 
 
 def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> list[Form]:
-    """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and with streaming the
-    step graph. The graph of ids is only proven, also in double precision. The graph of samples is written."""
+    """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and, if streaming is
+    wanted, the graph of one step. The graph of ids is only proven, also in double precision. The graph of samples is
+    written."""
     content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(arguments.rules.channels)), form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     limits = graph.limits and replace(graph.limits, real_token=None)
@@ -600,7 +606,7 @@ def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> l
 def _make_golden_examples(
     arguments: NumberExport, table: SampleTable, answers: ReferenceAnswers
 ) -> tuple[NumberExample, ...]:
-    """Make the golden examples from small sequences and the module's answers to them. If the owner's sequences must not
+    """Make the golden examples from small sequences and the module's answers to them. If the user's sequences must not
     be in the bundle, only generated sequences are used."""
     pairs = answers.compute_answers("texts", one_row=False)
     if not arguments.wanted.examples:

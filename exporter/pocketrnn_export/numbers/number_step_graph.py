@@ -26,10 +26,11 @@ def refuse_rules_that_cannot_stream(rules: NumberInput, limits: Limits | None) -
 
 
 def make_step_graph(content: bytes, limits: Limits | None) -> tuple[StepGraph, bytes]:
-    """Make the step graph from a graph that takes samples. Return its entry in classifier.json, and its bytes.
+    """Make the step graph, which answers after each sample of a recording, from a graph that takes whole recordings.
+    Return its entry in classifier.json, and its bytes.
 
     Raises:
-        ExportError: the graph looks ahead, or has operators that are not known to continue from a state.
+        ExportError: the graph uses later samples, or has an operator that cannot continue from a state.
     """
     bare = remove_nan_guards(content)
     made, size = convert_to_step_graph(bare, most=None if limits is None else limits.max_tokens)

@@ -49,7 +49,8 @@ class NumberProofPlan(NamedTuple):
 
 
 def make_number_proof_plan(manifest: Manifest, content: bytes, further_tokens: frozenset[int]) -> NumberProofPlan:
-    """Make the reference and the cases for the proof of a packed file, with cases of `further_tokens` samples, too."""
+    """Choose the inputs (cases) for the proof of a packed file, and make the reference that answers them: the bundle's
+    graph. For each number in `further_tokens`, a case with this many samples is added."""
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
     rules = make_text_rules_for_proof(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
@@ -84,7 +85,7 @@ def add_table_to_graph(content: bytes, rows_of_ids: Samples) -> bytes:
 
 
 def _rebuild_table(manifest: Manifest) -> SampleTable:
-    """Draw again the rows of numbers of the bundle's own proof, and add the golden examples."""
+    """Make the rows of numbers that the proof of the bundle itself used, and add the bundle's golden examples."""
     rules, stated = manifest.numbers, manifest.provenance.get("numbers_in_proof")
     return make_sample_table(
         len(rules.channels),

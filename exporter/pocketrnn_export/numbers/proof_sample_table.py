@@ -53,9 +53,9 @@ def make_sample_table(
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
 ) -> SampleTable:
-    """Make rows of numbers, and sequences of such rows. Most numbers are near 1 in size, like scaled data; some rows
-    are zeros, constants, spikes, tiny or large numbers. If sequences are given, half of the random rows are similar to
-    rows of these sequences.
+    """Make the rows of numbers, and the sequences of these rows, on which a proof compares a module of numbers with its
+    forms. Most numbers are near 1 in size, like scaled data; some rows are zeros, constants, spikes, tiny or large
+    numbers. If sequences are given, half of the random rows are similar to rows of these sequences.
 
     Args:
         channels: how many numbers a row has.
@@ -63,7 +63,7 @@ def make_sample_table(
         given_sequences: sequences in the form that the module takes, float32 [time, channels].
         steps: how many steps every sequence has; None for any number.
         least_steps: how many steps a sequence has at least.
-        kind: the kind of random numbers.
+        kind: the size of the random numbers: `EVERYWHERE`, `NEAR` or `POSITIVE`.
         clip: the least and the largest number that the rules let through to the module.
     """
     generator = np.random.default_rng(0)
@@ -93,8 +93,8 @@ def _select_first_sequences(sequences: Sequence[Samples]) -> list[Samples]:
 
 
 def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
-    """Return the special rows: zeros, constants, rows in which one channel is far from the others, and a row with
-    alternating signs."""
+    """Return rows of unusual numbers: zeros, constants, rows in which one channel is far from the others, and a row
+    with alternating signs."""
     rows = np.zeros((7, channels))
     rows[1], rows[2], rows[3] = 1.0, -1.0, 1e-3
     rows[4, 0], rows[5, -1] = 8.0, -8.0
@@ -105,7 +105,8 @@ def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
 def _draw_rows(
     generator: np.random.Generator, channels: int, kind: str, given_sequences: Sequence[Samples]
 ) -> npt.NDArray[np.float64]:
-    """Draw independent rows of random numbers. The rows of ordinary size come first."""
+    """Draw independent rows of random numbers, [rows, channels]: normal and uniform numbers, and for the kind
+    `EVERYWHERE` very large and very small ones at the end."""
 
     def draw_normal_numbers(rows: int, size: float) -> npt.NDArray[np.float64]:
         return generator.normal(0, size, (rows, channels))
@@ -134,7 +135,8 @@ def _draw_rows(
 
 
 def _make_signal(generator: np.random.Generator, steps: int, channels: int, kind: str) -> npt.NDArray[np.float64]:
-    """Make a sequence that is a smooth signal with noise, of size 1."""
+    """Make a sequence [steps, channels] that looks like a measured signal: sine waves with noise. The kind `POSITIVE`
+    gives numbers around 0.5, and other kinds numbers between about -1.5 and 1.5."""
     time = np.arange(steps)[:, None]
     waves = np.sin(time * generator.uniform(0.02, 0.5, channels) + generator.uniform(0, 6, channels))
     signal: npt.NDArray[np.float64] = waves + generator.normal(0, 0.2, (steps, channels))

@@ -51,10 +51,10 @@ def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout
     """While the block runs, a module takes ids instead of samples. After the block, the module is unchanged.
 
     Args:
-        module: the owner's module. Its class is extended, so that its methods and attributes stay available.
+        module: the user's module. Its class is extended, so that its methods and attributes stay available.
         rows_of_ids: float32 [rows, channels], the samples that the ids stand for.
-        layout: the layout of forward's input; None if the owner's call looks up the samples
-            (`rewrite_call_for_ids`), so that whole numbers given to forward are not ids.
+        layout: the layout of forward's input; None if the user's call looks up the samples itself
+            (`rewrite_call_for_ids`). Then forward gets samples.
 
     Raises:
         ExportError: the module cannot take ids.
@@ -95,7 +95,7 @@ def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout
         module.__class__ = extended
     except TypeError as error:
         raise ExportError(
-            f"A table of numbers cannot be added to {kind.__name__}: {error}.",
+            f"The class {kind.__name__} cannot be extended, as the proof of a module of numbers needs: {error}.",
             "Export a class that can have subclasses, without __slots__.",
         ) from error
     try:
@@ -143,7 +143,8 @@ def _look_up_samples(table: nn.Embedding, ids: Tensor, layout: Layout) -> Tensor
 
 
 def rewrite_call_for_ids(call: str | Call) -> str | Call:
-    """Rewrite the owner's call, which takes samples, so that it takes ids.
+    """Rewrite the user's call of a module, which takes samples, so that it takes ids and looks up their samples. A line
+    of Python gives a line, and a function gives a function.
 
     Args:
         call: a line of Python on `module`, `samples` and `lengths` (and `x`, which is `samples`), or a function of

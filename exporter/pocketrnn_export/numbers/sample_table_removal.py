@@ -81,11 +81,17 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
 
 
 def _replace_ids_by_positions(content: bytes, table: str, channels: int, refused_operator: str) -> bytes:
-    """Return a graph that takes samples. In it, the samples themselves are the table, and their positions 1, 2, ... are
-    the ids. Row 0 of the table is the padding.
+    """Return the bytes of a graph that takes samples, made from one that looks up ids in a table. In the new graph, the
+    samples themselves are the table, and their positions 1, 2, ... are the ids. Row 0 of the table is the padding.
+
+    Args:
+        content: the ONNX file of the graph that takes ids.
+        table: the end of the name of the table.
+        channels: how many numbers a row of the table has.
+        refused_operator: the operator to name in the error.
 
     Raises:
-        ExportError: the ids are used for more than selection and look-up.
+        ExportError: the graph uses the ids for more than selection and look-up.
     """
     model = onnx.load_model_from_string(content)
     every, tokens = list(list_nested_graphs(model.graph)), model.graph.input[0].name
@@ -181,8 +187,8 @@ def _exclude_channel_axis(node: NodeProto) -> None:
 
 
 def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Return whether a node that moves ids also moves samples correctly. A negative axis would count the channels,
-    too."""
+    """Return whether a node that moves ids also moves samples correctly. A negative axis is wrong for samples, since it
+    also counts their channels."""
     if node.op_type in {"Slice", "Unsqueeze", "Squeeze"}:
         at = 3 if node.op_type == "Slice" else 1
         axes = constants.get(node.input[at]) if len(node.input) > at else None

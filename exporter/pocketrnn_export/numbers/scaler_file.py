@@ -65,7 +65,7 @@ def read_scaler(path: Path, channels: Sequence[str] | None = None) -> MeanAndSca
     except InputError:
         raise
     except UnsupportedPickleError as error:
-        raise InputError(f"{path} holds {error}, which is not executed.", _OTHER) from None
+        raise InputError(f"{path} holds {error}, which is not part of a scaler and is not executed.", _OTHER) from None
     # Damaged bytes raise many errors: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
     except Exception as error:
         said = type(error).__name__ if isinstance(error, KeyError | ValueError) else first_line(error)
@@ -82,12 +82,12 @@ def find_mean_and_scale(
 
     Args:
         scaler: the scaler.
-        name: what it is called in an error.
-        channels: the names of the channels. A scaler that was fitted on a table knows the names of its columns, and
-            may have them in another order, and more of them.
+        name: how an error calls the scaler.
+        channels: the names of the channels. If the scaler knows the names of its columns, the numbers are selected by
+            these names; it may have more columns, and in another order.
 
     Raises:
-        InputError: it holds other numbers, clips, or does more than scale.
+        InputError: the scaler has no mean and scale, contains further numbers, clips, or does more than scale.
     """
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
     kind = type(scaler).__name__
@@ -109,7 +109,8 @@ def find_mean_and_scale(
     columns = {tuple(found) for key in (*_MEAN, *_SCALE) if (found := read_column_names(values.get(key))) is not None}
     if len(columns) > 1:
         raise InputError(
-            f"{name} has its numbers in different orders of the columns.", "Give mean and scale of the same columns."
+            f"{name} has mean and scale of different columns, or in different orders.",
+            "Give mean and scale of the same columns, in the same order.",
         )
     known = values.get("feature_names_in_", next(iter(columns), None))
     if known is None or channels is None:
@@ -135,11 +136,11 @@ def read_column_names(numbers: object) -> list[str] | None:
 
 
 def select_channels(numbers: Sequence[Any], column_names: list[str], channels: Sequence[str], name: str) -> list[Any]:
-    """Select the numbers of the channels by the names of their columns. If no channel has one of these names, the
-    numbers are those of the channels in their order.
+    """Select the numbers of the channels by the names of their columns. If no channel has the name of a column, all
+    numbers are returned in their order.
 
     Raises:
-        InputError: a channel is not one of the columns, and another one is.
+        InputError: only some of the channels are columns, or a column of this name occurs twice.
 
     Example:
         >>> select_channels([1.0, 2.0], ["az", "ax"], ["ax", "az"], "mean")

@@ -54,9 +54,9 @@ def make_condition_sizes_entry(batch_and_token_counts: Iterable[tuple[int, int]]
 def read_condition_sizes(
     provenance: Mapping[str, Any], further_text_lengths: Iterable[int] = ()
 ) -> list[tuple[int, int]]:
-    """Return the sizes (batch, tokens) at which the proof of a further form compares answers: those in a bundle's
-    provenance, and one text of each length in `further_text_lengths`, but at most four longer than 5,000 and none
-    longer than 50,000.
+    """Return the sizes (batch, tokens) at which the proof of a form that is made from a bundle compares answers: those
+    that the bundle's provenance lists, and one text of each length in `further_text_lengths`. At most four of these
+    lengths may exceed 5,000, and lengths above 50,000 are left out.
 
     Args:
         provenance: the bundle's provenance.

@@ -45,7 +45,8 @@ def make_cases_for_rules(
     two_texts: bool = False,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Make the cases of a proof by kind, such as `hazards`: all but those of the owner's own texts.
+    """Make the inputs (cases) on which a proof compares a module with its forms. Return them by kind, such as "every
+    id" for rows that together contain every id. The user's own texts are not included.
 
     Args:
         rules: the text rules; their special ids occur more often.

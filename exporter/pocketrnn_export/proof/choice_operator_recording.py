@@ -26,9 +26,9 @@ _CHOOSE: Final = frozenset({
 
 
 def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
-    """Run a module. Return the names of the operators by which the module makes choices, such as a comparison or a
-    clamp; each Python number that such an operator is called with, beside its name; and the names of the weights that
-    any operator reads.
+    """Run a module, and record what its choices depend on. The returned set contains the names of operators that
+    choose, such as a comparison or a clamp, the Python numbers that these operators are called with, and the names of
+    the weights that any operator reads.
 
     Raises:
         Exception: whatever the module raises.

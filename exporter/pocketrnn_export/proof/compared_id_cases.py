@@ -55,7 +55,7 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
 
 
 def _find_constants_by_node(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
-    """Return the tensor of each node that is a constant of a program, or a copy or another shape of one."""
+    """Return a dict from each node that is a constant of a program, or a copied or reshaped constant, to its tensor."""
     held = {**program.constants, **program.state_dict}
     specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
     known: dict[Node, Tensor] = {}
@@ -70,7 +70,7 @@ def _find_constants_by_node(program: torch.export.ExportedProgram) -> dict[Node,
 
 
 def _list_few_integers(constant: Tensor | None) -> list[int]:
-    """Return the integers of a constant, or an empty list if it holds other numbers or more than 64."""
+    """Return the integers of a constant, or an empty list if it holds other numbers or more than 64 integers."""
     if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
         return []
     return [int(number) for number in constant.reshape(-1).tolist()]
@@ -89,7 +89,8 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
 
 
 def write_phrases_into_rows(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
-    """Return tokens [rows, steps] with phrases of some ids in two of every four rows.
+    """Return tokens [rows, steps] in which two of every four rows contain phrases of the ids that a program compares
+    words with. So random texts also reach the code that looks for such phrases.
 
     In a phrase, the ids stand next to each other, in each of their orders in turn. A row gets as many phrases as fit.
     The two rows are the first two if the number of steps is even, else the last two.
@@ -114,8 +115,9 @@ def _list_id_orders(compared_ids: Sequence[int]) -> list[list[int]]:
 
 
 def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases of the ids with which a program compares words: in the program's order and reversed, once and many
-    times, alone and among random words. One case has all sequences of ids that are adjacent in the program.
+    """Make cases for a program that compares words with some ids. They contain these ids in the program's order and
+    reversed, once and many times, alone and among random words. One case contains every sequence of ids that are
+    adjacent in the program.
 
     Args:
         compared_ids: the ids, in the order of the program.

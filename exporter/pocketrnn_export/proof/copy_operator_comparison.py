@@ -58,7 +58,7 @@ class _RecordedProgram:
         self.program, self.lines = program, lines
 
     def make_normal_form(self) -> _RecordedProgram:
-        """Return the program in the form that is the same for Python and TorchScript."""
+        """Return the program in a form that is the same whether Python or TorchScript ran it."""
         program, places = normalize_program_with_positions(self.program)
         return _RecordedProgram(program, [self.lines[place] for place in places])
 
@@ -113,7 +113,8 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
 def _refuse_differing_programs(
     own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str
 ) -> None:
-    """Refuse a module if its recorded operators differ between two runs. `problem` begins the error's message."""
+    """Refuse a module if the operators that were recorded in two runs differ. `problem` begins the error's message, and
+    `advice` says what to do."""
     index = None if other is None else find_first_different_operator(own.program, other.program)
     if other is None or index is None:
         return
@@ -123,7 +124,8 @@ def _refuse_differing_programs(
 
 
 def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
-    """Record the operators that a module runs on inputs. Return None if the module fails; other code reports that."""
+    """Record the operators that a module runs on inputs. Return None if the module fails, which another check
+    reports."""
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
     noted.label_tensors(_TEXT, *inputs)
@@ -145,9 +147,9 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
 def _find_replaceable_functions(
     module: nn.Module, find_replacement: Callable[[Any], Any]
 ) -> tuple[list[Entry], dict[tuple[type, str], Any]]:
-    """Find the functions in the files and classes of a module for which `find_replacement` gives another function, such
-    as the Python function of a scripted one. Return the global ones as places to replace, and a dict from the class and
-    name of each method to its other function."""
+    """Find the functions in a module's files and classes for which `find_replacement` returns another function, such as
+    the Python function of a scripted one. Return a list for the global functions, as `replace_dict_values` takes it,
+    and a dict from the class and the name of each method to its replacement."""
     methods = {
         (kind, name): function
         for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}

@@ -106,9 +106,9 @@ class HiddenDifferences:
     def find_node_that_may_differ(
         self, deadline: float = float("inf"), operators_left_out: Collection[str] = ()
     ) -> Node | None:
-        """Return the first node whose result may differ between the two runs for some text, although it is equal for
-        the compared text. If the answer differs for the compared text, return the node of the answer. Return None if
-        nothing may differ.
+        """Return the first node of the program whose result may differ between its two recorded runs for some text,
+        although it is equal for the compared text. If the answer differs for the compared text, return the node of the
+        answer. Return None if nothing may differ.
 
         Args:
             deadline: the search stops at this `time.process_time()`.
@@ -129,8 +129,8 @@ class HiddenDifferences:
         return None
 
     def _is_value_near(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
-        """Return whether a node's numbers for the compared text are equal in both runs, up to rounding, or None if
-        these numbers cannot be selected."""
+        """Return whether a node's results in the first run, `narrow`, and in the second, `wide`, are equal for the
+        compared text, up to rounding. Return None if the numbers of this text cannot be selected."""
         stated = flatten_tree(node.meta.get("val"))[0]
         found = False
         for one, other, like in zip(narrow, wide, stated, strict=False):
@@ -150,8 +150,9 @@ class HiddenDifferences:
         return found or None
 
     def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> _Index | None:
-        """Return the index that selects the numbers of the compared text from a value in both runs, or None if there is
-        no such index."""
+        """Return the index that selects the compared text's numbers from a value in the first run, `narrow`, and from
+        the same value in the second run, `wide`, or None if there is no such index. `stated` is the value in the
+        program, with symbolic sizes."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []
@@ -164,8 +165,8 @@ class HiddenDifferences:
         return tuple(found)
 
     def _can_differ(self, node: Node) -> bool:
-        """Return whether a node may give other numbers in the second run than in the first for some text, by trying
-        random operands."""
+        """Return whether a node can give different results in the two recorded runs for some text. To find out, its
+        operands are changed at random, in the same way in both runs."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         changing: dict[int, _Index] = {}
         differing: dict[int, _Index] = {}
@@ -197,7 +198,9 @@ class HiddenDifferences:
     def _differs_with_changed_operands(
         self, node: Node, equal_operands: Mapping[int, _Index], differing_operands: Mapping[int, _Index]
     ) -> bool:
-        """Change a node's operands in the same way in both runs. Return whether its results then differ."""
+        """Return whether a node gives different results in the two runs after its operands are changed.
+        `equal_operands`, the operands that are equal in both runs, are replaced by the same random numbers; the same
+        number is added to `differing_operands` in both runs. Each operand's index selects the compared text."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = list(narrow.given), list(wide.given)
         for i in range(len(own)) if writes_in_place(node.target) else (*equal_operands, *differing_operands):
@@ -228,8 +231,9 @@ class HiddenDifferences:
     def _draw_numbers_for_text(
         self, source: Node, narrow_value: Tensor, text_index: _Index, wide_shape: torch.Size
     ) -> Tensor:
-        """Draw random numbers for a text. Along an axis that padding makes longer, draw them around one random number,
-        so that in some draws the numbers of the padding are larger than all of them."""
+        """Draw random numbers for the compared text in an operand. Along an axis that is longer in the second run, the
+        numbers are close to one random number. So in some draws all are smaller than the numbers of the padding, and in
+        others larger."""
         shape = narrow_value[text_index].shape
         of_text = [
             1 if own != other else size for size, own, other in zip(shape, narrow_value.shape, wide_shape, strict=True)

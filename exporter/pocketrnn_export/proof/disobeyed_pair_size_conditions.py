@@ -34,11 +34,12 @@ _FEW: Final = 4
 def find_disobeyed_conditions(
     compared: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
-    """Return the conditions on sizes that a program may not obey: all in user code, and those near which the module
-    fails or its program computes something else.
+    """For a module of two texts, return the conditions on sizes whose two results its program may not distinguish.
+    These are all conditions in user code, and conditions near which the module fails or its program computes something
+    else.
 
-    A condition that holds for all sizes that are tried, or for none of them, counts too. If there is no program, all
-    conditions count.
+    A condition that has the same result for all sizes that are tried is included. If `plain` is an error in place of a
+    program, all conditions are returned.
     """
     if isinstance(plain, ExportError):
         return list(questions)
@@ -68,7 +69,8 @@ def find_disobeyed_conditions(
 
 
 def _list_sizes_near_question(question: Question) -> list[_PairSizes]:
-    """Return the sizes at which a condition is compared, beginning with sizes near the numbers in the condition."""
+    """Return sizes of two texts at which a program and its module are compared to test a condition. Sizes near the
+    numbers in the condition come first."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)

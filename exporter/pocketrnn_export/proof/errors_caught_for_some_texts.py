@@ -145,8 +145,8 @@ def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> b
 def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module. Return its operators, the calls that may fail, and the error of the class `kind` that the first
-    call at `site` is made to raise. Without `site`, no call is made to raise."""
+    """Run a module, and return its operators, the calls that may fail, and the error that was raised on purpose. With
+    `site`, the first call there is made to raise an error of the class `kind`."""
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])

@@ -54,8 +54,8 @@ class ForwardValues:
         several operands, such as `torch.where`, must also get the same operands. If the module or the program fails,
         return True.
 
-        A line of forward is ignored if the program lacks its values even for inputs of its own sizes: then a rule has
-        rewritten the line.
+        If the program lacks the values of a line of forward even for the inputs that it was traced with, the trace has
+        rewritten this line. Then the line is ignored.
 
         Args:
             traced: the program.
@@ -80,9 +80,10 @@ class ForwardValues:
 
 
 def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
-    """Run a module and its program on the same inputs. Return for each operator of forward whether the program lacks
-    one of its results; and for each with several operands, whether no operator of this name in the program has these
-    operands."""
+    """Run a module and its program on the same inputs, and look up what forward computes among the values of the
+    program. Return for each operator of forward, by file, line, name and False, whether the program lacks one of its
+    results. For an operator with several operands, also return, by the same key with True, whether the program lacks an
+    operator of this name with these operands."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values(), *_list_sorted_operands_of_argsort(values)])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
@@ -102,8 +103,8 @@ def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: 
 
 
 def _list_sorted_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
-    """Return the operand of each `argsort` of a program, sorted. The module runs `sort` instead, which also returns the
-    sorted operand."""
+    """Return the sorted operand of each `argsort` in a program. The module calls `sort` in its place and so has these
+    values, but the program does not compute them."""
     return [
         torch.sort(
             values[cast("torch.fx.Node", node.args[0])], *cast("Any", node.args[1:]), **cast("Any", node.kwargs)

@@ -40,8 +40,8 @@ class FreshCopyModule:
     compared_ids: tuple[int, ...] = ()
 
     def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
-        """Return the same module with random texts that contain the ids with which the program compares words, except
-        ids that may be padding."""
+        """Return the same module, but with random texts that also contain the ids with which the program compares
+        words. Ids that may be padding are left out."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
         return replace(
             self, compared_ids=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding)
@@ -53,8 +53,8 @@ class FreshCopyModule:
         return len(self.example[0]) == 1
 
     def draw_inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
-        """Draw random inputs of these sizes: a text, and what else the module takes of a second text, lengths, features
-        or a state.
+        """Draw random inputs of these sizes: a text, and whichever of a second text, lengths, features and a state the
+        module takes.
 
         The first length is the number of tokens, and the others decrease. A second text has 9 tokens more for an odd
         number of tokens, and half as many for an even one.
@@ -144,8 +144,9 @@ def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """Make an example of these sizes, in which every token is the first id of `example`, and all lengths are full. A
-    second text or a state is that of the first row in each row. An example of one text stays one text."""
+    """Make example inputs of these sizes from the example of a module. Every token is the first id of `example`, and
+    all lengths are full. Each row of another input, such as a state, equals the first row of that input. If the example
+    has one text, so does the result."""
     sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
     more = (

@@ -65,7 +65,8 @@ def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
 
     Args:
         x: float32 [count, rows].
-        as_states: scale by 127, as for states, and not each row by its largest number.
+        as_states: multiply each number by 127, as the engine does for states, which are at most 1; else multiply each
+            row so that its largest number becomes 127.
 
     Returns:
         int8 [count, rows].

@@ -93,8 +93,8 @@ def check_every_step(
         limits: the limits of the program.
         loop: the line of the loop.
         inputs_of: makes random inputs of some sizes, as the module takes them.
-        agree: whether the module and the exported program give the same answer at some sizes. With None, steps that
-            only their answers could show to be alike are refused.
+        agree: whether the module and the exported program give the same answer at some sizes. It decides if a step
+            makes other calls than the steps before it. If it is None, a module with such a step is refused.
         one_text: whether the batch size is always 1.
         sizes_near_conditions: the sizes around each condition on a size, at which forward may do something else.
     """
@@ -146,8 +146,8 @@ def loops_over_steps(module: nn.Module, inputs_of: Callable[[Sizes], tuple[Tenso
 
 
 def _write_unchecked_steps_note(loop: str, steps: int) -> Notes:
-    """Return a note that a loop was compared up to this step; for 0, a note that only the answers of texts can show a
-    difference."""
+    """Return the note that the steps of a loop were compared only up to the step `steps`. For 0, return the note that
+    its first steps already differ, so that only the proof's texts can show a wrong step."""
     if steps:
         return (
             f"The steps of the module's loop over a text, {loop}, were compared up to step {steps}. If a later step "
@@ -179,13 +179,13 @@ class _CallCounter:
         return None if log is None else log.count_calls_by_kind()
 
     def find_length_with_other_calls(self, longest: int, lengths_with_conditions: Iterable[int]) -> int | None:
-        """Return the number of tokens of the shortest text in which one step calls another function, or passes another
-        number, than the other steps. Return None if all steps make the same calls.
+        """Find the shortest text in which one step calls another function, or passes another number, than the steps
+        before it. Return its number of tokens, or None if all steps make the same calls.
 
         Args:
             longest: the most tokens of a text.
-            lengths_with_conditions: numbers of tokens from which on forward may do something else; between those, steps
-                are compared.
+            lengths_with_conditions: numbers of tokens at which a condition on a size may change what forward does. Only
+                texts between two of them are compared with each other.
         """
         logs = [self._log_calls_of_text(tokens) for tokens in (_FIRST, _SECOND, MOST_SHORT_STEPS)]
         if any(log is None for log in logs):
@@ -225,8 +225,9 @@ class _CallCounter:
 
 
 def _find_places_of_constant_numbers(numbers_by_text: Sequence[_Numbers]) -> _Usual:
-    """Return for each function whether nearly all calls pass the same number at a place of its arguments, in texts of
-    several lengths: a tuple with a bool for each place that holds numbers."""
+    """Find the numbers in the arguments of functions that are the same in nearly all calls, for texts of several
+    lengths. Return for each function a tuple with a bool for each position of a number in its arguments: whether this
+    number is constant."""
     usual: _Usual = {}
     for key in set.intersection(*(set(one) for one in numbers_by_text)):
         places = zip(*(one[key] for one in numbers_by_text), strict=True)
@@ -247,8 +248,8 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 def _adds_same_calls(
     shorter_calls: _Calls, calls_per_token: Mapping[Hashable, int], most_times: int, longer_calls: _Calls | None
 ) -> bool:
-    """Return whether a longer text adds a multiple of `calls_per_token` to `shorter_calls`, at most `most_times` as
-    much. Return True if `longer_calls` is None, since the module failed."""
+    """Return whether the calls that a longer text adds to those of a shorter one are a multiple of the calls for one
+    token, at most `most_times` of them. Return True if `longer_calls` is None: the module fails on the longer text."""
     if longer_calls is None:
         return True
     more = _subtract_counts(longer_calls, shorter_calls)
@@ -311,8 +312,8 @@ class _CallLog:
         self._kept: list[Tensor] = []
 
     def record_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
-        """Record that a tensor counts as the result of the call that made `as_before`, because it has the same
-        numbers."""
+        """Record that a tensor has the same numbers as `as_before`. From now on it counts as the result of the call
+        that made `as_before`."""
         self._set_call_index(tensor, self._find_call_index(as_before))
 
     def record_function_call(self, func: Any, arguments: Iterable[Any], result: Any) -> None:
@@ -398,10 +399,11 @@ class _CallLog:
         return found
 
     def count_calls_by_kind(self) -> _Calls:
-        """Return how often calls of each kind occur.
+        """Return how often calls of each kind occur: the same function with the same kinds of arguments.
 
-        A tensor counts by how many calls ago it was made, or, if it was used often, by its number among such tensors;
-        an integer by its distance from the previous one at its place, which is 1 for positions.
+        The kind of a tensor is how many calls ago it was made. For a tensor that many calls use, it is the tensor's
+        number among these. The kind of an integer is its difference from the integer in the previous such call, which
+        is 1 for positions.
         """
         uses = Counter(place for _, arguments in self._calls for place in _find_used_calls(arguments))
         often = {place: i for i, place in enumerate(sorted(p for p, n in uses.items() if n >= _OFTEN))}
@@ -439,8 +441,8 @@ def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
 
 
 def _normalize_distance(apart: int, most: int) -> Hashable:
-    """Return a distance, or "far" if it exceeds `most`: the distance to the start of a text grows with each
-    iteration."""
+    """Return how far apart two calls or positions are, or "far" if that exceeds `most`. So two iterations compare as
+    equal even if one is farther from the start of the text."""
     return apart if abs(apart) <= most else "far"
 
 

@@ -105,6 +105,6 @@ def _list_sizes_on_both_sides_of_bounds(
 
 
 def _is_text_answered_alike(together: Any, alone: Any) -> bool:
-    """Return whether the last rows of a batch's answer are near the answer to the last text alone. Return True if one
-    of the two runs failed and gave None."""
+    """Return whether the last text of a batch has nearly the same answer in the batch as alone. Return True if one of
+    the two answers is None, because the run failed."""
     return together is None or alone is None or is_answer_near(together[-len(alone) :], alone)

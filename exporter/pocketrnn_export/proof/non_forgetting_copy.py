@@ -28,8 +28,8 @@ _RISEN: Final = 0.01
 
 
 def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
-    """Copy a module, and change the weights of the copy's recurrent layers so that these keep their states. Layers
-    without biases stay as they are. Return None if no layer is changed."""
+    """Copy a module, and change the weights of the copy's recurrent layers so that these keep their states, and early
+    tokens still change the answer. Layers without biases stay as they are. Return None if no layer is changed."""
     copy, changed = copy_without_comparison(module), False
     with torch.no_grad():
         for layer in copy.modules():
@@ -41,8 +41,8 @@ def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
 
 
 def _set_non_forgetting_weight(name: str, weight: Tensor, hidden_size: int, *, rectified: bool) -> bool:
-    """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return False, and
-    change nothing, for a parameter with another name."""
+    """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return whether the
+    parameter, by its name, is such a weight or bias."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         return False

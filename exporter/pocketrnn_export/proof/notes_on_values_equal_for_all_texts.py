@@ -120,7 +120,8 @@ class _ValueRange:
         return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
 
     def format_first_constant(self, *, is_truth: bool) -> str:
-        """Return, as a string, the first of the numbers that were the same in all runs."""
+        """Return, as a string for a note, the first of the numbers that were equal in all runs. With `is_truth`, the
+        string is "True" or "False"."""
         same = self.numbers_equal_in_all_runs[0]
         if is_truth:
             return str(bool(same))
@@ -141,8 +142,8 @@ class _RangeRecorder(NodeValues):
         self.spans: dict[Node, _ValueRange] = {}
 
     def run_node(self, n: Node) -> Any:
-        """Compute the value of a node, and widen the range of its numbers over all runs so far. A value of which no
-        number has been equal in all runs is not recorded any more."""
+        """Compute the value of a node, and record the range of its numbers in all runs so far. When no number has been
+        equal in all runs, the node is no longer recorded."""
         result = super().run_node(n)
         if n not in self.left:
             return result
@@ -157,8 +158,8 @@ class _RangeRecorder(NodeValues):
 
 
 def _count_checked_places(node: Node, value: Tensor) -> int:
-    """Return for how many indices of the last axis the range of a value is recorded separately: all of a small axis of
-    integers, else 1 for the whole value."""
+    """Return how many parts of a node's value are checked separately for being constant: one for each index of the last
+    axis if the value has integers and this axis is small, else 1."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 
@@ -166,7 +167,8 @@ def _count_checked_places(node: Node, value: Tensor) -> int:
 def _make_program_inputs(
     cases: Mapping[str, Sequence[Case]], input_names: Sequence[str], *, one_row: bool
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the cases in the form that a program takes. Cases that change the most values come first."""
+    """Yield the inputs of the cases as tensors, as a program takes them. Cases that change the most values come first.
+    With `one_row`, each row is an input of its own."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
     for case in itertools.chain.from_iterable(cases[kind] for kind in kinds):
         for one in make_one_row_cases([case]) if one_row else [case]:

@@ -209,9 +209,10 @@ def _find_complete_operator_group(
     order: Mapping[Node, int],
 ) -> tuple[_OperatorGroup, _GraphCutout] | None:
     """Return the smallest group of the program's operators that ends with `node` and whose inputs are all values of the
-    ONNX graph. Also return the nodes of this graph that compute the group. Return None if there is no such group.
+    ONNX graph, and the graph's nodes that compute this group. Return None if there is no such group.
 
-    The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
+    A value that is also computed inside the group cannot be its input: the graph has one node for operators that
+    compute the same.
     """
     known = graph.names
     equal = graph.equal
@@ -407,7 +408,8 @@ class _Graph:
         return self._taken.get(node.name, node.name)
 
     def cut_out_group(self, group: _OperatorGroup) -> _GraphCutout | None:
-        """Return the nodes between a group's given values and its last value, or None if they need other values."""
+        """Return the graph's nodes that compute a group's last value from the group's inputs. Return None if they
+        cannot be cut out: they need other inputs of the graph, or contain a branch or loop."""
         by_name = {self.find_value_name(node) for node in group.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left, read = [(group.last.name, False)], set[str]()

@@ -39,7 +39,8 @@ def find_padding_sensitive_line(
     """Return the line at which the padding after a text may change the answer to some text, or "".
 
     Args:
-        program: from torch.export. If it takes no lengths but may count them, the padding is part of the text.
+        program: from torch.export. If it takes no lengths, it may count them: then the text has the same padding in
+            both runs that are compared, and only the text beside it is longer in one of them.
         inputs_of: makes random inputs from rows and steps, as the program takes them.
         lengths_near_conditions: the numbers of tokens around each condition on a length.
         padding_id: the token after a text.

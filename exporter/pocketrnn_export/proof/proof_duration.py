@@ -29,9 +29,10 @@ def estimate_proof_seconds(
 
     Args:
         reference: the module.
-        cases: the cases by kind; the rounding of the kind `texts` is measured.
-        forms: the runs of forms that are compared with it.
-        rows_alone: whether texts with equally many tokens share a run in double precision.
+        cases: the inputs to compare, by kind. The kind `texts` is run several times to measure rounding.
+        forms: the runs of forms that are compared with the module.
+        rows_alone: whether each text's answer is independent of its batch. Then texts with equally many tokens share a
+            run in double precision.
     """
     every = [case for some in cases.values() for case in some]
     if not every:
@@ -69,8 +70,8 @@ class _Cost:
 
 
 def _measure_cost(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
-    """Measure the cost of a run on three cases: the smallest, one of about the mean size, and the longest row of the
-    latter alone."""
+    """Measure how the time of a run grows with the number of steps and tokens. Three cases are run: the smallest one,
+    one of about the mean size, and the longest row of that one alone."""
     mean = sum(case.tokens.size for case in cases) / len(cases)
     small = min(cases, key=lambda case: case.tokens.size)
     usual = min(cases, key=lambda case: abs(case.tokens.size - mean))

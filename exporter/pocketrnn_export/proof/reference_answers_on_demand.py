@@ -71,11 +71,11 @@ class ReferenceAnswers:
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _run_and_drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Run the reference on a case. Return the case and its answer as a list of one pair, without the rows whose
-        answer is not finite; an empty list if no row is left.
+        """Run the reference on a case, and drop the rows whose answer is not finite, such as a text that a mask hides
+        as a whole. Return a list of one pair, the remaining case and its answer, or an empty list if no row remains.
 
-        A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
-        NaN for a text of padding only, the cases hold no such text.
+        Raises:
+            ExportError: the answer to one of the user's texts is not finite.
         """
         logits = self.reference.run(case.tokens, case.lengths)
         answered = np.array([_is_answered(rows) for rows in split_by_text(logits, case.lengths)])
@@ -137,8 +137,8 @@ class ReferenceAnswers:
 
     @functools.cached_property
     def tolerance(self) -> float:
-        """How far answers to the texts may be apart when `verify` runs the bundle again: what rounding explains, but at
-        least 1e-5."""
+        """The largest difference between answers to the texts that `verify` accepts when it runs the bundle again: the
+        difference that rounding can cause, but at least 1e-5."""
         try:
             return compute_rounding_tolerance(self._compute_text_answers(spreads=True))
         except ExportError as error:
@@ -147,8 +147,12 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def _compute_text_answers(self, *, spreads: bool) -> list[ExactAnswer]:
-        """Return the answers to the texts in double precision. With `rows_alone`, texts with equally many tokens run in
-        batches, which is quicker. If a batch gives other answers than its texts, all texts run alone."""
+        """Compute the answers to the texts in double precision. With `spreads`, also compute how far rounding may move
+        each answer.
+
+        If a text's answer is independent of its batch, texts with equally many tokens run in batches, which is quicker.
+        If a batch gives other answers than its texts alone, all texts run alone.
+        """
         groups: dict[tuple[int, ...], list[tuple[Case, Logits]]] = {}
         answered = self.compute_answers("texts", one_row=False)
         for number, (case, logits) in enumerate(answered if self._rows_alone else ()):
@@ -169,20 +173,21 @@ class ReferenceAnswers:
 
 
 def _join_cases(cases: Sequence[Case]) -> Case:
-    """Return one case with the rows of cases that have equally many tokens."""
+    """Join cases whose rows all have equally many tokens into one case with all their rows."""
     tokens, lengths = (np.concatenate([getattr(case, name) for case in cases]) for name in ("tokens", "lengths"))
     return Case(cases[0].name, tokens, lengths)
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Return whether a text's answer is finite. A tagger may leave out the last tokens of a text."""
+    """Return whether an answer to a text is finite, [tokens, labels] for a tagger and [1, labels] otherwise. A tagger
+    may give no finite answer to the last tokens of a text."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 
 
 def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
-    """Split answers in double precision to whole cases into answers to single rows. Return those to `rows`, the rows to
-    which the reference gives an answer."""
+    """Split answers to whole batches, in double precision, into answers to single texts. Return the answers to the
+    texts `rows`, in their order."""
     of_rows = (
         each
         for answer in whole

@@ -89,7 +89,8 @@ def find_right_program(
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; at
             least two rows and steps.
-        make_form: makes the form of a program that is compared with the module; raises ExportError if there is none.
+        make_form: converts a program to what will be shipped, such as an ONNX graph, whose answers are compared with
+            the module's; raises ExportError if it cannot.
         one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
 
     Raises:
@@ -114,8 +115,8 @@ def find_right_program(
 def _find_program(
     compared: FreshCopyModule, make_form: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
 ) -> TracedProgram:
-    """Find a program for a module that is right for all sizes, or refuse the module. The caller checks for state and
-    for caught errors."""
+    """Find a program that gives the module's answers for all sizes, or refuse the module. Two refusals are left to the
+    caller: of a module that stores values between calls, and of one that catches its own errors."""
     made, log = functools.cache(make_form), TraceLog()
 
     def trace_with_log(plan: TracePlan | None, log: TraceLog, **how: bool) -> TracedProgram:
@@ -202,8 +203,8 @@ class _NonForgettingModule:
         return cls(replace(compared, module=module), named.state_dict())
 
     def make_run(self, program: TracedProgram) -> Callable[[Sizes], Any] | None:
-        """Make a function that runs a program with these weights at the sizes that it gets. Return None if the program
-        has further weights."""
+        """Make a function that runs a program with the weights of this module, for the sizes that the function gets.
+        Return None if the program has weights that this module lacks."""
         if not self.weights.keys() >= program.program.state_dict.keys():
             return None
         run = make_runnable_program(program, self.weights).run
@@ -215,8 +216,8 @@ class _NonForgettingModule:
         make_form: Callable[[TracedProgram], RunnableProgram],
         compared_sizes: Iterable[Sizes],
     ) -> None:
-        """Refuse a form that lacks a part of its program: its answers differ from the program's at one of the sizes
-        `compared_sizes`."""
+        """Refuse an exported form that lacks a part of its program. Such a form gives other answers than the program at
+        one of the sizes `compared_sizes` if recurrent layers forget nothing."""
         if (run := self.make_run(program)) is None:
             return
         form = make_form(replace(program, program=replace_program_weights(program.program, self.weights))).run
@@ -241,8 +242,8 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts whose code tests a size of a text: a trace for chosen sizes takes one text. Also
-    raise the error of its trace, if the trace failed."""
+    """Refuse a module of two texts whose code tests the size of a text. No trace can take another branch for it, since
+    a trace for chosen sizes takes one text only. If the trace of the module failed, raise its error."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -259,8 +260,9 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 def _refuse_ordinary_trace_faults(
     compared: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog
 ) -> None:
-    """Refuse a module for what its trace without chosen sizes shows: caught errors, wrong answers with lengths that it
-    counts itself, loop iterations that differ, sorts whose order of equal values matters."""
+    """Refuse a module if a trace of its example shows a fault: it catches an error of the trace, its graph is wrong for
+    lengths that forward computes itself, the iterations of its loop differ, or its answer depends on the order of equal
+    values."""
     few = replace(compared, ids=1)
     refuse_caught_trace_errors(
         compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))
@@ -295,8 +297,9 @@ def _make_follow_function(
 
 
 def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: FreshCopyModule) -> TracedProgram | None:
-    """Trace a module whose texts all have the same number of tokens as for any number, if it loops over them and
-    computes the same in every step. Return None for other modules, which are traced step by step."""
+    """Trace a module whose texts all have the same number of tokens, and that loops over them, as if the number were
+    free. So the loop becomes a layer, if it computes the same in every step. Return None for other modules: the usual
+    trace contains each step of their loops."""
     free = copy_without_comparison(compared.module)
     width = free_width(free)
     if width is None or not loops_over_steps(free, compared.draw_inputs):
@@ -311,8 +314,8 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
 
 
 def _trace_without_chosen_sizes(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Trace a module without chosen sizes. Return the program, or the error if a trace for chosen sizes may still
-    succeed."""
+    """Trace a module once, with the branches that its example takes. Return the program. If the trace fails, return its
+    error if a trace with other branches may succeed, and raise it otherwise."""
     try:
         return trace(None, log)
     except ExportError as error:

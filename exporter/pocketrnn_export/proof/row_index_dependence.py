@@ -103,7 +103,8 @@ def _are_rows_different(rows: Tensor) -> bool:
 
 
 def _cuts_table_to_batch_size(node: Node, values: Mapping[Node, Any], batch_symbols: set[Any]) -> bool:
-    """Return whether a node cuts a table with different rows, independent of the texts, to the batch size."""
+    """Return whether a node takes as many rows of a table as the batch has texts. The table must not depend on the
+    batch, and its rows must differ."""
     stated = node.meta.get("val")
     if (
         read_operator_name(node) not in _CUTS

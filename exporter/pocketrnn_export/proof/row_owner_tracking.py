@@ -194,15 +194,15 @@ class _OwnerRun(NodeValues):
         ]
 
     def _is_length_of_each_text(self, node: Any) -> bool:
-        """Return whether a node's value is one integer for each text and, like a count of padding, depends only on ids
-        that other checks try one by one."""
+        """Return whether a node's value is one integer for each text that depends on a few ids only, like the number of
+        its tokens that are not padding. Other checks try each of these ids."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordDependence.COUNTS
 
     def _fill_missing_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
-        """Return the owners of a result's numbers: the text with which each number changed. Numbers that did not change
-        get the owners of the arguments, or of their row."""
+        """Return the owner of each number of a result, the text that it depends on. Numbers that did not change with
+        any text get the owners of the operator's arguments, or else of their row."""
         owners = changes.owners
         if bool((owners != _NONE).all()):
             return owners
@@ -249,8 +249,9 @@ class _ResultOwners:
 
 
 def _make_initial_owners(value: Any, *, row_is_owner: bool = False) -> Any:
-    """Return the owners of a tensor's numbers, int64 in its shape: -1, or with `row_is_owner` the index of the row.
-    Return None for a value that is not a tensor."""
+    """Return the initial owners of a tensor's numbers, int64 in the tensor's shape. The owner of a number is the index
+    of the text that it depends on: with `row_is_owner` the index of its row, else -1 for none. Return None for a value
+    that is not a tensor."""
     if not isinstance(value, Tensor):
         return None
     owners = torch.full(value.shape, _NONE, dtype=torch.int64)
@@ -260,8 +261,8 @@ def _make_initial_owners(value: Any, *, row_is_owner: bool = False) -> Any:
 
 
 def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
-    """Return the owners of the numbers of results that are views of arguments, by applying the operator to the owners.
-    Return None for other results."""
+    """For results that are views of arguments, return the owner of each number, the index of the text that it depends
+    on. The operator is applied to the owners of the arguments. Return None for other results."""
     node = call.node
     shared = list_aliased_arguments(node.target, node.args, node.kwargs)
     if (
@@ -290,8 +291,8 @@ def _find_result_owners(
     length_arguments: list[int],
     generator: torch.Generator,
 ) -> list[_ResultOwners] | None:
-    """Find for each number of the results the text with which it changes, by running the operator on other arguments.
-    Return None if the operator fails on these."""
+    """Find for each number of the results the text that it depends on. The operator is run on random arguments, and
+    only some texts are changed. Return None if the operator fails on these arguments."""
     whole = [i for i in changing_arguments if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, length_arguments), (False, whole)):
@@ -311,8 +312,8 @@ def _find_owners_by_changes(
     *,
     with_other_integers: bool,
 ) -> list[_ResultOwners]:
-    """Find the text with which each number changes. For each bit of the texts' indices, change first the texts with
-    this bit 0, and then the texts with this bit 1.
+    """Find for each number of an operator's results the text that it depends on, by changing half of the texts at a
+    time: for each bit of the texts' indices, first those with this bit 0, and then those with this bit 1.
 
     Raises:
         ValueError: a result has another shape.
@@ -366,7 +367,7 @@ def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:
 
 
 def _has_owner_bit(owners: Any, bit: int, bit_value: int) -> Any:
-    """Return which numbers belong to texts in whose index this bit is `bit_value`, as a mask."""
+    """Return a mask of the numbers that depend on a text whose index has the value `bit_value` in this bit."""
     return (owners >= 0) & ((owners >> bit) & 1 == bit_value)
 
 
@@ -377,7 +378,8 @@ def _is_float(value: Tensor) -> bool:
 def _draw_argument(
     call: _Call, i: int, generator: torch.Generator, *, with_other_integers: bool, keep_integers: bool
 ) -> Tensor:
-    """Draw random numbers for an argument. With `keep_integers`, integers do not change, since they may be
+    """Draw random numbers for an argument of an operator. Integers are drawn from those in the argument, and with
+    `with_other_integers` from others, too. With `keep_integers`, integers do not change, since they may be
     positions."""
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]

@@ -94,7 +94,8 @@ def _remove_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
 def compute_answer_or_none(run: Callable[..., Any], *inputs: Any) -> Any:
     """Return the answer of a run as an array, or None if the run fails.
 
-    Where a module fails, a comparison lets any program pass: the proof refuses such a module on its cases.
+    A comparison skips inputs for which the module gives None. If they are among the cases of the proof, the proof
+    refuses the module.
     """
     try:
         answer = run(*inputs)

@@ -98,8 +98,9 @@ def _combines_rows(node: Node, batch_symbols: set[Any], words: Mapping[Node, Wor
 def _are_lengths(
     sources: Sequence[Node], words: Mapping[Node, WordDependence], *, counted_from_ids: bool = False
 ) -> bool:
-    """Return whether values are one integer for each text and do not depend on its words. With `counted_from_ids`, they
-    must depend on words, but, like a count of padding, only on ids that other checks try one by one."""
+    """Return whether all `sources` are one integer for each text that does not depend on words, such as the lengths.
+    With `counted_from_ids`, they must instead be counted from a few ids, such as padding, each of which other checks
+    try."""
     least = WordDependence.FLAGS if counted_from_ids else WordDependence.NOTHING
     most = WordDependence.COUNTS if counted_from_ids else WordDependence.NOTHING
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
@@ -124,7 +125,7 @@ def _is_used_as_size(node: Node) -> bool:
 def _moves_rows_by_words(node: Node, batch_symbols: set[Any], words: Mapping[Node, WordDependence]) -> bool:
     """Return whether a node moves texts to other rows depending on their words, or joins each text with all others.
 
-    An order by lengths passes here: `row_owner_tracking.py` checks its use.
+    Return False for a sort by lengths, whose use `row_owner_tracking.py` checks.
     """
     name, first = read_operator_name(node), node.all_input_nodes[0] if node.all_input_nodes else None
     value = node.meta.get("val")
@@ -173,8 +174,8 @@ def _has_same_sizes(node: Node, other: Node) -> bool:
 
 
 def _depends_on_words(positions: Any, words: Mapping[Node, WordDependence]) -> bool:
-    """Return whether row positions depend on words that no other check tries. Marks and counts of tried ids, such as
-    padding, do not count."""
+    """Return whether row positions depend on the words of texts. Return False for positions that depend only on a few
+    ids, such as padding, each of which other checks try."""
     return isinstance(positions, Node) and words[positions] not in (
         WordDependence.NOTHING,
         WordDependence.FLAGS,

@@ -49,7 +49,8 @@ def find_tie_sensitive_line(
 
 
 def _repeat_each_token(tokens: Tensor) -> Tensor:
-    """Return rows that all hold the first half of the tokens of the first row, each of these tokens twice."""
+    """Return tokens with equal values: every row holds the first half of the tokens of the first row, each of them
+    twice."""
     return tokens[:1, torch.arange(tokens.shape[1]) // 2].expand(len(tokens), -1).contiguous()
 
 

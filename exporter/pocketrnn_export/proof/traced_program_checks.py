@@ -49,7 +49,8 @@ def refuse_changed_answers(
 ) -> None:
     """Refuse a module whose answer to a text changes after the module has run on texts of other sizes.
 
-    First come the sizes of the trace and its checks, then the sizes around each condition in forward.
+    The answer is computed after the trace and its checks, and then after a run at each size around a condition in
+    forward.
     """
     changed = "texts of other sizes changed values in the module's file, classes or functions"
     copied, started = copy_without_comparison(compared.module), time.process_time()
@@ -106,8 +107,8 @@ def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[T
 
 
 def refuse_differences_by_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
-    """Refuse a module that packs by lengths which it counts or clamps itself, if its graph gives another answer on rows
-    longer than these lengths.
+    """Refuse a module that computes the lengths for `pack_padded_sequence` itself, if its graph gives another answer
+    for rows that are longer than these lengths.
 
     Raises:
         ExportError: an answer differs.
@@ -125,8 +126,8 @@ def refuse_differences_by_counted_lengths(compared: FreshCopyModule, graph: Answ
             inputs = (*inputs[:i], torch.where(special, drawn, tokens), *inputs[i + 1 :])
         if not compared.agrees(graph, inputs):
             raise ExportError(
-                "The module packs by lengths that it counts or clamps itself, but the graph gives another answer if "
-                "these lengths are shorter than the rows.",
+                "The module gives pack_padded_sequence lengths that it computes itself. If all of them are shorter "
+                "than the padded batch, the graph gives another answer than the module.",
                 "Pack by the lengths that forward gets, or call pad_packed_sequence with total_length=x.size(1).",
             )
 
@@ -148,7 +149,8 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
 
 
 def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a module whose answers depend on the order of equal values. The texts of this check repeat words."""
+    """Refuse a module whose answers depend on the order in which a sort returns equal values. To have equal values, the
+    texts of this check repeat words."""
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if compared.compared_ids else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
         given = (compared if batch == 1 else replace(compared, compared_ids=())).draw_inputs(Sizes(batch, width))

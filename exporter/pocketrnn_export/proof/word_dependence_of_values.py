@@ -123,8 +123,8 @@ def _find_dependence_on_ids(
 
 
 def _compares_with_tried_ids(operator_name: str, compared_with: Any) -> bool:
-    """Return whether a comparison of ids with `compared_with` has one result for only a few ids, all of which other
-    checks try one by one."""
+    """Return whether a comparison of ids with `compared_with` separates only a few ids from all others, as `ids != 0`
+    does. Other checks try each of these few ids."""
     if isinstance(compared_with, Node):
         value = compared_with.meta.get("val")
         return operator_name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0

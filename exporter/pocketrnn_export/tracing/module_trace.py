@@ -110,7 +110,14 @@ def make_export_session(
     *,
     cut_counted: bool = True,
 ) -> TraceSession:
-    """Return a session that traces a user's module for torch.export."""
+    """Return a session that traces a user's module for torch.export. A session holds the rules and patches of a trace.
+
+    Args:
+        module: the module to trace.
+        log: records forward's conditions on sizes.
+        branches, conditions_between_branches: as `branches` and `choices` of `TraceSession`.
+        cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
+    """
     return TraceSession(
         module,
         (LOOPS, PYTHON, DEVICE, SLICING),
@@ -123,7 +130,8 @@ def make_export_session(
 
 
 def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
-    """Return a session that traces the result of `reroll_loops` for torch.export. That module contains no user code."""
+    """Return a session that traces, for torch.export, a module whose loops have become layers (`reroll_loops`). That
+    module contains no user code."""
     return TraceSession(
         module, (SLICING,), (trace_recurrence, record_size_conditions), log=log, cut_counted=cut_counted
     )
@@ -137,7 +145,7 @@ def make_script_session(module: nn.Module) -> TraceSession:
 
 
 def find_lines_of_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Run a module, and return the lines of its code through which errors pass that forward catches."""
+    """Run a module, and return the lines of its code that an error passes before forward catches it."""
     with TraceSession(module, (SLICING,), (record_error_lines,)) as session:
         module(*inputs)
     return session.log.raised
@@ -192,12 +200,13 @@ def trace_program(
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the example inputs.
-        plan: the branches to take where forward tests a size; None for those of the example.
-        log: records forward's questions about sizes.
+        plan: the branches to take if forward tests a size; None for those that the example takes.
+        log: records the conditions on sizes that forward tests.
         one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
-        cut_counted: cut unpacked tensors to the longest of the lengths that forward counts or clamps itself.
-        rolled: if all texts have the same width, trace the module as for any width, and fix the width afterwards. So a
-            loop over the steps of a text is found as a loop. The sizes of the example answer all conditions.
+        cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
+        rolled: for a module whose texts all have the same number of tokens: trace it as if the number were free, so
+            that its loop over the steps becomes a layer, and fix the number afterwards. Conditions on sizes have
+            their results for the example.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes.
@@ -287,14 +296,14 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
 
 
 def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
-    """Run forward on inputs of these sizes with the rules and patches of a trace, but without a program. Return the
+    """Run forward on inputs of these sizes with the rules and patches of a trace, without making a program. Return the
     exception that forward, or PyTorch in it, raised, or None if forward reached its end.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         inputs: inputs of these sizes. Their values are not used.
         sizes: the sizes. A size of 1 is a plain number, as for PyTorch.
-        log: records forward's questions about sizes.
+        log: records the conditions on sizes that forward tests.
     """
     traced = copy_without_comparison(module)
     add_onnx_weights(traced)

@@ -24,7 +24,8 @@ def find_sort_operators(program: torch.export.ExportedProgram) -> list[str]:
 
 
 def run_with_reversed_ties(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[Tensor, ...]) -> Any:
-    """Run a function in which sorts give equal values in reverse order. Return its result."""
+    """Run a function so that its sorts return equal values in reverse order, and return its result. If the result
+    differs from that of a usual run, it depends on this order."""
     with _ReversedTies():
         return run(inputs)
 
@@ -38,7 +39,8 @@ class _ReversedTies(FunctionMode):
 
 
 def call_with_reversed_ties(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call a function. If it is a sort, by its name, return equal values in reverse order."""
+    """Call a function of torch, and return its result. If it is a sort, by its name, equal values are in reverse
+    order."""
     if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
         return func(*args, **kwargs)
     position = ORDERS[name]

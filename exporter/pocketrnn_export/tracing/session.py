@@ -115,29 +115,31 @@ class Rule:
 
 
 def decline_never(_: TraceSession) -> str:
-    """Return "": the rule may apply in every trace."""
+    """Return "", for a rule that may apply in every trace."""
     return ""
 
 
 def decline_unless_exporting(session: TraceSession) -> str:
-    """Return the reason why a rule declines in a trace for TorchScript. Return "" in one for `torch.export`, where a
-    size is a `torch.SymInt`."""
+    """Return "" in a trace for `torch.export`, where a size is a `torch.SymInt` and a rule may apply. In a trace for
+    TorchScript, return the reason why the rule declines."""
     return "the trace is for TorchScript" if session.scripted else ""
 
 
 def decline_outside_loop(session: TraceSession) -> str:
-    """Return the reason why a rule declines outside of loops. Return "" while an iteration of a loop over a size
-    runs."""
+    """Return "" while an iteration of a loop over a size runs, so that a rule may apply. Outside of such loops, return
+    the reason why the rule declines."""
     return "" if session.running else "no loop over a size runs"
 
 
 def decline_outside_branch(session: TraceSession) -> str:
-    """Return the reason why a rule declines in a trace of the example. Return "" in a trace for chosen sizes."""
+    """Return "" in a trace for chosen sizes, in which a rule may apply. In a trace that takes the branches of the
+    example, return the reason why the rule declines."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
 def rule(*names: str, decline: Callable[[TraceSession], str] = decline_never) -> Callable[[Callable[..., Any]], Rule]:
-    """Make the decorated function the rule for torch functions with these names."""
+    """Make the decorated function the rule for the torch functions with these names. `decline` returns why the rule
+    does not apply in a session, or "" if it does."""
     return lambda rewrite: Rule(names, rewrite, decline)
 
 
@@ -291,15 +293,16 @@ class TraceSession:
         return rename_size_symbols(read_size_expression(size), self.names or {})
 
     def dispatch(self, call: Call, topic_index: int = 0) -> Any:
-        """Return the result of a call: that of the first rule that does not decline it, in the topics from
-        `topic_index` on, or else PyTorch's."""
+        """Return the result of a call of torch in the trace. The first rule that does not decline the call computes it;
+        if all decline, PyTorch does. Only the topics, the groups of rules, from `topic_index` on are asked."""
         if topic_index == len(self.topics):
             return call.run()
         topic = self.topics[topic_index]
         return topic.around(self, call, lambda changed: self._apply_rules(topic, changed, topic_index))
 
     def _apply_rules(self, topic: Topic, call: Call, topic_index: int) -> Any:
-        """Return the result of the first rule of a topic that does not decline a call, or else of the later topics."""
+        """Return the result of a call of torch from the first rule of a topic, a group of rules, that does not decline
+        it. If all decline, ask the later topics."""
         named = call.call_with_input_first
         for each in topic.rules_by_function_name.get(call.name, ()):
             if is_rule_left_out(each.title):
@@ -324,8 +327,8 @@ class TraceSession:
     def _run_forward_on_branches(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run forward once for the sizes of each branch, and return the answer of the branch whose condition is true,
-        which the graph selects."""
+        """Run forward once for the sizes of each branch, and return one answer: in the graph, a `torch.where` selects
+        the answer of the branch whose condition is true."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
             self.names, self.environment = _name_size_symbols(inputs), find_size_environment(inputs)
@@ -357,7 +360,8 @@ class TraceSession:
         return answer
 
     def _record_input_facts(self, inputs: Sequence[Tensor]) -> None:
-        """Record facts about the inputs. An input with one axis that follows the texts contains their lengths."""
+        """Record which of forward's inputs contain lengths, and the padded width of each text, which equals its largest
+        length. An input with one axis after the texts contains lengths."""
         texts = inputs[:2] if takes_two_texts(inputs) else inputs[:1]
         known = not self.scripted and bool(inputs) and inputs[0].dim() >= 2
         self.widths = tuple(text.shape[1] for text in texts) if known else ()

@@ -100,8 +100,8 @@ def _infer_shape_of_write_step(x: Tensor, value: Tensor, axis: int, index: Any) 
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """Stand in a trace for the stacked results of all iterations of a loop; in reverse order if `flipped`. The operator
-    is never run, since the rebuilt loop computes the results."""
+    """Represent, in a trace, the stacked results of all iterations of a loop; in reverse order if `flipped`. The
+    operator is never run, since the layer that replaces the loop computes the results."""
     raise NotImplementedError(_NOT_RUN.format("pocketrnn::stacked"))
 
 
@@ -117,8 +117,8 @@ def _infer_shape_of_stack_iterations(
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Return x, and mark `values`, further results of a loop's iterations, as needed, so that the graph keeps them. The
-    operator stands in traces only and is never run."""
+    """Return x, and keep `values`, further results of a loop's iterations, in the trace's graph. The operator is only
+    recorded and never run."""
     raise NotImplementedError(_NOT_RUN.format("pocketrnn::keep"))
 
 

@@ -156,9 +156,9 @@ OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
 def compute_step(
     x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor]:
-    """Compute one step of one direction of `pocketrnn::recurrence`, from x [batch, features] and the states [batch,
-    hidden] before the step. Return the states after the step. A layer without a cell state returns the given cell
-    state. With x [steps, batch, features], each step is computed separately."""
+    """Compute one step of the operator `pocketrnn::recurrence` in one direction, from x [batch, features] and the
+    states [batch, hidden] before the step. Return the hidden and the cell state after the step. A layer without a cell
+    state returns the given cell state. With x [steps, batch, features], each step is computed separately."""
     given, kept = (None, None) if b is None else b.chunk(2)
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):
@@ -203,8 +203,8 @@ _FEW_STEPS: Final = 3
 
 @contextlib.contextmanager
 def trace_recurrence(_: TraceSession) -> Iterator[None]:
-    """While the block runs, the tracing thread runs recurrent layers as `pocketrnn::recurrence`, also on packed
-    sequences.
+    """While the block runs, recurrent layers in the tracing thread run as one operator, `pocketrnn::recurrence`, also
+    on packed sequences.
 
     Other threads still run PyTorch's own code.
     """
@@ -218,8 +218,7 @@ def refuse_initial_states_of_other_batch_sizes(_: TraceSession) -> contextlib.Ab
 
     PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
     reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to
-    the batch size is traced, does nothing, and fails if the sizes differ. `pack_padded_sequence` also takes the lengths
-    of `pocketrnn_export.tracing.python_semantics.traced_arrays`.
+    the batch size is traced, does nothing, and fails if the sizes differ.
     """
     return _patch_layers_and_packing(_make_state_expanding_forward)
 

@@ -55,7 +55,8 @@ class LayerWeights:
 
 
 def read_layer_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """Read the weights of one layer of a recurrent module from its buffers, or compute them in the trace."""
+    """Return the weights of one layer of a recurrent module in ONNX's order: from the buffers that `add_onnx_weights`
+    made, or computed in the trace."""
     if not hasattr(layer, f"onnx_w_{index}"):
         return _make_onnx_weights(layer, index)
     return LayerWeights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(LayerWeights)})

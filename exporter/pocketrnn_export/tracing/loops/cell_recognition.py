@@ -122,10 +122,13 @@ def read_full_and_short_operator_name(node: Node) -> tuple[str, str]:
 
 
 def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
-    """Return the recurrent layer that computes the same states as one iteration of a loop.
+    """Return the recurrent layer, such as a GRU, that computes the same states as one iteration of a loop.
+
+    Args:
+        cycle: the states that the iteration computes from each other, and how.
 
     Raises:
-        NotALayer: the cycle is not a recurrent layer.
+        NotALayer: the iteration does not compute the states as a recurrent layer of ONNX does.
     """
     failed: list[NotALayer] = []
     if len({cycle.sizes[before] for before, _ in cycle.states}) == 1 and len(cycle.states) <= 2:
@@ -144,7 +147,8 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
 
 
 def _refuse_other_states_at_any_scale(cycle: StateCycle, layer: RecurrentLayer) -> None:
-    """Refuse a cycle whose states differ from those of a layer for numbers of one of the sizes in `SCALES`."""
+    """Refuse an iteration of a loop whose states differ from those of a recurrent layer, for random numbers of one of
+    the sizes in `SCALES`."""
     for scale in SCALES:
         if not _agrees_with_layer(cycle, layer, scale):
             raise NotALayer(f"the states differ from those of an {layer.mode} for numbers of about {scale:g}")
@@ -194,8 +198,9 @@ class _Iteration:
     def compute_nodes_at(
         self, features: Tensor, nodes: Sequence[Node], changes: Mapping[Node, Change] | None = None
     ) -> Mapping[Node, Tensor]:
-        """Compute the values of nodes from features [rows, features]: the numbers of all inputs of the step, joined,
-        followed by those of its first state. Return the values by node."""
+        """Compute the values of nodes for the given numbers, and return them by node. `features` [rows, features] holds
+        the numbers of the iteration's inputs, followed by those of its first state. `changes` has functions that change
+        the values of some nodes."""
         parts = torch.split(features, self.widths, dim=1)
         given = dict(zip([*self.cycle.sources, self.states[0][0]], parts, strict=True))
         for before, _ in self.states[1:]:
@@ -204,8 +209,9 @@ class _Iteration:
         return self.cycle.run(nodes, given, changes or {})
 
     def _has_input_among(self, node: Node, gate_inputs: Sequence[Tensor]) -> bool:
-        """Return whether each part of a node's input equals one of the tensors `gate_inputs`, or its negative. Equal
-        results would not show this: two different sigmoids may both be 1 for all random numbers."""
+        """Return whether a node's input equals one of the tensors `gate_inputs`, or its negative; for an input as wide
+        as several states, whether each part does. Equal results would prove less: two different sigmoids may both be 1
+        for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
         value = self._compute_node_input(node)
@@ -233,14 +239,15 @@ class _Iteration:
         return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
 
     def fit_gate_argument(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
-        """Return the argument of a gate as an affine function of the features, or None if it is not affine."""
+        """Return the argument of a gate, such as the input of a sigmoid, as an affine function of the iteration's
+        inputs and first state. Return None if it is not affine."""
         return self.fit_affine_value(gate.node.all_input_nodes[0], gate, changes)
 
     def fit_affine_value(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
-        """Return the columns of a node's value that belong to a gate, as an affine function of the features, or None if
-        they are not affine."""
+        """Return a part of a node's value, the columns that belong to `gate`, as an affine function of the iteration's
+        inputs and first state. Return None if it is not affine."""
         values = self.slice_gate_part(self.compute_nodes_at(self.probes, [source], changes)[source], gate)
         found = _Affine(values[1:] - values[0], values[0])
         real = self.slice_gate_part(self.compute_nodes_at(self.features, [source], changes)[source], gate)
@@ -258,16 +265,17 @@ class _Iteration:
     def make_layer(
         self, mode: str, gates: Sequence[_Affine], gate_inputs: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """Make a layer from the linear functions whose values enter its gates, in ONNX's order of the gates.
+        """Make a recurrent layer from the affine functions that are the arguments of its gates, in ONNX's order of the
+        gates.
 
         Args:
             mode: as for `RecurrentLayer`.
             gates: the argument of each gate.
             gate_inputs: the values that enter the sigmoids, tanhs and relus of such a layer.
-            recurrent_bias: the bias of the recurrence; by default, what float32 loses of the input's bias.
+            recurrent_bias: the bias of the recurrence; by default, the rounding error of the input's bias in float32.
 
         Raises:
-            NotALayer: the step has another nonlinear operator.
+            NotALayer: the iteration has another nonlinear operator.
         """
         for node in self.cycle.nodes:
             if node.target in BENT and not self._has_input_among(node, gate_inputs):
@@ -289,7 +297,8 @@ def _is_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
-    """Return the RNN that an iteration computes, also with a sigmoid or without an activation, or None."""
+    """Return the RNN that an iteration computes, or None. Its activation may be tanh, relu or a sigmoid, or there may
+    be none."""
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.list_gates(kinds):
             if (

@@ -54,8 +54,8 @@ class MatchedLoop:
                 self._marked[iteration].append(node)
 
     def find_own_or_latest_iteration(self, node: Node) -> int | None:
-        """Return the iteration to which a node belongs. For a node after the loop, return the last iteration that the
-        node depends on. For a node before the loop, return None."""
+        """Return the number of the iteration that computes a node. For a node after the loop, return the last iteration
+        that the node depends on. For a node before the loop, return None."""
         if node not in self._iteration:
             iterations = [self.find_own_or_latest_iteration(source) for source in node.all_input_nodes]
             self._iteration[node] = max((n for n in iterations if n is not None), default=None)
@@ -70,8 +70,8 @@ class MatchedLoop:
         return NotALayer(why, self.number)
 
     def match_and_find_typical_node(self, node_of_last_iteration: Node) -> Node:
-        """Return the node of the typical iteration that corresponds to a node of the last iteration. Match the two
-        first."""
+        """Return the node of the typical iteration, which stands for all, that corresponds to a node of the last
+        iteration. If it is not known yet, find it by matching the iterations."""
         for ref, nodes in self.partners.items():
             if nodes[-1] is node_of_last_iteration:
                 return ref
@@ -137,7 +137,8 @@ class MatchedLoop:
                     yield found
 
     def _record_operation_with_step_number(self, nodes: Sequence[Node], arguments: Sequence[Any]) -> None:
-        """Record an operation with the number of the step, such as `lengths > t`."""
+        """Record corresponding nodes that compute with the number of the iteration, such as `lengths > t`. Refuse other
+        nodes whose numbers differ between iterations."""
         typical = nodes[TYPICAL]
         plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in arguments)
         if not plain or tuple(arguments) != tuple(n.args[1] for n in nodes):
@@ -145,9 +146,11 @@ class MatchedLoop:
         self.numbered[typical] = (arguments[0], find_position_direction(arguments, self))
 
     def _match_argument_nodes(self, arguments: Sequence[Node]) -> tuple[Node | None, ...] | None:
-        """Return nodes to match, one for each iteration, from one argument of each iteration; or None if there are
-        none. If the argument comes from the iteration before, record it as a state, and return the nodes after the
-        iterations."""
+        """Find the nodes that must correspond to each other because `arguments`, one from each iteration, are the same
+        argument of corresponding nodes. Return one node for each iteration, or None if they are already known.
+
+        If an iteration reads the argument from the iteration before it, record the argument as a state of the loop.
+        """
         iterations = [self.find_own_or_latest_iteration(leaf) for leaf in arguments]
         padded = (*arguments, *[None] * (ITERATIONS - len(arguments)))
         if iterations == list(range(len(iterations))):
@@ -162,8 +165,8 @@ class MatchedLoop:
         return (*arguments[1:], None)
 
     def complete_states(self) -> None:
-        """Find for each state its node after the typical iteration, if the last iteration did not show which node this
-        is."""
+        """Complete the states of the loop, the values that an iteration passes to the next one. If the last iteration
+        did not show which node of the typical iteration computes a state, find it here."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
             rank, alike = self._find_rank_and_nodes_of_same_operator(state.before, TYPICAL - 1)

@@ -82,7 +82,7 @@ def plan_states(loop: MatchedLoop, taken_layer_names: set[str]) -> StatePlan:
 
 
 def _find_states_read_by(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """Return the states on which a node of an iteration depends. A state is its node before the iteration."""
+    """Return the states of a loop on which a node of an iteration depends, each as its node before the iteration."""
     assert node is not None  # noqa: S101 - the loop is complete
     return {
         n
@@ -273,11 +273,12 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
 
 
 def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """Yield up to four choices of the nodes, besides the states, from which an iteration computes its states: the
-    inputs of products and gates; the inputs of products; the nodes that are read directly; the values of the text.
+    """Yield up to four different lists of nodes that may be the inputs of a recurrent layer in an iteration: the inputs
+    of products and gates; the inputs of products; the nodes that the states are computed from directly; the values of
+    the text.
 
-    A difference or quotient stays outside of the layer where it can: folded into weights, `(x - 392000) / 50` loses the
-    digits of x that the module keeps.
+    A difference or quotient is computed before the layer if possible. As a part of the layer's weights,
+    `(x - 392000) / 50` would lose digits of x.
     """
     tried: list[list[Node]] = []
     for through in (_AFFINE | GATES, _AFFINE, frozenset(), None):
@@ -302,8 +303,8 @@ def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> I
 
 
 def _is_other_than_shift_of_input(loop: MatchedLoop, node: Node) -> bool:
-    """Return whether a sum adds two values that differ between texts, or a bias to a product. Return True for another
-    operator."""
+    """Return False for a sum that only shifts an input of the layer by a constant, and True for any other sum, such as
+    of a product and a bias. Return True for another operator."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
@@ -445,7 +446,8 @@ def _make_state_cycle(
 def _find_nonlinear_nodes_without_state(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
-    """Return the nonlinear operators of an iteration that depend neither on a state nor only on the mask."""
+    """Return the nonlinear operators of an iteration that are computed from its inputs and not from a state. Operators
+    that depend only on the mask are left out."""
     given = (*sources, *([] if mask is None else [mask]))
     found = {n for n in _list_nodes_back_to(loop, dependent, given) if n.target in BENT and n not in dependent}
     return [
@@ -513,7 +515,7 @@ class _IterationValues:
         elif node in self.loop.traced.values:
             value = convert_floats_to_float64(self.loop.traced.values[node])
         elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
-            raise NotALayer("the loop reads the text in an unknown way", self.loop.number)
+            raise NotALayer("the loop reads the text in a way that recurrent layers do not", self.loop.number)
         else:
             value = compute_node_value(node, self.compute_value, in_float64=True)
         if node in self.changes:

@@ -84,8 +84,8 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _match_loops_and_list_needed_nodes(module: _RerolledModule) -> list[Node]:
-    """Match the iterations of all loops. Return the nodes outside of loops on which the output depends, in the graph's
-    order."""
+    """Match the iterations of all loops: find out which of their nodes correspond to each other. Return the nodes
+    outside of loops on which the output depends, in the graph's order."""
     needed: set[Node] = set()
     todo = [node for node in module.traced.outputs if isinstance(node, Node)]
     while True:
@@ -233,11 +233,13 @@ class _RerolledRun:
             moved, start = moved.flip(0), size - 1 - start
         missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
-            raise loop.make_refusal("the loop does not begin and end a fixed number of steps from the ends of the text")
+            raise loop.make_refusal(
+                "the loop does not read the text from a fixed step after its start to a fixed step before its end"
+            )
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _compute_filled_tensor(self, loop: MatchedLoop, put: Node) -> Tensor:
-        """Return the tensor into which each iteration writes one step."""
+        """Return the tensor into which each iteration of a loop writes one step, by the node `put`."""
         first = loop.partners[put][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = (*put.args[:3], first.args[3])
@@ -296,7 +298,8 @@ class _RerolledRun:
         return moved if moved.dim() == 3 else moved.flatten(2) if moved.dim() > 3 else moved.unsqueeze(2)
 
     def _reshape_state_to_rows(self, loop: MatchedLoop, like: Node, value: Tensor, rows: Any) -> Tensor:
-        """Return a state in the shape [batch, hidden]."""
+        """Return a state in the shape [batch, hidden], for a batch of `rows` texts. The node `like`, of the same shape
+        as the state, tells its batch axis."""
         axis = self.module.traced.find_batch_axis(like)
         if axis is None:
             return value.reshape(1, -1)
@@ -327,11 +330,11 @@ def _run_masked_layer(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run a layer whose rows keep their state in some steps: those for which `acting_rows`, bool [iterations, batch],
-    is False. They may be in the middle of a text, if the mask is computed from the ids. Return the hidden states after
-    each step, and the list of final states.
+    """Run a recurrent layer in which a row keeps its state at the steps where `acting_rows`, bool [iterations, batch],
+    is False. Return the hidden states after each step, and the list of final states.
 
-    The other steps of a row are moved together, so that they form a row with a length.
+    The other steps of a row are moved to its start, so that they form a row with a length. A step that is left out may
+    stand in the middle of a text, if the mask is computed from the ids.
     """
     iterations, rows, features = x.shape
     counts = acting_rows.to(torch.int64).cumsum(0)
@@ -414,8 +417,8 @@ class _AllIterations:
         return self._merge_iterations(node, value.unsqueeze(0).expand(self.iterations, *value.shape))
 
     def _compute_for_all_iterations(self, node: Node) -> Any:
-        """Compute the value of a node of the iteration for all iterations. A number of the step becomes a number for
-        each row."""
+        """Compute the value of a node for all iterations at once, as more rows of one batch. If the node computes with
+        the number of the iteration, each row gets its own number."""
         if node not in self.loop.numbered:
             return compute_node_value(node, self.compute_value)
         first, step = self.loop.numbered[node]
@@ -444,7 +447,8 @@ class _AllIterations:
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
     def _compute_size_of_large_batch(self, node: Node, size: torch.SymInt) -> Any:
-        """Return a size in the large batch. Refuse a size that is computed from the number of texts."""
+        """Return a size in the batch that holds the rows of all iterations. Refuse a size that is computed from the
+        number of texts."""
         expression = read_size_expression(size)
         if expression == self.loop.traced.batch:
             return self.iterations * self.rows

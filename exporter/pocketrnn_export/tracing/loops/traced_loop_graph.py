@@ -31,7 +31,8 @@ def _make_cell_function(compute_states: StepEquations) -> Callable[..., Any]:
 
 
 def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
-    """Run `pocketrnn::recurrence` over one step. Return `NotImplemented` for other calls."""
+    """Run the operator `pocketrnn::recurrence` for a single step and direction. Return `NotImplemented` for other
+    calls."""
     single = isinstance(x.shape[0], int) and x.shape[0] == 1
     if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
         return NotImplemented

@@ -27,8 +27,7 @@ from pocketrnn_export.tracing.session import TraceSession
 def record_error_lines(session: TraceSession) -> Iterator[None]:
     """While the block runs, record the lines of user code through which an error passes.
 
-    Only files with functions that catch errors are traced: most files have none, and the trace function is called for
-    every function call.
+    Only files with functions that catch errors are watched, because Python's trace function slows every call down.
     """
     files = find_catching_files(session.module)
     if not files:

@@ -110,8 +110,8 @@ class Slices:
 
 
 def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
-    """Yield one value for each of the first iterations. While the caller uses a value, its iteration is marked as
-    running."""
+    """Run the first iterations of a loop in a trace: yield one of `values` for each. While the caller uses a value, its
+    iteration is recorded as the running one. `count` is the number of all iterations, a symbolic size."""
     where = describe_user_line(sys._getframe(1))
     # `zip` advances several iterators at once, which are one loop.
     session = find_current_session()
@@ -130,8 +130,8 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
 
 
 def _find_or_add_loop(session: TraceSession, where: str, count: Any) -> int:
-    """Return the number of the loop that has just begun on the line `where`. If there is none, add a loop and return
-    its number."""
+    """Return the index, in the session's list, of the loop that has just begun on the line `where`. If it is not there
+    yet, add a loop of `count` iterations."""
     if session.running:
         number, iteration = session.running[-1]
         if iteration == 0 and session.loops[number].where == where:
@@ -148,7 +148,8 @@ class StackedLoop(NamedTuple):
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> StackedLoop | None:
-    """Return the loop whose iterations made these tensors, one each. Return None for other tensors."""
+    """Return the loop whose iterations made these tensors, one tensor in each iteration. Return None if they were not
+    made so."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.find_fact(tensor).iteration for tensor in tensors]

@@ -16,13 +16,13 @@ from pocketrnn_export.tracing.python_semantics.user_files_and_globals import fin
 
 
 def compares_identity(module: nn.Module) -> bool:
-    """Return whether a file with a module's code may test the identity of a number."""
+    """Return whether a file with a module's code may compare numbers by identity: by `is` or `id`."""
     return any(map(_compares_identity, find_users_files(module)))
 
 
 @functools.lru_cache(maxsize=256)
 def _compares_identity(file: str) -> bool:
-    """Return whether a file's code compares objects by identity, or cannot be parsed."""
+    """Return whether a file's code compares objects by identity, as by `is`, or cannot be parsed."""
     tree = parse_file(file)
     return tree is None or any(
         (isinstance(node, ast.Name) and node.id in ("id", "is_", "is_not"))

@@ -54,7 +54,8 @@ _DTYPES: Final = {
 
 @contextlib.contextmanager
 def patch_globals(session: TraceSession) -> Iterator[None]:
-    """While the block runs, put stand-ins into the globals of the user's files. They are restored afterwards."""
+    """While the block runs, replace builtins and old types of torch in the user's files, such as `len` and
+    `torch.FloatTensor`, by stand-ins that a trace can follow."""
     changed = [
         (names, name, value)
         for names in find_users_globals(session.module)
@@ -81,8 +82,8 @@ def _make_stand_ins(globals_of_file: dict[str, Any]) -> dict[str, Any]:
 
 
 def _len_in_trace(value: Any) -> Any:
-    """Replaces `len`, which must return an int, in a trace: return a size, or the number of iterations of the loop that
-    filled a list."""
+    """Replace `len` in a trace, since Python's `len` can only return an int. Return a size of a tensor as a symbolic
+    size, and the length of a list that a loop filled as its number of iterations."""
     value = unwrap_arrays(value)
     if isinstance(value, Slices):
         return value.x.shape[value.axis]
@@ -100,7 +101,8 @@ def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
 
 
 def _sum_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replaces `sum`, so that the results of all iterations of a loop are added."""
+    """Replace `sum` in a trace. If a loop filled the list, add the results of all its iterations, and not only of those
+    that the trace runs."""
     session = find_current_session()
     if session is not None and args and _find_loop_that_filled(session, args[0]) is not None:
         total = torch.stack(args[0]).sum(0)
@@ -110,7 +112,7 @@ def _sum_in_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 def _int_in_trace(*args: Any) -> Any:
-    """Replaces `int`, so that a size or the largest length stays a size."""
+    """Replace `int` in a trace, so that a size or the largest length stays a symbolic size."""
     if find_current_session() is not None and len(args) == 1:
         value = unwrap_arrays(args[0])
         if isinstance(value, torch.SymInt):
@@ -123,7 +125,8 @@ def _int_in_trace(*args: Any) -> Any:
 
 
 def _list_in_trace(*args: Any) -> Any:
-    """Replaces `list`. A tensor or array of lengths becomes a `TracedArray` of the same numbers instead of a list."""
+    """Replace `list` in a trace. A tensor or array of lengths becomes a `TracedArray` of the same numbers instead of a
+    list."""
     if find_current_session() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
@@ -143,8 +146,8 @@ def _has_one_integer_per_row(value: Any) -> bool:
 
 
 def _make_reduction_stand_in(shipped: Callable[..., Any], method_name: str) -> Callable[..., Any]:
-    """Return a stand-in for `max(lengths)` or a similar function: for a tensor or array, it calls `method_name` of
-    it."""
+    """Return a stand-in for `max`, `min` or a similar function, `shipped`. For a tensor or an array, it calls the
+    method `method_name` of it."""
 
     @functools.wraps(shipped)
     def reduce_values(*args: Any, **kwargs: Any) -> Any:
@@ -161,7 +164,7 @@ _SUM: Final = _make_reduction_stand_in(builtins.sum, "sum")
 
 
 def _sorted_in_trace(values: Any, **kwargs: Any) -> Any:
-    """Replaces `sorted`, so that lengths are sorted as a tensor."""
+    """Replace `sorted` in a trace, so that lengths are sorted as a tensor."""
     array = unwrap_arrays(values)
     if find_current_session() is not None and _has_one_integer_per_row(array) and kwargs.get("key") is None:
         return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
@@ -180,7 +183,7 @@ class _RangeInTrace(TracedArray):
 
 
 def _range_in_trace(*args: Any) -> Any:
-    """Replaces `range`, so that a range up to a size or a tensor has symbolic positions."""
+    """Replace `range` in a trace, so that a range up to a size or a tensor has symbolic positions."""
     numbers = [replace_largest_length_by_width(unwrap_arrays(n)) for n in args]
     if find_current_session() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
         return range(*args)
@@ -190,7 +193,7 @@ def _range_in_trace(*args: Any) -> Any:
 
 
 def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
-    """Replaces `isinstance`, so that a size counts as a plain number in `isinstance(n, numbers.Integral)`."""
+    """Replace `isinstance` in a trace, so that a size counts as a plain number in `isinstance(n, numbers.Integral)`."""
     if find_current_session() is not None and type(value) in PLAIN:
         return isinstance(value, kinds) or isinstance(PLAIN[type(value)](), kinds)
     return isinstance(value, kinds)
@@ -223,7 +226,7 @@ def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[...,
 
 @functools.wraps(print)
 def _print_in_trace(*args: Any, **kwargs: Any) -> None:
-    """Replaces `print`. Nothing is printed, unless forward may read the output."""
+    """Replace `print` in a trace. Nothing is printed, unless forward may read the output."""
     if is_output_read() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
@@ -294,7 +297,7 @@ def make_tensor_of_sizes_or_numbers(dtype: torch.dtype, args: tuple[Any, ...]) -
 
 
 def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replaces `type`. For a stand-in, it returns the class that the user's file knows under that name."""
+    """Replace `type` in a trace. For a stand-in, return the class that the user's file knows under that name."""
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)
     kind = type(args[0])
@@ -318,7 +321,7 @@ def _make_legacy_tensor_type(name: str, shipped: Any) -> Any:
 
 
 def _variable_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replaces `torch.autograd.Variable`: return the tensor without its gradient."""
+    """Replace `torch.autograd.Variable` in a trace: return the tensor without its gradient."""
     if find_current_session() is not None and args:
         data = unwrap_arrays(args[0])
         return data.detach() if isinstance(data, Tensor) else data
@@ -330,7 +333,7 @@ def _from_numpy_in_trace(array: Any) -> Any:
 
 
 def _make_array_function(name: str) -> Callable[..., Any]:
-    """Return a stand-in for a function of numpy, which also takes a tensor of a trace."""
+    """Return a stand-in for the function `name` of numpy. In a trace, it also takes tensors."""
     shipped = getattr(np, name)
 
     @functools.wraps(shipped)
@@ -347,7 +350,7 @@ def _make_array_function(name: str) -> Callable[..., Any]:
 
 
 def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replaces `np.arange`, as in `np.arange(len(x))`."""
+    """Replace `np.arange` in a trace, so that its end can be a size, as in `np.arange(len(x))`."""
     if (
         find_current_session() is not None
         and any(isinstance(n, torch.SymInt | Tensor) for n in unwrap_arrays(args))
@@ -358,7 +361,7 @@ def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 def _set_default_tensor_type(kind: Any) -> None:
-    """Replaces `torch.set_default_tensor_type`, because torch does not accept the stand-in for a type."""
+    """Replace `torch.set_default_tensor_type` in a trace, because torch does not accept the stand-in for a type."""
     torch.set_default_tensor_type(unwrap_types(kind))
 
 

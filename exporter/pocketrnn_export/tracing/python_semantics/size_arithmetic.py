@@ -117,7 +117,8 @@ for _name in ("neg", "abs"):
 
 
 def _make_math_stand_in(name: str) -> Callable[..., Any]:
-    """Return a stand-in for a function such as `math.log(n)`. Its result is a number that the trace contains."""
+    """Return a stand-in for the function `name` of `math`, such as `log`. For a size, its result is a number that the
+    trace contains and not a constant."""
     shipped = getattr(math, name)
 
     @functools.wraps(shipped)
@@ -141,8 +142,9 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, also_for_traced_numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in that calls `of_size` for a size and, with `also_for_traced_numbers`, for a number computed from
-    sizes."""
+    """Return a stand-in for a function of one number, such as `math.floor`. In a trace, it calls `of_size` if the
+    number is a size or, with `also_for_traced_numbers`, is computed from sizes. For any other number it calls
+    `shipped`, the function itself."""
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
@@ -158,7 +160,8 @@ def _make_stand_in_for_sizes(
 
 
 def _make_math_stand_in_for_sizes(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Return a stand-in for a function of `math`, which calls torch's function if sizes are tensors."""
+    """Return a stand-in for the function `name` of `math`. For a size it calls `of_size`, and for a size that is a
+    tensor, as in a trace for TorchScript, torch's function of that name."""
     return _make_stand_in_for_sizes(
         getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
     )
@@ -176,7 +179,7 @@ def _make_float_returning_function(function: Callable[[Any], Any]) -> Callable[[
 
 
 def _float_in_trace(*args: Any) -> Any:
-    """Replaces `float`, so that a size becomes a symbolic float."""
+    """Replace `float` in a trace, so that a size becomes a symbolic float."""
     if find_current_session() is not None and len(args) == 1:
         if is_size(args[0]):
             return sym_float(args[0])
@@ -194,8 +197,8 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` that calls `symbolic` for sizes. Python's function would compare the sizes,
-    and so fix which is larger in the trace."""
+    """Return a stand-in for `max` or `min` that calls `symbolic` for sizes, and the function itself, `shipped`, for
+    other values. Python's function would compare the sizes, and so fix which is larger in the trace."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)

@@ -56,7 +56,8 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 
 @contextlib.contextmanager
 def record_size_conditions(session: TraceSession) -> Iterator[None]:
-    """While the block runs, answer and record conditions on sizes. At the end, record the restrictions of the trace."""
+    """While the block runs, decide and record the conditions on sizes that code in a trace tests. At the end, also
+    record the restrictions on sizes that torch.export made in the trace."""
 
     with replace_answers_to_size_conditions(functools.partial(_answer_truth, session)):
         try:
@@ -69,7 +70,8 @@ def record_size_conditions(session: TraceSession) -> Iterator[None]:
 
 
 def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
-    """Answer `bool(size > 512)` for the assumed sizes. Record the condition if user code tested it."""
+    """Return the truth of a condition on sizes, such as `size > 512`, in a trace. If user code tested the condition,
+    record it, and take its truth for the sizes that the trace assumes. Else call `shipped`, torch's own method."""
     log, frame = session.log, find_size_reading_frame(sys._getframe(2))
     if find_current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
@@ -94,8 +96,8 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """Return the number that a size has for the sizes that the trace assumes, or None outside of user code. Record the
-    condition that the size equals this number."""
+    """Return the number that a size has for the sizes that the trace assumes, if user code needs a plain number. Also
+    record the condition that the size equals this number. Return None outside of user code."""
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
         raise log.record_refusal(_make_other_thread_error(caller))
@@ -147,7 +149,8 @@ def _make_unknown_number_error(frame: FrameType) -> ExportError:
 
 
 def record_guard(session: TraceSession, guard: Any, file_number_and_line: tuple[str, int, str] | None = None) -> None:
-    """Record a restriction that `torch.export` made, unless it holds for all sizes with which a graph is run."""
+    """Record a restriction on sizes (a guard) that `torch.export` made, unless it holds for all sizes with which a
+    graph is run."""
     condition = session.make_condition(read_guard_relation(guard))
     if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return
@@ -159,8 +162,9 @@ def record_guard(session: TraceSession, guard: Any, file_number_and_line: tuple[
 
 
 def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
-    """Record the conditions on sizes that only the traced program shows, such as guards for which no operation was
-    recorded, and the sizes at which a Min or Max of sizes changes."""
+    """Record the conditions on sizes that are known only after the trace: the limits of tables of positions, the steps
+    and rows that recurrent layers need, the sizes at which a minimum or maximum of sizes changes, and the restrictions
+    that torch.export made."""
     _record_limits_of_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:
@@ -201,8 +205,9 @@ def _record_limits_of_position_tables(log: TraceLog, program: torch.export.Expor
 
 
 def _record_clamps_and_divisors(session: TraceSession, expression: Any) -> None:
-    """Record divisors of sizes, and the sizes at which the two arguments of a Min or Max are equal. These do not
-    restrict the sizes, but the graph may be wrong beyond such a size or for some remainder."""
+    """Record the sizes at which a minimum or maximum in `expression` changes, and the integers that sizes are divided
+    by. The module runs at all these sizes, but its graph may be wrong beyond one of them or for some remainder, so they
+    are compared later."""
     renamed = rename_size_symbols(expression, session.names or {})
     if renamed is None:
         return

@@ -32,7 +32,8 @@ def unwrap_cached_function(value: Any) -> Any:
 
 @contextlib.contextmanager
 def bypass_caches(session: TraceSession) -> Iterator[None]:
-    """While the block runs, let the module's empty dicts accept sizes as keys, and run cached methods uncached."""
+    """While the block runs, let caches in a module accept the symbolic sizes of a trace. Empty dicts take them as keys,
+    and methods under `functools.lru_cache` run without the cache."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
         (kind, name): replace_function_of_method(value, function)

@@ -107,7 +107,8 @@ def _read_function_globals(value: Any) -> dict[str, Any] | None:
 
 
 def _find_imported_globals(values: Iterable[Any], roots: set[str]) -> list[dict[str, Any]]:
-    """Return the globals of the files that define the functions, classes and modules in a user's file."""
+    """Return the globals of the user's files that define the given functions, classes and modules. Installed packages
+    are left out, unless their name is in `roots`."""
     found = []
     for value in list(values):
         value = unwrap_cached_function(value) or unwrap_scripted_function(value) or value

@@ -22,13 +22,14 @@ TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 @rule(*TRUTHS, decline=decline_unless_exporting)
 def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement."""
+    """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement, since a trace has no values
+    to test."""
     frame = find_frame_outside_package(sys._getframe(1))
     if not is_in_assert(frame):
         return declined("the call is not in an assert statement")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
-        _log.warning("An assert of forward is not part of the graph, which answers where the assert fails: %s.", line)
+        _log.warning("The graph leaves out an assert of forward, and answers even if the assert fails: %s.", line)
         session.told.add(line)
     return True
 

@@ -43,7 +43,8 @@ _KEEP_LONGEST: Final = frozenset(
 
 
 def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call with PyTorch's own tensors and types in place of the stand-ins that a user's file contains."""
+    """Run a call of torch with PyTorch's own tensors and types. They replace the stand-ins, such as a `TracedArray`,
+    that user code passed to the call."""
     args = tuple(unwrap_types(unwrap_arrays(value)) for value in call.args)
     kwargs = {name: unwrap_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
     if call.name in {"tensor", "as_tensor"} and args and isinstance(args[0], list | tuple):
@@ -224,7 +225,8 @@ def rewrite_item(session: TraceSession, x: Any) -> Any:
 
 
 def make_array_in_place_of_list(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
-    """Replace `tolist` of a tensor of the trace. A torch function mode does not see this method."""
+    """Return a `TracedArray` for `x.tolist()` if x belongs to a trace; else call `shipped`, torch's own method. A torch
+    function mode does not see this method, so it is replaced."""
     found = rewrite_tolist(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
 

@@ -28,8 +28,8 @@ _IndexedStep = tuple[int, int, Any]
 
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call of torch. Record for its result the loop and the iteration in which it runs or, after the loop, those
-    that made its arguments."""
+    """Run a call of torch, and record for its result the loop and the iteration in which the call runs. After the loop,
+    record the iteration that made the call's arguments, if it is only one."""
     if session.running:
         running = session.running[-1]
         with annotate_operators({ITERATION: running}):
@@ -97,7 +97,8 @@ def _read_single_position(part: slice) -> Any:
 
 @rule("__getitem__", decline=decline_outside_loop)
 def rewrite_index_as_steps(_: TraceSession, x: Any, index: Any) -> Any:
-    """Rewrite `x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
+    """Rewrite `x[:, t]` and `x[:, t : t + 1]` as the operator `pocketrnn::step`, which selects a step and does not
+    restrict sizes."""
     parts, found = _split_index_and_find_steps(x, index)
     if not found:
         return declined("no integer indexes an axis of variable length, or the index contains other parts than slices")
@@ -118,7 +119,8 @@ def _count_from_start(size: Any, index: Any) -> Any:
 
 @rule("__setitem__", decline=decline_outside_loop)
 def rewrite_assignment_as_put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
-    """Rewrite `out[:, t] = h` as `pocketrnn::put`."""
+    """Rewrite `out[:, t] = h` as the operator `pocketrnn::put`, which writes a step into a tensor and does not restrict
+    sizes."""
     found = _split_index_and_find_steps(x, index)[1]
     if len(found) != 1:
         return declined("the index does not have exactly one integer for an axis whose length is a size")
@@ -136,7 +138,7 @@ def rewrite_assignment_as_put(_: TraceSession, x: Any, index: Any, value: Any) -
 
 @rule("select", decline=decline_outside_loop)
 def rewrite_select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
-    """Rewrite `x.select(1, t)` as `pocketrnn::step`."""
+    """Rewrite `x.select(1, t)` as the operator `pocketrnn::step`, which selects a step and does not restrict sizes."""
     dim %= x.dim()
     if not _is_size(x.shape[dim]):
         return declined("the axis has a fixed length")
@@ -172,7 +174,8 @@ def rewrite_chunk_as_steps(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0
 
 @rule("stack")
 def rewrite_stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
-    """Rewrite `torch.stack(outputs)` of the results of all iterations as `pocketrnn::stacked`."""
+    """Rewrite `torch.stack(outputs)` of the results of all iterations of a loop as the operator `pocketrnn::stacked`,
+    which stands for any number of them."""
     found = find_stacked_loop(session, tensors)
     if found is None:
         return declined("the tensors are not the results of all iterations of one loop")
@@ -183,7 +186,8 @@ def rewrite_stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -
 
 @rule("cat", "concat")
 def rewrite_cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
-    """Rewrite `torch.cat(outputs, 1)` of the results of all iterations as `pocketrnn::stacked`."""
+    """Rewrite `torch.cat(outputs, 1)` of the results of all iterations of a loop as the operator `pocketrnn::stacked`,
+    which stands for any number of them."""
     axis = kwargs.get("axis", dim)
     # The stacked tensor has one more axis, which shifts a negative axis.
     first = axis if axis >= 0 else axis - 1

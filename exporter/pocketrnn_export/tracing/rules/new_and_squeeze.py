@@ -10,7 +10,7 @@ from pocketrnn_export.tracing.session import TraceSession, declined, rule
 
 @rule("new")
 def rewrite_new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Rewrite `x.new(n, 5)` as zeros of that size. From given numbers, or a given tensor, make a tensor of them."""
+    """Rewrite `x.new(n, 5)` as zeros of that size, and `x.new([1, 2])` as a tensor of these numbers."""
     return declined("the call has keyword arguments") if kwargs else make_tensor_of_sizes_or_numbers(x.dtype, args)
 
 

@@ -100,7 +100,8 @@ def rewrite_take_along_dim(_session: TraceSession, input: Any, indices: Any, dim
 
 
 def _make_bool_rule(function: Callable[..., Any], bool_results: int = 1) -> Callable[..., Any]:
-    """Return a rule that orders bools as 0 and 1. The first `bool_results` results become bools again."""
+    """Return a rule for `function`, such as `torch.sort`, that orders bools as the integers 0 and 1. The first
+    `bool_results` results become bools again."""
 
     def compute_with_bools_as_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
@@ -136,7 +137,7 @@ def rewrite_searchsorted(
 
 
 def _make_refusal_rule(name: str) -> Rule:
-    """Return a rule that refuses a function of torch without an ONNX operator."""
+    """Return a rule that refuses calls of the torch function `name`, for which ONNX has no operator."""
 
     @rule(name, decline=decline_unless_exporting)
     def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:

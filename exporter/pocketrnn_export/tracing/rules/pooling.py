@@ -99,15 +99,17 @@ def _make_windows_per_axis(axes: int, size: Any, stride: Any, padding: Any, dila
 def _separate_whole_axes(
     session: TraceSession, x: Tensor, windows: Sequence[_Windows]
 ) -> tuple[list[int], list[_Windows]]:
-    """Return the axes that one window covers as a whole. Return also the windows along other axes, except those that
-    change nothing."""
+    """Return two lists: the axes that a single window covers as a whole, and the windows along the other axes. Windows
+    of size 1 that change nothing are left out."""
     whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
     others = [w for w in windows if w.axis not in whole]
     return whole, [w for w in others if not w.has_plain_numbers or (w.size, w.step, w.pad) != (1, 1, 0)]
 
 
 def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for max pooling: a reduction over a whole axis, or PyTorch's if ONNX's is equal."""
+    """Return a rule that rewrites max pooling over this number of axes. A window over a whole axis becomes a reduction
+    of the axis. PyTorch's pooling is kept if ONNX computes the same. Any other pooling becomes a maximum over the
+    positions of each window."""
 
     def compute_max_pool(
         session: TraceSession,
@@ -142,8 +144,8 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
-    """Compute a max pooling over one axis as one over two axes, since PyTorch's pooling over one axis fixes the size of
-    this axis. Decline if the size is fixed anyway."""
+    """Compute a max pooling over one axis as a pooling over two axes, since PyTorch fixes the size of the axis
+    otherwise. Decline if the size is fixed anyway."""
     if isinstance(x.shape[-1], int):
         return declined("the axis has a fixed size")
     planes = x.unsqueeze(-2)
@@ -201,7 +203,8 @@ def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _spans_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
-    """Return whether a kernel is as long as an axis for all sizes. A plain number equals the length only by chance."""
+    """Return whether a window is as long as an axis of x for all sizes of the input. If `size` is a plain number, this
+    is False, even if it equals the length in the example."""
     if session.scripted:
         return isinstance(size, Tensor) and int(size) == int(x.shape[axis])
     return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])

@@ -41,7 +41,8 @@ from pocketrnn_export.tracing.trace_operators import CUT, END
 
 
 def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call, and record the restrictions on sizes that it makes. If it raises an error, record the line."""
+    """Run a call of torch, and record the restrictions on sizes that torch.export makes for it. If the call raises an
+    error, record the line."""
     args = call.args
     environment = find_size_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
     before = len(list_guards(environment))
@@ -61,8 +62,8 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
 
 @rule("__getitem__", decline=decline_outside_branch)
 def rewrite_slices_as_cuts(_: TraceSession, x: Any, index: Any) -> Any:
-    """Rewrite the slices of `x[:, 2:n]` as `pocketrnn::cut`, which does not restrict sizes. Other parts of the index
-    stay unchanged."""
+    """Rewrite the slices of `x[:, 2:n]` as the operator `pocketrnn::cut`, which slices without restricting sizes. Other
+    parts of the index stay unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
         return declined("the index has no slice")
@@ -110,7 +111,7 @@ def _count_axes_taken(part: Any) -> int:
 
 @rule("narrow", decline=decline_outside_branch)
 def rewrite_narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any:
-    """Rewrite `x.narrow(1, 0, n)` as `pocketrnn::cut`, which does not restrict sizes."""
+    """Rewrite `x.narrow(1, 0, n)` as the operator `pocketrnn::cut`, which slices without restricting sizes."""
     dim %= x.dim()
     if not isinstance(start, (int, torch.SymInt)) or not any(
         isinstance(n, torch.SymInt) for n in (x.shape[dim], start, length)
@@ -159,8 +160,8 @@ def rewrite_chunk_as_cuts(session: TraceSession, x: Tensor, chunks: Any, dim: in
 
 @rule("pad", decline=decline_outside_branch)
 def rewrite_pad_with_amounts_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
-    """Rewrite `F.pad(x, (0, n - x.size(1)))` in a trace whose branch has `pads_from_zero`: negative amounts become
-    0."""
+    """Rewrite `F.pad(x, (0, n - x.size(1)))` so that a negative amount pads nothing, while PyTorch would cut. This
+    applies only to a trace for texts that forward pads, whose branch has `pads_from_zero`."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
         return declined("the amounts are fixed")
     session.log.pads += 1

@@ -28,8 +28,9 @@ _PERIOD: Final = 64
 
 
 def list_boundary_sizes(questions: Sequence[Question], regions: Regions, divisors: Collection[int] = ()) -> list[Sizes]:
-    """Return sizes around every condition: the last two sizes before its result changes, the first size after, and one
-    twice as large. Also return some sizes of every region, and one size for each remainder of a division.
+    """Return sizes at which a program is compared with its module. They lie around every condition: the last two sizes
+    before its result changes, the first size after, and one twice as large. Also return some sizes of every region, and
+    one size for each remainder of a division.
 
     Small sizes, 40 and 200 rows, and 600 and 2,000 tokens are added. The sizes are sorted by cost.
     """

@@ -114,8 +114,8 @@ class AnswerJudge:
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), _MOST_ROUNDING)
 
     def find_too_large_rounding(self, attempt: ProgramAttempt[Any], case: Sizes) -> float:
-        """Return the rounding error of the module's answer if it is too large for a comparison and explains how far the
-        program's answer differs; else 0."""
+        """If a program's answer is too far from the module's, and rounding of the module's answer can be the cause,
+        return this rounding error. Else return 0."""
         expected = self.compute_answer_for(case)
         if isinstance(expected, Exception):
             return 0.0
@@ -128,7 +128,8 @@ class AnswerJudge:
         return rounding if _MOST_ROUNDING < apart <= _ROUNDINGS * rounding else 0.0
 
     def _measure_rounding(self, case: Sizes, expected: Logits) -> float:
-        """Return the difference between the module's answers in single and double precision, or 0."""
+        """Return the difference between the module's answers in single and double precision, or 0 if the module fails
+        in double precision."""
         try:
             return compute_largest_difference(self.in_doubles(case), expected)
         # For instance, forward makes float32 zeros.

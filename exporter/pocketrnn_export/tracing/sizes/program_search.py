@@ -75,13 +75,14 @@ def find_program_for_all_sizes(
     choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
     computes_values: Callable[[Traced, Sizes, Sizes], bool] = lambda *_: True,
 ) -> ProgramWithLimits[Traced]:
-    """Find a program that agrees with the module in every region of sizes.
+    """Find a program that agrees with the module for all sizes. Forward may take another branch at some sizes, so
+    several traces are tried, each for a region of sizes in which all of forward's conditions have the same results.
 
     Args:
         plain: the program of an ordinary trace, or the error of the trace.
-        questions: the questions of this trace.
-        follow: follows forward for some sizes, without a program.
-        trace: traces the module by another plan; may raise anything.
+        questions: the conditions on sizes that this trace tested.
+        follow: runs forward for some sizes without making a program, and records its conditions.
+        trace: traces the module by a plan, which says what branches to take; may raise anything.
         reference: the module itself; may raise anything.
         in_doubles: the module in double precision; may raise anything.
         batch: the batch size of every run, if it is fixed.
@@ -90,7 +91,7 @@ def find_program_for_all_sizes(
         computes_values: whether a program that was traced for some sizes computes each value of forward for others.
 
     Raises:
-        ExportError: there is no such program; the message names the question and the line of the module's code.
+        ExportError: there is no such program; the message names the condition and the line of the module's code.
     """
     judge = AnswerJudge(reference, in_doubles, batch)
     regions = explore_regions(follow, batch)
@@ -138,7 +139,8 @@ class _Search(Generic[Traced]):
         return [case for case in self.cases if self.judge.is_answered_at(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:
-        """Search for the program. Return None if there is no such program."""
+        """Search for a program that is right for all sizes: among the traces so far, then with further plans, and at
+        last with several programs in one. Return None if there is no such program."""
         self._update_cases()
         self._refuse_choices_by_batch()
         for attempt in self.attempts:
@@ -156,7 +158,8 @@ class _Search(Generic[Traced]):
         return tried if tried is not None and self._is_right_for_cases(tried, self.answered_cases) else None
 
     def _choose_next_plan(self) -> TracePlan | None:
-        """Return a plan for sizes without a right program, or None after enough attempts or time."""
+        """Return a plan to trace the module for sizes for which no program so far is right. Return None if there are no
+        such sizes, or after enough attempts or time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._divide_cases_by_region()
@@ -169,9 +172,12 @@ class _Search(Generic[Traced]):
         return None
 
     def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
-        """Divide the sizes at which the module runs by region, and by the results of conditions inside PyTorch's
-        operations. The first part contains the longest text, whose program is most often right for other parts too. The
-        second part contains a text of ordinary length."""
+        """Divide the sizes at which the module runs into parts in which all conditions of forward, and those inside
+        PyTorch's operations, have the same results.
+
+        The first part contains the longest text, whose program is most often right for other parts too. The second part
+        contains a text of ordinary length.
+        """
         answered = self.answered_cases
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
@@ -187,7 +193,7 @@ class _Search(Generic[Traced]):
         return self._part[case]
 
     def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Return the sizes with which a program for a part of all sizes is traced: typical sizes of its region, or the
+        """Return the sizes with which to trace a program for a part of all sizes: typical sizes of its region, or the
         middle one of `cases`."""
         typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
@@ -212,8 +218,8 @@ class _Search(Generic[Traced]):
         return attempt
 
     def _record_questions(self, questions: Sequence[Question]) -> None:
-        """Record the conditions that are new among those that forward tested. They divide the sizes into other
-        parts."""
+        """Add the conditions that are new among those that forward tested. The sizes are then divided into parts by
+        these conditions, too."""
         for question in questions:
             if all(question.condition != known.condition for known in self.known):
                 self.known.append(question)
@@ -243,7 +249,7 @@ class _Search(Generic[Traced]):
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
 
     def _find_planned_sizes(self, attempt: ProgramAttempt[Traced]) -> Sizes:
-        """Return the sizes for which the conditions of a program's trace were answered. The example of the trace may be
+        """Return the sizes for which a program's trace took the branches of forward. The tensors in the trace may be
         larger."""
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         return usual if attempt.plan is None else attempt.plan.sizes
@@ -282,7 +288,7 @@ class _Search(Generic[Traced]):
                 self.regions.find_region(one), self.regions.find_region(other)
             ):
                 raise ExportError(
-                    f"The module makes choices by other operators for {describe_sizes(one)} than for "
+                    f"Forward compares or clamps other values for {describe_sizes(one)} than for "
                     f"{describe_sizes(other)}, so a text's answer may depend on the number of texts in its batch.",
                     "Do not test the number of texts, x.size(0), in forward: compute the same for any number.",
                 )
@@ -321,8 +327,9 @@ class _Search(Generic[Traced]):
     def _make_condition(
         self, wanted_parts: set[Part], right_parts: set[Part], parts: Mapping[Part, list[Sizes]]
     ) -> Condition:
-        """Return a condition on sizes that is true in the parts `wanted_parts` of all sizes, and false in the parts
-        that `right_parts` lacks, for which the program is wrong."""
+        """Return a condition on sizes under which a program is used. It is true in the parts `wanted_parts` of all
+        sizes. It is false in the parts for which the program is wrong: those in `parts` that are not in
+        `right_parts`."""
         which, wrong = self.regions.which, set(parts) - right_parts
         here, there = {part[0] for part in wanted_parts}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))

@@ -225,7 +225,8 @@ class _NumberLibrary:
 
 
 def _refuse_more_than_62_bits(value: Any, estimate: Any) -> Any:
-    """Return an array. Refuse integers that exceed 62 bits by an estimate of their sizes as floats."""
+    """Return `value`, an array, if its numbers fit into 62 bits. `estimate` holds the same numbers as floats, which do
+    not overflow."""
     if value.dtype == np.int64 and bool((np.abs(estimate) > _BITS).any()):
         raise UnsolvableError("a number of more than 62 bits")
     return value

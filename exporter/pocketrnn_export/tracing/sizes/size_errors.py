@@ -28,8 +28,8 @@ def make_size_refusal_error(
     judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
-    """Return the error for a module without a right program. It names a condition of forward whose result at usual
-    sizes differs from that at sizes for which the programs are wrong."""
+    """Return the error for a module for which no program is right for all sizes. It names a condition of forward that
+    is the likely cause: its result at the sizes for which the programs are wrong is not its usual one."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     branches = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
@@ -72,14 +72,15 @@ def make_size_refusal_error(
 
 
 def _freezes_a_size(question: Question) -> bool:
-    """Return whether a condition states one number for a size: an operation, such as `range`, made a constant of it."""
+    """Return whether a condition fixes a size to one number, because an operation, such as `range`, made a constant of
+    it."""
     relation = question.condition.relation
     return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
 
 
 def _make_question_error(question: Question, region_in_words: str, number_of_branches: int = 0) -> ExportError:
-    """Return the error for a condition that is true for some sizes and false for others. `region_in_words` describes
-    the sizes where it is not as usual, and `number_of_branches` is the number of branches."""
+    """Return the error for a condition on sizes that makes forward differ between sizes. `region_in_words` describes
+    the unusual sizes, and `number_of_branches` is how many branches forward has."""
     where = region_in_words[0].upper() + region_in_words[1:]
     if question.branch and number_of_branches > TOGETHER:
         return ExportError(
@@ -104,7 +105,8 @@ def _make_question_error(question: Question, region_in_words: str, number_of_bra
 
 
 def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
-    """Describe in words the sizes at which a condition has the same result as for `case`."""
+    """Describe in words, such as "for texts of more than 512 tokens", the sizes at which a condition has the same
+    result as for `case`."""
     for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
         if question.condition.size_names == {name}:
             numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)

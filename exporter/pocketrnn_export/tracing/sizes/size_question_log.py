@@ -83,10 +83,10 @@ class TraceLog:
         """Record a condition that forward tests, if it is true for some sizes with which a graph is run and false for
         others. Return whether this is so.
 
-        The answer to an operation's question that cannot be solved counts as one that does not vary.
+        Return False for a condition inside a PyTorch operation that cannot be evaluated.
 
         Raises:
-            ExportError: the module's own question cannot be solved, or there are too many questions.
+            ExportError: a condition in the module's own code cannot be evaluated, or forward takes too long to trace.
         """
         self.refuse_long_trace(lambda: question.where)
         try:

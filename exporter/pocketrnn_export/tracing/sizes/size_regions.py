@@ -109,15 +109,15 @@ class FollowedRun:
 
 
 def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
-    """Run forward for some pairs of a batch size and a number of tokens, and record the conditions that it tests, until
-    every such pair belongs to a region.
+    """Divide all pairs of a batch size and a number of tokens into regions in which each condition that forward tests
+    has one result. To find the conditions, run forward for some pairs until every pair is in a region.
 
     Args:
-        follow: runs forward for some sizes, and records its questions.
+        follow: runs forward for some sizes, and records the conditions that it tests.
         batch: the batch size of every run, if it is fixed.
 
     Raises:
-        ExportError: there are too many regions; the message names the line that asks the most questions.
+        ExportError: there are too many regions; the message names the line that tests the most conditions.
     """
     every = make_all_sizes(batch)
     which = np.full(len(every), -1, np.int64)
@@ -149,15 +149,15 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
 
 
 def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
-    """Return for each condition whether it is true for these sizes: those that a size is 1, and those that the module's
-    code tested."""
+    """Return for each condition whether it is true for these sizes: the conditions that the module's code tested, and
+    those that the number of tokens or texts is 1."""
     asked = [question.condition for question in log.questions if question.branch]
     ones = [_ONE_TOKEN] if batch is not None else [_ONE_ROW, _ONE_TOKEN]
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
 
 
 def _refuse_too_many_plain_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a module that uses a size as a plain number, if the size has so many values that not all can be tried."""
+    """Refuse a module that uses a size as a plain number, if the size can have more values than can be tried."""
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
@@ -169,7 +169,8 @@ def _refuse_too_many_plain_numbers(log: TraceLog, answers: Mapping[Condition, bo
 
 
 def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
-    """Return bool [sizes]: whether each condition has the given answer at each of `make_all_sizes`."""
+    """Return bool [sizes], for the sizes of `make_all_sizes`: whether every condition in `answers` has the given result
+    there."""
     return functools.reduce(
         np.logical_and, (one.evaluate_on_all_sizes(batch) == answer for one, answer in answers.items())
     )
