@@ -299,6 +299,10 @@ class WithFile:
     def cut(self, text):
         return text.split()
 
+class WithWidth(WithWords):
+    def encode(self, text, width):
+        return super().encode(text)[:width]
+
 class Settings:
     lower: bool = True
 
@@ -326,7 +330,8 @@ class Script:
     ("name", "given"),
     [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("WithFile.cut", ["oil", "x"]),
      ("made.encode", [5, 0]), ("WithWords({'oil': 3}).encode", [3, 0]), ("Counted(Settings()).encode", [7, 0]),
-     ("Script.encode", ["oil", "x"])],
+     ("Script.encode", ["oil", "x"]), ("WithWidth.encode(width=1)", [7]),
+     ("WithWidth({'oil': 3}, lower=False).encode(width=1)", [3])],
 )  # fmt: skip
 def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[Any], tmp_path: Path) -> None:
     (tmp_path / "split.py").write_text(TOKENIZERS)

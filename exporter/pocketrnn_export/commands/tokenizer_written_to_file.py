@@ -104,18 +104,20 @@ def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_
     held = getattr(plain, "__self__", plain)
     if named is None:
         return False
-    kwargs = named.kwargs or {}
-    given = [*map(ast.unparse, named.args), *(f"{name}={ast.unparse(one)}" for name, one in kwargs.items())]
+    given = [*map(ast.unparse, named.args), *_write_by_name(named.kwargs)]
     if not (named.is_notebook or named.method or given or loads_torch(named.path)):
         return False
     calls_init = False
     # A class that needs more than the given arguments was made without its `__init__`.
     with contextlib.suppress(TypeError, ValueError):
-        calls_init = not saved_attributes and bool(inspect.signature(type(held)).bind(*named.args, **kwargs))
+        calls_init = not saved_attributes and bool(
+            inspect.signature(type(held)).bind(*named.args, **(named.kwargs or {}))
+        )
     attributes = {name: value for name, value in getattr(held, "__dict__", {}).items() if is_plain_value(value)}
     code = write_text_function(
-        named.path, named.name, named.method, ", ".join(given), attributes, calls_init=calls_init
-    )
+        named.path, named.name, named.method, ", ".join(given), attributes, calls_init=calls_init,
+        method_arguments=", ".join(_write_by_name(named.method_kwargs)),
+    )  # fmt: skip
     if code is None:
         return False
     parameters = click.get_current_context().params
@@ -124,6 +126,10 @@ def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_
     print_line(f"Note: {named} is now also in {path}, without PyTorch, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
                err=True)  # fmt: skip
     return True
+
+
+def _write_by_name(arguments: Mapping[str, ast.expr] | None) -> list[str]:
+    return [f"{name}={ast.unparse(one)}" for name, one in (arguments or {}).items()]
 
 
 def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:

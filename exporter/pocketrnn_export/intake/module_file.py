@@ -173,7 +173,9 @@ def load_text_function(
         if isinstance(found, type) and not issubclass(found, str):
             found = _make_text_object(found, named, args, kwargs, ids_of_words or {}, saved_attributes)
             args, kwargs = [], {}
-        found = getattr(found, named.method, None) if named.method else found
+        if named.method:
+            found = getattr(found, named.method, None)
+            kwargs = {**kwargs, **_evaluate_by_name(named.method_kwargs, named, file)}
     where = str(named)
     if not callable(found):
         raise InputError(
@@ -390,7 +392,7 @@ def _run_needed_statements(
     for name in _list_wanted_names(named):
         if name not in known:
             raise _make_no_such_name_error(path, name, known, unreadable)
-    arguments = (*named.args, *(named.kwargs or {}).values())
+    arguments = (*named.args, *(named.kwargs or {}).values(), *(named.method_kwargs or {}).values())
     in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
     statements = [node for cell in cells for node in cell.statements]
     tensors = {} if weights is None else weights.tensors
@@ -606,10 +608,13 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
 def _evaluate_arguments(named: ModuleName, file: ModuleType) -> tuple[list[Any], dict[str, Any]]:
     """Evaluate the arguments that the user gives, by position and by name."""
     path, names = str(named.path), vars(file)
-    by_name = (named.kwargs or {}).items()
-    return [_evaluate_argument(node, path, names) for node in named.args], {
-        name: _evaluate_argument(node, path, names) for name, node in by_name
-    }
+    args = [_evaluate_argument(node, path, names) for node in named.args]
+    return args, _evaluate_by_name(named.kwargs, named, file)
+
+
+def _evaluate_by_name(given: Mapping[str, ast.expr] | None, named: ModuleName, file: ModuleType) -> dict[str, Any]:
+    """Evaluate arguments that are given by name."""
+    return {name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (given or {}).items()}
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:

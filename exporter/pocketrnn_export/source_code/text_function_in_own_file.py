@@ -58,6 +58,7 @@ def write_text_function(
     attributes: Mapping[str, Any] = MappingProxyType({}),
     *,
     calls_init: bool = True,
+    method_arguments: str = "",
 ) -> str | None:
     """Return the code of a file with a function `words`, which is a function of a file or a method of an object of its
     classes. Return None if it needs code that is not found there, another file near it, or PyTorch.
@@ -69,6 +70,7 @@ def write_text_function(
         arguments: those with which the object is made, or with which the function is called beside the text.
         attributes: plain values of the object's attributes.
         calls_init: whether the object is made by its `__init__`, and not of the attributes alone.
+        method_arguments: those with which the method is called beside the text.
 
     Example:
         >>> print(write_text_function(Path("text.py"), "Processor", "cut", "", {"most": 60}, calls_init=False))
@@ -87,9 +89,10 @@ def write_text_function(
         made = _write_object(classes, method or "__call__", given, attributes) if classes else []
         if not made:
             return None
-    elif arguments:
+        arguments = method_arguments
+    if arguments:
         called = f"functools.partial({called}, {arguments})"
-        made = ast.parse("import functools").body
+        made = [*ast.parse("import functools").body, *made]
     helpers = list_file_statements_that_code_needs([*made, *ast.parse(called).body], statements)
     if helpers is None or any(_needs_file_or_torch(one, path) for one in helpers):
         return None

@@ -215,13 +215,18 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
     given = [one for one in needed[1:] if not is_vocabulary_name(one)] if name is None else [name]
     called = where.rpartition(":")[2]
     wrapper = "encode" if called != "encode" else "encode_text"
+    by_name = f"Give the other arguments by name, as in {where}({', '.join(f'{one}=...' for one in given or ['most'])})"
+    # A method has an object, which the function would have to make.
+    written = (
+        ""
+        if "." in called
+        else f", or write a function of the text, def {wrapper}(text): return {called}(text, ...), and name it"
+    )
     return InputError(
         problem
         or f"{where} takes {', '.join(needed) or 'nothing'}, but a tokenizer is called with a text, or with a text and "
         "the vocabulary.",
-        f"Give the other arguments by name, as in {where}({', '.join(f'{one}=...' for one in given or ['most'])}), or "
-        f"write a function of the text, def {wrapper}(text): return {called}(text, ...), and name it. It returns the "
-        "tokens or the ids, not a label.",
+        f"{by_name}{written}. It returns the tokens or the ids, not a label.",
     )
 
 
