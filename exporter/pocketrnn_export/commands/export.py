@@ -36,7 +36,7 @@ from pocketrnn_export.commands.compression_options_and_writing import (
     read_rows_to_measure,
     write_compressed_bundle,
 )
-from pocketrnn_export.commands.export_with_rules_from_answers import TEXTS_TO_DECIDE_BY, export_with_rules_from_answers
+from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.commands.hints_from_owner_code import (
     CORRECTED,
     log_owner_hints_and_list_corrections,
@@ -61,6 +61,7 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
+    TEXTS_TO_DECIDE_BY,
     ProposedOption,
     ProposedPairs,
     describe_tokenizer_function,
@@ -661,7 +662,7 @@ def _refuse_missing_options(
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
-        changes |= make_options_of_tokenizer_function(function)
+        changes |= make_options_of_tokenizer_function(function.option)
         remedy.append(describe_tokenizer_function(function))
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
