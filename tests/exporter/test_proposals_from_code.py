@@ -341,6 +341,16 @@ def test_the_values_that_a_function_needs_beside_the_text_are_those_of_the_owner
     assert proposed.called.place in said
 
 
+@pytest.mark.parametrize("named", ["split.py:preprocess_text", "net.py:predict"])
+def test_a_named_function_gets_the_values_of_the_owners_call(named: str, folder: Path) -> None:
+    Path("split.py").write_text(PREPROCESS)
+    code = "def predict(text, model, vocab):\n    return model(preprocess_text(text, vocab, 9))\n"
+    Path("net.py").write_text(f"{FILE.split('def predict')[0]}from split import preprocess_text\n{code}")
+    message = export("net.py:Net", "--tokenizer", named).stderr
+    assert f"--tokenizer {named} is taken as split.py:preprocess_text(most=9), as net.py, line" in message
+    assert "--tokenizer 'split.py:preprocess_text(most=9)'" in message.splitlines()[-1]
+
+
 @pytest.mark.parametrize("call", ["most", "9)\npreprocess_text('b', vocab, 8"])
 def test_a_function_whose_further_values_are_not_known_is_not_proposed(call: str, folder: Path) -> None:
     Path("split.py").write_text(f"{PREPROCESS}preprocess_text('a', vocab, {call})\n")

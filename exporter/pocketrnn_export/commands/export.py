@@ -78,6 +78,7 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.tokenizer_written_to_file import (
+    complete_tokenizer_by_owner_call,
     find_or_write_code_file,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
@@ -759,13 +760,16 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
             read_lines(options[name])
     function = parse_module_name(options["tokenizer"] or "")
     if function is not None and not function.args:
+        replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
+        if is_answering := is_name_of_answering_function(function.name):
+            replacements.reverse()
         try:
             refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
         except InputError:
-            if not replace_tokenizer_by_its_splitting_part(options):
+            if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
                 raise
         else:
-            if is_name_of_answering_function(function.name):
+            if is_answering:
                 replace_tokenizer_by_its_splitting_part(options)
 
 

@@ -70,6 +70,22 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     return True
 
 
+def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
+    """Set --tokenizer to its function with the values that the owner's code gives its further arguments, also in the
+    commands that messages suggest; for a function that answers texts, to the one that it calls with its text. Return
+    False if a value is not known."""
+    from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
+
+    named = parse_module_name(options["tokenizer"])
+    found = None if named is None or named.kwargs else complete_text_function(named.path, named.name)
+    if named is None or found is None:
+        return False
+    options["tokenizer"] = click.get_current_context().params["tokenizer"] = found.option
+    is_called = "" if found.called is None else f", as {found.called.place}, calls it"
+    print_line(f"Note: --tokenizer {named} is taken as {found.option}{is_called}.", err=True)
+    return True
+
+
 def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
     """Write the lines that split several fields of a request, and raise an error that names what is open."""
     from pocketrnn_export.source_code.tokenizer_in_function import NAME_WITH_FIELDS, WRITTEN_NAME

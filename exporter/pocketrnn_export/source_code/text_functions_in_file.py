@@ -147,6 +147,27 @@ def list_text_functions(path: Path) -> list[TextFunction]:
     return [one for _, one in sorted(found.values(), key=lambda each: each[0])[:_MOST_CALLED]]
 
 
+def complete_text_function(file: Path, name: str) -> TextFunction | None:
+    """Find how a function of a file is given as --tokenizer, with the values of the arguments that it needs beside the
+    text and a vocabulary, as the owner's code calls it. For a function that answers a text, find the one that it calls
+    with its text as it is. Return None if there is none, or if a value is not known.
+
+    Args:
+        file: the file.
+        name: the function.
+    """
+    near, function = list_files_near(file), dict(_list_functions_and_methods(file)).get(name)
+    if function is None:
+        return None
+    is_answering = is_name_of_answering_function(name)
+    found = (
+        _find_function_of_same_text(near, file, function)
+        if is_answering
+        else _find_text_function(near, file, name, function)
+    )
+    return found if found is not None and (is_answering or found.called is not None) else None
+
+
 def _find_text_function(near: Sequence[Path], file: Path, name: str, function: Function) -> TextFunction | None:
     """Find how a function of a text is given as --tokenizer, with the values of the arguments that it needs beside the
     text and a vocabulary, as the owner's code calls it in the files `near`. Return None if its first argument is not a
