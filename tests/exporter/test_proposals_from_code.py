@@ -13,6 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import click
 import joblib
 import pytest
 import torch
@@ -32,6 +33,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
+from pocketrnn_export.commands.tokenizer_written_to_file import replace_tokenizer_that_cleans_before_keras
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
@@ -47,6 +49,7 @@ from pocketrnn_export.source_code.tokenizer_in_function import (
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -730,6 +733,34 @@ def test_the_lines_of_a_function_that_split_a_text_become_a_function(
     assert written is not None
     made: dict[str, Any] = run_source(written.code)
     assert made["words"](text) == words
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("", ["an", "oil", "film"]),
+        ("tok = Tokenizer(num_words=9, lower=False, filters='-')", ["AN", "Oil!\tFilm"]),
+        ("class Mine:\n    def texts_to_sequences(self, texts): ...", None),
+    ],
+)
+def test_the_words_that_a_keras_tokenizer_gets_are_split_as_it_does(
+    made: str, words: list[str] | None, folder: Path
+) -> None:
+    Path("train.py").write_text(made)
+    Path("a.py").write_text("def f(t, m, tok):\n    ids = pad_sequences(tok.texts_to_sequences([t.replace('a', 'A')]))")
+    written = write_tokenizer_of_function(Path("a.py"), "f")
+    assert (None if written is None else run_source(written.code)["words"]("aN-Oil!\tFilm")) == words
+    assert written is None or any("pad_sequences" in line for line in written.later_changes)
+
+
+def test_a_string_that_the_owners_function_gives_is_split_as_keras_does(folder: Path) -> None:
+    Path("a.py").write_text("import keras\ndef clean(text):\n    return text.replace('0', 'o')\n")
+    options = {"tokenizer": "a.py:clean", "vocabulary": "tokenizer.json"}
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_that_cleans_before_keras(options, KerasSplit())
+    assert options["tokenizer"] == "out-words.py:words"
+    assert run_source(Path("out-words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
 
 
 PAGE = """

@@ -82,6 +82,7 @@ from pocketrnn_export.commands.tokenizer_written_to_file import (
     find_or_write_code_file,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
+    replace_tokenizer_that_cleans_before_keras,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -869,6 +870,9 @@ def _add_rules_of_function(
         if is_external and replace_tokenizer_by_own_file(options, function, saved):
             return _add_rules_of_function(module_file, options, text)
         function = adapt_owner_function(function, text["vocabulary"], str(named))
+        keras = text["vocabulary"].keras
+        if function.gives_string and keras and replace_tokenizer_that_cleans_before_keras(options, keras):
+            return _add_rules_of_function(module_file, options, text)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_texts_with_ids(given)
