@@ -412,10 +412,28 @@ def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: P
 def test_other_rules_that_give_all_answers_are_named(owners_folder: Path) -> None:
     rows = [f"{text},{label(ids_of(own))}" for text, own in zip(UNFRAMED, TEXTS, strict=True)]
     Path("answers.csv").write_text("\n".join(["text,label", *rows]))
+    # Code that nobody named and that does more than compute is not run.
+    code = "def cut_words(text, most):\n    open('ran', 'w')\n    return text.split()[:most]\n"
+    Path("net.py").write_text(f"{MODULE}\n\n{code}\nif __name__ == '__main__':\n    print(cut_words(input(), 200))\n")
     result = CliRunner().invoke(main, ["export", *GIVEN])
     assert result.exit_code == 0, result.output
     # No text has a capital or a comma.
     assert "whitespace (it differs at" in result.stderr
+    assert not Path("ran").exists()
+    line = shlex.split(result.stderr[result.stderr.index("Write: pocketrnn") :].splitlines()[0])
+    assert line[line.index("--tokenizer") + 1] == "net.py:cut_words(most=200)"
+    assert line[-1] == "--force"
+
+
+def test_of_rules_that_agree_those_of_the_owners_code_are_taken(owners_folder: Path) -> None:
+    rows = [f"{text},{label(ids_of(own))}" for text, own in zip(UNFRAMED, TEXTS, strict=True)]
+    Path("answers.csv").write_text("\n".join(["text,label", *rows]))
+    result = CliRunner().invoke(main, ["export", *GIVEN])
+    assert result.exit_code == 0, result.output
+    assert "net.py:words" in result.stderr
+    assert "it differs at" not in result.stderr
+    rules = Classifier.load("out").manifest.text.rules
+    assert (rules.tokenizer, rules.lowercase) == ("whitespace", False)
 
 
 @pytest.mark.parametrize(("digits", "shown"), [(9, len(UNFRAMED)), (2, 0)])

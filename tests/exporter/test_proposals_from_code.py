@@ -13,6 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import click
 import joblib
 import pytest
 import torch
@@ -32,6 +33,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
+from pocketrnn_export.commands.tokenizer_written_to_file import replace_tokenizer_that_cleans_before_keras
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
@@ -47,6 +49,7 @@ from pocketrnn_export.source_code.tokenizer_in_function import (
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -95,6 +98,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save(make_net(FILE.replace("import a_package_for_pages", ""), len(WORDS), 0).state_dict(), "models/best.pt")
     Path("vocab.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
     return tmp_path
+
+
+def name_proposed_function() -> str:
+    proposed = propose_tokenizer_function(Path("net.py"))
+    return "" if proposed is None else proposed.option
 
 
 def export(*arguments: str) -> Result:
@@ -282,7 +290,7 @@ def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, pr
     Path("net.py").write_text(FILE.replace("def predict", "def other"))
     Path("text").mkdir()
     Path("text/split.py").write_text(code)
-    assert propose_tokenizer_function(Path("net.py")) == proposed
+    assert name_proposed_function() == proposed
 
 
 @pytest.mark.parametrize(
@@ -300,7 +308,57 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
     Path("split.py").write_text("def encode(text, vocab):\n    return [vocab.get(word, 1) for word in text.split()]\n")
     split = "from split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
     Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
-    assert propose_tokenizer_function(Path("net.py")) == proposed
+    assert name_proposed_function() == proposed
+
+
+PREPROCESS = """
+def preprocess_text(text, vocab, most):
+    ids = []
+    for word in text.split()[:most]:
+        ids.append(vocab[word])
+    return ids
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "MOST = 9\ndef predict(text, model, vocab):\n    return model(preprocess_text(text, vocab, MOST))",
+        "def predict(text, model, vocab, most=9):\n    return model(preprocess_text(str(text), vocab, most=most))",
+        "p.add_argument('--max-len', default=9)\nprint(preprocess_text(input(), vocab, args.max_len))",
+        "config = {'n': 9}\nprint(preprocess_text(input(), vocab, config['n']))",
+        "class P:\n    def __init__(self, n=9):\n        self.most = n\n"
+        "    def answer(self, text):\n        return preprocess_text(text, self.vocab, self.most)",
+        "print(preprocess_text(input(), vocab, load_length()))\nprint(preprocess_text(input(), vocab, 9))",
+    ],
+)
+def test_the_values_that_a_function_needs_beside_the_text_are_those_of_the_owners_call(code: str, folder: Path) -> None:
+    Path("split.py").write_text(PREPROCESS)
+    Path("net.py").write_text(f"{FILE.split('def predict')[0]}from split import preprocess_text\n{code}\n")
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed is not None
+    assert proposed.option == "split.py:preprocess_text(most=9)"
+    said = describe_tokenizer_function(proposed)
+    assert "its argument text is the text" in said
+    assert proposed.called is not None
+    assert proposed.called.place in said
+
+
+@pytest.mark.parametrize("named", ["split.py:preprocess_text", "net.py:predict"])
+def test_a_named_function_gets_the_values_of_the_owners_call(named: str, folder: Path) -> None:
+    Path("split.py").write_text(PREPROCESS)
+    code = "def predict(text, model, vocab):\n    return model(preprocess_text(text, vocab, 9))\n"
+    Path("net.py").write_text(f"{FILE.split('def predict')[0]}from split import preprocess_text\n{code}")
+    message = export("net.py:Net", "--tokenizer", named).stderr
+    assert f"--tokenizer {named} is taken as split.py:preprocess_text(most=9), as net.py, line" in message
+    assert "--tokenizer 'split.py:preprocess_text(most=9)'" in message.splitlines()[-1]
+
+
+@pytest.mark.parametrize("call", ["most", "9)\npreprocess_text('b', vocab, 8"])
+def test_a_function_whose_further_values_are_not_known_is_not_proposed(call: str, folder: Path) -> None:
+    Path("split.py").write_text(f"{PREPROCESS}preprocess_text('a', vocab, {call})\n")
+    Path("net.py").write_text(FILE.split("def predict")[0])
+    assert (name_proposed_function() == "") is (call == "most")
 
 
 def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_texts(folder: Path) -> None:
@@ -339,7 +397,7 @@ def test_a_method_whose_class_needs_more_than_words_and_a_function_of_many_texts
 ) -> None:
     Path("net.py").write_text(FILE.split("def predict")[0])
     Path("cut.py").write_text(code)
-    assert propose_tokenizer_function(Path("net.py")) == proposed
+    assert name_proposed_function() == proposed
 
 
 @pytest.mark.parametrize(
@@ -352,7 +410,8 @@ def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, fo
     Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
     Path("cut.py").write_text(code)
     proposed = propose_tokenizer_function(Path("net.py"))
-    assert proposed == "cut.py:Texts.tokenize"
+    assert proposed is not None
+    assert proposed.option == "cut.py:Texts.tokenize"
     assert re.search("jieba|spacy", describe_tokenizer_function(proposed))
 
 
@@ -676,6 +735,34 @@ def test_the_lines_of_a_function_that_split_a_text_become_a_function(
     assert made["words"](text) == words
 
 
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("", ["an", "oil", "film"]),
+        ("tok = Tokenizer(num_words=9, lower=False, filters='-')", ["AN", "Oil!\tFilm"]),
+        ("class Mine:\n    def texts_to_sequences(self, texts): ...", None),
+    ],
+)
+def test_the_words_that_a_keras_tokenizer_gets_are_split_as_it_does(
+    made: str, words: list[str] | None, folder: Path
+) -> None:
+    Path("train.py").write_text(made)
+    Path("a.py").write_text("def f(t, m, tok):\n    ids = pad_sequences(tok.texts_to_sequences([t.replace('a', 'A')]))")
+    written = write_tokenizer_of_function(Path("a.py"), "f")
+    assert (None if written is None else run_source(written.code)["words"]("aN-Oil!\tFilm")) == words
+    assert written is None or any("pad_sequences" in line for line in written.later_changes)
+
+
+def test_a_string_that_the_owners_function_gives_is_split_as_keras_does(folder: Path) -> None:
+    Path("a.py").write_text("import keras\ndef clean(text):\n    return text.replace('0', 'o')\n")
+    options = {"tokenizer": "a.py:clean", "vocabulary": "tokenizer.json"}
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_that_cleans_before_keras(options, KerasSplit())
+    assert options["tokenizer"] == "out-words.py:words"
+    assert run_source(Path("out-words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
+
+
 PAGE = """
 import spacy
 from flask import Flask, request
@@ -701,7 +788,7 @@ def predict():
 )  # fmt: skip
 def test_a_page_that_splits_texts_by_a_library_is_proposed_and_its_lines_take_a_text(read: str, folder: Path) -> None:
     Path("net.py").write_text(FILE.split("def predict")[0] + PAGE.replace("READ", read).replace("app, nlp", "app, _"))
-    proposed = propose_tokenizer_function(Path("net.py"))
+    proposed = name_proposed_function()
     assert proposed == "net.py:predict"
     assert make_options_of_tokenizer_function(proposed)["rules"] == '{"tokenizer": "external"}'
     written = write_tokenizer_of_function(Path("net.py"), "predict")
@@ -741,7 +828,7 @@ def test_a_text_function_that_needs_what_is_not_run_is_named_and_no_value_is_ask
 @pytest.mark.parametrize("made", ["Field(tokenize='spacy')", "get_tokenizer('spacy', language='en')"])
 def test_a_library_that_torchtext_calls_is_named(made: str, folder: Path) -> None:
     Path("cut.py").write_text(f"field = {made}\ndef tokenize(text):\n    return field(text)\n")
-    assert describe_tokenizer_function("cut.py:tokenize").endswith("which calls spacy.")
+    assert make_options_of_tokenizer_function("cut.py:tokenize")["rules"] == '{"tokenizer": "external"}'
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from pocketrnn_export.commands.compression_options_and_writing import (
     read_rows_to_measure,
     write_compressed_bundle,
 )
-from pocketrnn_export.commands.export_with_rules_from_answers import TEXTS_TO_DECIDE_BY, export_with_rules_from_answers
+from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.commands.hints_from_owner_code import (
     CORRECTED,
     log_owner_hints_and_list_corrections,
@@ -61,6 +61,7 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
+    TEXTS_TO_DECIDE_BY,
     ProposedOption,
     ProposedPairs,
     describe_tokenizer_function,
@@ -77,9 +78,11 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.tokenizer_written_to_file import (
+    complete_tokenizer_by_owner_call,
     find_or_write_code_file,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
+    replace_tokenizer_that_cleans_before_keras,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -661,7 +664,7 @@ def _refuse_missing_options(
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
-        changes |= make_options_of_tokenizer_function(function)
+        changes |= make_options_of_tokenizer_function(function.option)
         remedy.append(describe_tokenizer_function(function))
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
@@ -758,13 +761,16 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
             read_lines(options[name])
     function = parse_module_name(options["tokenizer"] or "")
     if function is not None and not function.args:
+        replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
+        if is_answering := is_name_of_answering_function(function.name):
+            replacements.reverse()
         try:
             refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
         except InputError:
-            if not replace_tokenizer_by_its_splitting_part(options):
+            if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
                 raise
         else:
-            if is_name_of_answering_function(function.name):
+            if is_answering:
                 replace_tokenizer_by_its_splitting_part(options)
 
 
@@ -864,6 +870,9 @@ def _add_rules_of_function(
         if is_external and replace_tokenizer_by_own_file(options, function, saved):
             return _add_rules_of_function(module_file, options, text)
         function = adapt_owner_function(function, text["vocabulary"], str(named))
+        keras = text["vocabulary"].keras
+        if function.gives_string and keras and replace_tokenizer_that_cleans_before_keras(options, keras):
+            return _add_rules_of_function(module_file, options, text)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_texts_with_ids(given)

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.commands.export_with_rules_from_answers import TEXTS_TO_DECIDE_BY
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
+    from pocketrnn_export.source_code.text_functions_in_file import TextFunction
 
+# Some of 600 rules agree with a few texts by chance.
+TEXTS_TO_DECIDE_BY: Final = 20
 _OF_VOCABULARIES: Final = "json|pkl|pickle|joblib|txt|pth?|bin|vocab|tsv|gz"
 _OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
@@ -246,25 +249,24 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
     return found[0] if len(found) == 1 else None
 
 
-def propose_tokenizer_function(path: Path) -> str:
-    """Return, as file.py:name, the function that seems to split texts: one that answers or splits them, in the file of
-    a module or near it, or one that cleans them in that file. Return an empty string if there is none.
+def propose_tokenizer_function(path: Path) -> TextFunction | None:
+    """Return the function that seems to split texts: one that answers or splits them, in the file of a module or near
+    it, or one that cleans them in that file. Return None if there is none.
 
     Args:
         path: the file of the module.
     """
     from pocketrnn_export.source_code.text_functions_in_file import (
-        is_name_of_cleaning_function,
         is_of_class_with_arguments,
         list_text_functions,
+        only_cleans_texts,
     )
 
     for function in list_text_functions(path)[:1]:
-        file, _, name = function.rpartition(":")
-        is_splitting = not is_name_of_cleaning_function(name) or Path(file) == path
-        if is_splitting and not is_of_class_with_arguments(Path(file), name):
+        is_splitting = function.file == path or not only_cleans_texts(function.file, function.name)
+        if is_splitting and not is_of_class_with_arguments(function.file, function.name):
             return function
-    return ""
+    return None
 
 
 def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
@@ -272,12 +274,10 @@ def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
     not do, also return --rules that let it split the texts of the bundle.
 
     Args:
-        function: the function, as file.py:name; empty for none.
+        function: the function, as file.py:name.
     """
     from pocketrnn.text import EXTERNAL
 
-    if not function:
-        return {}
     library = find_library_of_tokenizer_function(function)
     return {"tokenizer": function, **({"rules": json.dumps({"tokenizer": EXTERNAL})} if library else {})}
 
@@ -286,18 +286,19 @@ def find_library_of_tokenizer_function(function: str) -> str:
     """Return the library by which a function, as file.py:name, splits or changes words; an empty string for none."""
     from pocketrnn_export.source_code.text_functions_in_file import find_text_library
 
-    file, _, name = function.rpartition(":")
-    return find_text_library(Path(file), name)
+    named = parse_module_name(function)
+    return "" if named is None else find_text_library(named.path, ".".join(filter(None, (named.name, named.method))))
 
 
-def describe_tokenizer_function(function: str) -> str:
-    """Return a sentence on a function that seems to split texts, with the library that it calls.
-
-    Args:
-        function: the function, as file.py:name.
-    """
-    library = find_library_of_tokenizer_function(function)
-    return f"Texts seem to be split by {function}{f', which calls {library}' if library else ''}."
+def describe_tokenizer_function(function: TextFunction) -> str:
+    """Return a sentence that names the function which seems to split texts, the library that it calls, and the place
+    where the owner's code calls it with more than a text."""
+    library = find_library_of_tokenizer_function(function.option)
+    called = function.called
+    said = f"Texts seem to be split by {function.option}{f', which calls {library}' if library else ''}."
+    if called is None:
+        return said
+    return f"{said} {called.place}, calls it with these values; its argument {function.text} is the text."
 
 
 def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | None = None) -> ProposedPairs | None:

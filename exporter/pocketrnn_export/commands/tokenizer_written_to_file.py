@@ -20,6 +20,7 @@ from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.tokenizer_in_function import WrittenTokenizer
+    from pocketrnn_export.vocabularies.keras_split import KerasSplit
 
 _MOST_FILES: Final = 20
 
@@ -41,7 +42,8 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     named = parse_module_name(options["tokenizer"])
     if named is None or named.name == WRITTEN_NAME:
         return False
-    if (written := write_tokenizer_of_function(named.path, named.name)) is None:
+    keras = _read_keras_split_of_vocabulary(options["vocabulary"])
+    if (written := write_tokenizer_of_function(named.path, named.name, keras=keras)) is None:
         return False
     parameters = click.get_current_context().params
     if written.fields:
@@ -67,6 +69,62 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     )
     if both := write_tokenizer_with_changed_text(named):
         print_line(f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}.", err=True)
+    return True
+
+
+def _read_keras_split_of_vocabulary(file: Path | None) -> KerasSplit | None:
+    """Return how the Tokenizer of Keras in a file splits a text; None for another file."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    # A file that cannot be read is refused where its words are read.
+    with contextlib.suppress(InputError), hide_log_records():
+        return None if file is None else read_vocabulary(file).keras
+    return None
+
+
+def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: KerasSplit) -> bool:
+    """Set --tokenizer to a file beside the output whose function splits the string that the given function makes of a
+    text as a Tokenizer of Keras does. Return False if the code that the function needs is not found.
+
+    Args:
+        options: the options of `export`.
+        keras: how the Tokenizer splits a text.
+    """
+    from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
+    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
+
+    named = parse_module_name(options["tokenizer"])
+    if named is None or named.name == WRITTEN_NAME or named.method or named.args or named.kwargs:
+        return False
+    code = write_text_function(named.path, named.name)
+    if code is None:
+        return False
+    code = code.replace(f"{WRITTEN_NAME} = {named.name}\n", "")
+    code += f"\ndef {WRITTEN_NAME}(text):\n    return {keras.write_tokens(f'{named.name}(text)')}\n"
+    path = find_or_write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
+    options["tokenizer"] = click.get_current_context().params["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    print_line(
+        f"Note: {named} gives a string, and {options['vocabulary']} splits it: {path} does both, and --tokenizer "
+        f"{path}:{WRITTEN_NAME} is taken.",
+        err=True,
+    )
+    return True
+
+
+def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
+    """Set --tokenizer to its function with the values that the owner's code gives its further arguments, also in the
+    commands that messages suggest; for a function that answers texts, to the one that it calls with its text. Return
+    False if a value is not known."""
+    from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
+
+    named = parse_module_name(options["tokenizer"])
+    found = None if named is None or named.kwargs else complete_text_function(named.path, named.name)
+    if named is None or found is None:
+        return False
+    options["tokenizer"] = click.get_current_context().params["tokenizer"] = found.option
+    is_called = "" if found.called is None else f", as {found.called.place}, calls it"
+    print_line(f"Note: --tokenizer {named} is taken as {found.option}{is_called}.", err=True)
     return True
 
 

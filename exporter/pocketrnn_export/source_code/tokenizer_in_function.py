@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
+from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults, read_last_name
 from pocketrnn_export.source_code.request_fields import REQUEST, take_request_fields_as_parameters
+from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 
 WRITTEN_NAME: Final = "words"
 NAME_WITH_FIELDS: Final = "words_of_fields"
@@ -86,16 +88,18 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
 
 
 def write_tokenizer_of_function(
-    path: Path, name: str, changed_text: ChangedText | None = None
+    path: Path, name: str, changed_text: ChangedText | None = None, keras: KerasSplit | None = None
 ) -> WrittenTokenizer | None:
     """Return the code of a file with a function `words(text)`. It makes the tokens whose ids the function looks up, as
-    in `[vocab.get(word, 1) for word in text.split()]`. Return None if that part is not found, or needs more than the
-    text.
+    in `[vocab.get(word, 1) for word in text.split()]` or `tokenizer.texts_to_sequences([text])`. Return None if that
+    part is not found, or needs more than the text.
 
     Args:
         path: the file of the function.
         name: the function.
         changed_text: what changes a text before the function gets it; `words` then does both.
+        keras: how the Tokenizer of Keras that the function calls splits a text; by default, as the code says that makes
+            it.
 
     Example:
         >>> print(write_tokenizer_of_function(Path("api.py"), "predict").code)
@@ -106,10 +110,12 @@ def write_tokenizer_of_function(
     functions = {one.name: one for one in statements if isinstance(one, Function)}
     if name not in functions:
         return None
+    if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
+        keras = _find_keras_split(path)
     later: list[str] = []
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
     function, fields = take_request_fields_as_parameters(functions[name])
-    made = _write_token_functions(function, functions, written_name, _MOST_CALLS, later, fields)
+    made = _write_token_functions(function, functions, written_name, _MOST_CALLS, later, keras, fields)
     fields = [one.arg for one in made[-1].args.args] if made and isinstance(made[-1], Function) else []
     if made is not None and len(fields) > 1:
         made[-1] = ast.parse(ast.unparse(made[-1]).replace(written_name, NAME_WITH_FIELDS, 1)).body[0]
@@ -151,6 +157,7 @@ def _write_token_functions(
     written_name: str,
     calls_left: int,
     later: list[str],
+    keras: KerasSplit | None,
     fields: Sequence[str] = (),
 ) -> list[ast.stmt] | None:
     """Return functions, the last of which makes the tokens of a text, or of the given fields of a request, as
@@ -159,13 +166,13 @@ def _write_token_functions(
     helpers: list[ast.stmt] = []
     found: _Split | None = None
     for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
-        if (tokens := _find_looked_up_tokens(statement)) is None and calls_left:
+        if (tokens := _find_looked_up_tokens(statement, keras)) is None and calls_left:
             for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
                 called = functions.get(getattr(call.func, "id", ""))
                 if called is None or called is function or not call.args:
                     continue
                 inner = f"{written_name}_of_{called.name}"
-                if (made := _write_token_functions(called, functions, inner, calls_left - 1, later)) is not None:
+                if (made := _write_token_functions(called, functions, inner, calls_left - 1, later, keras)) is not None:
                     helpers, tokens = made, ast.Call(ast.Name(inner, ast.Load()), [call.args[0]], [])
                     break
         if tokens is not None:
@@ -174,6 +181,19 @@ def _write_token_functions(
             break
     text = None if found is None else _find_text_and_statements_that_tokens_need(function, found, fields)
     return None if text is None else [*helpers, _make_text_function(written_name, *text)]
+
+
+def _find_keras_split(path: Path) -> KerasSplit | None:
+    """Return how a Tokenizer of Keras splits a text, by the call that makes it in a file or near it. Return None if the
+    owner's code has a `texts_to_sequences` of its own."""
+    found: KerasSplit | None = KerasSplit()
+    for _, node in list_syntax_nodes_near(path):
+        if isinstance(node, Function) and node.name == "texts_to_sequences":
+            return None
+        if isinstance(node, ast.Call) and read_last_name(node.func) == "Tokenizer":
+            given = {str(one.arg): one.value for one in node.keywords}
+            found = read_keras_split({name: one.value for name, one in given.items() if isinstance(one, ast.Constant)})
+    return found
 
 
 def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr) -> list[str]:
@@ -188,6 +208,7 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr
                 (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice))
                 or (isinstance(one, ast.BinOp | ast.AugAssign) and any(isinstance(n, ast.List) for n in ast.walk(one)))
                 or (isinstance(one, ast.Attribute) and one.attr in _CHANGING_METHODS)
+                or (isinstance(one, ast.Call) and read_last_name(one.func) == "pad_sequences")
             )
             if of_ids and is_change and ast.unparse(one) not in of_tokens:
                 found.append(f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}")
@@ -205,10 +226,13 @@ def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast
             yield one
 
 
-def _find_looked_up_tokens(statement: ast.stmt) -> ast.expr | None:
-    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`; None for other
-    code."""
+def _find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> ast.expr | None:
+    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`, or those that a
+    Tokenizer of Keras makes of TEXT in `tokenizer.texts_to_sequences([TEXT])`; None for other code."""
     for node in ast.walk(statement):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="texts_to_sequences"), args=[ast.List(elts=[text])]) if keras:
+                return ast.parse(keras.write_tokens(f"({ast.unparse(text)})"), mode="eval").body
         if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
             continue
         (generator,) = node.generators

@@ -65,11 +65,13 @@ class OwnersFunction:
     Attributes:
         gives_ids: whether it gives all ids of a text.
         has_own_ids: whether it gives all ids of a text without the vocabulary.
+        gives_string: whether its last result was a string, whose words are then those between white space.
         results: the tokens or ids of each text with which it was called.
         seconds: how long its calls have taken.
     """
 
     gives_ids = False
+    gives_string = False
 
     def __init__(
         self, function: Callable[..., Any], text: str, arguments: Mapping[str, Any], *, takes_list: bool
@@ -102,6 +104,7 @@ class OwnersFunction:
             given = self.function(*args, **kwargs)
         finally:
             self.seconds += time.monotonic() - started
+        self.gives_string = isinstance(given, str)
         found = _read_tokens_or_ids(given, takes_list=self._takes_list)
         if isinstance(text, str) and isinstance(found, list):
             self.results[text] = found[:]
