@@ -33,7 +33,11 @@ from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse
 from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
 from pocketrnn_export.vocabularies import owner_function_call, rules_from_function
 from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
-from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
+from pocketrnn_export.vocabularies.owner_function_call import (
+    OwnersFunction,
+    adapt_owner_function,
+    find_vocabulary_argument,
+)
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -354,6 +358,10 @@ def test_a_class_that_needs_more_than_words_is_refused_with_the_lines(name: str,
         load_text_function(named)
 
 
+def adapt(function: Any, tokens: list[str]) -> OwnersFunction:
+    return adapt_owner_function(function, read_vocabulary(tokens))
+
+
 PROCESSOR = """
 import re
 import string
@@ -472,11 +480,43 @@ def test_classify_takes_the_file_in_place_of_a_function_beside_torch(
     function = load_text_function(named, ids_of_words={"oil": 4}, saved_attributes=saved)
     with click.Context(click.Command("export")) as context:
         context.params = {"output": tmp_path / "mine"}
-        assert replace_tokenizer_by_own_file(options, function, saved)
+        assert replace_tokenizer_by_own_file(options, function, saved, adapt(function, ["oil"]))
         assert context.params["tokenizer"] == options["tokenizer"] == f"{tmp_path}/mine-words.py:words"
-        assert not replace_tokenizer_by_own_file(options, function, saved)
+        words = load_tokenizer_function(options["tokenizer"])
+        assert not replace_tokenizer_by_own_file(options, words, saved, adapt(words, ["oil"]))
     assert "torch" not in (tmp_path / "mine-words.py").read_text()
     assert load_tokenizer_function(options["tokenizer"])("Film of oil!") == given
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "given"),
+    [
+        ("def ids(text, stoi): return [stoi.get(word, 0) for word in text.split()]", "ids", [1, 0]),
+        ("def ids(text, most, stoi): return [stoi.get(word, 0) for word in text.split()][:most]", "ids(most=1)", [1]),
+        ("def ids(texts, stoi): return [[stoi.get(word, 0) for word in one.split()] for one in texts]", "ids", [1, 0]),
+        ("def ids(text, vocab): return [[vocab.get(word, 0) for word in text.split()]], 2", "ids", [1, 0]),
+        ("def cut(texts): return [one.split() for one in texts]", "cut", ["oil", "x"]),
+        (
+            "from near import cut\ndef ids(text, vocab): return [vocab.get(word, 0) for word in cut(text)]",
+            "ids",
+            [1, 0],
+        ),
+        ("def cut(text): return text.split()", "cut", None),
+    ],
+)
+def test_classify_calls_a_function_as_the_export_does(code: str, name: str, given: Any, tmp_path: Path) -> None:
+    (tmp_path / "near.py").write_text("def cut(text): return text.split()")
+    (tmp_path / "text.py").write_text(code)
+    options = {"tokenizer": f"{tmp_path}/text.py:{name}"}
+    named = parse_module_name(options["tokenizer"])
+    assert named is not None
+    function = load_text_function(named)
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": tmp_path / "mine"}
+        replaced = replace_tokenizer_by_own_file(options, function, {}, adapt(function, ["<unk>", "oil"]))
+    assert replaced == (given is not None)
+    if given is not None:
+        assert load_tokenizer_function(options["tokenizer"])("oil x") == given
 
 
 def test_a_file_near_the_function_is_not_written_with_it(tmp_path: Path) -> None:

@@ -364,7 +364,9 @@ def _print_written_bundle(
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
-    alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
+    named = parse_module_name(options["tokenizer"] or "")
+    alone = getattr(description.get("tokenizer"), "takes_only_text", False)
+    alone = alone and named is not None and not (named.is_notebook or named.args or named.kwargs or named.method_kwargs)
     if alone and manifest.text.rules.tokenizer == "external":
         _note_torch_of_tokenizer(Path(options["tokenizer"].rpartition(":")[0]))
     # Answers have shown that nothing is to be corrected.
@@ -867,9 +869,10 @@ def _add_rules_of_function(
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
-        if is_external and replace_tokenizer_by_own_file(options, function, saved):
+        adapted = adapt_owner_function(function, text["vocabulary"], str(named))
+        if is_external and replace_tokenizer_by_own_file(options, function, saved, adapted):
             return _add_rules_of_function(module_file, options, text)
-        function = adapt_owner_function(function, text["vocabulary"], str(named))
+        function = adapted
         keras = text["vocabulary"].keras
         if function.gives_string and keras and replace_tokenizer_that_cleans_before_keras(options, keras):
             return _add_rules_of_function(module_file, options, text)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import inspect
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -17,10 +19,12 @@ from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
+from pocketrnn_export.source_code.text_function_in_own_file import PLAIN_CALL, write_text_function
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.tokenizer_in_function import WrittenTokenizer
     from pocketrnn_export.vocabularies.keras_split import KerasSplit
+    from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
 
 _MOST_FILES: Final = 20
 
@@ -91,7 +95,6 @@ def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: K
         options: the options of `export`.
         keras: how the Tokenizer splits a text.
     """
-    from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
     from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named = parse_module_name(options["tokenizer"])
@@ -142,18 +145,30 @@ def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenToke
     )
 
 
-def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any]) -> bool:
-    """If `classify` could not load the --tokenizer function without PyTorch, or by its name alone, write it with the
-    code that it needs to a file beside the output, and set --tokenizer to it. Return False if that is not needed, or
-    not possible.
+# How a text is given to a function, and its tokens or ids are taken, so that `classify` reads them.
+_CALLS: Final[Mapping[str, Callable[[Callable[[Any], Any], str], Any]]] = {
+    PLAIN_CALL: lambda function, text: function(text),
+    "{}([text])[0]": lambda function, text: function([text])[0],
+    "{}(text)[0]": lambda function, text: function(text)[0],
+    "{}(text)[0][0]": lambda function, text: function(text)[0][0],
+    "{}([text])[0][0]": lambda function, text: function([text])[0][0],
+}
+
+
+def replace_tokenizer_by_own_file(
+    options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any], adapted: OwnersFunction
+) -> bool:
+    """If `classify` could not load the --tokenizer function without PyTorch, or by its name alone, or not call it with
+    a text alone, write it with the code that it needs, and the words of the vocabulary, to a file beside the output,
+    and set --tokenizer to it. Return False if that is not needed, or not possible.
 
     Args:
         options: the options of `export`.
         function: the function, as it was loaded.
         saved_attributes: the attributes of its object that were saved.
+        adapted: the function, as the export calls it.
     """
     from pocketrnn_export.source_code.files_near_module import loads_torch
-    from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
     from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
     from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
 
@@ -162,8 +177,14 @@ def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_
     held = getattr(plain, "__self__", plain)
     if named is None:
         return False
-    given = [*map(ast.unparse, named.args), *_write_by_name(named.kwargs)]
-    if not (named.is_notebook or named.method or given or loads_torch(named.path)):
+    given, of_method = (
+        [*map(ast.unparse, named.args), *_write_by_name(named.kwargs)],
+        _write_by_name(named.method_kwargs),
+    )
+    vocabulary = {name: dict(ids) for name, ids in adapted.arguments.items()}
+    call = _find_call(functools.partial(function, **vocabulary), adapted)
+    is_called_otherwise = bool(vocabulary) or call != PLAIN_CALL
+    if not (named.is_notebook or named.method or given or is_called_otherwise or loads_torch(named.path)):
         return False
     calls_init = False
     # A class that needs more than the given arguments was made without its `__init__`.
@@ -172,18 +193,52 @@ def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_
             inspect.signature(type(held)).bind(*named.args, **(named.kwargs or {}))
         )
     attributes = {name: value for name, value in getattr(held, "__dict__", {}).items() if is_plain_value(value)}
+    words = [f"{name}={ids!r}" for name, ids in vocabulary.items()]
     code = write_text_function(
-        named.path, named.name, named.method, ", ".join(given), attributes, calls_init=calls_init,
-        method_arguments=", ".join(_write_by_name(named.method_kwargs)),
+        named.path, named.name, named.method, ", ".join([*given, *words * (not named.method)]), attributes,
+        calls_init=calls_init, method_arguments=", ".join([*of_method, *words]), call=call or PLAIN_CALL,
     )  # fmt: skip
-    if code is None:
-        return False
     parameters = click.get_current_context().params
+    if code is None and not (named.is_notebook or named.method or loads_torch(named.path)):
+        code = _write_import(named, Path(parameters["output"]), [*given, *words], call or PLAIN_CALL)
+    if code is None or call is None:
+        return False
     path = find_or_write_code_file(Path(parameters["output"]), "words", code)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
-    print_line(f"Note: {named} is now also in {path}, without PyTorch, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
-               err=True)  # fmt: skip
+    also = ", with the words of the vocabulary" if vocabulary else ""
+    print_line(f"Note: {named} is now also in {path}, without PyTorch{also}, and --tokenizer {path}:{WRITTEN_NAME} is "
+               "taken.", err=True)  # fmt: skip
     return True
+
+
+def _write_import(named: ModuleName, output: Path, arguments: Sequence[str], call: str) -> str:
+    """Return the code of a file beside the output with a function `words`, which imports a function with its file."""
+    folder = os.path.relpath(named.path.absolute().parent, output.absolute().parent)
+    called = f"functools.partial(_named, {', '.join(arguments)})" if arguments else "_named"
+    return (
+        "import functools\nimport runpy\nimport sys\nfrom pathlib import Path\n\n"
+        f"_folder = Path(__file__).absolute().parent / {folder!r}\nsys.path.insert(0, str(_folder))\n"
+        f"_named = runpy.run_path(str(_folder / {named.path.name!r}))[{named.name!r}]\n_called = {called}\n\n"
+        f"def words(text):\n    return {call.format('_called')}\n"
+    )
+
+
+def _find_call(function: Callable[[Any], Any], adapted: OwnersFunction) -> str | None:
+    """Return how a text is given to a function so that `classify` reads the tokens or ids that the export does; None if
+    no such call is known."""
+    for written, call in _CALLS.items():
+        # Whatever the owner's function raises.
+        with contextlib.suppress(Exception):
+            if all(_read_as_classify(call(function, text)) == found for text, found in adapted.results.items()):
+                return written
+    return None
+
+
+def _read_as_classify(given: Any) -> list[Any] | None:
+    """Return the tokens or ids of a text that `classify` takes from the result of a function; None if it refuses it."""
+    given = given.split() if isinstance(given, str) else given
+    given = given.tolist() if getattr(given, "ndim", 0) == 1 else given
+    return [*given] if isinstance(given, list | tuple) else None
 
 
 def _write_by_name(arguments: Mapping[str, ast.expr] | None) -> list[str]:

@@ -6,7 +6,6 @@ and their number. A few texts of words of the vocabulary show which call gives t
 
 from __future__ import annotations
 
-import functools
 import inspect
 import operator
 import re
@@ -19,7 +18,12 @@ import numpy as np
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary
 
-_PLAIN: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+# An argument after one that is given by name is keyword-only.
+_SINGLE: Final = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
 # The names that code gives to a map from words to ids.
 _VOCABULARY: Final = re.compile(
     r"vocab|stoi|w(ord)?s?_?dict|^dictionary$|index|idx|w(ord)?s?_?(2|to)_?(i|n)|tok(en)?s?_?(2|to)_?(i|n)|(2|_to)_?i(x|d|nt)?s?$",
@@ -63,6 +67,7 @@ class OwnersFunction:
         takes_list: whether it takes a list of texts.
 
     Attributes:
+        function, arguments: as given.
         gives_ids: whether it gives all ids of a text.
         has_own_ids: whether it gives all ids of a text without the vocabulary.
         gives_string: whether its last result was a string, whose words are then those between white space.
@@ -76,7 +81,7 @@ class OwnersFunction:
     def __init__(
         self, function: Callable[..., Any], text: str, arguments: Mapping[str, Any], *, takes_list: bool
     ) -> None:
-        self.function, self._text, self._arguments, self._takes_list = function, text, arguments, takes_list
+        self.function, self._text, self.arguments, self._takes_list = function, text, arguments, takes_list
         self.results: dict[str, list[Any]] = {}
         self.seconds = 0.0
 
@@ -86,13 +91,13 @@ class OwnersFunction:
 
     @property
     def takes_only_text(self) -> bool:
-        """Whether the function is called with one string and nothing else, and no argument was given to it before."""
-        return not self._text and not self._takes_list and not isinstance(self.function, functools.partial)
+        """Whether the function is called with one string and nothing else."""
+        return not self._text and not self._takes_list
 
     def bind(self, text: Any) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and the keyword arguments with which the function is called for one text."""
         given = [text] if self._takes_list else text
-        return ([], {**self._arguments, self._text: given}) if self._text else ([given], {**self._arguments})
+        return ([], {**self.arguments, self._text: given}) if self._text else ([given], {**self.arguments})
 
     def __call__(self, text: str) -> list[Any]:
         # It is also called with the words of a text, to find out what it takes.
@@ -242,7 +247,7 @@ def _list_needed_arguments(function: Any, where: str) -> list[str]:
         return []
     if not parameters:
         raise make_function_arguments_error(where, [])
-    return [one.name for one in parameters if one.default is one.empty and one.kind in _PLAIN]
+    return [one.name for one in parameters if one.default is one.empty and one.kind in _SINGLE]
 
 
 def _count_found_words_and_set_gives_ids(
