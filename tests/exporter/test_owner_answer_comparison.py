@@ -27,7 +27,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
-from pocketrnn.errors import InputError, ParityError
+from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.text_input import TextInput
@@ -1105,3 +1105,32 @@ def test_a_row_without_an_answer_is_left_out_beside_the_probability_of_one_label
     path.write_text("text,label\noil,Positive\n,ERROR\n")
     with pytest.raises(InputError, match=r"'ERROR'.*leave"):
         map_answers_to_labels(read_pairs(path, ["Negative", "Positive"]), ["Negative", "Positive"])
+
+
+class Shifted(nn.Module):
+    """One number a text, above 1 for every short text: all have the second label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.net(tokens)[:, 0].tanh() + 3
+
+
+def test_answers_show_that_numbers_of_one_sign_are_logits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with torch.random.fork_rng():
+        module = Shifted().eval()
+    ids = [ids_of(text) for text in drawn(24, 9)]
+    made = [float(module(torch.tensor([row])).detach()) for row in ids]
+    given: Any = {"labels": ["no", "yes"], "vocabulary": WORDS, "rules": TextRules("whitespace", padding_id=1)}
+    given |= {"torchscript": False}
+    texts = [" ".join(WORDS[i] for i in row) for row in ids]
+    # Labels that are all the same show nothing.
+    with pytest.raises(ExportError, match=r"--gives logits"):
+        export(module, tmp_path / "b", **given, example_ids=[(one, None, "yes") for one in texts])
+    with pytest.raises(ParityError):
+        export(module, tmp_path / "b", **given, example_ids=[(one, None, {"yes": 0.5}) for one in texts])
+    pairs = [(one, None, {"yes": float(torch.tensor(x).sigmoid())}) for one, x in zip(texts, made, strict=True)]
+    assert read_text_verdict(export(module, tmp_path / "b", **given, example_ids=pairs)).answers is not None
+    assert "show that they are logits" in caplog.text
