@@ -33,7 +33,10 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
-from pocketrnn_export.commands.tokenizer_written_to_file import replace_tokenizer_that_cleans_before_keras
+from pocketrnn_export.commands.tokenizer_written_to_file import (
+    replace_tokenizer_by_code_with_present_names,
+    replace_tokenizer_that_cleans_before_keras,
+)
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
@@ -42,6 +45,7 @@ from pocketrnn_export.source_code.files_near_module import (
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import find_calls_of_classes, list_module_classes
+from pocketrnn_export.source_code.removed_library_names import replace_removed_names
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.tokenizer_in_function import (
@@ -761,6 +765,42 @@ def test_a_string_that_the_owners_function_gives_is_split_as_keras_does(folder: 
         assert replace_tokenizer_that_cleans_before_keras(options, KerasSplit())
     assert options["tokenizer"] == "out-words.py:words"
     assert run_source(Path("out-words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
+
+
+@pytest.mark.parametrize(
+    ("code", "present", "named"),
+    [
+        ("# as in spaCy 2\nnlp = spacy.load('en', disable=['ner'])", "spacy.load('en_core_web_sm', disable=", "download"),
+        ("é, nlp = 'é', spacy.load('de')  # é", "'é', spacy.load('de_core_news_sm')  # é", "de_core_news_sm"),
+        ("nlp = spacy.load('en_core_web_md')", "spacy.load('en_core_web_md')", ""),
+        ("from spacy.en import English", "from spacy.lang.en import English", "spacy.lang.en"),
+        ("def f():\n    nltk.download('punkt')", "    nltk.download('punkt_tab')", "punkt_tab"),
+        ("cut = nltk.data.load('tokenizers/punkt/english.pickle')", "nltk.tokenize.PunktTokenizer('english')", "punkt_tab"),
+        ("from keras.preprocessing.text import Tokenizer", "from tensorflow.keras.preprocessing.text import Tokenizer",
+         "Keras 3"),
+        ("from keras.preprocessing.sequence import pad_sequences", "from keras.preprocessing.sequence import", ""),
+        ("from torchtext.data import Field", "from torchtext.data import Field", "torchtext has no Field"),
+        ("from torchtext.data.utils import get_tokenizer", "from torchtext.data.utils import get_tokenizer", ""),
+        ("words = text_to_word_sequence(text, lower=False)", "for word in (text).translate(", ""),
+        ("words = text_to_word_sequence(text, **given)", "words = text_to_word_sequence(text, **given)", ""),
+    ],
+)  # fmt: skip
+def test_what_libraries_have_removed_is_written_in_its_present_form(code: str, present: str, named: str) -> None:
+    changed, notes = replace_removed_names(code)
+    assert present in changed
+    assert (notes != []) == (named != "")
+    assert named in " ".join(notes)
+
+
+def test_a_function_that_needs_a_removed_name_is_written_with_the_present_one(folder: Path) -> None:
+    Path("cut.py").write_text("import spacy\nnlp = spacy.load('en')\ndef words_of(text):\n    return [*nlp(text)]\n")
+    options = {"tokenizer": "cut.py:words_of"}
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_by_code_with_present_names(options)
+        assert not replace_tokenizer_by_code_with_present_names({"tokenizer": "net.py:predict"})
+    assert options["tokenizer"] == "out-words.py:words"
+    assert "spacy.load('en_core_web_sm')" in Path("out-words.py").read_text()
 
 
 PAGE = """
