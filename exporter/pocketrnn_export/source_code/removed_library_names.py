@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
-from pocketrnn_export.vocabularies.keras_split import read_keras_split
 
 # The shortcuts of spaCy 2, which spaCy 3 has not: https://spacy.io/usage/v3#migrating-models
 _SPACY_MODELS: Final = {
@@ -18,6 +17,8 @@ _SPACY_MODELS: Final = {
 }
 # NLTK 3.8.2 reads no pickles any more; these have the same data.
 _NLTK_DATA: Final = {"punkt": "punkt_tab", "averaged_perceptron_tagger": "averaged_perceptron_tagger_eng"}
+# The first arguments that have another name, by the function.
+_RENAMED: Final = {"load": _SPACY_MODELS, "download": _NLTK_DATA}
 # Modules that have another name. The old name of each is gone with the release in the note.
 _MODULES: Final = {
     "spacy.en": ("spacy.lang.en", "spaCy 2"),
@@ -65,27 +66,13 @@ def _list_changes(node: ast.AST) -> Iterator[_Change]:
                 written = ast.ImportFrom(module.replace(known, now, 1), node.names, 0)
                 yield _Change(node, ast.unparse(written), f"{module} is now {written.module}, since {release}.")
             elif module in _FIELDS and {one.name for one in node.names} & {"Field", "data"}:
-                yield _Change(
-                    node,
-                    ast.unparse(node),
-                    "torchtext has no Field since 0.12: write what its tokenize did in its place.",
-                )
-        case ast.Call(func=ast.Attribute(value=ast.Name(id="spacy"), attr="load"), args=[ast.Constant(value=name), *_]):
-            if name in _SPACY_MODELS:
-                now = _SPACY_MODELS[name]
-                said = f"spacy.load({name!r}) is now spacy.load({now!r}): python -m spacy download {now}."
-                yield _Change(node.args[0], repr(now), said)
-        case ast.Call(args=[ast.Constant(value=name)]) if (
-            read_last_name(node.func) == "download" and name in _NLTK_DATA
-        ):
-            yield _Change(node.args[0], repr(_NLTK_DATA[name]), f"NLTK's {name} is now {_NLTK_DATA[name]}.")
-        case ast.Call(args=[ast.Constant(value=str() as name)]) if name.startswith("tokenizers/punkt/"):
-            language = name.rpartition("/")[2].removesuffix(".pickle")
-            now = f"nltk.tokenize.PunktTokenizer({language!r})"
-            if ast.unparse(node.func) == "nltk.data.load":
+                said = "torchtext has no Field since 0.12: write what its tokenize did in its place."
+                yield _Change(node, ast.unparse(node), said)
+        case ast.Call(args=[ast.Constant(value=str() as name), *_]) if read_last_name(node.func) in _RENAMED:
+            called, method = ast.unparse(node.func), read_last_name(node.func)
+            if (now := _RENAMED[method].get(name, "")) and called != "nltk.data.load":
+                install = f": python -m spacy download {now}" * (method == "load")
+                yield _Change(node.args[0], repr(now), f"{called}({name!r}) is now {called}({now!r}){install}.")
+            if called == "nltk.data.load" and name.startswith("tokenizers/punkt/"):
+                now = f"nltk.tokenize.PunktTokenizer({name.rpartition('/')[2].removesuffix('.pickle')!r})"
                 yield _Change(node, now, f"nltk.data.load({name!r}) is now {now}: python -m nltk.downloader punkt_tab.")
-        case ast.Call(args=[text]) if read_last_name(node.func) == "text_to_word_sequence":
-            given = {str(one.arg): getattr(one.value, "value", ...) for one in node.keywords}
-            split = None if ... in given.values() else read_keras_split(given)
-            if split is not None:
-                yield _Change(node, split.write_tokens(f"({ast.unparse(text)})"), "")
