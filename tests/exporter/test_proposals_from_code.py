@@ -301,6 +301,7 @@ def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, pr
     ("lines", "proposed"),
     [
         ("    return model(encode(text, vocab))", "split.py:encode"),
+        ("    return model(encode(text, vocab))  # from .", "split.py:encode"),
         ("    ids = encode(str(text).lower(), vocab)", "net.py:predict"),
         ("    text = text.lower()\n    ids = encode(text, vocab)", "net.py:predict"),
         ("    tidy = clean_text(text)\n    ids = encode(tidy, vocab)", "net.py:predict"),
@@ -310,7 +311,8 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
     lines: str, proposed: str, folder: Path
 ) -> None:
     Path("split.py").write_text("def encode(text, vocab):\n    return [vocab.get(word, 1) for word in text.split()]\n")
-    split = "from split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
+    dot = "." * ("from ." in lines)
+    split = f"from {dot}split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
     Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
     assert name_proposed_function() == proposed
 
@@ -659,6 +661,31 @@ def test_a_vocabulary_that_an_imported_function_or_object_gives_is_saved_by_a_sc
     code = f"import sys; sys.argv.append('sorted')\n{script.write('v.json')}"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1, "c": 2}
+
+
+@pytest.mark.parametrize(
+    ("imported", "call"),
+    [("from .data import build_vocab", "build_vocab"), ("from ..text.words import build_vocab", "build_vocab"),
+     ("from . import data", "data.build_vocab"), ("import data as d", "d.build_vocab")],
+)  # fmt: skip
+@pytest.mark.parametrize("has_init", [True, False])
+def test_a_script_that_saves_a_vocabulary_imports_from_the_owners_package(
+    imported: str, call: str, *, has_init: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("src/pkg/nets", "src/pkg/text"):
+        Path(name).mkdir(parents=True)
+    for name in ("src/pkg", "src/pkg/nets", "src/pkg/text") if has_init else ():
+        Path(name, "__init__.py").touch()
+    code = "def build_vocab(texts):\n    return {w: i for i, w in enumerate(texts)}\n"
+    Path("src/pkg/nets/data.py").write_text(code)
+    Path("src/pkg/text/words.py").write_text(code)
+    Path("src/pkg/nets/net.py").write_text(f"{imported}\ndef main():\n    vocab = {call}(['a', 'b'])\n")
+    script = find_vocabulary_code(Path("src/pkg/nets/net.py"))
+    assert script is not None
+    assert str(tmp_path) not in script.write("v.json")
+    subprocess.run([sys.executable, "-c", script.write("v.json")], check=True, capture_output=True)
+    assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1}
 
 
 def test_files_are_found_by_the_names_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import find_imported_file, list_files_near
+from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_files_near
 from pocketrnn_export.source_code.import_statements import list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
@@ -294,9 +294,7 @@ def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, a
     statements = _list_statements(path)
     places = {one.name: (path, one) for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
     for node in statements:
-        if not isinstance(node, ast.ImportFrom) or node.level:
-            continue
-        if (file := find_imported_file(path, node.module or "")) is not None:
+        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
             held = {one.name: one for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
             places |= {one.name: (file, held[one.name]) for one in node.names if one.name in held and not one.asname}
     called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
