@@ -360,6 +360,21 @@ def test_a_named_function_gets_the_values_of_the_owners_call(named: str, folder:
     assert "--tokenizer 'split.py:preprocess_text(most=9)'" in message.splitlines()[-1]
 
 
+def test_a_function_that_needs_an_object_beside_the_text_is_called_as_the_owners_code_calls_it(folder: Path) -> None:
+    code = "def encode(text, cut, vocab, most):\n    return [vocab[word] for word in cut(text)][:most]\n"
+    called = (
+        "cut = str.split\ndef predict(text, model, vocab, most=2):\n    return model(encode(text, cut, vocab, 2))\n"
+    )
+    Path("net.py").write_text(FILE.split("def predict")[0] + code + called)
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed is not None
+    assert proposed.option == "net.py:encode"
+    assert "its argument text is the text" in describe_tokenizer_function(proposed)
+    message = export("net.py:Net", "--tokenizer", "net.py:encode").stderr
+    assert "--tokenizer out-words.py:words" in message.splitlines()[-1]
+    assert run_source(Path("out-words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
+
+
 @pytest.mark.parametrize("call", ["most", "9)\npreprocess_text('b', vocab, 8"])
 def test_a_function_whose_further_values_are_not_known_is_not_proposed(call: str, folder: Path) -> None:
     Path("split.py").write_text(f"{PREPROCESS}preprocess_text('a', vocab, {call})\n")

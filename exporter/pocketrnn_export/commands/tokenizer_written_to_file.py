@@ -117,14 +117,18 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     commands that messages suggest; for a function that answers texts, to the one that it calls with its text. Return
     False if a value is not known."""
     from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
+    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named = parse_module_name(options["tokenizer"])
     found = None if named is None or named.kwargs else complete_text_function(named.path, named.name)
     if named is None or found is None:
         return False
-    options["tokenizer"] = click.get_current_context().params["tokenizer"] = found.option
+    parameters, taken = click.get_current_context().params, found.option
+    if found.code:
+        taken = f"{find_or_write_code_file(Path(parameters['output']), WRITTEN_NAME, found.code)}:{WRITTEN_NAME}"
+    options["tokenizer"] = parameters["tokenizer"] = taken
     is_called = "" if found.called is None else f", as {found.called.place}, calls it"
-    print_line(f"Note: --tokenizer {named} is taken as {found.option}{is_called}.", err=True)
+    print_line(f"Note: --tokenizer {named} is taken as {taken}{is_called}.", err=True)
     return True
 
 
