@@ -364,6 +364,21 @@ def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_togethe
     assert sum(read) < 200_000
 
 
+@pytest.mark.parametrize(("distance", "is_told"), [(1.0, True), (0.0, False)])
+def test_a_long_search_says_early_that_no_usual_rules_agree_and_how_far_it_is(
+    distance: float, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    texts = [f"oil {i} film." for i in range(9)]
+    found = find_rules_from_answers(TextRules(), ["<unk>", "oil"], texts, lambda *_: distance, 1e-3)
+    assert (found == []) is is_told
+    lines = [record.getMessage() for record in caplog.records]
+    told = [i for i, line in enumerate(lines) if "the vocabulary or the weights" in line]
+    assert bool(told) is is_told
+    steps = [i for i, line in enumerate(lines) if re.search("rules: 0 of|rules with widths: 0 of", line)]
+    assert not told or steps[1] < told[0] < steps[2]
+
+
 @pytest.mark.parametrize(("wrong", "is_told"), [(3, True), (30, False)])
 def test_a_refusal_says_that_the_text_rules_are_likely_others_if_most_probabilities_agree(
     wrong: int, is_told: bool

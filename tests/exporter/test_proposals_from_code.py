@@ -33,7 +33,10 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
-from pocketrnn_export.commands.tokenizer_written_to_file import replace_tokenizer_that_cleans_before_keras
+from pocketrnn_export.commands.tokenizer_written_to_file import (
+    replace_tokenizer_by_code_with_present_names,
+    replace_tokenizer_that_cleans_before_keras,
+)
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
@@ -42,6 +45,7 @@ from pocketrnn_export.source_code.files_near_module import (
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import find_calls_of_classes, list_module_classes
+from pocketrnn_export.source_code.removed_library_names import replace_removed_names
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.tokenizer_in_function import (
@@ -297,6 +301,7 @@ def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, pr
     ("lines", "proposed"),
     [
         ("    return model(encode(text, vocab))", "split.py:encode"),
+        ("    return model(encode(text, vocab))  # from .", "split.py:encode"),
         ("    ids = encode(str(text).lower(), vocab)", "net.py:predict"),
         ("    text = text.lower()\n    ids = encode(text, vocab)", "net.py:predict"),
         ("    tidy = clean_text(text)\n    ids = encode(tidy, vocab)", "net.py:predict"),
@@ -306,7 +311,8 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
     lines: str, proposed: str, folder: Path
 ) -> None:
     Path("split.py").write_text("def encode(text, vocab):\n    return [vocab.get(word, 1) for word in text.split()]\n")
-    split = "from split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
+    dot = "." * ("from ." in lines)
+    split = f"from {dot}split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
     Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
     assert name_proposed_function() == proposed
 
@@ -352,6 +358,21 @@ def test_a_named_function_gets_the_values_of_the_owners_call(named: str, folder:
     message = export("net.py:Net", "--tokenizer", named).stderr
     assert f"--tokenizer {named} is taken as split.py:preprocess_text(most=9), as net.py, line" in message
     assert "--tokenizer 'split.py:preprocess_text(most=9)'" in message.splitlines()[-1]
+
+
+def test_a_function_that_needs_an_object_beside_the_text_is_called_as_the_owners_code_calls_it(folder: Path) -> None:
+    code = "def encode(text, cut, vocab, most):\n    return [vocab[word] for word in cut(text)][:most]\n"
+    called = (
+        "cut = str.split\ndef predict(text, model, vocab, most=2):\n    return model(encode(text, cut, vocab, 2))\n"
+    )
+    Path("net.py").write_text(FILE.split("def predict")[0] + code + called)
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed is not None
+    assert proposed.option == "net.py:encode"
+    assert "its argument text is the text" in describe_tokenizer_function(proposed)
+    message = export("net.py:Net", "--tokenizer", "net.py:encode").stderr
+    assert "--tokenizer out-words.py:words" in message.splitlines()[-1]
+    assert run_source(Path("out-words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
 
 
 @pytest.mark.parametrize("call", ["most", "9)\npreprocess_text('b', vocab, 8"])
@@ -657,6 +678,31 @@ def test_a_vocabulary_that_an_imported_function_or_object_gives_is_saved_by_a_sc
     assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1, "c": 2}
 
 
+@pytest.mark.parametrize(
+    ("imported", "call"),
+    [("from .data import build_vocab", "build_vocab"), ("from ..text.words import build_vocab", "build_vocab"),
+     ("from . import data", "data.build_vocab"), ("import data as d", "d.build_vocab")],
+)  # fmt: skip
+@pytest.mark.parametrize("has_init", [True, False])
+def test_a_script_that_saves_a_vocabulary_imports_from_the_owners_package(
+    imported: str, call: str, *, has_init: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("src/pkg/nets", "src/pkg/text"):
+        Path(name).mkdir(parents=True)
+    for name in ("src/pkg", "src/pkg/nets", "src/pkg/text") if has_init else ():
+        Path(name, "__init__.py").touch()
+    code = "def build_vocab(texts):\n    return {w: i for i, w in enumerate(texts)}\n"
+    Path("src/pkg/nets/data.py").write_text(code)
+    Path("src/pkg/text/words.py").write_text(code)
+    Path("src/pkg/nets/net.py").write_text(f"{imported}\ndef main():\n    vocab = {call}(['a', 'b'])\n")
+    script = find_vocabulary_code(Path("src/pkg/nets/net.py"))
+    assert script is not None
+    assert str(tmp_path) not in script.write("v.json")
+    subprocess.run([sys.executable, "-c", script.write("v.json")], check=True, capture_output=True)
+    assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1}
+
+
 def test_files_are_found_by_the_names_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.py").touch()
@@ -761,6 +807,40 @@ def test_a_string_that_the_owners_function_gives_is_split_as_keras_does(folder: 
         assert replace_tokenizer_that_cleans_before_keras(options, KerasSplit())
     assert options["tokenizer"] == "out-words.py:words"
     assert run_source(Path("out-words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
+
+
+@pytest.mark.parametrize(
+    ("code", "present", "named"),
+    [
+        ("# spaCy 2\nnlp = spacy.load('en', disable=['ner'])", "spacy.load('en_core_web_sm', disable=", "download"),
+        ("é, nlp = 'é', spacy.load('de')  # é", "'é', spacy.load('de_core_news_sm')  # é", "de_core_news_sm"),
+        ("nlp = spacy.load('en_core_web_md')", "spacy.load('en_core_web_md')", ""),
+        ("from spacy.en import English", "from spacy.lang.en import English", "spacy.lang.en"),
+        ("def f():\n    nltk.download('punkt')", "    nltk.download('punkt_tab')", "punkt_tab"),
+        ("cut = nltk.data.load('tokenizers/punkt/english.pickle')", "nltk.tokenize.PunktTokenizer('english')", "_tab"),
+        ("from keras.preprocessing.text import Tokenizer", "from tensorflow.keras.preprocessing.text import Tokenizer",
+         "Keras 3"),
+        ("from keras.preprocessing.sequence import pad_sequences", "from keras.preprocessing.sequence import", ""),
+        ("from torchtext.data import Field", "from torchtext.data import Field", "torchtext has no Field"),
+        ("from torchtext.data.utils import get_tokenizer", "from torchtext.data.utils import get_tokenizer", ""),
+    ],
+)  # fmt: skip
+def test_what_libraries_have_removed_is_written_in_its_present_form(code: str, present: str, named: str) -> None:
+    changed, notes = replace_removed_names(code)
+    assert present in changed
+    assert (notes != []) == (named != "")
+    assert named in " ".join(notes)
+
+
+def test_a_function_that_needs_a_removed_name_is_written_with_the_present_one(folder: Path) -> None:
+    Path("cut.py").write_text("import spacy\nnlp = spacy.load('en')\ndef words_of(text):\n    return [*nlp(text)]\n")
+    options = {"tokenizer": "cut.py:words_of"}
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_by_code_with_present_names(options)
+        assert not replace_tokenizer_by_code_with_present_names({"tokenizer": "net.py:predict"})
+    assert options["tokenizer"] == "out-words.py:words"
+    assert "spacy.load('en_core_web_sm')" in Path("out-words.py").read_text()
 
 
 PAGE = """

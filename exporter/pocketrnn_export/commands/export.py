@@ -80,6 +80,7 @@ from pocketrnn_export.commands.source_completion import complete_source
 from pocketrnn_export.commands.tokenizer_written_to_file import (
     complete_tokenizer_by_owner_call,
     find_or_write_code_file,
+    replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
     replace_tokenizer_that_cleans_before_keras,
@@ -865,7 +866,8 @@ def _add_rules_of_function(
             function = load_text_function(named, file, words, module_file, saved)
         # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.
         except PocketRNNError:
-            if not replace_tokenizer_by_its_splitting_part(options):
+            replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
+            if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL

@@ -298,7 +298,8 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     said = f"Texts seem to be split by {function.option}{f', which calls {library}' if library else ''}."
     if called is None:
         return said
-    return f"{said} {called.place}, calls it with these values; its argument {function.text} is the text."
+    values = "calls it" if function.code else "calls it with these values"
+    return f"{said} {called.place}, {values}; its argument {function.text} is the text."
 
 
 def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | None = None) -> ProposedPairs | None:

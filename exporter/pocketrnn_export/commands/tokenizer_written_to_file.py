@@ -120,14 +120,18 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     commands that messages suggest; for a function that answers texts, to the one that it calls with its text. Return
     False if a value is not known."""
     from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
+    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named = parse_module_name(options["tokenizer"])
     found = None if named is None or named.kwargs else complete_text_function(named.path, named.name)
     if named is None or found is None:
         return False
-    options["tokenizer"] = click.get_current_context().params["tokenizer"] = found.option
+    parameters, taken = click.get_current_context().params, found.option
+    if found.code:
+        taken = f"{find_or_write_code_file(Path(parameters['output']), WRITTEN_NAME, found.code)}:{WRITTEN_NAME}"
+    options["tokenizer"] = parameters["tokenizer"] = taken
     is_called = "" if found.called is None else f", as {found.called.place}, calls it"
-    print_line(f"Note: --tokenizer {named} is taken as {found.option}{is_called}.", err=True)
+    print_line(f"Note: --tokenizer {named} is taken as {taken}{is_called}.", err=True)
     return True
 
 
@@ -245,6 +249,26 @@ def _write_by_name(arguments: Mapping[str, ast.expr] | None) -> list[str]:
     return [f"{name}={ast.unparse(one)}" for name, one in (arguments or {}).items()]
 
 
+def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> bool:
+    """Set --tokenizer to a file beside the output that holds its function with the present names of what libraries have
+    removed. Return False if it needs nothing that is known to be removed."""
+    from pocketrnn_export.source_code.removed_library_names import replace_removed_names
+    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
+
+    named = parse_module_name(options["tokenizer"])
+    if named is None or named.name == WRITTEN_NAME or named.args or named.kwargs or named.method_kwargs:
+        return False
+    code = write_text_function(named.path, named.name, named.method)
+    if code is None or replace_removed_names(code)[0] == code:
+        return False
+    parameters = click.get_current_context().params
+    path = find_or_write_code_file(Path(parameters["output"]), WRITTEN_NAME, code)
+    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    print_line(f"Note: {named} cannot be loaded as it stands, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
+               err=True)  # fmt: skip
+    return True
+
+
 def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:
     """Write a tokenizer that changes a text as the owner's code does before it calls a function, and then splits it as
     the function does. Return a sentence on it, and the tokenizer as file.py:words; None if no such code is found.
@@ -268,13 +292,25 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
 
 
 def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
-    """Write code to a new file beside the output, or find it in one that was written before. Return the file.
+    """Write code to a new file beside the output, or find it in one that was written before. Return the file. What
+    libraries have removed, such as a name of spaCy's, is written in its present form, with a note.
 
     Args:
         output: the output.
         kind: what the file's name ends with.
         code: the code.
     """
+    from pocketrnn_export.source_code.removed_library_names import replace_removed_names
+
+    code, changes = replace_removed_names(code)
+    path = _find_or_write_content(output, kind, code)
+    for change in changes:
+        print_line(f"Note: In {path}, {escape_line(change)}", err=True)
+    return path
+
+
+def _find_or_write_content(output: Path, kind: str, code: str) -> Path:
+    """Write code to a new file beside the output, or find it in one that was written before. Return the file."""
     for number in range(1, _MOST_FILES):
         path = output.with_name(f"{output.name}-{kind}{number if number > 1 else ''}.py")
         if not path.exists():

@@ -114,6 +114,43 @@ def find_imported_file(path: Path, module: str) -> Path | None:
     return None
 
 
+def find_relatively_imported_file(path: Path, node: ast.ImportFrom) -> Path | None:
+    """Return the Python file from which an import of a file takes names, also for `from .data import read`. Return None
+    if there is none.
+
+    Args:
+        path: the file.
+        node: the import.
+    """
+    if not node.level:
+        return find_imported_file(path, node.module or "")
+    folder = path.parent
+    for _ in range(node.level - 1):
+        folder = folder.parent if folder.name else folder / ".."
+    modules = [node.module] if node.module else [*(one.name for one in node.names), "__init__"]
+    files = (folder.joinpath(*module.split(".")).with_suffix(".py") for module in modules)
+    return next(filter(Path.is_file, files), None)
+
+
+def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.ImportFrom]:
+    """Return the folder of a file's package, which a script adds to `sys.path`, and an import of the file as the script
+    writes it: `from package.data import read` for `from .data import read`.
+
+    Args:
+        path: the file.
+        node: the import, a relative one.
+    """
+    package = path.resolve().parents[node.level - 1]
+    root = package.parent
+    # The files of a package may import from above, too.
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    module = ".".join([*package.relative_to(root).parts, *filter(None, [node.module])])
+    here = Path.cwd()
+    root = root.relative_to(here) if root.is_relative_to(here) else root
+    return root, ast.ImportFrom(module, node.names, 0)
+
+
 def list_syntax_nodes_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
     """Yield each syntax node of a module's file and of the files near it, with its file and line.
 

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import find_imported_file, list_files_near
+from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_files_near
 from pocketrnn_export.source_code.import_statements import list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
-from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
-from pocketrnn_export.source_code.values_of_call_arguments import CallArguments, find_call_arguments
+from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME, write_tokenizer_of_function
+from pocketrnn_export.source_code.values_of_call_arguments import (
+    CallArguments,
+    find_call_arguments,
+    write_call_of_text_function,
+)
 from pocketrnn_export.vocabularies.owner_function_call import (
     find_vocabulary_argument,
     is_vocabulary_name,
@@ -112,6 +116,7 @@ class TextFunction(NamedTuple):
         text: the argument that is the text, if it needs others beside it.
         called: the owner's call of it, with the values of the arguments beside the text and the vocabulary; None if
             it needs none of them.
+        code: the code of a file with a function `words` that calls it so, if a value is not plain.
     """
 
     option: str
@@ -119,6 +124,7 @@ class TextFunction(NamedTuple):
     name: str
     text: str = ""
     called: CallArguments | None = None
+    code: str = ""
 
 
 def list_text_functions(path: Path) -> list[TextFunction]:
@@ -181,7 +187,13 @@ def _find_text_function(near: Sequence[Path], file: Path, name: str, function: F
     if len(needed) == 1 or find_vocabulary_argument(needed) is not None or "." in name:
         return plain if len(needed) <= 2 else None
     called = find_call_arguments(near, file, function, texts[1:], is_name_of_answering_function)
-    if called is None or called.unknown:
+    if called is None:
+        return plain if len(needed) <= 2 or write_tokenizer_of_function(file, name) else None
+    if called.unknown:
+        # The tokenizer, say, that it needs beside the text is made in the file.
+        written = write_call_of_text_function(name, texts[0], called, WRITTEN_NAME)
+        if written is not None:
+            return plain._replace(called=called, code=written)
         return plain if len(needed) <= 2 or write_tokenizer_of_function(file, name) else None
     given = ", ".join(f"{one}={value!r}" for one, value in called.values.items())
     return plain._replace(option=f"{file}:{name}({given})", called=called)
@@ -294,9 +306,7 @@ def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, a
     statements = _list_statements(path)
     places = {one.name: (path, one) for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
     for node in statements:
-        if not isinstance(node, ast.ImportFrom) or node.level:
-            continue
-        if (file := find_imported_file(path, node.module or "")) is not None:
+        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
             held = {one.name: one for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
             places |= {one.name: (file, held[one.name]) for one in node.names if one.name in held and not one.asname}
     called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)

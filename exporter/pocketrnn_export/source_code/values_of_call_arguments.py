@@ -1,4 +1,5 @@
-"""Find the values that the owner's code gives the arguments of a function. No file is run."""
+"""Find the values that the owner's code gives the arguments of a function, and write its call as a function of a text.
+No file is run."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names
 from pocketrnn_export.source_code.import_statements import Import, list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 from pocketrnn_export.source_code.parts_of_functions_and_classes import (
@@ -17,6 +19,8 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     find_defaults,
     read_last_name,
 )
+from pocketrnn_export.source_code.tokenizer_in_function import list_file_statements_that_code_needs
+from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
 
 _DEEPEST: Final = 4
 
@@ -26,14 +30,38 @@ class CallArguments:
     """A call of a function in the owner's code.
 
     Attributes:
+        file: its file.
         place: the file and line of the call.
+        code: the code of its arguments, by their names.
         values: the plain values of its arguments, by their names.
         unknown: the names of the arguments without a plain value.
     """
 
+    file: Path
     place: str
+    code: dict[str, str] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+
+
+def write_call_of_text_function(name: str, text: str, called: CallArguments, written_name: str) -> str | None:
+    """Return the code of a file with a function of a text, and of a vocabulary if the owner's function needs one, that
+    calls this function as the owner's code does. Return None if another argument is made inside a function.
+
+    Args:
+        name: the owner's function.
+        text: its argument that is the text.
+        called: the owner's call.
+        written_name: the name of the written function.
+    """
+    parameters = [text, *(one for one in called.code if is_vocabulary_name(one) and one != text)][:2]
+    given = [f"{one}={one if one in parameters else called.code[one]}" for one in called.code]
+    made = ast.parse(f"def {written_name}({', '.join(parameters)}):\n    return {name}({', '.join(given)})").body
+    statements = [one for cell in read_python_cells_if_readable(called.file) for one in cell.statements]
+    helpers = list_file_statements_that_code_needs(made, statements)
+    if helpers is None or any(written_name in list_changed_names(one) for one in helpers):
+        return None
+    return f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
 
 
 def list_named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
@@ -73,7 +101,8 @@ def find_call_arguments(
 
     Example:
         >>> find_call_arguments([Path("api.py")], Path("text.py"), encode, ["most"], "predict".__eq__)
-        CallArguments(place='api.py, line 9', values={'most': 50}, unknown=())
+        CallArguments(file=PosixPath('api.py'), place='api.py, line 9', code={'text': 'text', 'most': 'MOST'},
+                      values={'most': 50}, unknown=())
     """
     found: list[tuple[int, CallArguments]] = []
     for one in files:
@@ -89,7 +118,7 @@ def find_call_arguments(
                 scopes: list[Sequence[ast.AST]] = [[*ast.walk(scope)] for scope in around[::-1]]
                 scopes.append([node for each in trees for node in ast.walk(each)])
                 rank = not any(is_preferred(scope.name) for scope in around)
-                found.append((rank, _read_arguments(call, function, names, scopes, files, place)))
+                found.append((rank, _read_arguments(call, function, names, scopes, files, (one, place))))
     return min(found, key=lambda each: (len(each[1].unknown), each[0]))[1] if found else None
 
 
@@ -117,7 +146,7 @@ def _read_arguments(
     names: Collection[str],
     scopes: Sequence[Sequence[ast.AST]],
     files: Sequence[Path],
-    place: str,
+    file_and_place: tuple[Path, str],
 ) -> CallArguments:
     """Read the values of arguments at one call, which stands in the scopes, the innermost first."""
     given = dict(zip([one.arg for one in (*function.args.posonlyargs, *function.args.args)], call.args, strict=False))
@@ -131,7 +160,9 @@ def _read_arguments(
             values[name] = _find_value(given[name], scopes, files, _DEEPEST)
         except (LookupError, ValueError):
             unknown.append(name)
-    return CallArguments(place, values, tuple(unknown))
+    return CallArguments(
+        *file_and_place, {name: ast.unparse(value) for name, value in given.items()}, values, tuple(unknown)
+    )
 
 
 def _find_value(node: ast.expr, scopes: Sequence[Sequence[ast.AST]], files: Sequence[Path], steps_left: int) -> Any:

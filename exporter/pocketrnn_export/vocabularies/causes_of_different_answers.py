@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pocketrnn.errors import PocketRNNError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,
@@ -30,6 +32,7 @@ from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_opt
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
+_log = logging.getLogger(__name__)
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 MOST_TEXTS: Final = 200
 _WAYS: Final = 600
@@ -72,6 +75,9 @@ def explain_difference(
         return Explanation(threshold)
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
         return Explanation(empty)
+    _log.info(
+        "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
+    )
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
     first = [i for i, number in enumerate(tried) if number in {*wrong_indices}]
@@ -336,7 +342,8 @@ def _find_other_truncation_or_padding(
         *(i for i in range(len(rows)) if i not in {*wrong_indices}),
     ]
     agreeing = []
-    for said, changed in _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first])):
+    changes = _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first]))
+    for said, changed in log_item_progress(changes, "Trying cuts and widths"):
         exceptions, largest = [], 0.0
         with contextlib.suppress(PocketRNNError):
             for i in order:
