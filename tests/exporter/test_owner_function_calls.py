@@ -31,6 +31,7 @@ from pocketrnn_export.commands.tokenizer_written_to_file import replace_tokenize
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
+from pocketrnn_export.source_code.tokenizer_in_function import find_changed_text, write_tokenizer_of_function
 from pocketrnn_export.vocabularies import owner_function_call, rules_from_function
 from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
 from pocketrnn_export.vocabularies.owner_function_call import (
@@ -523,6 +524,56 @@ def test_a_file_near_the_function_is_not_written_with_it(tmp_path: Path) -> None
     (tmp_path / "clean.py").write_text("")
     (tmp_path / "text.py").write_text("from clean import clean\ndef cut(text):\n    return clean(text).split()\n")
     assert write_text_function(tmp_path / "text.py", "cut") is None
+
+
+NEAR = {
+    "app.py": """
+from flask import Flask
+from model import Net
+from preprocess import clean, ids_of as look_up, tokenize
+def answer(text):
+    text = clean(text)
+    ids = look_up(tokenize(text), vocab)
+    return net(ids[:9])
+def handle(data):
+    return answer(data.get("text", ""))
+""",
+    "preprocess.py": """
+import re
+import torch
+from more.marks import MARKS
+spaces = re.compile(" +")
+def clean(text):
+    return remove(text.lower())
+def remove(text):
+    return re.sub(MARKS, " ", text)
+def tokenize(text):
+    return spaces.split(text.strip())
+def ids_of(tokens, vocab):
+    return [vocab.get(one, 1) for one in tokens]
+class Rows(torch.utils.data.Dataset):
+    pass
+""",
+    "more/marks.py": "import torch\nMARKS = '[!?]'\n",
+}
+
+
+def test_what_the_function_imports_from_files_near_it_is_written_with_it(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    for name, code in NEAR.items():
+        (tmp_path / name).write_text(code)
+    written = write_tokenizer_of_function(tmp_path / "app.py", "answer")
+    assert written is not None
+    assert not re.search("torch|flask|import clean|more", written.code)
+    assert run_source(written.code)["words"]("A  FILM! of?") == ["a", "film", "of"]
+    # A field of a request is the text itself.
+    assert find_changed_text(tmp_path / "app.py", "answer") is None
+    # Where a name has another meaning in each file, the import stays.
+    (tmp_path / "app.py").write_text(
+        NEAR["app.py"].replace("def answer(text):", "spaces = 3\ndef answer(text, n=spaces):")
+    )
+    own = write_tokenizer_of_function(tmp_path / "app.py", "answer")
+    assert own is None or "spaces = 3" not in own.code or "from preprocess import" in own.code
 
 
 FILE = """

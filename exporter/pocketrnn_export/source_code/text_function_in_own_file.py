@@ -98,7 +98,7 @@ def write_text_function(
     if arguments:
         called = f"functools.partial({called}, {arguments})"
         made = [*ast.parse("import functools").body, *made]
-    helpers = list_file_statements_that_code_needs([*made, *ast.parse(called).body], statements)
+    helpers = list_file_statements_that_code_needs([*made, *ast.parse(called).body], statements, path)
     if helpers is None or any(_needs_file_or_torch(one, path) for one in helpers):
         return None
     written = [*helpers, *made]

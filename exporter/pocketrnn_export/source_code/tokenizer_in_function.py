@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
-from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_syntax_nodes_near
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults, read_last_name
@@ -78,13 +80,18 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
             if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != name or not call.args:
                 continue
             given = assigned.get(ast.unparse(call.args[0]), call.args[0])
-            called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call)]
+            called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call) and not _reads_field(one)]
             texts = _list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
             is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called)
             if is_changed and len(texts) == 1 and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
                 place = f"{path}, {f'{cell.name}, ' if cell.name else ''}line {call.lineno}"
                 found = ChangedText(place, ast.unparse(given), texts.pop())
     return found
+
+
+def _reads_field(call: ast.Call) -> bool:
+    """Return whether a call reads a field of a request, as `data.get("text", "")`."""
+    return read_last_name(call.func) == "get" and bool(call.args) and isinstance(call.args[0], ast.Constant)
 
 
 def write_tokenizer_of_function(
@@ -110,6 +117,7 @@ def write_tokenizer_of_function(
     functions = {one.name: one for one in statements if isinstance(one, Function)}
     if name not in functions:
         return None
+    functions = {**_find_imported_functions(statements, path), **functions}
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
     later: list[str] = []
@@ -122,11 +130,24 @@ def write_tokenizer_of_function(
     if made is not None and changed_text is not None:
         code = f"def {WRITTEN_NAME}({changed_text.text}):\n    return {written_name}({changed_text.code})"
         made += ast.parse(code).body
-    helpers = None if made is None else list_file_statements_that_code_needs(made, statements)
+    helpers = None if made is None else list_file_statements_that_code_needs(made, statements, path)
     if made is None or helpers is None:
         return None
     code = f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
     return WrittenTokenizer(code, later, fields if len(fields) > 1 else ())
+
+
+def _find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict[str, Function]:
+    """Return the functions that a file imports from files near it, by the names that it gives them."""
+    found: dict[str, Function] = {}
+    for node in statements:
+        if not isinstance(node, ast.ImportFrom) or (file := find_relatively_imported_file(path, node)) is None:
+            continue
+        with contextlib.suppress(InputError):
+            there = {one.name: one for cell in read_python_cells(file) for one in cell.statements
+                     if isinstance(one, Function)}  # fmt: skip
+            found |= {one.asname or one.name: there[one.name] for one in node.names if one.name in there}
+    return found
 
 
 def uses_only_basic_english_tokenizer(code: str) -> bool:
@@ -297,18 +318,34 @@ class _ReplaceAttribute(ast.NodeTransformer):
 
 
 def list_file_statements_that_code_needs(
-    made: Sequence[ast.stmt], statements: Sequence[ast.stmt]
+    made: Sequence[ast.stmt], statements: Sequence[ast.stmt], path: Path
 ) -> list[ast.stmt] | None:
-    """Return the imports, functions, classes and constants of a file that some code needs. Return None if a name is
-    not known, or another statement makes it.
+    """Return the imports, functions, classes and constants of a file that some code needs, and in place of an import of
+    a file near it what it imports from there. Return None if a name is not known, or another statement makes it.
 
     Args:
         made: the code, whose own functions and names are not looked for.
         statements: those of the file.
+        path: the file.
     """
-    defined = {name for one in made for name in list_changed_names(one)}
-    waiting = [name for one in made for name in list_needed_names(one)]
+    names = [name for one in made for name in list_needed_names(one)]
+    own = {name for one in made for name in list_changed_names(one)}
+    found = _list_needed_statements(names, own, statements, path)
+    # Two files may give a name different meanings.
+    makers = [(name, ast.unparse(one)) for one in found or () for name in list_changed_names(one)]
+    if found is not None and len({*makers}) > len({name for name, _ in makers}):
+        found = _list_needed_statements(names, own, statements, None)
+    return found
+
+
+def _list_needed_statements(
+    names: Sequence[str], own: Collection[str], statements: Sequence[ast.stmt], path: Path | None
+) -> list[ast.stmt] | None:
+    """Return the statements of a file that make names, and what these need; with its path, imports of files near it are
+    replaced by the statements there."""
+    defined, waiting = {*own}, [*names]
     kept: set[ast.stmt] = set()
+    near: dict[str, ast.stmt] = {}
     while waiting:
         if (name := waiting.pop()) in defined or name in _BUILTINS:
             continue
@@ -316,9 +353,28 @@ def list_file_statements_that_code_needs(
         makers = [one for one in statements if name in list_changed_names(one)]
         if not makers or not all(isinstance(one, _KEPT) for one in makers):
             return None
+        if path is not None and (copied := _list_imported_statements(name, makers, path)) is not None:
+            near |= {ast.unparse(one): one for one in copied}
+            continue
         kept.update(makers)
         waiting += [other for one in makers for other in list_needed_names(one)]
-    return [one for one in statements if one in kept]
+    return [*near.values(), *(one for one in statements if one in kept)]
+
+
+def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path) -> list[ast.stmt] | None:
+    """Return the statements of the file near it from which a file imports a name, and what they need there. Return None
+    if the name is not imported from such a file, or is not known there."""
+    if len(makers) != 1 or not isinstance(node := makers[0], ast.ImportFrom):
+        return None
+    original = next(one.name for one in node.names if (one.asname or one.name) == name)
+    if original == "*" or (file := find_relatively_imported_file(path, node)) is None or not node.module:
+        return None
+    found: list[ast.stmt] | None = None
+    with contextlib.suppress(InputError):
+        there = [one for cell in read_python_cells(file) for one in cell.statements]
+        found = _list_needed_statements([original], (), there, file)
+    renamed = ast.parse(f"{name} = {original}").body if name != original else []
+    return None if found is None else [*found, *renamed]
 
 
 def _list_read_names(node: ast.AST) -> set[str]:
