@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -1072,6 +1072,11 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
         ("text,gold,prediction,p_gold\noil,bad,good,0.1\n", ["good"]),
         ("text,label,y_pred\noil,bad,good\n", ["good"]),
         ("text,y_true\noil,bad\n", None),
+        # Probabilities stand beside them: those of the second label, or of the label.
+        ("text,result,score\noil,bad,0.1\nfilm,good,0.8\n", [{"bad": 0.9, "good": 0.1}, {"bad": 0.2, "good": 0.8}]),
+        ("text,sentiment,prob\noil,bad,0.9\n", [{"bad": 0.9}]),
+        # These are not the labels that have the probabilities.
+        ("text,sentiment,prob\noil,bad,0.8\nfilm,good,0.3\n", [{"bad": 0.2, "good": 0.8}, {"bad": 0.7, "good": 0.3}]),
         # Two columns of labels, and two columns of texts: which one is meant is not known.
         ("text,category,class\nthe sea,good,bad\n", None),
         ("title,body,label\nthe sea,is wide,good\n", None),
@@ -1085,7 +1090,8 @@ def test_the_only_columns_of_texts_and_of_labels_may_have_other_names(
     with pytest.raises(InputError) if expected is None else nullcontext():
         pairs = read_pairs(tmp_path / "answers.csv", ["bad", "good"], multi_label=several)
         given = map_answers_to_labels(pairs, ["bad", "good"], multi_label=several)
-        assert [answer if several else answer[0] for _, answer in given] == expected  # type: ignore[index]
+        found = [answer if several or isinstance(answer, Mapping) else answer[0] for _, answer in given]
+        assert [pytest.approx(one) if isinstance(one, Mapping) else one for one in found] == expected
 
 
 def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -137,8 +137,10 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
-    elif not any(name in labels or _ANSWER.fullmatch(name) for name in (rows[0] if rows else ())):
+    elif not any(name in labels or name.lower().startswith("label") for name in (rows[0] if rows else ())):
         named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
+        # Beside probabilities of another label, they would be the true labels.
+        named = [name for name in named if _fits_probabilities(rows, name, labels)]
         rows = _rename_only_column(path, rows, named, "label")
     if len(labels) == 2 and not multi_label:
         rows = _rename_only_column(path, rows, _list_columns_of_likelier_label(rows, labels), "probability")
@@ -200,13 +202,24 @@ def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: S
     columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
     if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
         return []
-    found = []
-    for name in columns:
-        given = [(float(row[name]), row["label"]) for row in rows if row[name] and _is_probability(row[name])]
-        of_second = all(number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given)
-        if of_second or all(number >= _LIKELY for number, _ in given):
-            found += [name] * (len(given) == len(rows) and any(0 < number < 1 for number, _ in given))
-    return found
+    return [name for name in columns if _is_of_likelier_label(rows, name, "label", labels)]
+
+
+def _is_of_likelier_label(
+    rows: Sequence[Mapping[str, Any]], column: str, label_column: str, labels: Sequence[str]
+) -> bool:
+    """Return whether a column may have the probability of each row's label, or of the second of two labels: each row's
+    label is the likelier one."""
+    given = [(float(row[column]), row[label_column]) for row in rows if row[column] and _is_probability(row[column])]
+    of_second = all(number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given)
+    is_fitting = of_second or all(number >= _LIKELY for number, _ in given)
+    return is_fitting and len(given) == len(rows) and any(0 < number < 1 for number, _ in given)
+
+
+def _fits_probabilities(rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]) -> bool:
+    """Return whether the labels of a column are the likelier ones of two by each column of probabilities."""
+    columns = [name for name in rows[0] if _ANSWER.fullmatch(name)] if len(labels) == 2 else []
+    return all(_is_of_likelier_label(rows, name, label_column, labels) for name in columns)
 
 
 def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
