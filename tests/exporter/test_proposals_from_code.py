@@ -33,7 +33,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
-from pocketrnn_export.commands.tokenizer_written_to_file import (
+from pocketrnn_export.commands.tokenizer_function_in_own_file import (
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_that_cleans_before_keras,
 )
@@ -47,12 +47,12 @@ from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import find_calls_of_classes, list_module_classes
 from pocketrnn_export.source_code.removed_library_names import replace_removed_names
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
-from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
-from pocketrnn_export.source_code.tokenizer_in_function import (
+from pocketrnn_export.source_code.splitting_part_of_function import (
     find_changed_text,
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 

@@ -19,7 +19,7 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     find_defaults,
     read_last_name,
 )
-from pocketrnn_export.source_code.tokenizer_in_function import list_file_statements_that_code_needs
+from pocketrnn_export.source_code.splitting_part_of_function import list_file_statements_that_code_needs
 from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
 
 _DEEPEST: Final = 4
