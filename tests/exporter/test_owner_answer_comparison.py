@@ -505,7 +505,7 @@ def test_functions_that_may_split_texts_are_named_where_no_rules_agree(owners_fo
     write_answers(lambda ids: answer([*ids[::-1], 5], 40))
     result = CliRunner().invoke(main, ["export", *GIVEN])
     assert result.exit_code == 3
-    assert re.search(r"net\.py:words\. .*Write: .* --tokenizer net\.py:words", result.stderr)
+    assert re.search(r"(?s)net\.py:words\. .*Write: .* --tokenizer net\.py:words", result.stderr)
     assert (owners_folder / "net.py").exists()
 
 

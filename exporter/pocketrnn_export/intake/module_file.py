@@ -52,6 +52,7 @@ from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_pyth
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
+from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.owner_function_call import WordIds, is_vocabulary_name
 
 _log = logging.getLogger(__name__)
@@ -222,7 +223,9 @@ def _make_text_object(
         defaults = {one.name: one.default for one in plain if one.name not in {**given, **held, **settings}}
     # A user's code may raise any exception.
     except Exception as error:
-        words = {one: WordIds(ids_of_words) for one in read or () if is_vocabulary_name(one)}
+        words: dict[str, Any] = {one: WordIds(ids_of_words) for one in read or () if is_vocabulary_name(one)}
+        plain_values = find_attribute_values(named.path, named.name, [one for one in read or () if one not in words])
+        words |= plain_values
         unknown = {
             one: line
             for one, line in (read or {}).items()
@@ -238,7 +241,8 @@ def _make_text_object(
         # A class with slots or with a `__new__` of its own.
         except Exception:
             raise refused from None
-        known = f", but with {', '.join(read)}" if read else ""
+        read_ones = [f"{one}={plain_values[one]!r}" if one in plain_values else one for one in read]
+        known = f", but with {', '.join(read_ones)}" if read_ones else ""
         _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
     changed = getattr(found, "__dict__", {})
     changed.update({} if args or kwargs else saved_attributes)
