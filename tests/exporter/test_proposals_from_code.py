@@ -33,10 +33,12 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
-from pocketrnn_export.commands.tokenizer_written_to_file import (
+from pocketrnn_export.commands.tokenizer_function_in_own_file import (
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_that_cleans_before_keras,
 )
+from pocketrnn_export.intake.module_file import load_text_function
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
@@ -47,12 +49,13 @@ from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import find_calls_of_classes, list_module_classes
 from pocketrnn_export.source_code.removed_library_names import replace_removed_names
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
-from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
-from pocketrnn_export.source_code.tokenizer_in_function import (
+from pocketrnn_export.source_code.splitting_part_of_function import (
     find_changed_text,
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
+from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -373,6 +376,30 @@ def test_a_function_that_needs_an_object_beside_the_text_is_called_as_the_owners
     message = export("net.py:Net", "--tokenizer", "net.py:encode").stderr
     assert "--tokenizer out-words.py:words" in message.splitlines()[-1]
     assert run_source(Path("out-words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("call", "values"),
+    [("", {"most": 9, "kind": "a"}), ("Words(net, vocab, 7)", {"most": 7, "kind": "a"}),
+     ("Words(net, vocab, most=read())", {"kind": "a"})],
+)  # fmt: skip
+def test_plain_attributes_of_an_object_that_splits_texts_are_those_of_the_owners_call(
+    call: str, values: dict[str, Any], folder: Path
+) -> None:
+    Path("net.py").write_text(
+        f"{FILE.split('def predict')[0]}class Words:\n    def __init__(self, net, vocab, most=9):\n"
+        "        self.net, self.vocab, self.most = net, vocab, most\n        self.kind = 'a'\n        self.twice = 1\n"
+        f"        self.twice = 2\n    def encode(self, text):\n        return [self.vocab[one] for one in text.split()]"
+        f"[:self.most]\n{call}\n"
+    )
+    assert find_attribute_values(Path("net.py"), "Words", ["net", "most", "kind", "twice"]) == values
+    if "most" not in values:
+        assert name_proposed_function() == ""
+        return
+    assert name_proposed_function() == "net.py:Words.encode"
+    named = parse_module_name("net.py:Words.encode")
+    assert named is not None
+    assert load_text_function(named, "", {"a": 1, "b": 2})(" ".join("ab" * 9)) == ([1, 2] * 9)[: values["most"]]
 
 
 @pytest.mark.parametrize("call", ["most", "9)\npreprocess_text('b', vocab, 8"])

@@ -41,7 +41,7 @@ from pocketrnn_export.intake.sizes_from_weights import (
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call, find_imported_class
-from pocketrnn_export.source_code.jupyter_and_main_names import pretend_jupyter, replace_dunder_name_by_main
+from pocketrnn_export.source_code.dunder_names_as_in_jupyter import pretend_jupyter, replace_dunder_name_by_main
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_needed_statements,
@@ -52,6 +52,7 @@ from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_pyth
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
+from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.owner_function_call import WordIds, is_vocabulary_name
 
 _log = logging.getLogger(__name__)
@@ -224,7 +225,9 @@ def _make_text_object(
         defaults = {one.name: one.default for one in plain if one.name not in {**given, **held, **settings}}
     # A user's code may raise any exception.
     except Exception as error:
-        words = {one: WordIds(ids_of_words) for one in read or () if is_vocabulary_name(one)}
+        words: dict[str, Any] = {one: WordIds(ids_of_words) for one in read or () if is_vocabulary_name(one)}
+        plain_values = find_attribute_values(named.path, named.name, [one for one in read or () if one not in words])
+        words |= plain_values
         unknown = {
             one: line
             for one, line in (read or {}).items()
@@ -240,7 +243,8 @@ def _make_text_object(
         # A class with slots or with a `__new__` of its own.
         except Exception:
             raise refused from None
-        known = f", but with {', '.join(read)}" if read else ""
+        read_ones = [f"{one}={plain_values[one]!r}" if one in plain_values else one for one in read]
+        known = f", but with {', '.join(read_ones)}" if read_ones else ""
         _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
     changed = getattr(found, "__dict__", {})
     changed.update({} if args or kwargs else saved_attributes)

@@ -15,10 +15,11 @@ from pocketrnn_export.source_code.files_near_module import find_relatively_impor
 from pocketrnn_export.source_code.import_statements import list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
+from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
-from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.values_of_call_arguments import (
     CallArguments,
+    find_attribute_values,
     find_call_arguments,
     write_call_of_text_function,
 )
@@ -201,7 +202,7 @@ def _find_text_function(near: Sequence[Path], file: Path, name: str, function: F
 
 def is_of_class_with_arguments(path: Path, name: str) -> bool:
     """Return whether a name is Class.method, the class needs arguments that are no vocabulary, and the method reads
-    more than a vocabulary of its object.
+    more of its object than a vocabulary and plain values that the owner's code gives.
 
     Args:
         path: the file.
@@ -217,7 +218,8 @@ def is_of_class_with_arguments(path: Path, name: str) -> bool:
     if all(map(is_vocabulary_name, needed)):
         return False
     read = list_read_attributes(path, held, method)
-    return read is None or not all(map(is_vocabulary_name, read))
+    others = [one for one in read or () if not is_vocabulary_name(one)]
+    return read is None or len(find_attribute_values(path, held, others)) < len(others)
 
 
 def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:

@@ -5,21 +5,25 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names
+from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.import_statements import Import, list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Definition,
     Function,
     find_defaults,
+    find_first_parameter_name,
+    find_methods,
     read_last_name,
 )
-from pocketrnn_export.source_code.tokenizer_in_function import list_file_statements_that_code_needs
+from pocketrnn_export.source_code.splitting_part_of_function import list_file_statements_that_code_needs
 from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
 
 _DEEPEST: Final = 4
@@ -120,6 +124,58 @@ def find_call_arguments(
                 rank = not any(is_preferred(scope.name) for scope in around)
                 found.append((rank, _read_arguments(call, function, names, scopes, files, (one, place))))
     return min(found, key=lambda each: (len(each[1].unknown), each[0]))[1] if found else None
+
+
+def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -> dict[str, Any]:
+    """Find the plain values of attributes of an owner's object: those that the owner's call of its class gives, or the
+    defaults of its `__init__`. Return a dict from each attribute to its value, without those whose value is not known.
+
+    Args:
+        path: the file of the class.
+        class_name: the class.
+        names: the attributes.
+
+    Example:
+        >>> find_attribute_values(Path("text.py"), "Processor", ["max_length", "model"])
+        {'max_length': 60}
+    """
+    statements = [one for cell in read_python_cells_if_readable(path) for one in cell.statements]
+    found: dict[str, Any] = {}
+    for definition in (one for one in statements if isinstance(one, ast.ClassDef) and one.name == class_name):
+        for init in find_methods(definition, "__init__"):
+            given = _find_arguments_of_init(path, class_name, init)
+            assigned: dict[str, list[ast.expr]] = {}
+            for node in (one for one in ast.walk(init) if isinstance(one, ast.Assign)):
+                for target in node.targets:
+                    pairs = [(target, node.value)]
+                    if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                        pairs = [*zip(target.elts, node.value.elts, strict=False)]
+                    for one, value in pairs:
+                        assigned.setdefault(ast.unparse(one), []).append(value)
+            for name in names:
+                values = assigned.get(f"{find_first_parameter_name(init)}.{name}", [])
+                # Another assignment may change it.
+                for value in values if len(values) == 1 else ():
+                    with contextlib.suppress(ValueError, LookupError, TypeError):
+                        is_given = isinstance(value, ast.Name)
+                        found[name] = given[ast.unparse(value)] if is_given else ast.literal_eval(value)
+    return found
+
+
+def _find_arguments_of_init(path: Path, class_name: str, init: Function) -> dict[str, Any]:
+    """Return the plain values of the arguments of `__init__` of a class, by its defaults and the owner's call."""
+    found: dict[str, Any] = {}
+    for name, default in find_defaults(init).items():
+        with contextlib.suppress(ValueError, TypeError):
+            found[name] = ast.literal_eval(default)
+    arguments = copy.copy(init.args)
+    arguments.args = init.args.args[1:]
+    maker = ast.FunctionDef(class_name, arguments, [], [])
+    names = [one.arg for one in (*arguments.args, *arguments.kwonlyargs)]
+    called = find_call_arguments(list_files_near(path), path, maker, names, lambda _: False)
+    if called is None:
+        return found
+    return {name: value for name, value in (found | called.values).items() if name not in called.unknown}
 
 
 def _imports(tree: ast.AST, file: Path, name: str) -> bool:

@@ -22,7 +22,7 @@ from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse
 from pocketrnn_export.source_code.text_function_in_own_file import PLAIN_CALL, write_text_function
 
 if TYPE_CHECKING:
-    from pocketrnn_export.source_code.tokenizer_in_function import WrittenTokenizer
+    from pocketrnn_export.source_code.splitting_part_of_function import WrittenTokenizer
     from pocketrnn_export.vocabularies.keras_split import KerasSplit
     from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
 
@@ -37,7 +37,7 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     Args:
         options: the options of `export`.
     """
-    from pocketrnn_export.source_code.tokenizer_in_function import (
+    from pocketrnn_export.source_code.splitting_part_of_function import (
         WRITTEN_NAME,
         uses_only_basic_english_tokenizer,
         write_tokenizer_of_function,
@@ -95,7 +95,7 @@ def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: K
         options: the options of `export`.
         keras: how the Tokenizer splits a text.
     """
-    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
     named = parse_module_name(options["tokenizer"])
     if named is None or named.name == WRITTEN_NAME or named.method or named.args or named.kwargs:
@@ -119,8 +119,8 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     """Set --tokenizer to its function with the values that the owner's code gives its further arguments, also in the
     commands that messages suggest; for a function that answers texts, to the one that it calls with its text. Return
     False if a value is not known."""
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
-    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named = parse_module_name(options["tokenizer"])
     found = None if named is None or named.kwargs else complete_text_function(named.path, named.name)
@@ -137,7 +137,7 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
 
 def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
     """Write the lines that split several fields of a request, and raise an error that names what is open."""
-    from pocketrnn_export.source_code.tokenizer_in_function import NAME_WITH_FIELDS, WRITTEN_NAME
+    from pocketrnn_export.source_code.splitting_part_of_function import NAME_WITH_FIELDS, WRITTEN_NAME
 
     path = find_or_write_code_file(output, "words", written.code)
     fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
@@ -173,7 +173,7 @@ def replace_tokenizer_by_own_file(
         adapted: the function, as the export calls it.
     """
     from pocketrnn_export.source_code.files_near_module import loads_torch
-    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
 
     named = parse_module_name(options["tokenizer"])
@@ -253,7 +253,7 @@ def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> boo
     """Set --tokenizer to a file beside the output that holds its function with the present names of what libraries have
     removed. Return False if it needs nothing that is known to be removed."""
     from pocketrnn_export.source_code.removed_library_names import replace_removed_names
-    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
     named = parse_module_name(options["tokenizer"])
     if named is None or named.name == WRITTEN_NAME or named.args or named.kwargs or named.method_kwargs:
@@ -276,7 +276,7 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
     Args:
         function: the function, which answers or splits a text.
     """
-    from pocketrnn_export.source_code.tokenizer_in_function import (
+    from pocketrnn_export.source_code.splitting_part_of_function import (
         WRITTEN_NAME,
         find_changed_text,
         write_tokenizer_of_function,

@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.files_near_module import find_relatively_impor
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults, read_last_name
-from pocketrnn_export.source_code.request_fields import REQUEST, take_request_fields_as_parameters
+from pocketrnn_export.source_code.request_fields_as_parameters import REQUEST, take_request_fields_as_parameters
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 
 WRITTEN_NAME: Final = "words"
