@@ -84,6 +84,7 @@ from pocketrnn_export.commands.tokenizer_function_in_own_file import (
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
     replace_tokenizer_that_cleans_before_keras,
+    write_tokenizer_of_columns_to_file,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -669,6 +670,9 @@ def _refuse_missing_options(
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
         changes |= make_options_of_tokenizer_function(function.option)
         remedy.append(describe_tokenizer_function(function))
+    elif is_open and named is not None and (copied := write_tokenizer_of_columns_to_file(named.path)):
+        changes |= make_options_of_tokenizer_function(copied[1])
+        remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
         if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):

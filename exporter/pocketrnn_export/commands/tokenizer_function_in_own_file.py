@@ -291,6 +291,23 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
     return escape_line(said), f"{path}:{WRITTEN_NAME}"
 
 
+def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
+    """Write what code does to a column of texts to a file beside the output, as a function of a text. Return a sentence
+    on it, and the tokenizer as file.py:words; None if no such code is found.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.text_columns_in_code import write_tokenizer_of_columns
+
+    code = write_tokenizer_of_columns(path)
+    if code is None:
+        return None
+    written = find_or_write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
+    return f"What {path} does to a column of texts is copied to {written}, for one text.", f"{written}:{WRITTEN_NAME}"
+
+
 def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
     """Write code to a new file beside the output, or find it in one that was written before. Return the file. What
     libraries have removed, such as a name of spaCy's, is written in its present form, with a note.

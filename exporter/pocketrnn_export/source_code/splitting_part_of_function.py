@@ -351,6 +351,8 @@ def _list_needed_statements(
             continue
         defined.add(name)
         makers = [one for one in statements if name in list_changed_names(one)]
+        # nltk.download() and nltk.data.path are about where its data is.
+        makers = [one for one in makers if name != "nltk" or isinstance(one, Import)]
         if not makers or not all(isinstance(one, _KEPT) for one in makers):
             return None
         if path is not None and (copied := _list_imported_statements(name, makers, path)) is not None:
