@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from module_sources import run_source
 
+from pocketrnn_export.commands.proposed_options import propose_weights
 from pocketrnn_export.source_code.text_columns_in_code import write_tokenizer_of_columns
 
+WEIGHTS = {"fc.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)}
 CODE = """
 import re
 import nltk
@@ -47,3 +50,20 @@ def test_steps_of_a_column_are_a_function_of_a_text(steps: str, given: list[str]
     if code is not None:
         assert "pandas" not in code
         assert run_source(code)["words"]("End of  the Film!") == given
+
+
+def test_weights_that_no_code_names_are_the_only_ones_beside_the_module(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("")
+    (tmp_path / "words.pkl").write_bytes(b"")
+    assert propose_weights(tmp_path / "net.py") is None
+    torch.save(WEIGHTS, tmp_path / "model.pt")
+    found = propose_weights(tmp_path / "net.py")
+    assert found is not None
+    assert found.path == tmp_path / "model.pt"
+    torch.save(WEIGHTS, tmp_path / "last.pth")
+    assert propose_weights(tmp_path / "net.py") is None
+    # A name in the code decides.
+    (tmp_path / "net.py").write_text(f"weights = {str(tmp_path / 'last.pth')!r}")
+    found = propose_weights(tmp_path / "net.py")
+    assert found is not None
+    assert found.path.name == "last.pth"

@@ -235,8 +235,8 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
 
 
 def propose_weights(path: Path) -> FileNamedInCode | None:
-    """Find the file of weights that the code of a module, or of the files near it, names. Return it with the place in
-    the code; None if there is no such file, or there are several.
+    """Find the file of weights that the code of a module, or of the files near it, names; if it names none, the only
+    one beside the module. Return it with the place in the code; None if there is no such file, or there are several.
 
     Args:
         path: the file of the module.
@@ -246,6 +246,10 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
+    if not found:
+        beside = [one for one in path.parent.iterdir() if re.fullmatch(rf"\.({_OF_WEIGHTS})", one.suffix)]
+        beside = [one for one in beside if one.is_file() and holds_weights(one)]
+        found = [FileNamedInCode(one, f"the only file of weights beside {path.name}") for one in beside]
     return found[0] if len(found) == 1 else None
 
 
