@@ -409,6 +409,12 @@ def test_a_function_whose_further_values_are_not_known_is_not_proposed(call: str
     assert (name_proposed_function() == "") is (call == "most")
 
 
+def test_an_unknown_value_where_a_function_answers_is_not_that_of_another_call(folder: Path) -> None:
+    code = "def predict(text, model, vocab, n):\n    return model(preprocess_text(text, vocab, n()))\n"
+    Path("net.py").write_text(f"{FILE.split('def predict')[0]}{PREPROCESS}{code}preprocess_text('a', vocab, 9)\n")
+    assert name_proposed_function() == ""
+
+
 def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_texts(folder: Path) -> None:
     Path("net.py").write_text(f"{FILE}\ndef class_encoder(name):\n    return 0\ndata = open('questions.txt')\n")
     Path("questions.txt").write_text("".join(f"what is question {i}?\n" for i in range(30)))

@@ -123,7 +123,7 @@ def find_call_arguments(
                 scopes.append([node for each in trees for node in ast.walk(each)])
                 rank = not any(is_preferred(scope.name) for scope in around)
                 found.append((rank, _read_arguments(call, function, names, scopes, files, (one, place))))
-    return min(found, key=lambda each: (len(each[1].unknown), each[0]))[1] if found else None
+    return min(found, key=lambda each: (each[0], len(each[1].unknown)))[1] if found else None
 
 
 def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -> dict[str, Any]:
