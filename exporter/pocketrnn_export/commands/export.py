@@ -61,6 +61,7 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
+    UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
     describe_tokenizer_function,
@@ -665,7 +666,8 @@ def _refuse_missing_options(
         remedy.append(describe_tokenizer_function(function))
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
-        if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
+        known = [] if labels in (None, UNKNOWN_LABELS) else read_labels(labels)
+        if not options["head"] and (pairs := _propose_pairs(known, options)):
             said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
             remedy.append(said)
             changes = pairs.complete(changes)
