@@ -1153,7 +1153,7 @@ def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
-    from pocketrnn_export.intake.module_file import load_module_and_call_function, set_word_ids
+    from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
     from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.source_code.needed_code import NeededNamesError
@@ -1163,11 +1163,12 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         named = replace(named, function=options["call"])
     try:
         with print_line_if_slow(f"Running the code of {named.path} ..."):
-            try:
-                module, function = load_module_and_call_function(named, weights)
-            except NeededNamesError as error:
-                named = set_word_ids(named, error, _read_tokens(options))
-                module, function = load_module_and_call_function(named, weights)
+            while True:
+                try:
+                    module, function = load_module_and_call_function(named, weights)
+                    break
+                except (NeededNamesError, MissingArgumentsError) as error:
+                    named = set_values_of_vocabulary_and_weights(named, error, _read_tokens(options))
     except MissingArgumentsError as error:
         raise RefusedOptionsError(error.problem, error.known, {"source": error.source}) from None
     if weights is not None:

@@ -119,8 +119,8 @@ def _is_in_code_of_text_function(rules: TextRules, tokens: Sequence[str], option
     function is run, with the names that it needs, and not its file."""
     from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes, write_text_function
     from pocketrnn_export.source_code.text_functions_in_file import find_text_library, list_text_functions
-    from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
     from pocketrnn_export.vocabularies.rules_from_function import shows_same_split
+    from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
     named = parse_module_name(options["source"])
     for one in [] if named is None else list_text_functions(named.path):

@@ -75,7 +75,15 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
         parsed = ast.parse(f"f{call or '()'}", mode="eval").body
         if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
             raise ValueError("not one call")
-        for argument in (*parsed.args, *(keyword.value for keyword in parsed.keywords)):
+        given = [(str(place), one) for place, one in enumerate(parsed.args, 1)]
+        given += [(str(keyword.arg), keyword.value) for keyword in parsed.keywords]
+        missing = [one for one, value in given if any(getattr(part, "value", None) is ... for part in ast.walk(value))]
+        if missing:
+            raise InputError(
+                f"{path}:{name} is given ... for its argument {', '.join(missing)}.",
+                "Put a value in place of the dots.",
+            )
+        for _, argument in given:
             _require_plain_argument(argument)
         kwargs = {keyword.arg: keyword.value for keyword in parsed.keywords if keyword.arg is not None}
         if len(kwargs) != len(parsed.keywords):

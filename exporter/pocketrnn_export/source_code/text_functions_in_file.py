@@ -16,11 +16,8 @@ from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
-from pocketrnn_export.vocabularies.owner_function_call import (
-    find_vocabulary_argument,
-    is_vocabulary_name,
-    make_function_arguments_error,
-)
+from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_function_arguments_error
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 # The most functions that a message names.
 _MOST_CALLED = 4
