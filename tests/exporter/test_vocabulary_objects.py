@@ -5,17 +5,26 @@ from __future__ import annotations
 import ast
 import copy
 import json
+import logging
+import pickle
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
 from module_sources import make_net
 
 from pocketrnn.commands.cli import main
+from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
 from pocketrnn.errors import InputError
+from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
+from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.vocabularies.checkpoint_file import describe_member
+from pocketrnn_export.vocabularies.unreachable_words import warn_of_unreachable_words
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary
 
 WORDS = ["<unk>", "<pad>", "oil", "war"]
@@ -104,6 +113,29 @@ def test_a_module_that_reads_a_vocabulary_object_is_made_with_the_words_of_the_o
                "random_weights": False, "run_notebook": None}  # fmt: skip
     module, _ = load_module_and_call("net.py:Net", parse_source("net.py:Net", options), options)
     assert module.embedding.padding_idx == 1
+
+
+def test_the_members_of_a_pickled_tuple_are_named_by_their_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for members, said in (((IDS, 40), "its first member."), ([3, 40, 7, IDS], "its member 4.")):
+        (tmp_path / "v.pkl").write_bytes(pickle.dumps(members))
+        assert read_vocabulary(tmp_path / "v.pkl").tokens == tuple(WORDS)
+        assert said in caplog.text
+    assert describe_member("2.words") == "the 'words' of its third member"
+    assert describe_member("model.vocab") == "its 'model.vocab'"
+
+
+def test_a_stage_and_the_note_on_words_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with click.Context(main) as context:
+        for rules in (TextRules("whitespace", lowercase=True), TextRules("basic_english")) * 2:
+            with print_stages():
+                logging.getLogger("pocketrnn_export").info("Finding out how forward is called")
+                warn_of_unreachable_words(TextEncoder(rules, ["<unk>", "Don't"]), ["<unk>", "Don't"])
+        kept = [line for line, _ in get_lines_to_print_at_end(context)]
+    assert len(kept) == 1
+    assert "basic_english" in kept[0]
+    assert capsys.readouterr().err.count("Finding out how") == 1
 
 
 def test_dots_in_place_of_a_value_are_refused_and_sizes_after_a_star_are_not_read(

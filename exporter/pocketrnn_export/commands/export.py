@@ -799,7 +799,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     Raises:
         RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
     """
-    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import describe_member, is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
@@ -818,7 +818,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
             continue
         if options["vocabulary"] not in (None, path):
             raise RefusedOptionsError(
-                f"{path} holds a tokenizer of subwords, its {short_repr(held.key, 60)}, but --vocabulary names "
+                f"{path} holds a tokenizer of subwords, {describe_member(held.key)}, but --vocabulary names "
                 f"{options['vocabulary']}.",
                 f"Give this tokenizer, which contains its vocabulary: --tokenizer {path}. If your code uses another "
                 "tokenizer, name the other: --tokenizer NAME.",
