@@ -414,6 +414,18 @@ def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: 
     assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
+def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
+    for name in ("examples/one", "scripts"):
+        Path(name).mkdir(parents=True)
+        Path("net.py").rename(f"{name}/net.py")
+        Path("README.md").write_text("# Texts")
+        found = export("README.md").stderr
+        assert "Name the Python file or notebook with the module" in found
+        assert "Write:" not in found
+        Path(name, "net.py").rename("net.py")
+    assert "net.py:Net" in export("README.md").stderr
+
+
 def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(folder: Path) -> None:
     second = "class Second(nn.Module):\n    def forward(self, x):\n        return x\n"
     Path("net.py").write_text(f"{FILE}\n{second}")
