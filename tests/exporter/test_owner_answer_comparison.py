@@ -489,6 +489,21 @@ def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.parametrize("width", [0, pytest.param(12, marks=pytest.mark.slow)])
+def test_another_order_of_the_labels_is_a_line_to_copy_also_with_other_rules(width: int, owners_folder: Path) -> None:
+    numbers = [answer(ids_of(text), width) for text in TEXTS]
+    rows = [",".join(map(str, [text, *(one if width else [LABELS[int(np.argmax(one))]])]))
+            for text, one in zip(UNFRAMED, numbers, strict=True)]  # fmt: skip
+    Path("answers.csv").write_text("\n".join([f"text,{','.join(LABELS) if width else 'label'}", *rows]))
+    turned = [",".join(LABELS[::-1]) if one == ",".join(LABELS) else one for one in GIVEN]
+    result = CliRunner().invoke(main, ["export", *turned])
+    assert result.exit_code == 3, result.output
+    words = shlex.split(result.stderr.split("Write: ")[1].splitlines()[0])
+    assert words[words.index("--labels") + 1] == ",".join(LABELS)
+    assert ("--rules" in words) is bool(width)
+    assert not width or json.loads(words[words.index("--rules") + 1])["min_width"] == width
+
+
 @pytest.mark.slow
 def test_a_width_that_answers_show_is_taken_beside_a_function(owners_folder: Path) -> None:
     write_answers(lambda ids: answer(ids, 40))
@@ -1001,6 +1016,36 @@ def test_numbers_that_lead_to_the_label_of_each_row_are_logits(
     bad, good = (1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(-0.5) / 3)) if several else (0.25, 0.75)
     assert first.answer == pytest.approx({"bad": bad, "good": good})
     assert second.answer == pytest.approx({"bad": 1, "good": 0})
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "answers"),
+    [
+        ("text,label\noil,0\nfilm,2\n", "abc", "ac"),
+        ("text,y_pred\noil,1.0\nfilm,3.0\n", "abc", "ac"),
+        ("text,label,y_pred\noil,1,-1\nfilm,0,1\ncup,0,0\n", "abc", "acb"),
+        ("text,sentiment,length\noil,4,1\nfilm,0,1\n", "ab", "ba"),
+    ],
+)
+def test_numbers_of_classes_are_read_as_their_labels(rows: str, labels: str, answers: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(rows)
+    found = map_answers_to_labels(read_pairs(tmp_path / "a.csv", [*labels]), [*labels])
+    assert [one for _, one in found] == [(one,) for one in answers]
+
+
+def test_numbers_of_classes_in_json_and_python_are_read_as_their_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "oil", "label": 1}\n{"text": "film", "label": 0}\n')
+    for given in (
+        read_pairs(tmp_path / "a.jsonl"),
+        convert_example_pairs([("a b", None, 1), ("b", None, np.int64(0))]),
+    ):
+        assert [one for _, one in map_answers_to_labels(given, ["bad", "good"])] == [("good",), ("bad",)]
+        assert [one for _, one in map_answers_to_labels(given, ["0", "1"])] == [("1",), ("0",)]
+        with pytest.raises(InputError, match="labels are 'bad'"):
+            map_answers_to_labels([*given, OwnersText("c", answer=7)], ["bad", "good"])
+    # One number with decimals is a probability.
+    (found,) = map_answers_to_labels([OwnersText("c", answer=1.0)], ["bad", "good"])
+    assert found[1] == {"bad": 0.0, "good": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -527,6 +527,18 @@ def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: 
     assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
+def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
+    for name in ("examples/one", "scripts"):
+        Path(name).mkdir(parents=True)
+        Path("net.py").rename(f"{name}/net.py")
+        Path("README.md").write_text("# Texts")
+        found = export("README.md").stderr
+        assert "Name the Python file or notebook with the module" in found
+        assert "Write:" not in found
+        Path(name, "net.py").rename("net.py")
+    assert "net.py:Net" in export("README.md").stderr
+
+
 def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(folder: Path) -> None:
     second = "class Second(nn.Module):\n    def forward(self, x):\n        return x\n"
     Path("net.py").write_text(f"{FILE}\n{second}")
@@ -559,6 +571,35 @@ def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(
         ("frame.columns = ['target', 'text']", None),
         ("device = 'cuda' if available else 'cpu'", None),
         ("words = 'texts' if count > 1 else 'text'", None),
+        ("sentiment_map = {-1: 'bad', 0: 'fair', 1: 'good'}", ("bad", "fair", "good")),
+        ("label_map = {1: 'bad', 2: 'bad', 3: 'fair', 4: 'good', 5: 'good'}", ("bad", "fair", "good")),
+        ("label_dict = {'bad': 0, 'negative': 0, 'good': 1, 'positive': 1}", ("bad", "good")),
+        ("names = {'0': 'ham', '1': 'spam'}", ("ham", "spam")),
+        ("idx2label = {i: one for i, one in enumerate(['ham', 'spam'])}", ("ham", "spam")),
+        ("CLASS_NAMES: list = np.array('World Sports'.split())", None),
+        ("CLASS_NAMES: list = 'World Sports'.split()", ("World", "Sports")),
+        ("classification_report(y, p, target_names=['ham', 'spam'])", ("ham", "spam")),
+        ("SETTINGS = {'labels': ['ham', 'spam'], 'dim': 3}", ("ham", "spam")),
+        ("def predict(text, labels=('ham', 'spam')): ...", ("ham", "spam")),
+        ("answer = ['ham', 'spam'][int(torch.argmax(x))]", ("ham", "spam")),
+        ("answer = {0: 'ham', 1: 'spam'}.get(k)", ("ham", "spam")),
+        ("shown = 'spam' if 0.5 < x else 'ham'", ("ham", "spam")),
+        ("shown = 'spam' if score > self.threshold else 'ham'", ("ham", "spam")),
+        ("shown = 'ham' if not prediction else 'spam'", ("ham", "spam")),
+        ("shown = 'bad' if pred == 0 else 'fair' if pred == 1 else 'good'", ("bad", "fair", "good")),
+        ("if pred != 1:\n shown = 'ham'\nelse:\n shown = 'spam'", ("ham", "spam")),
+        ("def f(pred):\n if pred == 1:\n  log()\n  return 'spam'\n return 'ham'", ("ham", "spam")),
+        (
+            "def f(k):\n if k == 0:\n  return 'a', p\n if k == 1:\n  return 'b', p\n"
+            " if k == 2:\n  return 'c', p\n raise X",
+            ("a", "b", "c"),
+        ),
+        ("match k:\n case 0:\n  s = 'a'\n case 1:\n  s = 'b'\n case _:\n  s = 'c'", ("a", "b", "c")),
+        ("if pred == 0:\n print(f'{p} bad')\nif pred == 1:\n print(f'{p} good')\nprint('done')", ("bad", "good")),
+        ("if p > 0.6:\n s = 'good'\nelif p < 0.4:\n s = 'bad'\nelse:\n s = 'fair'", None),
+        ("frame = DataFrame(rows, columns=['target', 'text'])", None),
+        ("mode = 'w' if results else 'r'", None),
+        ("ending = 'st' if count == 1 else 'th'", None),
         ("LABELS = ['one']", None),
         ("LABELS = ['same', 'same']", None),
         ("LABELS = ['a', name]", None),
@@ -574,7 +615,13 @@ def test_labels_are_found_in_code_in_the_order_of_their_numbers(
 
 @pytest.mark.parametrize(
     ("outputs", "answers", "proposed"),
-    [(2, "ham", "ham,spam"), (1, "glad", "sad,glad"), (2, "", "a,b,c"), (3, "", "low,middle,high"), (4, "", "a,b,c")],
+    [
+        (2, "ham", "ham,spam"),
+        (1, "glad", "sad,glad"),
+        (2, "", "sad,glad"),
+        (3, "", "low,middle,high"),
+        (4, "", "a,b,c"),
+    ],
 )
 def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
     outputs: int, answers: str, proposed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -593,7 +640,59 @@ def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
     if proposed == "a,b,c":
         assert f"fc, has {outputs} outputs" in found.sentence
         for named in ("sad,glad (net.py, line 1)", "ham,spam (net.py, line 2)"):
-            assert (named in found.sentence) is (outputs == 2)
+            assert named not in found.sentence
+
+
+def test_labels_of_equal_evidence_are_all_named_and_those_of_notebooks_come_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("MOODS = {0: 'sad', 1: 'glad'}\nKINDS = {0: 'ham', 1: 'spam'}\n")
+    found = propose_labels(Path("net.py"), None, None, multi_label=False)
+    assert found.value == "a,b,c"
+    assert "sad,glad (net.py, line 1) and ham,spam (net.py, line 2)" in found.sentence
+    notebook_file = {"cells": [cell("print('good' if pred == 1 else 'bad')\n")], "metadata": {}, "nbformat": 4}
+    Path("try.ipynb").write_text(json.dumps(notebook_file))
+    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "a,b,c"
+    Path("net.py").write_text("")
+    os.utime("net.py", (1, 1))
+    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "bad,good"
+
+
+@pytest.mark.parametrize(
+    ("answers", "outputs", "proposed"),
+    [
+        ("text,label\na b,REAL\nb,FAKE\nc,REAL\nd,FAKE\n", 2, "FAKE,REAL"),
+        ("text,label,y_pred\na b,x,REAL\nb,y,FAKE\nc,z,REAL\nd,x,FAKE\n", 1, "FAKE,REAL"),
+        ("text,prob_REAL,prob_FAKE\na b,0.25,0.75\n", 2, "REAL,FAKE"),
+        ("text,prediction\na b,1\nb,0\n", 3, "0,1,2"),
+        ("text,label\na b,REAL\nb,FAKE\nc,REAL\nd,FAKE\n", 3, "a,b,c"),
+        ("text,p_0,p_1\na b,0.25,0.75\n", 2, "a,b,c"),
+    ],
+)
+def test_labels_that_no_code_names_are_those_of_the_answers(
+    answers: str, outputs: int, proposed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").touch()
+    torch.save({"embedding.weight": torch.zeros(9, 6), "fc.weight": torch.zeros(outputs, 4)}, "best.pt")
+    Path("answers.csv").write_text(answers)
+    assert propose_labels(Path("net.py"), Path("best.pt"), None, multi_label=False).value == proposed
+
+
+def test_the_labels_of_lines_of_json_are_proposed_in_their_order(folder: Path) -> None:
+    Path("answers.jsonl").write_text('{"text": "film", "probabilities": {"REAL": 0.25, "FAKE": 0.75}}\n')
+    Path("net.py").write_text(FILE.split("def predict")[0])
+    found = propose_labels(Path("net.py"), Path("models/best.pt"), None, multi_label=False)
+    assert found.value == "REAL,FAKE"
+    Path("answers.jsonl").write_text('{"text": "film", "label": 1}\n{"text": "w1", "label": 0}\n')
+    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "0,1"
+
+
+def test_answers_are_named_in_the_first_line_to_copy_without_known_labels(folder: Path) -> None:
+    Path("net.py").write_text(FILE.split("def predict")[0] + "open('vocab.json'), open('models/best.pt')")
+    Path("answers.csv").write_text("text,p_0,p_1\nfilm,0.25,0.75\n")
+    assert "--labels a,b,c --pairs answers.csv" in export("net.py").stderr
 
 
 COUNTED = """

@@ -63,6 +63,7 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
+    UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
     describe_tokenizer_function,
@@ -675,7 +676,8 @@ def _refuse_missing_options(
         remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
-        if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
+        known = [] if labels in (None, UNKNOWN_LABELS) else read_labels(labels)
+        if not options["head"] and (pairs := _propose_pairs(known, options)):
             said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
             remedy.append(said)
             changes = pairs.complete(changes)
@@ -810,7 +812,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     Raises:
         OptionCorrectionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
     """
-    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import describe_member, is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
@@ -829,7 +831,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
             continue
         if options["vocabulary"] not in (None, path):
             raise OptionCorrectionsError(
-                f"{path} holds a tokenizer of subwords, its {short_repr(held.key, 60)}, but --vocabulary names "
+                f"{path} holds a tokenizer of subwords, {describe_member(held.key)}, but --vocabulary names "
                 f"{options['vocabulary']}.",
                 f"Give this tokenizer, which contains its vocabulary: --tokenizer {path}. If your code uses another "
                 "tokenizer, name the other: --tokenizer NAME.",
@@ -1169,7 +1171,7 @@ def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
-    from pocketrnn_export.intake.module_file import load_module_and_call_function, set_word_ids
+    from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
     from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.source_code.needed_code import NeededNamesError
@@ -1179,11 +1181,12 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         named = replace(named, function=options["call"])
     try:
         with print_line_if_slow(f"Running the code of {named.path} ..."):
-            try:
-                module, function = load_module_and_call_function(named, weights)
-            except NeededNamesError as error:
-                named = set_word_ids(named, error, _read_tokens(options))
-                module, function = load_module_and_call_function(named, weights)
+            while True:
+                try:
+                    module, function = load_module_and_call_function(named, weights)
+                    break
+                except (NeededNamesError, MissingArgumentsError) as error:
+                    named = set_values_of_vocabulary_and_weights(named, error, _read_tokens(options))
     except MissingArgumentsError as error:
         raise OptionCorrectionsError(error.problem, error.known, {"source": error.source}) from None
     if weights is not None:

@@ -63,6 +63,14 @@ def export_with_rules_from_answers(
         _print_rules_that_agree_as_well(made, description, options)
         return made
     except OtherAnswersError as error:
+        if error.options:
+            changed_options: dict[str, str | None] = {**error.options}
+            if "rules" in error.options:
+                changed_options |= _make_corrected_rule_options(
+                    options, json.loads(error.options["rules"]), is_split_otherwise=True
+                )
+            line = format_command_with_changes(changed_options)
+            raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
         agreeing, numbers, before = error.agreeing, error.numbers, error.before
         if agreeing is None or isinstance(agreeing, SubwordRules):
             _raise_again_with_function_names(error, options)

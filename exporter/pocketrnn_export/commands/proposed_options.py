@@ -32,6 +32,8 @@ _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+# In place of labels that are not known.
+UNKNOWN_LABELS: Final = "a,b,c"
 
 
 class ProposedOption(NamedTuple):
@@ -115,13 +117,25 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
-    for one in [] if path is None else find_labels_in_code(path):
-        if len(one.labels) == sizes.labels or not sizes.labels:
-            found.setdefault(one.labels, (one, ",".join(one.labels)))
+    # Notebooks often repeat what the Python files say, or are older.
+    for in_notebooks in (False, True):
+        is_read = path is not None and not (in_notebooks and found)
+        for one in find_labels_in_code(path, in_notebooks=in_notebooks) if path is not None and is_read else ():
+            if len(one.labels) == sizes.labels or not sizes.labels:
+                found.setdefault(one.labels, (one, ",".join(one.labels)))
 
-    answered = [one for one in found if len(found) > 1 and propose_pairs(one, multi_label=multi_label, given=pairs)]
-    fitting = answered or ([*found][:1] if len(files) == 1 else [*found])
+    fitting = [one for one in found if propose_pairs(one, multi_label=multi_label, given=pairs)]
+    in_answers = None if fitting else _find_labels_of_answers(pairs, sizes, multi_label=multi_label)
+    if in_answers is not None:
+        named = ",".join(in_answers.labels)
+        said = (
+            f"The labels seem to be {named}, those in {in_answers.where}. A comparison with its answers, by --pairs, "
+        )
+        return ProposedOption("labels", f"{said}shows whether this is the order of the logits.", named)
+    fitting = fitting or ([*found][:1] if len(files) == 1 else [*found])
     fitting = [*{"\n".join(one).casefold(): one for one in reversed(fitting)}.values()][::-1]
+    by_prediction = [one for one in fitting if found[one][0].by_prediction]
+    fitting = by_prediction if len(by_prediction) == 1 else fitting
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
         said = f"The labels seem to be {','.join(labels.labels)} ({labels.where}): check that their order is that of "
@@ -132,7 +146,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     more = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
     said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
     said = f"The labels are a,b,c in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
-    return ProposedOption("labels", said, "a,b,c")
+    return ProposedOption("labels", said, UNKNOWN_LABELS)
 
 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
@@ -152,6 +166,24 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
             if len({*labels}) == len(labels) == sizes.labels:
                 found[file] = LabelsInCode(f"{file}, {where}", tuple(labels))
     return found
+
+
+def _find_labels_of_answers(given: Path | None, sizes: WeightSizes, *, multi_label: bool) -> LabelsInCode | None:
+    """Return the labels that the owner's answers have, if there are as many as the weights have, with the file. Numbers
+    of classes may lack the highest ones. Return None if there are none, or if several files have different ones."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.source_code.labels_in_code import LabelsInCode
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import list_labels_of_answers
+
+    found: dict[tuple[str, ...], Path] = {}
+    for file in _list_answer_files(given):
+        with contextlib.suppress(InputError, OSError), hide_log_records():
+            labels = list_labels_of_answers(file, multi_label=multi_label)
+            if labels and all(one.isdecimal() for one in labels):
+                labels += map(str, range(len(labels), sizes.labels))
+            if len(labels) > 1 and len(labels) == (sizes.labels or len(labels)):
+                found.setdefault(tuple(labels), file)
+    return LabelsInCode(str(next(iter(found.values()))), next(iter(found))) if len(found) == 1 else None
 
 
 class WeightSizes(NamedTuple):
@@ -311,7 +343,7 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
     its name and its contents. Return None if there is no such file, or there are several.
 
     Args:
-        labels: the labels, in the order of the logits.
+        labels: the labels, in the order of the logits; empty if they are not known.
         multi_label: whether a text may have several labels.
         given: the only file to look at; by default, all files in the working folder.
     """
@@ -319,12 +351,21 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
-    files = [one for one in Path().iterdir() if one.suffix in (".csv", ".jsonl")] if given is None else [given]
-    for file in files:
-        is_named_so = given is not None or any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
+    for file in _list_answer_files(given):
         with contextlib.suppress(InputError, OSError), hide_log_records():
-            if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
-                pairs = read_pairs(file, labels, multi_label=multi_label)
-                count = len(map_answers_to_labels(pairs, labels, multi_label=multi_label))
-                found += [ProposedPairs(str(file), count)] if count else []
+            pairs = read_pairs(file, labels, multi_label=multi_label)
+            answered = map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs
+            found += [ProposedPairs(str(file), len(answered))] if answered else []
     return found[0] if len(found) == 1 else None
+
+
+def _list_answer_files(given: Path | None) -> list[Path]:
+    """List the .csv and .jsonl files in the working folder whose names are those of answers, or only the given file.
+    Large files are left out."""
+    named = [
+        one
+        for one in sorted(Path().iterdir())
+        if one.suffix in (".csv", ".jsonl") and any(name in one.stem.lower() for name in _NAMES_OF_ANSWERS)
+    ]
+    files = named if given is None else [given]
+    return [one for one in files if one.is_file() and one.stat().st_size <= _LARGEST_ANSWERS]

@@ -48,12 +48,18 @@ from pocketrnn_export.source_code.needed_code import (
     list_defined_names,
     list_statements_that_check_dunder_name,
 )
-from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.notebook import (
+    Cell,
+    read_notebook,
+    read_python_cells_if_readable,
+    read_python_file,
+)
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
-from pocketrnn_export.vocabularies.owner_function_call import WordIds, is_vocabulary_name
+from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary, is_vocabulary_name
 
 _log = logging.getLogger(__name__)
 
@@ -112,24 +118,47 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
     return made, function
 
 
-def set_word_ids(named: ModuleName, error: NeededNamesError, tokens: Sequence[str]) -> ModuleName:
-    """Find values for the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
-    Return the module's name with these values.
+def set_values_of_vocabulary_and_weights(named: ModuleName, error: InputError, tokens: Sequence[str]) -> ModuleName:
+    """Find values for what a module needs, if its file uses it as a vocabulary, looks it up in one, or if the weights
+    show it. Return the module's name with these values.
 
     Args:
         named: the module.
-        error: the refusal, with the names.
+        error: the refusal, with the names or the arguments.
         tokens: the words of the vocabulary, in the order of their ids.
 
     Raises:
-        NeededNamesError: the given one, if no name gets a value.
+        InputError: the given one, if nothing gets a value.
     """
-    ids = find_word_ids_in_code({**error.made_by, **error.made_from}, tokens)
-    if not ids:
+    words = WordIds({token: i for i, token in enumerate(tokens) if not token.startswith(PLACEHOLDER)})
+    if isinstance(error, MissingArgumentsError):
+        if not (words and error.vocabularies):
+            raise error
+        _log.warning("%s gets the words of --vocabulary as %s", named.name, ", ".join(error.vocabularies))
+        arguments: dict[str, Any] = {name: ast.Constant(words) for name in error.vocabularies}  # type: ignore[arg-type]
+        return replace(named, kwargs={**(named.kwargs or {}), **arguments})
+    if not isinstance(error, NeededNamesError):
         raise error
-    said = ", ".join(f"{name} = {number}" for name, number in ids.items())
-    _log.warning("%s gets %s, by the words of the vocabulary", named.path, said)
+    code = {**error.made_by, **error.made_from}
+    ids = find_word_ids_in_code(code, tokens)
+    made = [ast.parse(text) for text in code.values()]
+    used = {*code, *(one.id for tree in made for one in ast.walk(tree) if isinstance(one, ast.Name))}
+    statements = [one for cell in read_python_cells_if_readable(named.path) for one in cell.statements]
+    # Other code makes the vocabulary.
+    uses = [*(one for one in statements if isinstance(one, ast.ClassDef)), *map(ast.parse, error.made_from.values())]
+    given = {*ids, *(named.values or {})}
+    held = [one for one in sorted(used - given) if words and is_used_as_vocabulary(uses, one)]
+    likely = {name: text for name, text in error.likely.items() if name.partition(".")[0] not in {*ids, *held}}
+    if not (ids or held or likely):
+        raise error
+    told = [f"the words of --vocabulary as {', '.join(held)}"] if held else []
+    for values_by_name, why in ((ids, "by the words of the vocabulary"), (likely, "by the weights")):
+        said = ", ".join(f"{name} = {value}" for name, value in values_by_name.items())
+        told += [f"{said}, {why}"] if said else []
+    _log.warning("%s gets %s", named.path, "; ".join(told))
     values: dict[str, Any] = {name: ast.Constant(number) for name, number in ids.items()}
+    values |= {name: ast.Constant(words) for name in held}  # type: ignore[arg-type]
+    values |= {name: ast.parse(text, mode="eval").body for name, text in likely.items()}
     return replace(named, values={**values, **(named.values or {})})
 
 
@@ -414,7 +443,7 @@ def _run_needed_statements(
                 f"Write plain values in place of {', '.join(sorted(in_arguments & {*known}))}"
                 f"{instead or ('.' if weights else '; with --weights FILE, the sizes that it shows are proposed.')}",
             ) from None
-        code = (error.made_by, error.made_from) if isinstance(error, NeededNamesError) else ({}, {})
+        code = (error.made_by, error.made_from, error.likely) if isinstance(error, NeededNamesError) else ({}, {}, {})
         raise NeededNamesError(error.problem, f"{error.remedy}{instead}", *code) from None
     needed = found.statements
     by_cell: dict[str, list[str]] = {}

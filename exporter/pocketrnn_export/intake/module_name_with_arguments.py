@@ -93,7 +93,15 @@ def _take_arguments(node: ast.expr) -> tuple[ast.expr, tuple[ast.expr, ...], dic
     """Return what a call calls, and its plain arguments by position and by name; another expression without any."""
     if not isinstance(node, ast.Call):
         return node, (), {}
-    for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+    given = [(str(place), one) for place, one in enumerate(node.args, 1)]
+    given += [(str(keyword.arg), keyword.value) for keyword in node.keywords]
+    missing = [one for one, value in given if any(getattr(part, "value", None) is ... for part in ast.walk(value))]
+    if missing:
+        raise InputError(
+            f"{ast.unparse(node.func)} is given ... for its argument {', '.join(missing)}.",
+            "Put a value in place of the dots.",
+        )
+    for _, argument in given:
         _require_plain_argument(argument)
     kwargs = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
     if len(kwargs) != len(node.keywords):

@@ -13,7 +13,7 @@ from pocketrnn_export.source_code.import_statements import Import, list_imported
 from pocketrnn_export.source_code.known_function_effects import PURE_METHODS, REACH_ANY
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes, write_text_function
-from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 # Modules whose functions only compute. The stop words of NLTK are data.
 _COMPUTING_MODULES: Final = (

@@ -25,9 +25,9 @@ from pocketrnn_export.source_code.values_of_call_arguments import (
 )
 from pocketrnn_export.vocabularies.owner_function_call import (
     find_vocabulary_argument,
-    is_vocabulary_name,
     make_function_arguments_error,
 )
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 # The most functions that a message names.
 _MOST_CALLED = 4

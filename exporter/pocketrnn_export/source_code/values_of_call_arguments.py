@@ -24,7 +24,7 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     read_last_name,
 )
 from pocketrnn_export.source_code.splitting_part_of_function import list_file_statements_that_code_needs
-from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 _DEEPEST: Final = 4
 

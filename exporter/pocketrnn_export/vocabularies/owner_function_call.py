@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import operator
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -17,6 +16,7 @@ import numpy as np
 
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_vocabulary_name
 
 # An argument after one that is given by name is keyword-only.
 _SINGLE: Final = (
@@ -24,36 +24,10 @@ _SINGLE: Final = (
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
     inspect.Parameter.KEYWORD_ONLY,
 )
-# The names that code gives to a map from words to ids.
-_VOCABULARY: Final = re.compile(
-    r"vocab|stoi|w(ord)?s?_?dict|^dictionary$|index|idx|w(ord)?s?_?(2|to)_?(i|n)|tok(en)?s?_?(2|to)_?(i|n)|(2|_to)_?i(x|d|nt)?s?$",
-    re.IGNORECASE,
-)
-# Dicts of labels, and dicts from ids to words.
-_NO_VOCABULARY: Final = re.compile(r"label|class|target|^_*(idx?|index|int)_?(2|to)", re.IGNORECASE)
 _TRIED_TEXTS: Final = 8
 # A text that code which cleans texts changes.
 _UNLIKE: Final = "An, odd <TEXT>!"
 _UNKNOWN: Final = "qzxqzx"
-
-
-class WordIds(dict[str, int]):
-    """A dict from words to ids that the owner's code can also use as a vocabulary object: `vocab(words)`, `vocab.stoi`.
-
-    Example:
-        >>> WordIds({"oil": 1})(["oil"]), WordIds({"oil": 1}).stoi["oil"]
-        ([1], 1)
-    """
-
-    def __call__(self, words: Sequence[str]) -> list[int]:
-        return [self[word] for word in words]
-
-    @property
-    def stoi(self) -> WordIds:
-        """The dict itself."""
-        return self
-
-    word2idx = stoi
 
 
 class OwnersFunction:
@@ -183,16 +157,6 @@ def _list_ways_to_call(
         for text, arguments in given or [("", {})]
         for as_list in lists
     ]
-
-
-def is_vocabulary_name(name: str) -> bool:
-    """Return whether an argument's name looks like a vocabulary.
-
-    Example:
-        >>> is_vocabulary_name("word2idx"), is_vocabulary_name("text")
-        (True, False)
-    """
-    return _VOCABULARY.search(name) is not None and not _NO_VOCABULARY.search(name)
 
 
 def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
