@@ -1120,6 +1120,9 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
         # Probabilities stand beside them: those of the second label, or of the label.
         ("text,result,score\noil,bad,0.1\nfilm,good,0.8\n", [{"bad": 0.9, "good": 0.1}, {"bad": 0.2, "good": 0.8}]),
         ("text,sentiment,prob\noil,bad,0.9\n", [{"bad": 0.9}]),
+        # Percents, and numbers that may be logits.
+        ("text,label,score\noil,bad,98.5\nfilm,good,51\n", [{"bad": 0.985}, {"good": 0.51}]),
+        ("text,label,score\noil,bad,3.2\nfilm,good,51\n", None),
         # These are not the labels that have the probabilities.
         ("text,sentiment,prob\noil,bad,0.8\nfilm,good,0.3\n", [{"bad": 0.2, "good": 0.8}, {"bad": 0.7, "good": 0.3}]),
         # Two columns of labels, and two columns of texts: which one is meant is not known.
@@ -1137,6 +1140,11 @@ def test_the_only_columns_of_texts_and_of_labels_may_have_other_names(
         given = map_answers_to_labels(pairs, ["bad", "good"], multi_label=several)
         found = [answer if several or isinstance(answer, Mapping) else answer[0] for _, answer in given]
         assert [pytest.approx(one) if isinstance(one, Mapping) else one for one in found] == expected
+
+
+def test_labels_that_are_numbers_are_not_percents(tmp_path: Path) -> None:
+    (tmp_path / "answers.csv").write_text("text,label\noil,60\nfilm,50\n")
+    assert [one.answer for one in read_pairs(tmp_path / "answers.csv", ["50", "60"])] == ["60", "50"]
 
 
 def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

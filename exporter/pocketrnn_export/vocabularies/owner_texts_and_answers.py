@@ -135,6 +135,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         rows = _add_texts_of_other_file(path, rows, texts)
     rows = _replace_class_numbers(path, rows, labels)
     rows = _leave_out_true_labels(path, rows, labels)
+    rows = _convert_percents(path, rows, labels)
     renamed = _find_label_columns(rows, labels, multi_label=multi_label)
     if renamed:
         _log.warning(
@@ -280,6 +281,24 @@ def _sort_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
     return sorted(found) if 1 < len(found) <= min(_MOST_LABELS, max(2, len(given) // 2)) else []
 
 
+def _convert_percents(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows with probabilities in place of percents of the likeliest label, which no text has below an equal
+    share of 100: logits are smaller."""
+    for name in [one for one in (rows[0] if rows and labels else ()) if _is_probability_name(one)]:
+        given = [row[name] for row in rows if row[name]]
+        if not given or not all(re.fullmatch(r"\d{1,3}(\.\d+)?", one) for one in given):
+            continue
+        numbers = [float(one) for one in given]
+        if max(100 / len(labels), 1) <= min(numbers) and 1 < max(numbers) <= 100:
+            _log.warning("%s: the numbers of %s are read as percents", path, name)
+            rows = [{**row, name: row[name] and repr(float(row[name]) / 100)} for row in rows]
+    return rows
+
+
+def _is_probability_name(name: str) -> bool:
+    return _ANSWER.fullmatch(name) is not None and not name.lower().startswith("label")
+
+
 def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
     """Return the columns whose numbers may be the probability of a text's label, or of the second of two labels: the
     label of each row is the likelier one. Return none if another column has probabilities."""
@@ -302,7 +321,7 @@ def _is_of_likelier_label(
 
 def _fits_probabilities(rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]) -> bool:
     """Return whether the labels of a column are the likelier ones of two by each column of probabilities."""
-    columns = [name for name in rows[0] if _ANSWER.fullmatch(name)] if len(labels) == 2 else []
+    columns = [*filter(_is_probability_name, rows[0])] if len(labels) == 2 else []
     return all(_is_of_likelier_label(rows, name, label_column, labels) for name in columns)
 
 
