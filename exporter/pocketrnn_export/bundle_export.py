@@ -19,7 +19,7 @@ from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_leading_negative_ids
 from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
+from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.features_beside_text import Features, make_features
@@ -84,6 +84,7 @@ from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
+from pocketrnn_export.intake.call_discovery.logits_or_regression_values import UnclearNumbersError
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possible_padding_ids, select_answered_ids
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
@@ -537,15 +538,8 @@ def _export_text_module(
         answers: the answers of the owner's classifier to some of them.
         ids_compared: whether the owner gave texts with their ids or answers.
     """
-    prepare = _bind_arguments_of_prepare_module(module, description, options)
     answered = _make_answered_texts(description, answers)
-    compare = functools.partial(refuse_module_with_other_answers, description=description, answered=answered)
-    try:
-        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=options.one_text)
-    except AmbiguousCallError as error:
-        call = _choose_call_by_answers(module, description, error, answers)
-        prepare = functools.partial(prepare, call=call)
-        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=options.one_text)
+    prepared, forms = _prepare_by_answers(module, kinds, description, options, answers, answered)
     inputs = _find_graph_and_condition_sizes(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
@@ -584,6 +578,31 @@ def _export_text_module(
     return write_bundle(path, description, forms, plan, force=force)
 
 
+def _prepare_by_answers(
+    module: nn.Module,
+    kinds: Sequence[FormKind],
+    description: Description,
+    options: ExportOptions,
+    answers: Sequence[tuple[OwnersText, Answer]],
+    answered: Sequence[AnsweredText],
+) -> tuple[ExportableModule, list[Form]]:
+    """Prepare the module, compare its answers with the owner's, and make its forms. The owner's answers choose between
+    several calls, and between what its numbers may be."""
+    prepare = _bind_arguments_of_prepare_module(module, description, options)
+    compare = functools.partial(refuse_module_with_other_answers, description=description, answered=answered)
+
+    def make(**changes: str) -> tuple[ExportableModule, list[Form]]:
+        changed = functools.partial(prepare, **changes)
+        return _prepare_module_and_forms(changed, kinds, description, compare, one_text=options.one_text)
+
+    try:
+        return make()
+    except AmbiguousCallError as error:
+        return make(call=_choose_call_by_answers(module, description, error, answers))
+    except UnclearNumbersError as error:
+        return _choose_numbers_by_answers(make, error, answered)
+
+
 def _choose_call_by_answers(
     module: nn.Module,
     description: Description,
@@ -612,6 +631,38 @@ def _choose_call_by_answers(
     else:
         said = "None of your texts with an answer holds that id."
     raise AmbiguousCallError(f"{error.problem} {said}", error.remedy) from None
+
+
+def _choose_numbers_by_answers(
+    make: Callable[..., tuple[ExportableModule, list[Form]]],
+    error: UnclearNumbersError,
+    answered: Sequence[AnsweredText],
+) -> tuple[ExportableModule, list[Form]]:
+    """Prepare the module with its numbers taken for what the owner's answers show them to be, and make its forms.
+    Refuse if the answers do not show it.
+
+    Args:
+        make: prepares the module and compares its answers with the owner's.
+        error: the refusal without answers.
+        answered: the owner's answers.
+    """
+    probabilities = [one.answer for one in answered if isinstance(one.answer, Mapping)]
+    told = {label for one in answered if not isinstance(one.answer, Mapping) for label in one.answer}
+    if not probabilities and not (error.labels_decide and len(told) > 1):
+        raise error
+    made, refusals = [], []
+    for gives in error.choices:
+        try:
+            made.append((gives, *make(gives=gives)))
+        except ParityError as refusal:
+            refusals.append(refusal)
+    if not made:
+        raise refusals[0]
+    if len(made) > 1:
+        raise error
+    gives, prepared, forms = made[0]
+    _log.warning("%s Your classifier's answers show that they are %s.", error.problem, gives)
+    return prepared, forms
 
 
 class _ProofTexts(NamedTuple):

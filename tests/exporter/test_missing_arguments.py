@@ -147,6 +147,9 @@ def test_a_name_that_the_class_does_not_take_is_refused_with_those_that_it_takes
         ("self.d = nn.Dropout(1 - p)", {}),
         ("self.d = nn.Dropout(p) if p > 0 else None", {}),
         ("self.rnn = nn.GRU(2, 2, dropout=p)", {"p": 0.0}),
+        # The layer shows whether it reads both directions, but not its padding or its rate, unless these are read.
+        ("self.rnn = nn.GRU(2, 2, dropout=p); self.both = self.rnn.bidirectional", {"p": 0.0}),
+        ("self.rnn = nn.GRU(2, 2, dropout=p); self.rate = self.rnn.dropout", {}),
         ("self.e = nn.Embedding(4, 2, p)", {"p": None}),
         ("self.e = nn.EmbeddingBag(4, 2, padding_idx=p)", {}),
         ("self.e = nn.Embedding.from_pretrained(torch.zeros(4, 2), freeze=p)", {"p": None}),

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
-from pocketrnn.errors import InputError, ParityError
+from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.text_input import TextInput
@@ -364,6 +364,21 @@ def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_togethe
     assert sum(read) < 200_000
 
 
+@pytest.mark.parametrize(("distance", "is_told"), [(1.0, True), (0.0, False)])
+def test_a_long_search_says_early_that_no_usual_rules_agree_and_how_far_it_is(
+    distance: float, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    texts = [f"oil {i} film." for i in range(9)]
+    found = find_rules_from_answers(TextRules(), ["<unk>", "oil"], texts, lambda *_: distance, 1e-3)
+    assert (found == []) is is_told
+    lines = [record.getMessage() for record in caplog.records]
+    told = [i for i, line in enumerate(lines) if "the vocabulary or the weights" in line]
+    assert bool(told) is is_told
+    steps = [i for i, line in enumerate(lines) if re.search("rules: 0 of|rules with widths: 0 of", line)]
+    assert not told or steps[1] < told[0] < steps[2]
+
+
 @pytest.mark.parametrize(("wrong", "is_told"), [(3, True), (30, False)])
 def test_a_refusal_says_that_the_text_rules_are_likely_others_if_most_probabilities_agree(
     wrong: int, is_told: bool
@@ -412,10 +427,28 @@ def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: P
 def test_other_rules_that_give_all_answers_are_named(owners_folder: Path) -> None:
     rows = [f"{text},{label(ids_of(own))}" for text, own in zip(UNFRAMED, TEXTS, strict=True)]
     Path("answers.csv").write_text("\n".join(["text,label", *rows]))
+    # Code that nobody named and that does more than compute is not run.
+    code = "def cut_words(text, most):\n    open('ran', 'w')\n    return text.split()[:most]\n"
+    Path("net.py").write_text(f"{MODULE}\n\n{code}\nif __name__ == '__main__':\n    print(cut_words(input(), 200))\n")
     result = CliRunner().invoke(main, ["export", *GIVEN])
     assert result.exit_code == 0, result.output
     # No text has a capital or a comma.
     assert "whitespace (it differs at" in result.stderr
+    assert not Path("ran").exists()
+    line = shlex.split(result.stderr[result.stderr.index("Write: pocketrnn") :].splitlines()[0])
+    assert line[line.index("--tokenizer") + 1] == "net.py:cut_words(most=200)"
+    assert line[-1] == "--force"
+
+
+def test_of_rules_that_agree_those_of_the_owners_code_are_taken(owners_folder: Path) -> None:
+    rows = [f"{text},{label(ids_of(own))}" for text, own in zip(UNFRAMED, TEXTS, strict=True)]
+    Path("answers.csv").write_text("\n".join(["text,label", *rows]))
+    result = CliRunner().invoke(main, ["export", *GIVEN])
+    assert result.exit_code == 0, result.output
+    assert "net.py:words" in result.stderr
+    assert "it differs at" not in result.stderr
+    rules = Classifier.load("out").manifest.text.rules
+    assert (rules.tokenizer, rules.lowercase) == ("whitespace", False)
 
 
 @pytest.mark.parametrize(("digits", "shown"), [(9, len(UNFRAMED)), (2, 0)])
@@ -456,6 +489,21 @@ def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.parametrize("width", [0, pytest.param(12, marks=pytest.mark.slow)])
+def test_another_order_of_the_labels_is_a_line_to_copy_also_with_other_rules(width: int, owners_folder: Path) -> None:
+    numbers = [answer(ids_of(text), width) for text in TEXTS]
+    rows = [",".join(map(str, [text, *(one if width else [LABELS[int(np.argmax(one))]])]))
+            for text, one in zip(UNFRAMED, numbers, strict=True)]  # fmt: skip
+    Path("answers.csv").write_text("\n".join([f"text,{','.join(LABELS) if width else 'label'}", *rows]))
+    turned = [",".join(LABELS[::-1]) if one == ",".join(LABELS) else one for one in GIVEN]
+    result = CliRunner().invoke(main, ["export", *turned])
+    assert result.exit_code == 3, result.output
+    words = shlex.split(result.stderr.split("Write: ")[1].splitlines()[0])
+    assert words[words.index("--labels") + 1] == ",".join(LABELS)
+    assert ("--rules" in words) is bool(width)
+    assert not width or json.loads(words[words.index("--rules") + 1])["min_width"] == width
+
+
 @pytest.mark.slow
 def test_a_width_that_answers_show_is_taken_beside_a_function(owners_folder: Path) -> None:
     write_answers(lambda ids: answer(ids, 40))
@@ -472,7 +520,7 @@ def test_functions_that_may_split_texts_are_named_where_no_rules_agree(owners_fo
     write_answers(lambda ids: answer([*ids[::-1], 5], 40))
     result = CliRunner().invoke(main, ["export", *GIVEN])
     assert result.exit_code == 3
-    assert re.search(r"net\.py:words\. .*Write: .* --tokenizer net\.py:words", result.stderr)
+    assert re.search(r"(?s)net\.py:words\. .*Write: .* --tokenizer net\.py:words", result.stderr)
     assert (owners_folder / "net.py").exists()
 
 
@@ -971,6 +1019,36 @@ def test_numbers_that_lead_to_the_label_of_each_row_are_logits(
 
 
 @pytest.mark.parametrize(
+    ("rows", "labels", "answers"),
+    [
+        ("text,label\noil,0\nfilm,2\n", "abc", "ac"),
+        ("text,y_pred\noil,1.0\nfilm,3.0\n", "abc", "ac"),
+        ("text,label,y_pred\noil,1,-1\nfilm,0,1\ncup,0,0\n", "abc", "acb"),
+        ("text,sentiment,length\noil,4,1\nfilm,0,1\n", "ab", "ba"),
+    ],
+)
+def test_numbers_of_classes_are_read_as_their_labels(rows: str, labels: str, answers: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(rows)
+    found = map_answers_to_labels(read_pairs(tmp_path / "a.csv", [*labels]), [*labels])
+    assert [one for _, one in found] == [(one,) for one in answers]
+
+
+def test_numbers_of_classes_in_json_and_python_are_read_as_their_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "oil", "label": 1}\n{"text": "film", "label": 0}\n')
+    for given in (
+        read_pairs(tmp_path / "a.jsonl"),
+        convert_example_pairs([("a b", None, 1), ("b", None, np.int64(0))]),
+    ):
+        assert [one for _, one in map_answers_to_labels(given, ["bad", "good"])] == [("good",), ("bad",)]
+        assert [one for _, one in map_answers_to_labels(given, ["0", "1"])] == [("1",), ("0",)]
+        with pytest.raises(InputError, match="labels are 'bad'"):
+            map_answers_to_labels([*given, OwnersText("c", answer=7)], ["bad", "good"])
+    # One number with decimals is a probability.
+    (found,) = map_answers_to_labels([OwnersText("c", answer=1.0)], ["bad", "good"])
+    assert found[1] == {"bad": 0.0, "good": 1.0}
+
+
+@pytest.mark.parametrize(
     ("rows", "answer", "said"),
     [
         ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "is read as"),
@@ -1039,6 +1117,14 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
         ("text,gold,prediction,p_gold\noil,bad,good,0.1\n", ["good"]),
         ("text,label,y_pred\noil,bad,good\n", ["good"]),
         ("text,y_true\noil,bad\n", None),
+        # Probabilities stand beside them: those of the second label, or of the label.
+        ("text,result,score\noil,bad,0.1\nfilm,good,0.8\n", [{"bad": 0.9, "good": 0.1}, {"bad": 0.2, "good": 0.8}]),
+        ("text,sentiment,prob\noil,bad,0.9\n", [{"bad": 0.9}]),
+        # Percents, and numbers that may be logits.
+        ("text,label,score\noil,bad,98.5\nfilm,good,51\n", [{"bad": 0.985}, {"good": 0.51}]),
+        ("text,label,score\noil,bad,3.2\nfilm,good,51\n", None),
+        # These are not the labels that have the probabilities.
+        ("text,sentiment,prob\noil,bad,0.8\nfilm,good,0.3\n", [{"bad": 0.2, "good": 0.8}, {"bad": 0.7, "good": 0.3}]),
         # Two columns of labels, and two columns of texts: which one is meant is not known.
         ("text,category,class\nthe sea,good,bad\n", None),
         ("title,body,label\nthe sea,is wide,good\n", None),
@@ -1052,7 +1138,13 @@ def test_the_only_columns_of_texts_and_of_labels_may_have_other_names(
     with pytest.raises(InputError) if expected is None else nullcontext():
         pairs = read_pairs(tmp_path / "answers.csv", ["bad", "good"], multi_label=several)
         given = map_answers_to_labels(pairs, ["bad", "good"], multi_label=several)
-        assert [answer if several else answer[0] for _, answer in given] == expected  # type: ignore[index]
+        found = [answer if several or isinstance(answer, Mapping) else answer[0] for _, answer in given]
+        assert [pytest.approx(one) if isinstance(one, Mapping) else one for one in found] == expected
+
+
+def test_labels_that_are_numbers_are_not_percents(tmp_path: Path) -> None:
+    (tmp_path / "answers.csv").write_text("text,label\noil,60\nfilm,50\n")
+    assert [one.answer for one in read_pairs(tmp_path / "answers.csv", ["50", "60"])] == ["60", "50"]
 
 
 def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -1087,3 +1179,32 @@ def test_a_row_without_an_answer_is_left_out_beside_the_probability_of_one_label
     path.write_text("text,label\noil,Positive\n,ERROR\n")
     with pytest.raises(InputError, match=r"'ERROR'.*leave"):
         map_answers_to_labels(read_pairs(path, ["Negative", "Positive"]), ["Negative", "Positive"])
+
+
+class Shifted(nn.Module):
+    """One number a text, above 1 for every short text: all have the second label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.net(tokens)[:, 0].tanh() + 3
+
+
+def test_answers_show_that_numbers_of_one_sign_are_logits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with torch.random.fork_rng():
+        module = Shifted().eval()
+    ids = [ids_of(text) for text in drawn(24, 9)]
+    made = [float(module(torch.tensor([row])).detach()) for row in ids]
+    given: Any = {"labels": ["no", "yes"], "vocabulary": WORDS, "rules": TextRules("whitespace", padding_id=1)}
+    given |= {"torchscript": False}
+    texts = [" ".join(WORDS[i] for i in row) for row in ids]
+    # Labels that are all the same show nothing.
+    with pytest.raises(ExportError, match=r"--gives logits"):
+        export(module, tmp_path / "b", **given, example_ids=[(one, None, "yes") for one in texts])
+    with pytest.raises(ParityError):
+        export(module, tmp_path / "b", **given, example_ids=[(one, None, {"yes": 0.5}) for one in texts])
+    pairs = [(one, None, {"yes": float(torch.tensor(x).sigmoid())}) for one, x in zip(texts, made, strict=True)]
+    assert read_text_verdict(export(module, tmp_path / "b", **given, example_ids=pairs)).answers is not None
+    assert "show that they are logits" in caplog.text

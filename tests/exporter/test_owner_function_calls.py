@@ -30,10 +30,15 @@ from pocketrnn_export import export
 from pocketrnn_export.commands.tokenizer_function_in_own_file import replace_tokenizer_by_own_file
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
+from pocketrnn_export.source_code.splitting_part_of_function import find_changed_text, write_tokenizer_of_function
 from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
 from pocketrnn_export.vocabularies import owner_function_call, rules_from_function
 from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
-from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
+from pocketrnn_export.vocabularies.owner_function_call import (
+    OwnersFunction,
+    adapt_owner_function,
+    find_vocabulary_argument,
+)
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -299,6 +304,10 @@ class WithFile:
     def cut(self, text):
         return text.split()
 
+class WithWidth(WithWords):
+    def encode(self, text, width):
+        return super().encode(text)[:width]
+
 class Settings:
     lower: bool = True
 
@@ -326,7 +335,8 @@ class Script:
     ("name", "given"),
     [("Plain.encode", ["oil", "x"]), ("WithWords.encode", [7, 0]), ("WithFile.cut", ["oil", "x"]),
      ("made.encode", [5, 0]), ("WithWords({'oil': 3}).encode", [3, 0]), ("Counted(Settings()).encode", [7, 0]),
-     ("Script.encode", ["oil", "x"])],
+     ("Script.encode", ["oil", "x"]), ("WithWidth.encode(width=1)", [7]),
+     ("WithWidth({'oil': 3}, lower=False).encode(width=1)", [3])],
 )  # fmt: skip
 def test_a_method_of_a_class_or_an_object_splits_texts(name: str, given: list[Any], tmp_path: Path) -> None:
     (tmp_path / "split.py").write_text(TOKENIZERS)
@@ -347,6 +357,10 @@ def test_a_class_that_needs_more_than_words_is_refused_with_the_lines(name: str,
     assert named is not None
     with pytest.raises(InputError, match=".*".join(map(re.escape, said.split(".*")))):
         load_text_function(named)
+
+
+def adapt(function: Any, tokens: list[str]) -> OwnersFunction:
+    return adapt_owner_function(function, read_vocabulary(tokens))
 
 
 PROCESSOR = """
@@ -467,17 +481,99 @@ def test_classify_takes_the_file_in_place_of_a_function_beside_torch(
     function = load_text_function(named, ids_of_words={"oil": 4}, saved_attributes=saved)
     with click.Context(click.Command("export")) as context:
         context.params = {"output": tmp_path / "mine"}
-        assert replace_tokenizer_by_own_file(options, function, saved)
+        assert replace_tokenizer_by_own_file(options, function, saved, adapt(function, ["oil"]))
         assert context.params["tokenizer"] == options["tokenizer"] == f"{tmp_path}/mine-words.py:words"
-        assert not replace_tokenizer_by_own_file(options, function, saved)
+        words = load_tokenizer_function(options["tokenizer"])
+        assert not replace_tokenizer_by_own_file(options, words, saved, adapt(words, ["oil"]))
     assert "torch" not in (tmp_path / "mine-words.py").read_text()
     assert load_tokenizer_function(options["tokenizer"])("Film of oil!") == given
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "given"),
+    [
+        ("def ids(text, stoi): return [stoi.get(word, 0) for word in text.split()]", "ids", [1, 0]),
+        ("def ids(text, most, stoi): return [stoi.get(word, 0) for word in text.split()][:most]", "ids(most=1)", [1]),
+        ("def ids(texts, stoi): return [[stoi.get(word, 0) for word in one.split()] for one in texts]", "ids", [1, 0]),
+        ("def ids(text, vocab): return [[vocab.get(word, 0) for word in text.split()]], 2", "ids", [1, 0]),
+        ("def cut(texts): return [one.split() for one in texts]", "cut", ["oil", "x"]),
+        (
+            "from near import cut\ndef ids(text, vocab): return [vocab.get(word, 0) for word in cut(text)]",
+            "ids",
+            [1, 0],
+        ),
+        ("def cut(text): return text.split()", "cut", None),
+    ],
+)
+def test_classify_calls_a_function_as_the_export_does(code: str, name: str, given: Any, tmp_path: Path) -> None:
+    (tmp_path / "near.py").write_text("def cut(text): return text.split()")
+    (tmp_path / "text.py").write_text(code)
+    options = {"tokenizer": f"{tmp_path}/text.py:{name}"}
+    named = parse_module_name(options["tokenizer"])
+    assert named is not None
+    function = load_text_function(named)
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": tmp_path / "mine"}
+        replaced = replace_tokenizer_by_own_file(options, function, {}, adapt(function, ["<unk>", "oil"]))
+    assert replaced == (given is not None)
+    if given is not None:
+        assert load_tokenizer_function(options["tokenizer"])("oil x") == given
 
 
 def test_a_file_near_the_function_is_not_written_with_it(tmp_path: Path) -> None:
     (tmp_path / "clean.py").write_text("")
     (tmp_path / "text.py").write_text("from clean import clean\ndef cut(text):\n    return clean(text).split()\n")
     assert write_text_function(tmp_path / "text.py", "cut") is None
+
+
+NEAR = {
+    "app.py": """
+from flask import Flask
+from model import Net
+from preprocess import clean, ids_of as look_up, tokenize
+def answer(text):
+    text = clean(text)
+    ids = look_up(tokenize(text), vocab)
+    return net(ids[:9])
+def handle(data):
+    return answer(data.get("text", ""))
+""",
+    "preprocess.py": """
+import re
+import torch
+from more.marks import MARKS
+spaces = re.compile(" +")
+def clean(text):
+    return remove(text.lower())
+def remove(text):
+    return re.sub(MARKS, " ", text)
+def tokenize(text):
+    return spaces.split(text.strip())
+def ids_of(tokens, vocab):
+    return [vocab.get(one, 1) for one in tokens]
+class Rows(torch.utils.data.Dataset):
+    pass
+""",
+    "more/marks.py": "import torch\nMARKS = '[!?]'\n",
+}
+
+
+def test_what_the_function_imports_from_files_near_it_is_written_with_it(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    for name, code in NEAR.items():
+        (tmp_path / name).write_text(code)
+    written = write_tokenizer_of_function(tmp_path / "app.py", "answer")
+    assert written is not None
+    assert not re.search("torch|flask|import clean|more", written.code)
+    assert run_source(written.code)["words"]("A  FILM! of?") == ["a", "film", "of"]
+    # A field of a request is the text itself.
+    assert find_changed_text(tmp_path / "app.py", "answer") is None
+    # Where a name has another meaning in each file, the import stays.
+    (tmp_path / "app.py").write_text(
+        NEAR["app.py"].replace("def answer(text):", "spaces = 3\ndef answer(text, n=spaces):")
+    )
+    own = write_tokenizer_of_function(tmp_path / "app.py", "answer")
+    assert own is None or "spaces = 3" not in own.code or "from preprocess import" in own.code
 
 
 FILE = """

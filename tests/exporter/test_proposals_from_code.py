@@ -13,6 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import click
 import joblib
 import pytest
 import torch
@@ -32,6 +33,12 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
+from pocketrnn_export.commands.tokenizer_function_in_own_file import (
+    replace_tokenizer_by_code_with_present_names,
+    replace_tokenizer_that_cleans_before_keras,
+)
+from pocketrnn_export.intake.module_file import load_text_function
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
@@ -40,6 +47,7 @@ from pocketrnn_export.source_code.files_near_module import (
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import find_calls_of_classes, list_module_classes
+from pocketrnn_export.source_code.removed_library_names import replace_removed_names
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
 from pocketrnn_export.source_code.splitting_part_of_function import (
     find_changed_text,
@@ -47,6 +55,8 @@ from pocketrnn_export.source_code.splitting_part_of_function import (
     write_tokenizer_of_function,
 )
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
+from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
+from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -95,6 +105,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save(make_net(FILE.replace("import a_package_for_pages", ""), len(WORDS), 0).state_dict(), "models/best.pt")
     Path("vocab.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
     return tmp_path
+
+
+def name_proposed_function() -> str:
+    proposed = propose_tokenizer_function(Path("net.py"))
+    return "" if proposed is None else proposed.option
 
 
 def export(*arguments: str) -> Result:
@@ -282,13 +297,14 @@ def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, pr
     Path("net.py").write_text(FILE.replace("def predict", "def other"))
     Path("text").mkdir()
     Path("text/split.py").write_text(code)
-    assert propose_tokenizer_function(Path("net.py")) == proposed
+    assert name_proposed_function() == proposed
 
 
 @pytest.mark.parametrize(
     ("lines", "proposed"),
     [
         ("    return model(encode(text, vocab))", "split.py:encode"),
+        ("    return model(encode(text, vocab))  # from .", "split.py:encode"),
         ("    ids = encode(str(text).lower(), vocab)", "net.py:predict"),
         ("    text = text.lower()\n    ids = encode(text, vocab)", "net.py:predict"),
         ("    tidy = clean_text(text)\n    ids = encode(tidy, vocab)", "net.py:predict"),
@@ -298,9 +314,105 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
     lines: str, proposed: str, folder: Path
 ) -> None:
     Path("split.py").write_text("def encode(text, vocab):\n    return [vocab.get(word, 1) for word in text.split()]\n")
-    split = "from split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
+    dot = "." * ("from ." in lines)
+    split = f"from {dot}split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
     Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
-    assert propose_tokenizer_function(Path("net.py")) == proposed
+    assert name_proposed_function() == proposed
+
+
+PREPROCESS = """
+def preprocess_text(text, vocab, most):
+    ids = []
+    for word in text.split()[:most]:
+        ids.append(vocab[word])
+    return ids
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "MOST = 9\ndef predict(text, model, vocab):\n    return model(preprocess_text(text, vocab, MOST))",
+        "def predict(text, model, vocab, most=9):\n    return model(preprocess_text(str(text), vocab, most=most))",
+        "p.add_argument('--max-len', default=9)\nprint(preprocess_text(input(), vocab, args.max_len))",
+        "config = {'n': 9}\nprint(preprocess_text(input(), vocab, config['n']))",
+        "class P:\n    def __init__(self, n=9):\n        self.most = n\n"
+        "    def answer(self, text):\n        return preprocess_text(text, self.vocab, self.most)",
+        "print(preprocess_text(input(), vocab, load_length()))\nprint(preprocess_text(input(), vocab, 9))",
+    ],
+)
+def test_the_values_that_a_function_needs_beside_the_text_are_those_of_the_owners_call(code: str, folder: Path) -> None:
+    Path("split.py").write_text(PREPROCESS)
+    Path("net.py").write_text(f"{FILE.split('def predict')[0]}from split import preprocess_text\n{code}\n")
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed is not None
+    assert proposed.option == "split.py:preprocess_text(most=9)"
+    said = describe_tokenizer_function(proposed)
+    assert "its argument text is the text" in said
+    assert proposed.called is not None
+    assert proposed.called.place in said
+
+
+@pytest.mark.parametrize("named", ["split.py:preprocess_text", "net.py:predict"])
+def test_a_named_function_gets_the_values_of_the_owners_call(named: str, folder: Path) -> None:
+    Path("split.py").write_text(PREPROCESS)
+    code = "def predict(text, model, vocab):\n    return model(preprocess_text(text, vocab, 9))\n"
+    Path("net.py").write_text(f"{FILE.split('def predict')[0]}from split import preprocess_text\n{code}")
+    message = export("net.py:Net", "--tokenizer", named).stderr
+    assert f"--tokenizer {named} is taken as split.py:preprocess_text(most=9), as net.py, line" in message
+    assert "--tokenizer 'split.py:preprocess_text(most=9)'" in message.splitlines()[-1]
+
+
+def test_a_function_that_needs_an_object_beside_the_text_is_called_as_the_owners_code_calls_it(folder: Path) -> None:
+    code = "def encode(text, cut, vocab, most):\n    return [vocab[word] for word in cut(text)][:most]\n"
+    called = (
+        "cut = str.split\ndef predict(text, model, vocab, most=2):\n    return model(encode(text, cut, vocab, 2))\n"
+    )
+    Path("net.py").write_text(FILE.split("def predict")[0] + code + called)
+    proposed = propose_tokenizer_function(Path("net.py"))
+    assert proposed is not None
+    assert proposed.option == "net.py:encode"
+    assert "its argument text is the text" in describe_tokenizer_function(proposed)
+    message = export("net.py:Net", "--tokenizer", "net.py:encode").stderr
+    assert "--tokenizer out-words.py:words" in message.splitlines()[-1]
+    assert run_source(Path("out-words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("call", "values"),
+    [("", {"most": 9, "kind": "a"}), ("Words(net, vocab, 7)", {"most": 7, "kind": "a"}),
+     ("Words(net, vocab, most=read())", {"kind": "a"})],
+)  # fmt: skip
+def test_plain_attributes_of_an_object_that_splits_texts_are_those_of_the_owners_call(
+    call: str, values: dict[str, Any], folder: Path
+) -> None:
+    Path("net.py").write_text(
+        f"{FILE.split('def predict')[0]}class Words:\n    def __init__(self, net, vocab, most=9):\n"
+        "        self.net, self.vocab, self.most = net, vocab, most\n        self.kind = 'a'\n        self.twice = 1\n"
+        f"        self.twice = 2\n    def encode(self, text):\n        return [self.vocab[one] for one in text.split()]"
+        f"[:self.most]\n{call}\n"
+    )
+    assert find_attribute_values(Path("net.py"), "Words", ["net", "most", "kind", "twice"]) == values
+    if "most" not in values:
+        assert name_proposed_function() == ""
+        return
+    assert name_proposed_function() == "net.py:Words.encode"
+    named = parse_module_name("net.py:Words.encode")
+    assert named is not None
+    assert load_text_function(named, "", {"a": 1, "b": 2})(" ".join("ab" * 9)) == ([1, 2] * 9)[: values["most"]]
+
+
+@pytest.mark.parametrize("call", ["most", "9)\npreprocess_text('b', vocab, 8"])
+def test_a_function_whose_further_values_are_not_known_is_not_proposed(call: str, folder: Path) -> None:
+    Path("split.py").write_text(f"{PREPROCESS}preprocess_text('a', vocab, {call})\n")
+    Path("net.py").write_text(FILE.split("def predict")[0])
+    assert (name_proposed_function() == "") is (call == "most")
+
+
+def test_an_unknown_value_where_a_function_answers_is_not_that_of_another_call(folder: Path) -> None:
+    code = "def predict(text, model, vocab, n):\n    return model(preprocess_text(text, vocab, n()))\n"
+    Path("net.py").write_text(f"{FILE.split('def predict')[0]}{PREPROCESS}{code}preprocess_text('a', vocab, 9)\n")
+    assert name_proposed_function() == ""
 
 
 def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_texts(folder: Path) -> None:
@@ -339,7 +451,7 @@ def test_a_method_whose_class_needs_more_than_words_and_a_function_of_many_texts
 ) -> None:
     Path("net.py").write_text(FILE.split("def predict")[0])
     Path("cut.py").write_text(code)
-    assert propose_tokenizer_function(Path("net.py")) == proposed
+    assert name_proposed_function() == proposed
 
 
 @pytest.mark.parametrize(
@@ -352,7 +464,8 @@ def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, fo
     Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
     Path("cut.py").write_text(code)
     proposed = propose_tokenizer_function(Path("net.py"))
-    assert proposed == "cut.py:Texts.tokenize"
+    assert proposed is not None
+    assert proposed.option == "cut.py:Texts.tokenize"
     assert re.search("jieba|spacy", describe_tokenizer_function(proposed))
 
 
@@ -414,6 +527,18 @@ def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: 
     assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
+def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
+    for name in ("examples/one", "scripts"):
+        Path(name).mkdir(parents=True)
+        Path("net.py").rename(f"{name}/net.py")
+        Path("README.md").write_text("# Texts")
+        found = export("README.md").stderr
+        assert "Name the Python file or notebook with the module" in found
+        assert "Write:" not in found
+        Path(name, "net.py").rename("net.py")
+    assert "net.py:Net" in export("README.md").stderr
+
+
 def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(folder: Path) -> None:
     second = "class Second(nn.Module):\n    def forward(self, x):\n        return x\n"
     Path("net.py").write_text(f"{FILE}\n{second}")
@@ -446,6 +571,35 @@ def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(
         ("frame.columns = ['target', 'text']", None),
         ("device = 'cuda' if available else 'cpu'", None),
         ("words = 'texts' if count > 1 else 'text'", None),
+        ("sentiment_map = {-1: 'bad', 0: 'fair', 1: 'good'}", ("bad", "fair", "good")),
+        ("label_map = {1: 'bad', 2: 'bad', 3: 'fair', 4: 'good', 5: 'good'}", ("bad", "fair", "good")),
+        ("label_dict = {'bad': 0, 'negative': 0, 'good': 1, 'positive': 1}", ("bad", "good")),
+        ("names = {'0': 'ham', '1': 'spam'}", ("ham", "spam")),
+        ("idx2label = {i: one for i, one in enumerate(['ham', 'spam'])}", ("ham", "spam")),
+        ("CLASS_NAMES: list = np.array('World Sports'.split())", None),
+        ("CLASS_NAMES: list = 'World Sports'.split()", ("World", "Sports")),
+        ("classification_report(y, p, target_names=['ham', 'spam'])", ("ham", "spam")),
+        ("SETTINGS = {'labels': ['ham', 'spam'], 'dim': 3}", ("ham", "spam")),
+        ("def predict(text, labels=('ham', 'spam')): ...", ("ham", "spam")),
+        ("answer = ['ham', 'spam'][int(torch.argmax(x))]", ("ham", "spam")),
+        ("answer = {0: 'ham', 1: 'spam'}.get(k)", ("ham", "spam")),
+        ("shown = 'spam' if 0.5 < x else 'ham'", ("ham", "spam")),
+        ("shown = 'spam' if score > self.threshold else 'ham'", ("ham", "spam")),
+        ("shown = 'ham' if not prediction else 'spam'", ("ham", "spam")),
+        ("shown = 'bad' if pred == 0 else 'fair' if pred == 1 else 'good'", ("bad", "fair", "good")),
+        ("if pred != 1:\n shown = 'ham'\nelse:\n shown = 'spam'", ("ham", "spam")),
+        ("def f(pred):\n if pred == 1:\n  log()\n  return 'spam'\n return 'ham'", ("ham", "spam")),
+        (
+            "def f(k):\n if k == 0:\n  return 'a', p\n if k == 1:\n  return 'b', p\n"
+            " if k == 2:\n  return 'c', p\n raise X",
+            ("a", "b", "c"),
+        ),
+        ("match k:\n case 0:\n  s = 'a'\n case 1:\n  s = 'b'\n case _:\n  s = 'c'", ("a", "b", "c")),
+        ("if pred == 0:\n print(f'{p} bad')\nif pred == 1:\n print(f'{p} good')\nprint('done')", ("bad", "good")),
+        ("if p > 0.6:\n s = 'good'\nelif p < 0.4:\n s = 'bad'\nelse:\n s = 'fair'", None),
+        ("frame = DataFrame(rows, columns=['target', 'text'])", None),
+        ("mode = 'w' if results else 'r'", None),
+        ("ending = 'st' if count == 1 else 'th'", None),
         ("LABELS = ['one']", None),
         ("LABELS = ['same', 'same']", None),
         ("LABELS = ['a', name]", None),
@@ -461,7 +615,13 @@ def test_labels_are_found_in_code_in_the_order_of_their_numbers(
 
 @pytest.mark.parametrize(
     ("outputs", "answers", "proposed"),
-    [(2, "ham", "ham,spam"), (1, "glad", "sad,glad"), (2, "", "a,b,c"), (3, "", "low,middle,high"), (4, "", "a,b,c")],
+    [
+        (2, "ham", "ham,spam"),
+        (1, "glad", "sad,glad"),
+        (2, "", "sad,glad"),
+        (3, "", "low,middle,high"),
+        (4, "", "a,b,c"),
+    ],
 )
 def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
     outputs: int, answers: str, proposed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -480,7 +640,59 @@ def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
     if proposed == "a,b,c":
         assert f"fc, has {outputs} outputs" in found.sentence
         for named in ("sad,glad (net.py, line 1)", "ham,spam (net.py, line 2)"):
-            assert (named in found.sentence) is (outputs == 2)
+            assert named not in found.sentence
+
+
+def test_labels_of_equal_evidence_are_all_named_and_those_of_notebooks_come_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("MOODS = {0: 'sad', 1: 'glad'}\nKINDS = {0: 'ham', 1: 'spam'}\n")
+    found = propose_labels(Path("net.py"), None, None, multi_label=False)
+    assert found.value == "a,b,c"
+    assert "sad,glad (net.py, line 1) and ham,spam (net.py, line 2)" in found.sentence
+    notebook_file = {"cells": [cell("print('good' if pred == 1 else 'bad')\n")], "metadata": {}, "nbformat": 4}
+    Path("try.ipynb").write_text(json.dumps(notebook_file))
+    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "a,b,c"
+    Path("net.py").write_text("")
+    os.utime("net.py", (1, 1))
+    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "bad,good"
+
+
+@pytest.mark.parametrize(
+    ("answers", "outputs", "proposed"),
+    [
+        ("text,label\na b,REAL\nb,FAKE\nc,REAL\nd,FAKE\n", 2, "FAKE,REAL"),
+        ("text,label,y_pred\na b,x,REAL\nb,y,FAKE\nc,z,REAL\nd,x,FAKE\n", 1, "FAKE,REAL"),
+        ("text,prob_REAL,prob_FAKE\na b,0.25,0.75\n", 2, "REAL,FAKE"),
+        ("text,prediction\na b,1\nb,0\n", 3, "0,1,2"),
+        ("text,label\na b,REAL\nb,FAKE\nc,REAL\nd,FAKE\n", 3, "a,b,c"),
+        ("text,p_0,p_1\na b,0.25,0.75\n", 2, "a,b,c"),
+    ],
+)
+def test_labels_that_no_code_names_are_those_of_the_answers(
+    answers: str, outputs: int, proposed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").touch()
+    torch.save({"embedding.weight": torch.zeros(9, 6), "fc.weight": torch.zeros(outputs, 4)}, "best.pt")
+    Path("answers.csv").write_text(answers)
+    assert propose_labels(Path("net.py"), Path("best.pt"), None, multi_label=False).value == proposed
+
+
+def test_the_labels_of_lines_of_json_are_proposed_in_their_order(folder: Path) -> None:
+    Path("answers.jsonl").write_text('{"text": "film", "probabilities": {"REAL": 0.25, "FAKE": 0.75}}\n')
+    Path("net.py").write_text(FILE.split("def predict")[0])
+    found = propose_labels(Path("net.py"), Path("models/best.pt"), None, multi_label=False)
+    assert found.value == "REAL,FAKE"
+    Path("answers.jsonl").write_text('{"text": "film", "label": 1}\n{"text": "w1", "label": 0}\n')
+    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "0,1"
+
+
+def test_answers_are_named_in_the_first_line_to_copy_without_known_labels(folder: Path) -> None:
+    Path("net.py").write_text(FILE.split("def predict")[0] + "open('vocab.json'), open('models/best.pt')")
+    Path("answers.csv").write_text("text,p_0,p_1\nfilm,0.25,0.75\n")
+    assert "--labels a,b,c --pairs answers.csv" in export("net.py").stderr
 
 
 COUNTED = """
@@ -598,6 +810,31 @@ def test_a_vocabulary_that_an_imported_function_or_object_gives_is_saved_by_a_sc
     assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1, "c": 2}
 
 
+@pytest.mark.parametrize(
+    ("imported", "call"),
+    [("from .data import build_vocab", "build_vocab"), ("from ..text.words import build_vocab", "build_vocab"),
+     ("from . import data", "data.build_vocab"), ("import data as d", "d.build_vocab")],
+)  # fmt: skip
+@pytest.mark.parametrize("has_init", [True, False])
+def test_a_script_that_saves_a_vocabulary_imports_from_the_owners_package(
+    imported: str, call: str, *, has_init: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("src/pkg/nets", "src/pkg/text"):
+        Path(name).mkdir(parents=True)
+    for name in ("src/pkg", "src/pkg/nets", "src/pkg/text") if has_init else ():
+        Path(name, "__init__.py").touch()
+    code = "def build_vocab(texts):\n    return {w: i for i, w in enumerate(texts)}\n"
+    Path("src/pkg/nets/data.py").write_text(code)
+    Path("src/pkg/text/words.py").write_text(code)
+    Path("src/pkg/nets/net.py").write_text(f"{imported}\ndef main():\n    vocab = {call}(['a', 'b'])\n")
+    script = find_vocabulary_code(Path("src/pkg/nets/net.py"))
+    assert script is not None
+    assert str(tmp_path) not in script.write("v.json")
+    subprocess.run([sys.executable, "-c", script.write("v.json")], check=True, capture_output=True)
+    assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1}
+
+
 def test_files_are_found_by_the_names_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.py").touch()
@@ -676,6 +913,68 @@ def test_the_lines_of_a_function_that_split_a_text_become_a_function(
     assert made["words"](text) == words
 
 
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("", ["an", "oil", "film"]),
+        ("tok = Tokenizer(num_words=9, lower=False, filters='-')", ["AN", "Oil!\tFilm"]),
+        ("class Mine:\n    def texts_to_sequences(self, texts): ...", None),
+    ],
+)
+def test_the_words_that_a_keras_tokenizer_gets_are_split_as_it_does(
+    made: str, words: list[str] | None, folder: Path
+) -> None:
+    Path("train.py").write_text(made)
+    Path("a.py").write_text("def f(t, m, tok):\n    ids = pad_sequences(tok.texts_to_sequences([t.replace('a', 'A')]))")
+    written = write_tokenizer_of_function(Path("a.py"), "f")
+    assert (None if written is None else run_source(written.code)["words"]("aN-Oil!\tFilm")) == words
+    assert written is None or any("pad_sequences" in line for line in written.later_changes)
+
+
+def test_a_string_that_the_owners_function_gives_is_split_as_keras_does(folder: Path) -> None:
+    Path("a.py").write_text("import keras\ndef clean(text):\n    return text.replace('0', 'o')\n")
+    options = {"tokenizer": "a.py:clean", "vocabulary": "tokenizer.json"}
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_that_cleans_before_keras(options, KerasSplit())
+    assert options["tokenizer"] == "out-words.py:words"
+    assert run_source(Path("out-words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
+
+
+@pytest.mark.parametrize(
+    ("code", "present", "named"),
+    [
+        ("# spaCy 2\nnlp = spacy.load('en', disable=['ner'])", "spacy.load('en_core_web_sm', disable=", "download"),
+        ("é, nlp = 'é', spacy.load('de')  # é", "'é', spacy.load('de_core_news_sm')  # é", "de_core_news_sm"),
+        ("nlp = spacy.load('en_core_web_md')", "spacy.load('en_core_web_md')", ""),
+        ("from spacy.en import English", "from spacy.lang.en import English", "spacy.lang.en"),
+        ("def f():\n    nltk.download('punkt')", "    nltk.download('punkt_tab')", "punkt_tab"),
+        ("cut = nltk.data.load('tokenizers/punkt/english.pickle')", "nltk.tokenize.PunktTokenizer('english')", "_tab"),
+        ("from keras.preprocessing.text import Tokenizer", "from tensorflow.keras.preprocessing.text import Tokenizer",
+         "Keras 3"),
+        ("from keras.preprocessing.sequence import pad_sequences", "from keras.preprocessing.sequence import", ""),
+        ("from torchtext.data import Field", "from torchtext.data import Field", "torchtext has no Field"),
+        ("from torchtext.data.utils import get_tokenizer", "from torchtext.data.utils import get_tokenizer", ""),
+    ],
+)  # fmt: skip
+def test_what_libraries_have_removed_is_written_in_its_present_form(code: str, present: str, named: str) -> None:
+    changed, notes = replace_removed_names(code)
+    assert present in changed
+    assert (notes != []) == (named != "")
+    assert named in " ".join(notes)
+
+
+def test_a_function_that_needs_a_removed_name_is_written_with_the_present_one(folder: Path) -> None:
+    Path("cut.py").write_text("import spacy\nnlp = spacy.load('en')\ndef words_of(text):\n    return [*nlp(text)]\n")
+    options = {"tokenizer": "cut.py:words_of"}
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_by_code_with_present_names(options)
+        assert not replace_tokenizer_by_code_with_present_names({"tokenizer": "net.py:predict"})
+    assert options["tokenizer"] == "out-words.py:words"
+    assert "spacy.load('en_core_web_sm')" in Path("out-words.py").read_text()
+
+
 PAGE = """
 import spacy
 from flask import Flask, request
@@ -701,7 +1000,7 @@ def predict():
 )  # fmt: skip
 def test_a_page_that_splits_texts_by_a_library_is_proposed_and_its_lines_take_a_text(read: str, folder: Path) -> None:
     Path("net.py").write_text(FILE.split("def predict")[0] + PAGE.replace("READ", read).replace("app, nlp", "app, _"))
-    proposed = propose_tokenizer_function(Path("net.py"))
+    proposed = name_proposed_function()
     assert proposed == "net.py:predict"
     assert make_options_of_tokenizer_function(proposed)["rules"] == '{"tokenizer": "external"}'
     written = write_tokenizer_of_function(Path("net.py"), "predict")
@@ -741,7 +1040,7 @@ def test_a_text_function_that_needs_what_is_not_run_is_named_and_no_value_is_ask
 @pytest.mark.parametrize("made", ["Field(tokenize='spacy')", "get_tokenizer('spacy', language='en')"])
 def test_a_library_that_torchtext_calls_is_named(made: str, folder: Path) -> None:
     Path("cut.py").write_text(f"field = {made}\ndef tokenize(text):\n    return field(text)\n")
-    assert describe_tokenizer_function("cut.py:tokenize").endswith("which calls spacy.")
+    assert make_options_of_tokenizer_function("cut.py:tokenize")["rules"] == '{"tokenizer": "external"}'
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import re
 import shlex
 import string
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,10 @@ from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.source_code.code_that_only_computes import write_computing_text_function
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
-from pocketrnn_export.vocabularies.rules_from_function import shows_same_split
+from pocketrnn_export.vocabularies.rules_from_function import read_split_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
@@ -33,17 +35,36 @@ KNOWN = read_vocabulary(WORDS)
 
 
 @pytest.mark.parametrize(
-    ("line", "rules", "same"),
+    ("line", "tokens"),
     [
-        ("return re.sub('[.]', '', text).lower().split()", TextRules("whitespace", steps=cleaning((".", ""))), True),
-        ("return re.sub('[.]', '', text).split()", TextRules("whitespace", steps=cleaning((".", ""))), False),
-        ("return text.lower().split()[:9]", TextRules("whitespace", max_width=9, min_width=9, pad_side="left"), True),
-        ("return stem(text.lower().split())", TextRules("whitespace"), False),
-        ("return (", TextRules("whitespace"), False),
+        ("return re.sub('[.]', '', text).lower().split()", ["ab,", "c"]),
+        ("return re.sub('[.]', '', text).split()", ["Ab,", "c"]),
+        ("return text.lower().split()[:9]", ["a.b,", "c"]),
+        ("return stem(text.lower().split())", None),
     ],
 )
-def test_code_shows_that_it_splits_as_rules_do(line: str, rules: TextRules, same: bool) -> None:
-    assert shows_same_split(f"import re\ndef words(text):\n    {line}\n", rules, WORDS) == same
+def test_code_shows_the_rules_that_split_as_it_does(line: str, tokens: list[str] | None, tmp_path: Path) -> None:
+    (tmp_path / "cut.py").write_text(f"import re\ndef words(text):\n    {line}\n")
+    padded = TextRules("basic_english", max_width=9, min_width=9, pad_side="left")
+    code = write_computing_text_function(tmp_path / "cut.py", "words")
+    found = None if code is None else read_split_in_code(code, padded)
+    assert (None if found is None else TextEncoder(found, WORDS).tokens("A.b, c")) == tokens
+    assert found is None or (found.max_tokens, found.min_width, found.pad_side) == (None, 9, "left")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('ran', 'w')\n    return text.split()",
+        "return text.split(mark())\ndef mark():\n    import pathlib\n    pathlib.Path('ran').touch()",
+        "return text.split(SEP)\nSEP = (lambda: [None, open('ran', 'w')][0])()",
+        "return text.split(*().__class__.__base__.__subclasses__()[:0])",
+        "return text.split()[:getattr(re, 'x', 9)]",
+    ],
+)
+def test_code_that_nobody_named_and_that_does_more_than_compute_is_not_run(code: str, tmp_path: Path) -> None:
+    (tmp_path / "cut.py").write_text(f"import re\ndef words(text):\n    {code}\n")
+    assert write_computing_text_function(tmp_path / "cut.py", "words") is None
 
 
 def remove_links(text: str) -> str:

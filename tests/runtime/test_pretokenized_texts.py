@@ -6,6 +6,7 @@ import array
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text.text_row_encoder import TextRowEncoder
 from pocketrnn.verification_page import proof_page
 
 WORDS = tuple(bundle_maker.WORDS)
@@ -140,6 +142,22 @@ def test_a_word_that_stands_for_the_end_of_a_text_among_many_is_a_token_like_oth
         assert encoder.look_up(["A", "b"]) == ids
         assert encoder.holds("A") == ("A" in words)
         assert encoder.encode_all(["A b", "A"])[0].tolist() == [0, ids[1], 0]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("widths", [{"min_width": 4, "max_width": 4}, {"min_width": 4, "max_tokens": 2},
+                                    {"max_tokens": 3}, {"max_width": 3}, {"min_width": 2}])  # fmt: skip
+def test_the_ids_of_the_callers_tokenizer_are_cut_and_padded_once(side: Any, widths: dict[str, int]) -> None:
+    rules = TextRules("external", pad_side=side, cut_side=side, padding_id=0, **widths)  # type: ignore[arg-type]
+    encoder = TextEncoder(rules, [str(i) for i in range(9)])
+    for count in range(1, 7):
+        tokens = [str(i + 2) for i in range(count)]
+        whole = encoder.encode_tokens(tokens)
+        for one in (tokens, [*map(int, tokens)], whole):
+            assert TextRowEncoder("c", encoder, 9, lambda _, own=one: own).encode_text("a") == whole
+    framed = TextEncoder(replace(rules, last_id=1), [str(i) for i in range(9)])
+    with pytest.raises(InputError, match="result"):
+        TextRowEncoder("c", framed, 9, lambda _: [2]).encode_text("a")
 
 
 def test_a_string_needs_a_tokenizer_where_the_bundle_splits_none(external: Path) -> None:

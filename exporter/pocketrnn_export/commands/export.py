@@ -36,7 +36,7 @@ from pocketrnn_export.commands.compression_options_and_writing import (
     read_rows_to_measure,
     write_compressed_bundle,
 )
-from pocketrnn_export.commands.export_with_rules_from_answers import TEXTS_TO_DECIDE_BY, export_with_rules_from_answers
+from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.commands.hints_from_owner_code import (
     CORRECTED,
     log_owner_hints_and_list_corrections,
@@ -62,6 +62,8 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
+    TEXTS_TO_DECIDE_BY,
+    UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
     describe_tokenizer_function,
@@ -77,9 +79,13 @@ from pocketrnn_export.commands.proposed_options import (
     read_weight_sizes,
 )
 from pocketrnn_export.commands.tokenizer_function_in_own_file import (
+    complete_tokenizer_by_owner_call,
     find_or_write_code_file,
+    replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
+    replace_tokenizer_that_cleans_before_keras,
+    write_tokenizer_of_columns_to_file,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -361,7 +367,9 @@ def _print_written_bundle(
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
-    alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
+    named = parse_module_name(options["tokenizer"] or "")
+    alone = getattr(description.get("tokenizer"), "takes_only_text", False)
+    alone = alone and named is not None and not (named.is_notebook or named.args or named.kwargs or named.method_kwargs)
     if alone and manifest.text.rules.tokenizer == "external":
         _note_torch_of_tokenizer(Path(options["tokenizer"].rpartition(":")[0]))
     # Answers have shown that nothing is to be corrected.
@@ -661,11 +669,15 @@ def _refuse_missing_options(
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
     if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
-        changes |= make_options_of_tokenizer_function(function)
+        changes |= make_options_of_tokenizer_function(function.option)
         remedy.append(describe_tokenizer_function(function))
+    elif is_open and named is not None and (copied := write_tokenizer_of_columns_to_file(named.path)):
+        changes |= make_options_of_tokenizer_function(copied[1])
+        remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
-        if labels is not None and not options["head"] and (pairs := _propose_pairs(read_labels(labels), options)):
+        known = [] if labels in (None, UNKNOWN_LABELS) else read_labels(labels)
+        if not options["head"] and (pairs := _propose_pairs(known, options)):
             said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
             remedy.append(said)
             changes = pairs.complete(changes)
@@ -758,13 +770,16 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
             read_lines(options[name])
     function = parse_module_name(options["tokenizer"] or "")
     if function is not None and not function.args:
+        replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
+        if is_answering := is_name_of_answering_function(function.name):
+            replacements.reverse()
         try:
             refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
         except InputError:
-            if not replace_tokenizer_by_its_splitting_part(options):
+            if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
                 raise
         else:
-            if is_name_of_answering_function(function.name):
+            if is_answering:
                 replace_tokenizer_by_its_splitting_part(options)
 
 
@@ -797,7 +812,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     Raises:
         OptionCorrectionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
     """
-    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import describe_member, is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
@@ -816,7 +831,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
             continue
         if options["vocabulary"] not in (None, path):
             raise OptionCorrectionsError(
-                f"{path} holds a tokenizer of subwords, its {short_repr(held.key, 60)}, but --vocabulary names "
+                f"{path} holds a tokenizer of subwords, {describe_member(held.key)}, but --vocabulary names "
                 f"{options['vocabulary']}.",
                 f"Give this tokenizer, which contains its vocabulary: --tokenizer {path}. If your code uses another "
                 "tokenizer, name the other: --tokenizer NAME.",
@@ -857,13 +872,18 @@ def _add_rules_of_function(
             function = load_text_function(named, file, words, module_file, saved)
         # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.
         except PocketRNNError:
-            if not replace_tokenizer_by_its_splitting_part(options):
+            replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
+            if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
-        if is_external and replace_tokenizer_by_own_file(options, function, saved):
+        adapted = adapt_owner_function(function, text["vocabulary"], str(named))
+        if is_external and replace_tokenizer_by_own_file(options, function, saved, adapted):
             return _add_rules_of_function(module_file, options, text)
-        function = adapt_owner_function(function, text["vocabulary"], str(named))
+        function = adapted
+        keras = text["vocabulary"].keras
+        if function.gives_string and keras and replace_tokenizer_that_cleans_before_keras(options, keras):
+            return _add_rules_of_function(module_file, options, text)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_texts_with_ids(given)
@@ -1151,7 +1171,7 @@ def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
-    from pocketrnn_export.intake.module_file import load_module_and_call_function, set_word_ids
+    from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
     from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.source_code.needed_code import NeededNamesError
@@ -1161,11 +1181,12 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         named = replace(named, function=options["call"])
     try:
         with print_line_if_slow(f"Running the code of {named.path} ..."):
-            try:
-                module, function = load_module_and_call_function(named, weights)
-            except NeededNamesError as error:
-                named = set_word_ids(named, error, _read_tokens(options))
-                module, function = load_module_and_call_function(named, weights)
+            while True:
+                try:
+                    module, function = load_module_and_call_function(named, weights)
+                    break
+                except (NeededNamesError, MissingArgumentsError) as error:
+                    named = set_values_of_vocabulary_and_weights(named, error, _read_tokens(options))
     except MissingArgumentsError as error:
         raise OptionCorrectionsError(error.problem, error.known, {"source": error.source}) from None
     if weights is not None:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
-from pocketrnn_export.commands.printed_stages import print_stages
+from pocketrnn_export.commands.proposed_options import (
+    TEXTS_TO_DECIDE_BY,
+    describe_tokenizer_function,
+    make_options_of_tokenizer_function,
+    propose_tokenizer_function,
+)
 from pocketrnn_export.commands.tokenizer_function_in_own_file import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
-    from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
-# Some of 600 rules agree with a few texts by chance.
-TEXTS_TO_DECIDE_BY: Final = 20
 _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
@@ -49,15 +51,31 @@ def export_with_rules_from_answers(
     from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 
     try:
+        preferred, function = _prefer_rules_in_code(description.get("rules"), description, options)
+        if function and preferred != description["rules"]:
+            print_line(
+                f"Note: {function} splits the texts of --pairs as these rules do, and its rules are taken: --rules "
+                f"{shlex.quote(write_rules_option(preferred, description['rules']))}",
+                err=True,
+            )
+            description = {**description, "rules": preferred}
         made = write(description)
-        _log_rules_that_agree_as_well(made, description, options)
+        _print_rules_that_agree_as_well(made, description, options)
         return made
     except OtherAnswersError as error:
-        agreeing, numbers = error.agreeing, error.numbers
+        if error.options:
+            changed_options: dict[str, str | None] = {**error.options}
+            if "rules" in error.options:
+                changed_options |= _make_corrected_rule_options(
+                    options, json.loads(error.options["rules"]), is_split_otherwise=True
+                )
+            line = format_command_with_changes(changed_options)
+            raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
+        agreeing, numbers, before = error.agreeing, error.numbers, error.before
         if agreeing is None or isinstance(agreeing, SubwordRules):
             _raise_again_with_function_names(error, options)
             raise
-        changed = write_rules_option(agreeing, error.before)
+        changed = write_rules_option(agreeing, before)
         members = json.loads(changed)
         of_function = parse_module_name(options["tokenizer"] or "") is not None
         is_split_otherwise = any(name in members for name in _OF_SPLITTING)
@@ -68,12 +86,14 @@ def export_with_rules_from_answers(
                 _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
             )
             raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
+    preferred, function = _prefer_rules_in_code(agreeing, description, options)
+    changed = write_rules_option(preferred, before) if function else changed
     print_line(
         f"Note: The module's answers differ from your classifier's with these rules, and agree on {numbers} texts with "
-        f"--rules {shlex.quote(changed)}. So these are taken.",
+        f"--rules {shlex.quote(changed)}{f', which are those of {function}' * bool(function)}. So these are taken.",
         err=True,
     )
-    return export_with_rules_from_answers(write, {**description, "rules": agreeing}, options, tries_left - 1)
+    return export_with_rules_from_answers(write, {**description, "rules": preferred}, options, tries_left - 1)
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
@@ -84,46 +104,67 @@ def _state_more_than_external_tokenizer(rules: str | None) -> bool:
     return rules is not None and parse_rules_json_with_name(rules)[1] != {"tokenizer": EXTERNAL}
 
 
-def _log_rules_that_agree_as_well(
-    manifest: Manifest, description: Mapping[str, Any], options: Mapping[str, Any]
-) -> None:
-    """Log other rules that give all texts with answers the same ids, and so the same answers, if no option states
-    rules and the owner's code does not show the same ones."""
-    from pocketrnn.text import TextEncoder, TextRules
-    from pocketrnn_export.vocabularies.text_rule_selection import log_other_agreeing_rules
-
-    given = description.get("example_ids") or ()
+def _are_rules_open(description: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Return whether the owner's answers alone show the text rules: no option states any, and no text has ids, which
+    show them where they are read."""
     is_stated = any(options[name] is not None for name in ("rules", "tokenizer"))
-    # Rules that were found by ids are told where they are found.
-    if is_stated or not given or any(one.ids is not None for one in given) or manifest.has_two_texts:
-        return
-    if isinstance(rules := manifest.text.rules, TextRules):
-        if _is_in_code_of_text_function(rules, manifest.text.vocabulary, options):
-            return
-        encoder = TextEncoder(rules, manifest.text.vocabulary)
-        pairs = [(one.text, encoder.encode(one.text)) for one in given]
-        with print_stages():
-            log_other_agreeing_rules(rules, manifest.text.vocabulary, pairs)
+    given = description.get("example_ids") or ()
+    is_stated = is_stated or bool(description.get("two_texts"))
+    return bool(given) and not is_stated and not any(one.ids is not None for one in given)
 
 
-def _is_in_code_of_text_function(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> bool:
-    """Return whether a function of the owner's code that splits texts shows rules that split as these do. Only the
-    function is run, with the names that it needs, and not its file."""
-    from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes, write_text_function
-    from pocketrnn_export.source_code.text_functions_in_file import find_text_library, list_text_functions
-    from pocketrnn_export.vocabularies.owner_function_call import is_vocabulary_name
-    from pocketrnn_export.vocabularies.rules_from_function import shows_same_split
+def _prefer_rules_in_code(rules: Any, description: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the text rules that the owner's code shows, and the function that shows them, if they give all texts with
+    answers the same ids, and so the same answers, as the given rules. Else return the given rules and an empty string.
+    """
+    from pocketrnn.text import TextEncoder, TextRules
+    from pocketrnn_export.source_code.code_that_only_computes import write_computing_text_function
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+    from pocketrnn_export.vocabularies.rules_from_function import read_split_in_code
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     named = parse_module_name(options["source"])
-    for one in [] if named is None else list_text_functions(named.path):
-        file, _, name = one.rpartition(":")
-        owner, _, method = name.rpartition(".")
-        read = list_read_attributes(Path(file), owner, method) if owner else {}
-        attributes: dict[str, Any] = {attribute: {} for attribute in read or () if is_vocabulary_name(attribute)}
-        code = write_text_function(Path(file), owner or name, method, "", attributes, calls_init=False)
-        if code is not None and not find_text_library(Path(file), name) and shows_same_split(code, rules, tokens):
-            return True
-    return False
+    if named is None or not isinstance(rules, TextRules) or not _are_rules_open(description, options):
+        return rules, ""
+    tokens = read_vocabulary(description["vocabulary"]).tokens
+    texts, given = [one.text for one in description["example_ids"]], TextEncoder(rules, tokens)
+    for one in list_text_functions(named.path):
+        code = write_computing_text_function(one.file, one.name)
+        of_code = None if code is None else read_split_in_code(code, rules)
+        encoder = None if of_code is None else TextEncoder(of_code, tokens)
+        if of_code and encoder and all(encoder.encode(text) == given.encode(text) for text in texts):
+            return of_code, f"{one.file}:{one.name}"
+    return rules, ""
+
+
+def _print_rules_that_agree_as_well(
+    manifest: Manifest, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Print other rules that give all texts with answers the same ids, and so the same answers, if no option states
+    rules and the owner's code does not show the rules. Also print the command that decides by the function of the
+    owner's code that seems to split texts."""
+    from pocketrnn.text import TextEncoder, TextRules
+    from pocketrnn_export.vocabularies.text_rule_selection import describe_other_agreeing_rules
+
+    rules = manifest.text.rules
+    if not isinstance(rules, TextRules) or not _are_rules_open(description, options):
+        return
+    if _prefer_rules_in_code(rules, description, options)[1]:
+        return
+    encoder = TextEncoder(rules, manifest.text.vocabulary)
+    pairs = [(one.text, encoder.encode(one.text)) for one in description["example_ids"]]
+    if not (said := describe_other_agreeing_rules(rules, manifest.text.vocabulary, pairs)):
+        return
+    named = parse_module_name(options["source"])
+    function = None if named is None else propose_tokenizer_function(named.path)
+    if function is None:
+        said += ". Give texts that show which is right, or name your function: --tokenizer file.py:name"
+    else:
+        said += f". {describe_tokenizer_function(function)} It shows which is right."
+    print_line(f"Note: Other rules agree with your texts, too: {said}", err=True)
+    if function is not None:
+        line = format_command_with_changes(make_options_of_tokenizer_function(function.option))
+        print_line(f"Write: {line}{' --force' * (not options['force'])}", err=True)
 
 
 def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[str, Any]) -> None:
@@ -139,16 +180,18 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
     tried_name = "" if tried is None else str(tried)
-    found = [one for one in list_text_functions(named.path) if one != tried_name]
+    found = [one for one in list_text_functions(named.path) if f"{one.file}:{one.name}" != tried_name]
     if tried is not None and tried.name == WRITTEN_NAME:
         # Written of a function that answers texts.
-        found = [one for one in found if not is_name_of_answering_function(one.rpartition(":")[2])]
+        found = [one for one in found if not is_name_of_answering_function(one.name)]
     if found:
-        line = format_command_with_changes({"tokenizer": found[0], **_make_width_options(error, options)})
+        widths = {} if found[0].called is not None else _make_width_options(error, options)
+        line = format_command_with_changes({"tokenizer": found[0].option, **widths})
         other = "Other functions" if tried_name else "Functions"
+        named_ones = ", ".join(one.option for one in found)
         raise ParityError(
             error.problem,
-            f"{error.remedy} {other} of your code that may split or clean texts: {', '.join(found)}. Give the one that "
+            f"{error.remedy} {other} of your code that may split or clean texts: {named_ones}. Give the one that "
             f"your classifier uses, or one of yours that calls several of them. Write: {line}",
         ) from None
 
@@ -171,7 +214,8 @@ def _raise_again_with_changed_text(
     that splits or answers the text, if there is such code."""
     from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
 
-    for one in (tokenizer, *filter(is_name_of_answering_function, list_text_functions(file))):
+    answering = [one.option for one in list_text_functions(file) if is_name_of_answering_function(one.name)]
+    for one in (tokenizer, *answering):
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
         if both is not None and both[1] != tokenizer:

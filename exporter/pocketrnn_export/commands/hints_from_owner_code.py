@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,22 +81,24 @@ def log_owner_hints_and_list_corrections(
             has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
         )
-    split: dict[str, str | None] = {}
+    split, function = dict[str, str | None](), None
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
         hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named)
-        if named is not None:
-            split = make_options_of_tokenizer_function(propose_tokenizer_function(named.path))
+        if named is not None and (function := propose_tokenizer_function(named.path)) is not None:
+            split = make_options_of_tokenizer_function(function.option)
     given = "" if longest is None and unknown_id == -1 else _find_function_from_tokens_to_ids(options["tokenizer"])
     if given:
         hints[ABOUT_SPLITTING].append(
             f"--tokenizer {given} gives ids, so that its cut and its id of unknown words are found and compared"
         )
-    for about, sentences in hints.items():
-        for sentence in sentences:
-            logging.getLogger(__name__).warning("%s", sentence, extra={AFTER_AN_ERROR: about})
+    for about, sentence in ((about, one) for about, some in hints.items() for one in some):
+        logging.getLogger(__name__).warning("%s", sentence, extra={AFTER_AN_ERROR: about})
     if given and options["rules"] is None:
         return {"tokenizer": given}
+    if function is not None and function.called is not None:
+        # It gives all ids of a text, which show its width.
+        return split
     return split | _make_options_for_length_and_unknown_id(
         find_settings_that_rules_lack(files, **open_ones), {**options, **split}, stated, plain
     )
@@ -147,9 +150,9 @@ def _describe_text_functions(named: ModuleName) -> list[str]:
     """Return a hint that names the functions of the owner's code that may split or clean texts, or an empty list."""
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
-    found = list_text_functions(named.path)
+    found = [one.option for one in list_text_functions(named.path)]
     said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
-    return [f"{said}, give it: --tokenizer {found[0]}"] if found else []
+    return [f"{said}, give it: --tokenizer {shlex.quote(found[0])}"] if found else []
 
 
 def _find_function_from_tokens_to_ids(tokenizer: str | None) -> str:

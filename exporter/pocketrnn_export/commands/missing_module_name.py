@@ -60,7 +60,9 @@ def complete_source(source: str) -> str:
         problem = f"{path} is neither the code of a module nor a complete TorchScript file."
         problem += " A file of weights needs the module's code." * may_be_weights
         changes |= {"weights": source} if may_be_weights else {}
-    elif not found:
-        raise InputError(problem, f"Name what makes the module, as in {path}:make.")
-    said = f"Name one of them: {', '.join(found)}." if found else "Name the Python file or notebook with the module."
+    if not found:
+        given = f", and give --weights {path}" if "weights" in changes else ""
+        other = f"Name the Python file or notebook with the module, such as model.py{given}."
+        raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
+    said = f"Name one of them: {', '.join(found)}."
     raise InputError(problem, f"{said} Write: {format_command_with_changes(changes)}")

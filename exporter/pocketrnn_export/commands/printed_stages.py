@@ -8,34 +8,46 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pocketrnn.commands.standard_streams import print_at_end_if_command_runs, print_line
+from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_at_end_if_command_runs, print_line
 
 if TYPE_CHECKING:
     import logging
 
-_PRINTED_NOTES: Final = "pocketrnn.printed_notes"
+_PRINTED_LINES: Final = "pocketrnn.printed_lines"
 
 
 @contextlib.contextmanager
 def print_stages() -> Iterator[None]:
     """While the block runs, print each stage that the exporter logs. For a stage of more than ten seconds, also
-    print the progress. The verdicts are left out: a command prints them at its end. A command prints each note once,
-    though it may find the same twice."""
+    print the progress. The verdicts are left out: a command prints them at its end. A command prints each stage and
+    note once, though it may come to the same twice, as with other text rules."""
     from pocketrnn.verdicts import LOGGER
-    from pocketrnn_export.progress import AFTER_AN_ERROR, ProgressLines, show_log_lines
+    from pocketrnn_export.progress import ABOUT_WORDS, AFTER_AN_ERROR, ProgressLines, show_log_lines
+
+    def is_first(line: str) -> bool:
+        context = click.get_current_context(silent=True)
+        printed: set[str] = set() if context is None else context.meta.setdefault(_PRINTED_LINES, set())
+        is_new = line not in printed
+        printed.add(line)
+        return is_new
+
+    def print_stage_once(line: str) -> None:
+        if is_first(line):
+            print_line(line, err=True)
 
     def print_note_once(record: logging.LogRecord) -> None:
         line = f"Note: {record.getMessage()}"
-        context = click.get_current_context(silent=True)
-        printed: set[str] = set() if context is None else context.meta.setdefault(_PRINTED_NOTES, set())
-        if line in printed:
-            return
-        printed.add(line)
         about = getattr(record, AFTER_AN_ERROR, None)
+        context = click.get_current_context(silent=True)
+        if about == ABOUT_WORDS and context is not None:
+            kept = get_lines_to_print_at_end(context)
+            kept[:] = [one for one in kept if one[1] != about]
+        elif not is_first(line):
+            return
         if about is None or not print_at_end_if_command_runs(line, about):
             print_line(line, err=True)
 
-    lines = ProgressLines(lambda line: print_line(line, err=True), print_note_once)
+    lines = ProgressLines(print_stage_once, print_note_once)
     lines.addFilter(lambda record: record.name != LOGGER)
     with show_log_lines(lines):
         yield

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.commands.export_with_rules_from_answers import TEXTS_TO_DECIDE_BY
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
+    from pocketrnn_export.source_code.text_functions_in_file import TextFunction
 
+# Some of 600 rules agree with a few texts by chance.
+TEXTS_TO_DECIDE_BY: Final = 20
 _OF_VOCABULARIES: Final = "json|pkl|pickle|joblib|txt|pth?|bin|vocab|tsv|gz"
 _OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
@@ -29,6 +32,8 @@ _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+# In place of labels that are not known.
+UNKNOWN_LABELS: Final = "a,b,c"
 
 
 class ProposedOption(NamedTuple):
@@ -112,13 +117,25 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
-    for one in [] if path is None else find_labels_in_code(path):
-        if len(one.labels) == sizes.labels or not sizes.labels:
-            found.setdefault(one.labels, (one, ",".join(one.labels)))
+    # Notebooks often repeat what the Python files say, or are older.
+    for in_notebooks in (False, True):
+        is_read = path is not None and not (in_notebooks and found)
+        for one in find_labels_in_code(path, in_notebooks=in_notebooks) if path is not None and is_read else ():
+            if len(one.labels) == sizes.labels or not sizes.labels:
+                found.setdefault(one.labels, (one, ",".join(one.labels)))
 
-    answered = [one for one in found if len(found) > 1 and propose_pairs(one, multi_label=multi_label, given=pairs)]
-    fitting = answered or ([*found][:1] if len(files) == 1 else [*found])
+    fitting = [one for one in found if propose_pairs(one, multi_label=multi_label, given=pairs)]
+    in_answers = None if fitting else _find_labels_of_answers(pairs, sizes, multi_label=multi_label)
+    if in_answers is not None:
+        named = ",".join(in_answers.labels)
+        said = (
+            f"The labels seem to be {named}, those in {in_answers.where}. A comparison with its answers, by --pairs, "
+        )
+        return ProposedOption("labels", f"{said}shows whether this is the order of the logits.", named)
+    fitting = fitting or ([*found][:1] if len(files) == 1 else [*found])
     fitting = [*{"\n".join(one).casefold(): one for one in reversed(fitting)}.values()][::-1]
+    by_prediction = [one for one in fitting if found[one][0].by_prediction]
+    fitting = by_prediction if len(by_prediction) == 1 else fitting
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
         said = f"The labels seem to be {','.join(labels.labels)} ({labels.where}): check that their order is that of "
@@ -129,7 +146,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     more = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
     said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
     said = f"The labels are a,b,c in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
-    return ProposedOption("labels", said, "a,b,c")
+    return ProposedOption("labels", said, UNKNOWN_LABELS)
 
 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
@@ -149,6 +166,24 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
             if len({*labels}) == len(labels) == sizes.labels:
                 found[file] = LabelsInCode(f"{file}, {where}", tuple(labels))
     return found
+
+
+def _find_labels_of_answers(given: Path | None, sizes: WeightSizes, *, multi_label: bool) -> LabelsInCode | None:
+    """Return the labels that the owner's answers have, if there are as many as the weights have, with the file. Numbers
+    of classes may lack the highest ones. Return None if there are none, or if several files have different ones."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.source_code.labels_in_code import LabelsInCode
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import list_labels_of_answers
+
+    found: dict[tuple[str, ...], Path] = {}
+    for file in _list_answer_files(given):
+        with contextlib.suppress(InputError, OSError), hide_log_records():
+            labels = list_labels_of_answers(file, multi_label=multi_label)
+            if labels and all(one.isdecimal() for one in labels):
+                labels += map(str, range(len(labels), sizes.labels))
+            if len(labels) > 1 and len(labels) == (sizes.labels or len(labels)):
+                found.setdefault(tuple(labels), file)
+    return LabelsInCode(str(next(iter(found.values()))), next(iter(found))) if len(found) == 1 else None
 
 
 class WeightSizes(NamedTuple):
@@ -232,8 +267,8 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
 
 
 def propose_weights(path: Path) -> FileNamedInCode | None:
-    """Find the file of weights that the code of a module, or of the files near it, names. Return it with the place in
-    the code; None if there is no such file, or there are several.
+    """Find the file of weights that the code of a module, or of the files near it, names; if it names none, the only
+    one beside the module. Return it with the place in the code; None if there is no such file, or there are several.
 
     Args:
         path: the file of the module.
@@ -243,28 +278,31 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
+    if not found:
+        beside = [one for one in path.parent.iterdir() if re.fullmatch(rf"\.({_OF_WEIGHTS})", one.suffix)]
+        beside = [one for one in beside if one.is_file() and holds_weights(one)]
+        found = [FileNamedInCode(one, f"the only file of weights beside {path.name}") for one in beside]
     return found[0] if len(found) == 1 else None
 
 
-def propose_tokenizer_function(path: Path) -> str:
-    """Return, as file.py:name, the function that seems to split texts: one that answers or splits them, in the file of
-    a module or near it, or one that cleans them in that file. Return an empty string if there is none.
+def propose_tokenizer_function(path: Path) -> TextFunction | None:
+    """Return the function that seems to split texts: one that answers or splits them, in the file of a module or near
+    it, or one that cleans them in that file. Return None if there is none.
 
     Args:
         path: the file of the module.
     """
     from pocketrnn_export.source_code.text_functions_in_file import (
-        is_name_of_cleaning_function,
         is_of_class_with_arguments,
         list_text_functions,
+        only_cleans_texts,
     )
 
     for function in list_text_functions(path)[:1]:
-        file, _, name = function.rpartition(":")
-        is_splitting = not is_name_of_cleaning_function(name) or Path(file) == path
-        if is_splitting and not is_of_class_with_arguments(Path(file), name):
+        is_splitting = function.file == path or not only_cleans_texts(function.file, function.name)
+        if is_splitting and not is_of_class_with_arguments(function.file, function.name):
             return function
-    return ""
+    return None
 
 
 def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
@@ -272,12 +310,10 @@ def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
     not do, also return --rules that let it split the texts of the bundle.
 
     Args:
-        function: the function, as file.py:name; empty for none.
+        function: the function, as file.py:name.
     """
     from pocketrnn.text import EXTERNAL
 
-    if not function:
-        return {}
     library = find_library_of_tokenizer_function(function)
     return {"tokenizer": function, **({"rules": json.dumps({"tokenizer": EXTERNAL})} if library else {})}
 
@@ -286,18 +322,20 @@ def find_library_of_tokenizer_function(function: str) -> str:
     """Return the library by which a function, as file.py:name, splits or changes words; an empty string for none."""
     from pocketrnn_export.source_code.text_functions_in_file import find_text_library
 
-    file, _, name = function.rpartition(":")
-    return find_text_library(Path(file), name)
+    named = parse_module_name(function)
+    return "" if named is None else find_text_library(named.path, ".".join(filter(None, (named.name, named.method))))
 
 
-def describe_tokenizer_function(function: str) -> str:
-    """Return a sentence on a function that seems to split texts, with the library that it calls.
-
-    Args:
-        function: the function, as file.py:name.
-    """
-    library = find_library_of_tokenizer_function(function)
-    return f"Texts seem to be split by {function}{f', which calls {library}' if library else ''}."
+def describe_tokenizer_function(function: TextFunction) -> str:
+    """Return a sentence that names the function which seems to split texts, the library that it calls, and the place
+    where the owner's code calls it with more than a text."""
+    library = find_library_of_tokenizer_function(function.option)
+    called = function.called
+    said = f"Texts seem to be split by {function.option}{f', which calls {library}' if library else ''}."
+    if called is None:
+        return said
+    values = "calls it" if function.code else "calls it with these values"
+    return f"{said} {called.place}, {values}; its argument {function.text} is the text."
 
 
 def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | None = None) -> ProposedPairs | None:
@@ -305,7 +343,7 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
     its name and its contents. Return None if there is no such file, or there are several.
 
     Args:
-        labels: the labels, in the order of the logits.
+        labels: the labels, in the order of the logits; empty if they are not known.
         multi_label: whether a text may have several labels.
         given: the only file to look at; by default, all files in the working folder.
     """
@@ -313,12 +351,21 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
-    files = [one for one in Path().iterdir() if one.suffix in (".csv", ".jsonl")] if given is None else [given]
-    for file in files:
-        is_named_so = given is not None or any(name in file.stem.lower() for name in _NAMES_OF_ANSWERS)
+    for file in _list_answer_files(given):
         with contextlib.suppress(InputError, OSError), hide_log_records():
-            if is_named_so and file.stat().st_size <= _LARGEST_ANSWERS:
-                pairs = read_pairs(file, labels, multi_label=multi_label)
-                count = len(map_answers_to_labels(pairs, labels, multi_label=multi_label))
-                found += [ProposedPairs(str(file), count)] if count else []
+            pairs = read_pairs(file, labels, multi_label=multi_label)
+            answered = map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs
+            found += [ProposedPairs(str(file), len(answered))] if answered else []
     return found[0] if len(found) == 1 else None
+
+
+def _list_answer_files(given: Path | None) -> list[Path]:
+    """List the .csv and .jsonl files in the working folder whose names are those of answers, or only the given file.
+    Large files are left out."""
+    named = [
+        one
+        for one in sorted(Path().iterdir())
+        if one.suffix in (".csv", ".jsonl") and any(name in one.stem.lower() for name in _NAMES_OF_ANSWERS)
+    ]
+    files = named if given is None else [given]
+    return [one for one in files if one.is_file() and one.stat().st_size <= _LARGEST_ANSWERS]

@@ -16,8 +16,11 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import read_las
 
 # The parts of a layer from which code cannot learn these arguments again.
 _HARMLESS_PARTS: Final = frozenset(
-    {"weight", "bias", "flatten_parameters", "hidden_size", "num_layers", "embedding_dim"}
-)
+    {
+        "weight", "bias", "flatten_parameters", "hidden_size", "num_layers", "embedding_dim", "num_embeddings",
+        "input_size", "bidirectional", "batch_first", "in_features", "out_features",
+    }
+)  # fmt: skip
 # Functions that read local names or attributes without naming them.
 _READ_ALL: Final = frozenset({"locals", "vars", "getattr", "eval", "exec", "inspect", "sys"})
 # Calls of PyTorch's layers and functions, each with its argument without effect: position, name and kind. A class of

@@ -42,6 +42,7 @@ from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
 from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary
 
 _log = logging.getLogger(__name__)
 
@@ -55,11 +56,14 @@ class MissingArgumentsError(InputError):
         problem, remedy: as for every error.
         known: what is known of the arguments, as sentences.
         source: the name of the module with all its arguments; `...` stands for those that are not known.
+        vocabularies: those of the arguments that the code uses as a vocabulary.
     """
 
-    def __init__(self, problem: str, remedy: str, known: str = "", source: str = "") -> None:
+    def __init__(
+        self, problem: str, remedy: str, known: str = "", source: str = "", vocabularies: Sequence[str] = ()
+    ) -> None:
         super().__init__(problem, remedy)
-        self.known, self.source = known, source
+        self.known, self.source, self.vocabularies = known, source, tuple(vocabularies)
 
 
 def find_values_for_missing_arguments(
@@ -117,14 +121,12 @@ def find_values_for_missing_arguments(
         values |= near.proposed
         values = {name: value for name, value in values.items() if name not in matrices}
         objects = [n for n in missing if n not in near.settings and _takes_object(signature.parameters[n], definition)]
-        compared = (
-            {}
-            if definition is None
-            else {name: list_strings_compared_with_argument(definition, name) for name in missing}
-        )
+        code = [] if definition is None else [definition]
+        compared = {name: list_strings_compared_with_argument(one, name) for one in code for name in missing}
         unknown = [name for name in missing if name not in values or values[name] is ...]
         places = [] if definition is None else list(filter(None, (_find_place(definition, one) for one in unknown)))
-        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near, places)
+        words = [name for name in missing if definition is not None and is_used_as_vocabulary([definition], name)]
+        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near, places, words)
     for name in _find_arguments_that_change_weight_shapes(
         maker, args, {**kwargs, **found_values}, called.keys() - required, weights
     ):
@@ -375,6 +377,7 @@ def _refuse_missing_arguments(
     compared_strings: Mapping[str, Sequence[str]],
     owner_values: _OwnerValues,
     unknown_places: Sequence[str],
+    vocabularies: Sequence[str],
 ) -> None:
     """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
     and how to write the call."""
@@ -394,7 +397,8 @@ def _refuse_missing_arguments(
         if said := ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20]):
             known.append(f"It was made with: {said}.")
     # Positional arguments that were given stand before these.
-    given = [*map(ast.unparse, named.args), *(f"{k}={ast.unparse(v)}" for k, v in (named.kwargs or {}).items())]
+    given = [*map(ast.unparse, named.args), *(f"{k}={ast.unparse(v)}" for k, v in (named.kwargs or {}).items()
+             if not isinstance(getattr(v, "value", None), WordIds))]  # fmt: skip
     call = ", ".join([*given, _write_values(values)])
     source = f"{named.path}:{named.name}({call})"
     held = {} if weights is None else {name: weights.dicts[name] for name in object_names if weights.dicts.get(name)}
@@ -418,6 +422,7 @@ def _refuse_missing_arguments(
         f"{said} Write {shlex.quote(source)}.",
         said,
         source,
+        vocabularies,
     )
 
 

@@ -48,11 +48,18 @@ from pocketrnn_export.source_code.needed_code import (
     list_defined_names,
     list_statements_that_check_dunder_name,
 )
-from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.notebook import (
+    Cell,
+    read_notebook,
+    read_python_cells_if_readable,
+    read_python_file,
+)
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
-from pocketrnn_export.vocabularies.owner_function_call import WordIds, is_vocabulary_name
+from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
+from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary, is_vocabulary_name
 
 _log = logging.getLogger(__name__)
 
@@ -111,24 +118,47 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
     return made, function
 
 
-def set_word_ids(named: ModuleName, error: NeededNamesError, tokens: Sequence[str]) -> ModuleName:
-    """Find values for the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
-    Return the module's name with these values.
+def set_values_of_vocabulary_and_weights(named: ModuleName, error: InputError, tokens: Sequence[str]) -> ModuleName:
+    """Find values for what a module needs, if its file uses it as a vocabulary, looks it up in one, or if the weights
+    show it. Return the module's name with these values.
 
     Args:
         named: the module.
-        error: the refusal, with the names.
+        error: the refusal, with the names or the arguments.
         tokens: the words of the vocabulary, in the order of their ids.
 
     Raises:
-        NeededNamesError: the given one, if no name gets a value.
+        InputError: the given one, if nothing gets a value.
     """
-    ids = find_word_ids_in_code({**error.made_by, **error.made_from}, tokens)
-    if not ids:
+    words = WordIds({token: i for i, token in enumerate(tokens) if not token.startswith(PLACEHOLDER)})
+    if isinstance(error, MissingArgumentsError):
+        if not (words and error.vocabularies):
+            raise error
+        _log.warning("%s gets the words of --vocabulary as %s", named.name, ", ".join(error.vocabularies))
+        arguments: dict[str, Any] = {name: ast.Constant(words) for name in error.vocabularies}  # type: ignore[arg-type]
+        return replace(named, kwargs={**(named.kwargs or {}), **arguments})
+    if not isinstance(error, NeededNamesError):
         raise error
-    said = ", ".join(f"{name} = {number}" for name, number in ids.items())
-    _log.warning("%s gets %s, by the words of the vocabulary", named.path, said)
+    code = {**error.made_by, **error.made_from}
+    ids = find_word_ids_in_code(code, tokens)
+    made = [ast.parse(text) for text in code.values()]
+    used = {*code, *(one.id for tree in made for one in ast.walk(tree) if isinstance(one, ast.Name))}
+    statements = [one for cell in read_python_cells_if_readable(named.path) for one in cell.statements]
+    # Other code makes the vocabulary.
+    uses = [*(one for one in statements if isinstance(one, ast.ClassDef)), *map(ast.parse, error.made_from.values())]
+    given = {*ids, *(named.values or {})}
+    held = [one for one in sorted(used - given) if words and is_used_as_vocabulary(uses, one)]
+    likely = {name: text for name, text in error.likely.items() if name.partition(".")[0] not in {*ids, *held}}
+    if not (ids or held or likely):
+        raise error
+    told = [f"the words of --vocabulary as {', '.join(held)}"] if held else []
+    for values_by_name, why in ((ids, "by the words of the vocabulary"), (likely, "by the weights")):
+        said = ", ".join(f"{name} = {value}" for name, value in values_by_name.items())
+        told += [f"{said}, {why}"] if said else []
+    _log.warning("%s gets %s", named.path, "; ".join(told))
     values: dict[str, Any] = {name: ast.Constant(number) for name, number in ids.items()}
+    values |= {name: ast.Constant(words) for name in held}  # type: ignore[arg-type]
+    values |= {name: ast.parse(text, mode="eval").body for name, text in likely.items()}
     return replace(named, values={**values, **(named.values or {})})
 
 
@@ -173,7 +203,9 @@ def load_text_function(
         if isinstance(found, type) and not issubclass(found, str):
             found = _make_text_object(found, named, args, kwargs, ids_of_words or {}, saved_attributes)
             args, kwargs = [], {}
-        found = getattr(found, named.method, None) if named.method else found
+        if named.method:
+            found = getattr(found, named.method, None)
+            kwargs = {**kwargs, **_evaluate_by_name(named.method_kwargs, named, file)}
     where = str(named)
     if not callable(found):
         raise InputError(
@@ -222,7 +254,9 @@ def _make_text_object(
         defaults = {one.name: one.default for one in plain if one.name not in {**given, **held, **settings}}
     # A user's code may raise any exception.
     except Exception as error:
-        words = {one: WordIds(ids_of_words) for one in read or () if is_vocabulary_name(one)}
+        words: dict[str, Any] = {one: WordIds(ids_of_words) for one in read or () if is_vocabulary_name(one)}
+        plain_values = find_attribute_values(named.path, named.name, [one for one in read or () if one not in words])
+        words |= plain_values
         unknown = {
             one: line
             for one, line in (read or {}).items()
@@ -238,7 +272,8 @@ def _make_text_object(
         # A class with slots or with a `__new__` of its own.
         except Exception:
             raise refused from None
-        known = f", but with {', '.join(read)}" if read else ""
+        read_ones = [f"{one}={plain_values[one]!r}" if one in plain_values else one for one in read]
+        known = f", but with {', '.join(read_ones)}" if read_ones else ""
         _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
     changed = getattr(found, "__dict__", {})
     changed.update({} if args or kwargs else saved_attributes)
@@ -390,7 +425,7 @@ def _run_needed_statements(
     for name in _list_wanted_names(named):
         if name not in known:
             raise _make_no_such_name_error(path, name, known, unreadable)
-    arguments = (*named.args, *(named.kwargs or {}).values())
+    arguments = (*named.args, *(named.kwargs or {}).values(), *(named.method_kwargs or {}).values())
     in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
     statements = [node for cell in cells for node in cell.statements]
     tensors = {} if weights is None else weights.tensors
@@ -408,7 +443,7 @@ def _run_needed_statements(
                 f"Write plain values in place of {', '.join(sorted(in_arguments & {*known}))}"
                 f"{instead or ('.' if weights else '; with --weights FILE, the sizes that it shows are proposed.')}",
             ) from None
-        code = (error.made_by, error.made_from) if isinstance(error, NeededNamesError) else ({}, {})
+        code = (error.made_by, error.made_from, error.likely) if isinstance(error, NeededNamesError) else ({}, {}, {})
         raise NeededNamesError(error.problem, f"{error.remedy}{instead}", *code) from None
     needed = found.statements
     by_cell: dict[str, list[str]] = {}
@@ -606,10 +641,13 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
 def _evaluate_arguments(named: ModuleName, file: ModuleType) -> tuple[list[Any], dict[str, Any]]:
     """Evaluate the arguments that the user gives, by position and by name."""
     path, names = str(named.path), vars(file)
-    by_name = (named.kwargs or {}).items()
-    return [_evaluate_argument(node, path, names) for node in named.args], {
-        name: _evaluate_argument(node, path, names) for name, node in by_name
-    }
+    args = [_evaluate_argument(node, path, names) for node in named.args]
+    return args, _evaluate_by_name(named.kwargs, named, file)
+
+
+def _evaluate_by_name(given: Mapping[str, ast.expr] | None, named: ModuleName, file: ModuleType) -> dict[str, Any]:
+    """Evaluate arguments that are given by name."""
+    return {name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (given or {}).items()}
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:

@@ -1,5 +1,5 @@
-"""Parse `file.py:name`, `file.py:name(arguments)` or `file.py:name(arguments).method` on the command line. PyTorch is
-not needed."""
+"""Parse `file.py:name`, `file.py:name(arguments)` or `file.py:name(arguments).method(arguments)` on the command line.
+PyTorch is not needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_VALUES: Final = (
 
 @dataclass(frozen=True)
 class ModuleName:
-    """The parts of `file.py:name` or `file.py:name(arguments)`, also with `.method`.
+    """The parts of `file.py:name` or `file.py:name(arguments)`, also with `.method` or `.method(arguments)`.
 
     Attributes:
         path: the Python file, or the notebook.
@@ -34,6 +34,7 @@ class ModuleName:
             use torch and numpy.
         function: the name of a function in the file that calls the module.
         method: the name of a method of the named object; empty for the object itself.
+        method_kwargs: the arguments of the method by name.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class ModuleName:
     values: Mapping[str, ast.expr] | None = None
     function: str | None = None
     method: str = ""
+    method_kwargs: Mapping[str, ast.expr] | None = None
 
     def __str__(self) -> str:
         return f"{self.path}:{self.name}{f'.{self.method}' if self.method else ''}"
@@ -66,24 +68,45 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
     Raises:
         InputError: the text has this form, but the arguments or values are not allowed, or the file does not exist.
     """
-    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?(?:\.([A-Za-z_]\w*))?", text)
+    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*(?:\(.*\))?(?:\.[A-Za-z_]\w*(?:\(.*\))?)?)", text)
     if found is None:
         return None
-    path, name, call, method = found.groups()
+    path, given = found.groups()
     check_file_exists(Path(path))
+    method, of_method = "", dict[str, ast.expr]()
     try:
-        parsed = ast.parse(f"f{call or '()'}", mode="eval").body
-        if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
+        called, args, kwargs = _take_arguments(ast.parse(given, mode="eval").body)
+        if isinstance(called, ast.Attribute):
+            method, without_names, of_method = called.attr, args, kwargs
+            called, args, kwargs = _take_arguments(called.value)
+            if without_names:
+                raise InputError(f"{text} gives {method} arguments without names.", f"Name them: {method}(most=200).")
+        if not isinstance(called, ast.Name):
             raise ValueError("not one call")
-        for argument in (*parsed.args, *(keyword.value for keyword in parsed.keywords)):
-            _require_plain_argument(argument)
-        kwargs = {keyword.arg: keyword.value for keyword in parsed.keywords if keyword.arg is not None}
-        if len(kwargs) != len(parsed.keywords):
-            raise ValueError("it unpacks a dictionary")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"The arguments {call} are not plain values.", NO_VALUES) from None
+        raise InputError(f"The arguments {given[given.find('(') :]} are not plain values.", NO_VALUES) from None
     values = dict(map(_parse_assignment, set_options))
-    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, values, method=method or "")
+    return ModuleName(Path(path), called.id, args, kwargs, values, method=method, method_kwargs=of_method)
+
+
+def _take_arguments(node: ast.expr) -> tuple[ast.expr, tuple[ast.expr, ...], dict[str, ast.expr]]:
+    """Return what a call calls, and its plain arguments by position and by name; another expression without any."""
+    if not isinstance(node, ast.Call):
+        return node, (), {}
+    given = [(str(place), one) for place, one in enumerate(node.args, 1)]
+    given += [(str(keyword.arg), keyword.value) for keyword in node.keywords]
+    missing = [one for one, value in given if any(getattr(part, "value", None) is ... for part in ast.walk(value))]
+    if missing:
+        raise InputError(
+            f"{ast.unparse(node.func)} is given ... for its argument {', '.join(missing)}.",
+            "Put a value in place of the dots.",
+        )
+    for _, argument in given:
+        _require_plain_argument(argument)
+    kwargs = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+    if len(kwargs) != len(node.keywords):
+        raise ValueError("it unpacks a dictionary")
+    return node.func, tuple(node.args), kwargs
 
 
 def _require_plain_argument(node: ast.expr) -> None:

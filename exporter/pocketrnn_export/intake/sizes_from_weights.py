@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -75,7 +76,8 @@ def _list_arguments_shown_by_weights(
         # As in {"GRU": nn.GRU, "LSTM": nn.LSTM}[kind](...).
         kind = next((kind for kind, gates in GATES.items() if gates == count_gates(tensors, layer_name)), kind)
     given: dict[str | int | None, ast.expr] = {keyword.arg: keyword.value for keyword in layer.keywords}
-    given |= dict(enumerate(layer.args))
+    # The places after `*sizes` are not known.
+    given |= dict(enumerate(itertools.takewhile(lambda one: not isinstance(one, ast.Starred), layer.args)))
     for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
         held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{layer_name}.{weight}")]
         # A layer inside may have the same name.

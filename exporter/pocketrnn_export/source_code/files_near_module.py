@@ -22,6 +22,9 @@ _LARGEST_CODE: Final = 4 * 2**20
 _LARGEST_FILE_NEAR: Final = 2**17
 _SETTINGS: Final = re.compile(r"(?i)\.(ya?ml|toml|ini|cfg)$|config\w*\.json$")
 _LARGEST_SETTINGS: Final = 2**16
+# Most of a notebook are its pictures, and reading 4 MB takes a tenth of a second.
+_LARGEST_NOTEBOOK: Final = 2**23
+_MOST_NOTEBOOKS: Final = 10
 
 
 def list_files_near(path: Path) -> list[Path]:
@@ -45,6 +48,20 @@ def list_files_near(path: Path) -> list[Path]:
         if file == path or file.stat().st_size <= _LARGEST_FILE_NEAR:
             unique.setdefault(file.resolve(), file)
     return [*unique.values()][:_MOST_FILES]
+
+
+def list_notebooks_near(path: Path) -> list[Path]:
+    """List the notebooks of the folder of a file, of the working folder, and of their subfolders. The file itself is
+    left out.
+
+    Args:
+        path: a Python file or notebook.
+    """
+    folders = dict.fromkeys((path.parent, Path()))
+    found = [file for folder in folders for depth in ("", "*/") for file in sorted(folder.glob(f"{depth}*.ipynb"))]
+    unique = {file.resolve(): file for file in found if file.is_file() and file.stat().st_size <= _LARGEST_NOTEBOOK}
+    unique.pop(path.resolve(), None)
+    return [*unique.values()][:_MOST_NOTEBOOKS]
 
 
 def list_files_that_import(path: Path) -> list[Path]:
@@ -114,13 +131,51 @@ def find_imported_file(path: Path, module: str) -> Path | None:
     return None
 
 
-def list_syntax_nodes_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
+def find_relatively_imported_file(path: Path, node: ast.ImportFrom) -> Path | None:
+    """Return the Python file from which an import of a file takes names, also for `from .data import read`. Return None
+    if there is none.
+
+    Args:
+        path: the file.
+        node: the import.
+    """
+    if not node.level:
+        return find_imported_file(path, node.module or "")
+    folder = path.parent
+    for _ in range(node.level - 1):
+        folder = folder.parent if folder.name else folder / ".."
+    modules = [node.module] if node.module else [*(one.name for one in node.names), "__init__"]
+    files = (folder.joinpath(*module.split(".")).with_suffix(".py") for module in modules)
+    return next(filter(Path.is_file, files), None)
+
+
+def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.ImportFrom]:
+    """Return the folder of a file's package, which a script adds to `sys.path`, and an import of the file as the script
+    writes it: `from package.data import read` for `from .data import read`.
+
+    Args:
+        path: the file.
+        node: the import, a relative one.
+    """
+    package = path.resolve().parents[node.level - 1]
+    root = package.parent
+    # The files of a package may import from above, too.
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    module = ".".join([*package.relative_to(root).parts, *filter(None, [node.module])])
+    here = Path.cwd()
+    root = root.relative_to(here) if root.is_relative_to(here) else root
+    return root, ast.ImportFrom(module, node.names, 0)
+
+
+def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterator[tuple[str, ast.AST]]:
     """Yield each syntax node of a module's file and of the files near it, with its file and line.
 
     Args:
         path: the file of the module, which comes first.
+        in_notebooks: whether to read the notebooks near it instead.
     """
-    for file in list_files_near(path):
+    for file in list_notebooks_near(path) if in_notebooks else list_files_near(path):
         with contextlib.suppress(InputError, OSError):
             # Most of a large notebook are its pictures.
             if file.stat().st_size <= _LARGEST_CODE or file.suffix == ".ipynb":

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
-from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults, read_last_name
 
-_NAMES: Final = re.compile("label|class|categor|sentiment|emotion|intent|topic|target|columns", re.IGNORECASE)
-_ANSWERS: Final = re.compile("pred|prob|label|class|score|out|sent|result|logit|conf|ans", re.IGNORECASE)
+_NAMES: Final = re.compile(
+    "label|class|categor|sentiment|emotion|intent|topic|target|columns|polarity|genre|mood", re.IGNORECASE
+)
+_ANSWERS: Final = re.compile(
+    "pred|prob|label|class|score|out|sent|result|logit|conf|ans|argmax|sigmoid|softmax|round|y_?hat|^[py]$",
+    re.IGNORECASE,
+)
+_THRESHOLDS: Final = re.compile("thr|cut_?off", re.IGNORECASE)
+# A truth value with such a name is a prediction, and not a list that may be empty.
+_PREDICTIONS: Final = re.compile("pred|argmax|round", re.IGNORECASE)
 _MOST_LABELS: Final = 200
+# Functions that only convert or number a list.
+_LIKE_LISTS: Final = frozenset(("array", "asarray", "list", "tuple", "dict", "OrderedDict", "Series", "Index"))
+_AT_LEAST: Final = (ast.Gt, ast.GtE)
+_LESS: Final = (ast.Lt, ast.LtE)
+_Values: TypeAlias = Sequence[ast.expr | None]
 
 
 @dataclass(frozen=True)
@@ -24,107 +38,308 @@ class LabelsInCode:
     Attributes:
         where: the file and line.
         labels: the labels.
+        by_prediction: whether code chooses between them by a prediction.
     """
 
     where: str
     labels: tuple[str, ...]
+    by_prediction: bool = False
 
 
-def find_labels_in_code(path: Path) -> list[LabelsInCode]:
+class _Case(NamedTuple):
+    """A branch of code that chooses by a prediction.
+
+    Attributes:
+        left: the code of the prediction.
+        is_answer: whether its names are those of predictions.
+        number: the number to which it must be equal.
+        is_split: whether the test parts the numbers 0 and 1, as `> 0.5` does, and is not one of many.
+        then: what the branch does.
+    """
+
+    left: str
+    is_answer: bool
+    number: int
+    is_split: bool
+    then: Sequence[ast.AST]
+
+
+def find_labels_in_code(path: Path, *, in_notebooks: bool = False) -> list[LabelsInCode]:
     """Find what may be the labels of a classifier in its file and the files near it: a list or a dict of a name like
-    `LABELS`, a dict from numbers to strings, or `"good" if prediction == 1 else "bad"`. Equal ones are found once.
+    `LABELS`, a dict from numbers to strings, or a choice between strings by a prediction, such as `"good" if prediction
+    == 1 else "bad"`. Equal ones are found once.
 
     Args:
         path: the file of the module.
+        in_notebooks: whether to read the notebooks near it in place of the Python files.
 
     Example:
         >>> find_labels_in_code(Path("api.py"))
         [LabelsInCode(where='api.py, line 9', labels=('bad', 'good'))]
     """
-    found: dict[tuple[str, ...], str] = {}
-    for where, node in list_syntax_nodes_near(path):
-        for labels in _list_labels(node):
+    found: dict[tuple[str, ...], LabelsInCode] = {}
+    search = _LabelSearch()
+    for where, node in list_syntax_nodes_near(path, in_notebooks=in_notebooks):
+        for labels in search.list_labels(node):
             good = [one.strip() for one in labels]
             if 1 < len({*good}) == len(good) <= _MOST_LABELS and all(good) and "," not in "".join(good):
-                found.setdefault(tuple(good), where)
-    return [LabelsInCode(where, labels) for labels, where in found.items()]
+                by_prediction = isinstance(node, ast.IfExp | ast.If | ast.Match | ast.Subscript)
+                if tuple(good) not in found or (by_prediction and not found[tuple(good)].by_prediction):
+                    found[tuple(good)] = LabelsInCode(where, tuple(good), by_prediction)
+    return [*found.values()]
 
 
-def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
-    """Yield the labels that a piece of code seems to name."""
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        target = node.targets[0]
-        is_own = isinstance(target, ast.Name) or (
-            isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self"
+class _LabelSearch:
+    """Reads the labels of single pieces of code, of which the outer ones come first."""
+
+    def __init__(self) -> None:
+        # By the identity of an `if`: the statements after it; and those that are a branch of an earlier one.
+        self._following: dict[int, Sequence[ast.stmt]] = {}
+        self._inner: set[int] = set()
+
+    def list_labels(self, node: ast.AST) -> Iterator[Sequence[str]]:
+        """Yield the labels that a piece of code seems to name."""
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, ())
+            for at, one in enumerate(block) if isinstance(block, list) else ():
+                if isinstance(one, ast.If):
+                    self._following[id(one)] = block[at + 1 :]
+        if isinstance(node, ast.IfExp | ast.If | ast.Match):
+            yield from self._read_choice(node)
+        elif isinstance(node, ast.Call):
+            yield from _read_arguments(node)
+        elif isinstance(node, ast.Subscript):
+            yield from _read_subscript(node)
+        else:
+            for name, value in _list_names_and_values(node):
+                yield from _read_named_value(name, value)
+
+    def _read_choice(self, node: ast.IfExp | ast.If | ast.Match) -> Iterator[Sequence[str]]:
+        """Yield the strings between which code chooses by a prediction, in the order of its numbers."""
+        if id(node) in self._inner:
+            return
+        cases: list[_Case] = []
+        other: Sequence[ast.AST] = ()
+        if isinstance(node, ast.Match):
+            left = ast.unparse(node.subject)
+            for case in node.cases:
+                number = ast.unparse(case.pattern)
+                if number.isdecimal():
+                    cases.append(_Case(left, _is_answer(node.subject), int(number), is_split=False, then=case.body))
+                else:
+                    other = case.body
+        else:
+            cases, other = self._list_cases(node)
+        branches = [one.then for one in cases]
+        # After branches for all numbers, a function may raise an error.
+        for some in ([*branches, other], branches) if other else (branches,):
+            found = [_order_by_number(cases, _read_strings(values)) for values in _list_values_of_branches(some)]
+            if any(found):
+                yield from found
+                return
+
+    def _list_cases(self, node: ast.IfExp | ast.If) -> tuple[list[_Case], Sequence[ast.AST]]:
+        """Return the branches of a chain of `if` that test the same prediction, and what is done otherwise."""
+        cases: list[_Case] = []
+        rest: Sequence[ast.AST] = [node]
+        while rest and isinstance(rest[0], ast.IfExp | ast.If):
+            first = rest[0]
+            then = first.body if isinstance(first, ast.If) else [first.body]
+            case = _read_test(first.test, then)
+            if case is None or (cases and case.left != cases[0].left):
+                break
+            self._inner.add(id(first))
+            cases.append(case)
+            otherwise = first.orelse if isinstance(first, ast.If) else [first.orelse]
+            following = self._following.get(id(first), ())
+            is_next = isinstance(then[-1], ast.Return) or (following and isinstance(following[0], ast.If))
+            rest = otherwise or (following if is_next else ())
+        return cases, rest
+
+
+def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
+    """Yield each name to which a piece of code gives a value, with this value: an assignment, the keys of a dict, or
+    the defaults of a function. The name is empty for a part of another object than `self`."""
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        is_own = isinstance(targets[0], ast.Name) or (
+            isinstance(targets[0], ast.Attribute) and getattr(targets[0].value, "id", "") == "self"
         )
-        is_named = is_own and _NAMES.search(read_last_name(target)) is not None
-        if is_named and isinstance(node.value, ast.List | ast.Tuple):
-            yield _read_strings(node.value.elts)
-        elif isinstance(node.value, ast.Dict):
-            yield from _read_labels_of_dict(node.value, is_named=is_named)
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "map":
-        for argument in node.args:
-            if isinstance(argument, ast.Dict):
-                yield from _read_labels_of_dict(argument, is_named=True)
-    elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
+        if len(targets) == 1:
+            yield read_last_name(targets[0]) if is_own else "", node.value
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            yield (key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else ""), value
+    elif isinstance(node, Function):
+        yield from find_defaults(node).items()
+
+
+def _read_arguments(node: ast.Call) -> Iterator[Sequence[str]]:
+    """Yield the labels that a call gives by name, or that it maps to numbers: `report(target_names=["a", "b"])`,
+    `column.map({"a": 0, "b": 1})` and `{0: "a", 1: "b"}.get(number)`."""
+    for keyword in node.keywords:
+        if "column" not in (keyword.arg or ""):
+            yield from _read_named_value(keyword.arg or "", keyword.value)
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    mapped: Iterable[ast.AST] = node.args if name in ("map", "replace") else ()
+    for one in (part for argument in mapped for part in ast.walk(argument)):
+        if isinstance(one, ast.Dict):
+            yield from _read_labels_of_dict(one, is_named=True)
+    if name == "get" and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Dict):
+        yield from _read_labels_of_dict(node.func.value, is_named=True)
+
+
+def _read_subscript(node: ast.Subscript) -> Iterator[Sequence[str]]:
+    """Yield the labels of which code takes one: `{0: "a", 1: "b"}[number]` and `["a", "b"][prediction]`."""
+    if isinstance(node.value, ast.Dict):
         yield from _read_labels_of_dict(node.value, is_named=True)
-    elif isinstance(node, ast.IfExp):
-        yield _order_choice_by_prediction(node.test, node.body, node.orelse)
-    elif isinstance(node, ast.If):
-        for body, other in zip(node.body, node.orelse, strict=False):
-            yield _order_choice_by_prediction(node.test, *_list_values_or_differing_words(body, other))
+    elif _is_answer(node.slice):
+        yield _read_list(node.value)
+
+
+def _read_named_value(name: str, value: ast.expr | None) -> Iterator[Sequence[str]]:
+    """Yield the labels in the value of a name. Without a name that means labels, only a dict from 0, 1, ... counts."""
+    is_named = _NAMES.search(name) is not None
+    if isinstance(value, ast.Dict):
+        yield from _read_labels_of_dict(value, is_named=is_named)
+    elif is_named and value is not None:
+        yield _read_list(value)
+
+
+def _read_list(node: ast.expr) -> Sequence[str]:
+    """Return the strings of a list: `["a", "b"]`, `"a b".split()`, `np.array(["a", "b"])`, and `{i: x for i, x in
+    enumerate(["a", "b"])}`. Return an empty sequence for other code."""
+    if isinstance(node, ast.List | ast.Tuple):
+        return _read_strings(node.elts)
+    if isinstance(node, ast.Call) and read_last_name(node.func) == "split" and isinstance(node.func, ast.Attribute):
+        text = getattr(node.func.value, "value", None)
+        by = _read_strings(node.args)
+        return text.split(by[0] if by else None) if isinstance(text, str) and len(by) == len(node.args) < 2 else ()
+    is_call = isinstance(node, ast.Call) and read_last_name(node.func) in _LIKE_LISTS
+    if not is_call and not isinstance(node, ast.DictComp | ast.ListComp):
+        return ()
+    found = [_read_strings(one.elts) for one in ast.walk(node) if isinstance(one, ast.List | ast.Tuple) and one.elts]
+    found = [one for one in found if one]
+    return found[0] if len(found) == 1 else ()
 
 
 def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
-    """Yield the labels of a dict from the numbers 0, 1, ... to labels. If the name of the dict means labels, also take
-    numbers from 1 on, and a dict from labels to numbers."""
-    pairs = [
-        (key.value, value.value)
-        for key, value in zip(node.keys, node.values, strict=True)
-        if isinstance(key, ast.Constant) and isinstance(value, ast.Constant)
-    ]
-    if len(pairs) != len(node.keys):
-        return
+    """Yield the labels of a dict from the numbers 0, 1, ... to labels, in the order of the numbers. If the name of the
+    dict means labels, also take other numbers, such as -1, 0 and 1; several numbers of a label, and a dict from labels
+    to numbers. If a number has several labels, the first one counts."""
+    pairs = [(_read_constant(key), _read_constant(value)) for key, value in zip(node.keys, node.values, strict=True)]
     for numbered in (pairs, [(value, key) for key, value in pairs] if is_named else []):
-        by_number = {k: v for k, v in numbered if type(k) is int and isinstance(v, str)}
-        for first in (0, 1) if is_named else (0,):
-            if len(by_number) == len(pairs) > 1 and {*by_number} == {*range(first, first + len(pairs))}:
-                yield [by_number[i] for i in sorted(by_number)]
+        by_number: dict[int, str] = {}
+        for number, label in numbered:
+            written = number if not isinstance(number, str) else int(number) if number.isdecimal() else None
+            if isinstance(written, int) and isinstance(label, str):
+                by_number.setdefault(int(written), label)
+        is_whole = len(by_number) == len(pairs) or (is_named and len({one for _, one in numbered}) == len(pairs))
+        in_order = [by_number[i] for i in sorted(by_number)]
+        if is_whole and is_named:
+            yield [*dict.fromkeys(in_order)]
+        elif is_whole and {*by_number} == {*range(len(pairs))}:
+            yield in_order
 
 
-def _order_choice_by_prediction(test: ast.expr, *chosen: ast.expr | None) -> Sequence[str]:
-    """Return the two strings between which code chooses by a prediction: first that of the number 0, then that of 1.
-    Return an empty sequence for other code."""
-    strings = _read_strings([one for one in chosen if one is not None])
-    if len(strings) != 2 or not isinstance(test, ast.Compare) or len(test.ops) != 1:
+def _read_constant(node: ast.expr | None) -> object:
+    """Return a string or a number of the code, also a negative one; None for other code."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = getattr(node.operand, "value", None)
+        return -number if type(number) is int else None
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, int | str) else None
+
+
+def _read_test(test: ast.expr, then: Sequence[ast.AST]) -> _Case | None:
+    """Read a test of a prediction: `prediction == 1`, `0.5 < p`, `p > threshold`, `not prediction`. Return the case
+    with the number for which the test is true; None for another test."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        opposite = _read_test(test.operand, then)
+        both = opposite is not None and opposite.is_split and opposite.number in (0, 1)
+        return opposite._replace(number=1 - opposite.number) if opposite is not None and both else None
+    names = _list_names(test)
+    if isinstance(test, ast.Name | ast.Attribute | ast.Call):
+        is_prediction = any(map(_PREDICTIONS.search, names))
+        return _Case(ast.unparse(test), True, 1, is_split=True, then=then) if is_prediction else None
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+        return None
+    (operator,), left, (right,) = test.ops, test.left, test.comparators
+    is_reversed = isinstance(left, ast.Constant)
+    if is_reversed:
+        left, right = right, left
+    is_greater = isinstance(operator, _LESS if is_reversed else _AT_LEAST)
+    is_less = isinstance(operator, _AT_LEAST if is_reversed else _LESS)
+    number = _read_constant(right) if not isinstance(right, ast.Constant) else right.value
+    is_answer = _is_answer(left)
+    if is_greater or is_less:
+        # A number between is a threshold, whatever its left side is called.
+        is_threshold = isinstance(number, float) and 0 < number < 1
+        is_threshold |= is_answer and (number in (0, 1) or any(map(_THRESHOLDS.search, _list_names(right))))
+        return _Case(ast.unparse(left), True, int(is_greater), is_split=True, then=then) if is_threshold else None
+    if not isinstance(operator, ast.Eq | ast.NotEq) or not isinstance(number, int | float) or number % 1:
+        return None
+    if isinstance(operator, ast.NotEq):
+        is_split = is_answer and number in (0, 1)
+        return _Case(ast.unparse(left), True, 1 - int(number), is_split=True, then=then) if is_split else None
+    return _Case(ast.unparse(left), is_answer, int(number), is_split=False, then=then)
+
+
+def _order_by_number(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence[str]:
+    """Return the strings of branches in the order of the numbers for which they are chosen; the last one may be that
+    of all other numbers. Return an empty sequence if the numbers are not complete."""
+    numbers, has_other = [one.number for one in cases], len(strings) == len(cases) + 1
+    # Three strings or more are labels, whatever the number is called.
+    if len(strings) < 2 or not (len(strings) > 2 or cases[0].is_answer):
         return ()
-    (operator,), (right,) = test.ops, test.comparators
-    number = right.value if isinstance(right, ast.Constant) else None
-    names = [read_last_name(one) for one in ast.walk(test.left) if isinstance(one, ast.Name | ast.Attribute)]
-    if type(number) not in (int, float) or not any(_ANSWERS.search(name) for name in names):
+    if numbers[0] not in (0, 1) if len(cases) == 1 else any(one.is_split for one in cases):
         return ()
-    of_one = (isinstance(operator, ast.Eq) and number == 1) or isinstance(operator, ast.Gt | ast.GtE)
-    of_zero = (isinstance(operator, ast.Eq) and number == 0) or isinstance(operator, ast.Lt | ast.LtE)
-    if not 0 <= number <= 1 or of_one == of_zero:  # type: ignore[operator]
-        return ()
-    return strings[::-1] if of_one else strings
+    for first in (0, min(numbers)):
+        left = {*range(first, first + len(strings))} - {*numbers}
+        if len(left) == has_other and len({*numbers}) == len(cases):
+            both = zip([*numbers, *left], strings, strict=True)
+            return [label for _, label in sorted(both)]
+    return ()
 
 
-def _list_values_or_differing_words(body: ast.stmt, other: ast.stmt) -> Sequence[ast.expr | None]:
-    """Return the values of two statements, such as the strings that they assign or return. If both print a string, and
-    these differ in one word, as in `print("It is good.")`, return that word of each."""
-    values = [getattr(one, "value", None) for one in (body, other)]
-    if not all(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "print" for one in values):
-        return values
-    printed = [_read_strings(one.args) for one in values if isinstance(one, ast.Call)]
-    words = [re.findall(r"[\w-]+", " ".join(one)) for one in printed]
-    differing = [pair for pair in zip(*words, strict=False) if pair[0] != pair[1]]
-    if len(words[0]) != len(words[1]) or len(differing) != 1:
-        return ()
-    return [ast.Constant(one) for one in differing[0]]
+def _list_values_of_branches(branches: Sequence[Sequence[ast.AST]]) -> Iterator[_Values]:
+    """Yield, for each statement of branches, the values of that statement in all branches, such as the strings that
+    they assign or return. If all print a string, and these differ in one word, as in `print("It is good.")`, these are
+    the words."""
+    for alike in dict.fromkeys([*zip(*branches, strict=False), tuple(one[-1] for one in branches)]):
+        values = [one if isinstance(one, ast.expr) else getattr(one, "value", None) for one in alike]
+        if all(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "print" for one in values):
+            yield _list_differing_words([_write_plain_parts(one.args) for one in values if isinstance(one, ast.Call)])
+        elif all(isinstance(one, ast.Tuple) for one in values):
+            # Such as the label and its probability.
+            yield from zip(*(one.elts for one in values if isinstance(one, ast.Tuple)), strict=False)
+        else:
+            yield values
 
 
-def _read_strings(nodes: Sequence[ast.expr]) -> list[str]:
+def _list_differing_words(texts: Sequence[str]) -> _Values:
+    """Return the words in which texts of equally many words differ, if they differ in one place."""
+    words = [re.findall(r"[\w-]+", text) for text in texts]
+    differing = [alike for alike in itertools.zip_longest(*words) if len({*alike}) > 1]
+    return [ast.Constant(one) for one in differing[0]] if len(differing) == 1 and None not in differing[0] else ()
+
+
+def _write_plain_parts(nodes: Sequence[ast.expr]) -> str:
+    """Return the strings of what is printed, without the numbers between."""
+    parts = [part for node in nodes for part in (node.values if isinstance(node, ast.JoinedStr) else [node])]
+    return " ".join(part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))
+
+
+def _is_answer(node: ast.expr) -> bool:
+    """Return whether the names in code are those of predictions."""
+    return any(map(_ANSWERS.search, _list_names(node)))
+
+
+def _list_names(node: ast.AST) -> list[str]:
+    """Return the last name of each name and attribute in code."""
+    return [read_last_name(one) for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute)]
+
+
+def _read_strings(nodes: _Values) -> list[str]:
     """Return the strings of a list of nodes; an empty list if one of them is not a string."""
     found = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return found if len(found) == len(nodes) else []

@@ -6,13 +6,15 @@ import ast
 import contextlib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import list_files_near, list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
 
-_MOST_NAMED = 8
+_MOST_NAMED: Final = 8
+_BESIDE_THE_CODE: Final = frozenset(("example", "examples", "test", "tests", "scripts", "docs", "benchmarks", "venv"))
 
 
 def list_module_classes(path: Path) -> list[str]:
@@ -92,7 +94,10 @@ def list_module_classes_near(path: Path) -> list[str]:
         path: the file, whose own classes are left out.
     """
     found: list[str] = []
+    # These folders of a project are not where its classifier is, unless the file lies there.
+    left_out = _BESIDE_THE_CODE - {*path.absolute().parts}
     for file in list_files_near(path)[1:]:
-        with contextlib.suppress(InputError):
-            found += [f"{file}:{name}" for name in list_module_classes(file)]
+        if left_out.isdisjoint(file.parts[:-1]):
+            with contextlib.suppress(InputError):
+                found += [f"{file}:{name}" for name in list_module_classes(file)]
     return found[:_MOST_NAMED]

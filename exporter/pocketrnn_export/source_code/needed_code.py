@@ -19,6 +19,7 @@ import symtable
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from pocketrnn.errors import InputError
@@ -148,11 +149,19 @@ class NeededNamesError(InputError):
         problem, remedy: as for every error.
         made_by: the names that it needs, and the code that makes each.
         made_from: the same for names that are made from others which are not known.
+        likely: the code of values that fit the weights, by the name or its part, such as `LABEL.vocab`.
     """
 
-    def __init__(self, problem: str, remedy: str, made_by: Mapping[str, str], made_from: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        problem: str,
+        remedy: str,
+        made_by: Mapping[str, str],
+        made_from: Mapping[str, str],
+        likely: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(problem, remedy)
-        self.made_by, self.made_from = dict(made_by), dict(made_from)
+        self.made_by, self.made_from, self.likely = dict(made_by), dict(made_from), dict(likely)
 
 
 class _NotRunError(Exception):
@@ -408,8 +417,12 @@ class _NeededSearch:
             code: tuple[dict[str, str], dict[str, str]] = ({}, {})
             for one in failed:
                 code[one.root is not one.statement][one.name] = ast.unparse(one.statement.node)
+            parts = [self._find_part_with_likely_value(one.name) for one in failed]
             raise NeededNamesError(
-                f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.", remedy, *code
+                f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
+                remedy,
+                *code,
+                {part: self._likely[part] for part in parts if part in self._likely},
             )
         if reason or failed:
             root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)

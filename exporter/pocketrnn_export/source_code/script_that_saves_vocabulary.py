@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
-from pocketrnn_export.source_code.files_near_module import find_imported_file, list_files_near
+from pocketrnn_export.source_code.files_near_module import (
+    find_imported_file,
+    find_relatively_imported_file,
+    list_files_near,
+    make_import_absolute,
+)
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
@@ -131,6 +137,9 @@ def _list_makers(
         is_made = called in makers or (node in top and called and not _LOADS.search(called))
         if isinstance(value, ast.Attribute) and ast.unparse(value.value) in objects:
             is_made = (_MAKES if isinstance(node.value, ast.Call) else WORD_TO_ID).match(value.attr) is not None
+        elif isinstance(value, ast.Attribute) and ast.unparse(value.value) in imported:
+            # A function of an imported file, such as data.build_vocab(texts).
+            is_made = _MAKES.match(value.attr) is not None and not _LOADS.search(value.attr)
         if is_made or isinstance(node.value, ast.Dict | ast.DictComp):
             target = node.targets[0]
             names = map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
@@ -138,18 +147,20 @@ def _list_makers(
 
 
 def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Path]]:
-    """Find the owner's files from which a file imports names.
+    """Find the owner's files that a file imports, or from which it imports names.
 
     Returns:
-        For each name the file that defines it, and the folder in which the import looks for it.
+        For each name the file that defines it or is it, and the folder in which the import looks for it.
     """
     found: dict[str, tuple[Path, Path]] = {}
     for one in ast.walk(tree):
-        if isinstance(one, ast.ImportFrom) and one.module and not one.level:
-            file = find_imported_file(path, one.module)
-            if file is not None:
-                root = file.parents[one.module.count(".")]
-                found |= {alias.asname or alias.name: (file, root) for alias in one.names}
+        if isinstance(one, ast.ImportFrom) and (file := find_relatively_imported_file(path, one)) is not None:
+            above = (one.module or "").count(".")
+            root = make_import_absolute(path, one)[0] if one.level else file.parents[above]
+            found |= {alias.asname or alias.name: (file, root) for alias in one.names}
+        for alias in one.names if isinstance(one, ast.Import) else ():
+            if (file := find_imported_file(path, alias.name)) is not None:
+                found[alias.asname or alias.name] = file, file.parents[alias.name.count(".")]
     return found
 
 
@@ -211,8 +222,18 @@ def _find_needed_code(
     imported = [*_find_imported_files(path, ast.Module(kept, [])).values()]
     folders = dict.fromkeys([str(path.parent), *(str(root) for _, root in imported)])
     unsorted = _find_unsorted_files([path, *(file for file, _ in imported)])
-    code = ast.unparse(ast.Module(kept, []))
+    code = ast.unparse(_AbsoluteImports(path).visit(copy.deepcopy(ast.Module(kept, []))))
     return VocabularyScript(path, (*makers,), ", ".join(lines), code, folders=(*folders,), unsorted=unsorted)
+
+
+class _AbsoluteImports(ast.NodeTransformer):
+    """Replaces the relative imports of a file, which is in a package, by those of a script, which is in none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
+        return make_import_absolute(self._path, node)[1] if node.level else node
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

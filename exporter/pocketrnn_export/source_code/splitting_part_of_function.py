@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
+from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_syntax_nodes_near
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
+from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults, read_last_name
 from pocketrnn_export.source_code.request_fields_as_parameters import REQUEST, take_request_fields_as_parameters
+from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 
 WRITTEN_NAME: Final = "words"
 NAME_WITH_FIELDS: Final = "words_of_fields"
@@ -76,7 +80,7 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
             if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != name or not call.args:
                 continue
             given = assigned.get(ast.unparse(call.args[0]), call.args[0])
-            called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call)]
+            called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call) and not _reads_field(one)]
             texts = _list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
             is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called)
             if is_changed and len(texts) == 1 and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
@@ -85,17 +89,24 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
     return found
 
 
+def _reads_field(call: ast.Call) -> bool:
+    """Return whether a call reads a field of a request, as `data.get("text", "")`."""
+    return read_last_name(call.func) == "get" and bool(call.args) and isinstance(call.args[0], ast.Constant)
+
+
 def write_tokenizer_of_function(
-    path: Path, name: str, changed_text: ChangedText | None = None
+    path: Path, name: str, changed_text: ChangedText | None = None, keras: KerasSplit | None = None
 ) -> WrittenTokenizer | None:
     """Return the code of a file with a function `words(text)`. It makes the tokens whose ids the function looks up, as
-    in `[vocab.get(word, 1) for word in text.split()]`. Return None if that part is not found, or needs more than the
-    text.
+    in `[vocab.get(word, 1) for word in text.split()]` or `tokenizer.texts_to_sequences([text])`. Return None if that
+    part is not found, or needs more than the text.
 
     Args:
         path: the file of the function.
         name: the function.
         changed_text: what changes a text before the function gets it; `words` then does both.
+        keras: how the Tokenizer of Keras that the function calls splits a text; by default, as the code says that makes
+            it.
 
     Example:
         >>> print(write_tokenizer_of_function(Path("api.py"), "predict").code)
@@ -106,21 +117,37 @@ def write_tokenizer_of_function(
     functions = {one.name: one for one in statements if isinstance(one, Function)}
     if name not in functions:
         return None
+    functions = {**_find_imported_functions(statements, path), **functions}
+    if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
+        keras = _find_keras_split(path)
     later: list[str] = []
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
     function, fields = take_request_fields_as_parameters(functions[name])
-    made = _write_token_functions(function, functions, written_name, _MOST_CALLS, later, fields)
+    made = _write_token_functions(function, functions, written_name, _MOST_CALLS, later, keras, fields)
     fields = [one.arg for one in made[-1].args.args] if made and isinstance(made[-1], Function) else []
     if made is not None and len(fields) > 1:
         made[-1] = ast.parse(ast.unparse(made[-1]).replace(written_name, NAME_WITH_FIELDS, 1)).body[0]
     if made is not None and changed_text is not None:
         code = f"def {WRITTEN_NAME}({changed_text.text}):\n    return {written_name}({changed_text.code})"
         made += ast.parse(code).body
-    helpers = None if made is None else list_file_statements_that_code_needs(made, statements)
+    helpers = None if made is None else list_file_statements_that_code_needs(made, statements, path)
     if made is None or helpers is None:
         return None
     code = f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
     return WrittenTokenizer(code, later, fields if len(fields) > 1 else ())
+
+
+def _find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict[str, Function]:
+    """Return the functions that a file imports from files near it, by the names that it gives them."""
+    found: dict[str, Function] = {}
+    for node in statements:
+        if not isinstance(node, ast.ImportFrom) or (file := find_relatively_imported_file(path, node)) is None:
+            continue
+        with contextlib.suppress(InputError):
+            there = {one.name: one for cell in read_python_cells(file) for one in cell.statements
+                     if isinstance(one, Function)}  # fmt: skip
+            found |= {one.asname or one.name: there[one.name] for one in node.names if one.name in there}
+    return found
 
 
 def uses_only_basic_english_tokenizer(code: str) -> bool:
@@ -151,6 +178,7 @@ def _write_token_functions(
     written_name: str,
     calls_left: int,
     later: list[str],
+    keras: KerasSplit | None,
     fields: Sequence[str] = (),
 ) -> list[ast.stmt] | None:
     """Return functions, the last of which makes the tokens of a text, or of the given fields of a request, as
@@ -159,13 +187,13 @@ def _write_token_functions(
     helpers: list[ast.stmt] = []
     found: _Split | None = None
     for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
-        if (tokens := _find_looked_up_tokens(statement)) is None and calls_left:
+        if (tokens := _find_looked_up_tokens(statement, keras)) is None and calls_left:
             for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
                 called = functions.get(getattr(call.func, "id", ""))
                 if called is None or called is function or not call.args:
                     continue
                 inner = f"{written_name}_of_{called.name}"
-                if (made := _write_token_functions(called, functions, inner, calls_left - 1, later)) is not None:
+                if (made := _write_token_functions(called, functions, inner, calls_left - 1, later, keras)) is not None:
                     helpers, tokens = made, ast.Call(ast.Name(inner, ast.Load()), [call.args[0]], [])
                     break
         if tokens is not None:
@@ -174,6 +202,19 @@ def _write_token_functions(
             break
     text = None if found is None else _find_text_and_statements_that_tokens_need(function, found, fields)
     return None if text is None else [*helpers, _make_text_function(written_name, *text)]
+
+
+def _find_keras_split(path: Path) -> KerasSplit | None:
+    """Return how a Tokenizer of Keras splits a text, by the call that makes it in a file or near it. Return None if the
+    owner's code has a `texts_to_sequences` of its own."""
+    found: KerasSplit | None = KerasSplit()
+    for _, node in list_syntax_nodes_near(path):
+        if isinstance(node, Function) and node.name == "texts_to_sequences":
+            return None
+        if isinstance(node, ast.Call) and read_last_name(node.func) == "Tokenizer":
+            given = {str(one.arg): one.value for one in node.keywords}
+            found = read_keras_split({name: one.value for name, one in given.items() if isinstance(one, ast.Constant)})
+    return found
 
 
 def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr) -> list[str]:
@@ -188,6 +229,7 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr
                 (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice))
                 or (isinstance(one, ast.BinOp | ast.AugAssign) and any(isinstance(n, ast.List) for n in ast.walk(one)))
                 or (isinstance(one, ast.Attribute) and one.attr in _CHANGING_METHODS)
+                or (isinstance(one, ast.Call) and read_last_name(one.func) == "pad_sequences")
             )
             if of_ids and is_change and ast.unparse(one) not in of_tokens:
                 found.append(f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}")
@@ -205,10 +247,13 @@ def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast
             yield one
 
 
-def _find_looked_up_tokens(statement: ast.stmt) -> ast.expr | None:
-    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`; None for other
-    code."""
+def _find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> ast.expr | None:
+    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`, or those that a
+    Tokenizer of Keras makes of TEXT in `tokenizer.texts_to_sequences([TEXT])`; None for other code."""
     for node in ast.walk(statement):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="texts_to_sequences"), args=[ast.List(elts=[text])]) if keras:
+                return ast.parse(keras.write_tokens(f"({ast.unparse(text)})"), mode="eval").body
         if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
             continue
         (generator,) = node.generators
@@ -273,28 +318,65 @@ class _ReplaceAttribute(ast.NodeTransformer):
 
 
 def list_file_statements_that_code_needs(
-    made: Sequence[ast.stmt], statements: Sequence[ast.stmt]
+    made: Sequence[ast.stmt], statements: Sequence[ast.stmt], path: Path
 ) -> list[ast.stmt] | None:
-    """Return the imports, functions, classes and constants of a file that some code needs. Return None if a name is
-    not known, or another statement makes it.
+    """Return the imports, functions, classes and constants of a file that some code needs, and in place of an import of
+    a file near it what it imports from there. Return None if a name is not known, or another statement makes it.
 
     Args:
         made: the code, whose own functions and names are not looked for.
         statements: those of the file.
+        path: the file.
     """
-    defined = {name for one in made for name in list_changed_names(one)}
-    waiting = [name for one in made for name in list_needed_names(one)]
+    names = [name for one in made for name in list_needed_names(one)]
+    own = {name for one in made for name in list_changed_names(one)}
+    found = _list_needed_statements(names, own, statements, path)
+    # Two files may give a name different meanings.
+    makers = [(name, ast.unparse(one)) for one in found or () for name in list_changed_names(one)]
+    if found is not None and len({*makers}) > len({name for name, _ in makers}):
+        found = _list_needed_statements(names, own, statements, None)
+    return found
+
+
+def _list_needed_statements(
+    names: Sequence[str], own: Collection[str], statements: Sequence[ast.stmt], path: Path | None
+) -> list[ast.stmt] | None:
+    """Return the statements of a file that make names, and what these need; with its path, imports of files near it are
+    replaced by the statements there."""
+    defined, waiting = {*own}, [*names]
     kept: set[ast.stmt] = set()
+    near: dict[str, ast.stmt] = {}
     while waiting:
         if (name := waiting.pop()) in defined or name in _BUILTINS:
             continue
         defined.add(name)
         makers = [one for one in statements if name in list_changed_names(one)]
+        # nltk.download() and nltk.data.path are about where its data is.
+        makers = [one for one in makers if name != "nltk" or isinstance(one, Import)]
         if not makers or not all(isinstance(one, _KEPT) for one in makers):
             return None
+        if path is not None and (copied := _list_imported_statements(name, makers, path)) is not None:
+            near |= {ast.unparse(one): one for one in copied}
+            continue
         kept.update(makers)
         waiting += [other for one in makers for other in list_needed_names(one)]
-    return [one for one in statements if one in kept]
+    return [*near.values(), *(one for one in statements if one in kept)]
+
+
+def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path) -> list[ast.stmt] | None:
+    """Return the statements of the file near it from which a file imports a name, and what they need there. Return None
+    if the name is not imported from such a file, or is not known there."""
+    if len(makers) != 1 or not isinstance(node := makers[0], ast.ImportFrom):
+        return None
+    original = next(one.name for one in node.names if (one.asname or one.name) == name)
+    if original == "*" or (file := find_relatively_imported_file(path, node)) is None or not node.module:
+        return None
+    found: list[ast.stmt] | None = None
+    with contextlib.suppress(InputError):
+        there = [one for cell in read_python_cells(file) for one in cell.statements]
+        found = _list_needed_statements([original], (), there, file)
+    renamed = ast.parse(f"{name} = {original}").body if name != original else []
+    return None if found is None else [*found, *renamed]
 
 
 def _list_read_names(node: ast.AST) -> set[str]:

@@ -20,7 +20,10 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import (
 )
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, list_file_statements_that_code_needs
 
+# How a function of a text alone is called.
+PLAIN_CALL = "{}(text)"
 _MADE_NAME = "_made"
+_CALLED_NAME = "_called"
 
 
 class _ReadParts(NamedTuple):
@@ -58,6 +61,8 @@ def write_text_function(
     attributes: Mapping[str, Any] = MappingProxyType({}),
     *,
     calls_init: bool = True,
+    method_arguments: str = "",
+    call: str = PLAIN_CALL,
 ) -> str | None:
     """Return the code of a file with a function `words`, which is a function of a file or a method of an object of its
     classes. Return None if it needs code that is not found there, another file near it, or PyTorch.
@@ -69,6 +74,8 @@ def write_text_function(
         arguments: those with which the object is made, or with which the function is called beside the text.
         attributes: plain values of the object's attributes.
         calls_init: whether the object is made by its `__init__`, and not of the attributes alone.
+        method_arguments: those with which the method is called beside the text.
+        call: how it is called, such as {}([text])[0].
 
     Example:
         >>> print(write_text_function(Path("text.py"), "Processor", "cut", "", {"most": 60}, calls_init=False))
@@ -87,18 +94,20 @@ def write_text_function(
         made = _write_object(classes, method or "__call__", given, attributes) if classes else []
         if not made:
             return None
-    elif arguments:
+        arguments = method_arguments
+    if arguments:
         called = f"functools.partial({called}, {arguments})"
-        made = ast.parse("import functools").body
-    helpers = list_file_statements_that_code_needs([*made, *ast.parse(called).body], statements)
+        made = [*ast.parse("import functools").body, *made]
+    helpers = list_file_statements_that_code_needs([*made, *ast.parse(called).body], statements, path)
     if helpers is None or any(_needs_file_or_torch(one, path) for one in helpers):
         return None
     written = [*helpers, *made]
-    if called != WRITTEN_NAME:
+    if called != WRITTEN_NAME or call != PLAIN_CALL:
         # Other code there may call a function of this name.
         if any(WRITTEN_NAME in list_changed_names(one) for one in written):
             return None
-        written += ast.parse(f"{WRITTEN_NAME} = {called}").body
+        lines = f"{_CALLED_NAME} = {called}\ndef {WRITTEN_NAME}(text):\n    return {call.format(_CALLED_NAME)}"
+        written += ast.parse(lines if call != PLAIN_CALL else f"{WRITTEN_NAME} = {called}").body
     return ast.unparse(ast.Module(written, [])) + "\n"
 
 

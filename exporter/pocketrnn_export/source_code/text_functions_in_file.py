@@ -6,21 +6,28 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import find_imported_file, list_files_near
+from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_files_near
 from pocketrnn_export.source_code.import_statements import list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
-from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
+from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
+from pocketrnn_export.source_code.values_of_call_arguments import (
+    CallArguments,
+    find_attribute_values,
+    find_call_arguments,
+    write_call_of_text_function,
+)
 from pocketrnn_export.vocabularies.owner_function_call import (
     find_vocabulary_argument,
-    is_vocabulary_name,
     make_function_arguments_error,
 )
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 # The most functions that a message names.
 _MOST_CALLED = 4
@@ -83,41 +90,119 @@ def is_name_of_answering_function(name: str) -> bool:
     return re.search("predict|infer|classif|answer|analy[sz]e", name, re.IGNORECASE) is not None
 
 
-def is_name_of_cleaning_function(name: str) -> bool:
-    """Return whether a function's name says that it cleans a text and does not split it, as `preprocess` does."""
+def only_cleans_texts(file: Path, name: str) -> bool:
+    """Return whether a function cleans a text and does not split it, by its name, as `preprocess`, and by its code: it
+    neither takes a vocabulary nor looks words up.
+
+    Args:
+        file: the file of the function.
+        name: the function.
+    """
     *of_splitting, of_cleaning = (re.search(one, name, re.IGNORECASE) for one in _TEXT_FUNCTIONS)
-    return of_cleaning is not None and not any(of_splitting)
+    if of_cleaning is None or any(of_splitting):
+        return False
+    function = dict(_list_functions_and_methods(file)).get(name)
+    takes_vocabulary = function is not None and any(is_vocabulary_name(one.arg) for one in function.args.args)
+    return not takes_vocabulary and write_tokenizer_of_function(file, name) is None
 
 
-def list_text_functions(path: Path) -> list[str]:
-    """List up to four functions whose names say that they split or clean texts, each as file.py:name. Functions that
-    answer texts come first, since they clean and split them as the classifier does, or the functions that they call
-    with the text as it is, as in `model(encode(text))`; then those that call a library, which no text rules replace;
-    then those that split texts. The functions are in the given file and in Python files near it.
+class TextFunction(NamedTuple):
+    """A function of the owner's code that splits or cleans texts.
+
+    Attributes:
+        option: what to give as --tokenizer: file.py:name, or file.py:name(most=50) if it needs more than the text and
+            the vocabulary.
+        file: its file.
+        name: its name, or Class.method.
+        text: the argument that is the text, if it needs others beside it.
+        called: the owner's call of it, with the values of the arguments beside the text and the vocabulary; None if
+            it needs none of them.
+        code: the code of a file with a function `words` that calls it so, if a value is not plain.
+    """
+
+    option: str
+    file: Path
+    name: str
+    text: str = ""
+    called: CallArguments | None = None
+    code: str = ""
+
+
+def list_text_functions(path: Path) -> list[TextFunction]:
+    """List up to four functions whose names say that they split or clean texts. Functions that answer texts come first,
+    since they clean and split them as the classifier does, or the functions that they call with the text as it is, as
+    in `model(encode(text))`; then those that call a library, which no text rules replace; then those that split texts.
+    The functions are in the given file and in Python files near it.
 
     Args:
         path: the file.
     """
-    found: dict[str, int] = {}
-    for file in list_files_near(path):
+    found: dict[str, tuple[int, TextFunction]] = {}
+    near, kinds = list_files_near(path), len(_TEXT_FUNCTIONS)
+    for file in near:
         with contextlib.suppress(InputError):
             for name, function in _list_functions_and_methods(file):
                 is_method = "." in name
                 is_answering = not is_method and is_name_of_answering_function(name)
-                if is_answering and (inner := _find_function_of_same_text(file, function)):
-                    found[inner] = -3 * len(_TEXT_FUNCTIONS)
+                if is_answering and (inner := _find_function_of_same_text(near, file, function)):
+                    found[inner.option] = -3 * kinds, inner
                 elif is_answering and write_tokenizer_of_function(file, name):
-                    found[f"{file}:{name}"] = -3 * len(_TEXT_FUNCTIONS)
-                elif ranks := _list_ranks(function, given=is_method):
-                    ranks[0] += len(_TEXT_FUNCTIONS) * is_method
+                    found[f"{file}:{name}"] = -3 * kinds, TextFunction(f"{file}:{name}", file, name)
+                elif (ranks := _list_ranks(function)) and (one := _find_text_function(near, file, name, function)):
                     is_foreign = bool(find_text_library(file, name))
-                    found.setdefault(f"{file}:{name}", ranks[0] - 2 * len(_TEXT_FUNCTIONS) * is_foreign)
-    return sorted(found, key=found.__getitem__)[:_MOST_CALLED]
+                    found.setdefault(one.option, (ranks[0] + kinds * is_method - 2 * kinds * is_foreign, one))
+    return [one for _, one in sorted(found.values(), key=lambda each: each[0])[:_MOST_CALLED]]
+
+
+def complete_text_function(file: Path, name: str) -> TextFunction | None:
+    """Find how a function of a file is given as --tokenizer, with the values of the arguments that it needs beside the
+    text and a vocabulary, as the owner's code calls it. For a function that answers a text, find the one that it calls
+    with its text as it is. Return None if there is none, or if a value is not known.
+
+    Args:
+        file: the file.
+        name: the function.
+    """
+    near, function = list_files_near(file), dict(_list_functions_and_methods(file)).get(name)
+    if function is None:
+        return None
+    is_answering = is_name_of_answering_function(name)
+    found = (
+        _find_function_of_same_text(near, file, function)
+        if is_answering
+        else _find_text_function(near, file, name, function)
+    )
+    return found if found is not None and (is_answering or found.called is not None) else None
+
+
+def _find_text_function(near: Sequence[Path], file: Path, name: str, function: Function) -> TextFunction | None:
+    """Find how a function of a text is given as --tokenizer, with the values of the arguments that it needs beside the
+    text and a vocabulary, as the owner's code calls it in the files `near`. Return None if its first argument is not a
+    text, or a value is not known and its lines that split a text are not found."""
+    needed = [one.arg for one in function.args.args[: len(function.args.args) - len(function.args.defaults)]]
+    needed = needed["." in name :]
+    texts = [one for one in needed if not is_vocabulary_name(one)]
+    if not texts or _NO_TEXT.search(texts[0]):
+        return None
+    plain = TextFunction(f"{file}:{name}", file, name, texts[0] if len(needed) > 1 else "")
+    if len(needed) == 1 or find_vocabulary_argument(needed) is not None or "." in name:
+        return plain if len(needed) <= 2 else None
+    called = find_call_arguments(near, file, function, texts[1:], is_name_of_answering_function)
+    if called is None:
+        return plain if len(needed) <= 2 or write_tokenizer_of_function(file, name) else None
+    if called.unknown:
+        # The tokenizer, say, that it needs beside the text is made in the file.
+        written = write_call_of_text_function(name, texts[0], called, WRITTEN_NAME)
+        if written is not None:
+            return plain._replace(called=called, code=written)
+        return plain if len(needed) <= 2 or write_tokenizer_of_function(file, name) else None
+    given = ", ".join(f"{one}={value!r}" for one, value in called.values.items())
+    return plain._replace(option=f"{file}:{name}({given})", called=called)
 
 
 def is_of_class_with_arguments(path: Path, name: str) -> bool:
     """Return whether a name is Class.method, the class needs arguments that are no vocabulary, and the method reads
-    more than a vocabulary of its object.
+    more of its object than a vocabulary and plain values that the owner's code gives.
 
     Args:
         path: the file.
@@ -133,7 +218,8 @@ def is_of_class_with_arguments(path: Path, name: str) -> bool:
     if all(map(is_vocabulary_name, needed)):
         return False
     read = list_read_attributes(path, held, method)
-    return read is None or not all(map(is_vocabulary_name, read))
+    others = [one for one in read or () if not is_vocabulary_name(one)]
+    return read is None or len(find_attribute_values(path, held, others)) < len(others)
 
 
 def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
@@ -192,31 +278,28 @@ def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
             yield from ((f"{one.name}.{method.name}", method) for method in find_methods(one))
 
 
-def _list_ranks(function: Function, given: int) -> list[int]:
-    """Return the positions in `_TEXT_FUNCTIONS` of the patterns that a function's name matches; an empty list if it
-    cannot be called with a text alone, or with a text and a vocabulary, after the first `given` arguments."""
-    needed = function.args.args[given : len(function.args.args) - len(function.args.defaults)]
-    if function.decorator_list or isinstance(function, ast.AsyncFunctionDef) or not 1 <= len(needed) <= 2:
-        return []
-    if _NO_TEXT.search(needed[0].arg):
+def _list_ranks(function: Function) -> list[int]:
+    """Return the positions in `_TEXT_FUNCTIONS` of the patterns that a function's name matches; an empty list for a
+    name of other functions, and for a function with a decorator."""
+    if function.decorator_list or isinstance(function, ast.AsyncFunctionDef):
         return []
     if _OF_LABELS.search(function.name) or _MAKES_OBJECT.match(function.name):
         return []
     return [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, function.name, re.IGNORECASE)]
 
 
-def _find_function_of_same_text(path: Path, function: Function) -> str:
-    """Return, as file.py:name, the function that splits or encodes a text and that an answering function calls with its
-    own text as it is. Return an empty string if there is none."""
+def _find_function_of_same_text(near: Sequence[Path], path: Path, function: Function) -> TextFunction | None:
+    """Find the function that splits or encodes a text and that an answering function calls with its own text as it
+    is."""
     nodes = [*ast.walk(function)]
     changed = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
     own = {one.arg for one in function.args.args} - changed
     called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-              and node.args and getattr(node.args[0], "id", "") in own}  # fmt: skip
+              and any(getattr(one, "id", "") in own for one in node.args)}  # fmt: skip
     for file, inner in _find_called_functions(path, function):
-        if inner.name in called and _list_ranks(inner, given=0) and not is_name_of_cleaning_function(inner.name):
-            return f"{file}:{inner.name}"
-    return ""
+        if inner.name in called and _list_ranks(inner) and not only_cleans_texts(file, inner.name):
+            return _find_text_function(near, file, inner.name, inner)
+    return None
 
 
 def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, ast.FunctionDef]]:
@@ -225,9 +308,7 @@ def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, a
     statements = _list_statements(path)
     places = {one.name: (path, one) for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
     for node in statements:
-        if not isinstance(node, ast.ImportFrom) or node.level:
-            continue
-        if (file := find_imported_file(path, node.module or "")) is not None:
+        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
             held = {one.name: one for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
             places |= {one.name: (file, held[one.name]) for one in node.names if one.name in held and not one.asname}
     called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)

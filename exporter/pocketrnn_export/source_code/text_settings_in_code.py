@@ -19,7 +19,8 @@ from pocketrnn_export.source_code.files_near_module import (
     list_syntax_nodes_near,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Definition, find_defaults, read_last_name
+from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
+from pocketrnn_export.source_code.values_of_call_arguments import list_named_values
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,
     describe_lengths,
@@ -90,11 +91,12 @@ def find_settings_that_rules_lack(
         cut_sides.update(_list_cut_sides(tree))
         for node in ast.walk(tree):
             pad_sides.add(_find_padded_side(node))
-            for name, value in _list_named_numbers(node) if node not in of_modules else ():
-                if is_name_of_text_length(name) and 1 < value.value <= _LONGEST:
-                    found.setdefault((name, value.value), _describe_place(path, cell, value))
-            if (number := _read_id_of_unknown(node)) is not None:
-                unknown.setdefault(number, _CodeLine(_describe_place(path, cell, node), ast.unparse(node)))
+            for name, value in list_named_values(node) if node not in of_modules else ():
+                number = value.value if isinstance(value, ast.Constant) else None
+                if type(number) is int and is_name_of_text_length(name) and 1 < number <= _LONGEST:
+                    found.setdefault((name, number), _describe_place(path, cell, value))
+            if (unknown_id_in_code := _read_id_of_unknown(node)) is not None:
+                unknown.setdefault(unknown_id_in_code, _CodeLine(_describe_place(path, cell, node), ast.unparse(node)))
         sigmoids += [
             _CodeLine(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids_and_losses(tree)
         ]
@@ -392,29 +394,6 @@ def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell,
 
 def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
     return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {getattr(node, 'lineno', 1)}"
-
-
-def _list_named_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """Yield each name that a piece of code gives a whole number, with the syntax node of the number. Such names are
-    variables, arguments, parameters with defaults, keys of dicts, and options of argparse."""
-    pairs: list[tuple[str | None, ast.expr | None]] = []
-    if isinstance(node, ast.Assign):
-        pairs += [(read_last_name(target), node.value) for target in node.targets]
-    elif isinstance(node, ast.AnnAssign):
-        pairs.append((read_last_name(node.target), node.value))
-    elif isinstance(node, Definition):
-        pairs += find_defaults(node).items()
-    elif isinstance(node, ast.Dict):
-        pairs += [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
-    elif isinstance(node, ast.Call):
-        default = next((k.value for k in node.keywords if k.arg == "default"), None)
-        pairs += [(k.arg, k.value) for k in node.keywords]
-        pairs += [
-            (getattr(a, "value", None), default) for a in node.args if read_last_name(node.func) == "add_argument"
-        ]
-    for name, value in pairs:
-        if isinstance(name, str) and isinstance(value, ast.Constant) and type(value.value) is int:
-            yield name.lstrip("-").replace("-", "_"), value
 
 
 def _read_id_of_unknown(node: ast.AST) -> int | None:

@@ -6,16 +6,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from pocketrnn.errors import PocketRNNError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,
@@ -30,6 +34,7 @@ from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_opt
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
+_log = logging.getLogger(__name__)
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 MOST_TEXTS: Final = 200
 _WAYS: Final = 600
@@ -53,12 +58,13 @@ _FEW_WRONG: Final = 8
 
 class Explanation(NamedTuple):
     """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
-    as well, and rules with which the most agree."""
+    as well, rules with which the most agree, and options of `export` with which all answers agree."""
 
     advice: str
     agreeing: AnyTextRules | None = None
     is_only: bool = True
     nearest: AnyTextRules | None = None
+    options: Mapping[str, str] = MappingProxyType({})
 
 
 def explain_difference(
@@ -67,11 +73,14 @@ def explain_difference(
     """Return the likely cause of different answers, with advice, and the text rules with which they agree, if there are
     any."""
     if (order := _describe_other_order(source, rows, tolerance)) is not None:
-        return Explanation(order)
+        return order
     if (threshold := _describe_other_threshold(source, rows)) is not None:
-        return Explanation(threshold)
+        return threshold
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
         return Explanation(empty)
+    _log.info(
+        "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
+    )
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
     first = [i for i, number in enumerate(tried) if number in {*wrong_indices}]
@@ -88,6 +97,8 @@ def explain_difference(
     if found := [way for way in ways if way is not None]:
         best = min(found, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
+    if (both := _explain_with_likelier_order(source, rows, tolerance)) is not None:
+        return both
     if ids_agree:
         return Explanation(
             "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
@@ -101,6 +112,48 @@ def explain_difference(
         f"{describe_likely_cause(rows, wrong_indices)}If you give the ids of some texts, too, a message says which of "
         "these is wrong. Give the labels that it predicted, not the true labels."
     )
+
+
+def _explain_with_likelier_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> Explanation | None:
+    """Explain the difference with the labels in another order, with which more answers agree and which text rules then
+    complete. Return None without such an order or rules."""
+    order = _find_likelier_order(source, rows)
+    if order == [*source.labels]:
+        return None
+    other = replace(source, labels=order)
+    wrong = [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, other) > tolerance]
+    found = explain_difference(other, rows, wrong, tolerance)
+    if not isinstance(found.agreeing, TextRules):
+        return None
+    options = {**_make_labels_option(order), "rules": write_rules_option(found.agreeing, source.text.rules)}
+    said = f"With the labels in another order, {', '.join(order)}: {found.advice} "
+    return Explanation(f"{said}Give the labels in the order of your classifier's logits.", options=options)
+
+
+def _find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> list[str]:
+    """Return the order of the labels with which most answers agree: one after the other, the label and the column that
+    are most often the likeliest ones of the same texts. Return the given order if it is as good."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for one, found in rows:
+        named = [max(one.answer, key=one.answer.__getitem__)] if isinstance(one.answer, Mapping) else one.answer
+        if len(named) == 1:
+            counts[named[0], int(found.argmax())] += 1
+    taken: dict[int, str] = {}
+    for label, column in sorted(counts, key=lambda pair: -counts[pair]):
+        if label not in taken.values() and column not in taken:
+            taken[column] = label
+    columns, labels = {*range(len(source.labels))} - {*taken}, {*source.labels} - {*taken.values()}
+    if len(columns) == 1:
+        taken[columns.pop()] = labels.pop()
+    agreed = sum(counts[label, i] for i, label in taken.items())
+    own = sum(counts[label, i] for i, label in enumerate(source.labels))
+    is_better = agreed > max(own, counts.total() // 2) and len(taken) == len(source.labels)
+    return [taken[i] for i in range(len(taken))] if is_better else [*source.labels]
+
+
+def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
+    """Return the option --labels with an order of the labels; an empty dict if it is not plain on a command line."""
+    return {"labels": ",".join(order)} if len(order) <= _NAMED and not any("," in one for one in order) else {}
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
@@ -206,7 +259,7 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     )
 
 
-def _describe_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str | None:
+def _describe_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> Explanation | None:
     """Describe an order of the labels for which all answers agree. Return None if no order does."""
     labels = source.labels
     if len(labels) > MOST_LABELS:
@@ -233,13 +286,15 @@ def _describe_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: 
     order = ", ".join([taken[column] for column in range(len(labels))][:_NAMED])
     more = ", ..." if len(labels) > _NAMED else ""
     unsure = "" if len(told) >= len(labels) - 1 else " (no text shows the positions of the others)"
-    return (
+    options = {} if unsure else _make_labels_option([taken[column] for column in range(len(labels))])
+    return Explanation(
         f"All {len(rows):,} texts agree if the labels are in another order: {order}{more}{unsure}. Give the labels in "
-        "the order of your classifier's logits."
+        "the order of your classifier's logits.",
+        options=options,
     )
 
 
-def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | None:
+def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Explanation | None:
     """Describe a threshold for which all answers agree. Return None if no threshold does."""
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return None
@@ -250,10 +305,11 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str 
         common = max(lowest for lowest, _ in each), min(highest for _, highest in each)
         needed = [common] if common[0] < common[1] else each
         written = ",".join(map(_write_threshold, needed))
-        return (
+        return Explanation(
             f"All {len(rows):,} texts agree with other thresholds: --thresholds {written} "
             f"(thresholds=[{', '.join(map(_write_threshold, needed * (len(each) // len(needed))))}]). Give the "
-            "thresholds of your code."
+            "thresholds of your code.",
+            options={"thresholds": written},
         )
     if len(source.labels) != 2 or any(len(one.answer) != 1 for one, _ in rows):
         return None
@@ -262,12 +318,14 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str 
         return None
     from_ = _write_threshold((lowest, highest))
     shift = f"np.log({from_} / (1 - {from_}))"
-    line = f'--call "{source.call.replace("SHIFT", shift)}"' if source.call else f"{shift} less, by --call"
-    return (
+    call = source.call.replace("SHIFT", shift)
+    line = f'--call "{call}"' if call else f"{shift} less, by --call"
+    return Explanation(
         f"All {len(rows):,} texts agree if your code gives {short_repr(source.labels[1], 40)} from a probability of "
         f"{from_} on (more than {max(lowest, 0):.4g}, at most {min(highest, 1):.4g}), and not from 0.5. A bundle gives "
         f"the likelier label. Move the logit by the number of your code: {line}; this moves the probabilities, too. To "
-        "keep them, give probabilities in place of labels here, and compare those of the bundle with your number."
+        "keep them, give probabilities in place of labels here, and compare those of the bundle with your number.",
+        options={"call": call} if call else {},
     )
 
 
@@ -336,7 +394,8 @@ def _find_other_truncation_or_padding(
         *(i for i in range(len(rows)) if i not in {*wrong_indices}),
     ]
     agreeing = []
-    for said, changed in _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first])):
+    changes = _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first]))
+    for said, changed in log_item_progress(changes, "Trying cuts and widths"):
         exceptions, largest = [], 0.0
         with contextlib.suppress(PocketRNNError):
             for i in order:

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.errors import InputError, find_file_error_reason, first_line
+from pocketrnn.errors import InputError, find_file_error_reason, first_line, short_repr
 from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_checkpoint
 
 # Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.
@@ -90,3 +90,18 @@ def _list_names_in_state_dict(value: Any, depth: int = 0) -> list[str]:
     if len(of_layers) > 1 and all(type(value[one]).__name__.startswith(_BUILDS) for one in of_layers):
         return of_layers
     return next(filter(None, (_list_names_in_state_dict(one, depth + 1) for one in value.values())), [])
+
+
+def describe_member(key: str) -> str:
+    """Return a phrase for a member of a pickled file by its key; the key of a list's or tuple's member is its number.
+
+    Example:
+        >>> describe_member("0"), describe_member("3"), describe_member("vocab.stoi")
+        ('its first member', 'its member 4', "its 'vocab.stoi'")
+    """
+    number, _, inner = key.partition(".")
+    if not number.isdecimal():
+        return f"its {short_repr(key, 60)}"
+    places = ("first member", "second member", "third member")
+    place = f"its {places[int(number)]}" if int(number) < len(places) else f"its member {int(number) + 1}"
+    return f"the {short_repr(inner, 60)} of {place}" if inner else place

@@ -14,7 +14,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.safe_pickle_reader import PickledObject
 from pocketrnn_export.vocabularies.array_and_pickle_labels import convert_numpy_scalar
-from pocketrnn_export.vocabularies.checkpoint_file import read_checkpoint_root
+from pocketrnn_export.vocabularies.checkpoint_file import describe_member, read_checkpoint_root
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
     shown = _order_by_index(found[key])
     more = f" and {len(shown) - _NAMED_LABELS} more" if len(shown) > _NAMED_LABELS else ""
     named = ", ".join(short_repr(str(label), 40) for label in shown[:_NAMED_LABELS])
-    _log.warning("%s has several members. The labels are its %s: %s%s.", path, short_repr(key, 60), named, more)
+    _log.warning("%s has several members. The labels are %s: %s%s.", path, describe_member(key), named, more)
     return found[key]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -43,6 +44,7 @@ class OtherAnswersError(ParityError):
         agreeing: the text rules with which it gives these answers; None if none are found.
         numbers: how many of the texts show by probabilities that no other rules agree as well.
         nearest: the text rules with which it gives the most of these answers; None if none are found.
+        options: the options of `export` with which it gives these answers, such as labels in another order.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class OtherAnswersError(ParityError):
         agreeing: AnyTextRules | None = None,
         numbers: int = 0,
         nearest: AnyTextRules | None = None,
+        options: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(problem, remedy)
         self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
+        self.options = dict(options)
 
 
 def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
@@ -132,7 +136,7 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
             if given_count > len(rows)
             else f"{len(rows):,} texts"
         )
-        remedy, agreeing, is_only, nearest = explain_difference(source, rows, wrong, tolerance)
+        remedy, agreeing, is_only, nearest, options = explain_difference(source, rows, wrong, tolerance)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
@@ -142,6 +146,7 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
             agreeing,
             sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if is_only else 0,
             nearest,
+            options,
         )
     return rows
 

@@ -6,10 +6,8 @@ and their number. A few texts of words of the vocabulary show which call gives t
 
 from __future__ import annotations
 
-import functools
 import inspect
 import operator
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -18,38 +16,18 @@ import numpy as np
 
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_vocabulary_name
 
-_PLAIN: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-# The names that code gives to a map from words to ids.
-_VOCABULARY: Final = re.compile(
-    r"vocab|stoi|w(ord)?s?_?dict|^dictionary$|index|idx|w(ord)?s?_?(2|to)_?(i|n)|tok(en)?s?_?(2|to)_?(i|n)|(2|_to)_?i(x|d|nt)?s?$",
-    re.IGNORECASE,
+# An argument after one that is given by name is keyword-only.
+_SINGLE: Final = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
 )
-# Dicts of labels, and dicts from ids to words.
-_NO_VOCABULARY: Final = re.compile(r"label|class|target|^_*(idx?|index|int)_?(2|to)", re.IGNORECASE)
 _TRIED_TEXTS: Final = 8
 # A text that code which cleans texts changes.
 _UNLIKE: Final = "An, odd <TEXT>!"
 _UNKNOWN: Final = "qzxqzx"
-
-
-class WordIds(dict[str, int]):
-    """A dict from words to ids that the owner's code can also use as a vocabulary object: `vocab(words)`, `vocab.stoi`.
-
-    Example:
-        >>> WordIds({"oil": 1})(["oil"]), WordIds({"oil": 1}).stoi["oil"]
-        ([1], 1)
-    """
-
-    def __call__(self, words: Sequence[str]) -> list[int]:
-        return [self[word] for word in words]
-
-    @property
-    def stoi(self) -> WordIds:
-        """The dict itself."""
-        return self
-
-    word2idx = stoi
 
 
 class OwnersFunction:
@@ -63,18 +41,21 @@ class OwnersFunction:
         takes_list: whether it takes a list of texts.
 
     Attributes:
+        function, arguments: as given.
         gives_ids: whether it gives all ids of a text.
         has_own_ids: whether it gives all ids of a text without the vocabulary.
+        gives_string: whether its last result was a string, whose words are then those between white space.
         results: the tokens or ids of each text with which it was called.
         seconds: how long its calls have taken.
     """
 
     gives_ids = False
+    gives_string = False
 
     def __init__(
         self, function: Callable[..., Any], text: str, arguments: Mapping[str, Any], *, takes_list: bool
     ) -> None:
-        self.function, self._text, self._arguments, self._takes_list = function, text, arguments, takes_list
+        self.function, self._text, self.arguments, self._takes_list = function, text, arguments, takes_list
         self.results: dict[str, list[Any]] = {}
         self.seconds = 0.0
 
@@ -84,13 +65,13 @@ class OwnersFunction:
 
     @property
     def takes_only_text(self) -> bool:
-        """Whether the function is called with one string and nothing else, and no argument was given to it before."""
-        return not self._text and not self._takes_list and not isinstance(self.function, functools.partial)
+        """Whether the function is called with one string and nothing else."""
+        return not self._text and not self._takes_list
 
     def bind(self, text: Any) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and the keyword arguments with which the function is called for one text."""
         given = [text] if self._takes_list else text
-        return ([], {**self._arguments, self._text: given}) if self._text else ([given], {**self._arguments})
+        return ([], {**self.arguments, self._text: given}) if self._text else ([given], {**self.arguments})
 
     def __call__(self, text: str) -> list[Any]:
         # It is also called with the words of a text, to find out what it takes.
@@ -102,6 +83,7 @@ class OwnersFunction:
             given = self.function(*args, **kwargs)
         finally:
             self.seconds += time.monotonic() - started
+        self.gives_string = isinstance(given, str)
         found = _read_tokens_or_ids(given, takes_list=self._takes_list)
         if isinstance(text, str) and isinstance(found, list):
             self.results[text] = found[:]
@@ -177,16 +159,6 @@ def _list_ways_to_call(
     ]
 
 
-def is_vocabulary_name(name: str) -> bool:
-    """Return whether an argument's name looks like a vocabulary.
-
-    Example:
-        >>> is_vocabulary_name("word2idx"), is_vocabulary_name("text")
-        (True, False)
-    """
-    return _VOCABULARY.search(name) is not None and not _NO_VOCABULARY.search(name)
-
-
 def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
     """Return the one of two argument names that looks like a vocabulary, such as `stoi`. Return None if neither name
     does, or both do.
@@ -215,13 +187,18 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
     given = [one for one in needed[1:] if not is_vocabulary_name(one)] if name is None else [name]
     called = where.rpartition(":")[2]
     wrapper = "encode" if called != "encode" else "encode_text"
+    by_name = f"Give the other arguments by name, as in {where}({', '.join(f'{one}=...' for one in given or ['most'])})"
+    # A method has an object, which the function would have to make.
+    written = (
+        ""
+        if "." in called
+        else f", or write a function of the text, def {wrapper}(text): return {called}(text, ...), and name it"
+    )
     return InputError(
         problem
         or f"{where} takes {', '.join(needed) or 'nothing'}, but a tokenizer is called with a text, or with a text and "
         "the vocabulary.",
-        f"Give the other arguments by name, as in {where}({', '.join(f'{one}=...' for one in given or ['most'])}), or "
-        f"write a function of the text, def {wrapper}(text): return {called}(text, ...), and name it. It returns the "
-        "tokens or the ids, not a label.",
+        f"{by_name}{written}. It returns the tokens or the ids, not a label.",
     )
 
 
@@ -234,7 +211,7 @@ def _list_needed_arguments(function: Any, where: str) -> list[str]:
         return []
     if not parameters:
         raise make_function_arguments_error(where, [])
-    return [one.name for one in parameters if one.default is one.empty and one.kind in _PLAIN]
+    return [one.name for one in parameters if one.default is one.empty and one.kind in _SINGLE]
 
 
 def _count_found_words_and_set_gives_ids(

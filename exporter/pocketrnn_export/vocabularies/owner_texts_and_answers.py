@@ -44,10 +44,14 @@ _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 _ANSWER: Final = re.compile(r"(label|probability|prob|proba|score|confidence)(_\d+)?", re.IGNORECASE)
 # Columns of true labels, such as true_label and gold, and columns of what the classifier predicts.
 _TRUE: Final = re.compile(r"(^|[\W_])(true|truth|gold|actual|target|expected)(s|[\W_]|$)", re.IGNORECASE)
+_OF_CLASSES: Final = re.compile(
+    r"label|class|categor|sentiment|pred|answer|output|target|true|gold|^y(_|$)", re.IGNORECASE
+)
 _PREDICTED: Final = re.compile(r"(^|[\W_])pred(s|icted|ictions?)?([\W_]|$)", re.IGNORECASE)
 # How far the sum of rounded probabilities may be from 1.
 _FROM_ONE: Final = 1e-3
 _LIKELY: Final = 0.5
+_MOST_LABELS: Final = 200
 _BEFORE_LABELS: Final = ("p_", "prob_", "proba_", "probability_", "score_", "confidence_")
 # The most files in which the texts of a file without them are looked for.
 _MOST_FILES: Final = 50
@@ -129,7 +133,9 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
+    rows = _replace_class_numbers(path, rows, labels)
     rows = _leave_out_true_labels(path, rows, labels)
+    rows = _convert_percents(path, rows, labels)
     renamed = _find_label_columns(rows, labels, multi_label=multi_label)
     if renamed:
         _log.warning(
@@ -137,8 +143,10 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
-    elif not any(name in labels or _ANSWER.fullmatch(name) for name in (rows[0] if rows else ())):
+    elif not any(name in labels or name.lower().startswith("label") for name in (rows[0] if rows else ())):
         named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
+        # Beside probabilities of another label, they would be the true labels.
+        named = [name for name in named if _fits_probabilities(rows, name, labels)]
         rows = _rename_only_column(path, rows, named, "label")
     if len(labels) == 2 and not multi_label:
         rows = _rename_only_column(path, rows, _list_columns_of_likelier_label(rows, labels), "probability")
@@ -180,6 +188,45 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
 
 
+def name_class_numbers(given: Iterable[Any], labels: Sequence[str]) -> dict[int, str]:
+    """Return a dict from each number of a class to its label: numbers from 0 on, from 1 on, or as many numbers as
+    labels, in their order. Return an empty dict if other values than whole numbers are given, or a label is.
+
+    Args:
+        given: numbers, or strings of numbers, such as `1` and `1.0`.
+        labels: the labels, in the order of the logits.
+
+    Example:
+        >>> name_class_numbers(["1", "0"], ["bad", "good"]), name_class_numbers([-1, 1], ["bad", "good"])
+        ({0: 'bad', 1: 'good'}, {-1: 'bad', 1: 'good'})
+    """
+    # A float is a probability.
+    written = {"" if isinstance(one, float) else str(one) for one in given}
+    if not written or written & {*labels} or not all(re.fullmatch(r"-?[0-9]+(\.0+)?", one) for one in written):
+        return {}
+    numbers = sorted({int(float(one)) for one in written})
+    for first in (0, 1):
+        if {*numbers} <= {*range(first, first + len(labels))}:
+            return dict(enumerate(labels, first))
+    return dict(zip(numbers, labels, strict=True)) if len(numbers) == len(labels) else {}
+
+
+def _replace_class_numbers(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows with labels in place of the numbers of classes, such as 0 and 1, in a column with a name like
+    `label` or `y_pred`."""
+    for column in [name for name in (rows[0] if rows else ()) if _OF_CLASSES.search(name) and name not in labels]:
+        named = name_class_numbers([row[column] for row in rows if row[column]], labels)
+        if named:
+            _log.warning("%s: the numbers of %s are read as labels: %s", path, column, _write_class_numbers(named))
+            rows = [{**row, column: named[int(float(row[column]))] if row[column] else ""} for row in rows]
+    return rows
+
+
+def _write_class_numbers(named: Mapping[int, str]) -> str:
+    said = [f"{number} is {short_repr(label)}" for number, label in list(named.items())[:8]]
+    return ", ".join(said) + ", ..." * (len(named) > len(said))
+
+
 def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows without columns of true labels, such as `gold`, and with the column of predicted labels, such as
     `y_pred`, renamed to `label`. If there is such a column, one named `label` has true labels."""
@@ -194,19 +241,88 @@ def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Seque
     return _rename_only_column(path, rows, predicted, "label")
 
 
+def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str]:
+    """List the labels that a file of the owner's answers names: its columns of probabilities or the keys of these, or
+    else the values of its only column of labels, sorted. Numbers of classes from 0 on are labels, too. Return an empty
+    list if none are clear.
+
+    Args:
+        path: the file of JSON lines or the CSV file.
+        multi_label: whether a text may have several labels, `a|b`.
+    """
+    if path.suffix.lower() != ".csv":
+        answers = [one.label or one.answer for one in read_pairs(path)]
+        keys = [[*one] for one in answers if isinstance(one, Mapping)]
+        if keys and all({*one} == {*keys[0]} for one in keys):
+            return keys[0]
+        return _sort_labels([str(one) for one in answers if isinstance(one, str | int)], multi_label=multi_label)
+    rows = _read_rows(path, ())
+    columns = [name for name in (rows[0] if rows else ()) if name not in ("text", "ids", "tokens")]
+    numbers = [one for one in columns if all(_is_probability(row[one]) and "." in row[one] for row in rows)]
+    named = [re.sub(rf"^({'|'.join(_BEFORE_LABELS)})", "", one, flags=re.IGNORECASE) for one in numbers]
+    is_sum_one = all(abs(math.fsum(float(row[one]) for one in numbers) - 1) < _FROM_ONE for row in rows)
+    if len(numbers) > 1 and (is_sum_one or multi_label) and not any(one.isdecimal() for one in named):
+        return named
+    others = [one for one in columns if one not in numbers]
+    predicted = [one for one in others if _PREDICTED.search(one)]
+    one_label = predicted or [one for one in others if _OF_CLASSES.search(one) and not _TRUE.search(one)]
+    if len(one_label) != 1:
+        return []
+    return _sort_labels([row[one_label[0]] for row in rows], multi_label=multi_label)
+
+
+def _sort_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
+    """Return the labels that stand in answers, sorted; numbers of classes are those up to the highest one. Return an
+    empty list if too many differ, or if the numbers are of another kind."""
+    found = {part for one in given for part in (one.split(LABEL_SEPARATOR) if multi_label else [one]) if part}
+    if found and all(re.fullmatch(r"-?\d+(\.\d+)?", one) for one in found):
+        highest = max(map(float, found))
+        return [str(i) for i in range(int(highest) + 1)] if found <= {*map(str, range(_MOST_LABELS))} else []
+    return sorted(found) if 1 < len(found) <= min(_MOST_LABELS, max(2, len(given) // 2)) else []
+
+
+def _convert_percents(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows with probabilities in place of percents of the likeliest label, which no text has below an equal
+    share of 100: logits are smaller."""
+    for name in [one for one in (rows[0] if rows and labels else ()) if _is_probability_name(one)]:
+        given = [row[name] for row in rows if row[name]]
+        if not given or not all(re.fullmatch(r"\d{1,3}(\.\d+)?", one) for one in given):
+            continue
+        numbers = [float(one) for one in given]
+        if max(100 / len(labels), 1) <= min(numbers) and 1 < max(numbers) <= 100:
+            _log.warning("%s: the numbers of %s are read as percents", path, name)
+            rows = [{**row, name: row[name] and repr(float(row[name]) / 100)} for row in rows]
+    return rows
+
+
+def _is_probability_name(name: str) -> bool:
+    return _ANSWER.fullmatch(name) is not None and not name.lower().startswith("label")
+
+
 def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
     """Return the columns whose numbers may be the probability of a text's label, or of the second of two labels: the
     label of each row is the likelier one. Return none if another column has probabilities."""
     columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
     if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
         return []
-    found = []
-    for name in columns:
-        given = [(float(row[name]), row["label"]) for row in rows if row[name] and _is_probability(row[name])]
-        of_second = all(number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given)
-        if of_second or all(number >= _LIKELY for number, _ in given):
-            found += [name] * (len(given) == len(rows) and any(0 < number < 1 for number, _ in given))
-    return found
+    return [name for name in columns if _is_of_likelier_label(rows, name, "label", labels)]
+
+
+def _is_of_likelier_label(
+    rows: Sequence[Mapping[str, Any]], column: str, label_column: str, labels: Sequence[str]
+) -> bool:
+    """Return whether a column may have the probability of each row's label, or of the second of two labels: each row's
+    label is the likelier one."""
+    given = [(float(row[column]), row[label_column]) for row in rows if row[column] and _is_probability(row[column])]
+    of_second = all(number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given)
+    is_fitting = of_second or all(number >= _LIKELY for number, _ in given)
+    return is_fitting and len(given) == len(rows) and any(0 < number < 1 for number, _ in given)
+
+
+def _fits_probabilities(rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]) -> bool:
+    """Return whether the labels of a column are the likelier ones of two by each column of probabilities."""
+    columns = [*filter(_is_probability_name, rows[0])] if len(labels) == 2 else []
+    return all(_is_of_likelier_label(rows, name, label_column, labels) for name in columns)
 
 
 def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -552,6 +668,7 @@ def map_answers_to_labels(
             replace(one, answer=_split_labels(one.answer, labels), label=_split_labels(one.label, labels))
             for one in texts
         ]
+    texts = _replace_class_numbers_of_answers(texts, labels)
     numbers = [_read_single_probability(one.answer) if len(labels) > 1 else None for one in texts]
     # A label that has less than a half of two is not the one whose probability this is.
     of_second = len(labels) == 2 and any(
@@ -572,6 +689,23 @@ def map_answers_to_labels(
             answer = {str(one.label): number}
         found.append((one, _map_probabilities_and_check_label(replace(one, answer=answer), labels)))
     return found
+
+
+def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
+    """Return the texts with labels in place of answers that are the number of a class."""
+    answers = name_class_numbers([one.answer for one in texts], labels)
+    given = name_class_numbers([one.label for one in texts if one.label is not None], labels)
+    if not (answers or given):
+        return texts
+    _log.warning("The numbers of the answers are read as labels: %s", _write_class_numbers(answers or given))
+    return [
+        replace(
+            one,
+            answer=answers[int(float(str(one.answer)))] if answers else one.answer,
+            label=given[int(float(str(one.label)))] if given and one.label is not None else one.label,
+        )
+        for one in texts
+    ]
 
 
 def _split_labels(given: Any, labels: Sequence[str]) -> Any:

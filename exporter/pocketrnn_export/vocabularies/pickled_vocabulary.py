@@ -38,6 +38,7 @@ from pocketrnn_export.safe_pickle_reader import (
     require_type,
     unwrap_stand_ins,
 )
+from pocketrnn_export.vocabularies.checkpoint_file import describe_member
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +144,10 @@ def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[An
         reader.read_next_object()  # the protocol
         reader.read_next_object()  # byte order and sizes of the machine
         root = reader.read_next_object()
+    if reader.refused is None and isinstance(root, list | tuple) and any(isinstance(one, dict) for one in root):
+        # Such as a tuple of the ids of the words and the longest text.
+        with contextlib.suppress(DataError):
+            return _find_vocabulary_member(_list_members_and_vocabulary_attributes(root), source)
     if reader.refused is None:
         return _find_vocabulary(root, source)
     # A checkpoint may hold other objects beside the vocabulary, such as an encoder of labels: they are left out. An
@@ -365,7 +370,7 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
             'open("vocab.json", "w"), default=int), with the key of your map from words to ids.',
         )
     if len(root) > 1:
-        _log.warning("%s has several members. The vocabulary is its %s.", source, short_repr(first[0], 40))
+        _log.warning("%s has several members. The vocabulary is %s.", source, describe_member(first[0]))
     return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source)
 
 

@@ -7,6 +7,7 @@ the tokenizer. So both are tried together, on one text after the other: a wrong 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +15,19 @@ from itertools import product
 from typing import Final, Literal, TypeAlias
 
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.candidate_text_rules import STEPS_OUTSIDE_ENCODINGS, list_candidate_rules
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 
+_log = logging.getLogger(__name__)
 # How far the module's answer for some ids is from the owner's answer to the text with this number.
 Measure: TypeAlias = Callable[[int, Sequence[int]], float]
 # The most ids that the module reads for all tries, and the seconds of the processor that a slow one may take.
 _MOST_IDS: Final = 300_000
 _SECONDS: Final = 60.0
+# How many kinds of rules are tried before the user is told that none agree: those without a width, and the likeliest
+# ones with round widths.
+_USUAL: Final = 2
 # The texts on which all rules are tried; those that agree are compared on all texts.
 _SOME: Final = 40
 # Widths that people choose, the most usual ones first.
@@ -143,8 +149,14 @@ def find_rules_from_answers(
     found: list[AgreeingRules] = []
     try:
         best, others = _list_rules_with_different_ids(whole, rules)
-        of_width = product((best, others), (_ROUND, _SMALL, _TENS)) if is_open else ()
-        for some_splits, widths in (([*best, *others], ()), *of_width):
+        of_width = [*product((best, others), (_ROUND, _SMALL, _TENS))] if is_open else []
+        for count, (some_splits, widths) in enumerate([([*best, *others], ()), *of_width]):
+            if count == _USUAL and not found:
+                _log.info(
+                    "No answers agree with the usual text rules and widths. If the vocabulary or the weights are not "
+                    "those of the classifier that gave the answers, no rules will: stop this, and give others. Else, "
+                    "rarer ones are tried for up to a minute"
+                )
             found += _list_agreeing_rules(trial, whole, some_splits, widths)
             if not all(one.exceptions for one in found):
                 break
@@ -166,7 +178,8 @@ def _list_agreeing_rules(
     The three best on some texts are compared on all. Return a single one as soon as its answers are nearly exact. Rules
     with exceptions follow again with a step for the characters outside an encoding."""
     found: list[AgreeingRules] = []
-    for split in splits:
+    step = "Trying text rules with widths" if widths else "Trying text rules"
+    for split in log_item_progress(splits, step):
         for one in _list_agreeing_widths(trial_on_some_texts, split, widths):
             if one.distance < _SURELY and not one.exceptions:
                 sure = [*trial_on_all_texts.list_agreeing([one.rules])]

@@ -209,32 +209,29 @@ def _find_best_rules(
     return best
 
 
-def shows_same_split(code: str, rules: TextRules, tokens: Sequence[str]) -> bool:
-    """Return whether the code of a function `words` shows text rules that split texts as the given ones. The code is
-    run, and the function is only read.
+def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
+    """Return the text rules that split texts as the code of a function `words` does, with the widths, the outer ids and
+    the id of unknown words of the given rules. Return None if no rules do the same. The code is run, and the function
+    is only read.
 
     Args:
         code: the function, with all that it needs.
-        rules: the rules, whose widths and outer ids do not count.
-        tokens: those of the vocabulary.
+        rules: the rules.
 
     Example:
-        >>> code = "def words(text): return text.split()"
-        >>> shows_same_split(code, TextRules("whitespace", lowercase=False), ["oil"])
-        True
+        >>> read_split_in_code("def words(text): return text.split()", TextRules()).tokenizer
+        'whitespace'
     """
     names: dict[str, Any] = {"__name__": "pocketrnn_words"}
     # As `inspect` finds the source of a function.
     linecache.cache[_WRITTEN_FILE] = (len(code), None, code.splitlines(keepends=True), _WRITTEN_FILE)
-    with contextlib.suppress(Exception, SystemExit):
+    with contextlib.suppress(Exception):
         exec(compile(code, _WRITTEN_FILE, "exec"), names)  # noqa: S102 - the owner's code, as for an export
     found = read_rules_in_code(names["words"]) if "words" in names else None
     if found is None or found.unsaid:
-        return False
-    plain = replace(rules, **_UNFRAMED)
-    given, of_code = (TextEncoder(one, tokens) for one in (plain, _make_rules_of_code(found, plain)[-1]))
-    texts = filter(has_ordinary_characters, make_texts_for_comparison(tokens))
-    return all(given.tokens(text) == of_code.tokens(text) for text in texts)
+        return None
+    of_code = _make_rules_of_code(found, rules)[-1]
+    return replace(of_code, **{name: getattr(rules, name) for name in ("max_tokens", "cut_side")})
 
 
 def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
-from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+from pocketrnn_export.vocabularies.checkpoint_file import describe_member, is_checkpoint
 from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
 from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
@@ -78,7 +78,7 @@ def _read_checkpoint(path: Path) -> Subwords:
     held = find_tokenizer_in_checkpoint(path)
     if held is None:
         raise InputError(f"{path} holds no tokenizer of subwords.", _GIVE)
-    _log.warning("%s has several members. The tokenizer is its %s", path, short_repr(held.key, 60))
+    _log.warning("%s has several members. The tokenizer is %s", path, describe_member(held.key))
     source = f"{path}'s {held.key}" if held.key else str(path)
     if isinstance(held.content, bytes):
         return read_sentencepiece(held.content, source)

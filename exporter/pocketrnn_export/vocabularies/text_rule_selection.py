@@ -141,29 +141,23 @@ def complete_rules_by_ids(
         len(pairs), "what your code does with the tokens" if split_by_owners_function else "the text rules",
         f"--rules {shlex.quote(option)}" if len(option) <= LONGEST_OPTION else describe_rules(found),
     )  # fmt: skip
-    if not split_by_owners_function:
-        log_other_agreeing_rules(found, vocabulary.tokens, pairs)
+    if not split_by_owners_function and (rivals := describe_other_agreeing_rules(found, vocabulary.tokens, pairs)):
+        _log.warning(
+            "Other rules agree with your texts, too: %s. Give texts that show which is right, or name your function: "
+            "--tokenizer file.py:name", rivals,
+        )  # fmt: skip
     return found
 
 
-def log_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> None:
-    """Log other rules that give all texts the same ids, but other texts other ids, if there are such rules.
+def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
+    """Describe other rules that give all texts the same ids, but other texts, which we make, other ids. Return an empty
+    string if there are no such rules.
 
     Args:
         found: the rules.
         tokens: those of the vocabulary.
         pairs: the texts with their ids.
     """
-    if rivals := _describe_other_agreeing_rules(found, tokens, pairs):
-        _log.warning(
-            "Other rules agree with your texts, too: %s. Give texts that show which is right, or name your function: "
-            "--tokenizer file.py:name", rivals,
-        )  # fmt: skip
-
-
-def _describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Describe other rules that agree with all pairs, but give other ids to texts that we make. Return an empty string
-    if there are no such rules."""
     own = TextEncoder(found, tokens)
     made = list(filter(has_ordinary_characters, make_texts_for_comparison(tokens)))
     said = []

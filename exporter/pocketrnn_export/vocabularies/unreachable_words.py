@@ -10,6 +10,7 @@ from typing import Final
 
 from pocketrnn.errors import short_repr
 from pocketrnn.text import SubwordRules, TextEncoder, TextRules
+from pocketrnn_export.progress import ABOUT_WORDS, AFTER_AN_ERROR
 from pocketrnn_export.vocabularies.text_rules_in_messages import describe_rules
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
@@ -52,6 +53,7 @@ def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> No
             "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.%s",
             len(never), "word" if one else "words", "it stands" if one else "they stand", "does" if one else "do",
             describe_rules(encoder.rules), words, ' "lowercase": false in --rules lets them through.' * is_cured,
+            extra={AFTER_AN_ERROR: ABOUT_WORDS},
         )  # fmt: skip
 
 

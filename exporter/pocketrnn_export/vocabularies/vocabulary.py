@@ -27,6 +27,7 @@ from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
 from pocketrnn_export.vocabularies.compressed_files import decompress_content
+from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 from pocketrnn_export.vocabularies.pickled_vocabulary import (
     SAVE_PLAIN,
     SavedVocab,
@@ -97,6 +98,7 @@ class Vocabulary:
         tokens: the tokens; a token's position is its id.
         default_index: the id that an unknown word gets, or None: unknown words are dropped. It may lie beyond the
             tokens, where the embedding has more rows than the vocabulary.
+        keras: how the Tokenizer of Keras that held these tokens splits a text; None for another vocabulary.
 
     Raises:
         DataError: there are no tokens, a token is not a string or occurs twice, or default_index is not an integer.
@@ -104,6 +106,7 @@ class Vocabulary:
 
     tokens: tuple[str, ...] = field(repr=False)
     default_index: int | None
+    keras: KerasSplit | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _refuse_invalid_tokens(self.tokens, "The vocabulary", "id", 0)
@@ -596,27 +599,16 @@ def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
     if most is not None:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
     tokens = _order_tokens(ids, source)
+    split = read_keras_split(config)
+    line = "" if split is None else split.write_tokens("text")
+    advice = (
+        f"A string that your --tokenizer function gives is split so. If it gives tokens, end it with: return {line}"
+    )
     _log.warning(
         "%s is a Keras tokenizer: its words are read, but not its way to split a text (lower: %s, filters: %s). %s",
-        source, brief_text(config.get("lower")), brief_text(config.get("filters")), _describe_keras_splitting(config),
+        source, brief_text(config.get("lower")), brief_text(config.get("filters")), advice * bool(line),
     )  # fmt: skip
-    return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
-
-
-def _describe_keras_splitting(config: Mapping[str, Any]) -> str:
-    """Return advice on how a tokenizer function splits a text as `texts_to_sequences` does."""
-    filters, split, lower = config.get("filters") or "", config.get("split", " "), bool(config.get("lower", True))
-    text = "text.lower()" if lower else "text"
-    if config.get("char_level"):
-        return f"If your --tokenizer function makes the text that it takes, end it with: return list({text})"
-    if not isinstance(filters, str) or not isinstance(split, str) or not split:
-        return ""
-    if filters:
-        text += f".translate(dict.fromkeys(map(ord, {filters!r}), {split!r}))"
-    return (
-        "If your --tokenizer function makes the text that it takes, end it with: "
-        f"return [word for word in {text}.split({split!r}) if word]"
-    )
+    return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None, split)
 
 
 def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:

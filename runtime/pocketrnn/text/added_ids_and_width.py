@@ -7,7 +7,16 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 
-__all__ = ["LARGEST", "SUBWORDS", "FrameRules", "Side", "add_outer_ids_and_pad", "check_frame_rules", "cut_items"]
+__all__ = [
+    "LARGEST",
+    "SUBWORDS",
+    "FrameRules",
+    "Side",
+    "add_outer_ids_and_pad",
+    "check_frame_rules",
+    "cut_and_pad_ids",
+    "cut_items",
+]
 
 Side = Literal["left", "right"]
 
@@ -59,7 +68,7 @@ class FrameRules:
         if most is not None and len(ids) > most:
             return f"has {len(ids):,} ids, but the rules cut every text to {most:,}"
         cut_on = self.cut_side if len(ids) == self.max_width else None
-        start, end = self._find_bounds_without_padding(ids)
+        start, end = self.find_bounds_without_padding(ids)
         first, last = self.first_ids, self.last_ids
         if first and self.padding_id not in first and cut_on != "left" and tuple(ids[start:end][: len(first)]) != first:
             return f"does not begin with {_format_frame_ids(first)}, with which the rules begin every text"
@@ -67,7 +76,7 @@ class FrameRules:
             return f"does not end with {_format_frame_ids(last)}, with which the rules end every text"
         return ""
 
-    def _find_bounds_without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
+    def find_bounds_without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
         """Find where a text's ids begin and end within their padding."""
         start, end = 0, len(ids)
         if self.min_width is not None and self.pad_side == "left":
@@ -117,6 +126,17 @@ def cut_items(items: list[Any], most: int, side: Side) -> None:
         del items[most:]
     else:
         del items[:-most]
+
+
+def cut_and_pad_ids(ids: list[int], rules: FrameRules) -> list[int]:
+    """Return all ids of a text by rules that add none before or after them, cut and padded. Ids that are cut and padded
+    so already stay the same."""
+    most, found = rules.tokens_for_max, ids[:]
+    start, end = rules.find_bounds_without_padding(ids)
+    is_padded = len(ids) == rules.min_width and most is not None and end - start <= most
+    if most is not None and not is_padded:
+        cut_items(found, most, rules.cut_side)
+    return add_outer_ids_and_pad(found, rules)
 
 
 def add_outer_ids_and_pad(ids: list[int], rules: FrameRules) -> list[int]:

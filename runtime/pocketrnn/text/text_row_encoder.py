@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from pocketrnn.errors import InputError, TextError, first_line, short_repr
+from pocketrnn.text.added_ids_and_width import cut_and_pad_ids
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import EXTERNAL
 
@@ -100,7 +101,7 @@ class TextRowEncoder:
     def _encode_with_callers_tokenizer(self, text: str, text_name: str) -> list[int]:
         """Split a string by the caller's tokenizer, and encode its tokens as ids."""
         try:
-            return self._check_and_encode_tokens_or_ids(self._call_tokenizer(text), text_name)
+            return self._check_and_encode_tokens_or_ids(self._call_tokenizer(text), text_name, of_function=True)
         except TextError as error:
             raise InputError(
                 f"tokenizer gives a result that cannot be used for {short_repr(text, 40)}: {error.problem}",
@@ -134,8 +135,11 @@ class TextRowEncoder:
                 "Let it return a list of the text's tokens or ids, such as text.split().",
             ) from None
 
-    def _check_and_encode_tokens_or_ids(self, values: list[Any], text_name: str) -> list[int]:
-        """Check the tokens or ids of a text, and return its ids."""
+    def _check_and_encode_tokens_or_ids(
+        self, values: list[Any], text_name: str, *, of_function: bool = False
+    ) -> list[int]:
+        """Check the tokens or ids of a text, and return its ids. Those that the caller's function gives are cut and
+        padded, which changes nothing where the function has done so, unless the rules add ids before or after them."""
         if not values:
             return self._encoder.encode_tokens([])
         if isinstance(values[0], str):
@@ -156,6 +160,8 @@ class TextRowEncoder:
                     f"are 0 to {self._rows - 1:,}.",
                     "Give the ids that it was trained with.",
                 )
+        if of_function and not (self._rules.first_ids or self._rules.last_ids):
+            ids = cut_and_pad_ids(ids, self._rules)
         if fault := self._rules.explain_impossible_ids(ids):
             raise TextError(
                 f"{text_name} {fault}.", "Give all ids of a text, as Classifier.encode does, or give its tokens."

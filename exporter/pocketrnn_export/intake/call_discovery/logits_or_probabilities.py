@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
-from pocketrnn_export.intake.call_discovery.logits_or_regression_values import refuse_regression_values
+from pocketrnn_export.intake.call_discovery.logits_or_regression_values import (
+    UnclearNumbersError,
+    refuse_regression_values,
+)
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
 from pocketrnn_export.intake.calling_convention import Convention
@@ -329,10 +332,12 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:
-        raise ExportError(
+        raise UnclearNumbersError(
             "The module gives numbers between 0 and 1, which may be logits or probabilities: those of each text sum to "
             "1.",
             _SAY,
+            choices=("logits", "probabilities"),
+            one=False,
         )
     if total is not None and (to_one or (probed.sign == 1 and total > _ROUNDING)):
         raise ExportError(
@@ -356,9 +361,10 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
             )
 
 
-def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
+def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> UnclearNumbersError:
     """Return the error for answers that may be logits or probabilities, since they keep their sign with all weights
     that were tried."""
+    one = convention.units == 1
     if probed.sign == -1:
         line = wrap_last_expression(convention.line, "torch.logit(torch.exp({}))")
         logarithms = f'for logarithms of probabilities, --call "{line}".'
@@ -370,17 +376,20 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
                 " Where each label has a probability of its own, as of F.logsigmoid, a text may have any number of "
                 "labels: then with --multi-label (multi_label=True) too."
             )
-        what = "one number for each text," if convention.units == 1 else "numbers"
-        return ExportError(
+        what = "one number for each text," if one else "numbers"
+        return UnclearNumbersError(
             f"The module gives {what} below 0 only, which may be logits or the logarithms of probabilities.",
             f"Return the numbers before the logarithm, as they go into {before}; or say what these are: --gives logits "
             f"(gives='logits') where {meant}; {logarithms}",
+            one=one,
         )
     if probed.are_between_zero_and_one:
-        return ExportError("The module gives numbers between 0 and 1, which may be logits or probabilities.", _SAY)
-    return ExportError(
+        said = "The module gives numbers between 0 and 1, which may be logits or probabilities."
+        return UnclearNumbersError(said, _SAY, choices=("logits", "probabilities"), one=one)
+    return UnclearNumbersError(
         "The module gives no number below 0: as logits, its numbers would give no probability below 0.5.",
         "Say what they are: --gives logits (gives='logits'); or return the numbers before the last activation.",
+        one=one,
     )
 
 

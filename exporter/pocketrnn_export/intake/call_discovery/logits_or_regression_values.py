@@ -23,6 +23,19 @@ _LOSS_OF_LABELS: Final = re.compile(
 _SURE: Final = 1.0
 
 
+class UnclearNumbersError(ExportError):
+    """The module's numbers may be of several kinds.
+
+    Attributes:
+        choices: what `gives` may be.
+        labels_decide: whether the labels that the owner's classifier gives show which it is. Its probabilities do.
+    """
+
+    def __init__(self, problem: str, remedy: str, *, choices: tuple[str, ...] = ("logits",), one: bool) -> None:
+        super().__init__(problem, remedy)
+        self.choices, self.labels_decide = choices, one and choices == ("logits",)
+
+
 def refuse_regression_values(
     module: nn.Module, convention: Convention, numbers: Tensor, *, call_was_searched: bool
 ) -> None:
@@ -35,7 +48,7 @@ def refuse_regression_values(
         call_was_searched: whether the call was found out. A call that an owner wrote may make logits of values.
 
     Raises:
-        ExportError: a single number is never below 1; or the file names a loss of values and none of labels.
+        UnclearNumbersError: a single number is never below 1; or the file names a loss of values and none of labels.
     """
     one, least, most = convention.units == 1, float(numbers.min()), float(numbers.max())
     loss = _find_loss_of_values(module) if call_was_searched else None
@@ -50,10 +63,11 @@ def refuse_regression_values(
         "; for a text, subtract the value that separates the two labels, such as 3 in "
         f'--call "{wrap_last_expression(convention.line, "{} - 3")}" --gives logits'
     )
-    raise ExportError(
+    raise UnclearNumbersError(
         f"The module gives {'one number' if one else f'{convention.units} numbers'} for each text, {why}.",
         "If it is a logit, give --gives logits (gives='logits'). If it is a value, export a module of sequences of "
         f"numbers with --values{divided if one else '; a value of a text is not a label'}.",
+        one=one,
     )
 
 

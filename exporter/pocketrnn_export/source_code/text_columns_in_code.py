@@ -1,0 +1,106 @@
+"""Write what code does to a column of texts, as `df["text"].str.lower().apply(tokenize)`, as a function of one text. No
+file is run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, list_file_statements_that_code_needs
+
+_EACH: Final = ("apply", "map", "progress_apply")
+# What changes the column and not its texts.
+_OF_COLUMNS: Final = ("fillna", "tolist", "to_list", "to_numpy", "copy")
+_OF_STRINGS: Final = ("lower", "upper", "strip", "lstrip", "rstrip", "split", "casefold")
+_OF_LABELS: Final = re.compile(r"label|class|target|sentiment|categor", re.IGNORECASE)
+_TEXT: Final = "text"
+
+
+def write_tokenizer_of_columns(path: Path) -> str | None:
+    """Return the code of a file with a function `words(text)`, which does to a text what code does to a column of texts
+    of a data frame, one step after the other, until each is a list. Return None if no such steps are found, or columns
+    are made in another way.
+
+    Args:
+        path: the file or notebook.
+
+    Example:
+        >>> print(write_tokenizer_of_columns(Path("train.ipynb")))
+        def words(text):
+            return text.lower().split()
+    """
+    statements = [one for cell in read_python_cells(path) for one in cell.statements]
+    made: dict[tuple[str, str], ast.expr | None] = {}
+    last: ast.expr | None = None
+    for one in statements:
+        if not isinstance(one, ast.Assign) or len(one.targets) != 1 or (at := _read_column(one.targets[0])) is None:
+            continue
+        # A step that is not known makes a column that is not.
+        step = made[at] = _write_step(one.value, made)
+        last = step if step is not None and _gives_list(step) else last
+    if last is None:
+        return None
+    function = ast.parse(f"def {WRITTEN_NAME}({_TEXT}):\n    return {ast.unparse(last)}").body
+    helpers = list_file_statements_that_code_needs(function, statements, path)
+    if helpers is None:
+        return None
+    needs_re = any(isinstance(one, ast.Attribute) and ast.unparse(one) == "re.sub" for one in ast.walk(last))
+    imports = ast.parse("import re").body if needs_re else []
+    return f"{ast.unparse(ast.Module([*imports, *helpers, *function], []))}\n"
+
+
+def _read_column(node: ast.expr) -> tuple[str, str] | None:
+    """Return the data frame and the column of `df["text"]`."""
+    match node:
+        case ast.Subscript(value=ast.Name(id=frame), slice=ast.Constant(value=str() as column)):
+            return frame, column
+    return None
+
+
+def _write_step(node: ast.expr, made: Mapping[tuple[str, str], ast.expr | None]) -> ast.expr | None:
+    """Return what an expression of columns makes of one text; None if it is not known. A column that no code has made
+    holds the texts, unless its name is one of labels."""
+    if (at := _read_column(node)) is not None:
+        return made.get(at, None if _OF_LABELS.search(at[1]) else ast.Name(_TEXT, ast.Load()))
+    match node:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Attribute(value=column, attr="str"), attr="replace"), args=[old, new]
+        ):
+            given = {one.arg: getattr(one.value, "value", None) for one in node.keywords}
+            text = _write_step(column, made)
+            if text is None or given.keys() - {"regex"} or "regex" not in given:
+                return None
+            written = f"re.sub({ast.unparse(old)}, {ast.unparse(new)}, {ast.unparse(text)})"
+            plain = f"{ast.unparse(text)}.replace({ast.unparse(old)}, {ast.unparse(new)})"
+            return ast.parse(written if given["regex"] else plain, mode="eval").body
+        case ast.Call(func=ast.Attribute(value=ast.Attribute(value=column, attr="str"), attr=name)) if (
+            name in _OF_STRINGS
+        ):
+            text = _write_step(column, made)
+            return None if text is None else ast.Call(ast.Attribute(text, name, ast.Load()), node.args, node.keywords)
+        case ast.Call(func=ast.Attribute(value=column, attr=name), args=[function], keywords=[]) if name in _EACH:
+            text = _write_step(column, made)
+            return None if text is None else ast.Call(function, [text], [])
+        case ast.Call(func=ast.Attribute(value=column, attr="astype"), args=[ast.Name(id="str")], keywords=[]):
+            text = _write_step(column, made)
+            return None if text is None else ast.Call(ast.Name("str", ast.Load()), [text], [])
+        case ast.Call(func=ast.Attribute(value=column, attr=name)) if name in _OF_COLUMNS:
+            return _write_step(column, made)
+    return None
+
+
+def _gives_list(step: ast.expr) -> bool:
+    """Return whether a step makes a list of tokens of a text, and not another text: `.split()`, a function with a name
+    that says so, or a comprehension."""
+    if not isinstance(step, ast.Call):
+        return False
+    named = step.func
+    name = named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "")
+    if isinstance(named, ast.Lambda):
+        body = named.body
+        return isinstance(body, ast.ListComp) or (isinstance(body, ast.Call) and _gives_list(body))
+    return name == "split" or "token" in name

@@ -1,0 +1,253 @@
+"""Find the values that the owner's code gives the arguments of a function, and write its call as a function of a text.
+No file is run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names
+from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.import_statements import Import, list_imported_names
+from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
+from pocketrnn_export.source_code.parts_of_functions_and_classes import (
+    Definition,
+    Function,
+    find_defaults,
+    find_first_parameter_name,
+    find_methods,
+    read_last_name,
+)
+from pocketrnn_export.source_code.splitting_part_of_function import list_file_statements_that_code_needs
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
+
+_DEEPEST: Final = 4
+
+
+@dataclass(frozen=True)
+class CallArguments:
+    """A call of a function in the owner's code.
+
+    Attributes:
+        file: its file.
+        place: the file and line of the call.
+        code: the code of its arguments, by their names.
+        values: the plain values of its arguments, by their names.
+        unknown: the names of the arguments without a plain value.
+    """
+
+    file: Path
+    place: str
+    code: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+def write_call_of_text_function(name: str, text: str, called: CallArguments, written_name: str) -> str | None:
+    """Return the code of a file with a function of a text, and of a vocabulary if the owner's function needs one, that
+    calls this function as the owner's code does. Return None if another argument is made inside a function.
+
+    Args:
+        name: the owner's function.
+        text: its argument that is the text.
+        called: the owner's call.
+        written_name: the name of the written function.
+    """
+    parameters = [text, *(one for one in called.code if is_vocabulary_name(one) and one != text)][:2]
+    given = [f"{one}={one if one in parameters else called.code[one]}" for one in called.code]
+    made = ast.parse(f"def {written_name}({', '.join(parameters)}):\n    return {name}({', '.join(given)})").body
+    statements = [one for cell in read_python_cells_if_readable(called.file) for one in cell.statements]
+    helpers = list_file_statements_that_code_needs(made, statements, called.file)
+    if helpers is None or any(written_name in list_changed_names(one) for one in helpers):
+        return None
+    return f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
+
+
+def list_named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Yield each name that a piece of code gives a value, with the syntax node of the value. Such names are variables,
+    attributes, arguments, parameters with defaults, keys of dicts, and options of argparse."""
+    pairs: list[tuple[Any, ast.expr | None]] = []
+    if isinstance(node, ast.Assign):
+        pairs += [(read_last_name(target), node.value) for target in node.targets]
+    elif isinstance(node, ast.AnnAssign):
+        pairs.append((read_last_name(node.target), node.value))
+    elif isinstance(node, Definition):
+        pairs += find_defaults(node).items()
+    elif isinstance(node, ast.Dict):
+        pairs += [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
+    elif isinstance(node, ast.Call):
+        default = next((k.value for k in node.keywords if k.arg == "default"), None)
+        pairs += [(k.arg, k.value) for k in node.keywords]
+        pairs += [
+            (getattr(a, "value", None), default) for a in node.args if read_last_name(node.func) == "add_argument"
+        ]
+    for name, value in pairs:
+        if isinstance(name, str) and value is not None:
+            yield name.lstrip("-").replace("-", "_"), value
+
+
+def find_call_arguments(
+    files: Sequence[Path], file: Path, function: Function, names: Collection[str], is_preferred: Callable[[str], bool]
+) -> CallArguments | None:
+    """Find the values that the owner's code gives some arguments of a function. Return None if it does not call it.
+
+    Args:
+        files: the files to look at.
+        file: the file of the function.
+        function: the function.
+        names: the names of the arguments. A name with several values in the owner's code has an unknown value.
+        is_preferred: whether the calls in a function of this name are taken before others.
+
+    Example:
+        >>> find_call_arguments([Path("api.py")], Path("text.py"), encode, ["most"], "predict".__eq__)
+        CallArguments(file=PosixPath('api.py'), place='api.py, line 9', code={'text': 'text', 'most': 'MOST'},
+                      values={'most': 50}, unknown=())
+    """
+    found: list[tuple[int, CallArguments]] = []
+    for one in files:
+        cells = read_python_cells_if_readable(one)
+        trees = [ast.Module([*cell.statements], []) for cell in cells]
+        if one != file and not any(_imports(tree, file, function.name) for tree in trees):
+            continue
+        for cell, tree in zip(cells, trees, strict=True):
+            for call, around in _list_calls(tree, function.name, ()):
+                if function in around:
+                    continue
+                place = f"{one}, {f'{cell.name}, ' if cell.name else ''}line {call.lineno}"
+                scopes: list[Sequence[ast.AST]] = [[*ast.walk(scope)] for scope in around[::-1]]
+                scopes.append([node for each in trees for node in ast.walk(each)])
+                rank = not any(is_preferred(scope.name) for scope in around)
+                found.append((rank, _read_arguments(call, function, names, scopes, files, (one, place))))
+    return min(found, key=lambda each: (each[0], len(each[1].unknown)))[1] if found else None
+
+
+def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -> dict[str, Any]:
+    """Find the plain values of attributes of an owner's object: those that the owner's call of its class gives, or the
+    defaults of its `__init__`. Return a dict from each attribute to its value, without those whose value is not known.
+
+    Args:
+        path: the file of the class.
+        class_name: the class.
+        names: the attributes.
+
+    Example:
+        >>> find_attribute_values(Path("text.py"), "Processor", ["max_length", "model"])
+        {'max_length': 60}
+    """
+    statements = [one for cell in read_python_cells_if_readable(path) for one in cell.statements]
+    found: dict[str, Any] = {}
+    for definition in (one for one in statements if isinstance(one, ast.ClassDef) and one.name == class_name):
+        for init in find_methods(definition, "__init__"):
+            given = _find_arguments_of_init(path, class_name, init)
+            assigned: dict[str, list[ast.expr]] = {}
+            for node in (one for one in ast.walk(init) if isinstance(one, ast.Assign)):
+                for target in node.targets:
+                    pairs = [(target, node.value)]
+                    if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                        pairs = [*zip(target.elts, node.value.elts, strict=False)]
+                    for one, value in pairs:
+                        assigned.setdefault(ast.unparse(one), []).append(value)
+            for name in names:
+                values = assigned.get(f"{find_first_parameter_name(init)}.{name}", [])
+                # Another assignment may change it.
+                for value in values if len(values) == 1 else ():
+                    with contextlib.suppress(ValueError, LookupError, TypeError):
+                        is_given = isinstance(value, ast.Name)
+                        found[name] = given[ast.unparse(value)] if is_given else ast.literal_eval(value)
+    return found
+
+
+def _find_arguments_of_init(path: Path, class_name: str, init: Function) -> dict[str, Any]:
+    """Return the plain values of the arguments of `__init__` of a class, by its defaults and the owner's call."""
+    found: dict[str, Any] = {}
+    for name, default in find_defaults(init).items():
+        with contextlib.suppress(ValueError, TypeError):
+            found[name] = ast.literal_eval(default)
+    arguments = copy.copy(init.args)
+    arguments.args = init.args.args[1:]
+    maker = ast.FunctionDef(class_name, arguments, [], [])
+    names = [one.arg for one in (*arguments.args, *arguments.kwonlyargs)]
+    called = find_call_arguments(list_files_near(path), path, maker, names, lambda _: False)
+    if called is None:
+        return found
+    return {name: value for name, value in (found | called.values).items() if name not in called.unknown}
+
+
+def _imports(tree: ast.AST, file: Path, name: str) -> bool:
+    """Return whether code imports a function from a file, or the file."""
+    imports = (node for node in ast.walk(tree) if isinstance(node, Import))
+    named = [full.split(".") for node in imports for _, full in list_imported_names(node)]
+    return any(parts[-1] == file.stem or parts[-2:] in ([file.stem, name], [file.stem, "*"]) for parts in named)
+
+
+def _list_calls(
+    node: ast.AST, name: str, around: tuple[Function | ast.ClassDef, ...]
+) -> Iterator[tuple[ast.Call, tuple[Function | ast.ClassDef, ...]]]:
+    """Yield the calls of a function by its name, each with the functions and classes in which it stands."""
+    if isinstance(node, ast.Call) and read_last_name(node.func) == name:
+        yield node, around
+    inside = (*around, node) if isinstance(node, Function | ast.ClassDef) else around
+    for child in ast.iter_child_nodes(node):
+        yield from _list_calls(child, name, inside)
+
+
+def _read_arguments(
+    call: ast.Call,
+    function: Function,
+    names: Collection[str],
+    scopes: Sequence[Sequence[ast.AST]],
+    files: Sequence[Path],
+    file_and_place: tuple[Path, str],
+) -> CallArguments:
+    """Read the values of arguments at one call, which stands in the scopes, the innermost first."""
+    given = dict(zip([one.arg for one in (*function.args.posonlyargs, *function.args.args)], call.args, strict=False))
+    given |= {one.arg: one.value for one in call.keywords if one.arg}
+    defaults = find_defaults(function)
+    values, unknown = dict[str, Any](), list[str]()
+    for name in names:
+        if name not in given and name in defaults:
+            continue
+        try:
+            values[name] = _find_value(given[name], scopes, files, _DEEPEST)
+        except (LookupError, ValueError):
+            unknown.append(name)
+    return CallArguments(
+        *file_and_place, {name: ast.unparse(value) for name, value in given.items()}, values, tuple(unknown)
+    )
+
+
+def _find_value(node: ast.expr, scopes: Sequence[Sequence[ast.AST]], files: Sequence[Path], steps_left: int) -> Any:
+    """Return the plain value of an expression, such as `12` or `args.max_len`: the only one that the innermost scope
+    gives its name, or else the only one in all files.
+
+    Raises:
+        LookupError: no scope gives it one, or several values.
+        ValueError: the expression has no name.
+    """
+    with contextlib.suppress(ValueError, TypeError):
+        return ast.literal_eval(node)
+    is_member = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
+    name = str(node.slice.value) if is_member else read_last_name(node)  # type: ignore[attr-defined]
+    if not name or not steps_left:
+        raise ValueError(ast.unparse(node))
+    everywhere = (
+        part for one in files for cell in read_python_cells_if_readable(one) for each in cell.statements
+        for part in ast.walk(each)
+    )  # fmt: skip
+    for scope in (*scopes, everywhere):
+        found: list[Any] = []
+        for part in scope:
+            for given, value in list_named_values(part):
+                if given == name and ast.unparse(value) != ast.unparse(node):
+                    with contextlib.suppress(LookupError, ValueError):
+                        found.append(_find_value(value, scopes, files, steps_left - 1))
+        if found:
+            if any(one != found[0] for one in found):
+                raise LookupError(name)
+            return found[0]
+    raise LookupError(name)
