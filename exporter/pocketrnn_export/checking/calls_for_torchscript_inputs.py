@@ -66,15 +66,15 @@ def find_call_without_axes(
     padding_id: int,
     rate_in_file: Callable[[ModuleCall], int],
 ) -> ModuleCall | None:
-    """Find a call of a module with the inputs of a file that declares neither the types nor the axes of its inputs.
-    Return None if there is no call on which module and file run.
+    """Search for a call with which both the module and a file run, if the file declares neither the types nor the axes
+    of its inputs. Return None if no such call is found.
 
-    The search changes the meaning of one input at a time. A change is kept if forward then calls torch at more of its
-    places before it fails; once it runs, if its rows are independent, the file runs, too, and the two agree.
+    The search begins with likely types and axes, and changes those of one input at a time. It keeps a change if forward
+    then calls torch at more places before it fails, or if its answers fit the file's better.
 
     Args:
         module, file, counts, padding_id: as for `find_call_by_axes`.
-        rate_in_file: how well the file's answers to a call fit the module's, as `rate_answers` says it.
+        rate_in_file: rates how well the file's answers to a call fit the module's, as `rate_answers` does.
     """
     return _MeaningSearch(module, file, counts, padding_id, rate_in_file).find_best_call()
 
@@ -120,10 +120,11 @@ class _MeaningSearch:
         self.until = time.process_time() + _SECONDS
 
     def find_best_call(self) -> ModuleCall | None:
-        """Search for the best way to call the module, by hill climbing; return its call, or None.
+        """Search for the best types and axes of the inputs, by hill climbing. Return the call with them, or None if the
+        rows of its answers depend on each other, or if the file fails.
 
-        The likeliest way is the first start, then random ones, until a way is complete or the time is over. None if its
-        rows are not independent, or the file fails on it.
+        The search starts from the likeliest types and axes, then from random ones, until the rating is the highest
+        possible or the time is over.
         """
         drawn = random.Random(0)  # noqa: S311
         best = way = tuple(choices[0] for choices in self.choices)
@@ -222,8 +223,8 @@ class _MeaningSearch:
         return _TorchCalls(len(recorder.places), recorder.places.total())
 
     def _make_running_call(self, way: _Way) -> ModuleCall | None:
-        """Make the call of the module for a way. Return None if the module does not run with it on several numbers of
-        rows."""
+        """Make the call that gives the inputs the types and axes in `way`. Return None if the module does not run with
+        it on several numbers of rows."""
         ports, roles = self._split_into_ports_and_roles(way)
         called = try_axis_roles(
             self.module, ports, roles, SIZES[:1], self.counts, self.padding_id, optional_sizes=SIZES

@@ -371,7 +371,8 @@ def _print_written_bundle(
 
 
 def _note_torch_of_tokenizer(file: Path) -> None:
-    """Print a note if the file whose function splits texts imports PyTorch, which answering needs then."""
+    """Print a note if a file imports PyTorch: its function splits texts, so PyTorch must then be installed to classify
+    texts."""
     from pocketrnn_export.source_code.files_near_module import loads_torch
 
     if file.is_file() and loads_torch(file):
@@ -383,8 +384,8 @@ def _note_torch_of_tokenizer(file: Path) -> None:
 
 
 def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold the owner's answers, for an export whose verdict on the text rules is open, or
-    whose next command corrects them. Return None without such a file."""
+    """Return a file that seems to hold answers of the user's classifier, to compare with the bundle. Return None
+    without such a file, or if the text rules are already verified and no option needs a correction."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
@@ -392,8 +393,8 @@ def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> 
 
 
 def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold the owner's answers, for an export without pairs. Return None without such a
-    file, and for answers that are not one label or set of labels of a text."""
+    """Return a file that seems to hold answers of the user's classifier. Return None if there is no such file, if
+    --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
     return propose_pairs(labels, multi_label=options["multi_label"])
@@ -627,12 +628,12 @@ def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str
 def _refuse_missing_options(
     source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any], tokenizer_sentence: str
 ) -> None:
-    """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights. Propose those
-    that the owner's code names. With weights that the code names, the sizes of the module are found, too.
+    """Refuse the export if the vocabulary or the labels are not given and the file of weights does not hold them. The
+    error proposes options, such as a vocabulary file, that the user's code names.
 
     Args:
         source, named, options: as in `_read_text_arguments`.
-        needed: the options that it needs.
+        needed: the options that the export needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
     """
     from pocketrnn_export.progress import hide_log_records
@@ -829,9 +830,9 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _add_rules_of_function(
     module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare the two. The function's
-    file may import what is in the folder of the module's file. Return the arguments with these rules; None if no
-    function is named."""
+    """Find the text rules that split texts as the function of --tokenizer file.py:name does, and compare the two on
+    texts. Return the arguments `text` of `export` with these rules and the function; None if --tokenizer names no
+    function. `module_file` is the file of the module, whose folder the function's file may import from."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object

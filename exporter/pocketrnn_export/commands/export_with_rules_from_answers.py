@@ -38,11 +38,11 @@ def export_with_rules_from_answers(
         write: exports with the arguments of `pocketrnn_export.export`.
         description: the arguments.
         options: the options of the command.
-        tries_left: how many times other rules may be taken: those that agree with the texts that are tried may differ
-            on the others.
+        tries_left: how many more times the rules may be replaced, since rules that agree on some texts may fail on
+            others.
 
     Raises:
-        ParityError: the answers differ; the message has the command that gives rules with which they agree.
+        ParityError: the answers differ; the message has the command with the rules for which they agree.
     """
     from pocketrnn.text import SubwordRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
@@ -154,8 +154,8 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
 
 
 def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the option --rules with the widths with which most answers agree, beside what is given; an empty dict
-    without such widths."""
+    """Return the option --rules with the widths for which most answers agree, added to the rules that are given. Return
+    an empty dict if no such widths are known."""
     from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 

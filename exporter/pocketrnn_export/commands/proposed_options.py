@@ -53,8 +53,9 @@ class ProposedPairs(NamedTuple):
     answer_count: int
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Return the options of the next command: these pairs, and the other options that correct the export. Many
-        answers show the text rules better than code does, but not a library or a file that splits texts."""
+        """Return the options of the next command: --pairs with this file, and those in `corrected`. If the file has
+        many answers, --rules and --max-tokens are left out, and so is --tokenizer unless it calls a library: the
+        answers show the text rules better than code does."""
         if self.answer_count < TEXTS_TO_DECIDE_BY:
             return {**corrected, "pairs": self.file}
         kept = {option: value for option, value in corrected.items() if option not in ("rules", "max_tokens")}
@@ -97,14 +98,14 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
 
 
 def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, *, multi_label: bool) -> ProposedOption:
-    """Return a sentence on the missing labels, and what to give as --labels: a file that the code of a module, or of
-    the files near it, names, or labels in that code. If several have as many labels as the weights, those are proposed
-    that the owner's answers have, and else none.
+    """Return a sentence on the missing labels, and what to give as --labels: labels, or a file of labels, that the code
+    of a module or the files near it name. If there are several, only those are proposed that occur in the answers of
+    the user's classifier.
 
     Args:
         path: the file of the module; None for another source.
-        weights: its weights.
-        pairs: the file of the owner's answers. By default, one in the working folder is looked for.
+        weights: its weights. Labels of another number than its outputs are left out.
+        pairs: the file of the answers. By default, one in the working folder is looked for.
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
@@ -166,7 +167,7 @@ class WeightSizes(NamedTuple):
 
     @property
     def labels(self) -> int:
-        """The number of labels; 0 if it is not known. One number stands for two labels."""
+        """The number of labels; 0 if it is not known. A module with one output has two labels."""
         return max(2, self.outputs) if self.outputs else 0
 
     def describe_label_count(self) -> str:
@@ -213,8 +214,8 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
 
 
 def propose_named_tokenizer(path: Path) -> ProposedOption | None:
-    """Find the tokenizer of transformers that the code of a module, or of the files near it, names without its files.
-    Return how to save it, and its folder then; None if there is none.
+    """Find the tokenizer of transformers that the code of a module, or of the files near it, loads by its name. Return
+    a sentence on how to save it to a folder, and this folder as --tokenizer; None if there is none.
 
     Args:
         path: the file of the module.
@@ -247,8 +248,8 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
 
 
 def propose_tokenizer_function(path: Path) -> str:
-    """Return, as file.py:name, the function that seems to split texts: one that answers or splits them, in the file of
-    a module or near it, or one that cleans them in that file. Return an empty string if there is none.
+    """Find the function of the user's code that seems to split texts, and return it as file.py:name. Return an empty
+    string if there is none. A function that only cleans texts counts if it is in the file of the module.
 
     Args:
         path: the file of the module.
@@ -268,8 +269,8 @@ def propose_tokenizer_function(path: Path) -> str:
 
 
 def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
-    """Return the option --tokenizer for a function that splits texts. If it calls a library, whose work text rules do
-    not do, also return --rules that let it split the texts of the bundle.
+    """Return the option --tokenizer for a function that splits texts. If it calls a library, also return --rules that
+    leave the splitting to the function, since text rules cannot imitate a library.
 
     Args:
         function: the function, as file.py:name; empty for none.

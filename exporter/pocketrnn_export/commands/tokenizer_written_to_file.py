@@ -71,7 +71,8 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
 
 
 def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
-    """Write the lines that split several fields of a request, and raise an error that names what is open."""
+    """Write the lines of a function that splits several fields of a request to a file, and raise an error. The error
+    says how the user completes the file to a tokenizer of one text."""
     from pocketrnn_export.source_code.tokenizer_in_function import NAME_WITH_FIELDS, WRITTEN_NAME
 
     path = find_or_write_code_file(output, "words", written.code)
@@ -85,9 +86,9 @@ def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenToke
 
 
 def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any]) -> bool:
-    """If `classify` could not load the --tokenizer function without PyTorch, or by its name alone, write it with the
-    code that it needs to a file beside the output, and set --tokenizer to it. Return False if that is not needed, or
-    not possible.
+    """Copy the --tokenizer function, with the code that it needs, to a file beside the output, and set --tokenizer to
+    the copy. This is done if `classify` could not load the function from its own file without PyTorch or further
+    arguments. Return False if nothing was copied.
 
     Args:
         options: the options of `export`.
@@ -127,11 +128,12 @@ def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_
 
 
 def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:
-    """Write a tokenizer that changes a text as the owner's code does before it calls a function, and then splits it as
-    the function does. Return a sentence on it, and the tokenizer as file.py:words; None if no such code is found.
+    """Write a tokenizer to a file: it changes a text as the user's code does before a call of `function`, then splits
+    it as `function` does. Return a sentence on it, and the tokenizer as file.py:words; None if the user's code changes
+    nothing.
 
     Args:
-        function: the function, which answers or splits a text.
+        function: the function of the user's code, which answers or splits a text.
     """
     from pocketrnn_export.source_code.tokenizer_in_function import (
         WRITTEN_NAME,
@@ -149,12 +151,12 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
 
 
 def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
-    """Write code to a new file beside the output, or find it in one that was written before. Return the file.
+    """Write code to a new file beside the output, unless such a file already holds the same code. Return the file.
 
     Args:
-        output: the output.
-        kind: what the file's name ends with.
-        code: the code.
+        output: the output of the command, whose name begins the file's name.
+        kind: the second part of the file's name, such as `words`.
+        code: the Python code to write.
     """
     for number in range(1, _MOST_FILES):
         path = output.with_name(f"{output.name}-{kind}{number if number > 1 else ''}.py")

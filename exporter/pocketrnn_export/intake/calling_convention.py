@@ -108,8 +108,8 @@ class Convention:
 
     @property
     def has_graph_inputs_and_outputs(self) -> bool:
-        """Whether the module has the inputs and outputs of a bundle's graph. The logit of the first label may be
-        missing."""
+        """Whether the module takes and gives the same as a bundle's graph, so that it needs no wrapper. It may give a
+        single logit for two labels."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
         return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
 

@@ -87,8 +87,8 @@ def find_constructor_arguments(
         cells: the code of the file.
         class_name: the name of the class or function.
         signature: its signature.
-        find_setting: a function that finds the value of `args.dim` or `config["model"]["dim"]`, given as the names of
-            its parts; it returns `...` for an unknown value.
+        find_setting: returns the value of a setting for the names in it: config, model, dim for
+            `config["model"]["dim"]`; `...` for an unknown value.
     """
     calls: list[_Call] = []
     literals, times = _find_named_literals(cells), 0

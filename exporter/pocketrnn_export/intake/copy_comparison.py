@@ -125,8 +125,8 @@ class OwnersModule:
             raise ParityError(
                 f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
                 f"on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
-                "Let __deepcopy__ and __getstate__ copy everything that forward reads, and let forward look nothing up "
-                "by the module's identity: the export copies the module by copy.deepcopy.",
+                "The export copies the module by copy.deepcopy. Let __deepcopy__ and __getstate__ copy everything that "
+                "forward reads, and do not let forward look anything up by id(self).",
             )
         return [*lines, CandidateComparison(found.line, ())]
 

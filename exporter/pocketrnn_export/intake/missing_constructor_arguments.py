@@ -154,7 +154,7 @@ class _OwnerValues:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The objects of settings that could be made, and the values in which all calls agree."""
+        """The values that were found for arguments: settings objects, and literals that all calls of the class give."""
         made = {name: one.value for name, one in self.settings.items() if one.value is not None}
         return made | {name: one.values[0] for name, one in self.calls.items() if one.is_one_literal}
 
@@ -190,7 +190,8 @@ def _search_owner_files(
     definition: ast.ClassDef | None,
     weights: SavedWeights | None,
 ) -> _OwnerValues:
-    """Search the checkpoint for objects of settings, and the Python files near the class for settings and calls."""
+    """Search for the missing arguments of a class: settings objects, such as `args`, in the checkpoint and in Python
+    files near the class; and values in calls of the class in these files."""
     if not missing:
         return _OwnerValues({}, {})
     paths = list_files_near(named.path)
@@ -216,9 +217,9 @@ def _search_owner_files(
 def _find_setting(
     parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> Any:
-    """Return the value of the setting `config.model.dim`, whose names are `parts`: from a checkpoint, or else from the
-    options of a command line. If several dicts of the checkpoint hold the last name, those count whose places end with
-    most of the other names. Return `...` without a value, or if these dicts disagree."""
+    """Return the value of a setting such as `config.model.dim` from a checkpoint, or else from the options of a command
+    line. `parts` are its names: config, model, dim. If several dicts of the checkpoint have the last name, those count
+    that are found under most of the other names. Return `...` without a value, or if these dicts disagree."""
     held: dict[int, list[Any]] = {}
     for place, values in settings.items():
         if parts[-1] in values:
@@ -376,8 +377,8 @@ def _refuse_missing_arguments(
     owner_values: _OwnerValues,
     unknown_places: Sequence[str],
 ) -> None:
-    """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
-    and how to write the call."""
+    """Raise the error for a class whose needed arguments are not all known. The message has what the weights and the
+    user's code show of these arguments, and the call to complete."""
     known = [
         f"Its code compares {name} with {', '.join(map(_write_value, some))}."
         for name, some in compared_strings.items()

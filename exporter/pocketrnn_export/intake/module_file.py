@@ -112,22 +112,22 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
 
 
 def set_word_ids(named: ModuleName, error: NeededNamesError, tokens: Sequence[str]) -> ModuleName:
-    """Find values for the names that a module needs, if its file looks them up in a vocabulary, as `vocab["<pad>"]`.
-    Return the module's name with these values.
+    """Find values for the names that a module needs, if its file looks them up in a vocabulary, such as `PAD =
+    vocab["<pad>"]`. Return `named` with these values.
 
     Args:
-        named: the module.
-        error: the refusal, with the names.
+        named: the file, and the name of the module in it.
+        error: the refusal of the module, which has the names.
         tokens: the words of the vocabulary, in the order of their ids.
 
     Raises:
-        NeededNamesError: the given one, if no name gets a value.
+        NeededNamesError: `error`, if none of the names gets a value.
     """
     ids = find_word_ids_in_code({**error.made_by, **error.made_from}, tokens)
     if not ids:
         raise error
     said = ", ".join(f"{name} = {number}" for name, number in ids.items())
-    _log.warning("%s gets %s, by the words of the vocabulary", named.path, said)
+    _log.warning("%s is run with %s, as the vocabulary shows", named.path, said)
     values: dict[str, Any] = {name: ast.Constant(number) for name, number in ids.items()}
     return replace(named, values={**values, **(named.values or {})})
 
@@ -142,13 +142,12 @@ def load_text_function(
     """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
 
     Args:
-        named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
-            object that can be called, or a method of an object; or a class of such objects, of which one is made with
-            the arguments, and with the ids of the words for an argument like `vocab`.
-        words_file, ids_of_words: the name of a file of words, and the ids of its words. A name that the code makes by
-            opening this file gets these ids, and the code is not run.
-        module_file: the file of the module. Its code imports from its own folders, and this file may import from them,
-            too.
+        named: the file, and the name of a function, of an object that can be called, or of a method. Arguments in it
+            are given to the function besides the text. For a class, an object is made with the arguments, and with
+            `ids_of_words` for an argument like `vocab`.
+        words_file, ids_of_words: the name of a vocabulary file, and the ids of its words. If the code opens this file
+            to make a variable, the variable gets these ids, and that code is not run.
+        module_file: the file of the module. The function's file may also import from its folders.
         saved_attributes: the attributes of a saved object of the class, which the made object gets.
 
     Raises:
@@ -205,10 +204,10 @@ def _make_text_object(
     ids_of_words: Mapping[str, int],
     saved_attributes: Mapping[str, Any],
 ) -> Any:
-    """Make an object of a class whose method takes a text. It gets the attributes of a saved one, and the words where
-    it holds a vocabulary that lacks some of them. If the class needs more than the given arguments, settings and a
-    vocabulary, the object is made without `__init__`, with the attributes that the method reads; refuse it if they are
-    not known."""
+    """Make an object of a user's class whose method takes a text. The object gets the attributes of a saved one, and
+    the ids of all words in place of a vocabulary that lacks some of them. If arguments of the class are unknown, the
+    object is made without `__init__`, with the attributes that the method reads. Refuse the class if one of these
+    attributes is unknown, too."""
     missing: list[str] = []
     read = list_read_attributes(named.path, named.name, named.method or "__call__")
     try:
@@ -239,7 +238,9 @@ def _make_text_object(
         except Exception:
             raise refused from None
         known = f", but with {', '.join(read)}" if read else ""
-        _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
+        _log.warning(
+            "%s of %s is made without __init__%s: %s reads no other attributes", named.name, named.path, known, named
+        )
     changed = getattr(found, "__dict__", {})
     changed.update({} if args or kwargs else saved_attributes)
     for name, value in changed.items():
@@ -260,8 +261,8 @@ def _make_text_object(
 def _make_text_object_error(
     named: ModuleName, missing: Sequence[str], error: Exception, unknown_attributes: Mapping[str, int]
 ) -> InputError:
-    """Make the error of a class whose objects split texts and are not made without further arguments. The message has
-    the arguments and the attributes that are not known."""
+    """Make the error for a class, named as a tokenizer, of which no object can be made: arguments are missing, or its
+    code raises an exception. The message has these arguments, and the unknown attributes that the method reads."""
     problem = f"{named.name} of {named.path} raises {_describe_error(error)}"
     if isinstance(error, MissingArgumentsError):
         problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
@@ -357,8 +358,9 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
 
 
 def _refuse_missing_library(error: BaseException, problem: str, named: ModuleName, cell: Cell) -> None:
-    """Refuse a file that imports a library that is not installed, if a statement that the wanted names need uses it but
-    is not safe to run by itself, such as `nlp = spacy.load("en_core_web_sm")`."""
+    """If a file fails since it imports a library that is not installed, raise an error that says to install it. This is
+    done only if a wanted name needs the library, in a statement that is not safe to run by itself, such as `nlp =
+    spacy.load("en_core_web_sm")`."""
     library = str(getattr(error, "name", "")).partition(".")[0]
     if not isinstance(error, ModuleNotFoundError):
         return
@@ -501,7 +503,10 @@ def _warn_of_checks_for_jupyter_or_main(named: ModuleName, places: Sequence[str]
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
         _log.warning(
-            "The answer to a check whether %s is no: %s", where, _join_first_notes(places), extra={AFTER_AN_ERROR: ""}
+            "These statements check whether %s. The answer is no: %s",
+            where,
+            _join_first_notes(places),
+            extra={AFTER_AN_ERROR: ""},
         )
 
 

@@ -108,8 +108,7 @@ def _compute_digests_and_answer_in_new_process(
     """Make the module again in a new process with other seeds. Return the digests of its numbers, and its answer to
     fixed tokens.
 
-    This runs in a new process: a file that changes PyTorch, by a hook on all modules or a wrapped function, would
-    otherwise do so twice.
+    In this process, a file that changes PyTorch, for example by a hook on all modules, would change it a second time.
     """
     try:
         answer = run_in_process(_compute_digests_and_answer_with_new_seed, named, weights)

@@ -78,16 +78,17 @@ def find_settings_for_argument(
     weights: SavedWeights | None,
     parsers: Iterable[ParserDefaults],
 ) -> FoundSettings | None:
-    """Find the object of settings for an argument of a class. Return None for an argument that is not such an object.
+    """Find values for the settings object, such as `args` or `config`, that a class takes as an argument. Return None
+    if the argument is not a settings object.
 
-    Where the shapes of the weights show another value than the source, the value of the weights is taken.
+    If the shapes of the weights show another value than the source, the value of the weights is taken.
 
     Args:
         maker: the class.
         name: the argument.
         definition: the code of the class.
-        weights: the weights, maybe of a checkpoint that holds the settings.
-        parsers: the defaults of the command lines in the owner's files.
+        weights: the saved weights. A checkpoint may also hold the settings.
+        parsers: the defaults of the command lines in the user's files.
     """
     reads = _Reads(others=True) if definition is None else _find_settings_read_by_class(definition, name)
     kind = _find_settings_class(maker, name)
@@ -104,8 +105,8 @@ def find_settings_for_argument(
 def find_global_settings(
     name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
 ) -> FoundSettings | None:
-    """Find the object of settings for a global of a file that its classes read, such as `args`. Return None for a
-    global that is not such an object.
+    """Find values for the settings object, such as `args`, that the classes of a file read as a global. Return None if
+    the global is not a settings object.
 
     Args:
         name: the global.

@@ -150,8 +150,8 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def yield_recording_while_time_is_left(self, batch: Batch) -> Iterator[bool]:
-        """Yield whether the operators of a batch are recorded: always for short batches, and for others while time is
-        left. Yield nothing once the time is spent."""
+        """Yield one value while time is left, and none after that: whether to record the operators of a batch. Those of
+        short batches are always recorded, those of long ones only if the time is likely to suffice."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:
@@ -181,10 +181,10 @@ def _collect_first_differing_batch(
 def _find_attributes_with_used_state(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
-    """Return the attributes that the calls change, if the answer to the last batch depends on earlier calls. Attributes
-    on which it may depend come first. Return None if it does not.
+    """Return the attributes that calls of the module change, if its answer to the last batch depends on earlier calls;
+    else None. Attributes on which it may depend come first.
 
-    Later calls may read values that the first call made without the text: a cache.
+    A value that the first call stores without using its text, such as a cache, does not count.
     """
     operations = OperatorRecorder()
     answered: list[Tensor] = []
@@ -245,7 +245,9 @@ def _call_module(
 def _depends_on_list_length(
     facts: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_entries: int
 ) -> bool:
-    """Return whether the answer changes after many calls have extended a list of the module."""
+    """Return whether the answer changes after many calls have extended a list that the module holds. `kept` is the
+    attribute with the list. The calls are imitated: the entries that one call adds are added `further_entries`
+    times."""
     if not isinstance(kept.after, list | deque):
         return False
     expected = _answer_and_restore_if_possible(facts, convention, batch)

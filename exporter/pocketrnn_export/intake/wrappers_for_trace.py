@@ -106,8 +106,8 @@ class FixedWidthModule(nn.Module):
 
 
 def cut_to_width(tokens: Tensor, width: int | None) -> Tensor:
-    """Return the same tokens, [batch, width], so that a trace takes their number for a constant. Without a width,
-    return them as they are."""
+    """Return the tokens [batch, width] unchanged, but selected by their number, so that a trace treats this number as a
+    constant. Without a width, return them as they are."""
     return tokens if width is None else tokens.index_select(1, torch.arange(width))
 
 

@@ -79,16 +79,16 @@ _LIKELY: Final = 4
 
 def find_convention(facts: ModuleFacts, call: str | Call | None = None) -> Convention:
     """Find out how to call a module: check the owner's call if there is one, else try likely calls. Return the
-    convention of the call that works.
+    convention of the call that works: its line, and how its answer is read.
 
     Args:
         facts: the module, and what is known of it.
-        call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths), or of
+        call: how the user calls the module: a line of Python, or a function of (module, tokens, lengths), or of
             (module, first, second, first_lengths, second_lengths), or of (module, tokens, lengths, a dict of the
             features by their names), or of (module, tokens, lengths, characters).
 
     Raises:
-        ExportError: no way works; or two work and give different answers.
+        ExportError: no call works; or two calls work and give different answers.
         InputError: the line is not Python.
     """
     if call is None:
@@ -202,7 +202,8 @@ def _search_candidates(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
     """Return the convention of the candidate that works. If none works, return the failures.
 
     Raises:
-        ExportError: two work, and give different answers; or a failure explains why none of these can.
+        ExportError: two candidates work and give different answers; or one fails for a reason that holds for all of
+            them.
     """
     failures: list[FailedCall] = []
     setups = [""] if isinstance(facts.module, torch.jit.ScriptModule) else ["", *list_setup_statements(facts.module)]
@@ -318,7 +319,8 @@ def _find_working_calls(
 
 
 def _can_decode_labels_of_one_text(facts: ModuleFacts, candidate: CallCandidate) -> bool:
-    """Return whether a tagger's call also works for the labels of one text. Its mask may need another dtype."""
+    """Return whether a tagger's call runs on one text up to the decoded labels. It may fail in decoding, as by the
+    dtype of a mask, although its emissions can be read."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(

@@ -259,8 +259,9 @@ def _check_suitable_outputs(
     known: Sequence[Known],
     line: str,
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Yield a result for each output that may be the logits: the call with a note on the other outputs, or a failure.
-    If another output shows that the answer does not fit the labels, yield only this failure."""
+    """Yield a result for each output that may be the logits: the call with a note on the other outputs, or the reason
+    why the output is not the answer. If the real answer is another output, which does not fit the labels, yield only
+    this failure."""
     suffixes = [one.suffix for one in outcomes if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(facts, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
@@ -506,7 +507,8 @@ def _advise_on_randomness(facts: ModuleFacts, line: str) -> str:
 
 
 def _check_answer_shapes_and_single_text(facts: ModuleFacts, convention: Convention, batch: Batch) -> tuple[bool, bool]:
-    """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""
+    """Call the module on a batch, and on its first text alone. Return whether the answers have exactly the shapes that
+    a bundle's graph gives, and whether the call fails on the single text."""
     tokens, lengths = batch
     exact, fails_alone = True, False
     for rows in dict.fromkeys((len(tokens), 1)):

@@ -145,8 +145,9 @@ def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, val
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which one input is the text: the input that `_find_tokens_slot` finds. If no required input
-    has a name, the first one and the second one are tried."""
+    """Yield signatures in which each input has a role, such as lengths or a mask, by its name. The text is the input
+    that `_find_tokens_slot` finds; if no required input has a name, the first one and then the second one. `write`
+    writes the line of a call with values for the inputs."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -181,8 +182,7 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 
 
 def _add_target_inputs(signature: Signature, targets: Sequence[Slot]) -> Signature:
-    """Return a signature that also has inputs for target labels. A call gives them by name after the argument that
-    contains all other inputs."""
+    """Return the signature with further inputs for target labels, which a call gives by name after all others."""
     if not targets:
         return signature
 
@@ -332,7 +332,8 @@ class _NamesRead(NamedTuple):
 
 
 def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *, by_key: bool) -> _NamesRead:
-    """Run forward, and return the names that it reads from its single argument."""
+    """Run forward with a recording object as its single argument. Return the names that forward reads from it: the keys
+    of a dict if `by_key`, else attributes."""
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product(

@@ -98,7 +98,8 @@ class AnswerPlace:
 
 def find_logits_places(facts: ModuleFacts, known: Sequence[Known], *, search_parts: bool) -> list[AnswerPlace]:
     """Return the places of tensors in an answer that may be the logits: [rows, units], or for labels of tokens [rows,
-    sequence, units] in any order of axes."""
+    sequence, units] in any order of axes. Without `search_parts`, only the answer itself may be the tensor, and not a
+    part of it."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if facts.heads:
         # The outputs of all heads, joined.
@@ -235,7 +236,8 @@ def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
 
 
 def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
-    """Return how many numbers a tensor has for each of `rows` texts; None if the tensor's shape does not fit."""
+    """Return how many numbers a tensor has for each of `rows` texts; None if the tensor's shape does not fit. A shape
+    with a third axis, as of a forecast of several steps, fits only for a module that gives `values`."""
     shape, n = tuple(leaf.shape), leaf.numel() // rows
     if shape in {(rows, n), (1, rows, n), (rows, 1, n), (rows, n, 1), (1, rows, n, 1)}:
         return n

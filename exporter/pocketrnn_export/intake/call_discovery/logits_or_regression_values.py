@@ -53,7 +53,7 @@ def refuse_regression_values(
     raise ExportError(
         f"The module gives {'one number' if one else f'{convention.units} numbers'} for each text, {why}.",
         "If it is a logit, give --gives logits (gives='logits'). If it is a value, export a module of sequences of "
-        f"numbers with --values{divided if one else '; a value of a text is not a label'}.",
+        f"numbers with --values{divided if one else '; a classifier of texts gives labels, not values'}.",
     )
 
 

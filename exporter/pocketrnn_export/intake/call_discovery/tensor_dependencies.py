@@ -191,8 +191,8 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module, and record how its answer is computed. The record holds only the answer if the module fails while
-    it is watched."""
+    """Call a module, and record how its answer is computed. If the module fails while its functions are recorded, run
+    it again, and return a record of the answer alone."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with run_quietly_and_undo_assignments(module):
