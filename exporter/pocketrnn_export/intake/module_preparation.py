@@ -432,7 +432,7 @@ def _describe_call(convention: Convention) -> str:
 
 def _log_convention(convention: Convention) -> None:
     """Log how the module is called, what its answers are taken for (logits, probabilities or values), and the notes of
-    the convention. What they are taken for is logged as a warning, unless the numbers prove it."""
+    the convention. The second is logged as a warning, unless the numbers prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:

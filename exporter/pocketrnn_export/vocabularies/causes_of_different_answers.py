@@ -40,7 +40,7 @@ MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
 _SMALL_WIDTHS: Final = range(2, 129)
-# How many words of the vocabulary are asked whether they come through rules, how many rules without steps there are,
+# How many words of the vocabulary are asked whether rules find them in a text, how many rules without steps there are,
 # and the fewest texts whose answers tell between these.
 _WORDS: Final = 2_000
 _SPLITS: Final = 7
@@ -126,11 +126,14 @@ class _Way(NamedTuple):
 
 
 def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rules: AnyTextRules, several: str) -> _Way:
-    """Describe text rules with which all answers agree but for those to the texts `exceptions`.
+    """Describe text rules for which all answers agree, except those to the texts with the indices `exceptions`. Return
+    the rules with the sentence that advises them.
 
     Args:
-        said: how to give the rules.
-        several: the sentence that other rules agree, too; empty if none do.
+        rows: the texts, each with its answers.
+        said: a phrase that says how to give the rules.
+        rules: the text rules.
+        several: a sentence that other rules agree, too; empty if none do.
     """
     counts, more = "All", several
     if exceptions:
@@ -169,8 +172,8 @@ def _is_split_by_text_rules(source: AnswerSource) -> bool:
 
 
 def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
-    """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then or
-    more words of the vocabulary come through. Return an empty string if there is no such tokenizer."""
+    """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then, or
+    if more words of the vocabulary can be tokens of a text. Return an empty string if there is no such tokenizer."""
     text = source.text
     rules = text.rules
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
@@ -200,9 +203,9 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     if not own or unreached > len(own) // 2:
         return ""
     return (
-        f"Words of the vocabulary never come through the rules: {', '.join(map(short_repr, own[:4]))}"
+        f"The rules find words of the vocabulary in no text: {', '.join(map(short_repr, own[:4]))}"
         f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With "
-        f"{_write_rules(best, tokens)}, {len(own) - unreached} of {len(own)} come through. "
+        f"{_write_rules(best, tokens)}, {len(own) - unreached} of {len(own)} are found. "
     )
 
 
@@ -294,8 +297,8 @@ def _write_threshold(bounds: tuple[float, float]) -> str:
 def _advise_on_texts_without_tokens(
     source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
 ) -> str | None:
-    """Return advice about texts without a token, with the ids of empty texts for which the answers agree. Return None
-    if one of the texts with wrong answers has a token, or if the rules pad texts."""
+    """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
+    which ids the answers agree. Return None if one of the texts `wrong` has a token, or if the rules pad texts."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
@@ -371,8 +374,8 @@ def _find_other_truncation_or_padding(
 def _find_width_for_most_texts(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> _Way | None:
-    """Find a truncation or padding for which most of the wrong answers agree by their probabilities, and describe it.
-    The others have another cause. Return None if there is none."""
+    """Find a truncation or padding of texts for which most of the wrong answers agree by their probabilities, and
+    describe it. Return None if there is none. The remaining answers must have another cause."""
     few = [rows[i] for i in wrong_indices if isinstance(rows[i][0].answer, Mapping)][:_FEW_WRONG]
     if len(few) < _FEW_WRONG:
         return None
@@ -428,7 +431,8 @@ def _measure_distance_by_changed_rules(
 
 
 def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:
-    """Return whether the text of these ids may have no token. A text of one unknown word may have the same ids."""
+    """Return whether these ids may belong to a text without a token. A text of one unknown word may have the same
+    ids."""
     return isinstance(rules, TextRules) and list(ids) == [rules.empty_id]
 
 
@@ -453,7 +457,7 @@ def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
 
 
 def _write_rules(rules: TextRules, tokens: Sequence[str]) -> str:
-    """Write the option --rules with the members that are not usual, without the ids that the tokens of the vocabulary
-    imply."""
+    """Write the option --rules for text rules. It has only the members that differ from those that the vocabulary
+    implies."""
     implied = make_implied_rules(read_vocabulary(tokens), TextRules().tokenizer)
     return f"--rules {shlex.quote(write_rules_option(rules, implied))}"

@@ -39,7 +39,8 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
 
     Args:
         path: the file.
-        head: the name of the head that the labels are of; if keys hold this name, the others are left out.
+        head: the name of the module's head that the labels belong to. If some keys contain this name, only these are
+            searched.
 
     Raises:
         InputError: the file cannot be read, or it holds no labels or several; the message has its keys.

@@ -57,9 +57,9 @@ def refuse_doubtful_ids(
         token_lists: the tokens of other texts.
 
     Raises:
-        InputError: more texts have the largest number of tokens than by chance, and the rules do not cut; or texts are
-            padded, and the rules do not pad; or the words that the ids name occur in other texts as often as in their
-            own. Two texts with the largest number, which may be chance, give a warning.
+        InputError: texts seem to be cut, since many have the largest number of tokens, and the rules do not cut; or
+            texts are padded, and the rules do not pad; or the words of the ids occur in other texts as often as in
+            their own. Two texts with the largest number only give a warning.
     """
     # For tokens, only the padding id matters here.
     padding = vocabulary[rules.padding_id] if rules.padding_id < len(vocabulary) else None
@@ -152,8 +152,8 @@ def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: in
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that so many of the `lengths`, or more, equal the largest by chance. Lengths a little
-    below it show how frequent one length is."""
+    """Return the probability that as many of the `lengths` as here, or more, equal the largest length by chance. The
+    lengths a little below it show how many texts share a length by chance."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1

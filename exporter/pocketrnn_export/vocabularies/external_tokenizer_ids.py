@@ -159,7 +159,8 @@ def _find_agreeing_rule_members(
     """Return the members of text rules, such as `first_id`, with which the tokens of each text give the ids that the
     owner gave with the text. Return an empty dict if no members do.
 
-    The tokens are joined by spaces, and the tokenizer `whitespace` cuts them again.
+    To test members of rules for tokens, the tokens are joined by spaces, and the tokenizer `whitespace` splits them
+    again.
     """
     texts = []
     for one in pairs:

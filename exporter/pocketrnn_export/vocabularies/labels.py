@@ -44,7 +44,7 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
 
     Args:
         labels_or_file: the labels, or the file.
-        head: the head that they are of, which may be part of the key in a checkpoint.
+        head: the name of the module's head that the labels belong to, which may be part of their key in a checkpoint.
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.

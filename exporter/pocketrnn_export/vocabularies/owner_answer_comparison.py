@@ -147,8 +147,8 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of each head. Return the largest counts and differences, and the unordered labels of all
-    heads."""
+    """Compare the answers of each head with the owner's. Return the largest counts and differences of a head, and for
+    all heads the labels whose order the answers do not show."""
     found: dict[str, AnswerComparison] = {}
     for head in classifier.heads:
         try:

@@ -46,7 +46,7 @@ class WordIds(dict[str, int]):
 
     @property
     def stoi(self) -> WordIds:
-        """The dict itself."""
+        """The dict itself, for code that reads the ids of words from an attribute `stoi`, as of torchtext's Vocab."""
         return self
 
     word2idx = stoi
@@ -241,14 +241,14 @@ def _count_found_words_and_set_gives_ids(
     form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, only_ids: bool, give_words: bool = False
 ) -> int:
     """Call a function with texts of two words. Return for how many texts the result has one of the two words or its id.
-    Also set `form.gives_ids` by the last result.
+    Also set `form.gives_ids`, which says whether the last result has only ids.
 
     Args:
-        form: the call.
+        form: the function, and how it is called.
         words: the words.
         vocabulary: their ids.
-        only_ids: whether only ids count.
-        give_words: whether to give the words in place of the text.
+        only_ids: whether only ids count, and not words.
+        give_words: whether the function is given a list of the words in place of the text.
     """
     count = 0
     for pair in zip(words[::2], words[1::2] or words, strict=False):

@@ -75,7 +75,7 @@ def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], to
 
 
 def describe_token(number: int | None, tokens: Sequence[str]) -> str:
-    """Describe an id and its token in a few words; None is "nothing more"."""
+    """Describe an id and its token in a few words. None stands for the end of a row of ids: "nothing more"."""
     if number is None:
         return "nothing more"
     return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"
@@ -129,8 +129,8 @@ def _advise_on_other_rules(
 
     Args:
         vocabulary, rules, pairs: as in `refuse_other_ids`.
-        best: the nearest rules; None for a tokenizer of subwords.
-        agreed: on how many texts they agree.
+        best: the rules that give the owner's ids to the most texts; None for a tokenizer of subwords.
+        agreed: the number of these texts.
     """
     external = advise_external_tokenizer(vocabulary)
     if isinstance(rules, SubwordRules) or best is None:

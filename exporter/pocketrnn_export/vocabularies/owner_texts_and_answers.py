@@ -133,7 +133,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     renamed = _find_label_columns(rows, labels, multi_label=multi_label)
     if renamed:
         _log.warning(
-            "%s: %s are read as the numbers of %s",
+            "%s: the numbers in %s are read as those of the labels %s",
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
@@ -182,7 +182,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
 
 def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows without columns of true labels, such as `gold`, and with the column of predicted labels, such as
-    `y_pred`, renamed to `label`. If there is such a column, one named `label` has true labels."""
+    `y_pred`, renamed to `label`. If there are predicted labels, a column that already has the name `label` counts as
+    true labels."""
     names = [*(rows[0] if rows else ())]
     if any(map(_TRUE.search, labels)):
         return rows
@@ -195,8 +196,8 @@ def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Seque
 
 
 def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
-    """Return the columns whose numbers may be the probability of a text's label, or of the second of two labels: the
-    label of each row is the likelier one. Return none if another column has probabilities."""
+    """Return the columns whose numbers may be the probability of each row's label, or of the second of two labels.
+    Their numbers must show this label as the likelier one. Return an empty list if another column has probabilities."""
     columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
     if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
         return []
@@ -245,8 +246,8 @@ def _leave_out_rows_with_error_words(
 
 
 def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in at least half of its
-    fields, that one is named so."""
+    """Read the rows of a CSV file. If no column has the name `text`, it is given to the only column in which at least
+    half of the fields have several words."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [*csv.DictReader(file)]
@@ -282,7 +283,7 @@ def _rename_only_column(
     return the rows unchanged."""
     if len(columns) != 1 or name in rows[0]:
         return rows
-    _log.warning("%s has no column %s: %s is read as it", path, name, short_repr(columns[0]))
+    _log.warning("%s has no column %s: the column %s is read in its place", path, name, short_repr(columns[0]))
     return [{name if one == columns[0] else one: field for one, field in row.items()} for row in rows]
 
 
@@ -370,8 +371,9 @@ def _is_probability(field: str) -> bool:
 def _find_kind_of_numbers(
     rows: Sequence[Mapping[str, Any]], column_names: Mapping[str, str], *, multi_label: bool
 ) -> str:
-    """Return what the numbers of the labels are: "probabilities", "logarithms of probabilities", or "logits", which
-    lead to the label of each row or whose columns are called so. Return an empty string for others.
+    """Find out what the numbers of the labels are: "probabilities", "logarithms of probabilities", "logits", or an
+    empty string for others. They are logits if they lead to the label of each row, or if the names of their columns say
+    so.
 
     Args:
         rows: the rows, with the labels as columns.
@@ -560,7 +562,7 @@ def map_answers_to_labels(
     )
     if of_second:
         _log.warning(
-            "The one probability of each text is read as that of %s, the second label. The answers are compared so",
+            "The one probability of each text is read and compared as that of %s, the second label",
             short_repr(labels[1], 40),
         )  # fmt: skip
     found = []

@@ -102,8 +102,8 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
     """Read the text rules from the source of a function from texts to tokens. Return None if the source shows no rules.
 
     Args:
-        function: the owner's function, or `functools.partial` of one. Parts of its code that do not depend on the text
-            are evaluated, as a call of it does.
+        function: the owner's function, or `functools.partial` of one. Expressions in it that do not depend on the text
+            are evaluated; the others are only read.
     """
     reader = _Reader()
     try:
@@ -167,9 +167,9 @@ def _escape_in_class(character: str) -> str:
 
 
 def _list_possible_short_words(steps: Sequence[Any], longest: int) -> list[str]:
-    """Return all words of at most `longest` characters that a text may have after the cleaning steps. Return an empty
-    list if there are too many, or if a pattern with \\b finds the same words: no word may have an ASCII character
-    outside \\w."""
+    """Return all words of at most `longest` characters that a text may have after the cleaning steps. They serve as
+    stop words, if a pattern cannot find them: return an empty list if `\\w` matches all ASCII characters that a word
+    may have, or if there are too many words."""
     left = _list_characters_left_by_steps(steps)
     if _are_word_characters(left) or sum(len(left) ** n for n in range(1, longest + 1)) > _MOST_STOP_WORDS:
         return []
@@ -233,8 +233,8 @@ class _Reader:
         self.first_line = 0
 
     def note_code_without_rule(self, node: ast.AST, text: Any, why: str = "") -> Any:
-        """Add an expression that no text rule does exactly to `unsaid`, unless the code has already looked up the ids.
-        Return `text` unchanged."""
+        """Add an expression to `unsaid`, the list of expressions that no text rule does exactly, unless the code has
+        already looked up the ids. Return `text` unchanged."""
         if self.looked_up is not None:
             return text
         line = self.first_line + getattr(node, "lineno", 1) - 1
@@ -242,8 +242,9 @@ class _Reader:
         return text
 
     def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
-        """Follow code that looks up words in a dict, and return `text`. For a dict of ids, also store `text` in
-        `looked_up`. For a dict of other words, note that no text rule does this."""
+        """Follow code that looks up words in the dict `table`, and return `text` unchanged. If the dict has ids, keep
+        `text` in `looked_up`, as the words whose ids are looked up. If it has other words, note that no text rule does
+        this."""
         if not any(isinstance(value, str) for value in table.values()):
             self.looked_up = self.looked_up or replace(text, part=False)
             return text
@@ -252,8 +253,8 @@ class _Reader:
         )
 
     def follow_call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Follow the source of a function of the owner that is called with these arguments. Return the result, with
-        stand-ins for what depends on the text."""
+        """Follow the source of a function of the owner as if it were called with these arguments. Return the result, in
+        which stand-ins (`_Text`) replace all values that depend on the text."""
         if isinstance(function, OwnersFunction):
             args, kwargs = function.bind(args[0])
             return self.follow_call(function.function, args, kwargs)
@@ -620,8 +621,8 @@ class _Reader:
         return self.follow_comprehension(made if is_filter else called, one, scope)
 
     def follow_comprehension(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
-        """Follow a comprehension over words or characters, or over a batch of one text. Return the stand-in for its
-        result."""
+        """Follow a comprehension over the words or characters of the text, or over a list with the text as its only
+        item. Return the stand-in for its result."""
         each = self.evaluate(one.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             of_text = _Scope(scope.names, dict(scope.values))
@@ -641,8 +642,8 @@ class _Reader:
         return replace(found, part=False) if isinstance(found, _Text) else found
 
     def keep_parts_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
-        """Follow code that keeps only words or characters for which a condition holds: change the stand-in of the
-        loop's variable."""
+        """Follow code that keeps only words or characters for which a condition holds. In `scope`, the stand-in of the
+        loop's variable gets a step or stop words that do the same."""
         if self.looked_up is not None:
             return
         part = scope.values[variable]
@@ -792,13 +793,14 @@ def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
 
 
 def _list_stand_ins(values: Sequence[Any]) -> list[_Text]:
-    """Return the stand-ins among values, and in lists and tuples within."""
+    """Return the stand-ins for the text (`_Text`) among values, and in lists and tuples inside them."""
     inside = (_list_stand_ins(one) if isinstance(one, list | tuple) else [one] for one in values)
     return [one for some in inside for one in some if isinstance(one, _Text)]
 
 
 def _make_part_stand_in(each: _Text) -> _Text:
-    """Return the stand-in for one word of the text, or for one character if the text is not split."""
+    """Return the stand-in for one word of the text for which `each` stands, or for one character if that text is not
+    split."""
     return replace(each, part=True, tokenizer=each.tokenizer if each.is_split else "characters")
 
 

@@ -114,11 +114,11 @@ def complete_rules_by_ids(
 
     Args:
         vocabulary: the tokens.
-        rules: rules that nobody has stated.
+        rules: the text rules, which no option states.
         pairs: texts with the ids that the owner's pipeline gives. Fewer than 20 show rules only with
             `split_by_owners_function`.
-        split_by_owners_function: whether the rules split texts as the owner's function does, so that only the ids
-            around those of the tokens, and widths, may be added.
+        split_by_owners_function: whether the rules split texts as the owner's function does. Then only widths, a first
+            id and a last id may be added.
     """
     if (
         not isinstance(rules, TextRules)

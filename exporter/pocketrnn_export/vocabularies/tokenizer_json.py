@@ -102,7 +102,7 @@ def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], 
     Args:
         text: its content.
         source: its name in messages.
-        parse_float: parses a score; as the library does, unless the text comes directly from an object.
+        parse_float: converts a score to a number. The default rounds as the library does when it reads a file.
 
     Raises:
         InputError: it is damaged, or has a part that the rules cannot express; the message names it.

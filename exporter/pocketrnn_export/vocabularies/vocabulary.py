@@ -293,8 +293,8 @@ def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
         wrong = lowest if lowest < 0 else highest
         missing = next(i for i in range(len(taken) + 1) if i not in taken)
         raise DataError(
-            f"{source} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, none the "
-            f"id {missing}.",
+            f"{source} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, but "
+            f"no token has the id {missing}.",
             f"Number the tokens from 0 to {len(taken) - 1}; counts are not ids.",
         )
     if unused:
