@@ -973,8 +973,8 @@ def test_numbers_that_lead_to_the_label_of_each_row_are_logits(
 @pytest.mark.parametrize(
     ("rows", "answer", "said"),
     [
-        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "is read as"),
-        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "is read as"),
+        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "'output' is read"),
+        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "'output' is read"),
         ("7,film,good,0.25\n8,page,bad,0.75\n", ("good",), "rename it to probability"),
         ("7,film,good,3.5\n8,page,bad,0.25\n", ("good",), "no label has this name"),
     ],

@@ -211,7 +211,7 @@ def test_a_dict_is_ordered_by_its_ids() -> None:
         (["a", 1], "1 at id 1, of type int"),
         (["a", None], "None at id 1"),
         (["a", "b", "a"], "'a' twice, at id 0 and id 2"),
-        ({"a": 0, "b": 5}, "'b' has the id 5, no token has the id 1"),
+        ({"a": 0, "b": 5}, "'b' has the id 5, but no token has the id 1"),
         ({"a": 9, "b": 5, "c": 4}, "counts are not ids"),
         ({"a": 2**70, "b": 1}, "an enormous number"),
         ([("a", 3), ("b", 9)], "neither the ids 0 to 1 nor falling counts"),

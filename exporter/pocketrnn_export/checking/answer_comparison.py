@@ -291,7 +291,7 @@ class ComparedFile:
         return measure_distance_to_exact_answer("file", exact, given).spreads <= most_spreads * self.file.rounding
 
     def measure_case(self, case: Case) -> Difference:
-        """Measure the difference between the two answers to a case. Both sides must answer the case."""
+        """Measure the difference between the module's and the file's answer to a case. Both must answer the case."""
         call = record_call(self.called, case)
         own, given = self._compute_comparable_module_outputs(call), self._compute_comparable_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before

@@ -278,7 +278,8 @@ def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCal
 
 
 def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
-    """List the shapes of a call's inputs at the sizes on which the module runs."""
+    """Return the shapes of the call's inputs, one tuple of shapes for each size (rows, steps) on which the module
+    runs."""
     cases = [draw_case(called, *size) for size in called.sizes if can_run_on_size(called, *size)]
     return {tuple(array.shape for array in record_inputs(called, case).values()) for case in cases}
 

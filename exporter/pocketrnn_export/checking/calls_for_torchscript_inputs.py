@@ -139,8 +139,8 @@ class _MeaningSearch:
         return called if runs else None
 
     def _climb_from(self, way: _Way) -> _Way:
-        """Change a way of calling the module, always by the best change, as long as the rating improves. Return the
-        last way."""
+        """Change the types and axes of the inputs, always by the change with the highest rating, as long as the rating
+        improves. `way` has the types and axes to begin with; return the last ones."""
         while (better := max(self._list_changes(way), key=self._rate_way, default=way)) != way:
             if self._rate_way(better) <= self._rate_way(way):
                 break
@@ -148,8 +148,8 @@ class _MeaningSearch:
         return way
 
     def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield the ways of calling the module that differ from `way` in one input, or that replace one size by another
-        in all inputs. Stop when the time is over."""
+        """Yield types and axes of the inputs that differ from those in `way` in one input, or in one size that is
+        replaced in all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
@@ -165,7 +165,7 @@ class _MeaningSearch:
             yield tuple(change.get(n, meaning) for n, meaning in enumerate(way))
 
     def _rate_way(self, way: _Way) -> tuple[int, ...]:
-        """Return the rating of a way to call the module. A better way has a larger rating.
+        """Return the rating of types and axes for the inputs. Better ones have a larger rating.
 
         The rating is whether forward runs; if not, at how many places it calls torch; if so, whether its rows are
         independent, whether the file runs, whether there are steps, and how well the answers fit.
@@ -184,8 +184,8 @@ class _MeaningSearch:
         return self.rated[way]
 
     def _count_torch_calls_before_failure(self, way: _Way) -> _TorchCalls | None:
-        """Return at how many places in the code forward calls torch before it fails, and how often. Return None if
-        forward runs."""
+        """Call the module on inputs with the types and axes in `way`. Return at how many places in the code forward
+        calls torch before it fails, and how often; None if forward runs."""
         kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_into_ports_and_roles(way)[0])) else (KEEPS,)
         furthest = _TorchCalls(0, 0)
         for masks in kinds:
@@ -195,7 +195,8 @@ class _MeaningSearch:
         return furthest
 
     def _count_torch_calls_with_masks(self, way: _Way, marked_by_masks: str) -> _TorchCalls | None:
-        """Return the counts of `_count_torch_calls_before_failure` for masks of one kind, or None if forward runs."""
+        """Do the same as `_count_torch_calls_before_failure`, for masks that mark only `marked_by_masks`, such as the
+        padding."""
         ports, roles = self._split_into_ports_and_roles(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(

@@ -426,11 +426,9 @@ def _compare_cases(
 def _compare_more_cases_after_failures(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed_sizes: Bounds
 ) -> dict[str, list[Outcome]]:
-    """If a file fails on some cases and answers all others right, compare it on further cases. Return the new outcomes
-    by kind of case; an empty dict for any other file.
-
-    If it fails on all, look for a size that it takes; for such a size, look for batches that it takes.
-    """
+    """If a file fails on some cases and answers all others right, compare it on further batches. They have the sizes
+    that a Reshape in the file expects, or mix rows in such a Reshape. Return the new outcomes by kind of case; an empty
+    dict for any other file."""
     every = [outcome for some in outcomes.values() for outcome in some]
     if not all(outcome.is_same or outcome.error for outcome in every) or all(outcome.is_same for outcome in every):
         return {}

@@ -202,7 +202,7 @@ def _match_by_type_and_order(port: Port, unmatched: Sequence[str], calls: Sequen
 
 
 def normalize_name(name: str) -> str:
-    """Return a name in lower case, without punctuation."""
+    """Return a name in lower case, without punctuation, to compare names that are written differently."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

@@ -69,7 +69,7 @@ def find_call(
 ) -> ModuleCall:
     """Find how to call a module with the inputs of a file.
 
-    A file that does not declare the axes of its inputs must run on them, too.
+    If the file does not declare the axes of its inputs, the file must run with the call, too.
 
     Args:
         module: in float32 and eval mode, on the CPU.

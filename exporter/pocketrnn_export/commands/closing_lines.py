@@ -33,7 +33,7 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
     note on what would decide it.
 
     Args:
-        manifest: the bundle's.
+        manifest: the description of the bundle.
         summary: a sentence about the proof, which follows the verdict on the graph.
         answers: a file that seems to hold the answers of the user's classifier, which the note then names; an empty
             string for none.
@@ -52,11 +52,11 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
-    """Return a list with a line that says which tokens stand for a text without a token. Return an empty list if a
-    subword tokenizer or the owner's code splits texts.
+    """Return a list with a line that says which tokens the bundle reads for a text in which the rules find none. Return
+    an empty list if a subword tokenizer or the owner's code splits texts.
 
     Args:
-        manifest: the bundle's.
+        manifest: the description of the bundle.
     """
     from pocketrnn.text import TextEncoder, TextRules
 
@@ -75,7 +75,7 @@ def format_proof_summary(manifest: Manifest, rows_called: str, bundle: str) -> s
     bundle's proof has no such comparison.
 
     Args:
-        manifest: the bundle's.
+        manifest: the description of the bundle.
         rows_called: the name of a row: `texts` or `sequences`.
         bundle: the path of the bundle.
     """

@@ -401,7 +401,8 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
 
 
 def _load_pytorch() -> None:
-    """Import PyTorch and the exporter, which takes seconds."""
+    """Import PyTorch and the exporter, and print a line if that takes long. Refuse the export if a package is
+    missing."""
     with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require_module(package, "export")
@@ -455,7 +456,7 @@ def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
 
 
 def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
-    """Split each line of a file at the tab into a pair of texts."""
+    """Split each line of the file of text pairs at the tab. Return (first text, second text) for each."""
     pairs = []
     for number, line in enumerate(lines, 1):
         parts = line.split("\t")
@@ -1028,14 +1029,16 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module of numbers that SOURCE names, and the way to call the module. Refuse a checkpoint."""
+    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Refuse a
+    checkpoint."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
     return load_module_and_call(source, named, options)
 
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module of a Python file, a notebook or a TorchScript file, and the call that --call gives."""
+    """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return it with what --call
+    gives: a line of Python, a function of the file, or None."""
     from pocketrnn_export.intake.torchscript_file import load_torchscript
 
     if named is not None:

@@ -167,7 +167,7 @@ def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons:
     """Return the lines that `export` prints for a classifier of numbers: the bundle, the proof and the next command.
 
     Args:
-        manifest: the bundle's.
+        manifest: the description of the bundle.
         output: the bundle.
         with_comparisons: whether to add each comparison of the proof.
     """

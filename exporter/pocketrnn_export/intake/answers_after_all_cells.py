@@ -30,7 +30,7 @@ def refuse_other_answers_after_all_cells(
     """Refuse a module whose answers change after all cells of its notebook have run. Both times it has the same
     weights.
 
-    The cells run in a new process.
+    The cells run in a new process, for at most `seconds`.
 
     Raises:
         InputError: the answers differ, a cell raises or ends the process, or the time is over.

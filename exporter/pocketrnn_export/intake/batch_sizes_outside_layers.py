@@ -25,8 +25,8 @@ class OutsideBatchSize(NamedTuple):
 
 
 def find_batch_sizes_in_globals_and_settings(layer: nn.Module) -> list[OutsideBatchSize]:
-    """Find the fixed batch sizes that a layer reads from a global of its file, or from an object of settings that it
-    holds, such as `args`."""
+    """Find the fixed batch sizes that a layer reads from a global of its file, or from a settings object that it holds,
+    such as `args`."""
     found: list[OutsideBatchSize] = []
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if isinstance(forward, FunctionType):

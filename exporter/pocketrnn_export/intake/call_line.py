@@ -142,7 +142,8 @@ def list_names_in_line(line: str) -> set[str]:
 
 
 def wrap_last_expression(line: str, wrapper: str) -> str:
-    """Return a line with code around its last expression: `x = 3; -module(x)` for `x = 3; module(x)` and `-{}`."""
+    """Return a line with other code around its last expression. `wrapper` is that code, with {} for the expression:
+    `-{}` makes `x = 3; -module(x)` of `x = 3; module(x)`."""
     *setup, last = line.split("; ")
     return "; ".join([*setup, wrapper.replace("{}", last)])
 

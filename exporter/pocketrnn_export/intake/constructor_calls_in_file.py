@@ -138,7 +138,7 @@ def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def join_given_values(first: GivenByCalls, second: GivenByCalls) -> GivenByCalls:
-    """Join what the calls in two files give to one parameter."""
+    """Join the values that the calls in two files give to the same parameter, with the places of all these calls."""
     return GivenByCalls(
         (*first.values, *second.values), (*first.written, *second.written), (*first.places, *second.places)
     )

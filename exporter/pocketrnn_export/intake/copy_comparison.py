@@ -64,8 +64,8 @@ class OwnersModule:
     def compare_with_copy(
         self, answered: Sequence[tuple[Case, Logits]], compute_exact_answer: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
-        """Compare the copy's answers with the module's own answers. In float32, they must be equal. If the weights
-        have another precision, the difference is logged.
+        """Compare the answers of the copy that is exported with those of the owner's module. In float32, they must be
+        equal. If the weights have another precision, the difference is logged.
 
         Args:
             answered: the cases, each with the answer of the copy.

@@ -107,7 +107,7 @@ def find_decoder_or_unknown_layers(module: nn.Module, labels: int) -> tuple[Deco
 
 
 def make_neutral_crf(labels: int) -> Crf:
-    """Return a CRF without transitions: each token gets its likeliest label."""
+    """Return a CRF whose transitions change nothing: each token gets its likeliest label."""
     return _make_crf(np.zeros(labels), np.zeros(labels), np.zeros((labels, labels)))
 
 
@@ -176,7 +176,7 @@ def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
 
 
 def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
-    """Yield the CRFs that the tensors of a layer may define."""
+    """Yield each CRF that the tensors of a layer may define, to compare how it decodes with the layer itself."""
     for square in _list_square_matrices(layer):
         if len(square) != labels:
             continue

@@ -160,7 +160,7 @@ class _OwnerValues:
 
     @property
     def proposed(self) -> dict[str, Any]:
-        """A value for each argument, for a line that the user can copy."""
+        """A likely value for each argument, to write in a line that the user can copy and correct."""
         written = {name: _Written(one.written) for name, one in self.settings.items()}
         return written | {name: one.values[0] for name, one in self.calls.items()}
 
@@ -233,8 +233,8 @@ def _find_setting(
 def _find_checkpoint_arguments_and_place(
     takes: Collection[str], weights: SavedWeights | None
 ) -> tuple[dict[str, Any], str]:
-    """Return the arguments that a checkpoint holds by name, from its dict that has most of them, and the place of this
-    dict as a phrase."""
+    """Find the dict in a checkpoint that has the most arguments of a class. Return these arguments, and the place of
+    the dict as a phrase. `takes` are the names of the arguments that the class takes."""
     if weights is None:
         return {}, ""
     # The first of those with equally many names counts.
@@ -270,8 +270,8 @@ def _list_parameters_without_argument(
 def _take_arguments_from_calls(
     calls: Mapping[str, GivenByCalls], parameters: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal that
-    equals the default or contradicts the checkpoint is left out."""
+    """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal is
+    left out if it is the default, or if it contradicts `stated`, the arguments in the checkpoint."""
     literals = {name: calls[name].values[0] for name in parameters if name in calls and calls[name].is_one_literal}
     return {
         name: value
@@ -284,8 +284,8 @@ def _take_arguments_from_calls(
 def _find_arguments_that_change_weight_shapes(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Make the class with and without some arguments. Return the arguments with which its weights get other shapes than
-    in the file."""
+    """Return those of the arguments `names` with which the weights of a class get other shapes than in the file of
+    weights. Return an empty list unless the shapes are those of the file without all of these arguments."""
     names = sorted(names)
     if weights is None or not names:
         return []
@@ -350,7 +350,8 @@ def _log_taken_values(
 def _log_unused_checkpoint_values(
     named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Log the arguments in a checkpoint that differ from those with which the module is made."""
+    """Log the arguments in a checkpoint (`stated`) that differ from those with which the module is made
+    (`made_with`)."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
             "%s says %s, but %s has other defaults, which are used. If the weights were trained with these values, "
@@ -360,8 +361,8 @@ def _log_unused_checkpoint_values(
 
 
 def _differs_from_default(parameter: inspect.Parameter, shown: Mapping[str, Any]) -> bool:
-    """Return whether a parameter has no default, or a plain default that differs from the value that the weights
-    show."""
+    """Return whether a parameter has no default, or a plain default that differs from its value in `shown`, the values
+    that the weights show."""
     default = parameter.default
     return default is parameter.empty or (type(default) in _TYPES_OF_SIZES and default != shown[parameter.name])
 

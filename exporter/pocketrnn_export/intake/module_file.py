@@ -452,7 +452,8 @@ def _evaluate_values_for_names(named: ModuleName) -> dict[str, Any]:
 def _are_needed_statements_safe(
     named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]
 ) -> bool:
-    """Return whether all statements that some names need are safe to run."""
+    """Return whether all statements that define the names `names`, directly or indirectly, are safe to run by
+    themselves."""
     try:
         find_needed_statements(cells, names, str(named.path), known_values)
     except InputError:
@@ -573,7 +574,8 @@ def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str])
 
 
 def _make_empty_python_module(path: Path) -> ModuleType:
-    """Return an empty Python module with the name and the path of a file."""
+    """Make an empty Python module, with the name and the path of a file, in which the statements of the file are
+    run."""
     package = import_package_of_file(path)
     file = ModuleType(choose_import_name(path, package))
     file.__file__, file.__package__ = str(path), package

@@ -359,15 +359,15 @@ def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) ->
 def _refuse_dependence_on_sizes_or_max_norms(
     facts: ModuleFacts, convention: Convention, exceeded_norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
-    """Refuse a module whose answer to a text of one of these sizes (texts, tokens) depends on earlier texts, also
-    through the `max_norm` of an embedding."""
+    """Refuse a module whose answer to a text depends on earlier texts of other sizes, or on an embedding that earlier
+    texts have changed by its `max_norm`. `sizes` are the sizes (texts, tokens) to try."""
     refuse_dependence_on_sizes(facts, convention, sizes)
     refuse_direct_weight_reads(facts, convention, exceeded_norms, sizes)
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Test further ids. Return the module with `alone` extended by the ids whose texts cannot share a batch with other
-    texts."""
+    """Find out which of the candidate ids make a text's answer depend on the other texts of its batch. Return the
+    module with these ids added to `alone`, whose texts run alone."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)
@@ -394,8 +394,8 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_ids_run_alone(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find the ids whose texts cannot share a batch, and whether texts may be padded. Return the module with both.
-    Refuse a module that mixes the texts of a batch."""
+    """Find the ids whose texts cannot share a batch, first among `candidates`, and whether texts may be padded. Return
+    the module with both. Refuse a module that mixes the texts of a batch."""
     log_step("Running texts alone and in batches")
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)

@@ -157,8 +157,8 @@ class _PaddedRun:
         self._one_text, self._activation = one_text, activation
 
     def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[_PaddingChange]:
-        """Return for each text that the module answers the largest change of a probability by padding, and the number
-        of padding ids."""
+        """Pad texts before or after (`side`) to a width, and compare their answers with those without padding. Return
+        for each text that the module answers the largest change of a probability, and the number of padding ids."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:

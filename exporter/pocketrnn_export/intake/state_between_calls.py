@@ -208,7 +208,8 @@ def _find_attributes_with_used_state(
 def _answer_and_restore_if_possible(
     facts: ModuleFacts, convention: Convention, batch: Batch, *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Return the answer to a batch, and undo the changes of the call; an empty list if the module fails."""
+    """Call the module on a batch, undo the changes of the call, and return its answer in a list; an empty list if the
+    module fails. With `recorded`, the operators are recorded, too."""
     with restore_module(facts.module):
         return _compute_answers_to_batches(facts, convention, [batch], recorded=recorded)
 
@@ -216,8 +217,8 @@ def _answer_and_restore_if_possible(
 def _compute_answers_to_batches(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Return the answers to the batches, one after the other, until the module fails. State that the calls leave in the
-    module stays."""
+    """Call the module on the batches, one after the other, until it fails, and return the answers. State that the calls
+    leave in the module stays. With `recorded`, the operators are recorded, too."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
@@ -279,8 +280,8 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
 
 
 def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
-    """Refuse a module whose answer changes after many calls have changed a number, or if a comparison of such a number
-    turns out the other way: `if self.calls % 50 == 0`."""
+    """Refuse a module whose answer depends on a number that every call changes, such as a counter. The number is set to
+    what it is after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned round."""
     with restore_module(facts.module):
         counters = find_call_counters(
             lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
@@ -320,8 +321,8 @@ def _find_error_of_random_draws(facts: ModuleFacts, convention: Convention, batc
 
 
 def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
-    """Return the error for a module whose answer depends on earlier texts or calls. The error names the changed
-    attributes."""
+    """Return the error for a module whose answer depends on `cause`, such as earlier texts. The error names the
+    attributes that the calls have changed."""
     advice = (
         advise_on_kept_state(changed, convention.line)
         if changed

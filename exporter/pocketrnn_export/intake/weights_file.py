@@ -167,7 +167,7 @@ def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
 
 
 def _join_names(names: Sequence[str], most: int) -> str:
-    """Return the first names as a phrase, with the number of the other names."""
+    """Return the first `most` names as a phrase for a message, with the number of the other names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
@@ -237,7 +237,8 @@ class _DictStandIn:
 
 
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
-    """Return the tensors by name, from the saved object itself or from its member with the weights."""
+    """Return the weights by name from the object in a file: the object itself, or the member of it, such as
+    `state_dict`, that holds them."""
     if not isinstance(saved, Mapping) or not saved:
         kind = "an empty dict" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(
@@ -280,7 +281,8 @@ def _is_state_dict(value: Mapping[Any, Any]) -> bool:
 
 
 def _find_module_arguments(saved: Any) -> dict[str, Any]:
-    """Return the module's arguments that a checkpoint contains, if they are plain values."""
+    """Return the arguments of a module's class that a checkpoint holds, such as Lightning's hyper-parameters, if they
+    are plain values."""
     if not isinstance(saved, Mapping):
         return {}
     members = (saved.get(key) for key in _ARGUMENTS)

@@ -112,7 +112,8 @@ def cut_to_width(tokens: Tensor, width: int | None) -> Tensor:
 
 
 def free_width(module: nn.Module) -> int | None:
-    """Let a wrapped module take texts of any width. Return the width that its texts had to have, or None."""
+    """Remove the fixed width from a module that was wrapped for the trace, so that it takes texts of any width. Return
+    that width, or None if there was none."""
     for layer in module.modules():
         if isinstance(layer, FixedWidthModule | FeatureModule) and layer.width is not None:
             width, layer.width = layer.width, None

@@ -77,7 +77,7 @@ class AnswerSource:
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
-        """Make the answer source for a bundle."""
+        """Make an `AnswerSource`, which gives the answers to compare, from a bundle."""
         chosen = get_answers_of_chosen_labels(classifier)
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:

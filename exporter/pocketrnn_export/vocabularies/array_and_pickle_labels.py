@@ -89,7 +89,7 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
 
 
 def convert_numpy_scalar(item: Any) -> Any:
-    """Return the Python value of a number or string of numpy; another object as it is."""
+    """Return the Python value of a single number or string of numpy. Return any other object as it is."""
     return item.item() if isinstance(item, np.generic) else item
 
 
@@ -117,7 +117,8 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
 
 
 def _find_encoder(content: bytes) -> PickledObject | None:
-    """Return the only encoder of labels in a pickled tuple or list, or None."""
+    """Return the encoder of labels in a pickled tuple or list, such as a LabelEncoder. Return None if there is none, or
+    if there are several."""
     # Damaged bytes may raise any exception.
     with contextlib.suppress(Exception):
         held = read_checkpoint(content)

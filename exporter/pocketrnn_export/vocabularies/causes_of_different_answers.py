@@ -64,8 +64,8 @@ class Explanation(NamedTuple):
 def explain_difference(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> Explanation:
-    """Return the likely cause of different answers, with advice, and the text rules with which they agree, if there are
-    any."""
+    """Find the likely cause of the answers that differ, which have the indices `wrong_indices`. Return it with advice,
+    and the text rules with which the answers agree, if there are any."""
     if (order := _describe_other_order(source, rows, tolerance)) is not None:
         return Explanation(order)
     if (threshold := _describe_other_threshold(source, rows)) is not None:
@@ -104,8 +104,8 @@ def explain_difference(
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
-    """Return a sentence that says which of the vocabulary, the text rules and the weights is likely not the owner's.
-    Only probabilities show this, since labels may agree by chance."""
+    """Return a sentence that says which is probably not the owner's: the vocabulary, the text rules or the weights. If
+    the answers do not show it, as labels do not, the sentence asks for all three."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return "Give the vocabulary, the text rules and the weights of the classifier that gave these answers. "
@@ -146,8 +146,8 @@ def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rul
 
 
 def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float, most_exceptions: int) -> _Way | None:
-    """Find text rules for which all answers agree but for a few exceptions, and describe them. Return None if no tried
-    rules do."""
+    """Find text rules for which all answers agree, except at most `most_exceptions`, and describe them. Return None if
+    no tried rules do."""
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -275,8 +275,8 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str 
 
 
 def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
-    """Return two probabilities of a label: the highest in answers without the label, and the lowest in answers with
-    it."""
+    """Return two probabilities of a label, in the column `column`: the highest in answers without the label, and the
+    lowest in answers with it. A threshold lies between them."""
     with_it = [float(found[column]) for one, found in rows if label in one.answer]
     without = [float(found[column]) for one, found in rows if label not in one.answer]
     return max(without, default=-1.0), min(with_it, default=2.0)
@@ -324,8 +324,8 @@ def _advise_on_texts_without_tokens(
 def _find_other_truncation_or_padding(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float, most_exceptions: int = 0
 ) -> _Way | None:
-    """Find a truncation or padding for which all answers agree but for a few exceptions, and describe it. Return None
-    if no truncation and no padding does."""
+    """Find a truncation or padding of texts for which all answers agree, except at most `most_exceptions`, and describe
+    it. Return None if no truncation and no padding does."""
     rules = source.text.rules
     if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -399,7 +399,7 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
 def _list_size_changes_with_descriptions(
     rules: AnyTextRules, longest: int, shortest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield rules that cut texts to fewer tokens than `shortest`, or pad them to one width, each after its description.
+    """Yield (description, rules) for rules that cut texts to fewer tokens than `shortest`, or pad them to one width.
     Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
@@ -445,7 +445,7 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
 
 
 def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
-    """Return advice with the command-line option that gives these rules."""
+    """Return advice to give the option that sets the width of these rules: --max-tokens or --rules."""
     if rules.min_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):

@@ -116,7 +116,8 @@ def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
 
 
 def _make_labels_error(path: Path, root: Any, label_keys: list[str]) -> InputError:
-    """Make the error for a checkpoint without labels, or with different labels under several keys."""
+    """Make the error for a checkpoint without labels, or with different labels under `label_keys`. `root` is the object
+    in its file."""
     members = vars(root) if isinstance(root, PickledObject) else root
     if label_keys:
         return InputError(f"{path} holds different labels under {' and under '.join(label_keys[:3])}.", _SAVE_PLAIN)

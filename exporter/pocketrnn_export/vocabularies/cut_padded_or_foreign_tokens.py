@@ -74,8 +74,8 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
-    """Refuse texts if too many of them have the largest length for it to be chance, and the rules do not cut texts. Log
-    a warning if it may be chance."""
+    """Refuse texts that the owner's code seems to cut, although the rules do not: too many have the largest of the
+    `lengths` for it to be chance. Log a warning if it may be chance."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -163,8 +163,8 @@ def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
 def _refuse_foreign_words(
     rules: AnyTextRules, vocabulary: Sequence[str], ids_by_text: Mapping[str, Sequence[int]]
 ) -> None:
-    """Refuse ids if the words that they stand for occur in the other texts about as often as in the texts of these
-    ids."""
+    """Refuse ids that seem to belong to another vocabulary: the words with these ids occur in the other texts about as
+    often as in their own."""
     texts = list(ids_by_text)
     special = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     words = [
@@ -202,8 +202,8 @@ def _count_found_words(words: Counter[str], text: str) -> int:
 
 
 def _normalize_word(token: str) -> str:
-    """Return the form that a token has in a text in lower case. Return an empty string for a token that proves nothing,
-    such as "<sep>" or a number."""
+    """Return a token as it stands in a text in lower case, to look for it there. Return an empty string for a token
+    that proves nothing, such as "<sep>" or a number."""
     for mark in _MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Byte-level tokens write each byte as a letter, which texts do not contain.

@@ -39,7 +39,7 @@ class KnownTexts(TextEncoder):
         self._known = known
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a known text."""
+        """Return the known ids of a text. For a text without known ids, return those by the rules."""
         return list(self._known[text]) if text in self._known else super().encode(text)
 
 
@@ -182,8 +182,8 @@ def _find_agreeing_rule_members(
 
 
 def _find_first_and_last_id(given_ids: Sequence[int], ids_by_rules: Sequence[int]) -> dict[str, int]:
-    """Return the `first_id` and the `last_id` that the owner's pipeline adds to the ids of the rules. Return an empty
-    dict if the ids differ in another way."""
+    """Find the `first_id` and the `last_id` by which the owner's ids of a text differ from the ids by the rules. Return
+    an empty dict if they differ in another way."""
     for before in (0, 1):
         behind = len(given_ids) - len(ids_by_rules) - before
         if behind in (0, 1) and list(given_ids[before : before + len(ids_by_rules)]) == list(ids_by_rules):

@@ -83,7 +83,8 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
 
 
 def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
-    """Return the labels in a pickled file. The file holds only labels, or it is a checkpoint."""
+    """Return the labels in a pickled file, which holds only labels or is a checkpoint. In a checkpoint, `head` may be
+    part of their key."""
     if not has_array_or_pickle_suffix(path):
         return find_labels_in_checkpoint(path, head)
     try:

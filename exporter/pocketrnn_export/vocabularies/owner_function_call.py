@@ -161,8 +161,8 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
 def _list_ways_to_call(
     function: Callable[..., Any], needed: Sequence[str], vocabulary_argument: str | None, vocabulary: Vocabulary
 ) -> list[OwnersFunction]:
-    """List the ways to call a function with one text: as a string or as a list of one. The argument
-    `vocabulary_argument` takes the vocabulary if the function needs two; if `vocabulary_argument` is None, each of the
+    """List the calls of a function with one text that may be right: with the text as a string, and with a list of the
+    text. If the function needs two arguments, `vocabulary_argument` takes the vocabulary; if that is None, each of the
     two takes it in turn."""
     held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
     places = [one for one in needed[::-1] if vocabulary_argument in (None, one)]
@@ -226,7 +226,7 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
 
 
 def _list_needed_arguments(function: Any, where: str) -> list[str]:
-    """Return the names of the arguments that a function needs; refuse one that takes nothing."""
+    """Return the names of the arguments that a function needs. Refuse a function that takes no argument."""
     try:
         parameters = inspect.signature(function).parameters.values()
     # A function of C may have no signature.

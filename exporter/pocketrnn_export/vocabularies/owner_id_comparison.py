@@ -188,7 +188,7 @@ def _describe_failed_texts(
         encoder: the rules.
         pairs: the owner's texts and ids.
         vocabulary: the tokens.
-        already_told: how many of the first of these texts were told before.
+        already_told: how many of the shortest texts the message has described before.
     """
     each = {text: _describe_difference(encoder, text, ids, vocabulary.tokens) for text, ids in pairs}
     found = [*each.items()]

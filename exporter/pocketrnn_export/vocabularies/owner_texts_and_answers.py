@@ -85,13 +85,14 @@ def read_pairs(
 ) -> list[OwnersText]:
     """Read the owner's texts with their ids, tokens or answers, from a file of JSON lines or from a CSV file. A line is
     `["text", [ids]]`, or an object with `text` and any of `ids`, `tokens`, `label` and `probabilities`. A CSV file has
-    columns of these names, or a column of probabilities for each label. Columns with other names are taken for `text`
-    and `label` if no others can be meant. If no column has texts, another CSV file in the same folder must have them.
+    columns of these names, or a column of probabilities for each label. Columns with other names are read as `text` and
+    `label` if only one column can hold them. If no column has texts, another CSV file in the same folder must have
+    them.
 
     Args:
         path: the file.
-        labels: the labels, in the order of the logits; a column of a CSV file that names none of them is not read, and
-            noted. By default, each names one.
+        labels: the labels, in the order of the logits. A column of a CSV file that names none of them is not read, and
+            that is logged. By default, each column names one.
         multi_label: whether a text may have no label, which is an empty field of a CSV file.
         texts: the CSV file with the texts, if `path` is a CSV file without them.
 
@@ -211,7 +212,8 @@ def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: S
 
 
 def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows with the probabilities of both labels, if they have those of one of two."""
+    """Return the rows with the probabilities of both labels, if there are two labels and the rows have only one of
+    them."""
     given = [label for label in labels if rows and label in rows[0]]
     if len(given) != 1 or not all(_is_probability(row[given[0]]) for row in rows):
         return rows
@@ -486,7 +488,8 @@ def convert_example_pairs(tuples: Iterable[Any]) -> list[OwnersText]:
 
 
 def _make_owners_text(item: Any, where: str, remedy: str) -> OwnersText:
-    """Make an `OwnersText` of a tuple: a text, its ids or tokens, and an answer. Refuse an item of another form."""
+    """Make an `OwnersText` of a tuple: a text, its ids or tokens, and an answer. Refuse an item of another form, with
+    the advice `remedy`."""
     if isinstance(item, OwnersText):
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
@@ -577,8 +580,8 @@ def map_answers_to_labels(
 
 
 def _split_labels(given: Any, labels: Sequence[str]) -> Any:
-    """Return the labels in `a|b` as a list, if each is a label and the whole is not. Return other answers as they
-    are."""
+    """Return the labels in an answer such as `a|b` as a list, if each is a label and `a|b` itself is not. Return any
+    other answer as it is."""
     if not isinstance(given, str) or given in labels or LABEL_SEPARATOR not in given:
         return given
     each = given.split(LABEL_SEPARATOR)

@@ -277,7 +277,7 @@ class _VocabReader(ObjectReader):
 
 
 def _convert_arrays(value: Any) -> Any:
-    """Return a value with numpy's arrays as lists; a dict with those of its values."""
+    """Return a value in which lists replace numpy's arrays: the value itself, or the values of a dict."""
     if not isinstance(value, dict):
         plain = unwrap_stand_ins(value) if isinstance(value, PickledObject) else value
         return plain.tolist() if isinstance(plain, np.ndarray) else plain
@@ -287,7 +287,7 @@ def _convert_arrays(value: Any) -> Any:
 
 
 def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Return the vocabulary that an unpickled object is or holds. Refuse an object without one."""
+    """Return the vocabulary that an unpickled object is, or that it holds. Refuse an object without a vocabulary."""
     if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
             return _read_compiled_vocab(root, source)

@@ -129,7 +129,7 @@ def find_rules_from_answers(
 
     Args:
         rules: the present rules. If they have widths, no other widths are tried.
-        tokens: those of the vocabulary.
+        tokens: the tokens of the vocabulary.
         texts: the owner's texts.
         measure: returns the distance of the module's answer to ids from the owner's answer to a text (see `Measure`);
             infinity if the module does not take these ids.

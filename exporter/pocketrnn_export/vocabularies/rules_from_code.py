@@ -131,7 +131,8 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
 
 
 def _make_strip_pattern(name: str, characters: str | None = None) -> str:
-    """Return the pattern of what `strip`, `lstrip` or `rstrip` removes, by the method's name and its argument."""
+    """Return the regular expression for what `strip`, `lstrip` or `rstrip` removes, by the method's name and its
+    argument."""
     kind = r"\s" if characters is None else f"[{''.join(map(_escape_in_class, characters))}]"
     ends = {"lstrip": [f"^{kind}+"], "rstrip": [rf"{kind}+\Z"]}
     return "|".join(ends.get(name, [*ends["lstrip"], *ends["rstrip"]]))
@@ -146,7 +147,7 @@ def _removes_white_space_at_ends(step: Any) -> bool:
 
 
 def _may_see_white_space_at_ends(step: Any) -> bool:
-    """Return whether a step may change the words of a text in another way if white space stands at its ends."""
+    """Return whether a cleaning step may change the words of a text differently if white space stands at its ends."""
     match step:
         case "lowercase":
             return False
@@ -188,7 +189,7 @@ def _list_characters_left_by_steps(steps: Sequence[Any]) -> list[str]:
 
 
 def _are_word_characters(characters: Sequence[str]) -> bool:
-    """Return whether `\\w` matches all of the characters that are ASCII."""
+    """Return whether `\\w` matches all of these characters that are ASCII. A pattern can then find words of them."""
     return all(re.fullmatch(r"\w", one) for one in characters if one.isascii())
 
 
@@ -339,8 +340,8 @@ class _Reader:
         return None
 
     def append_part(self, collected: Any, added: _Text, node: ast.AST) -> Any:
-        """Return the stand-in for the list or string `collected` after code added a word or a character of the text to
-        it."""
+        """Follow code that adds a word or a character of the text to a list or string `collected`. Return the stand-in
+        (`_Text`) for the result."""
         if isinstance(collected, _Text):
             return self.note_code_without_rule(node, collected)
         whole = replace(added, part=False)
@@ -382,7 +383,7 @@ class _Reader:
                     self.follow_statement(statement, scope)
 
     def decide_condition_for_ordinary_text(self, test: ast.expr, scope: _Scope) -> bool:
-        """Return the value that a condition has for an ordinary, long text."""
+        """Decide whether a condition in the owner's code is true for an ordinary text, which is long and a string."""
         if not scope.has_text(test):
             return bool(scope.evaluate(test))
         match test:
@@ -410,7 +411,8 @@ class _Reader:
         return False
 
     def evaluate(self, node: ast.expr, scope: _Scope) -> Any:
-        """Evaluate an expression. Stand-ins replace all values that depend on the text."""
+        """Evaluate an expression. Where it depends on the text, the value is a stand-in (`_Text`) that records what is
+        done to the text."""
         if not scope.has_text(node):
             return scope.evaluate(node)
         match node:
@@ -448,14 +450,15 @@ class _Reader:
         return self.note_code_without_rule(node, next((found for found in inside if found is not None), None))
 
     def find_stand_in(self, node: ast.AST, scope: _Scope) -> Any:
-        """Return the stand-in for the text if an expression gives one; else None."""
+        """Evaluate an expression. Return its value if this is a stand-in (`_Text`) for the text; else None."""
         if not isinstance(node, ast.expr) or not scope.has_text(node):
             return None
         found = self.evaluate(node, scope)
         return found if isinstance(found, _Text) else None
 
     def evaluate_call(self, node: ast.Call, scope: _Scope) -> Any:
-        """Follow a call of any kind that depends on the text. Return its result, with stand-ins."""
+        """Follow a call of any kind whose arguments depend on the text. Return its result, with stand-ins (`_Text`) for
+        the text."""
         if isinstance(node.func, ast.Attribute) and scope.has_text(node.func.value):
             value = self.evaluate(node.func.value, scope)
             arguments = [self.evaluate(one, scope) for one in (*node.args, *(one.value for one in node.keywords))]
@@ -495,7 +498,8 @@ class _Reader:
     def follow_other_call(
         self, node: ast.Call, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], text: _Text
     ) -> Any:
-        """Follow a call of a function of the owner, or of a known tokenizer. Return its result, with stand-ins."""
+        """Follow a call of a function of the owner, or of a known tokenizer. Return its result, with stand-ins
+        (`_Text`) for the text."""
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
         if name == "_basic_english_normalize":
             return replace(text, tokenizer="basic_english")
@@ -518,7 +522,8 @@ class _Reader:
         return self.note_code_without_rule(node, text) if found is None else found
 
     def follow_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
-        """Follow a call of a method on the text or its words, such as `lower`. Return the stand-in for its result."""
+        """Follow a call of a method on the text or its words, such as `lower`. Return the stand-in (`_Text`) for its
+        result."""
         if not isinstance(value, _Text):
             return self.note_code_without_rule(node, None)
         match name, [*args]:
@@ -547,7 +552,8 @@ class _Reader:
         return self.note_code_without_rule(node, value)
 
     def add_character_step(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
-        """Return the stand-in `text` with a step for code that changes each character by itself."""
+        """Return the stand-in `text` with a cleaning step that does the same as `change`, code that changes each
+        character alone."""
         if not isinstance(change("a"), str):
             # A function that splits texts, for example, which would be called a million times.
             left_out: _Text = self.note_code_without_rule(node, text)
@@ -572,8 +578,8 @@ class _Reader:
     def follow_pattern(
         self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text
     ) -> Any:
-        """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern. Return the
-        stand-in for its result."""
+        """Follow a call of `re` or of a pattern's method on the text. `args` are the arguments after the pattern.
+        Return the stand-in (`_Text`) for its result."""
         written = pattern.pattern
         asks_for_lines = pattern.flags & re.MULTILINE and re.search(r"(?<!\\)[$^]", written.replace("[^", "["))
         if asks_for_lines or (pattern.flags & re.IGNORECASE and "lowercase" not in text.steps):
@@ -595,8 +601,8 @@ class _Reader:
         return self.note_code_without_rule(node, text)
 
     def follow_join(self, node: ast.AST, between: str, text: _Text) -> Any:
-        """Follow a call of `str.join`, which makes a string of the words or characters. Return the stand-in for the
-        string."""
+        """Follow a call of `str.join`, which makes a string of the words or characters. Return the stand-in (`_Text`)
+        for the string."""
         if text.tokenizer == "characters":
             return (
                 replace(text, tokenizer="")
@@ -610,7 +616,8 @@ class _Reader:
         )
 
     def follow_filter_or_map(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
-        """Follow a call of `filter` or `map` in the same way as a comprehension. Return the stand-in for its result."""
+        """Follow a call of `filter` or `map` in the same way as a comprehension. Return the stand-in (`_Text`) for its
+        result."""
         made = ast.Name("_each", ast.Load())
         called: ast.expr = ast.Call(node.args[0], [made], [])
         if isinstance(node.args[0], ast.Lambda):
@@ -716,7 +723,8 @@ class _Reader:
         return self.note_code_without_rule(test, part)
 
     def follow_slice(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
-        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text. Return the stand-in for the cut text."""
+        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text. Return the stand-in (`_Text`) for the cut
+        text."""
         if not isinstance(value, _Text) or not value.is_split or cut.step is not None:
             return self.note_code_without_rule(node, value)
         lower, upper = (None if end is None else scope.evaluate(end) for end in (cut.lower, cut.upper))
@@ -739,7 +747,7 @@ class _Reader:
         return tuple(steps)
 
     def keep_steps_that_rules_can_do(self, steps: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the steps that text rules can do, and note the other steps."""
+        """Return the cleaning steps that text rules can do. Add the others to `unsaid`, which the user is told."""
         kept = []
         for step in steps:
             try:
@@ -764,7 +772,7 @@ def _parse_function(source: str) -> Any:
 
 
 def _is_word_itself(node: ast.expr, variable: str) -> bool:
-    """Return whether an expression is the whole word, in lower case or stripped if at all."""
+    """Return whether an expression is the word in the variable `variable`, at most stripped or in lower case."""
     match node:
         case ast.Call(func=ast.Attribute(value=value, attr="lower" | "casefold" | "strip"), args=[]):
             return _is_word_itself(value, variable)
@@ -772,8 +780,8 @@ def _is_word_itself(node: ast.expr, variable: str) -> bool:
 
 
 def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
-    """Return the beginning that excludes a word: "@" for the condition `word[0] != "@"`. Return an empty string for
-    other code."""
+    """Return the beginning that a condition on the word `variable` excludes: "@" for `word[0] != "@"`. Return an empty
+    string for other code."""
     match test:
         case ast.UnaryOp(
             op=ast.Not(),
@@ -805,7 +813,8 @@ def _make_part_stand_in(each: _Text) -> _Text:
 
 
 def _compile_expression(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
-    """Make a function of one character or word that evaluates an expression."""
+    """Make a function that evaluates an expression of the owner's code for a character or word in the variable
+    `variable`."""
     arguments = ast.arguments([], [ast.arg(variable)], None, [], [], None, [])
     code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
     function: Callable[[str], Any] = eval(code, {**scope.names, **scope.values})  # noqa: S307 - the owner's own code

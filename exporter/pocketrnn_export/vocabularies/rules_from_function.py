@@ -219,7 +219,7 @@ def shows_same_split(code: str, rules: TextRules, tokens: Sequence[str]) -> bool
     Args:
         code: the function, with all that it needs.
         rules: the rules. Their widths, and the ids that they add around a text, do not count.
-        tokens: those of the vocabulary.
+        tokens: the tokens of the vocabulary.
 
     Example:
         >>> code = "def words(text): return text.split()"
@@ -275,8 +275,8 @@ def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules
 def _run_on_made_texts(
     function: OwnersFunction, look_up: Any, vocabulary: Vocabulary, most_seconds: float = _MOST_SECONDS
 ) -> list[_Compared]:
-    """Run the function on words of the vocabulary and on texts that we make. Leave out texts on which the function
-    fails, and those for which its calls have taken too long before."""
+    """Run the function on words of the vocabulary and on made texts, and return its results. Texts on which it fails
+    are left out, and further texts once its calls have taken `most_seconds`."""
     words = _list_ordinary_words(vocabulary)
     found = []
     for text in _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds):

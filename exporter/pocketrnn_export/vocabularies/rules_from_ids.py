@@ -47,7 +47,7 @@ def find_rules_from_ids(
 
     Args:
         rules: the rules to begin with; their stop words, n-grams and widths are kept.
-        tokens: those of the vocabulary, in the order of their ids.
+        tokens: the tokens of the vocabulary, in the order of their ids.
         pairs: texts with the ids that the owner's pipeline gives.
         tried_first: rules that are tried before all others.
         try_usual_rules: whether usual rules are tried after these.
@@ -146,8 +146,8 @@ def _complete_rules(
 def _list_changed_rules(
     encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
 ) -> Iterator[TextRules]:
-    """Yield the rules with one or two changed members. The ids of texts on which the rules disagree suggest the
-    changes."""
+    """Yield the rules with one or two changed members. The texts `missed`, to which the rules give other ids than the
+    owner's, suggest the changes."""
     if longest is None:
         return
     empty: Counter[int] = Counter()

@@ -147,11 +147,12 @@ def complete_rules_by_ids(
 
 
 def log_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> None:
-    """Log other rules that give all texts the same ids, but other texts other ids, if there are such rules.
+    """Log text rules that give all given texts the same ids as `found`, but give other texts other ids, if there are
+    such rules.
 
     Args:
-        found: the rules.
-        tokens: those of the vocabulary.
+        found: the rules that agree with the texts.
+        tokens: the tokens of the vocabulary.
         pairs: the texts with their ids.
     """
     if rivals := _describe_other_agreeing_rules(found, tokens, pairs):

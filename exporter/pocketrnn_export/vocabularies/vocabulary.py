@@ -172,9 +172,9 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
 def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
     """Return text rules with the ids that a vocabulary implies: those of unknown words, of padding and of empty texts.
 
-    An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
-    with a name like it ("[PAD]"), else with id 0.
-    A text without a token becomes the unknown word, else the padding.
+    An unknown word gets the default index as its id; without a default index it is dropped. Rows are padded with
+    "<pad>" or the one token with a name like it ("[PAD]"), else with id 0. A text without a token gets the id of
+    unknown words, else that of padding.
 
     Raises:
         InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
@@ -490,7 +490,7 @@ def _read_json(text: str, path: Path) -> Vocabulary:
 
 
 def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, depth: int = 0) -> Vocabulary:
-    """Read the vocabulary in a list or a dict of a usual form."""
+    """Read the vocabulary in a list or a dict, in one of the forms that `read_vocabulary` lists."""
     if not isinstance(document, Mapping):
         return _make_vocabulary_with_unknown(
             _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, source)), source)

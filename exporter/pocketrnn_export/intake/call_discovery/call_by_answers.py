@@ -28,7 +28,7 @@ def find_calls_that_agree(
         calls: lines that call it.
         rows: the ids of texts, with the answers of the owner's classifier.
         labels: the labels, in the order of the module's numbers.
-        multi_label: whether each label is right or wrong by itself.
+        multi_label: whether a text may have several labels, each with its own probability.
     """
     return [call for call in calls if _gives_owners_answers(module, call, rows, labels, multi_label=multi_label)]
 

@@ -110,7 +110,8 @@ def find_convention(facts: ModuleFacts, call: str | Call | None = None) -> Conve
 
 
 def _check_owners_call(facts: ModuleFacts, line: str, function: Call) -> Convention:
-    """Check the call that the owner wrote, and return its convention."""
+    """Try the call that the owner wrote on trial texts. Return its convention if it works; else refuse it with the
+    reason."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), facts.trial_batch_widths):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
@@ -277,7 +278,8 @@ def _try_on_texts_of_width(facts: ModuleFacts, candidate: CallCandidate, width: 
 def _find_working_calls(
     facts: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[WorkingCall], list[FailedCall]]:
-    """Return the calls that work and give different answers, and the failures of the other calls."""
+    """Try the candidates `ways` on texts of these widths. Return the calls that work and give different answers, and
+    the failures of the others. With `one_text`, the module is called with one text at a time."""
     working_calls: list[WorkingCall] = []
     failures: list[FailedCall] = []
     beside: set[frozenset[int]] = set()
@@ -363,8 +365,8 @@ def _refuse_ambiguity_and_note_assumptions(
 
 
 def _make_error_of_two_calls(facts: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
-    """Return the error for a working call and another call that gives other answers. The error names the id without
-    which both give the same answers, if there is one."""
+    """Return the error for two calls that work but give different answers. If both answer all texts without a certain
+    id the same, the error names this id."""
     lines = working.convention.line, other_line
     found = find_id_that_explains_difference(facts, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)

@@ -212,8 +212,8 @@ def _try_head_outputs(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call whose answer has one output for each head: join the outputs, and try them as one answer. Yield the
-    results."""
+    """Try a call whose answer has one output for each head. Join these outputs, and yield the results of trying them as
+    one answer; or the failure, if they cannot be joined."""
     answers = _answer_trial_batches(facts, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -315,8 +315,8 @@ def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
 def _check_answers_of_call(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
-    """Check that a call repeats its answer, answers different texts differently, and answers each text in a batch as
-    alone. Return the call with what was found, or its failure."""
+    """Check that a call gives the same answer again, answers different texts differently, and answers each text in a
+    batch as alone. Return the call with what was found, or its failure."""
     line = convention.line
     try:
         answers = tuple(call_and_read_numbers(facts, convention, *batch) for batch in batches)
@@ -375,7 +375,8 @@ def _check_answers_of_call(
 
 
 def _answer_with_same_features(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> list[Tensor]:
-    """Return the answers to batches in which all texts have the same features."""
+    """Return the answers to batches in which all texts get the features of the first text, so that only the tokens
+    differ."""
     own = derive_features_from_first_ids(facts.features, batches[0][0][:1])
     return [
         call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, own.expand(len(tokens), -1)))

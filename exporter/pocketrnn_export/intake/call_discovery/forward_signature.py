@@ -122,7 +122,8 @@ def _make_slot(parameter: inspect.Parameter) -> Slot:
 def _describe_inputs_not_given(
     args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs
 ) -> tuple[str, ...]:
-    """Return phrases such as "*args" and "more of **kwargs", if forward may read more of these than the call gives."""
+    """Return phrases for a message, such as "*args" and "more of **kwargs", if forward may read more of these than the
+    call gives: `given_count` positional arguments, and keywords if `gives_keywords`."""
     found = []
     if args_name and (reads.rest or reads.places > given_count):
         found.append(f"{'more of ' * bool(given_count)}*{args_name}")
@@ -132,7 +133,8 @@ def _describe_inputs_not_given(
 
 
 def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, values: Sequence[str | None]) -> str:
-    """Write the line of a call. Arguments after one that is left out are given by name."""
+    """Write the line that calls the module with these values, the first ones by position. None leaves an argument out;
+    those after it are given by name."""
     arguments, in_order = [], True
     for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
         if value is None:
@@ -353,7 +355,7 @@ def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *,
 
 def _list_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterator[tuple[Any, Any]]:
     """Yield pairs of values for trial calls: a value for the text, and a value for any input that is neither the text
-    nor lengths nor a mask."""
+    nor lengths nor a mask. With `text_with_lengths_too`, the text is also given as a tuple with its lengths."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
         yield one, other
@@ -399,7 +401,8 @@ def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Para
 def _find_optional_keywords(
     module: nn.Module, parameters: Sequence[inspect.Parameter], required_keywords: Sequence[str], reads: ReadInputs
 ) -> list[str]:
-    """Return the optional names that forward takes from **kwargs, itself or in a function that gets the **kwargs."""
+    """Return the optional names that forward takes from its **kwargs, or that a function takes to which forward passes
+    these. Names of `parameters` and required keywords are left out."""
     taken = {*required_keywords, *(p.name for p in parameters)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:
@@ -410,7 +413,8 @@ def _find_optional_keywords(
 
 
 def _runs_with_none_for_keyword(module: nn.Module, required: Sequence[str], name: str) -> bool:
-    """Return whether a module runs if it also gets None for the keyword argument `name`."""
+    """Return whether a module runs if it gets None for the keyword argument `name`, besides trial values for the
+    required ones."""
     for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
         with contextlib.suppress(Exception, SystemExit), run_quietly_and_undo_assignments(module):
             module(**{n: _make_trial_value(n, text, other) for n in required}, **{name: None})

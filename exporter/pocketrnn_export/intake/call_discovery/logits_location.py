@@ -56,7 +56,8 @@ class OutputCounts:
     one_length: int | None
 
     def may_count_tokens(self, suffix: str) -> bool:
-        """Return whether an output may hold one number for each token."""
+        """Return whether the output that the code `suffix` reads may have a number for each token, rather than for each
+        label."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 

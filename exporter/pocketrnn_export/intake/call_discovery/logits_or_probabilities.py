@@ -83,7 +83,8 @@ class _ProbedAnswers:
         return mean if bool(((sums - mean).abs() <= _ROUNDING * max(1.0, abs(mean))).all()) else None
 
     def exp_sums_to_one(self, factor: float) -> bool:
-        """Return whether exp(factor * numbers) sums to 1 for each row of the answers."""
+        """Return whether exp(factor * numbers) sums to 1 for each row of the answers, as for logarithms of
+        probabilities."""
         total = self.find_common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
@@ -91,8 +92,8 @@ class _ProbedAnswers:
 def decide_logits_or_probabilities(
     facts: ModuleFacts, convention: Convention, *, call_was_searched: bool
 ) -> Convention:
-    """Return the convention with the answer to two questions: whether the module gives logits, and which activation
-    turns the logits into probabilities.
+    """Find out whether the module gives logits or probabilities, and which activation turns logits into probabilities.
+    Return the convention with both. `call_was_searched` is false for a call that the user wrote.
 
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.

@@ -77,7 +77,7 @@ def find_id_that_explains_difference(facts: ModuleFacts, lines: tuple[str, str],
 
 
 def _make_batches_of_every_id(facts: ModuleFacts, *, rows: int, without_id: int | None = None) -> Iterator[Batch]:
-    """Yield texts that contain every id, or every id but one, with their lengths."""
+    """Yield batches of texts, with their lengths, that together contain every id except `without_id`."""
     width = facts.widths.clip(_WIDTH)
     ids = torch.arange(min(facts.ids, _MOST))
     usual = facts.ids - 1 - (facts.padding_id == facts.ids - 1)
