@@ -558,7 +558,7 @@ def _make_axis_name(role: str | int, missing: int) -> str:
 def _count_missing_steps(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[int]:
     """Count how many fewer steps each input has than the longest, by the sizes that the file declares.
 
-    A question may have 30 tokens, and its text 50.
+    For example, a question has 30 tokens, and its text 50.
     """
     declared = [
         next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)

@@ -265,7 +265,8 @@ def _list_likely_types_and_roles(
 def _list_likely_axis_sizes(module: nn.Module, file: CheckedFile) -> list[int]:
     """List the sizes that an axis may have: the sizes of the module's weights, their halves and their differences.
 
-    Layers may read two joined inputs. A module without weights has the sizes that numbers in its file suggest.
+    Halves and differences count, since a layer may read two joined inputs. For a module without weights, list sizes by
+    the numbers in its file.
     """
     shapes = [tuple(weight.shape) for weight in module.parameters()]
     taken = [shape[1] for shape in shapes if len(shape) > 1]

@@ -746,7 +746,8 @@ def _read_vocabulary_rules_and_pairs(
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
-    """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
+    """Refuse missing files before the work starts. Also refuse a tokenizer function that needs more than the text,
+    unless the part of it that splits texts can be taken."""
     from pocketrnn_export.source_code.text_functions_in_file import (
         is_name_of_answering_function,
         refuse_function_with_more_arguments,
@@ -963,8 +964,9 @@ def _load_module_and_read_arguments(
 def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
-    """Return the text rules. If the user has not stated rules, return rules that give the ids of the pairs, or note
-    that the default tokenizer is used.
+    """Refuse text rules that give a text other ids than the pairs, and return the rules. If the user has stated no
+    rules, first change them to give the ids of the pairs; if that changes nothing, log that the default tokenizer is
+    used.
 
     Raises:
         InputError: a text has other ids.

@@ -197,7 +197,7 @@ def _parse_channels(given: str) -> list[str] | int:
 
 
 def _parse_values(given: str) -> tuple[list[str], list[str] | None]:
-    """Parse the names and the units of values: `speed:m/s,angle:deg`."""
+    """Parse the value of --values, such as `speed:m/s,angle:deg`. Return the names, and the units or None."""
     pairs = [name.strip().partition(":") for name in given.split(",")]
     names, units = [name for name, _, _ in pairs], [unit for _, _, unit in pairs]
     return names, units if any(units) else None

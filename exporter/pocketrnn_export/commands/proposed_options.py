@@ -134,8 +134,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
 
 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
-    """Return the files with as many labels as the weights have that the code of a module, or of the files near it,
-    names, each with its labels and the place in the code."""
+    """Find the files of labels that the code of a module, or of the files near it, names. Return a dict from each file
+    to its labels and the place in the code. Files with another number of labels than the weights are left out."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
@@ -171,7 +171,7 @@ class WeightSizes(NamedTuple):
         return max(2, self.outputs) if self.outputs else 0
 
     def describe_label_count(self) -> str:
-        """Return a sentence with the number of labels."""
+        """Return a sentence for a message that says how many labels the last layer of the weights needs."""
         if self.outputs > 1:
             return f"The last layer of the weights, {self.last_layer}, has {self.outputs} outputs: give as many labels."
         has_one = f"The last layer of the weights, {self.last_layer}, has one output" if self.outputs else ""

@@ -25,9 +25,9 @@ _MOST_FILES: Final = 20
 
 
 def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
-    """Set --tokenizer to the part of its function that splits texts, also in the commands that messages suggest: to a
-    file with this part beside the output, or to basic_english if the part does the same. Return False if no such part
-    is found.
+    """Find the part of the --tokenizer function that splits texts, write it to a file beside the output, and set
+    --tokenizer to it. If the part does the same as basic_english, set --tokenizer to that. Commands in later messages
+    have the new value, too. Return False if no such part is found.
 
     Args:
         options: the options of `export`.

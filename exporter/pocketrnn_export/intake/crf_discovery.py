@@ -119,8 +119,8 @@ def find_transition_layer(module: nn.Module, labels: int) -> str:
 
 
 def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], list[int]]]) -> Crf | None:
-    """Return a CRF from a module's tensors that gives texts the labels that their owner expects. Return None without
-    one.
+    """Find a CRF among a module's tensors that decodes the emissions of texts to the labels that their owner expects.
+    Return None if there is none.
 
     Args:
         module: in eval mode, on the CPU.

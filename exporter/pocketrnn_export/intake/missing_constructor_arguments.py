@@ -68,7 +68,7 @@ def find_values_for_missing_arguments(
     """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the
     arguments in a checkpoint, or the calls of the class in its file.
 
-    The values are logged, and so are the defaults that are taken where the calls in the file have other values.
+    The values are logged, and so are defaults that are kept although the calls in the file give other values.
 
     Args:
         maker: the class, or a function.

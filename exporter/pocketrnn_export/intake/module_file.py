@@ -620,7 +620,8 @@ def _evaluate_arguments(named: ModuleName, file: ModuleType) -> tuple[list[Any],
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
-    """Evaluate an argument that may use names, attributes and calls of the file."""
+    """Evaluate the code of an argument, which may use literals and the names, attributes and calls of the user's file.
+    `names` are the objects of this file, and `path` is its path for messages."""
 
     def evaluate_part(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):

@@ -146,8 +146,8 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts must run alone and not in a batch. If none were found and the padding id was not tested,
-        the padding id."""
+        """The ids whose texts must run alone and not in a batch. If there are none, the padding id counts as one,
+        unless it was tested."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -209,7 +209,7 @@ class ExportableModule:
         """Refuse a module that answers a text in one of these batches differently than alone.
 
         Args:
-            cases: sizes at which its answers may change, such as those around a branch; rows of full length.
+            cases: batches of full rows, with the sizes at which its answers may change, such as those around a branch.
         """
         run = self.make_reference().run
         for case in self.fit_cases_to_module(cases):

@@ -53,8 +53,8 @@ def run_user_call(
 
 
 def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames from a frame out to `run_user_call`, the innermost first. Frames of torch and of this package
-    are left out."""
+    """Yield the frames of the user's code on the stack, from `frame` out to the call of the user's module, the
+    innermost first. Frames of torch and of this package are left out."""
     while frame is not None and frame.f_code is not run_user_call.__code__:
         if not frame.f_code.co_filename.startswith(_TORCH) and not is_file_of_this_package(frame.f_code.co_filename):
             yield frame

@@ -328,7 +328,8 @@ def _read_plain_value(value: Any, depth: int = 0) -> Any:
 
 
 def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputError:
-    """Return the error for a file with objects of other classes. Without `class_names`, the classes are unknown."""
+    """Return the error for a file of weights with objects of classes that torch does not load by default. `class_names`
+    are the names of these classes; empty if they are unknown."""
     held = (
         _join_names([name if name.isprintable() else ascii(name) for name in class_names], 3)
         if class_names

@@ -38,7 +38,7 @@ class FeatureModule(nn.Module):
         self.width = width
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
-        """Return the logits of texts and their features, without lengths."""
+        """Return the logits for texts and their features. The module takes no lengths."""
         return self.compute_logits_with_features(tokens, None, features)
 
     def compute_logits_with_features(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class PackedFeatureModule(FeatureModule):
     """A `FeatureModule` that also takes lengths. The checks recognize the inputs by their names."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the logits of texts, their lengths and their features."""
+        """Return the logits for texts, by their tokens, lengths and features."""
         return self.compute_logits_with_features(tokens, lengths, features)
 
 

@@ -44,12 +44,12 @@ def has_array_or_pickle_suffix(path: Path) -> bool:
 
 
 def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
-    """Read the labels in a `.npy` file, a `.npz` file or a pickle. Labels are strings or integers, in an array, a
-    list or a dict.
+    """Read the labels in a `.npy` file, a `.npz` file or a pickle. Labels are strings or integers, in an array, a list
+    or a dict.
 
     A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
-    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. The one encoder in a tuple or a list
-    is found beside objects of any other class.
+    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. In a tuple or a list, the only encoder
+    is read, and objects of other classes beside it are ignored.
 
     Raises:
         InputError: the file cannot be read, or holds something else.

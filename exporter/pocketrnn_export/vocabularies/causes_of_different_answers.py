@@ -104,8 +104,8 @@ def explain_difference(
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
-    """Return a sentence that says which is probably not the owner's: the vocabulary, the text rules or the weights. If
-    the answers do not show it, as labels do not, the sentence asks for all three."""
+    """Return a sentence that says what probably differs from the owner's classifier: the vocabulary, the text rules or
+    the weights. Only probabilities show this; for labels, the sentence asks for all three."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return "Give the vocabulary, the text rules and the weights of the classifier that gave these answers. "
@@ -166,7 +166,8 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
-    """Return whether text rules split a text, and neither a tokenizer of subwords nor the owner's code."""
+    """Return whether the bundle or module splits texts by text rules, and not by a tokenizer of subwords or the owner's
+    code."""
     rules = source.text.rules
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
@@ -421,8 +422,8 @@ def _list_size_changes_with_descriptions(
 def _measure_distance_by_changed_rules(
     source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer
 ) -> float:
-    """Return how far the answer to a text is from the owner's if the text is cut or padded by changed rules. `ids` come
-    from the present rules."""
+    """Return how far the module's answer to a text is from the owner's `answer`, if the rules `changed` cut or pad the
+    text. `ids` are its ids by the present rules."""
     rules = source.text.rules
     ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
     if changed.min_width is not None and _may_hold_no_token(rules, ids):

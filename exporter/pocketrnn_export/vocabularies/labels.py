@@ -121,7 +121,7 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
 
 
 def _is_entry_list(value: Any) -> bool:
-    """Return whether a value is a list of objects with an id each, as a data set's list of its intents."""
+    """Return whether a value is a list of objects that each have an id, such as the list of intents of a data set."""
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "id" in one for one in value)
 
 
@@ -152,7 +152,8 @@ def _read_labels_under_name(document: Mapping[str, Any], name: str, path: Path) 
 
 
 def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
-    """Return the labels in a pickled dict, whose keys may be integers. Else it is read like a JSON object."""
+    """Return the labels in a pickled dict from indices to labels or from labels to indices. Its keys may be integers,
+    unlike those of a JSON object."""
     if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
         return _order_labels([(label, index) for index, label in found.items()], path)
     return _read_labels_in_map({str(key): value for key, value in found.items()}, path)

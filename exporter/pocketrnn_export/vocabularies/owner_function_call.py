@@ -281,8 +281,8 @@ def _returns_list_unchanged(function: Any) -> bool:
 
 
 def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
-    """Call a function named `where` with two words and the vocabulary as its argument `name`. Return a sentence about
-    its result."""
+    """Call a function with two words and the vocabulary, and describe the result in a sentence. `name` is the argument
+    that takes the vocabulary, and `where` names the function."""
     text = " ".join(words[:2])
     try:
         does = f"gives {short_repr(form(text), 60)}"

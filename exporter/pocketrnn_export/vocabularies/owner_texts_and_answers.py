@@ -273,7 +273,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
-    """Return whether the fields of a column are labels, several in one field, or empty."""
+    """Return whether each field of a column is empty or holds labels, one or several, and not all fields are empty."""
     fields = {row[column] for row in rows} - {"", *labels}
     return any(row[column] for row in rows) and all({*field.split(LABEL_SEPARATOR)} <= {*labels} for field in fields)
 
@@ -447,8 +447,9 @@ def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, An
 
 
 def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the members `label` and `probabilities` for a dict that has `label` and `probability`, also `label_2` and
-    `probability_2`, or `a|b` and `0.9|0.8`. Return an empty dict if it has no probability."""
+    """Return the members `label` and `probabilities` of an answer, from a dict with members such as `label` and
+    `probability`, `label_2` and `probability_2`, or with values such as `a|b` and `0.9|0.8`. Return an empty dict if it
+    has no probability."""
     pairs: list[tuple[str | None, str]] = []
     names = {name.lower(): name for name in document if _ANSWER.fullmatch(name)}
     for name in names:

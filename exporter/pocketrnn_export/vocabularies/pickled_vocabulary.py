@@ -322,8 +322,8 @@ def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
 
 
 def _list_members_and_vocabulary_attributes(root: Any) -> dict[Any, Any]:
-    """Return the members of a dict, list or tuple, and the vocabularies in the attributes of those that are objects of
-    other classes. Return an empty dict for anything else."""
+    """Return the members of a dict, list or tuple by key or index. If a member is an object of another class, also
+    return the vocabularies in its attributes. Return an empty dict for anything else."""
     members = dict(enumerate(root)) if isinstance(root, list | tuple) else root if isinstance(root, dict) else {}
     found = {str(key): value for key, value in members.items()}
     for key, value in members.items():

@@ -287,7 +287,7 @@ class _Reader:
             self.first_line = before
 
     def follow_statements(self, statements: Sequence[ast.stmt], scope: _Scope) -> Any:
-        """Follow statements up to the first return, and return its value; None without a return."""
+        """Follow statements, without running them, up to the first return. Return its value; None without a return."""
         for statement in statements:
             found = self.follow_statement(statement, scope)
             if found is not None:
@@ -295,7 +295,8 @@ class _Reader:
         return None
 
     def follow_statement(self, statement: ast.stmt, scope: _Scope) -> Any:
-        """Follow one statement. Return the value that it returns from the function; None if it returns nothing."""
+        """Follow one statement without running it. Return the value that it returns from the function; None if it
+        returns nothing."""
         match statement:
             case ast.Return(value=ast.expr() as value):
                 return self.evaluate(value, scope)
@@ -350,7 +351,7 @@ class _Reader:
         return replace(whole, joined=isinstance(collected, str))
 
     def follow_loop(self, loop: ast.For, scope: _Scope) -> None:
-        """Follow a loop that keeps some words or characters of the text."""
+        """Follow a loop over the words or characters of the text, without running it. It may keep only some of them."""
         each = self.evaluate(loop.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             # A batch of one text.
@@ -681,8 +682,8 @@ class _Reader:
         scope.values[variable] = self.keep_words_if(test, variable, scope, part)
 
     def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> Any:
-        """Return the stand-in `part` with the stop words, the word lengths or the steps that keep only words for which
-        a condition holds."""
+        """Follow code that keeps only words for which a condition holds. Return the stand-in (`_Text`) `part` with the
+        stop words, word lengths or cleaning steps that do the same."""
         names = [n for n in ast.walk(test) if isinstance(n, ast.Name) and n.id == variable]
         lengths = [n for n in ast.walk(test) if isinstance(n, ast.Call) and ast.unparse(n) == f"len({variable})"]
         if names and len(names) == len(lengths):
@@ -735,7 +736,8 @@ class _Reader:
         return value if lower in (None, 0) and upper is None else self.note_code_without_rule(node, value)
 
     def drop_steps_without_effect(self, text: _Text) -> tuple[Any, ...]:
-        """Return the steps, without steps that change nothing because the text is split at white space."""
+        """Return the cleaning steps of a text, without those that change nothing, since the text is then split at white
+        space."""
         steps = list(text.steps)
         if text.tokenizer not in ("space", "characters"):
             steps = [

@@ -38,8 +38,8 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
-    """Log a warning that no tokenizer is named, and which text rules are used. Call this only if the owner's ids do not
-    show the rules."""
+    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only if the owner's ids
+    do not show the rules."""
     unknown, padding = rules.unknown_id, rules.padding_id
     _log.warning(
         "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
@@ -62,15 +62,15 @@ def choose_rules(
 
     Args:
         vocabulary: the tokens.
-        rules: all rules; None for those that the vocabulary and the tokenizer imply.
+        rules: the rules that the user gave; None for those that the vocabulary and the tokenizer imply.
         tokenizer: a name; or the owner's own function, text -> tokens, which is compared with the rules on the texts.
             Without rules, the format's tokenizers are tried.
         pairs: texts with the ids that the owner's pipeline gives.
         texts: texts to try a function on, besides those of the pairs.
 
     Raises:
-        InputError: the rules give other ids; the message shows the first difference. With an external tokenizer,
-            texts are not compared here.
+        InputError: the rules give other ids; the message shows the first difference. With an external tokenizer, texts
+            are not compared here.
     """
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)

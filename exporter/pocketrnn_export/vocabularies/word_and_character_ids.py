@@ -40,12 +40,12 @@ class Spellings:
 
     @functools.cached_property
     def words(self) -> NDArray[np.int64]:
-        """The id of each word, int64 [ids]."""
+        """The id of the word for which each id of a proof stands, int64 [ids]."""
         return np.ascontiguousarray(self.rows[:, 0])
 
     @functools.cached_property
     def spelled(self) -> NDArray[np.int64]:
-        """The ids of the characters of each word, int64 [ids, width]."""
+        """The ids of the characters of the word for which each id of a proof stands, int64 [ids, width]."""
         return np.ascontiguousarray(self.rows[:, 1:])
 
 

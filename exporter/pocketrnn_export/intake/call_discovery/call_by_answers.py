@@ -36,8 +36,8 @@ def find_calls_that_agree(
 def _gives_owners_answers(
     module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool
 ) -> bool:
-    """Return whether a call of the module gives the owner's expected answer to every text. Its numbers may be logits or
-    probabilities, the same of the two for all texts."""
+    """Return whether a call of the module gives the owner's expected answer to every text, if its numbers are read as
+    logits for all texts, or as probabilities for all."""
     call, fits = compile_call(line), [True, True]
     for ids, answer in rows:
         try:

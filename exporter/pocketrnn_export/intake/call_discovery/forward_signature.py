@@ -374,7 +374,8 @@ def _make_trial_value(name: str, text: Any, other: Any) -> Any:
 
 
 def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Parameter]) -> list[str]:
-    """Return the names that forward requires in **kwargs. A KeyError of forward names each missing name."""
+    """Run forward on trial values, and return the names that it requires in **kwargs: those whose absence raises a
+    KeyError."""
     names: list[str] = []
     for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
         for _ in range(8):

@@ -78,7 +78,7 @@ def find_head_outputs(
 
     Args:
         facts: the module, and its heads.
-        known: batches of tokens with equal rows, each with the module's answer.
+        known: batches of tokens with the same number of texts, each with the module's answer.
         answer_to_one_text: its answer to a single text; None if it fails on one.
     """
     answer, rows = known[0][1], len(known[0][0])

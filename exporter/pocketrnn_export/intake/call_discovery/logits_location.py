@@ -177,8 +177,8 @@ def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
 
 
 def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[SuffixAndValue]:
-    """Yield (suffix, part) for each tensor in a value, and for each part that is not searched. Each container is
-    visited once."""
+    """Yield (suffix, part) for each tensor in a value, and for each part that is not searched. Containers are searched
+    down to `depth` levels, except those whose `id()` is in `seen`. The code of the value + suffix reads the part."""
     if isinstance(value, _PLAIN) or id(value) in seen:
         return
     if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):
@@ -197,7 +197,8 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
 
 
 def _list_items(value: Any) -> list[SuffixAndValue] | None:
-    """Return the items of a value, each with the code that reads it; None if the value is not searched."""
+    """Return the items of a container or an object, each with the code that reads it. Return None for a value that is
+    not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
     elif isinstance(value, Sequence):

@@ -74,8 +74,8 @@ class _ProbedAnswers:
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def find_common_sum(self, rows: Tensor) -> float | None:
-        """Return the sum that all rows of [texts, units] have in common. Return None if the sums differ, or for one
-        unit."""
+        """Return the sum that all rows of [texts, units] have in common. Return None if the sums differ, or if each row
+        has one number only."""
         if rows.shape[1] == 1:
             return None
         sums = rows.sum(1)
@@ -292,7 +292,7 @@ def _does_activation_give_answers(kind: str, logits: Sequence[Tensor], answers: 
 
 
 def _make_convention_of_probabilities(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
-    """Return the convention of a module that gives probabilities, as its owner says. Refuse numbers that cannot be
+    """Return the convention of a module that gives probabilities, as the user has stated. Refuse numbers that cannot be
     probabilities."""
     if not probed.are_between_zero_and_one:
         raise ExportError(

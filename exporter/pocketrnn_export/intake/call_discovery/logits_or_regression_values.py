@@ -32,7 +32,7 @@ def refuse_regression_values(
         module: the owner's module.
         convention: how it is called.
         numbers: what it gives to some texts, [texts, units].
-        call_was_searched: whether the call was found out. A call that an owner wrote may make logits of values.
+        call_was_searched: false for a call that the user wrote, which may turn values into logits.
 
     Raises:
         ExportError: a single number is never below 1; or the file names a loss of values and none of labels.

@@ -409,8 +409,8 @@ def _may_mask_of_all_tokens_change_answer(
 def find_line_with_opposite_mask(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> str | None:
-    """Return the line of the call with the opposite mask, if it gives the tried texts the same answers by other
-    operators. Return None if only one kind of mask fits."""
+    """Return the line of the call whose mask has true and false exchanged, if it gives the tried texts the same answers
+    by other operators. Return None if only one kind of mask fits."""
     for i in way.find_inputs_of_kind("mask"):
         own, masks = trace_answer(facts, way, suffix, batches[0]), list_mask_expressions(facts)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
@@ -434,7 +434,7 @@ def make_failure_of_inputs_without_working_value(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
     """Return the failure of a module that runs with none of the values that were tried for its inputs besides the text.
-    Return None if it has no such inputs, or one without a name or with a role that is not in `roles`."""
+    Return None if it has no such inputs, or if one of them has no name or another role than those in `roles`."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
         way.slots[i].role not in roles or not way.slots[i].named for i in way.find_inputs_of_kind("constant")

@@ -103,7 +103,8 @@ class FlowRecorder(FunctionMode):
                 self._weights.add(i)
 
     def _list_tensor_and_viewed_tensors(self, tensor: Tensor) -> list[Tensor]:
-        """Return a tensor that is changed in place, and the tensors of which it may be a view."""
+        """Return a tensor and the tensors of which it may be a view. If the tensor is changed in place, these change,
+        too."""
         found = [tensor]
         for one in found:
             made = self._made.get(id(one))
