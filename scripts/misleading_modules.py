@@ -26,7 +26,7 @@ from pocketrnn import Classifier
 from pocketrnn.errors import LimitError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.intake.call_line import compile_call
+from pocketrnn_export.intake.compiled_call_line import compile_call
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.packing import pack
 

@@ -45,7 +45,7 @@ _WHOLE: Final = {
     "proof.traced_program_checks": {"SECONDS": 5.0},
     "proof.operator_comparison": {"_SECONDS": 4.0},
     "proof.row_owner_tracking": {"_ROWS": (16, 32)},
-    "proof.hidden_differences": {"_DRAWS": 12},
+    "proof.differences_for_other_texts": {"_DRAWS": 12},
     "proof.padding_invariance": {"_LENGTHS": (3, 40)},
     "proof.tied_value_order": {"_STEPS": (2, 9, 40)},
     # A refusal is one export then, and not one for each rule.
@@ -63,7 +63,7 @@ _SHORT: Final = {
     **_FAST,
     "proof.every_size_comparison": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 5.0},
     "intake.state_between_calls": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 2.0},
-    "proof.hidden_differences": {"_DRAWS": 4},
+    "proof.differences_for_other_texts": {"_DRAWS": 4},
     "proof.padding_invariance": {"_LENGTHS": (3, 9)},
     "proof.tied_value_order": {"_STEPS": (2, 9)},
 }

@@ -34,8 +34,8 @@ WINGS = (
         "progress",
         "module_runs",
         "comparing",
-        "json_file",
-        "refused_options_error",
+        "json_reading_and_writing",
+        "option_corrections_error",
         "safe_pickle_reader",
         "vocabularies",
     ),
@@ -67,7 +67,7 @@ WINGS = (
         "c_array",
         "microcontroller_ram",
         "packing",
-        "packed_text_rules",
+        "text_rules_without_graph",
         "mobile_profile",
         "checking",
         "pytest_fixture",
@@ -80,6 +80,7 @@ RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines"
 TRAINING_WINGS = (
     *(
         "training_events",
+        "event_lines",
         "settings",
         "rows",
         "texts",

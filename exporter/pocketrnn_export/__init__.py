@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pocketrnn_export.checking.check import check, check_files
     from pocketrnn_export.checking.verdict import Verdict
     from pocketrnn_export.checkpoint_export import export_trained
-    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
 
 __all__ = ["Verdict", "check", "check_files", "export", "export_trained", "read_tokenizer", "verify"]
 
@@ -25,7 +25,7 @@ _HOMES = {
     "check_files": "pocketrnn_export.checking.check",
     "export": "pocketrnn_export.bundle_export",
     "export_trained": "pocketrnn_export.checkpoint_export",
-    "read_tokenizer": "pocketrnn_export.vocabularies.tokenizer_files",
+    "read_tokenizer": "pocketrnn_export.vocabularies.subword_tokenizer_files",
     "verify": "pocketrnn.verification",
 }
 

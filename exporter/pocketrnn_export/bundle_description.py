@@ -15,8 +15,8 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.vocabularies.external_tokenizer_ids import KnownTexts
-from pocketrnn_export.vocabularies.word_and_character_ids import SpelledEncoder, Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import SpelledEncoder, Spellings
+from pocketrnn_export.vocabularies.texts_with_known_ids import KnownTexts
 
 LabelsOf = Literal["texts", "tokens"]
 

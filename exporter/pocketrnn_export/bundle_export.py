@@ -84,7 +84,7 @@ from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
-from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possible_padding_ids, select_answered_ids
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
@@ -110,10 +110,9 @@ from pocketrnn_export.source_code.text_settings_in_code import (
     list_hints_on_sigmoids_in_code,
     list_hints_on_text_rules_in_code,
 )
-from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import warn_of_cut_that_no_text_shows
-from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_texts_with_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_that_no_answer_names
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
@@ -124,12 +123,13 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     map_head_answers,
 )
 from pocketrnn_export.vocabularies.rules_from_function import list_compared_texts
+from pocketrnn_export.vocabularies.spelled_word_ids import make_spellings_for_proof
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_to_id_arguments import TextArguments, read_text_arguments
+from pocketrnn_export.vocabularies.texts_with_known_ids import collect_given_ids, make_random_texts_with_ids
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource
-from pocketrnn_export.vocabularies.word_and_character_ids import make_spellings_for_proof
 
 _log = logging.getLogger(__name__)
 # The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.

@@ -16,8 +16,8 @@ from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.float64_proof import prove_graph
-from pocketrnn_export.comparing.form_runs import make_module_run
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Reference, compare_candidate
 from pocketrnn_export.comparing.parity_verdict import is_near_enough, prove_parity, write_report
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases
@@ -29,9 +29,9 @@ from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
 from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_copy_operators
 from pocketrnn_export.proof.mixed_length_batches import check_batches_of_mixed_lengths
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 _log = logging.getLogger(__name__)
 # (texts, tokens) of the inputs on which the operators of the owner's module and of its copy are compared.

@@ -30,7 +30,7 @@ from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.decoded_label_comparison import compare_decoded_labels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end_comparison import compare_difficult_rows_together_and_alone, compare_end_to_end
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.

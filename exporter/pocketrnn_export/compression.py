@@ -30,7 +30,7 @@ from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle_description import Description, require_onnx_graph
 from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.comparing.form_runs import make_onnx_run
+from pocketrnn_export.comparing.float32_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
 from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
@@ -47,8 +47,8 @@ from pocketrnn_export.predicted_labels_and_data_labels import (
 )
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.vocabularies.external_tokenizer_ids import replace_high_ids
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
+from pocketrnn_export.vocabularies.texts_with_known_ids import replace_high_ids
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts

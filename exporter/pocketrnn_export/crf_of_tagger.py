@@ -25,8 +25,8 @@ from pocketrnn_export.intake.call_discovery.call_candidates import (
 )
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers, call_and_restore_state
-from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
+from pocketrnn_export.intake.compiled_call_line import Call, compile_call
 from pocketrnn_export.intake.crf_discovery import (
     Decoder,
     find_decoder_or_unknown_layers,

@@ -16,7 +16,7 @@ from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Dif
 from pocketrnn_export.comparing.proof_inputs import Case, Ids
 from pocketrnn_export.crf_of_tagger import OwnersLabels
 from pocketrnn_export.intake.crf_discovery import make_neutral_crf
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 # Two label sequences are equally good if their scores for each token differ by less than this: that is float32's
 # rounding.

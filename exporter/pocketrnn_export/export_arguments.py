@@ -12,7 +12,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.parity_verdict import write_report
-from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 # A text with its ids, tokens or None; and the answer of the owner's classifier, if given.

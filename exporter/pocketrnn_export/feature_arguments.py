@@ -19,7 +19,7 @@ from pocketrnn.text.features_beside_text import (
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.export_arguments import refuse_options_with_pairs_or_features
-from pocketrnn_export.json_file import parse_json
+from pocketrnn_export.json_reading_and_writing import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 

@@ -16,7 +16,7 @@ from pocketrnn_export.comparing.proof_inputs import Case, Run
 from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_products_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.predicted_labels_and_data_labels import compare_answers_and_labels
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.
 Programs = tuple[Program, Program | None]

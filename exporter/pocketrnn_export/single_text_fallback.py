@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")

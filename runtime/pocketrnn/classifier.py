@@ -24,7 +24,7 @@ from pocketrnn.engines.worker_threads import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.label_subset_and_prior import ChosenLabels, choose_labels, weight_labels_by_prior, wrap_engine_for_labels
 from pocketrnn.scikit_learn_interface import TrainedEstimator
-from pocketrnn.text.checked_text_chunks import OnError
+from pocketrnn.text.chunks_of_checked_texts import OnError
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.text_row_encoder import Text, Tokenizer
 from pocketrnn.text_intake import TextIntake

@@ -15,7 +15,7 @@ from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, compute_logits
 from pocketrnn.errors import SequenceError, replace_error_subject, short_repr
 from pocketrnn.numbers.training_range import TrainingRangeCheck
-from pocketrnn.text.checked_text_chunks import OnError, check_on_error
+from pocketrnn.text.chunks_of_checked_texts import OnError, check_on_error
 
 __all__ = ["NumberIntake"]
 

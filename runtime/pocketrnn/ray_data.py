@@ -19,7 +19,7 @@ from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.classifier import Classifier, get_answers_of_chosen_labels
 from pocketrnn.errors import BundleError, InputError, require_module
-from pocketrnn.text.checked_text_chunks import OnError
+from pocketrnn.text.chunks_of_checked_texts import OnError
 from pocketrnn.text.text_input import TextInput
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pocketrnn.bundle.texts_beyond_limits import SKIP_THEM, add_text_name_to_err
 from pocketrnn.engines.engine import Engine, Floats, Ids, Steps, compute_logits
 from pocketrnn.errors import InputError, LimitError, TextError, short_repr
 from pocketrnn.tags import Tag, Tags
-from pocketrnn.text.checked_text_chunks import OnError, check_and_iterate_texts, check_on_error
+from pocketrnn.text.chunks_of_checked_texts import OnError, check_and_iterate_texts, check_on_error
 from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn.text.token_characters import add_character_ids
 from pocketrnn.text.token_positions import LocatedToken, LocatedTokens, locate_split_tokens, locate_text_tokens

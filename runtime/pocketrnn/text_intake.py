@@ -19,7 +19,7 @@ from pocketrnn.bundle.texts_beyond_limits import (
 )
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
 from pocketrnn.errors import LimitError
-from pocketrnn.text.checked_text_chunks import Chunk, OnError, check_batches, divide_into_chunks
+from pocketrnn.text.chunks_of_checked_texts import Chunk, OnError, check_batches, divide_into_chunks
 from pocketrnn.text.text_row_encoder import Text, TextRowEncoder, Tokenizer
 
 __all__ = ["TextIntake"]
@@ -100,7 +100,7 @@ class TextIntake:
         return self._engine.compute_item_logits(tokens)
 
     def divide_into_chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
-        """Check texts and divide them into chunks; see `pocketrnn.text.checked_text_chunks.divide_into_chunks`."""
+        """Check texts and divide them into chunks; see `pocketrnn.text.chunks_of_checked_texts.divide_into_chunks`."""
         return divide_into_chunks(texts, self.row_encoder, on_error=on_error, threads=threads)
 
     def check_batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:

@@ -22,7 +22,7 @@ from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
 from pocketrnn_export.proof.texts_mixed_in_batch import _is_used_as_size, find_mixing_line_by_operators
 from pocketrnn_export.tracing.module_trace import trace_program
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog, UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
 
 WORDS = 20
 

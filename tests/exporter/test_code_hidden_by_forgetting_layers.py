@@ -14,7 +14,7 @@ from torch import nn
 from pocketrnn import Classifier
 from pocketrnn.classifier import compute_logits_of_engine_input
 from pocketrnn_export import export
-from pocketrnn_export.comparing.form_runs import make_onnx_run
+from pocketrnn_export.comparing.float32_runs import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
 from pocketrnn_export.proof.right_program_search import find_right_program

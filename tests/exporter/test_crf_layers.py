@@ -23,7 +23,7 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import encode_text_cases
 from pocketrnn_export.crf_of_tagger import OwnersLabels, add_crf
 from pocketrnn_export.decoded_label_comparison import compare_decoded_labels
-from pocketrnn_export.intake.call_line import given_to
+from pocketrnn_export.intake.compiled_call_line import given_to
 from pocketrnn_export.intake.crf_discovery import (
     find_decoder_or_unknown_layers,
     make_neutral_crf,
@@ -31,7 +31,7 @@ from pocketrnn_export.intake.crf_discovery import (
 )
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 

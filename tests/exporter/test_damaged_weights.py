@@ -20,7 +20,7 @@ from torch import nn
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.pytorch_file_memory_check import LARGEST_PICKLE, is_torchscript
-from pocketrnn_export.intake.torchscript_file import load_torchscript
+from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 

@@ -22,7 +22,7 @@ from pocketrnn_export.proof import every_size_comparison, mixed_length_batches
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
-from pocketrnn_export.tracing.layers.recurrent_layers_restarted_at_each_step import use_memoryless_layers
+from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 

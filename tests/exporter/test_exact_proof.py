@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
+from pocketrnn_export.comparing.float32_runs import make_module_run, make_onnx_run
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64, make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_operators import OPERATORS
@@ -33,7 +34,6 @@ from pocketrnn_export.comparing.float64_proof import (
     measure_distance_to_exact_answer,
     prove_module_graph,
 )
-from pocketrnn_export.comparing.form_runs import make_module_run, make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import Reference, measure_difference
 from pocketrnn_export.comparing.proof_inputs import Case, Run, make_one_row_cases, make_random_cases, make_shape_grid
 from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
@@ -50,7 +50,7 @@ from pocketrnn_export.forms.torchscript_form import trace_torchscript as torchsc
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 # The proof of a graph is asked by itself.
 pytestmark = pytest.mark.usefixtures("scant_proofs")

@@ -29,9 +29,9 @@ from pocketrnn_export.feature_arguments import read_features
 from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_ids, derive_features_from_first_ids
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
-from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases, make_example_features
+from pocketrnn_export.text_rules_without_graph import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 

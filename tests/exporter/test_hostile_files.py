@@ -26,8 +26,8 @@ from pocketrnn.bundle import manifest
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.tables import recording_reader
 from pocketrnn.text import TextEncoder
-from pocketrnn_export.intake.torchscript_file import load_torchscript, save_to_bytes
-from pocketrnn_export.json_file import parse_serde_float
+from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript, save_to_bytes
+from pocketrnn_export.json_reading_and_writing import parse_serde_float
 from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.scaler_file import read_scaler
 from pocketrnn_export.safe_pickle_reader import read_checkpoint, read_pickle
@@ -39,9 +39,9 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     map_answers_to_labels,
     read_pairs,
 )
+from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
-from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules, read_vocabulary
 from pocketrnn_training.rows.array_files import read_arrays

@@ -13,7 +13,7 @@ from pocketrnn_export.proof.forward_value_comparison import ForwardValues
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule
 from pocketrnn_export.tracing.module_trace import follow_forward, trace_program
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 
 class Convolution(nn.Module):

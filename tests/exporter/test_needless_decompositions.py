@@ -18,7 +18,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx import onnx_conversion
 from pocketrnn_export.forms.onnx.onnx_conversion import convert_program, name_graph_inputs
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 INPUTS = (torch.tensor([[2, 3, 4, 5, 6], [7, 2, 4, 1, 1], [3, 3, 5, 1, 1]]), torch.tensor([5, 3, 3]))
 MODULES = [

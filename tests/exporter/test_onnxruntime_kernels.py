@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.forms.onnx.onnx_conversion import convert_program
 from pocketrnn_export.tracing.module_trace import trace_program
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 Function = Callable[[Tensor], Tensor]
 Pair = tuple[np.ndarray, np.ndarray]

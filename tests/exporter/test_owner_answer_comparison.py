@@ -35,7 +35,7 @@ from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.refused_options_error import RefusedOptionsError
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.causes_of_different_answers import describe_likely_cause
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
@@ -1018,7 +1018,7 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     (tmp_path / "more.csv").write_text("id,text\n3,oil\n7,film\n")
     assert len(read_pairs(path, ["bad", "good"])) == 2
     (tmp_path / "more.csv").write_text("id,text\n3,a\n7,b\n")
-    with pytest.raises(RefusedOptionsError, match=r"column text: 'id', 'label'.*more\.csv, .*texts\.csv") as caught:
+    with pytest.raises(OptionCorrectionsError, match=r"column text: 'id', 'label'.*more\.csv, .*texts\.csv") as caught:
         read_pairs(path, ["bad", "good"])
     assert caught.value.changes == {"texts": str(tmp_path / "more.csv")}
     assert read_pairs(path, ["bad", "good"], texts=tmp_path / "texts.csv")[0].text == "film"

@@ -25,7 +25,7 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import Case, Widths, move_ids_run_alone_to_own_cases, replace_unwanted_ids
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
-from pocketrnn_export.intake.call_line import compile_call
+from pocketrnn_export.intake.compiled_call_line import compile_call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possible_padding_ids
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect

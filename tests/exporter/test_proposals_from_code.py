@@ -41,12 +41,12 @@ from pocketrnn_export.source_code.files_near_module import (
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import find_calls_of_classes, list_module_classes
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
-from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
-from pocketrnn_export.source_code.tokenizer_in_function import (
+from pocketrnn_export.source_code.splitting_part_of_function import (
     find_changed_text,
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")

@@ -25,7 +25,7 @@ from pocketrnn_export import export
 from pocketrnn_export.forms.torchscript_form import trace_torchscript
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.tracing.module_trace import make_export_session
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(idiom_modules.WORDS - 2))]

@@ -22,7 +22,7 @@ from pocketrnn_export.tracing.module_trace import follow_forward
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.size_errors import make_size_refusal_error
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))
 LENGTHS = (1, 2, 7, 29, 30, 31, 60, 77, 85, 294, 297, 299, 300, 301, 302, 600, 2000)

@@ -26,7 +26,7 @@ from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.module_trace import TracedProgram
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 WORDS = 60
 

@@ -17,7 +17,7 @@ import pytest
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
-from pocketrnn_export.refused_options_error import RefusedOptionsError
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_function import shows_same_split
@@ -218,7 +218,7 @@ def test_rules_that_are_printed_can_be_given_back(
     shown = escape_line(caplog.text.replace("\n", " "))
     try:
         choose_rules(KNOWN, None, stemmed, [], ["movies"])
-    except RefusedOptionsError as error:
+    except OptionCorrectionsError as error:
         shown += escape_line(f"{error} --rules {shlex.quote(error.nearest or '{}')}")
     encode = functools.partial(map, lambda word: WORDS.index(word) if word in WORDS else 1)
     texts = ["oil film", "oil, (film)", "it's great", "don't", "Oil", "\xa0good\xa0oil", "", "so bad (good) -"]
@@ -226,7 +226,7 @@ def test_rules_that_are_printed_can_be_given_back(
     for rules in (make_implied_rules(KNOWN, "space"), TextRules("whitespace", steps=cleaning(("sub", r"\w", "")))):
         try:
             choose_rules(KNOWN, rules, None, pairs, [])
-        except RefusedOptionsError as error:
+        except OptionCorrectionsError as error:
             shown += escape_line(f"{error} --rules {shlex.quote(error.changes.get('rules') or error.nearest or '{}')}")
     found = re.findall(r"--rules ('(?:[^']|'\"'\"')*')", shown)
     assert len(found) >= 2
@@ -308,7 +308,7 @@ def test_a_condition_on_words_that_no_rule_says_exactly_is_named(
 
 def test_the_command_for_a_function_that_no_rules_say_keeps_the_given_widths() -> None:
     given = TextRules("whitespace", min_width=9, max_width=9)
-    with pytest.raises(RefusedOptionsError) as caught:
+    with pytest.raises(OptionCorrectionsError) as caught:
         choose_rules(KNOWN, given, lambda text: text.split()[::-1], [], ["oil film"])
     assert json.loads(caught.value.changes["rules"] or "") == {"tokenizer": "external", "min_width": 9, "max_width": 9}
 

@@ -24,8 +24,8 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     compute_value_at,
     make_all_sizes,
 )
+from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, explore_regions
-from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog
 
 
 def relations() -> st.SearchStrategy[tuple[sympy.Basic, Callable[[int, int], bool]]]:

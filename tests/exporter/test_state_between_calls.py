@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections import deque
-from typing import Any
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Final
 
+import numpy as np
 import pytest
 import rare_word_modules as rare
 import torch
@@ -368,6 +372,154 @@ class CountsOfAUser:
 
     def __init__(self) -> None:
         self.calls = 0
+
+
+class TakesTheNextNumber(Base):
+    """A count of calls is the next value of an iterator, or a number in any place that a call can change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = itertools.count(3, 2)
+
+    def count(self) -> Any:
+        return next(self.numbers)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(x) * (1.0 if self.count() < 20_000 else 2.0)
+
+
+class TakesTheNextNumberOfADefault(TakesTheNextNumber):
+    def count(self, numbers: Any = itertools.count()) -> Any:  # noqa: B008
+        return next(numbers)
+
+
+class CountsInAFunction(TakesTheNextNumber):
+    def count(self) -> Any:
+        CountsInAFunction.count.calls = getattr(CountsInAFunction.count, "calls", 0) + 1  # type: ignore[attr-defined]
+        return CountsInAFunction.count.calls  # type: ignore[attr-defined]
+
+
+class CountsInACounter(TakesTheNextNumber):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counter[str]()
+
+    def count(self) -> Any:
+        self.counts["calls"] += 1
+        return self.counts["calls"]
+
+
+class CountsInAnArray(TakesTheNextNumber):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = np.zeros(2, np.int64)
+
+    def count(self) -> Any:
+        self.counts[1] += 1
+        return self.counts[1]
+
+
+class CountsInANumberOfNumpy(TakesTheNextNumber):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = np.int64(0)
+
+    def count(self) -> Any:
+        self.calls = self.calls + 1
+        return self.calls
+
+
+class Slots:
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+class CountsInSlots(TakesTheNextNumber):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = (Slots(),)
+
+    def count(self) -> Any:
+        self.counts[0].calls += 1
+        return self.counts[0].calls
+
+
+COUNTS: Final = [
+    TakesTheNextNumber,
+    CountsInSlots,
+    CountsInACounter,
+    CountsInAnArray,
+    CountsInANumberOfNumpy,
+    TakesTheNextNumberOfADefault,
+    CountsInAFunction,
+]
+
+
+@pytest.mark.parametrize("kind", mostly_slow(COUNTS, 3))
+def test_a_count_of_calls_is_found_in_each_place_that_a_call_can_change(kind: type[TakesTheNextNumber]) -> None:
+    with pytest.raises(ExportError, match="number of calls"):
+        prepared(kind())
+    module = kind()
+    for _ in range(3):
+        assert module.count() < 1_000
+
+
+def test_a_count_that_no_answer_depends_on_is_none() -> None:
+    class Logs(TakesTheNextNumber):
+        def forward(self, x: Tensor) -> Any:
+            self.last = self.count()
+            return self.mean(x)
+
+    assert prepared(Logs()).convention.line == "module(tokens)"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [lambda: itertools.cycle([1.0, 1.0]), lambda: (1.0 for _ in itertools.count()), lambda: iter([1.0] * 5000)],
+)
+def test_an_iterator_whose_later_values_are_not_known_is_refused(values: Callable[[], Any]) -> None:
+    class Takes(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.values = values()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.mean(x) * next(self.values)
+
+    class Keeps(Takes):
+        def forward(self, x: Tensor) -> Any:
+            return self.mean(x)
+
+    with pytest.raises(ExportError, match="keeps: values"):
+        prepared(Takes())
+    assert prepared(Keeps()).convention.line == "module(tokens)"
+
+
+@pytest.mark.parametrize(
+    ("first", "extend"),
+    [
+        (set(), lambda held: held.add(len(held)) or held),
+        pytest.param((), lambda held: (*held, 1), marks=pytest.mark.slow),
+        pytest.param("", lambda held: held + ".", marks=pytest.mark.slow),
+        pytest.param({}, lambda held: held.update({len(held): 1}) or held, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_collection_whose_size_counts_calls_is_refused(first: Any, extend: Callable[[Any], Any]) -> None:
+    class Grows(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = copy.copy(first)
+
+        def forward(self, x: Tensor) -> Any:
+            self.seen = extend(self.seen)
+            return self.mean(x) * (1.0 if len(self.seen) < 900 else 2.0)
+
+    with pytest.raises(ExportError, match="earlier texts") as refused:
+        prepared(Grows())
+    assert "seen" in refused.value.remedy
 
 
 @pytest.mark.parametrize(

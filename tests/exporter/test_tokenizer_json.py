@@ -12,8 +12,8 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import SubwordRules, TextEncoder, make_rules_document, rules_of
-from pocketrnn_export.json_file import parse_serde_float
-from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+from pocketrnn_export.json_reading_and_writing import parse_serde_float
+from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 

@@ -18,7 +18,7 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export import export
-from pocketrnn_export.intake.torchscript_file import load_torchscript
+from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.forms.onnx.onnx_conversion import convert_program
 from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import DeclinedRule, TraceSession
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 ROWS: Final = torch.tensor([[-3, 0, 1, 2], [4, 4, -1, 0], [0, 0, 0, 0]])
 EDGES: Final = torch.tensor([-1, 0, 2])

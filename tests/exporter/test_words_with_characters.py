@@ -31,7 +31,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable_manifest
-from pocketrnn_export.vocabularies.word_and_character_ids import make_spellings_for_proof
+from pocketrnn_export.vocabularies.spelled_word_ids import make_spellings_for_proof
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 

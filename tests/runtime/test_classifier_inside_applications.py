@@ -28,7 +28,7 @@ from pocketrnn import Classifier
 from pocketrnn.engines.batching import MAX_TOKENS
 from pocketrnn.engines.worker_threads import Workers
 from pocketrnn.errors import InputError, TextError
-from pocketrnn.text import checked_text_chunks
+from pocketrnn.text import chunks_of_checked_texts
 
 TEXTS = [f"{'the ' * (i % 7)}{bundle_maker.WORDS[i % 30]}" for i in range(9000)]
 
@@ -144,7 +144,7 @@ def test_the_memory_of_a_stream_does_not_grow_with_its_length(
     padded: Path, threads: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How many texts of a stream are read at once.
-    monkeypatch.setattr(checked_text_chunks, "_LARGEST", piece)
+    monkeypatch.setattr(chunks_of_checked_texts, "_LARGEST", piece)
     classifier = Classifier.load(padded, threads=threads)
 
     def peak(number: int) -> int:

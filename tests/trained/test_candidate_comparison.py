@@ -100,7 +100,7 @@ def test_the_way_that_knows_the_rows_is_taken_and_the_checkpoint_tells_of_all() 
     assert made.training["tokenizer"] == "bpe"
     assert all(best.loss < other.loss for other in others if other.tokenizer != "bpe")
     assert (made.metrics["recurrent"], made.metrics["linear"]) == (best.recurrent_weight, best.linear_weight)
-    assert any(best.summary in text for text in said)
+    assert any(best.accuracy_summary in text for text in said)
 
 
 def test_where_a_recurrent_part_brings_nothing_the_linear_part_is_the_classifier() -> None:

@@ -26,8 +26,8 @@ from pocketrnn_training.baselines.linear_baseline import PairBaseline, fit_linea
 from pocketrnn_training.classifiers.checkpoint import write
 from pocketrnn_training.classifiers.recurrent_classifiers import PairClassifier, build_classifier
 from pocketrnn_training.measures.evaluation import compute_checkpoint_logits
+from pocketrnn_training.preparation.batch_augmentation import WordDropout
 from pocketrnn_training.preparation.text_preparation import prepare_texts
-from pocketrnn_training.preparation.word_dropout_and_noise import WordDropout
 from pocketrnn_training.rows import text_files
 from pocketrnn_training.rows.column_files import read_columns
 from pocketrnn_training.rows.labelled_rows import assign_folds

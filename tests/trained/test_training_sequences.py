@@ -25,8 +25,8 @@ from pocketrnn_training.classifiers.recurrent_classifiers import SequenceClassif
 from pocketrnn_training.fitting import fit
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.preparation.batch_augmentation import Augmentation
 from pocketrnn_training.preparation.continued_training import make_settings_from_checkpoint
-from pocketrnn_training.preparation.word_dropout_and_noise import Augmentation
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences

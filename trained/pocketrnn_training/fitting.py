@@ -20,6 +20,7 @@ from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
+from pocketrnn_training.event_lines import EventLines
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
@@ -36,7 +37,7 @@ from pocketrnn_training.rows.rows_in_memory import (
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.settings_from_options import make_settings
 from pocketrnn_training.training import train
-from pocketrnn_training.training_events import Epoch, EventLines, Notice, Progress, StageNotice
+from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
 __all__ = ["FittedClassifier", "cross_validate", "fit"]
 

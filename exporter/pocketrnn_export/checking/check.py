@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome, compare_cases
 from pocketrnn_export.checking.calls_by_axis_roles import UncallableModuleError
-from pocketrnn_export.checking.checked_cases import (
+from pocketrnn_export.checking.cases_to_compare import (
     classify_padding,
     collect_cases,
     draw_cases_of_reshape_sizes,
@@ -44,17 +44,17 @@ from pocketrnn_export.checking.forward_call_recording import (
     gives_same_answers_again,
     record_call,
 )
+from pocketrnn_export.checking.forward_with_named_parameters import ModuleWithSignature
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
 from pocketrnn_export.checking.module_call_for_file_inputs import find_call
-from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.export_lock_and_exceptions import run_one_export_on_one_core
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
-from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, restore_random_state

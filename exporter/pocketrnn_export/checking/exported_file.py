@@ -22,9 +22,9 @@ from onnx.external_data_helper import load_external_data_for_model
 from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
-from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
-from pocketrnn_export.intake.torchscript_file import load_torchscript
+from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 
 Array = npt.NDArray[Any]

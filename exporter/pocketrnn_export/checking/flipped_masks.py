@@ -14,7 +14,7 @@ from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_ca
 from pocketrnn_export.checking.forward_call_recording import draw_case, record_inputs
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import limit_verdict_to_inputs, make_verdict, summarize_outcomes
-from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.compiled_call_line import Call
 
 _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.compiled_call_line import Call
 
 # One step of a float32 number below 1 is 2**-24 of the power of two above it. Multiples of 1/16 are not rounded.
 _BITS: Final = 24

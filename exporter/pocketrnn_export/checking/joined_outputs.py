@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.checking.forward_call_recording import ModuleCall, record_forward
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
-from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.compiled_call_line import Call
 
 
 class JoinedOutputModule(nn.Module):

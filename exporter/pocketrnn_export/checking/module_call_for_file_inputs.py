@@ -36,8 +36,8 @@ from pocketrnn_export.checking.forward_call_recording import (
     record_call,
     record_calls,
 )
+from pocketrnn_export.checking.forward_with_named_parameters import ModuleWithSignature
 from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
-from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
@@ -45,7 +45,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
     ModuleFacts,
     list_forward_parameters,
 )
-from pocketrnn_export.intake.call_line import Call, compile_call
+from pocketrnn_export.intake.compiled_call_line import Call, compile_call
 from pocketrnn_export.numbers.proof_sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 from pocketrnn_export.progress import hide_log_records
 

@@ -10,7 +10,7 @@ from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
-from pocketrnn_export.refused_options_error import RefusedOptionsError
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
 # Longer rules, as with stop words, are written to a file: a message has at most 2,000 characters.
@@ -54,7 +54,7 @@ class CollectedRefusals:
         changes: dict[str, str | None] = {}
         line = ""
         for error in self._found:
-            if isinstance(error, RefusedOptionsError):
+            if isinstance(error, OptionCorrectionsError):
                 changes |= error.changes
                 near = self._write_rules_to_file(error.nearest) if error.nearest else ""
                 line += f" The nearest rules are in {near}." if near else ""

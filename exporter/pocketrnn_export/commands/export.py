@@ -49,6 +49,7 @@ from pocketrnn_export.commands.integer_arithmetic_options import (
     refuse_measure_options_for_float32,
 )
 from pocketrnn_export.commands.label_argument import read_labels
+from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -75,15 +76,14 @@ from pocketrnn_export.commands.proposed_options import (
     propose_weights,
     read_weight_sizes,
 )
-from pocketrnn_export.commands.source_completion import complete_source
-from pocketrnn_export.commands.tokenizer_written_to_file import (
+from pocketrnn_export.commands.tokenizer_function_in_own_file import (
     find_or_write_code_file,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.refused_options_error import RefusedOptionsError
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -676,7 +676,7 @@ def _refuse_missing_options(
     said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one not in of_texts])
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     lines = "".join(f"\n{escape_line(one)}" for one in remedy)
-    refused = RefusedOptionsError(f"{source} needs {said}{numbers}.", lines, changes)
+    refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
     refused.of_lines = True
     raise refused
 
@@ -798,7 +798,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     and no option says how texts are split. The tokenizer replaces the vocabulary.
 
     Raises:
-        RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
+        OptionCorrectionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
     """
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
@@ -818,7 +818,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
         if held is None:
             continue
         if options["vocabulary"] not in (None, path):
-            raise RefusedOptionsError(
+            raise OptionCorrectionsError(
                 f"{path} holds a tokenizer of subwords, its {short_repr(held.key, 60)}, but --vocabulary names "
                 f"{options['vocabulary']}.",
                 f"Give this tokenizer, which contains its vocabulary: --tokenizer {path}. If your code uses another "
@@ -879,7 +879,7 @@ def _add_rules_of_function(
     else:
         try:
             rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
-        except RefusedOptionsError:
+        except OptionCorrectionsError:
             _refuse_rules_in_place_of_library(options, text.get("labels", ()))
             raise
     if options["max_tokens"] is not None:
@@ -894,7 +894,7 @@ def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequen
     if not library or options["rules"] is not None:
         return
     changes, pairs = make_options_of_tokenizer_function(options["tokenizer"]), _propose_pairs(labels, options)
-    raise RefusedOptionsError(
+    raise OptionCorrectionsError(
         f"{options['tokenizer']} calls {library}, and no text rules do the same.",
         "Let your code split texts. The bundle then takes tokens or ids, and texts by Classifier.load(..., "
         "tokenizer=function). It cannot be packed.",
@@ -1041,7 +1041,7 @@ def _load_number_module_and_call(source: str, named: ModuleName | None, options:
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return it with what --call
     gives: a line of Python, a function of the file, or None."""
-    from pocketrnn_export.intake.torchscript_file import load_torchscript
+    from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 
     if named is not None:
         module, function = _load_named_module_and_call(named, options)
@@ -1066,8 +1066,8 @@ def _is_function_name(tokenizer: str | None) -> bool:
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
     """Read the vocabulary and the text rules. A subword tokenizer contains both. The rules of a function are found
     later."""
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
-    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
 
     if not subwords:
@@ -1144,7 +1144,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
     """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids."""
-    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     for option, read in (("tokenizer", read_tokenizer), ("vocabulary", read_vocabulary)):
@@ -1173,7 +1173,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
                 named = set_word_ids(named, error, _read_tokens(options))
                 module, function = load_module_and_call_function(named, weights)
     except MissingArgumentsError as error:
-        raise RefusedOptionsError(error.problem, error.known, {"source": error.source}) from None
+        raise OptionCorrectionsError(error.problem, error.known, {"source": error.source}) from None
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:

@@ -12,7 +12,7 @@ from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.printed_stages import print_stages
-from pocketrnn_export.commands.tokenizer_written_to_file import write_tokenizer_with_changed_text
+from pocketrnn_export.commands.tokenizer_function_in_own_file import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def _is_in_code_of_text_function(rules: TextRules, tokens: Sequence[str], option
 def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
-    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:

@@ -202,7 +202,7 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
         path: the file of the module.
     """
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
-    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
 
     found: list[FileNamedInCode] = []

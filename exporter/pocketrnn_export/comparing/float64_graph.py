@@ -17,8 +17,8 @@ from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
+from pocketrnn_export.comparing.float32_runs import list_graph_inputs
 from pocketrnn_export.comparing.float64_operators import OPERATORS
-from pocketrnn_export.comparing.form_runs import list_graph_inputs
 
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]

@@ -14,10 +14,10 @@ from pocketrnn.bundle.manifest import Graph, Limits, TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.form_runs import make_module_run
+from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.intake.torchscript_file import ignore_warnings, load_from_bytes, save_to_bytes
+from pocketrnn_export.intake.torchscript_saving_and_loading import ignore_warnings, load_from_bytes, save_to_bytes
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
 from pocketrnn_export.tracing.module_trace import make_script_session
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes

@@ -1,5 +1,5 @@
 """Call a module of words and characters on rows of ids. Each id stands for a word with its characters
-(`vocabularies/word_and_character_ids.py`)."""
+(`vocabularies/spelled_word_ids.py`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 # The name of the characters in a line that calls a module.
 CHARACTERS: Final = "characters"

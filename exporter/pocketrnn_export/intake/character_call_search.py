@@ -11,10 +11,10 @@ from pocketrnn.errors import ExportError, InputError, first_line, short_repr
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
-from pocketrnn_export.intake.call_line import Call, list_names_in_line
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_call import CHARACTERS
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.intake.compiled_call_line import Call, list_names_in_line
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 # How many tokens are tried in one call.
 _TOKENS = 64

@@ -18,8 +18,8 @@ from torch import nn
 
 from pocketrnn.errors import ParityError, first_line
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
+from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS
-from pocketrnn_export.comparing.form_runs import make_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
     CandidateComparison,
@@ -32,7 +32,7 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line, read_generator_states
-from pocketrnn_export.intake.unsafe_layers_and_weights import list_nonfinite_weights, make_nonfinite_weights_error
+from pocketrnn_export.intake.refused_layers_and_weights import list_nonfinite_weights, make_nonfinite_weights_error
 from pocketrnn_export.module_runs.complete_copy import find_copy_difference, make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pocketrnn.bundle.crf import Crf
-from pocketrnn_export.intake.call_line import write_layer_code
+from pocketrnn_export.intake.compiled_call_line import write_layer_code
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 _DECODES: Final = re.compile(r"viterbi|decode", re.IGNORECASE)

@@ -13,8 +13,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, find_layer_tensors
-from pocketrnn_export.intake.torchscript_file import load_from_bytes, save_to_bytes
 from pocketrnn_export.intake.torchscript_fixed_states import refuse_fixed_states
+from pocketrnn_export.intake.torchscript_saving_and_loading import load_from_bytes, save_to_bytes
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
 from pocketrnn_export.module_runs.complete_copy import make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode

@@ -19,8 +19,8 @@ from pocketrnn_export.intake.call_discovery.call_candidates import list_forward_
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers, can_run_line
-from pocketrnn_export.intake.call_line import Call, list_names_in_line
 from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.compiled_call_line import Call, list_names_in_line
 from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_ids, draw_feature_numbers
 
 # How many ids of a category are tried in one call, and the numbers that a feature is changed to.

@@ -41,7 +41,7 @@ from pocketrnn_export.intake.sizes_from_weights import (
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call, find_imported_class
-from pocketrnn_export.source_code.jupyter_and_main_names import pretend_jupyter, replace_dunder_name_by_main
+from pocketrnn_export.source_code.dunder_names_as_in_jupyter import pretend_jupyter, replace_dunder_name_by_main
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_needed_statements,

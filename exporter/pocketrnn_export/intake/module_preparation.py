@@ -16,9 +16,9 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_differing_operation
+from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
-from pocketrnn_export.comparing.form_runs import make_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     Reference,
     are_rows_independent,
@@ -42,9 +42,9 @@ from pocketrnn_export.intake.batch_dependence_advice import explain_batch_depend
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
-from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call_search import find_convention_with_characters
+from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
@@ -60,19 +60,19 @@ from pocketrnn_export.intake.max_norm_read_refusal import find_exceeded_max_norm
 from pocketrnn_export.intake.numbers_taken_out_of_tensors import note_extracted_numbers
 from pocketrnn_export.intake.padding_effect import find_padding_fault
 from pocketrnn_export.intake.probability_check_and_run_errors import make_explaining_run, make_probability_checking_run
+from pocketrnn_export.intake.refused_layers_and_weights import (
+    make_nonfinite_weights_error,
+    refuse_unsafe_layers,
+    set_nonfinite_weights_to_zero,
+)
 from pocketrnn_export.intake.state_between_calls import (
     assigns_without_effect,
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.unsafe_layers_and_weights import (
-    make_nonfinite_weights_error,
-    refuse_unsafe_layers,
-    set_nonfinite_weights_to_zero,
-)
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.progress import log_step
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 _log = logging.getLogger(__name__)
 # The rounding of long texts may differ this much between batches; a module that mixes texts differs by more.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.comparing.form_runs import make_module_run
+from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation

@@ -31,7 +31,8 @@ from pocketrnn_export.module_runs.attribute_changes import (
     find_attributes_changed_by_run,
     restore_attributes,
 )
-from pocketrnn_export.module_runs.numbers_that_count_calls import CallCounter, ComparisonFlipper, find_call_counters
+from pocketrnn_export.module_runs.comparison_flipper import ComparisonFlipper
+from pocketrnn_export.module_runs.numbers_that_count_calls import CallCounter, find_call_counters
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, find_first_different_operator
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
@@ -50,8 +51,9 @@ _LONGEST: Final = 1_500
 # as long those of short batches only.
 _MOST: Final = 20_000
 _SECONDS: Final = 2.0
-# How many calls' entries are added to a list that each call extends.
+# How many calls' entries are added to a collection that each call extends.
 _ENTRIES: Final = (20, 1_000)
+_COLLECTIONS: Final = (list, deque, set, dict, tuple, str)
 
 # A module may change its answer from its twelfth call on.
 _CALLS_AT_A_TIME: Final = 16
@@ -85,7 +87,7 @@ def refuse_dependence_on_calls(facts: ModuleFacts, convention: Convention) -> No
             raise _make_dependence_error(_BEFORE, held, convention)
     _refuse_dependence_on_call_counters(facts, convention, text)
     for one in kept:
-        if any(_depends_on_list_length(facts, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
+        if any(_depends_on_length(facts, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
             raise _make_dependence_error(_BEFORE, [one], convention)
 
 
@@ -243,32 +245,49 @@ def _call_module(
         return run_user_call(convention.function, facts.module, tokens, lengths)
 
 
-def _depends_on_list_length(
-    facts: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_entries: int
+def _depends_on_length(
+    facts: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_calls: int
 ) -> bool:
-    """Return whether the answer changes after many calls have extended a list that the module holds. `kept` is the
-    attribute with the list. The calls are imitated: the entries that one call adds are added `further_entries`
-    times."""
-    if not isinstance(kept.after, list | deque):
+    """Return whether the answer changes after many calls have extended a list, set, dict, tuple or string of the
+    module. `kept` is the attribute with it. The calls are imitated: the entries that one call adds are added
+    `further_calls` times."""
+    if not isinstance(kept.after, _COLLECTIONS):
         return False
     expected = _answer_and_restore_if_possible(facts, convention, batch)
     path, _, name = kept.name.rpartition(".")
     layer = facts.module.get_submodule(path)
     with restore_module(facts.module):
-        # The first call may make the list.
+        # The first call may make the collection.
         _compute_answers_to_batches(facts, convention, [batch])
-        held = getattr(layer, name, None)
-        if not isinstance(held, list | deque):
-            return False
-        before = len(held)
+        held: Any = getattr(layer, name, None)
+        before = len(held) if isinstance(held, _COLLECTIONS) else 0
         _compute_answers_to_batches(facts, convention, [batch])
+        longer: Any = getattr(layer, name, None)
         # A list that each call creates again holds nothing from earlier calls.
-        is_anew = getattr(layer, name, None) is not held
-        if is_anew or len(held) <= before:
+        is_anew = isinstance(held, list | deque) and longer is not held
+        if is_anew or not isinstance(longer, _COLLECTIONS) or type(longer) is not type(held) or len(longer) <= before:
             return False
-        held.extend(list(held)[before:] * further_entries)
+        setattr(layer, name, _extend_collection(longer, before, further_calls))
         answers = _compute_answers_to_batches(facts, convention, [batch])
     return bool(answers) and bool(expected) and not _is_same_up_to_rounding(answers[0], expected[0])
+
+
+def _extend_collection(held: Any, before: int, further_calls: int) -> Any:
+    """Return a collection as it is after further calls, if each adds as many entries as the last one, which found
+    `before` entries. Lists and dicts are extended in place: forward may reach them by another name, too."""
+    if isinstance(held, str):
+        return held + held[before:] * further_calls
+    if isinstance(held, tuple):
+        return (*held, *(held[before:] * further_calls))
+    added = (len(held) - before) * further_calls
+    if isinstance(held, set):
+        held.update(object() for _ in range(added))
+    elif isinstance(held, dict):
+        last = next(reversed(held.values()))
+        held.update((object(), last) for _ in range(added))
+    else:
+        held.extend(list(held)[before:] * further_calls)
+    return held
 
 
 def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> bool:
@@ -281,7 +300,11 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
 
 def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
     """Refuse a module whose answer depends on a number that every call changes, such as a counter. The number is set to
-    what it is after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned round."""
+    what it is after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned round.
+
+    Also refuse a module that takes values of an iterator that it keeps, unless it is an `itertools.count`: the later
+    values are not known.
+    """
     with restore_module(facts.module):
         counters = find_call_counters(
             lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
@@ -289,6 +312,12 @@ def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Conventi
     expected = _answer_and_restore_if_possible(facts, convention, batch)
     with restore_module(facts.module):
         for counter in counters if expected else ():
+            if not counter.step:
+                raise ExportError(
+                    f"Forward takes the next value of an iterator that it keeps{counter.name and f': {counter.name}'}. "
+                    "Values that later calls will take are not known, and the answer to a text may depend on them.",
+                    "Create the iterator in forward, or keep a list and read it by index.",
+                )
 
             def differs(value: Any, counter: CallCounter = counter) -> bool:
                 with restore_attributes(facts.module), counter.holding(value):

@@ -31,7 +31,7 @@ from pocketrnn_export.bundle_proof import (
     refuse_dependence_on_batch_calls_or_copy,
 )
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.comparing.form_runs import make_onnx_run
+from pocketrnn_export.comparing.float32_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_arguments import ExportOptions
@@ -39,7 +39,7 @@ from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_an
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
-from pocketrnn_export.intake.call_line import compile_call
+from pocketrnn_export.intake.compiled_call_line import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
@@ -67,7 +67,7 @@ from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_conditi
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.value_ranges import SAMPLES
-from pocketrnn_export.intake.call_line import Call, compile_call
+from pocketrnn_export.intake.compiled_call_line import Call, compile_call
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, undo_changes_to_module
 from pocketrnn_export.numbers.proof_sample_table import Samples
 from pocketrnn_export.torch_internals import read_own_forward_pre_hooks

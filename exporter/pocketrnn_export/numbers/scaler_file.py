@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, find_file_error_reason, first_line, short_repr
-from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_pickle
 from pocketrnn_training.rows.array_files import read_arrays
 

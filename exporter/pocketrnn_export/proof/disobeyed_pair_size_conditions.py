@@ -17,7 +17,7 @@ from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModul
 from pocketrnn_export.proof.runnable_program_and_node_values import compute_answer_or_none, make_runnable_program
 from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL
-from pocketrnn_export.tracing.sizes.trace_log import Question
+from pocketrnn_export.tracing.sizes.size_question_log import Question
 
 # The number of pairs in a batch, and the numbers of tokens of their first and of their second texts.
 _PairSizes = tuple[int, int, int]

@@ -19,7 +19,7 @@ from pocketrnn_export.comparing.logit_comparison import (
     summarize_differences,
 )
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
-from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 _ROWS_OF_A_CASE: Final = 12
 

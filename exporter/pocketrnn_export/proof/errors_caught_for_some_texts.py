@@ -32,7 +32,7 @@ from pocketrnn_export.module_runs.operator_recording import (
     find_first_different_operator,
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
-from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
+from pocketrnn_export.proof.scripted_functions_as_python import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
 from pocketrnn_export.tracing.rules.asserts_and_equality_tests import TRUTHS, is_in_assert
 

@@ -3,7 +3,7 @@
 A trace records forward's conditions on sizes. Python has more ways to test a size than any list of them: a printed size
 that is kept as text, `id`, another thread, an error that is caught. In each way, the module does something else at some
 size and its program does not. So the two are compared at each size, with layers that have no memory
-(`layers/recurrent_layers_restarted_at_each_step.py`), and again with real layers if that shows a difference.
+(`layers/memoryless_layers.py`), and again with real layers if that shows a difference.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.proof.runnable_program_and_node_values import Answers, compute_answer_or_none
-from pocketrnn_export.tracing.layers.recurrent_layers_restarted_at_each_step import use_memoryless_layers
+from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.python_semantics.number_identity_tests_in_source import compares_identity
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes

@@ -29,7 +29,7 @@ from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
 from pocketrnn_export.progress import log_step
-from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
+from pocketrnn_export.proof.scripted_functions_as_python import use_unscripted_functions
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.rules.lengths import writes_into_first_argument

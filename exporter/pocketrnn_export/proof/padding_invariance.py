@@ -2,7 +2,7 @@
 
 A maximum over all steps of a batch is correct as long as one of a text's own steps is above the padding's zero, as it
 is for nearly every random text of 70 words. So the program runs on a text beside one of its own length and beside a
-longer one, and its operators are checked one by one (`hidden_differences.py`), with the padding left as it is.
+longer one, and its operators are checked one by one (`differences_for_other_texts.py`), with the padding left as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.proof.hidden_differences import TEXT, HiddenDifferences, RecordedRun
+from pocketrnn_export.proof.differences_for_other_texts import TEXT, HiddenDifferences, RecordedRun
 from pocketrnn_export.proof.program_nodes import describe_node_line
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 

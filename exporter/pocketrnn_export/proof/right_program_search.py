@@ -53,7 +53,7 @@ from pocketrnn_export.proof.traced_program_checks import (
     refuse_unequal_iterations,
 )
 from pocketrnn_export.torch_internals import replace_program_weights
-from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
+from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
 from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
 from pocketrnn_export.tracing.session import takes_two_texts
@@ -66,9 +66,9 @@ from pocketrnn_export.tracing.sizes.program_judging import (
 )
 from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
 
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15

@@ -23,7 +23,7 @@ from pocketrnn_export.proof.program_nodes import (
     find_needed_nodes,
     read_operator_name,
 )
-from pocketrnn_export.proof.token_dependence import WordDependence, find_word_dependence
+from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import read_size_expression
 
 # The operators that compute along an axis and keep it; the axis is the second argument.

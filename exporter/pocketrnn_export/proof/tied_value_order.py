@@ -2,7 +2,8 @@
 
 A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is refused
 (`traced_program_checks.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So
-the program runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`).
+the program runs with equal values in both orders, and its operators are checked one by one
+(`differences_for_other_texts.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from pocketrnn_export.proof.differences_for_other_texts import HiddenDifferences, RecordedRun
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import is_text, set_lengths_to_full_width
-from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
 from pocketrnn_export.proof.program_nodes import describe_node_line, read_operator_name
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
 from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_with_reversed_ties

@@ -37,7 +37,7 @@ from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference, is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog, UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
 
 # The ids below this, and the last id, may be padding to forward.
 _COUNTED: Final = 4

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.json_file import parse_json
+from pocketrnn_export.json_reading_and_writing import parse_json
 from pocketrnn_export.source_code.known_function_effects import FOREIGN_CELLS, HARMLESS_MAGICS
 
 # A notebook contains the outputs of its cells, also pictures: some have 50 MB.

@@ -18,7 +18,7 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     find_first_parameter_name,
     find_methods,
 )
-from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME, list_file_statements_that_code_needs
+from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, list_file_statements_that_code_needs
 
 _MADE_NAME = "_made"
 

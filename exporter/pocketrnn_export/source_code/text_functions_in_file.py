@@ -14,8 +14,8 @@ from pocketrnn_export.source_code.files_near_module import find_imported_file, l
 from pocketrnn_export.source_code.import_statements import list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
+from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
-from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
 from pocketrnn_export.vocabularies.owner_function_call import (
     find_vocabulary_argument,
     is_vocabulary_name,

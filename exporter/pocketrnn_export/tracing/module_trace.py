@@ -37,9 +37,9 @@ from pocketrnn_export.torch_internals import (
     replace_methods,
     replace_tolist,
 )
-from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.layers.recurrence import refuse_initial_states_of_other_batch_sizes, trace_recurrence
 from pocketrnn_export.tracing.layers.transformer_encoders_and_decoders import trace_transformers
+from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
 from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
@@ -73,8 +73,8 @@ from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.trace_branches import Branch, TracePlan
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog, UntraceableError
 
 # The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(

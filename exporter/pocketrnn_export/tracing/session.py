@@ -41,8 +41,8 @@ from pocketrnn_export.torch_internals import (
 )
 from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 from pocketrnn_export.tracing.sizes.trace_branches import Branch
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
 from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 from pocketrnn_export.tracing.used_and_left_out_rules import is_rule_left_out, record_rule_use

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.errors import InputError, find_file_error_reason, first_line
-from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.safe_pickle_reader import (
     PickledObject,
     UnsupportedPickleError,

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.safe_pickle_reader import PickledObject
 from pocketrnn_export.vocabularies.array_and_pickle_labels import convert_numpy_scalar
 from pocketrnn_export.vocabularies.checkpoint_file import read_checkpoint_root

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError
-from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
 from pocketrnn_export.vocabularies.array_and_pickle_labels import (
     has_array_or_pickle_suffix,
     read_array_or_pickle_labels,

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
-from pocketrnn_export.json_file import brief_text
-from pocketrnn_export.refused_options_error import RefusedOptionsError
+from pocketrnn_export.json_reading_and_writing import brief_text
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
@@ -47,7 +47,7 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         if difference := _describe_difference(encoder, text, ids, vocabulary.tokens):
             cut = ", ".join(map(repr, encoder.tokens(text)[:12]))
             advice, changes, nearest = _advise_on_rules(vocabulary, rules, pairs)
-            raise RefusedOptionsError(
+            raise OptionCorrectionsError(
                 f"Text {number} of your pipeline, {short_repr(text)}: {difference}.",
                 f"The rules cut it into {cut or 'nothing'}. {advice}",
                 changes,

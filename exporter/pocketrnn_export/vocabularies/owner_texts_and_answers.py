@@ -20,9 +20,9 @@ from typing import Any, Final, TypeAlias
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
-from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import hide_log_records
-from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.text_file_lines import read_lines
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def read_pairs(
         texts: the CSV file with the texts, if `path` is a CSV file without them.
 
     Raises:
-        RefusedOptionsError: several CSV files have the texts.
+        OptionCorrectionsError: several CSV files have the texts.
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
     """
     found: list[OwnersText] = []
@@ -296,7 +296,7 @@ def _add_texts_of_other_file(
     id, shows which text belongs to which row; this column is removed. If `texts_file` is given, it must have them.
 
     Raises:
-        RefusedOptionsError: several files there have them.
+        OptionCorrectionsError: several files there have them.
         InputError: no file there has them.
     """
     found: list[tuple[Path, str, dict[str, str]]] = []
@@ -323,7 +323,7 @@ def _add_texts_of_other_file(
     if any([texts[row[column]] for row in rows] != [more[row[by]] for row in rows] for _, by, more in found[1:]):
         names = [str(one) for one, _, _ in found]
         remedy = f"Several files beside it have them: {', '.join(names)}. Name the right one: --texts {names[0]}, say."
-        raise RefusedOptionsError(problem, remedy, {"texts": names[0]})
+        raise OptionCorrectionsError(problem, remedy, {"texts": names[0]})
     _log.warning("%s has no column text: its texts are those of %s, by the column %s", path, other.name, column)
     return [{"text": texts[row.pop(column)], **row} for row in rows]
 

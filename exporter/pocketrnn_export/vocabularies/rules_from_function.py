@@ -22,9 +22,9 @@ from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.text_row_encoder import Tokenizer
-from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.json_reading_and_writing import brief_text
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import log_item_progress
-from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     advise_external_tokenizer,
     collect_width_members,
@@ -377,7 +377,7 @@ def _make_refusal(
     # The function stays beside these rules: it splits the texts that are compared.
     own_code = json.dumps({"tokenizer": EXTERNAL, **collect_width_members(framing_rules)})
     said.append(advise_external_tokenizer(vocabulary, framing_rules))
-    return RefusedOptionsError(problem, " ".join(said), {"rules": own_code}, option)
+    return OptionCorrectionsError(problem, " ".join(said), {"rules": own_code}, option)
 
 
 def _describe_code_without_rule(code: RulesInCode) -> str:

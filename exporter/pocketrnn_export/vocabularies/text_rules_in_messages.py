@@ -9,7 +9,7 @@ from typing import Any, Final
 from pocketrnn.text import TextRules, make_rules_document
 from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, make_step_documents
-from pocketrnn_export.json_file import format_json_for_terminal
+from pocketrnn_export.json_reading_and_writing import format_json_for_terminal
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     TRIED_PATTERNS,
     find_pattern_between_words,

@@ -13,7 +13,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
-from pocketrnn_export.vocabularies.tokenizer_files import is_library_tokenizer, read_tokenizer
+from pocketrnn_export.vocabularies.subword_tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, VocabularySource, read_vocabulary

@@ -41,7 +41,7 @@ from pocketrnn.text.subword_steps import (
     Table,
     make_subword_steps_function,
 )
-from pocketrnn_export.json_file import brief_text, parse_json, parse_serde_float
+from pocketrnn_export.json_reading_and_writing import brief_text, parse_json, parse_serde_float
 from pocketrnn_export.vocabularies.tokenizer_patterns import parse_runs, parse_split
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 from pocketrnn_training.texts.unicode_sets import (

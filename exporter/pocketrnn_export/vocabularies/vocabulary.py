@@ -25,7 +25,7 @@ from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
-from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
 from pocketrnn_export.vocabularies.compressed_files import decompress_content
 from pocketrnn_export.vocabularies.pickled_vocabulary import (
     SAVE_PLAIN,

@@ -13,7 +13,7 @@ from pocketrnn.commands.grouped_help_and_shared_options import Text, make_column
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.file_kinds import KINDS, Kind
-from pocketrnn.text.checked_text_chunks import OnError
+from pocketrnn.text.chunks_of_checked_texts import OnError
 
 __all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "add_file_options", "name_answer_columns"]
 

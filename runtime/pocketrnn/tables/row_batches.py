@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import DataError, OutputError, first_line
 from pocketrnn.tables.file_kinds import Kind
-from pocketrnn.text.checked_text_chunks import OnError
+from pocketrnn.text.chunks_of_checked_texts import OnError
 
 if TYPE_CHECKING:
     import pyarrow

@@ -69,7 +69,7 @@ class Candidate:
         return FoldScores(self.accuracy, self.deviation, self.folds, self.rows)
 
     @property
-    def summary(self) -> str:
+    def accuracy_summary(self) -> str:
         """The candidate and its accuracy, in words."""
         weigh = "" if self.is_linear else (f"; recurrent {self.recurrent_weight:.2f}, linear {self.linear_weight:.2f}")
         return f"{self.display_name.capitalize()}: {self.scores.summary}{weigh}"

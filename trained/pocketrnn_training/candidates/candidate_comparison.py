@@ -196,7 +196,7 @@ def compare_candidates(
     candidates = (first, *(other for other in sorted(others, key=lambda other: other.loss) if other != first))
     for candidate in candidates:
         fewer = f"; not the best of these {candidate.rows:,} rows" if candidate.folds < first.folds else ""
-        report(StageNotice(f"{candidate.summary}{fewer}."))
+        report(StageNotice(f"{candidate.accuracy_summary}{fewer}."))
     said = f"The folds choose {first.display_name}"
     report(Notice(f"{said}: a recurrent part does not add more than chance." if is_linear else f"{said}."))
     if not with_unseen_logits:

@@ -19,8 +19,8 @@ from pocketrnn_training.classifiers.architecture import AnyArchitecture, Archite
 from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, Checkpoint
 from pocketrnn_training.measures.logit_measures import compute_macro_or_best_micro_f1
 from pocketrnn_training.measures.span_scores import SpanScores
+from pocketrnn_training.preparation.batch_augmentation import Changes
 from pocketrnn_training.preparation.distillation import TeacherTargets
-from pocketrnn_training.preparation.word_dropout_and_noise import Changes
 from pocketrnn_training.rows.encoded_rows import EncodedRows, EncodedTexts, join_rows
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers

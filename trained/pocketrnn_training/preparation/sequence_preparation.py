@@ -15,10 +15,10 @@ from pocketrnn.numbers.training_range import find_channel_ranges
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_dilation_of_each_bank
+from pocketrnn_training.preparation.batch_augmentation import Augmentation
 from pocketrnn_training.preparation.class_notices import make_class_notices
 from pocketrnn_training.preparation.class_weights import compute_class_weights
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
-from pocketrnn_training.preparation.word_dropout_and_noise import Augmentation
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, compute_mean_and_scale

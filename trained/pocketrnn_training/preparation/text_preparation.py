@@ -18,6 +18,7 @@ from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
+from pocketrnn_training.preparation.batch_augmentation import WordDropout
 from pocketrnn_training.preparation.class_notices import make_class_notices
 from pocketrnn_training.preparation.class_weights import compute_class_weights
 from pocketrnn_training.preparation.continued_training import (
@@ -33,7 +34,6 @@ from pocketrnn_training.preparation.distillation import (
 )
 from pocketrnn_training.preparation.example_texts import choose_short_texts, make_random_texts
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
-from pocketrnn_training.preparation.word_dropout_and_noise import WordDropout
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_texts import LabelledTexts

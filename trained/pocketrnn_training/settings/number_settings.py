@@ -49,7 +49,7 @@ class NumberSettings(Settings):
         stride: the stride of the convolution: above 1, the recurrent layers read fewer steps, and the classifier
             cannot be packed.
         filters: how many filters there are.
-        jitter: the deviation of noise that is added while training (`preparation/word_dropout_and_noise.py`).
+        jitter: the deviation of noise that is added while training (`preparation/batch_augmentation.py`).
         scaling: the deviation of factors by which channels are multiplied while training.
         time_masking: the largest share of the steps of a sequence that are hidden while training.
 

@@ -14,12 +14,12 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
 from pocketrnn.text.token_characters import CHARACTER_INPUTS
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
+from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_graph import list_nested_graphs
-from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.intake.character_call import CHARACTERS
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 _WORDS = "tokens"
 

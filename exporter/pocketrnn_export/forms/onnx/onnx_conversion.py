@@ -18,7 +18,7 @@ from pocketrnn.text.features_beside_text import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn_export.forms.onnx.accurate_operator_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.forms.onnx.exact_optimizer import optimize_exactly
-from pocketrnn_export.forms.onnx.rounded_number_refusal import find_float32_numbers, refuse_rounded_doubles
+from pocketrnn_export.forms.onnx.rounded_double_refusal import find_float32_numbers, refuse_rounded_doubles
 from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_size_numbers_to_float32
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import describe_user_line_of_node

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
+from pocketrnn_export.comparing.float32_runs import make_onnx_run, open_session
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy
-from pocketrnn_export.comparing.form_runs import make_onnx_run, open_session
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_conversion import (
     OPSET,
@@ -30,8 +30,8 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.proof.differences_for_other_texts import MOVES
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
-from pocketrnn_export.proof.hidden_differences import MOVES
 from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
 from pocketrnn_export.proof.program_nodes import read_operator_name
 from pocketrnn_export.proof.right_program_search import find_right_program
@@ -39,7 +39,7 @@ from pocketrnn_export.proof.runnable_program_and_node_values import RunnableProg
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 _log = logging.getLogger(__name__)
 

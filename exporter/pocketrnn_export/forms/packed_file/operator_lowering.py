@@ -27,9 +27,9 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
     multiply_bound_by_sizes,
     sum_bounds,
 )
-from pocketrnn_export.forms.packed_file.joined_previous_token_folding import fold_previous_step_into_layers
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.pair_size_factors import Lengths, compute_size
+from pocketrnn_export.forms.packed_file.previous_step_folding import fold_previous_step_into_layers
 from pocketrnn_export.forms.packed_file.size_dependent_values import (
     Numbers,
     Size,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
-from pocketrnn_export.intake.call_line import compile_call
+from pocketrnn_export.intake.compiled_call_line import compile_call
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 # The largest difference from the owner's probabilities, which may be rounded to two decimals. The proof compares the

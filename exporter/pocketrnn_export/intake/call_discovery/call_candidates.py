@@ -2,7 +2,7 @@
 
 One table lists the possible values of each input by its role. One input is the text, at most one the lengths, and at
 most one the mask. Any other input gets a constant, and only if its value does not change the answer
-(`non_text_inputs.py`).
+(`constants_for_non_text_inputs.py`).
 """
 
 from __future__ import annotations

@@ -20,6 +20,10 @@ from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assi
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
+from pocketrnn_export.intake.call_discovery.constants_for_non_text_inputs import (
+    find_candidate_with_constants,
+    make_changing_inputs_failure,
+)
 from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_head_outputs
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods_with_arguments
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state, find_changed_attributes
@@ -37,10 +41,6 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 )
 from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
-from pocketrnn_export.intake.call_discovery.non_text_inputs import (
-    find_candidate_with_constants,
-    make_changing_inputs_failure,
-)
 from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.trial_answers import (
     answer_texts_one_by_one,
@@ -56,8 +56,8 @@ from pocketrnn_export.intake.call_discovery.unsuitable_and_omitted_outputs impor
     describe_omitted_outputs,
     explain_unsuitable_output,
 )
-from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.compiled_call_line import Call, compile_call
 from pocketrnn_export.intake.feature_call import add_feature_ids, derive_features_from_first_ids
 from pocketrnn_export.intake.nonfinite_answer_line import find_nonfinite_line
 from pocketrnn_export.intake.random_draw_line import find_random_draw_line

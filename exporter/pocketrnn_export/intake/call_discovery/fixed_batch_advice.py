@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import can_run_line
-from pocketrnn_export.intake.call_line import write_layer_code
+from pocketrnn_export.intake.compiled_call_line import write_layer_code
 from pocketrnn_export.torch_internals import read_own_buffers, read_own_parameters
 
 # The names of attributes that hold states, and of attributes that hold tables.

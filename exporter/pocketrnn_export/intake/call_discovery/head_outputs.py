@@ -19,7 +19,7 @@ from pocketrnn.errors import suggest_similar_name
 from pocketrnn_export.intake.call_discovery.call_failures import ProblemAndAdvice
 from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers_per_output, find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
-from pocketrnn_export.intake.call_line import wrap_last_expression
+from pocketrnn_export.intake.compiled_call_line import wrap_last_expression
 
 # Words that the name of an output may have in addition to the name of a head.
 _BESIDE: Final = frozenset(

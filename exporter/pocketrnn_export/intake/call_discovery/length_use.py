@@ -17,8 +17,8 @@ from pocketrnn_export.intake.call_discovery.trial_answers import (
     call_and_restore_state,
     wrap_answer_part,
 )
-from pocketrnn_export.intake.call_line import uses_lengths
 from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.compiled_call_line import uses_lengths
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 
 # Some processors round the rows of one matrix product differently, by up to 16 times float32's precision.

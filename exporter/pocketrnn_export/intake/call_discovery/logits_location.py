@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.computed_answer_attributes import (
+from pocketrnn_export.intake.call_discovery.answer_object_properties import (
     SuffixAndValue,
     UncalledCode,
     find_computed_parts,

@@ -18,8 +18,8 @@ from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assi
 from pocketrnn_export.intake.call_discovery.logits_or_regression_values import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
-from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.compiled_call_line import wrap_last_expression
 from pocketrnn_export.intake.last_activation_removal import (
     ActivationCall,
     ActivationRecorder,

@@ -12,8 +12,8 @@ from typing import Final
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.compiled_call_line import wrap_last_expression
 
 _LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1|smooth_l1|huber)_loss)\b")
 _LOSS_OF_LABELS: Final = re.compile(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
-from pocketrnn_export.intake.call_line import Call, compile_call
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.intake.compiled_call_line import Call, compile_call
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 # Tokens int64 [rows, width], and the lengths of the rows, int64 [rows].
 Batch: TypeAlias = tuple[Tensor, Tensor]

@@ -11,8 +11,8 @@ from typing import Final
 import torch
 
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
+from pocketrnn_export.intake.call_discovery.constants_for_non_text_inputs import is_equal_up_to_rounding, trace_answer
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
-from pocketrnn_export.intake.call_discovery.non_text_inputs import is_equal_up_to_rounding, trace_answer
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
 from pocketrnn_export.module_runs.operator_recording import Program
 

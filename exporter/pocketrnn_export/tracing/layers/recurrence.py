@@ -29,9 +29,13 @@ from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_methods
-from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, count_directions, read_layer_weights
+from pocketrnn_export.tracing.layers.memoryless_layers import is_memoryless
 from pocketrnn_export.tracing.layers.packed_sequences import read_packed_lengths, trace_packing, trace_unpacking
-from pocketrnn_export.tracing.layers.recurrent_layers_restarted_at_each_step import is_memoryless
+from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import (
+    LayerWeights,
+    count_directions,
+    read_layer_weights,
+)
 from pocketrnn_export.tracing.session import TraceSession, find_current_export_session, find_current_session
 
 
@@ -118,7 +122,7 @@ def _run_recurrent_layer_without_memory(
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the same three tensors as `_run_recurrent_layer`, but start each step from the initial states; see
-    `recurrent_layers_restarted_at_each_step.py`."""
+    `memoryless_layers.py`."""
     (sequence, batch, _), hidden = x.shape, r.shape[2]
     # torch multiplies steps one by one if they are not contiguous, which takes four times as long for a small layer.
     x, rows = x.contiguous(), torch.arange(batch)

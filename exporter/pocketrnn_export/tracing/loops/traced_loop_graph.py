@@ -12,8 +12,8 @@ from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
 from pocketrnn_export.torch_internals import cache_known_operators, read_size_expression
+from pocketrnn_export.tracing.layers.memoryless_layers import STEP_EQUATIONS, StepEquations
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_step
-from pocketrnn_export.tracing.layers.recurrent_layers_restarted_at_each_step import STEP_EQUATIONS, StepEquations
 from pocketrnn_export.tracing.loops.cell_recognition import GATES
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION
 from pocketrnn_export.tracing.trace_operators import STEP

@@ -48,7 +48,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     compute_value_at,
     rename_size_symbols,
 )
-from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
 
 # The methods by which a size becomes part of a text: `"%d" % n` calls `__index__`.
 _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", "__int__", "__float__"})

@@ -22,7 +22,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import describe_user_line, is_user_frame
 from pocketrnn_export.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, read_tensor_values, replace_methods
 from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
-from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 
 class TracedArray:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pocketrnn_export.intake.user_frames import describe_user_line, find_frame_outside_package
 from pocketrnn_export.torch_internals import TRACED_TENSORS
 from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
-from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import describe_user_line_of_node
 from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
-from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _PRODUCTS: Final = (torch.ops.aten.prod.default, torch.ops.aten.prod.dim_int)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.tracing.session import Rule, TraceSession, decline_unless_exporting, declined, rule
-from pocketrnn_export.tracing.sizes.trace_log import UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 # The functions without an ONNX operator, with advice on what to write instead.
 _WITHOUT: Final = {

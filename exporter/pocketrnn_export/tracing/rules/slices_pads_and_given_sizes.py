@@ -36,7 +36,7 @@ from pocketrnn_export.tracing.session import (
     rule,
 )
 from pocketrnn_export.tracing.sizes.size_conditions import BATCH, Condition, compute_value_at
-from pocketrnn_export.tracing.sizes.trace_log import Question
+from pocketrnn_export.tracing.sizes.size_question_log import Question
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
 

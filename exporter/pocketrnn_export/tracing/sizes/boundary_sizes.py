@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.sizes.size_question_log import Question
 from pocketrnn_export.tracing.sizes.size_regions import Regions
-from pocketrnn_export.tracing.sizes.trace_log import Question
 
 # At most `_LARGE_CASES` inputs above `_SMALL` tokens are tried: a module with many bounds would take minutes.
 _SMALL: Final = 5_000

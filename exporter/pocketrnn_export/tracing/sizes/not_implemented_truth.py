@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_line, is_user_frame
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 
 @contextlib.contextmanager

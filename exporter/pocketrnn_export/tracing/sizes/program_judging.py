@@ -14,8 +14,8 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
-from pocketrnn_export.tracing.sizes.trace_log import TraceLog
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")

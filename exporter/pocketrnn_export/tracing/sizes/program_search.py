@@ -33,9 +33,9 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     make_all_sizes,
 )
 from pocketrnn_export.tracing.sizes.size_errors import TOGETHER, make_size_refusal_error
+from pocketrnn_export.tracing.sizes.size_question_log import Question
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
-from pocketrnn_export.tracing.sizes.trace_log import Question
 
 Traced = TypeVar("Traced")
 # A part of the sizes with the same way through forward: its region, and the answers to questions of operations.

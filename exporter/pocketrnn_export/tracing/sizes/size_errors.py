@@ -15,7 +15,7 @@ from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.tracing.sizes.boundary_sizes import find_condition_changes
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
-from pocketrnn_export.tracing.sizes.trace_log import Question, UntraceableError
+from pocketrnn_export.tracing.sizes.size_question_log import Question, UntraceableError
 
 # The most programs in one graph that the sizes choose from.
 TOGETHER: Final = 4

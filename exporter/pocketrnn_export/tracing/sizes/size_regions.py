@@ -30,7 +30,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     join_by_and,
     make_all_sizes,
 )
-from pocketrnn_export.tracing.sizes.trace_log import Question, TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
 
 # The most regions. A module with ten questions about one size has eleven.
 _MOST: Final = 80

@@ -20,7 +20,7 @@ from torch.fx import Node
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program_and_node_values import NodeValues
-from pocketrnn_export.proof.token_dependence import WordDependence, find_word_dependence
+from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree, writes_in_place
 
 # The row of the text that is compared, of the two in a batch.

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.tracing.layers import recurrence
-from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights, read_layer_weights
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
+from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights, read_layer_weights
 
 
 @pytest.mark.parametrize(("hidden", "projected"), [(10, 4), (64, 60)])

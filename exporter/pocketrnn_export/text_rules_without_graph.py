@@ -1,4 +1,4 @@
-"""Write the text rules of a bundle as a file for programs that run the bundle's graph themselves.
+"""Write the text rules of a bundle, without its graph, to a file for programs that run the graph themselves.
 
 The ids by this file are compared with the bundle's.
 """

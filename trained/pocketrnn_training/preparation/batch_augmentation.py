@@ -1,4 +1,4 @@
-"""Change the batches of training at random: make words unknown, or add noise to sequences of numbers."""
+"""Augment the batches of training at random: make words unknown, or add noise to sequences of numbers."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
 from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
 from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece

@@ -14,7 +14,7 @@ from pocketrnn_export.source_code.changed_and_needed_names import list_changed_n
 from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
-from pocketrnn_export.source_code.request_fields import REQUEST, take_request_fields_as_parameters
+from pocketrnn_export.source_code.request_fields_as_parameters import REQUEST, take_request_fields_as_parameters
 
 WRITTEN_NAME: Final = "words"
 NAME_WITH_FIELDS: Final = "words_of_fields"

@@ -19,7 +19,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
-    from pocketrnn_export.source_code.tokenizer_in_function import WrittenTokenizer
+    from pocketrnn_export.source_code.splitting_part_of_function import WrittenTokenizer
 
 _MOST_FILES: Final = 20
 
@@ -32,7 +32,7 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     Args:
         options: the options of `export`.
     """
-    from pocketrnn_export.source_code.tokenizer_in_function import (
+    from pocketrnn_export.source_code.splitting_part_of_function import (
         WRITTEN_NAME,
         uses_only_basic_english_tokenizer,
         write_tokenizer_of_function,
@@ -73,7 +73,7 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
 def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
     """Write the lines of a function that splits several fields of a request to a file, and raise an error. The error
     says how the user completes the file to a tokenizer of one text."""
-    from pocketrnn_export.source_code.tokenizer_in_function import NAME_WITH_FIELDS, WRITTEN_NAME
+    from pocketrnn_export.source_code.splitting_part_of_function import NAME_WITH_FIELDS, WRITTEN_NAME
 
     path = find_or_write_code_file(output, "words", written.code)
     fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
@@ -96,8 +96,8 @@ def replace_tokenizer_by_own_file(options: dict[str, Any], function: Any, saved_
         saved_attributes: the attributes of its object that were saved.
     """
     from pocketrnn_export.source_code.files_near_module import loads_torch
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
-    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
     from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
 
     named = parse_module_name(options["tokenizer"])
@@ -135,7 +135,7 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
     Args:
         function: the function of the user's code, which answers or splits a text.
     """
-    from pocketrnn_export.source_code.tokenizer_in_function import (
+    from pocketrnn_export.source_code.splitting_part_of_function import (
         WRITTEN_NAME,
         find_changed_text,
         write_tokenizer_of_function,

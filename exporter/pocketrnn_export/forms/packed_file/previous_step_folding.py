@@ -1,5 +1,5 @@
-"""Change a layer whose input joins each step with the step before. The new layer reads the steps themselves, and needs
-no joined copy."""
+"""Fold the previous step into a layer whose input joins each step with the step before. The new layer reads the steps
+themselves, and needs no joined copy."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pocketrnn_export.intake.feature_call import FeatureCall, list_feature_varia
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 from pocketrnn_export.module_runs.operator_recording import label_input_beside_text
 from pocketrnn_export.torch_internals import call_forward_directly
-from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
+from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 # A call of a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
 Call = Callable[[nn.Module, Tensor, Tensor], Any]

@@ -1,4 +1,4 @@
-"""A refusal that names the options to give. Several such refusals become one line to copy."""
+"""The error that gives the corrected options of a command. Several such errors become one line to copy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pocketrnn.errors import InputError
 
 
-class RefusedOptionsError(InputError):
+class OptionCorrectionsError(InputError):
     """Options are missing or wrong, and the right ones are known.
 
     Args:
