@@ -497,8 +497,8 @@ def _make_mask(lengths: Tensor, steps: int, marked: str) -> Tensor:
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-    """Call a module with the inputs of a file: by name if the module's inputs have the same names in another order,
-    else in the file's order."""
+    """Call a module with the inputs of a file. They are given by name if the module's inputs have the same names in
+    another order, else by position."""
     parameters = list_forward_parameters(module)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:

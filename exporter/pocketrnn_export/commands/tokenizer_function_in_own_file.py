@@ -78,7 +78,7 @@ def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenToke
     path = find_or_write_code_file(output, "words", written.code)
     fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
     raise InputError(
-        f"{named.path}:{named.name} makes its text of {len(written.fields)} fields of a request ({fields}).",
+        f"{named.path}:{named.name} joins {len(written.fields)} fields of a request ({fields}) to one text.",
         f"Its lines are now {NAME_WITH_FIELDS}({fields}) in {path}. Add there how your text becomes these fields, such "
         f"as: def {WRITTEN_NAME}(text): return {NAME_WITH_FIELDS}({example}). "
         f"Then give --tokenizer {path}:{WRITTEN_NAME}.",

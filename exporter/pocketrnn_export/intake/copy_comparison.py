@@ -225,7 +225,7 @@ class OwnersModule:
             )
         _log.warning(
             "The module's weights are %s, but the bundle computes in float32: on %d texts, a logit differs by up to "
-            "%.1e from the module's own, and %d labels%s. In float32 it answers as the bundle does",
+            "%.1e from the module's own, and %d labels differ%s. In float32, the module answers as the bundle does",
             precision, rows, line.largest_difference, line.labels_differing,
             f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",
         )  # fmt: skip
@@ -244,7 +244,8 @@ def _list_number_and_string_attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def _copy_or_return_module(module: nn.Module) -> Any:
-    """Return a copy of the module. Return the module itself if copying raises an exception."""
+    """Return a copy of the module, to compare the module with it. Return the module itself if copying raises an
+    exception."""
     try:
         return make_complete_copy(module)
     # It could be copied before; now the attribute that differs cannot be named.

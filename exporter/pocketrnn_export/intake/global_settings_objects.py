@@ -77,7 +77,9 @@ def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: S
         other = {key: size for key, size in sizes.items() if known.get(key, size) != size}
         if other:
             said = ", ".join(f"{key}={size}" for key, size in other.items())
-            _log.warning("%s of %s gets %s, by the shapes in %s", name, path, said, weights.path if weights else "")
+            _log.warning(
+                "%s of %s is changed to %s, by the shapes in %s", name, path, said, weights.path if weights else ""
+            )
             known.update(other)
 
 

@@ -184,8 +184,8 @@ def load_text_function(
 
 
 def _say_that_text_function_needs_names(named: ModuleName, error: NeededNamesError) -> NeededNamesError:
-    """Return a refusal that says that the text function needs the names, not the module. `--set` gives them to the
-    module only."""
+    """Return a refusal with the same names, which says that the text function needs them, and not the module. The
+    option `--set` gives values to the module's names only."""
     remedy = error.remedy
     if remedy.startswith("Give plain values on the command line"):
         remedy = (
@@ -245,7 +245,9 @@ def _make_text_object(
     changed.update({} if args or kwargs else saved_attributes)
     for name, value in changed.items():
         if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
-            _log.warning("%s.%s of %s gets the words of --vocabulary", named.name, name, named.path)
+            _log.warning(
+                "%s.%s of %s lacks words of --vocabulary, and is replaced by all of them", named.name, name, named.path
+            )
             changed[name] = WordIds(ids_of_words)
     if taken := {
         name: value for name, value in defaults.items() if name in (read or ()) and changed.get(name) == value

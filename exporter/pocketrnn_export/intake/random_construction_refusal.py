@@ -44,7 +44,7 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
     for name, digest in _compute_digests(module).items():
         if again.get(name) != digest:
             raise InputError(
-                f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
+                f"{named.path}:{named.name} has random weights: when it is made twice, {name} differs.",
                 "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
                 if weights is None
                 else f"{weights.path} does not hold {name}: make it a parameter, a layer or a buffer, and save the "

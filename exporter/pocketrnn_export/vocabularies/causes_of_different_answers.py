@@ -284,7 +284,8 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
 
 
 def _write_threshold(bounds: tuple[float, float]) -> str:
-    """Write a threshold above the first bound and not above the second, with the fewest digits. Prefer 0.5."""
+    """Write a threshold for a message: a number above the first bound and at most the second, with the fewest digits.
+    Prefer 0.5."""
     lowest, highest = max(bounds[0], 0.0), min(bounds[1], 1.0)
     if lowest < 0.5 <= highest:
         return "0.5"

@@ -170,7 +170,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     is_answered = [row.get("label") != "" or any(row[name] for name in others) for row in rows]
     empty = is_answered.count(False)
     if multi_label and empty:
-        _log.warning("%s: the empty label of %d rows is read as no label", path, empty)
+        _log.warning("%s: %d rows have an empty label, which is read as an answer without a label", path, empty)
         rows = [
             row if answered else {"text": row["text"], "label": []}
             for row, answered in zip(rows, is_answered, strict=True)

@@ -166,8 +166,9 @@ def _list_agreeing_rules(
 ) -> list[AgreeingRules]:
     """Return the rules in `splits`, with these widths, with which the module gives the owner's answers to all texts.
 
-    All are tried on some texts, and the three best on all texts. Rules with nearly exact answers are returned at once.
-    Rules with exceptions are tried again with a step that changes characters outside an encoding, such as ASCII.
+    All are tried on some texts, and the best three of them on all texts. Rules with nearly exact answers are returned
+    at once. Rules with exceptions are tried again with a step that replaces or drops characters outside ASCII or
+    Latin-1.
     """
     found: list[AgreeingRules] = []
     for split in splits:

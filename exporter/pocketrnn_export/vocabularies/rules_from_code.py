@@ -210,7 +210,7 @@ class _Scope:
         return any(isinstance(one, _Text) and one.part for one in values)
 
     def evaluate(self, node: ast.expr) -> Any:
-        """Evaluate an expression that does not depend on the text."""
+        """Evaluate an expression of the owner's code that does not depend on the text, as Python does."""
         code = compile(ast.fix_missing_locations(ast.Expression(node)), "<rules>", "eval")
         try:
             return eval(code, {**self.names, **self.values})  # noqa: S307 - the owner's own code, which a call runs, too

@@ -135,7 +135,7 @@ def _read_pair_ids(
         if around.keys() <= {"max_width"} and at == len(given) and rules.sizes[1] is None:
             most = at - len(rules.first_ids) - len(rules.last_ids)
             raise InputError(
-                f"{text_name} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, and more behind them.",
+                f"{text_name} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, followed by more.",
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
         who = "its tokens give" if one.ids and one.tokens else "your tokenizer gives"

@@ -276,7 +276,7 @@ def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
         raise DataError(
             f"{source} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
-            "Give it with --tokenizer FILE and no --vocabulary; in Python, as tokenizer= and no vocabulary.",
+            "Give it with --tokenizer FILE, and leave --vocabulary out; in Python, give tokenizer=, not vocabulary=.",
         )
     taken: dict[int, str] = {}
     for token, value in ids.items():
@@ -307,7 +307,9 @@ def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
     missing id 0 becomes the padding token, if there is no other."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
-        _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", source, PADDING)
+        _log.warning(
+            "%s has no token with the id 0. The bundle uses this id for padding, with the token %s.", source, PADDING
+        )
         taken[missing.pop(0)] = PADDING
     if missing:
         more = ", ..." if len(missing) > 5 else ""

@@ -336,7 +336,7 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
         )
     if total is not None and (to_one or (probed.sign == 1 and total > _ROUNDING)):
         raise ExportError(
-            f"The module gives numbers that sum to {total:.4g} for every text: logits, or shares of this sum.",
+            f"The module gives numbers that sum to {total:.4g} for every text: they may be logits, or shares of it.",
             "Say which: --gives logits, or --call "
             f'"{wrap_last_expression(convention.line, f"torch.log({{}} / {total:.4g})")}".',
         )
