@@ -266,7 +266,8 @@ def match_outputs(
 
 
 def squeeze_shape(array: Array) -> tuple[int, ...]:
-    """Return the shape of an array without axes of size 1. For one row, squeeze() removes the batch axis."""
+    """Return the shape of an array without axes of size 1, to compare shapes: for one row, a squeeze() in forward
+    removes the batch axis, too."""
     return tuple(size for size in array.shape if size != 1)
 
 

@@ -341,7 +341,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 def _print_written_bundle(
     manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
-    """Print what a bundle of texts is, its verdicts, notes and limits, and the next command."""
+    """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
+    command."""
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
 
     what = f"labels{' of tokens' * manifest.output.of_tokens}"

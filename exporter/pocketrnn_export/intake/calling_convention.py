@@ -165,8 +165,8 @@ class CallAdapter(nn.Module):
         return self._call_on_texts(call, tokens, lengths)
 
     def _call_on_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
-        """Call `function` on texts, and return their logits. Missing lengths become the width of the batch, or the
-        counts of ids that are not padding."""
+        """Call `function` on texts, and return their logits. If `lengths` is None, they are the width of the batch. If
+        the convention counts them, they are the counts of ids that are not padding."""
         convention, back = self.convention, None
         if convention.counts is not None:
             lengths = _count_real_ids(tokens, convention.counts)

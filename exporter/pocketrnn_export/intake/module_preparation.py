@@ -146,8 +146,8 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts must run alone and not in a batch. If there are none, the padding id counts as one,
-        unless it was tested."""
+        """The ids whose texts must run alone and not in a batch. If none were found, but the padding id was not tested,
+        it is the padding id."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)

@@ -182,7 +182,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_save(path: Path) -> Any:
-    """Read a file of `torch.save`. Stand-ins without code replace objects of classes outside torch."""
+    """Read the object in a file of `torch.save`. Stand-ins without code replace parts of it whose classes are not
+    torch's."""
     if is_torchscript(path):
         raise InputError(
             f"{path} is a TorchScript file, which is a module and not only weights.",

@@ -96,7 +96,7 @@ class _RulesAdvice(NamedTuple):
 
 
 def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> _RulesAdvice:
-    """Return advice that names the rules which agree with the most texts of the owner."""
+    """Find the rules that give the owner's ids to the most texts, and return advice that names them."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
             said = (

@@ -334,7 +334,8 @@ def _list_members_and_vocabulary_attributes(root: Any) -> dict[Any, Any]:
 
 
 def _is_keras_tokenizer(value: _RecordedObject) -> bool:
-    """Return whether an object is a Tokenizer of Keras, by its attributes: its class has moved several times."""
+    """Return whether a pickled object is a Tokenizer of Keras. Its attributes show this, since its class has been in
+    several modules."""
     return isinstance(value.state, dict) and isinstance(value.state.get("word_index"), dict)
 
 

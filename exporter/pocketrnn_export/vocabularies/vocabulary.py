@@ -238,7 +238,8 @@ def _find_token(tokens: Sequence[Any], name: str, other_names: re.Pattern[str]) 
 
 
 def _find_default_of_stoi(vocab: object) -> int | None:
-    """Return the id that the `stoi` of an old Vocab gives to unknown words; None for another object."""
+    """Return the id that an old torchtext Vocab gives to unknown words by its `stoi`. Return None for any other
+    object."""
     factory = getattr(getattr(vocab, "stoi", None), "default_factory", None)
     default = factory() if factory is not None else None
     return default if type(default) is int else None
@@ -446,8 +447,8 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
 
 
 def is_word_vector_file(path: Path) -> bool:
-    """Return whether a file has a word and its vector in each line, as GloVe's have. The first line may be another one,
-    as in the text form of word2vec, where it has the number of words."""
+    """Return whether each line of a file has a word and its vector, as in files of GloVe. The first line may have the
+    number of words instead, as in word2vec's text files."""
     try:
         with path.open(encoding="utf-8") as file:
             lines = [line.rstrip("\n") for line in itertools.islice(file, 6)]
@@ -631,7 +632,8 @@ def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any
 
 
 def _check_tokens_by_id(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
-    """Return tokens in the order of their ids as a tuple. Refuse invalid ones; the message names the id."""
+    """Return the tokens, which are in the order of their ids, as a tuple. Refuse tokens that are not valid; the message
+    names their id."""
     _refuse_invalid_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 
