@@ -307,7 +307,7 @@ def test_a_cut_with_which_nearly_all_answers_agree_is_told_with_the_text_that_do
     ("shift", "said"),
     [
         (0, 'All 24 .* agree with --rules .*"lowercase": false'),
-        pytest.param(1, 'rules: .BAB.*"lowercase": false.*60 of 60', marks=pytest.mark.slow),
+        pytest.param(1, 'no text: .BAB.*"lowercase": false.*60 of 60', marks=pytest.mark.slow),
     ],
 )
 def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str, tmp_path: Path) -> None:
@@ -975,7 +975,7 @@ def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
     (one,) = read_pairs(path, labels)
     assert one.text == "oil"
     assert not named or one.answer == dict(zip(labels, (0.25, 0.75), strict=True))
-    assert ("are read as the numbers" in caplog.text) == named
+    assert ("are read as those of the labels" in caplog.text) == named
 
 
 @pytest.mark.parametrize("columns", ["logp_bad,logp_good", "bad,good"])
@@ -1051,8 +1051,8 @@ def test_numbers_of_classes_in_json_and_python_are_read_as_their_labels(tmp_path
 @pytest.mark.parametrize(
     ("rows", "answer", "said"),
     [
-        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "is read as"),
-        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "is read as"),
+        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "'output' is read"),
+        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "'output' is read"),
         ("7,film,good,0.25\n8,page,bad,0.75\n", ("good",), "rename it to probability"),
         ("7,film,good,3.5\n8,page,bad,0.25\n", ("good",), "no label has this name"),
     ],
