@@ -489,16 +489,28 @@ def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
     assert again.exit_code == 0, again.output
 
 
-@pytest.mark.parametrize("width", [0, pytest.param(12, marks=pytest.mark.slow)])
-def test_another_order_of_the_labels_is_a_line_to_copy_also_with_other_rules(width: int, owners_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("width", "more"),
+    [
+        (0, []),
+        pytest.param(12, [], marks=pytest.mark.slow),
+        pytest.param(
+            12, ["--tokenizer", "net.py:words", "--rules", '{"tokenizer": "external"}'], marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_another_order_of_the_labels_is_a_line_to_copy_also_with_other_rules(
+    width: int, more: list[str], owners_folder: Path
+) -> None:
     numbers = [answer(ids_of(text), width) for text in TEXTS]
     rows = [",".join(map(str, [text, *(one if width else [LABELS[int(np.argmax(one))]])]))
             for text, one in zip(UNFRAMED, numbers, strict=True)]  # fmt: skip
     Path("answers.csv").write_text("\n".join([f"text,{','.join(LABELS) if width else 'label'}", *rows]))
     turned = [",".join(LABELS[::-1]) if one == ",".join(LABELS) else one for one in GIVEN]
-    result = CliRunner().invoke(main, ["export", *turned])
+    result = CliRunner().invoke(main, ["export", *turned, *more])
     assert result.exit_code == 3, result.output
     words = shlex.split(result.stderr.split("Write: ")[1].splitlines()[0])
+    assert ("--tokenizer" in words) is bool(more)
     assert words[words.index("--labels") + 1] == ",".join(LABELS)
     assert ("--rules" in words) is bool(width)
     assert not width or json.loads(words[words.index("--rules") + 1])["min_width"] == width

@@ -332,8 +332,9 @@ def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Conventi
                 for flipped in range(min(counting.count, _MOST_COMPARISONS))
             ):
                 changed = ChangedAttribute(counter.name, counter.before, counter.before + counter.step)
+                is_attribute = counter.name and counter.iterator is None
                 raise _make_dependence_error(
-                    "the number of calls before", [changed] if counter.name else [], convention
+                    "the number of calls before", [changed] if is_attribute else [], convention
                 )
 
 

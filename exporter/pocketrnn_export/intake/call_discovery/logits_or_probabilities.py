@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
@@ -30,6 +29,7 @@ from pocketrnn_export.intake.last_activation_removal import (
     apply_activation,
 )
 from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
 
 # The conclusion for numbers of both signs.
@@ -402,7 +402,7 @@ def _find_range_with_other_weights(facts: ModuleFacts, convention: Convention, p
     any input. So does a sigmoid times positive weights: matrices of one sign are therefore also kept and only scaled,
     one at a time, and the answers must lie in the range then, too.
     """
-    module: nn.Module = copy.deepcopy(facts.module)
+    module = copy_without_comparison(facts.module)
     # A maximum over one step can have both signs.
     again, batches = (
         replace(facts, module=module),
