@@ -286,7 +286,7 @@ def test_random_numbers_that_no_weights_hold_are_refused(kind: str, named: str, 
         if given == "nothing":
             refuse_random_construction(name, module, weights)
         else:
-            with pytest.raises(InputError, match=rf"{re.escape(named)}\. .*weights\.pt "):
+            with pytest.raises(InputError, match=rf"{re.escape(named)}\b.*weights\.pt "):
                 refuse_random_construction(name, module, weights)
 
 

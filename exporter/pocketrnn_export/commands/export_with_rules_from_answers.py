@@ -144,9 +144,11 @@ def _print_rules_that_agree_as_well(
     rules and the owner's code does not show the rules. Also print the command that decides by the function of the
     owner's code that seems to split texts."""
     from pocketrnn.text import TextEncoder, TextRules
+    from pocketrnn.text.text_input import TextInput
     from pocketrnn_export.vocabularies.text_rule_selection import describe_other_agreeing_rules
 
-    rules = manifest.text.rules
+    # A bundle of numbers has no text rules.
+    rules = manifest.text.rules if isinstance(manifest.input, TextInput) else None
     if not isinstance(rules, TextRules) or not _are_rules_open(description, options):
         return
     if _prefer_rules_in_code(rules, description, options)[1]:
