@@ -482,7 +482,8 @@ def _replace_answer_of_example(example: Example | NumberExample, classifier: Cla
 
 
 def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: frozenset[int]) -> ProofPlan:
-    """Make the plan for the proof of a packed file, with cases at the sizes at which its programs take another path."""
+    """Make the plan for the proof of a packed file. `sizes_of_other_path` are lengths at which the engine takes another
+    path through its program; they become cases."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):

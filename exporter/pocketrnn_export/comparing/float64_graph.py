@@ -146,7 +146,8 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _name_unused_outputs(graph: GraphProto, graph_number: int) -> None:
-    """Give each output a name: the evaluator takes an output without a name for an omitted input."""
+    """Give each output without a name a name, since the evaluator takes such an output for an omitted input.
+    `graph_number` makes the names unique among nested graphs."""
     for i, node in enumerate(graph.node):
         for k, name in enumerate(node.output):
             node.output[k] = name or f"pocketrnn.unused.{graph_number}.{i}.{k}"
@@ -177,9 +178,9 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
-    """Insert casts that round the values whose name ends with SINGLE to float32.
+    """Round marked values to float32: insert casts after the values whose name has the ending SINGLE.
 
-    PyTorch makes float32 of Python's numbers beside a tensor.
+    PyTorch rounds a Python number to float32 if it is used beside a float32 tensor.
     """
     nodes: list[NodeProto] = []
     for node in graph.node:

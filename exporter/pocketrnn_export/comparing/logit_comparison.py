@@ -232,7 +232,8 @@ def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) 
 def summarize_differences(
     differences: Sequence[Difference], *, reference: str, inputs: str, rows: int
 ) -> CandidateComparison:
-    """Summarize the differences of a candidate as one line of the proof."""
+    """Summarize the differences of a candidate, one for each case, as one line of the proof. `rows` is the number of
+    rows in all cases."""
     spreads = [d.spreads for d in differences if d.spreads is not None]
     line = Comparison(
         reference=reference,

@@ -19,8 +19,8 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(step_word: str) -> dict[str, int | None]:
-    """Return three ways to cut a text into chunks, as a dict from a name to the number of chunks, or to None for chunks
-    of random lengths. `step_word` is `token` or `step`."""
+    """Return the three ways in which the proof cuts a text into chunks for a step graph. The dict maps the name of each
+    to the number of chunks; None stands for chunks of random lengths. `step_word` is `token` or `step`."""
     return {"3 chunks": 3, f"1 {step_word} each": _EACH, "chunks at random": None}
 
 
