@@ -215,8 +215,8 @@ def select_provable_forms(
 
 
 def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare a form with the reference on all the cases that it accepts, in each way to run the form. Return a line of
-    the proof for each way and kind of inputs."""
+    """Compare a form with the reference on all the cases that the form accepts, once for each of its runs, such as
+    onnxruntime with and without optimizations. Return a line of the proof for each run and kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:
@@ -237,8 +237,8 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
 
 
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare the forms with the reference in double precision. Refuse a form that differs by more than 1e-10, unless
-    rounding explains the difference.
+    """Compare the forms with the reference in double precision, and return a line of the proof for each form and kind
+    of inputs. Refuse a form that differs by more than 1e-10, unless rounding explains the difference.
 
     Raises:
         FormsDifferError: a form is refused.

@@ -189,7 +189,7 @@ TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 
 def make_unknown_size_mode() -> FakeTensorMode:
-    """Make a mode in which forward runs with unknown sizes and without numbers.
+    """Make a mode in which a module can be run without data: its tensors have sizes that are not known, and no numbers.
 
     Each unknown size has its own symbol, even if two sizes are equal.
     """
@@ -574,11 +574,11 @@ def get_submodule_dict(layer: nn.Module) -> dict[str, nn.Module | None]:
 
 @contextlib.contextmanager
 def call_forward_directly() -> Iterator[None]:
-    """While the block runs, calls of users' layers without hooks go to forward, and not through `nn.Module.__call__`.
-    Then forward may raise.
+    """While the block runs, let calls of users' layers without hooks run `forward` itself, and not
+    `nn.Module.__call__`. Then a call may raise an error without breaking the trace.
 
-    In `__call__`, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end
-    of the next call.
+    In `__call__`, a trace keeps a stack of the called layers. If a call raises an error, the stack keeps the layer, and
+    the trace fails at the end of the next call.
     """
     own = nn.Module.__call__
 

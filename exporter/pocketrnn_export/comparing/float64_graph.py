@@ -233,5 +233,6 @@ def _convert_tensor_to_float64(tensor: TensorProto) -> None:
 
 
 def list_perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
-    """List the float64 weights of a model from `convert_model_to_float64`, without those of inner graphs."""
+    """List the weights of a model that can be moved a little to measure the effect of rounding: the float64 weights
+    from `convert_model_to_float64`, without those of inner graphs."""
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]

@@ -203,8 +203,8 @@ def measure_difference(
 
 
 def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
-    """Return how far a candidate's answer is from the exact answer, in units of how far rounding may move the exact
-    answer."""
+    """Return how far a candidate's answer is from the exact answer, in units of the exact answer's `spread`, which is
+    how far rounding may move it."""
     if expected.shape != exact.logits.shape:
         return measure_distance_to_exact_answer(candidate, exact, given).spreads
     # The exact answers come from a copy in double precision. If the copy computes something else than the reference,

@@ -124,8 +124,8 @@ def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
 
 
 def select_cases_for_row_independence(grid: Iterable[Case]) -> list[Case]:
-    """Select the cases of a grid on which each row is also run alone, to see whether its answer depends on other
-    rows."""
+    """Select a few cases of a grid for a further test: each of their rows is also run alone, to see whether its answer
+    depends on other rows."""
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
@@ -225,9 +225,8 @@ def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: 
 def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
     """Change the cases so that a graph with these limits accepts them. Cases that become equal are kept once.
 
-    Longer rows are cut, the tokens of shorter rows are repeated, and rows beyond the largest batch are dropped: a graph
-    with a limit of 700 tokens is run on 700. If the graph refuses a text of padding only, such a row gets another id as
-    its first token.
+    Rows that are too long are cut, those that are too short repeat their tokens, and rows beyond the largest batch are
+    dropped. If the graph refuses a text of padding only, such a row gets another id as its first token.
     """
     if limits is None:
         return list(cases)

@@ -30,10 +30,11 @@ def make_chunked_run(
     """Return a run that reads each text or sequence in chunks of nearly equal length. A short text has fewer chunks.
 
     Args:
-        read_on: the step that reads a chunk.
+        read_on: the function that reads one chunk from a state.
         state_size: the size of the first state, which is zeros.
         chunk_count: the number of chunks; None for random cuts.
-        rows_of_ids: the samples that ids stand for, where the step takes samples.
+        rows_of_ids: float32 [ids, channels], the sample for which each id of a case stands, if the step graph takes
+            samples.
     """
     generator = np.random.default_rng(0)
 
