@@ -7,7 +7,7 @@ always separate.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, cast
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
@@ -70,7 +70,7 @@ class AnswerComparison:
         tolerance: how far a probability may be from the owner's, and a label's from the likeliest.
         unordered: labels whose order the answers do not show: if some are exchanged, all answers still agree.
         is_before: whether the weights were rounded, or integer arithmetic was introduced, after the comparison.
-        texts: how many texts were compared; 0 if it is read from a bundle, which states this elsewhere.
+        texts: how many texts were compared; 0 if this is not known.
     """
 
     labels: int
@@ -90,15 +90,13 @@ class AnswerComparison:
     @property
     def sentence(self) -> str:
         """The comparison in one or more sentences."""
-        compared: dict[int, list[str]] = {}
-        if self.labels:
-            compared[self.labels] = ["the same labels"]
-        if self.probabilities:
-            near = f"probabilities within {self.tolerance:g}, at most {self.largest_difference:.1e} apart"
-            compared.setdefault(self.probabilities, []).append(near)
+        near = f"probabilities within {self.tolerance:g}, at most {self.largest_difference:.1e} apart"
+        compared = [(self.labels, "the same labels"), (self.probabilities, near)]
+        # Some texts may have a label, and as many others probabilities.
+        if self.labels == self.probabilities == self.texts:
+            compared = [(self.texts, f"the same labels and {near}")]
         found = [
-            f"On {_format_text_count(number)} {self._agreement_words}: {' and '.join(equal)}."
-            for number, equal in compared.items()
+            f"On {_format_text_count(number)} {self._agreement_words}: {equal}." for number, equal in compared if number
         ]
         if self.unordered:
             named = ", ".join(short_repr(label, 40) for label in self.unordered[:_NAMED])
@@ -207,6 +205,8 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
     texts, by, answers = stated.get("texts"), stated.get("by"), _read_answer_comparison(stated.get("answers"), manifest)
+    if answers is not None and type(texts) is int:
+        answers = replace(answers, texts=texts)
     if stated.get("verdict") == "trained":
         return TextVerdict("trained")
     known = by in ("ids", "tokens") or (by == "answers" and answers is not None)

@@ -307,7 +307,7 @@ def test_a_cut_with_which_nearly_all_answers_agree_is_told_with_the_text_that_do
     ("shift", "said"),
     [
         (0, 'All 24 .* agree with --rules .*"lowercase": false'),
-        pytest.param(1, 'rules: .BAB.*"lowercase": false.*60 of 60', marks=pytest.mark.slow),
+        pytest.param(1, 'no text: .BAB.*"lowercase": false.*60 of 60', marks=pytest.mark.slow),
     ],
 )
 def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str, tmp_path: Path) -> None:
@@ -489,16 +489,28 @@ def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
     assert again.exit_code == 0, again.output
 
 
-@pytest.mark.parametrize("width", [0, pytest.param(12, marks=pytest.mark.slow)])
-def test_another_order_of_the_labels_is_a_line_to_copy_also_with_other_rules(width: int, owners_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("width", "more"),
+    [
+        (0, []),
+        pytest.param(12, [], marks=pytest.mark.slow),
+        pytest.param(
+            12, ["--tokenizer", "net.py:words", "--rules", '{"tokenizer": "external"}'], marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_another_order_of_the_labels_is_a_line_to_copy_also_with_other_rules(
+    width: int, more: list[str], owners_folder: Path
+) -> None:
     numbers = [answer(ids_of(text), width) for text in TEXTS]
     rows = [",".join(map(str, [text, *(one if width else [LABELS[int(np.argmax(one))]])]))
             for text, one in zip(UNFRAMED, numbers, strict=True)]  # fmt: skip
     Path("answers.csv").write_text("\n".join([f"text,{','.join(LABELS) if width else 'label'}", *rows]))
     turned = [",".join(LABELS[::-1]) if one == ",".join(LABELS) else one for one in GIVEN]
-    result = CliRunner().invoke(main, ["export", *turned])
+    result = CliRunner().invoke(main, ["export", *turned, *more])
     assert result.exit_code == 3, result.output
     words = shlex.split(result.stderr.split("Write: ")[1].splitlines()[0])
+    assert ("--tokenizer" in words) is bool(more)
     assert words[words.index("--labels") + 1] == ",".join(LABELS)
     assert ("--rules" in words) is bool(width)
     assert not width or json.loads(words[words.index("--rules") + 1])["min_width"] == width
@@ -975,7 +987,7 @@ def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
     (one,) = read_pairs(path, labels)
     assert one.text == "oil"
     assert not named or one.answer == dict(zip(labels, (0.25, 0.75), strict=True))
-    assert ("are read as the numbers" in caplog.text) == named
+    assert ("are read as those of the labels" in caplog.text) == named
 
 
 @pytest.mark.parametrize("columns", ["logp_bad,logp_good", "bad,good"])
@@ -1051,8 +1063,8 @@ def test_numbers_of_classes_in_json_and_python_are_read_as_their_labels(tmp_path
 @pytest.mark.parametrize(
     ("rows", "answer", "said"),
     [
-        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "is read as"),
-        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "is read as"),
+        ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "'output' is read"),
+        ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "'output' is read"),
         ("7,film,good,0.25\n8,page,bad,0.75\n", ("good",), "rename it to probability"),
         ("7,film,good,3.5\n8,page,bad,0.25\n", ("good",), "no label has this name"),
     ],

@@ -367,7 +367,7 @@ def test_a_tokenizer_that_fails_is_said_so(tokenizer: Any, said: str) -> None:
 def test_words_that_no_text_can_give_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     chosen()
     assert "2 words of the vocabulary" not in caplog.text
-    assert re.search(r"3 words of the vocabulary.*\(basic_english\): 'Oil', ':', \"n't\"\.", caplog.text)
+    assert re.search(r"\(basic_english\) find 3 words of the vocabulary.*: 'Oil', ':', \"n't\"\.", caplog.text)
     caplog.clear()
     known = read_vocabulary({"<PAD>": 1, "[UNK]": 2, "new york": 3, "new": 5, "york": 6})
     choose_rules(known, TextRules("whitespace", ngrams=2, unknown_id=2, padding_id=1), None, [], [])
@@ -500,7 +500,7 @@ def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path
     result = run(tmp_path, "--random-weights", "--pairs", str(pairs))
     assert result.exit_code == 0, result.output
     assert re.search(r"^Note: .*basic_english is used", result.stderr, re.M)
-    assert "Note: 3 words of the vocabulary" in result.stderr
+    assert "find 3 words of the vocabulary" in result.stderr
     read = manifest.read_manifest(tmp_path / "b")
     assert "Oil rises" in [example.text for example in read.examples]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
+import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -459,8 +460,10 @@ COUNTS: Final = [
 
 @pytest.mark.parametrize("kind", mostly_slow(COUNTS, 3))
 def test_a_count_of_calls_is_found_in_each_place_that_a_call_can_change(kind: type[TakesTheNextNumber]) -> None:
-    with pytest.raises(ExportError, match="number of calls"):
+    with pytest.raises(ExportError, match="number of calls") as refused:
         prepared(kind())
+    # A number in the place of an iterator would be an error in forward.
+    assert "module.numbers" not in refused.value.remedy
     module = kind()
     for _ in range(3):
         assert module.count() < 1_000
@@ -494,6 +497,18 @@ def test_an_iterator_whose_later_values_are_not_known_is_refused(values: Callabl
 
     with pytest.raises(ExportError, match="keeps: values"):
         prepared(Takes())
+    assert prepared(Keeps()).convention.line == "module(tokens)"
+
+
+def test_a_module_with_a_part_that_cannot_be_copied_may_give_probabilities() -> None:
+    class Keeps(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.mean(x).softmax(1)
+
     assert prepared(Keeps()).convention.line == "module(tokens)"
 
 

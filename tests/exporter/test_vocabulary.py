@@ -211,7 +211,7 @@ def test_a_dict_is_ordered_by_its_ids() -> None:
         (["a", 1], "1 at id 1, of type int"),
         (["a", None], "None at id 1"),
         (["a", "b", "a"], "'a' twice, at id 0 and id 2"),
-        ({"a": 0, "b": 5}, "'b' has the id 5, none the id 1"),
+        ({"a": 0, "b": 5}, "'b' has the id 5, but no token has the id 1"),
         ({"a": 9, "b": 5, "c": 4}, "counts are not ids"),
         ({"a": 2**70, "b": 1}, "an enormous number"),
         ([("a", 3), ("b", 9)], "neither the ids 0 to 1 nor falling counts"),
@@ -293,7 +293,7 @@ def test_a_keras_tokenizer_that_was_dumped_twice_is_read(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"oil": 1, "gas": 2}, "no token with the id 0. This id is used for padding, as <pad>"),
+        ({"oil": 1, "gas": 2}, "no token with the id 0. The bundle uses this id for padding, with the token <pad>"),
         ({"oil": 2, "gas": 3, "x": 4}, "no tokens with the ids 1. No text gets"),
         ([("oil", 9), ("gas", 2)], "the position of a token, from 0, is used as its id"),
         (KERAS, "its words are read, but not its way to split a text"),
@@ -478,7 +478,7 @@ def test_json_is_known_by_its_content(file: Callable[..., Path], name: str) -> N
         ('{"a": 0, "b": 1, "a": 2}', "'a' twice"),
         ('{"a": 0, "b": true}', "id True"),
         ('{"a": 0.0}', "id 0.0"),
-        ('{"a": 0, "b": 5}', "none the id 1"),
+        ('{"a": 0, "b": 5}', "no token has the id 1"),
         ('{"a": NaN}', "NaN is not JSON"),
         ('{"a": 1' + "0" * 5000 + "}", "not valid JSON"),
         ('{"a": 1' + "0" * 4000 + "}", "id an enormous number"),

@@ -92,7 +92,8 @@ def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row(own_scale: boo
     for row in range(5):
         samples, lengths = rows.batch(np.array([row]), 7.0)
         assert torch.allclose(module(torch.from_numpy(samples), torch.from_numpy(lengths))[0], together[row], atol=1e-6)
-    assert torch.equal(compute_logits(module, rows.select_rows(np.array([3, 0])), 16), together[[3, 0]])
+    # On some processors, the last digit of a convolution depends on the size of the batch.
+    assert torch.allclose(compute_logits(module, rows.select_rows(np.array([3, 0])), 16), together[[3, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("kernels", [6, 60])

@@ -201,8 +201,8 @@ class ComparedFile:
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
     def _measure_value_difference(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> float:
-        """Return the largest difference between the module's and the file's numbers, in outputs that may not be scores
-        of classes. It is relative to the largest number of the output."""
+        """Return the largest difference between the module's and the file's numbers, as a share of the largest number
+        of the output. Only outputs that may hold other numbers than scores of classes are measured."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
@@ -227,8 +227,9 @@ class ComparedFile:
         return min(1.0, self.largest.get(output, 0.0) or 1.0)
 
     def _make_scale_table(self, outputs: Sequence[Array], rows: int) -> Logits:
-        """Return the scale of each number in the table of joined outputs: how many times larger its column is than the
-        smallest column. No scale is below 1."""
+        """Return a table with a scale for each number of the joined outputs: how many times larger its column is than
+        the smallest column, at least 1. Differences are divided by these scales, since rounding changes large numbers
+        more."""
         each = [
             np.broadcast_to(choose_column_scales(self.scales.get(name, np.ones(1)), one.shape), one.shape)
             for one, (_, name) in zip(outputs, self.outputs, strict=True)
@@ -237,8 +238,9 @@ class ComparedFile:
         return table
 
     def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
-        """Return the outcome of a case from the joined outputs of the module (`expected`) and of the file (`given`). If
-        the difference may be rounding, the exact answer decides."""
+        """Decide whether the file's answer to a case (`given`) is the module's (`expected`) up to rounding, and return
+        the outcome. The difference is divided by `units`, as `_find_difference_unit` gives them. If it may be rounding,
+        the exact answer decides; differences from it are divided by `scales`."""
         left_out = _make_mask_of_uncompared_numbers(expected, given)
         expected, given = _replace_uncompared_by_zeros(left_out, expected, given)
         found = measure_difference("file", case.name, expected, given)
@@ -272,10 +274,11 @@ class ComparedFile:
         return Outcome(case, found, is_same)
 
     def _is_explained_by_engine_rounding(self, case: Case, found: Difference) -> bool:
-        """Return whether the rounding of onnxruntime's operators alone explains the difference.
+        """Return whether onnxruntime's rounding alone explains a difference: it is small beside the rounding of
+        weights, or file and module agree in double precision.
 
-        The file must compute the same as the module. Perturbed weights do not show this rounding: onnxruntime's sigmoid
-        if the states that drive gates are inputs, and a standard deviation of equal numbers.
+        onnxruntime rounds some operators more than changed weights show, such as a sigmoid, or a standard deviation of
+        equal numbers.
         """
         if found.spreads is not None and found.spreads <= _OF_ENGINE * SPREADS:
             return True
@@ -283,11 +286,12 @@ class ComparedFile:
         return not isinstance(in_doubles, str) and in_doubles.is_rounding
 
     def _is_within_half_precision_rounding(self, exact: ExactAnswer, given: Any, most_spreads: float) -> bool:
-        """Return whether an answer is as near to the exact answer as half precision allows: within `most_spreads`."""
+        """Return whether an answer is as near to the exact answer as half precision allows: within `most_spreads` times
+        the distance by which its rounding may move an answer."""
         return measure_distance_to_exact_answer("file", exact, given).spreads <= most_spreads * self.file.rounding
 
     def measure_case(self, case: Case) -> Difference:
-        """Measure the difference between the two answers to a case. Both sides must answer the case."""
+        """Measure the difference between the module's and the file's answer to a case. Both must answer the case."""
         call = record_call(self.called, case)
         own, given = self._compute_comparable_module_outputs(call), self._compute_comparable_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before
@@ -307,11 +311,9 @@ class ComparedFile:
         return expected, given if isinstance(given, str) else join_outputs(given, rows)
 
     def find_most_differing_output(self, case: Case) -> OutputColumns:
-        """Find the output of the file that differs most; return its name and its columns in the tables.
-
-        The tables are those of `compute_both_answers`. The difference is in the output's unit. The name is empty if one
-        output is compared.
-        """
+        """Find the output in which file and module differ most, relative to its largest number. Return the output's
+        name and its columns in the tables of `compute_both_answers`. If only one output is compared, or the file fails,
+        return an empty name and all columns."""
         own = self._compute_comparable_module_outputs(record_call(self.called, case))
         expected, given = self.compute_both_answers(case)
         if len(own) == 1 or isinstance(given, str):
@@ -429,10 +431,9 @@ class ComparedFile:
     def _is_engine_nearer_to_exact_answer(
         self, exact: Logits, by_reference: Logits, call: RecordedCall, scales: Logits
     ) -> bool:
-        """Return whether onnxruntime's answer is nearer to the exact answer than to the reference operators' answer.
-
-        If so, the reference operators compute something else than onnxruntime.
-        """
+        """Return whether onnxruntime's answer is nearer to the exact answer than to `by_reference`, the answer of
+        onnx's reference operators. If so, these operators compute something else, and their answer shows nothing about
+        the file."""
         given = self._compute_comparable_file_outputs(call)
         own = by_reference if isinstance(given, str) else join_outputs(given, len(exact)) / scales
         return bool(np.abs(own - exact).max() < np.abs(own - by_reference).max())
@@ -476,7 +477,8 @@ def compare_cases(compared: ComparedFile, cases: Iterable[Case]) -> list[Outcome
 
 
 def _find_forward_line(frame: FrameType | None) -> str:
-    """Find the line of the user's code that led to the call of a frame; empty for a frame inside `join_outputs`."""
+    """Describe the line of the user's code that called the function in `frame`, for a message. Return an empty string
+    if the line is unknown, or if `join_outputs` called the function."""
     inner = frame
     while inner is not None and inner.f_code is not join_outputs.__code__:
         inner = inner.f_back

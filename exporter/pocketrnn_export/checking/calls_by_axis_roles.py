@@ -90,11 +90,11 @@ def find_call_by_axes(
         module, file: as for `find_call`.
         id_counts: the possible numbers of ids of an input, in ascending order; each input gets the largest with which
             the module runs.
-        padding_id: the id past a row's length.
-        is_preferred: whether a call is better than one for which this is false: the file runs on its inputs.
+        padding_id: the id that fills a row after its last token.
+        is_preferred: tells whether a call is better than others, since the file runs on its inputs, too.
 
     Raises:
-        UncallableModuleError: the module runs in no way that was tried.
+        UncallableModuleError: the module runs with none of the calls that were tried.
     """
     ports = _sort_and_type_ports(module, file)
     # The input size of a layer is the second axis of its weight, or a later one of a convolution over columns.
@@ -189,11 +189,11 @@ def try_axis_roles(
     optional_sizes: Sequence[RowsAndSteps] = (),
     kinds_of_numbers: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
-    """Call the module with inputs whose axes have the roles `axis_roles`: the batch, the sequence or a fixed size.
-    Return the call if the module runs with it on all `required_sizes`; else None.
+    """Call the module with inputs whose axes have the roles `axis_roles`: batch, sequence or a fixed size. Return the
+    call if the module runs on all `required_sizes`; else None.
 
-    The call gets those of the `optional_sizes`, or else of the usual sizes for first calls, on which the module runs.
-    There must be one, and the answers must be finite for one kind of numbers and masks.
+    The returned call has those of the `optional_sizes` on which the module runs, at least one; by default, they are the
+    usual sizes for trials. Several kinds of random numbers and masks are tried, until the answers are finite.
     """
     usual, unusual = ((KEEPS, HIDES), (ONE_STEP,)) if any(map(is_mask, ports)) else ((KEEPS,), ())
     failing: set[str] = set()
@@ -267,8 +267,8 @@ def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
 
 
 def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
-    """Return `called`, whose inputs have the sizes that the file declares. If the module also runs on other sizes, as
-    in `others`, the returned call notes that only the declared ones are compared."""
+    """Return `called`, a call whose inputs have the sizes that the file declares. If the calls in `others` show that
+    the module also runs on other sizes, add the note that only the declared sizes are compared."""
     own = _list_input_shapes(called)
     if all(_list_input_shapes(other) <= own for other in others):
         return called
@@ -278,17 +278,15 @@ def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCal
 
 
 def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
-    """List the shapes of a call's inputs at the sizes on which the module runs."""
+    """Return the shapes of the call's inputs, one tuple of shapes for each size (rows, steps) on which the module
+    runs."""
     cases = [draw_case(called, *size) for size in called.sizes if can_run_on_size(called, *size)]
     return {tuple(array.shape for array in record_inputs(called, case).values()) for case in cases}
 
 
 def _mistakes_features_for_steps(called: ModuleCall, ports: Sequence[Port], axis_roles: Sequence[Roles]) -> bool:
-    """Return whether a call changes the number of columns, one for each feature, as if they were the steps of a
-    sequence.
-
-    The module fails on fewer columns than the file declares, and does not read more.
-    """
+    """Return whether a call takes the axis of the features for the sequence. The module then fails if there are fewer
+    columns than the file declares, and ignores further columns."""
     declared = {
         size
         for port, roles in zip(ports, axis_roles, strict=True)
@@ -314,10 +312,8 @@ def _find_most_ids_per_column(
     axis_roles: Sequence[Roles],
     id_counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
-    """Return for each input a list with a number of ids for each column: the largest number with which the module runs.
-
-    Each column may have its own table.
-    """
+    """Find the largest number of ids, among `id_counts`, with which the module runs. Return a dict from each input to
+    one such number for each of its columns, since a column may have an embedding table of its own."""
     widths = [_multiply_fixed_sizes(roles) for roles in axis_roles]
     found: dict[str, Sequence[int]] = {
         port.name: [id_counts[0]] * (width if width <= _MOST_COLUMNS else 1)
@@ -429,8 +425,16 @@ def make_call_with_roles(
     kind_of_numbers: str,
     marked_by_masks: str,
 ) -> ModuleCall:
-    """Make a call of the module with inputs whose axes have the roles `axis_roles`: batch, sequence or a size. A mask
-    marks the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP), as `marked_by_masks` says."""
+    """Make a call of the module with inputs whose axes have the roles `axis_roles`: batch, sequence or a fixed size.
+
+    Args:
+        module, ports: the module, and its inputs.
+        axis_roles: the roles of the axes of each input.
+        id_counts: how many ids each column of an input may have, by the name of the input.
+        padding_id: the id that fills a row after its last token.
+        kind_of_numbers: the kind of random numbers that float inputs get, such as POSITIVE.
+        marked_by_masks: what a mask marks: the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP).
+    """
     # Whole numbers may be ids of any table.
     least = min(map(min, id_counts.values())) if kind_of_numbers == _WHOLE else None
     sizes = {_multiply_fixed_sizes(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
@@ -493,8 +497,8 @@ def _make_mask(lengths: Tensor, steps: int, marked: str) -> Tensor:
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-    """Call a module with the inputs of a file: by name if the module's inputs have the same names in another order,
-    else in the file's order."""
+    """Call a module with the inputs of a file. They are given by name if the module's inputs have the same names in
+    another order, else by position."""
     parameters = list_forward_parameters(module)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:
@@ -554,7 +558,7 @@ def _make_axis_name(role: str | int, missing: int) -> str:
 def _count_missing_steps(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[int]:
     """Count how many fewer steps each input has than the longest, by the sizes that the file declares.
 
-    A question may have 30 tokens, and its text 50.
+    For example, a question has 30 tokens, and its text 50.
     """
     declared = [
         next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)

@@ -66,15 +66,15 @@ def find_call_without_axes(
     padding_id: int,
     rate_in_file: Callable[[ModuleCall], int],
 ) -> ModuleCall | None:
-    """Find a call of a module with the inputs of a file that declares neither the types nor the axes of its inputs.
-    Return None if there is no call on which module and file run.
+    """Search for a call with which both the module and a file run, if the file declares neither the types nor the axes
+    of its inputs. Return None if no such call is found.
 
-    The search changes the meaning of one input at a time. A change is kept if forward then calls torch at more of its
-    places before it fails; once it runs, if its rows are independent, the file runs, too, and the two agree.
+    The search begins with likely types and axes, and changes those of one input at a time. It keeps a change if forward
+    then calls torch at more places before it fails, or if its answers fit the file's better.
 
     Args:
         module, file, counts, padding_id: as for `find_call_by_axes`.
-        rate_in_file: how well the file's answers to a call fit the module's, as `rate_answers` says it.
+        rate_in_file: rates how well the file's answers to a call fit the module's, as `rate_answers` does.
     """
     return _MeaningSearch(module, file, counts, padding_id, rate_in_file).find_best_call()
 
@@ -120,10 +120,11 @@ class _MeaningSearch:
         self.until = time.process_time() + _SECONDS
 
     def find_best_call(self) -> ModuleCall | None:
-        """Search for the best way to call the module, by hill climbing; return its call, or None.
+        """Search for the best types and axes of the inputs, by hill climbing. Return the call with them, or None if the
+        rows of its answers depend on each other, or if the file fails.
 
-        The likeliest way is the first start, then random ones, until a way is complete or the time is over. None if its
-        rows are not independent, or the file fails on it.
+        The search starts from the likeliest types and axes, then from random ones, until the rating is the highest
+        possible or the time is over.
         """
         drawn = random.Random(0)  # noqa: S311
         best = way = tuple(choices[0] for choices in self.choices)
@@ -138,8 +139,8 @@ class _MeaningSearch:
         return called if runs else None
 
     def _climb_from(self, way: _Way) -> _Way:
-        """Change a way of calling the module, always by the best change, as long as the rating improves. Return the
-        last way."""
+        """Change the types and axes of the inputs, always by the change with the highest rating, as long as the rating
+        improves. `way` has the types and axes to begin with; return the last ones."""
         while (better := max(self._list_changes(way), key=self._rate_way, default=way)) != way:
             if self._rate_way(better) <= self._rate_way(way):
                 break
@@ -147,8 +148,8 @@ class _MeaningSearch:
         return way
 
     def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield the ways of calling the module that differ from `way` in one input, or that replace one size by another
-        in all inputs. Stop when the time is over."""
+        """Yield types and axes of the inputs that differ from those in `way` in one input, or in one size that is
+        replaced in all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
@@ -164,7 +165,7 @@ class _MeaningSearch:
             yield tuple(change.get(n, meaning) for n, meaning in enumerate(way))
 
     def _rate_way(self, way: _Way) -> tuple[int, ...]:
-        """Return the rating of a way to call the module. A better way has a larger rating.
+        """Return the rating of types and axes for the inputs. Better ones have a larger rating.
 
         The rating is whether forward runs; if not, at how many places it calls torch; if so, whether its rows are
         independent, whether the file runs, whether there are steps, and how well the answers fit.
@@ -183,8 +184,8 @@ class _MeaningSearch:
         return self.rated[way]
 
     def _count_torch_calls_before_failure(self, way: _Way) -> _TorchCalls | None:
-        """Return at how many places in the code forward calls torch before it fails, and how often. Return None if
-        forward runs."""
+        """Call the module on inputs with the types and axes in `way`. Return at how many places in the code forward
+        calls torch before it fails, and how often; None if forward runs."""
         kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_into_ports_and_roles(way)[0])) else (KEEPS,)
         furthest = _TorchCalls(0, 0)
         for masks in kinds:
@@ -194,7 +195,8 @@ class _MeaningSearch:
         return furthest
 
     def _count_torch_calls_with_masks(self, way: _Way, marked_by_masks: str) -> _TorchCalls | None:
-        """Return the counts of `_count_torch_calls_before_failure` for masks of one kind, or None if forward runs."""
+        """Do the same as `_count_torch_calls_before_failure`, for masks that mark only `marked_by_masks`, such as the
+        padding."""
         ports, roles = self._split_into_ports_and_roles(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(
@@ -222,8 +224,8 @@ class _MeaningSearch:
         return _TorchCalls(len(recorder.places), recorder.places.total())
 
     def _make_running_call(self, way: _Way) -> ModuleCall | None:
-        """Make the call of the module for a way. Return None if the module does not run with it on several numbers of
-        rows."""
+        """Make the call that gives the inputs the types and axes in `way`. Return None if the module does not run with
+        it on several numbers of rows."""
         ports, roles = self._split_into_ports_and_roles(way)
         called = try_axis_roles(
             self.module, ports, roles, SIZES[:1], self.counts, self.padding_id, optional_sizes=SIZES
@@ -263,7 +265,8 @@ def _list_likely_types_and_roles(
 def _list_likely_axis_sizes(module: nn.Module, file: CheckedFile) -> list[int]:
     """List the sizes that an axis may have: the sizes of the module's weights, their halves and their differences.
 
-    Layers may read two joined inputs. A module without weights has the sizes that numbers in its file suggest.
+    Halves and differences count, since a layer may read two joined inputs. For a module without weights, list sizes by
+    the numbers in its file.
     """
     shapes = [tuple(weight.shape) for weight in module.parameters()]
     taken = [shape[1] for shape in shapes if len(shape) > 1]

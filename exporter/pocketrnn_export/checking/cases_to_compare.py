@@ -125,8 +125,8 @@ def draw_cases_of_reshape_sizes(called: ModuleCall, file: CheckedFile) -> list[C
 def draw_cases_that_reshape_regroups(
     called: ModuleCall, right_cases: Sequence[Case], fixed_sizes: Bounds
 ) -> list[Case]:
-    """Draw batches of further sizes that a Reshape to a constant number of rows or steps may still take, although it
-    mixes their rows.
+    """Draw batches that a file may answer wrongly, since its Reshape to a constant number of rows or steps accepts them
+    but mixes their rows.
 
     They have as many numbers as a batch that the file answers right, or a multiple, in rows of other lengths.
 

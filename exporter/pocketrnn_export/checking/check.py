@@ -86,20 +86,20 @@ def check(
 ) -> Verdict:
     """Compare an exported file with the module that it was made from: do both give the same answers?
 
-    Both are run on the cases of the proof of `export` (a grid of shapes, random shapes, hazards, every id), at every
-    small batch and length, and at sizes around each whole number in the module or the file. The verdict
-    covers these cases only.
+    Both are run on the cases with which `export` proves a bundle, such as random shapes and every id; at every small
+    batch and length; and at sizes around each whole number in the module or the file. The verdict covers these cases
+    only.
 
     Args:
         module: the module; it is copied, not changed.
         file: an ONNX file, a TorchScript file or a .pt2 of torch.export. TorchScript and .pt2 hold code, which is run.
-        inputs: a map from the module's inputs to the file's, by their names, where names, types and axes do not show
-            it.
-        call: how the module is called, where that is not found out: a line of `module`, `tokens` or `samples`, and
-            `lengths`, or a function of these.
-        ids: how many token ids there are; by default the rows of the table in which they are looked up.
-        padding_id: the id past a row's length; by default the one of the module's table, else 0.
-        channels: how many numbers a step has, where `call` takes `samples`, [batch, time, channels].
+        inputs: a dict from names of the module's inputs to names of the file's, if names, types and axes do not show
+            which belong together.
+        call: how the module is called, if that is not found out: a line of Python with `module`, `tokens` or `samples`,
+            and `lengths`, or a function of these.
+        ids: how many token ids there are; by default, the number of rows of the module's embedding.
+        padding_id: the id that fills a row after its last token; by default that of the module's embedding, else 0.
+        channels: how many numbers a step has, if `call` takes `samples` [batch, time, channels].
         progress: as for `export`.
 
     Returns:
@@ -133,9 +133,9 @@ def check_files(
         before: an ONNX file or a .pt2 file, since these declare their inputs.
         after: the file that was made from `before`.
         inputs, ids, progress: as for `check`.
-        max_changed: the share of rows whose label may change, where the two answer at the same sizes; for numbers that
-            may be values, how far they may be apart, as a part of the largest. Numbers are classes where they are
-            probabilities, or where their output's name says so (`logits`).
+        max_changed: the largest share of rows whose label may change. In an output that may hold other numbers than
+            scores of classes: how much a number may change, as a share of the largest number. Scores of classes are
+            probabilities, or an output with a name such as `logits`.
 
     Returns:
         the verdict: `right` where they differ by rounding, or by no more than allowed; else `changed`.
@@ -272,7 +272,7 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
     answers = None if isinstance(said, str) else said
     if answers is None and not file.outputs:
         raise InputError(
-            f"{file.path} fails on each of the first calls, which {name} answers: {said}.",
+            f"{file.path} fails on every input that was tried, but {name} answers them: {said}.",
             "Say which input is which, or how the module is called: --input parameter=input, --call LINE.",
         )
     outputs = match_outputs(file, answers, call.outputs)
@@ -328,9 +328,9 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _compute_output_scales(
     calls: Sequence[RecordedCall], scaled_by_column: Collection[str], unscaled: Collection[str]
 ) -> dict[str, Array]:
-    """Return a dict from an output's name to its scale: its largest number, at least 1, divided by the smallest of
-    these numbers of all outputs. An output in `scaled_by_column` has a scale for each column. An output in `unscaled`,
-    or with a scale of 1, has none."""
+    """Compute how many times larger the numbers of each output are than those of the output with the smallest numbers.
+    Return a dict from the names of outputs to scales: one for each column of an output in `scaled_by_column`, else a
+    single one. Outputs in `unscaled`, and those that are not larger, are left out."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in unscaled:
@@ -426,11 +426,9 @@ def _compare_cases(
 def _compare_more_cases_after_failures(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed_sizes: Bounds
 ) -> dict[str, list[Outcome]]:
-    """If a file fails on some cases and answers all others right, compare it on further cases. Return the new outcomes
-    by kind of case; an empty dict for any other file.
-
-    If it fails on all, look for a size that it takes; for such a size, look for batches that it takes.
-    """
+    """If a file fails on some cases and answers all others right, compare it on further batches. They have the sizes
+    that a Reshape in the file expects, or mix rows in such a Reshape. Return the new outcomes by kind of case; an empty
+    dict for any other file."""
     every = [outcome for some in outcomes.values() for outcome in some]
     if not all(outcome.is_same or outcome.error for outcome in every) or all(outcome.is_same for outcome in every):
         return {}

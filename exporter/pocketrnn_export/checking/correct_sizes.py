@@ -44,7 +44,8 @@ class Bounds:
     padding: int = WIDER
 
     def contains_size(self, rows: int, steps: int, *, padding: int) -> bool:
-        """Return whether a size is inside the bounds."""
+        """Return whether a batch of this size is inside the bounds. `padding` is its kind of padding, as
+        `classify_padding` returns it."""
         return _is_within_bounds(self.rows, rows) and _is_within_bounds(self.steps, steps) and padding <= self.padding
 
     def describe_bounds(self, step_word: str) -> str:
@@ -79,8 +80,8 @@ def find_right_sizes(compared: Sequence[ComparedSize], is_right_at: Callable[[in
 
     Args:
         compared: the sizes of the compared cases.
-        is_right_at: compares the file for a batch of these rows and steps; it is called to find the most steps, and
-            whether the file is right for one row more than the most.
+        is_right_at: returns whether the file is right for a batch of (rows, steps). It is called to find the largest
+            number of steps, and to test one row more than the bounds contain.
     """
     right = [one for one in compared if one.right]
     if not right or len(right) == len(compared):

@@ -322,7 +322,7 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], tuple_sizes: Sequ
     """Run a module on arrays.
 
     `tuple_sizes` has the number of arrays for each argument that is a tuple, and 0 for one that is a tensor. If the
-    module's weights are in half precision, float arrays are converted to it first.
+    module's weights are in half precision, float arrays are first converted to half precision.
     """
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32

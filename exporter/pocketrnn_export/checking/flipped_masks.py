@@ -20,10 +20,8 @@ _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 
 
 def compare_with_flipped_masks(compared: ComparedFile, verdict: Verdict) -> Verdict:
-    """Compare file and module again, with each mask flipped along all its axes. Return the verdict on all cases.
-
-    A flipped mask hides the beginning of the rows.
-    """
+    """Compare file and module again, with each mask reversed along all its axes, so that it hides the beginning of the
+    rows. Return the verdict on all cases."""
     called = compared.called
     if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:
         return verdict
@@ -53,7 +51,7 @@ def compare_with_flipped_masks(compared: ComparedFile, verdict: Verdict) -> Verd
 
 
 def _flip_masks(function: Call) -> Call:
-    """Return a call in which forward gets its masks flipped along all axes."""
+    """Return a call that does the same as `function`, but reverses the masks of forward along all axes."""
 
     def flip_mask_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         bound = inspect.signature(layer.forward).bind(*args, **kwargs)

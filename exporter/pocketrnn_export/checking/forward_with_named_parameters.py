@@ -30,7 +30,7 @@ class ModuleWithSignature(nn.Module):
             )
 
     def forward(self, *tensors: Tensor) -> Any:
-        """Call the function on the tensors."""
+        """Call the wrapped function on the tensors, and return its result."""
         return self.run(*tensors)
 
 

@@ -55,16 +55,15 @@ def match_inputs(
 ) -> tuple[MatchedInput, ...]:
     """Match each input of a file with an input of the module, and find the order of its axes.
 
-    An order must agree with the declared sizes and with the names of the axes. The module's own order is taken if the
-    file runs on all calls with it. Otherwise, the order is taken with which the file answers the most calls with the
-    module's shapes or, if several orders do, runs on the most calls; a transposed order must do so for several numbers
-    of rows. If the names of the axes fit the module's own order, no order that contradicts them is tried.
+    An order must agree with the sizes and the names of the axes that the file declares. If the file runs on all calls
+    with the module's own order, that order is taken. Otherwise, it is the order with which most answers of the file
+    have the shapes of the module's answers. A transposed order is left out if these shapes may fit by chance.
 
     Args:
         file: the file.
         calls: calls of the module with different sizes: an axis whose size differs between them may have any size.
-        owners_pairs: the owner's pairs: the name of a module's input, and of the file's.
-        sizes: the batch and the sequence of each call.
+        owners_pairs: a dict from names of the module's inputs to names of the file's, as the user gave it.
+        sizes: the numbers (rows, steps) of each call.
 
     Raises:
         InputError: an input of the file has no counterpart, or several.
@@ -120,10 +119,10 @@ def match_inputs(
 def _may_match_by_chance(
     matched: Sequence[MatchedInput], sizes: Sequence[RowsAndSteps], fitting_sizes: Sequence[RowsAndSteps]
 ) -> bool:
-    """Return whether answers to transposed inputs may have the right shapes only by chance.
+    """Return whether the answers to transposed inputs may have the right shapes only by chance. `fitting_sizes` are
+    those of `sizes` at which the shapes are right: none, or with only one number of rows.
 
-    They have these shapes at no size, or with only one number of rows: a file with a fixed number of steps takes that
-    many rows. If the file declares a fixed size for a transposed input, this is no chance.
+    If the file declares a fixed size for a transposed input, this is not chance.
     """
     if not fitting_sizes:
         return True
@@ -203,7 +202,7 @@ def _match_by_type_and_order(port: Port, unmatched: Sequence[str], calls: Sequen
 
 
 def normalize_name(name: str) -> str:
-    """Return a name in lower case, without punctuation."""
+    """Return a name in lower case, without punctuation, to compare names that are written differently."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -261,13 +260,14 @@ def match_outputs(
         raise InputError(
             f"No output of {file.path} has the shape of an output of the module: the file's are {shapes}, the "
             f"module's {own}.",
-            "Export the module whose outputs are these, or compare with the module that the file was made from.",
+            "Compare the file with the module that it was made from, or export this module again.",
         )
     return tuple(pairs)
 
 
 def squeeze_shape(array: Array) -> tuple[int, ...]:
-    """Return the shape of an array without axes of size 1. For one row, squeeze() removes the batch axis."""
+    """Return the shape of an array without axes of size 1, to compare shapes: for one row, a squeeze() in forward
+    removes the batch axis, too."""
     return tuple(size for size in array.shape if size != 1)
 
 

@@ -15,11 +15,11 @@ _EXACT: Final = 16
 
 
 def perturb_number_inputs(function: Call) -> Call:
-    """Return a call whose float inputs are moved: each number by one float32 step, up or down, but for multiples of
-    1/16, which are exact.
+    """Return a call that changes each number of the module's float inputs by one step of float32, up or down. Multiples
+    of 1/16 stay as they are, since they are exact.
 
-    `make_perturbed_module_runs` moves weights in this way. If a row is divided by its own deviation, the answer depends
-    on the last digits of the row's numbers, and moved weights do not show that.
+    This shows rounding that changed weights do not show: if a row is divided by its own deviation, the answer depends
+    on the last digits of the row's numbers.
     """
     generator = torch.Generator().manual_seed(0)
 

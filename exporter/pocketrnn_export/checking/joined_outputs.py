@@ -30,7 +30,7 @@ class JoinedOutputModule(nn.Module):
         self.function, self.outputs, self.scales = _SharedFunction(called.function), outputs, scales or {}
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Compute the table of joined outputs for a batch."""
+        """Run the wrapped module on a batch, and return its outputs joined in one table [batch, numbers]."""
         with undo_assignments(self.module):
             outputs = record_forward(self.module, self.function, tokens, lengths, {})
         scaled = [

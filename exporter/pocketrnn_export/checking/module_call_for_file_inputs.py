@@ -69,16 +69,17 @@ def find_call(
 ) -> ModuleCall:
     """Find how to call a module with the inputs of a file.
 
-    A file that does not declare the axes of its inputs must run on them, too.
+    If the file does not declare the axes of its inputs, the file must run with the call, too.
 
     Args:
         module: in float32 and eval mode, on the CPU.
         file: the file that was exported from it.
-        call: how its owner calls it: a line of `module`, `tokens` (or `samples`) and `lengths`, or a function of these.
+        call: how the user calls the module: a line of Python with `module`, `tokens` or `samples`, and `lengths`, or a
+            function of these; None to find out.
         ids: how many token ids there are; None to find out.
-        padding_id: the id past a row's length; None for that of the module's table.
-        channels: the numbers of a step, where `call` takes samples.
-        inputs: the owner's pairs of inputs, as `match_inputs` takes them.
+        padding_id: the id that fills a row after its last token; None for that of the module's embedding.
+        channels: how many numbers a step has, if `call` takes samples.
+        inputs: a dict from names of the module's inputs to names of the file's, as the user gave it.
 
     Raises:
         InputError: no call was found that runs.
@@ -164,10 +165,8 @@ def _find_call_of_texts(
 
 
 def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, padding_id: int) -> ModuleCall | None:
-    """Find a call with the ids of one text, without a batch axis; None without one.
-
-    The file must declare an input without a batch axis, and the answers to the ids must depend on each other.
-    """
+    """Find a call that gives the module the ids of a single text, without a batch axis. Return None unless the file
+    declares such an input, and the answers to the ids of a text depend on each other."""
     axes = [port.axes for port in file.inputs]
     if len(axes) != 1 or axes[0] is None or len(axes[0]) != 1:
         return None
@@ -248,11 +247,9 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
 
 
 def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated_count: int | None) -> list[int]:
-    """List how many ids an input may have, in ascending order.
-
-    They are the owner's number, or the smaller of the file's number and the module's; and the numbers of rows of the
-    module's tables.
-    """
+    """List how many ids an input may have, in ascending order, by the row counts of embedding tables. With
+    `stated_count`, these are this number and the smaller tables of the module; else, the smallest table of the file and
+    the larger tables of the module."""
     tables = _list_table_row_counts(module, stated_count)
     if stated_count is not None:
         return sorted({stated_count, *tables})
@@ -270,7 +267,8 @@ def _list_table_row_counts(module: nn.Module, below: int | None) -> list[int]:
 
 
 def _choose_most_ids(called: ModuleCall, id_counts: Sequence[int]) -> ModuleCall:
-    """Return the call with the most ids on which the module runs. The file's table may have fewer rows."""
+    """Return the call with the largest number of ids, among its own and `id_counts`, with which the module runs. A call
+    on rows of numbers is returned unchanged."""
     more = id_counts[:0:-1] if called.samples is None else ()
     largest = next((count for count in more if count > called.ids and can_take_ids_below(called, count)), called.ids)
     return replace(called, ids=largest)
@@ -333,6 +331,7 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
 
 
 def _make_call_on_sample_rows(function: Call, rows_of_ids: Any) -> Call:
-    """Return a call that takes ids, and calls `function` with the row of numbers of each id."""
+    """Return a call that takes ids. In place of each id, it gives `function` the row with this index in
+    `rows_of_ids`."""
     table = torch.from_numpy(rows_of_ids)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)

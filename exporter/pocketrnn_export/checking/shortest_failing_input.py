@@ -55,7 +55,7 @@ def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]
 
 
 def _shorten_case(case: Case) -> Iterator[Case]:
-    """Yield the case with fewer rows, and then with fewer tokens."""
+    """Yield shorter cases made from a case: first with fewer rows, then with fewer tokens."""
     rows, steps = case.tokens.shape
     if rows > 1:
         yield from make_one_row_cases([case])[:_ROWS]

@@ -18,9 +18,10 @@ _ORDINARY_STEPS: Final = 7
 
 
 def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
-    """Compare file and module on inputs of which one is half as long as the others; return the verdict on all cases.
+    """Compare file and module on batches in which one input is half as long as the others. Return the verdict that also
+    covers these batches.
 
-    A file that gives the sequence axes of all inputs one name is not run on these cases.
+    They are left out if the file declares the same name for the sequence axes of all inputs.
     """
     if verdict.kind not in ("right", "some sizes") or compared.called.one_row:
         return verdict
@@ -54,8 +55,8 @@ class _UnequalInputs(NamedTuple):
 
 
 def _list_comparisons_with_a_shorter_input(compared: ComparedFile, calls: Sequence[RecordedCall]) -> _UnequalInputs:
-    """Find the inputs that may be shorter than others, and make a comparison for each that may be shorter in the file,
-    too."""
+    """Find the inputs that the file may take shorter than the others. Return a comparison with a shorter input for
+    each, and the names of the module's inputs that may be shorter."""
     called = compared.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs

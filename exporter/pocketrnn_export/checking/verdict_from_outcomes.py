@@ -199,10 +199,8 @@ def _format_range(least: int, most: int, unit: str) -> str:
 
 
 def _describe_differing_operation(compared: ComparedFile, failing_case: Case) -> str:
-    """Describe where file and module differ first, if possible on an ordinary batch.
-
-    The mean of one token is also its sum.
-    """
+    """Describe the first operation in which file and module differ. An ordinary batch is preferred to the failing case,
+    since short texts hide differences: the mean of one token is also its sum."""
     ordinary = compared.compare_case(draw_case(compared.called, *compared.called.sizes[0]))
     return compared.describe_first_differing_operation(
         failing_case if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
@@ -255,7 +253,7 @@ def limit_verdict_to_inputs(verdict: Verdict, verdict_on_others: Verdict, right_
         verdict: the verdict on the inputs for which the file is right.
         verdict_on_others: the verdict on other inputs.
         right_inputs: a phrase for the inputs for which the file is right.
-        reason: the sentence for a file that fails on the others.
+        reason: why the file is not right for all inputs, unless `verdict_on_others` is `wrong` and has its own reason.
     """
     joined = replace(
         verdict_on_others,

@@ -101,7 +101,8 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
 
 
 def _check_file_of_module(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
-    """Compare an exported file with its module. A module that cannot be loaded is a wrong input."""
+    """Compare an exported file with the module that SOURCE names, and return the verdict. Raise an InputError, for the
+    exit status 2, if the module cannot be loaded."""
     from pocketrnn_export.checking.check import check as check_module
 
     source = complete_source(source)
@@ -116,7 +117,7 @@ def _check_file_of_module(source: str, onnx: Path, options: dict[str, Any]) -> V
 
 
 def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdict:
-    """Compare two exported files. Refuse options that apply to a module."""
+    """Compare two exported files, SOURCE and AFTER, and return the verdict. Refuse options that apply to a module."""
     from pocketrnn_export.checking.check import check_files
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:

@@ -29,13 +29,14 @@ _COMPARE: Final = {
 
 
 def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> None:
-    """Print the verdict on the graph and the verdict on the text rules. A note tells how to close an open verdict on
-    the text rules.
+    """Print the verdict on the graph and the verdict on the text rules. If the second is not final yet, also print a
+    note on what would decide it.
 
     Args:
-        manifest: the bundle's.
+        manifest: the description of the bundle.
         summary: a sentence about the proof, which follows the verdict on the graph.
-        answers: a file that seems to hold the answers of the user's classifier; an empty string without one.
+        answers: a file that seems to hold the answers of the user's classifier, which the note then names; an empty
+            string for none.
     """
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
@@ -51,11 +52,11 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
-    """Return a list with a line that says which tokens stand for a text without a token. Return an empty list if a
-    subword tokenizer or the owner's code splits texts.
+    """Return a list with a line that says which tokens the bundle reads for a text in which the rules find none. Return
+    an empty list if a subword tokenizer or the owner's code splits texts.
 
     Args:
-        manifest: the bundle's.
+        manifest: the description of the bundle.
     """
     from pocketrnn.text import TextEncoder, TextRules
 
@@ -74,7 +75,7 @@ def format_proof_summary(manifest: Manifest, rows_called: str, bundle: str) -> s
     bundle's proof has no such comparison.
 
     Args:
-        manifest: the bundle's.
+        manifest: the description of the bundle.
         rows_called: the name of a row: `texts` or `sequences`.
         bundle: the path of the bundle.
     """
@@ -140,13 +141,14 @@ def print_example_note(option: str, rows_called: str) -> None:
 def print_next_step(
     manifest: Manifest, output: Path, corrected_options: Mapping[str, str | None] | None = None, tokenizer: str = ""
 ) -> None:
-    """Print the next command: it classifies a text with the written file, or writes the file again.
+    """Print the command that the user may run next: it classifies a text with the written file, or writes the file
+    again with corrected options.
 
     Args:
-        manifest: the file's.
-        output: the file.
-        corrected_options: options with which to run the same command again first; then the printed command is this one.
-        tokenizer: the owner's function of a text alone, as file.py:function; an empty string without one.
+        manifest: the description of the written file.
+        output: the written file or folder.
+        corrected_options: options to change before the same command is run again; None if it need not run again.
+        tokenizer: the user's function that splits a text, as file.py:function; an empty string for none.
     """
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features_beside_text import write_example_feature_options
@@ -183,8 +185,8 @@ def print_next_step(
 
 
 def _format_example_ids(manifest: Manifest) -> str:
-    """Return the ids of a golden example as JSON, since ids were compared and tokens may not have been. If there is no
-    example, return a list of tokens."""
+    """Return the ids of a golden example as JSON, for a command that the user can copy. If there are no such ids,
+    return a list of two tokens."""
     from pocketrnn.bundle.manifest import Example
 
     ids = [one.ids for one in manifest.examples if isinstance(one, Example) and one.ids]

@@ -43,11 +43,11 @@ class CollectedRefusals:
         return None
 
     def raise_collected(self) -> None:
-        """Raise one error that contains all collected errors.
+        """Raise one error that contains all collected errors. Do nothing if there are none.
 
         Raises:
-            InputError: there are some.
-            ExportError: there is one, and it is not a fault of the options.
+            InputError: several errors were collected, or one that is not an ExportError.
+            ExportError: this single error was collected.
         """
         if not self._found:
             return

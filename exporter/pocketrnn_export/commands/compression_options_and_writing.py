@@ -94,7 +94,8 @@ def read_rows_to_measure(
     label_separator: str,
     several_labels: bool,
 ) -> LabelledTexts | None:
-    """Read the labelled texts that --data names; None without --data."""
+    """Read the labelled texts that --data names, on which a loss of accuracy is measured. Return None without --data,
+    and then refuse --max-loss."""
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs the rows on which the loss is measured. Give --data FILE, too.")
     if data is None:

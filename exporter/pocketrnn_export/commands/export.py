@@ -347,7 +347,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 def _print_written_bundle(
     manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
-    """Print what a bundle of texts is, its verdicts, notes and limits, and the next command."""
+    """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
+    command."""
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
 
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
@@ -379,7 +380,8 @@ def _print_written_bundle(
 
 
 def _note_torch_of_tokenizer(file: Path) -> None:
-    """Print a note if the file whose function splits texts imports PyTorch, which answering needs then."""
+    """Print a note if a file imports PyTorch: its function splits texts, so PyTorch must then be installed to classify
+    texts."""
     from pocketrnn_export.source_code.files_near_module import loads_torch
 
     if file.is_file() and loads_torch(file):
@@ -391,8 +393,8 @@ def _note_torch_of_tokenizer(file: Path) -> None:
 
 
 def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold the owner's answers, for an export whose verdict on the text rules is open, or
-    whose next command corrects them. Return None without such a file."""
+    """Return a file that seems to hold answers of the user's classifier, to compare with the bundle. Return None
+    without such a file, or if the text rules are already verified and no option needs a correction."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
@@ -400,15 +402,16 @@ def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> 
 
 
 def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold the owner's answers, for an export without pairs. Return None without such a
-    file, and for answers that are not one label or set of labels of a text."""
+    """Return a file that seems to hold answers of the user's classifier. Return None if there is no such file, if
+    --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
     return propose_pairs(labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
-    """Import PyTorch and the exporter, which takes seconds."""
+    """Import PyTorch and the exporter, and print a line if that takes long. Refuse the export if a package is
+    missing."""
     with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require_module(package, "export")
@@ -462,7 +465,7 @@ def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
 
 
 def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
-    """Split each line of a file at the tab into a pair of texts."""
+    """Split each line of the file of text pairs at the tab. Return (first text, second text) for each."""
     pairs = []
     for number, line in enumerate(lines, 1):
         parts = line.split("\t")
@@ -635,12 +638,12 @@ def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str
 def _refuse_missing_options(
     source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any], tokenizer_sentence: str
 ) -> None:
-    """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights. Propose those
-    that the owner's code names. With weights that the code names, the sizes of the module are found, too.
+    """Refuse the export if the vocabulary or the labels are not given and the file of weights does not hold them. The
+    error proposes options, such as a vocabulary file, that the user's code names.
 
     Args:
         source, named, options: as in `_read_text_arguments`.
-        needed: the options that it needs.
+        needed: the options that the export needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
     """
     from pocketrnn_export.progress import hide_log_records
@@ -756,7 +759,8 @@ def _read_vocabulary_rules_and_pairs(
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
-    """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
+    """Refuse missing files before the work starts. Also refuse a tokenizer function that needs more than the text,
+    unless the part of it that splits texts can be taken."""
     from pocketrnn_export.source_code.text_functions_in_file import (
         is_name_of_answering_function,
         refuse_function_with_more_arguments,
@@ -844,9 +848,9 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _add_rules_of_function(
     module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare the two. The function's
-    file may import what is in the folder of the module's file. Return the arguments with these rules; None if no
-    function is named."""
+    """Find the text rules that split texts as the function of --tokenizer file.py:name does, and compare the two on
+    texts. Return the arguments `text` of `export` with these rules and the function; None if --tokenizer names no
+    function. `module_file` is the file of the module, whose folder the function's file may import from."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
@@ -981,8 +985,9 @@ def _load_module_and_read_arguments(
 def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
-    """Return the text rules. If the user has not stated rules, return rules that give the ids of the pairs, or note
-    that the default tokenizer is used.
+    """Refuse text rules that give a text other ids than the pairs, and return the rules. If the user has stated no
+    rules, first change them to give the ids of the pairs; if that changes nothing, log that the default tokenizer is
+    used.
 
     Raises:
         InputError: a text has other ids.
@@ -1047,14 +1052,16 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module of numbers that SOURCE names, and the way to call the module. Refuse a checkpoint."""
+    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Refuse a
+    checkpoint."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
     return load_module_and_call(source, named, options)
 
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module of a Python file, a notebook or a TorchScript file, and the call that --call gives."""
+    """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return it with what --call
+    gives: a line of Python, a function of the file, or None."""
     from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 
     if named is not None:

@@ -40,11 +40,11 @@ def export_with_rules_from_answers(
         write: exports with the arguments of `pocketrnn_export.export`.
         description: the arguments.
         options: the options of the command.
-        tries_left: how many times other rules may be taken: those that agree with the texts that are tried may differ
-            on the others.
+        tries_left: how many more times the rules may be replaced, since rules that agree on some texts may fail on
+            others.
 
     Raises:
-        ParityError: the answers differ; the message has the command that gives rules with which they agree.
+        ParityError: the answers differ; the message has the command with the rules for which they agree.
     """
     from pocketrnn.text import SubwordRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
@@ -66,9 +66,9 @@ def export_with_rules_from_answers(
         if error.options:
             changed_options: dict[str, str | None] = {**error.options}
             if "rules" in error.options:
-                changed_options |= _make_corrected_rule_options(
-                    options, json.loads(error.options["rules"]), is_split_otherwise=True
-                )
+                members = json.loads(error.options["rules"])
+                is_split_otherwise = _change_splitting(members)
+                changed_options |= _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
             line = format_command_with_changes(changed_options)
             raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
         agreeing, numbers, before = error.agreeing, error.numbers, error.before
@@ -78,7 +78,7 @@ def export_with_rules_from_answers(
         changed = write_rules_option(agreeing, before)
         members = json.loads(changed)
         of_function = parse_module_name(options["tokenizer"] or "") is not None
-        is_split_otherwise = any(name in members for name in _OF_SPLITTING)
+        is_split_otherwise = _change_splitting(members)
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
@@ -197,8 +197,8 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
 
 
 def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the option --rules with the widths with which most answers agree, beside what is given; an empty dict
-    without such widths."""
+    """Return the option --rules with the widths for which most answers agree, added to the rules that are given. Return
+    an empty dict if no such widths are known."""
     from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
@@ -221,6 +221,13 @@ def _raise_again_with_changed_text(
         if both is not None and both[1] != tokenizer:
             line = format_command_with_changes({"tokenizer": both[1], **widths})
             raise ParityError(error.problem, f"{error.remedy} {both[0]} Write: {line}") from None
+
+
+def _change_splitting(members: Mapping[str, Any]) -> bool:
+    """Return whether these members of the text rules split texts in another way than the function of --tokenizer."""
+    from pocketrnn.text import EXTERNAL
+
+    return members.get("tokenizer") != EXTERNAL and any(name in members for name in _OF_SPLITTING)
 
 
 def _make_corrected_rule_options(

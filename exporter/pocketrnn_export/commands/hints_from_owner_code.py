@@ -34,8 +34,8 @@ _PADDING: Final = "Padding, not compared"
 def log_owner_hints_and_list_corrections(
     named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]
 ) -> dict[str, str | None]:
-    """Log, as notes at the end of the command, the settings for texts and answers that the checkpoint and the owner's
-    code name. Return the options that give the bundle these settings.
+    """Log notes on settings, such as the length of texts, that the user's code or checkpoint names and the bundle does
+    not have. The notes are printed at the end of the command.
 
     Args:
         named: the module's file.
@@ -118,15 +118,16 @@ def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: 
 def print_uncompared_steps_and_kept_notes(
     steps: Sequence[str], *, one_number: bool, is_answered: bool, has_answers_beside: bool, rules: Any
 ) -> None:
-    """Print a note for each step that was not compared, the one on long texts last. Then print the lines that other
-    code kept for the end of the command, such as a text length in the code.
+    """Print a note for each processing step of texts that the export could not compare with the user's code. Then print
+    the notes that were kept for the end of the command, such as one on the length of texts.
 
     Args:
-        steps: the steps.
-        one_number: whether the module gives one number a text, whose sigmoid is a softmax of two labels.
-        is_answered: whether the owner's answers were compared, so that nothing is open about padding.
-        has_answers_beside: whether the next command compares the owner's answers, which show the text rules.
-        rules: the text rules. If they cut or pad, other lengths in the code are not told.
+        steps: a sentence for each step that was not compared.
+        one_number: whether the module gives one number for a text. Notes on its softmax are then left out.
+        is_answered: whether the user's answers were compared. Notes on padding are then left out.
+        has_answers_beside: whether the next command compares the user's answers. Notes on lengths and on how texts are
+            split are then left out.
+        rules: the text rules. If they cut or pad texts, notes on lengths are left out.
     """
     from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_PADDING, ABOUT_SOFTMAX, ABOUT_SPLITTING
 
@@ -175,9 +176,9 @@ def _find_function_from_tokens_to_ids(tokenizer: str | None) -> str:
 def _make_options_for_length_and_unknown_id(
     found: OpenSettings, options: dict[str, Any], stated_rules: dict[str, Any], rules: Any
 ) -> dict[str, str | None]:
-    """Return the options that set the text length that the checkpoint and the code name, and the id that the code gives
-    to unknown words; an empty dict if they name neither. If they name several lengths, return --pairs, by which the
-    right one is found, unless it is given."""
+    """Return the options that give the bundle the text length, and the id of unknown words, that the user's code or
+    checkpoint names. Return an empty dict if it names neither. If it names several lengths, return only --pairs, unless
+    it is given: answers then show the right length."""
     lengths = {one.value for one in found.lengths}
     if len(lengths) > 1:
         return {"pairs": "FILE"} if options["pairs"] is None else {}

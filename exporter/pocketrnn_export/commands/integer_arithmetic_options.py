@@ -64,10 +64,11 @@ def read_int8_measure_arguments(
     several_labels: bool = False,
     numbers: NumberInput | None = None,
 ) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
-    """Return the rows of --data, and the change of answers that --max-loss and --max-changed allow. Sequences are cut
-    into the classifier's windows.
+    """Read the rows on which the effect of integer arithmetic is measured, and how much it may change. Return the rows
+    of --data, or None, and the change that --max-loss and --max-changed allow.
 
-    A file without the column `label` holds texts only, which is printed; a column that is named must be there.
+    If --data has no column `label` and no other column is named, the rows are texts without labels, and a note says so.
+    Sequences of numbers (`numbers`) are cut into the classifier's windows.
     """
     for option, is_given in (
         ("--text-column", text_column != _TEXT_COLUMN),

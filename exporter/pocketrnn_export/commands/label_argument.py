@@ -10,7 +10,7 @@ def read_labels(given: str, head: str = "") -> list[str]:
 
     Args:
         given: the labels, or what holds them.
-        head: the head that they are of.
+        head: the name of the module's head that these labels belong to; empty for a module with one set of labels.
 
     Raises:
         InputError: they cannot be read.

@@ -16,9 +16,9 @@ from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_we
 
 
 def complete_source(source: str) -> str:
-    """Complete a SOURCE that is a Python file or notebook without a name: add the name of its only module class, or of
-    the only one with the layers of the weights, also in the command that a message suggests. Return a TorchScript file,
-    a folder and a missing file as they are.
+    """Add the name of a module class to a SOURCE that is only a Python file or notebook, and return it. The class is
+    the only one of the file, or the only one with the layers of the weights. Return any other SOURCE, such as a folder,
+    unchanged.
 
     Raises:
         InputError: the file defines several such classes, or none.

@@ -167,7 +167,7 @@ def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons:
     """Return the lines that `export` prints for a classifier of numbers: the bundle, the proof and the next command.
 
     Args:
-        manifest: the bundle's.
+        manifest: the description of the bundle.
         output: the bundle.
         with_comparisons: whether to add each comparison of the proof.
     """
@@ -197,7 +197,7 @@ def _parse_channels(given: str) -> list[str] | int:
 
 
 def _parse_values(given: str) -> tuple[list[str], list[str] | None]:
-    """Parse the names and the units of values: `speed:m/s,angle:deg`."""
+    """Parse the value of --values, such as `speed:m/s,angle:deg`. Return the names, and the units or None."""
     pairs = [name.strip().partition(":") for name in given.split(",")]
     names, units = [name for name, _, _ in pairs], [unit for _, _, unit in pairs]
     return names, units if any(units) else None

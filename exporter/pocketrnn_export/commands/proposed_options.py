@@ -58,8 +58,9 @@ class ProposedPairs(NamedTuple):
     answer_count: int
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Return the options of the next command: these pairs, and the other options that correct the export. Many
-        answers show the text rules better than code does, but not a library or a file that splits texts."""
+        """Return the options of the next command: --pairs with this file, and those in `corrected`. If the file has
+        many answers, --rules and --max-tokens are left out, and so is --tokenizer unless it calls a library: the
+        answers show the text rules better than code does."""
         if self.answer_count < TEXTS_TO_DECIDE_BY:
             return {**corrected, "pairs": self.file}
         kept = {option: value for option, value in corrected.items() if option not in ("rules", "max_tokens")}
@@ -102,14 +103,14 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
 
 
 def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, *, multi_label: bool) -> ProposedOption:
-    """Return a sentence on the missing labels, and what to give as --labels: a file that the code of a module, or of
-    the files near it, names, or labels in that code. If several have as many labels as the weights, those are proposed
-    that the owner's answers have, and else none.
+    """Return a sentence on the missing labels, and what to give as --labels: labels, or a file of labels, that the code
+    of a module or the files near it name. If there are several, only those are proposed that occur in the answers of
+    the user's classifier.
 
     Args:
         path: the file of the module; None for another source.
-        weights: its weights.
-        pairs: the file of the owner's answers. By default, one in the working folder is looked for.
+        weights: its weights. Labels of another number than its outputs are left out.
+        pairs: the file of the answers. By default, one in the working folder is looked for.
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
@@ -150,8 +151,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
 
 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
-    """Return the files with as many labels as the weights have that the code of a module, or of the files near it,
-    names, each with its labels and the place in the code."""
+    """Find the files of labels that the code of a module, or of the files near it, names. Return a dict from each file
+    to its labels and the place in the code. Files with another number of labels than the weights are left out."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
@@ -201,11 +202,11 @@ class WeightSizes(NamedTuple):
 
     @property
     def labels(self) -> int:
-        """The number of labels; 0 if it is not known. One number stands for two labels."""
+        """The number of labels; 0 if it is not known. A module with one output has two labels."""
         return max(2, self.outputs) if self.outputs else 0
 
     def describe_label_count(self) -> str:
-        """Return a sentence with the number of labels."""
+        """Return a sentence for a message that says how many labels the last layer of the weights needs."""
         if self.outputs > 1:
             return f"The last layer of the weights, {self.last_layer}, has {self.outputs} outputs: give as many labels."
         has_one = f"The last layer of the weights, {self.last_layer}, has one output" if self.outputs else ""
@@ -248,8 +249,8 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
 
 
 def propose_named_tokenizer(path: Path) -> ProposedOption | None:
-    """Find the tokenizer of transformers that the code of a module, or of the files near it, names without its files.
-    Return how to save it, and its folder then; None if there is none.
+    """Find the tokenizer of transformers that the code of a module, or of the files near it, loads by its name. Return
+    a sentence on how to save it to a folder, and this folder as --tokenizer; None if there is none.
 
     Args:
         path: the file of the module.
@@ -306,8 +307,8 @@ def propose_tokenizer_function(path: Path) -> TextFunction | None:
 
 
 def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
-    """Return the option --tokenizer for a function that splits texts. If it calls a library, whose work text rules do
-    not do, also return --rules that let it split the texts of the bundle.
+    """Return the option --tokenizer for a function that splits texts. If it calls a library, also return --rules that
+    leave the splitting to the function, since text rules cannot imitate a library.
 
     Args:
         function: the function, as file.py:name.

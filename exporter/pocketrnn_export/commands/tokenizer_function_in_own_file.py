@@ -30,9 +30,9 @@ _MOST_FILES: Final = 20
 
 
 def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
-    """Set --tokenizer to the part of its function that splits texts, also in the commands that messages suggest: to a
-    file with this part beside the output, or to basic_english if the part does the same. Return False if no such part
-    is found.
+    """Find the part of the --tokenizer function that splits texts, write it to a file beside the output, and set
+    --tokenizer to it. If the part does the same as basic_english, set --tokenizer to that. Commands in later messages
+    have the new value, too. Return False if no such part is found.
 
     Args:
         options: the options of `export`.
@@ -136,13 +136,14 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
 
 
 def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
-    """Write the lines that split several fields of a request, and raise an error that names what is open."""
+    """Write the lines of a function that splits several fields of a request to a file, and raise an error. The error
+    says how the user completes the file to a tokenizer of one text."""
     from pocketrnn_export.source_code.splitting_part_of_function import NAME_WITH_FIELDS, WRITTEN_NAME
 
     path = find_or_write_code_file(output, "words", written.code)
     fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
     raise InputError(
-        f"{named.path}:{named.name} makes its text of {len(written.fields)} fields of a request ({fields}).",
+        f"{named.path}:{named.name} joins {len(written.fields)} fields of a request ({fields}) to one text.",
         f"Its lines are now {NAME_WITH_FIELDS}({fields}) in {path}. Add there how your text becomes these fields, such "
         f"as: def {WRITTEN_NAME}(text): return {NAME_WITH_FIELDS}({example}). "
         f"Then give --tokenizer {path}:{WRITTEN_NAME}.",
@@ -162,9 +163,9 @@ _CALLS: Final[Mapping[str, Callable[[Callable[[Any], Any], str], Any]]] = {
 def replace_tokenizer_by_own_file(
     options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any], adapted: OwnersFunction
 ) -> bool:
-    """If `classify` could not load the --tokenizer function without PyTorch, or by its name alone, or not call it with
-    a text alone, write it with the code that it needs, and the words of the vocabulary, to a file beside the output,
-    and set --tokenizer to it. Return False if that is not needed, or not possible.
+    """Copy the --tokenizer function, with the code and the vocabulary that it needs, to a file beside the output, and
+    set --tokenizer to the copy. This is done if `classify` could not load the function from its own file without
+    PyTorch, or could not call it with a text alone. Return False if nothing was copied.
 
     Args:
         options: the options of `export`.
@@ -270,11 +271,12 @@ def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> boo
 
 
 def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:
-    """Write a tokenizer that changes a text as the owner's code does before it calls a function, and then splits it as
-    the function does. Return a sentence on it, and the tokenizer as file.py:words; None if no such code is found.
+    """Write a tokenizer to a file: it changes a text as the user's code does before a call of `function`, then splits
+    it as `function` does. Return a sentence on it, and the tokenizer as file.py:words; None if the user's code changes
+    nothing.
 
     Args:
-        function: the function, which answers or splits a text.
+        function: the function of the user's code, which answers or splits a text.
     """
     from pocketrnn_export.source_code.splitting_part_of_function import (
         WRITTEN_NAME,
@@ -309,13 +311,13 @@ def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
 
 
 def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
-    """Write code to a new file beside the output, or find it in one that was written before. Return the file. What
-    libraries have removed, such as a name of spaCy's, is written in its present form, with a note.
+    """Write code to a new file beside the output, unless such a file already holds the same code. Return the file.
+    Names that libraries have removed are replaced by their present names, with a note.
 
     Args:
-        output: the output.
-        kind: what the file's name ends with.
-        code: the code.
+        output: the output of the command, whose name begins the file's name.
+        kind: the second part of the file's name, such as `words`.
+        code: the Python code to write.
     """
     from pocketrnn_export.source_code.removed_library_names import replace_removed_names
 
@@ -327,7 +329,7 @@ def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
 
 
 def _find_or_write_content(output: Path, kind: str, code: str) -> Path:
-    """Write code to a new file beside the output, or find it in one that was written before. Return the file."""
+    """Write code to a new file beside the output, unless such a file already holds the same code. Return the file."""
     for number in range(1, _MOST_FILES):
         path = output.with_name(f"{output.name}-{kind}{number if number > 1 else ''}.py")
         if not path.exists():

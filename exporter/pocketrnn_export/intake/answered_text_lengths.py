@@ -31,7 +31,7 @@ def select_cases_of_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Ca
     """Return the cases without texts longer than the longest length that the module answers. If there are none, return
     the first case, cut to that length. If the module answers no length, return all cases.
 
-    A module with 40 position embeddings answers no longer text. The trace finds that limit.
+    A module with 40 position embeddings, for example, fails on longer texts. The trace finds that limit.
     """
     widest = max(cases, key=lambda case: case.tokens.shape[1])
     longest = widest.tokens[[widest.lengths.argmax()]]

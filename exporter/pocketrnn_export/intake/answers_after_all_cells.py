@@ -30,7 +30,7 @@ def refuse_other_answers_after_all_cells(
     """Refuse a module whose answers change after all cells of its notebook have run. Both times it has the same
     weights.
 
-    The cells run in a new process.
+    The cells run in a new process, for at most `seconds`.
 
     Raises:
         InputError: the answers differ, a cell raises or ends the process, or the time is over.
@@ -41,7 +41,7 @@ def refuse_other_answers_after_all_cells(
     except TimeoutError:
         raise InputError(
             f"The cells of {named.path} did not finish within {seconds:g} seconds.",
-            "Give more seconds with --run-notebook, or let the notebook train for less long: the weights are not "
+            "Give more seconds with --run-notebook, or shorten the training in the notebook, whose weights are not "
             "compared.",
         ) from None
     except EOFError:
@@ -57,8 +57,8 @@ def refuse_other_answers_after_all_cells(
     elif not are_near_answers(own, answer):
         raise InputError(
             f"{named.path}:{named.name} gives other answers after all cells have run, with the same weights.",
-            "A cell changes values that it reads: give these values with --set NAME=VALUE, or name the object that the "
-            "notebook makes in place of its class.",
+            f"A cell changes values that {named.name} reads: give these values with --set NAME=VALUE, or name the "
+            "object that the notebook makes in place of its class.",
         )
 
 

@@ -16,7 +16,8 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 @contextlib.contextmanager
 def undo_assignments(module: nn.Module) -> Iterator[None]:
-    """After the block, restore the attributes of a module and its layers, and the batch sizes outside of these."""
+    """After the block, undo what it has assigned to attributes of a module and its layers, and to the batch sizes that
+    they read from globals and settings."""
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
     found = [one for layer in layers for one in find_batch_sizes_in_globals_and_settings(layer)]
     sizes = [(one.names, one.name, one.names[one.name]) for one in found]

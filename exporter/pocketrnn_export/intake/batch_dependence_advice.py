@@ -15,11 +15,12 @@ _NARROW: Final = (torch.bfloat16, torch.float16)
 
 
 def explain_batch_dependence(run_module: Callable[[], object]) -> tuple[str, str]:
-    """Run a module whose answer to a text depends on the other texts of the batch. Return the problem and the remedy.
+    """Explain why a module's answer to a text depends on the other texts of the batch. Return the problem and the
+    remedy, both as sentences for an error.
 
     Args:
-        run_module: runs the module once, which shows the precision in which it computes: in bfloat16 a sum has an
-            error of 1e-2, and a different one in a batch of another size. It may raise any exception.
+        run_module: runs the module once, to see whether it computes in a narrow type: in bfloat16, a sum has an error
+            of 1e-2, which differs from one size of batch to another. It may raise any exception.
     """
     with contextlib.suppress(Exception), _NarrowDtypeRecorder() as seen:
         run_module()

@@ -25,8 +25,8 @@ class OutsideBatchSize(NamedTuple):
 
 
 def find_batch_sizes_in_globals_and_settings(layer: nn.Module) -> list[OutsideBatchSize]:
-    """Find the fixed batch sizes that a layer reads from a global of its file, or from an object of settings that it
-    holds, such as `args`."""
+    """Find the fixed batch sizes that a layer reads from a global of its file, or from a settings object that it holds,
+    such as `args`."""
     found: list[OutsideBatchSize] = []
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if isinstance(forward, FunctionType):
@@ -51,8 +51,8 @@ def find_batch_sizes_in_globals_and_settings(layer: nn.Module) -> list[OutsideBa
 
 @functools.lru_cache(maxsize=1024)
 def _list_batch_size_names(bases: tuple[type, ...], forward: FunctionType) -> tuple[str, ...]:
-    """Return the names of a batch size that are globals of forward's file and that methods of `bases` read. The
-    results are cached, since the call search asks for them at every trial."""
+    """Return the names of the globals in forward's file that look like a batch size, and that methods of `bases` read.
+    The results are cached, since the call search asks for them at every trial."""
     methods = [
         one
         for base in bases

@@ -108,8 +108,8 @@ class Convention:
 
     @property
     def has_graph_inputs_and_outputs(self) -> bool:
-        """Whether the module has the inputs and outputs of a bundle's graph. The logit of the first label may be
-        missing."""
+        """Whether the module takes and gives the same as a bundle's graph, so that it needs no wrapper. It may give a
+        single logit for two labels."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
         return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
 
@@ -165,8 +165,8 @@ class CallAdapter(nn.Module):
         return self._call_on_texts(call, tokens, lengths)
 
     def _call_on_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
-        """Call `function` on texts, and return their logits. Missing lengths become the width of the batch, or the
-        counts of ids that are not padding."""
+        """Call `function` on texts, and return their logits. If `lengths` is None, they are the width of the batch. If
+        the convention counts them, they are the counts of ids that are not padding."""
         convention, back = self.convention, None
         if convention.counts is not None:
             lengths = _count_real_ids(tokens, convention.counts)

@@ -58,7 +58,7 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
         return found.numbers
     finally:
         del vars(owner)[names[0]]
-    raise ValueError(f"given_to: the call does not call {names[0]}")
+    raise ValueError(f"given_to: the line never calls {names[0]}")
 
 
 # The names that a line of a call may use besides module, tokens and lengths.
@@ -80,11 +80,11 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     """Compile a line of Python to a function that calls a module.
 
     Args:
-        line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
-            given_to; statements before it are divided by `;`. For a module of two texts, first, second, first_lengths
-            and second_lengths stand in the place of tokens and lengths.
-        features: the features whose names the line uses, too (`list_feature_variables`).
-        spellings: what ids stand for, where the line uses `characters`, too.
+        line: an expression that may use module, tokens, lengths, torch, nn, F, np, SimpleNamespace,
+            pack_padded_sequence and given_to. Statements may stand before it, with `;` after each. For a module of two
+            texts, first, second, first_lengths and second_lengths replace tokens and lengths.
+        features: the features of a text, which the line may use by their names (`list_feature_variables`).
+        spellings: the words and characters of the ids, if the line may use `characters`.
 
     Raises:
         InputError: the line is not Python, or does not end in an expression.
@@ -142,7 +142,8 @@ def list_names_in_line(line: str) -> set[str]:
 
 
 def wrap_last_expression(line: str, wrapper: str) -> str:
-    """Return a line with code around its last expression: `x = 3; -module(x)` for `x = 3; module(x)` and `-{}`."""
+    """Return a line with other code around its last expression. `wrapper` is that code, with {} for the expression:
+    `-{}` makes `x = 3; -module(x)` of `x = 3; module(x)`."""
     *setup, last = line.split("; ")
     return "; ".join([*setup, wrapper.replace("{}", last)])
 

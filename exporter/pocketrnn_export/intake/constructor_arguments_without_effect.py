@@ -35,7 +35,8 @@ _WITHOUT_EFFECT: Final = {
 
 
 def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
-    """Return a dict from each parameter of a class that changes no answer in eval mode to a value for it."""
+    """Find the parameters of a class that change no answer in eval mode, such as the rate of a dropout. Return a dict
+    from each of them to a value that may be given for it."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     stored = find_stored_parameters(definition)
     reads_by_other_names = any(isinstance(node, ast.Name) and node.id in _READ_ALL for node in ast.walk(definition))

@@ -87,8 +87,8 @@ def find_constructor_arguments(
         cells: the code of the file.
         class_name: the name of the class or function.
         signature: its signature.
-        find_setting: a function that finds the value of `args.dim` or `config["model"]["dim"]`, given as the names of
-            its parts; it returns `...` for an unknown value.
+        find_setting: returns the value of a setting for the names in it: config, model, dim for
+            `config["model"]["dim"]`; `...` for an unknown value.
     """
     calls: list[_Call] = []
     literals, times = _find_named_literals(cells), 0
@@ -138,7 +138,7 @@ def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def join_given_values(first: GivenByCalls, second: GivenByCalls) -> GivenByCalls:
-    """Join what the calls in two files give to one parameter."""
+    """Join the values that the calls in two files give to the same parameter, with the places of all these calls."""
     return GivenByCalls(
         (*first.values, *second.values), (*first.written, *second.written), (*first.places, *second.places)
     )

@@ -64,8 +64,8 @@ class OwnersModule:
     def compare_with_copy(
         self, answered: Sequence[tuple[Case, Logits]], compute_exact_answer: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
-        """Compare the copy's answers with the module's own answers. In float32, they must be equal. If the weights
-        have another precision, the difference is logged.
+        """Compare the answers of the copy that is exported with those of the owner's module. In float32, they must be
+        equal. If the weights have another precision, the difference is logged.
 
         Args:
             answered: the cases, each with the answer of the copy.
@@ -125,8 +125,8 @@ class OwnersModule:
             raise ParityError(
                 f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
                 f"on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
-                "Let __deepcopy__ and __getstate__ copy everything that forward reads, and let forward look nothing up "
-                "by the module's identity: the export copies the module by copy.deepcopy.",
+                "The export copies the module by copy.deepcopy. Let __deepcopy__ and __getstate__ copy everything that "
+                "forward reads, and do not let forward look anything up by id(self).",
             )
         return [*lines, CandidateComparison(found.line, ())]
 
@@ -225,7 +225,7 @@ class OwnersModule:
             )
         _log.warning(
             "The module's weights are %s, but the bundle computes in float32: on %d texts, a logit differs by up to "
-            "%.1e from the module's own, and %d labels%s. In float32 it answers as the bundle does",
+            "%.1e from the module's own, and %d labels differ%s. In float32, the module answers as the bundle does",
             precision, rows, line.largest_difference, line.labels_differing,
             f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",
         )  # fmt: skip
@@ -244,7 +244,8 @@ def _list_number_and_string_attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def _copy_or_return_module(module: nn.Module) -> Any:
-    """Return a copy of the module. Return the module itself if copying raises an exception."""
+    """Return a copy of the module, to compare the module with it. Return the module itself if copying raises an
+    exception."""
     try:
         return make_complete_copy(module)
     # It could be copied before; now the attribute that differs cannot be named.

@@ -107,7 +107,7 @@ def find_decoder_or_unknown_layers(module: nn.Module, labels: int) -> tuple[Deco
 
 
 def make_neutral_crf(labels: int) -> Crf:
-    """Return a CRF without transitions: each token gets its likeliest label."""
+    """Return a CRF whose transitions change nothing: each token gets its likeliest label."""
     return _make_crf(np.zeros(labels), np.zeros(labels), np.zeros((labels, labels)))
 
 
@@ -119,8 +119,8 @@ def find_transition_layer(module: nn.Module, labels: int) -> str:
 
 
 def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], list[int]]]) -> Crf | None:
-    """Return a CRF from a module's tensors that gives texts the labels that their owner expects. Return None without
-    one.
+    """Find a CRF among a module's tensors that decodes the emissions of texts to the labels that their owner expects.
+    Return None if there is none.
 
     Args:
         module: in eval mode, on the CPU.
@@ -176,7 +176,7 @@ def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
 
 
 def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
-    """Yield the CRFs that the tensors of a layer may define."""
+    """Yield each CRF that the tensors of a layer may define, to compare how it decodes with the layer itself."""
     for square in _list_square_matrices(layer):
         if len(square) != labels:
             continue

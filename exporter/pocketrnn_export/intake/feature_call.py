@@ -93,11 +93,12 @@ def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tens
 
 
 def derive_features_from_first_ids(features: Features, tokens: Tensor) -> Tensor:
-    """Make features for texts, float32 [batch, features]: numbers that the first id of each text decides.
+    """Make features for texts, float32 [batch, features]. The first id of a text decides its features, so that equal
+    texts get equal ones.
 
     Args:
         features: the features.
-        tokens: int64 [batch, sequence], without marks.
+        tokens: int64 [batch, sequence], without ids that encode features.
     """
     return torch.from_numpy(draw_feature_numbers(features, tokens[:, 0].detach().cpu().numpy()))
 
@@ -127,7 +128,8 @@ def _mix_bits(keys: Any) -> Any:
 
 
 def add_feature_ids(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
-    """Put the ids that stand for the features of each text before its tokens. Return the longer rows and their lengths.
+    """Put the features of each text, encoded as negative ids, before its tokens. Return the longer rows and their
+    lengths.
 
     Args:
         tokens: int64 [batch, sequence].

@@ -125,7 +125,8 @@ def _refuse_failing_category_ids(facts: ModuleFacts, convention: Convention) -> 
 def _find_error_on_category_ids(
     facts: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
-    """Run the module on texts with these ids as a category. Return its error, or None if it runs."""
+    """Run the module on texts whose category in the column `column` of the features takes these ids. Return its error,
+    or None if it runs."""
     # As many rows as in the trials, or more.
     tokens, lengths = facts.draw_batch(max(len(ids), facts.trial_rows), facts.trial_batch_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(facts.features), np.arange(len(tokens)))
@@ -171,8 +172,8 @@ def _refuse_failing_feature_numbers(facts: ModuleFacts, convention: Convention, 
 def _find_failure_on_feature_number(
     facts: ModuleFacts, convention: Convention, column: int, number: float, *, must_be_finite: bool
 ) -> str:
-    """Run the module on texts with this number as a feature. Return its error, or, with `must_be_finite`, that its
-    answer is not finite; an empty string if it runs."""
+    """Run the module on texts with this number in the column `column` of the features. Return in words how it fails,
+    or, with `must_be_finite`, that its answer is not finite; an empty string if it runs."""
     tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_batch_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(facts.features), np.arange(len(tokens)))
     numbers[:, column] = number
@@ -193,7 +194,7 @@ def _limit_numbers_to_ordinary_range(features: Features) -> Features:
 
 
 def _limit_categories_to_first_value(features: Features) -> Features:
-    """Return the features with only the first id of each category."""
+    """Return the features with only the first id of each category, on which most modules run."""
     return tuple(
         (name, Category({"0": feature.ids[0]}) if isinstance(feature, Category) else feature)
         for name, feature in features

@@ -64,7 +64,7 @@ def _replace_float64_type(value: Any) -> Any:
 
 
 def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors in a layer's attributes, also those in containers, and those of layers in plain lists. The
+    """Yield the tensors that a layer holds in its attributes, in containers there, and in layers in plain lists. The
     tensors of registered sublayers are left out."""
     waiting, met = [value for value in vars(layer).values() if value is not get_submodule_dict(layer)], set[int]()
     while waiting:

@@ -30,12 +30,13 @@ _SETTINGS: Final = re.compile(
 
 
 def find_settings_of_file(path: Path, names: Iterable[str], weights: SavedWeights | None) -> dict[str, Any]:
-    """Find the objects of settings for globals of a file that its classes read. Log each, with its source.
+    """Find the settings objects, such as `args` or `config`, that the classes of a file read as globals. Return a dict
+    from names of globals to these objects, and log each with its source.
 
     Args:
         path: the file.
         names: the globals. Those whose names are not usual for settings are left out.
-        weights: the weights, maybe of a checkpoint that holds the settings.
+        weights: the saved weights. A checkpoint may also hold the settings.
     """
     names = [name for name in names if _SETTINGS.match(name)]
     classes = _read_classes(path) if names else []
@@ -50,8 +51,8 @@ def find_settings_of_file(path: Path, names: Iterable[str], weights: SavedWeight
 
 
 def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: SavedWeights | None) -> None:
-    """Define the objects of settings that the classes of a file read and that a run of it has not defined. Where the
-    weights show other sizes than an object that it has defined, set these sizes.
+    """Define the settings objects, such as `args`, that the classes of a file read as globals and that running the file
+    has not defined. In objects that it has defined, correct the sizes that the weights contradict.
 
     Args:
         file: the file, as it was run.
@@ -76,7 +77,9 @@ def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: S
         other = {key: size for key, size in sizes.items() if known.get(key, size) != size}
         if other:
             said = ", ".join(f"{key}={size}" for key, size in other.items())
-            _log.warning("%s of %s gets %s, by the shapes in %s", name, path, said, weights.path if weights else "")
+            _log.warning(
+                "%s of %s is changed to %s, by the shapes in %s", name, path, said, weights.path if weights else ""
+            )
             known.update(other)
 
 

@@ -102,8 +102,8 @@ def find_batch_dependent_ids(
 
 
 def select_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Run the module on a text that repeats one id, for each id. Return the ids whose text gets finite numbers. A
-    module may fail on a text of only padding."""
+    """Run the module on one text for each candidate id, in which this id is repeated. Return the ids whose text gets
+    finite numbers. A module may fail on a text of only padding."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _select_answered_rows(run, rows)]
 
@@ -132,7 +132,7 @@ def _choose_likely_word_ids(
 
 
 def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:
-    """Return rows that are filled with the ids of words, in order."""
+    """Return rows [rows, width] that are filled with the ids of words, one after the other."""
     return np.resize(np.roll(words, -3), (rows, width)).astype(np.int64)
 
 

@@ -75,8 +75,8 @@ def import_package_of_file(path: Path) -> str:
     """Import the package that a file with relative imports is in, and return its name, such as `project.models`. Return
     an empty string without such imports, or if a folder's name cannot be that of a package.
 
-    The package's name has as many folders as the imports go up. If its own code fails, as on a package that only
-    training needs, the folders are made a package without this code.
+    The name has as many folders as the relative imports go up. If the code of the package itself fails, for example on
+    a library that only training needs, an empty package replaces it.
     """
     statements = [node for cell in read_python_cells_if_readable(path) for node in cell.statements]
     levels = [node.level for top in statements for node in ast.walk(top) if isinstance(node, ast.ImportFrom)]

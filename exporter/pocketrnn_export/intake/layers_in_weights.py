@@ -48,7 +48,8 @@ def find_last_layer(tensors: Mapping[str, Tensor]) -> tuple[str, int] | None:
 
 
 def count_layers(tensors: Mapping[str, Tensor], layer_name: str) -> int:
-    """Return how many layers a recurrent layer stacks. Its weights may have a prefix."""
+    """Return how many layers the recurrent layer `layer_name` stacks, by the names of its weights, which may have a
+    prefix."""
     count = 0
     while _has_weight(tensors, f"{layer_name}.weight_ih_l{count}"):
         count += 1
@@ -56,8 +57,8 @@ def count_layers(tensors: Mapping[str, Tensor], layer_name: str) -> int:
 
 
 def count_gates(tensors: Mapping[str, Tensor], layer_name: str) -> int | None:
-    """Return how many gates a recurrent layer has: 1 for an RNN, 3 for a GRU, 4 for an LSTM. Return None if the weights
-    do not show it."""
+    """Return how many gates the recurrent layer `layer_name` has, by the shapes of its weights: 1 for an RNN, 3 for a
+    GRU, 4 for an LSTM. Return None if the weights do not show it."""
     # Where an LSTM projects its state, the shape shows something else.
     if _has_weight(tensors, f"{layer_name}.weight_hr_l0"):
         return None
@@ -69,7 +70,7 @@ def count_gates(tensors: Mapping[str, Tensor], layer_name: str) -> int | None:
 
 
 def reads_both_directions(tensors: Mapping[str, Tensor], layer_name: str) -> bool:
-    """Return whether a recurrent layer has weights for both directions."""
+    """Return whether the recurrent layer `layer_name` has weights for both directions."""
     return _has_weight(tensors, f"{layer_name}.weight_ih_l0_reverse")
 
 

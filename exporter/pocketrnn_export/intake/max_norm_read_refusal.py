@@ -51,7 +51,7 @@ def refuse_direct_weight_reads(
     Args:
         facts: the module, which is left as it was.
         convention: how it is called.
-        exceeded_norms: `find_exceeded_max_norms` of the module as it was given.
+        exceeded_norms: the embeddings with such rows, as `find_exceeded_max_norms` returns them.
         sizes: more sizes (texts, tokens) to try.
     """
     usual = [(facts.trial_rows, width) for pair in facts.trial_batch_widths for width in pair]

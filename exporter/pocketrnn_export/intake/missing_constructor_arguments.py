@@ -72,7 +72,7 @@ def find_values_for_missing_arguments(
     """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the
     arguments in a checkpoint, or the calls of the class in its file.
 
-    The values are logged, and so are the defaults that are taken where the calls in the file have other values.
+    The values are logged, and so are defaults that are kept although the calls in the file give other values.
 
     Args:
         maker: the class, or a function.
@@ -156,13 +156,13 @@ class _OwnerValues:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The objects of settings that could be made, and the values in which all calls agree."""
+        """The values that were found for arguments: settings objects, and literals that all calls of the class give."""
         made = {name: one.value for name, one in self.settings.items() if one.value is not None}
         return made | {name: one.values[0] for name, one in self.calls.items() if one.is_one_literal}
 
     @property
     def proposed(self) -> dict[str, Any]:
-        """A value for each argument, for a line that the user can copy."""
+        """A likely value for each argument, to write in a line that the user can copy and correct."""
         written = {name: _Written(one.written) for name, one in self.settings.items()}
         return written | {name: one.values[0] for name, one in self.calls.items()}
 
@@ -192,7 +192,8 @@ def _search_owner_files(
     definition: ast.ClassDef | None,
     weights: SavedWeights | None,
 ) -> _OwnerValues:
-    """Search the checkpoint for objects of settings, and the Python files near the class for settings and calls."""
+    """Search for the missing arguments of a class: settings objects, such as `args`, in the checkpoint and in Python
+    files near the class; and values in calls of the class in these files."""
     if not missing:
         return _OwnerValues({}, {})
     paths = list_files_near(named.path)
@@ -218,9 +219,9 @@ def _search_owner_files(
 def _find_setting(
     parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> Any:
-    """Return the value of the setting `config.model.dim`, whose names are `parts`: from a checkpoint, or else from the
-    options of a command line. If several dicts of the checkpoint hold the last name, those count whose places end with
-    most of the other names. Return `...` without a value, or if these dicts disagree."""
+    """Return the value of a setting such as `config.model.dim` from a checkpoint, or else from the options of a command
+    line. `parts` are its names: config, model, dim. If several dicts of the checkpoint have the last name, those count
+    that are found under most of the other names. Return `...` without a value, or if these dicts disagree."""
     held: dict[int, list[Any]] = {}
     for place, values in settings.items():
         if parts[-1] in values:
@@ -234,8 +235,8 @@ def _find_setting(
 def _find_checkpoint_arguments_and_place(
     takes: Collection[str], weights: SavedWeights | None
 ) -> tuple[dict[str, Any], str]:
-    """Return the arguments that a checkpoint holds by name, from its dict that has most of them, and the place of this
-    dict as a phrase."""
+    """Find the dict in a checkpoint that has the most arguments of a class. Return these arguments, and the place of
+    the dict as a phrase. `takes` are the names of the arguments that the class takes."""
     if weights is None:
         return {}, ""
     # The first of those with equally many names counts.
@@ -271,8 +272,8 @@ def _list_parameters_without_argument(
 def _take_arguments_from_calls(
     calls: Mapping[str, GivenByCalls], parameters: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal that
-    equals the default or contradicts the checkpoint is left out."""
+    """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal is
+    left out if it is the default, or if it contradicts `stated`, the arguments in the checkpoint."""
     literals = {name: calls[name].values[0] for name in parameters if name in calls and calls[name].is_one_literal}
     return {
         name: value
@@ -285,8 +286,8 @@ def _take_arguments_from_calls(
 def _find_arguments_that_change_weight_shapes(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Make the class with and without some arguments. Return the arguments with which its weights get other shapes than
-    in the file."""
+    """Return those of the arguments `names` with which the weights of a class get other shapes than in the file of
+    weights. Return an empty list unless the shapes are those of the file without all of these arguments."""
     names = sorted(names)
     if weights is None or not names:
         return []
@@ -351,7 +352,8 @@ def _log_taken_values(
 def _log_unused_checkpoint_values(
     named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Log the arguments in a checkpoint that differ from those with which the module is made."""
+    """Log the arguments in a checkpoint (`stated`) that differ from those with which the module is made
+    (`made_with`)."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
             "%s says %s, but %s has other defaults, which are used. If the weights were trained with these values, "
@@ -361,8 +363,8 @@ def _log_unused_checkpoint_values(
 
 
 def _differs_from_default(parameter: inspect.Parameter, shown: Mapping[str, Any]) -> bool:
-    """Return whether a parameter has no default, or a plain default that differs from the value that the weights
-    show."""
+    """Return whether a parameter has no default, or a plain default that differs from its value in `shown`, the values
+    that the weights show."""
     default = parameter.default
     return default is parameter.empty or (type(default) in _TYPES_OF_SIZES and default != shown[parameter.name])
 
@@ -379,8 +381,8 @@ def _refuse_missing_arguments(
     unknown_places: Sequence[str],
     vocabularies: Sequence[str],
 ) -> None:
-    """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
-    and how to write the call."""
+    """Raise the error for a class whose needed arguments are not all known. The message has what the weights and the
+    user's code show of these arguments, and the call to complete."""
     known = [
         f"Its code compares {name} with {', '.join(map(_write_value, some))}."
         for name, some in compared_strings.items()

@@ -172,13 +172,12 @@ def load_text_function(
     """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
 
     Args:
-        named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
-            object that can be called, or a method of an object; or a class of such objects, of which one is made with
-            the arguments, and with the ids of the words for an argument like `vocab`.
-        words_file, ids_of_words: the name of a file of words, and the ids of its words. A name that the code makes by
-            opening this file gets these ids, and the code is not run.
-        module_file: the file of the module. Its code imports from its own folders, and this file may import from them,
-            too.
+        named: the file, and the name of a function, of an object that can be called, or of a method. Arguments in it
+            are given to the function besides the text. For a class, an object is made with the arguments, and with
+            `ids_of_words` for an argument like `vocab`.
+        words_file, ids_of_words: the name of a vocabulary file, and the ids of its words. If the code opens this file
+            to make a variable, the variable gets these ids, and that code is not run.
+        module_file: the file of the module. The function's file may also import from its folders.
         saved_attributes: the attributes of a saved object of the class, which the made object gets.
 
     Raises:
@@ -217,8 +216,8 @@ def load_text_function(
 
 
 def _say_that_text_function_needs_names(named: ModuleName, error: NeededNamesError) -> NeededNamesError:
-    """Return a refusal that says that the text function needs the names, not the module. `--set` gives them to the
-    module only."""
+    """Return a refusal with the same names, which says that the text function needs them, and not the module. The
+    option `--set` gives values to the module's names only."""
     remedy = error.remedy
     if remedy.startswith("Give plain values on the command line"):
         remedy = (
@@ -237,10 +236,10 @@ def _make_text_object(
     ids_of_words: Mapping[str, int],
     saved_attributes: Mapping[str, Any],
 ) -> Any:
-    """Make an object of a class whose method takes a text. It gets the attributes of a saved one, and the words where
-    it holds a vocabulary that lacks some of them. If the class needs more than the given arguments, settings and a
-    vocabulary, the object is made without `__init__`, with the attributes that the method reads; refuse it if they are
-    not known."""
+    """Make an object of a user's class whose method takes a text. The object gets the attributes of a saved one, and
+    the ids of all words in place of a vocabulary that lacks some of them. If arguments of the class are unknown, the
+    object is made without `__init__`, with the attributes that the method reads. Refuse the class if one of these
+    attributes is unknown, too."""
     missing: list[str] = []
     read = list_read_attributes(named.path, named.name, named.method or "__call__")
     try:
@@ -279,7 +278,9 @@ def _make_text_object(
     changed.update({} if args or kwargs else saved_attributes)
     for name, value in changed.items():
         if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
-            _log.warning("%s.%s of %s gets the words of --vocabulary", named.name, name, named.path)
+            _log.warning(
+                "%s.%s of %s lacks words of --vocabulary, and is replaced by all of them", named.name, name, named.path
+            )
             changed[name] = WordIds(ids_of_words)
     if taken := {
         name: value for name, value in defaults.items() if name in (read or ()) and changed.get(name) == value
@@ -295,8 +296,8 @@ def _make_text_object(
 def _make_text_object_error(
     named: ModuleName, missing: Sequence[str], error: Exception, unknown_attributes: Mapping[str, int]
 ) -> InputError:
-    """Make the error of a class whose objects split texts and are not made without further arguments. The message has
-    the arguments and the attributes that are not known."""
+    """Make the error for a class, named as a tokenizer, of which no object can be made: arguments are missing, or its
+    code raises an exception. The message has these arguments, and the unknown attributes that the method reads."""
     problem = f"{named.name} of {named.path} raises {_describe_error(error)}"
     if isinstance(error, MissingArgumentsError):
         problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
@@ -392,8 +393,9 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
 
 
 def _refuse_missing_library(error: BaseException, problem: str, named: ModuleName, cell: Cell) -> None:
-    """Refuse a file that imports a library that is not installed, if a statement that the wanted names need uses it but
-    is not safe to run by itself, such as `nlp = spacy.load("en_core_web_sm")`."""
+    """If a file fails since it imports a library that is not installed, raise an error that says to install it. This is
+    done only if a wanted name needs the library, in a statement that is not safe to run by itself, such as `nlp =
+    spacy.load("en_core_web_sm")`."""
     library = str(getattr(error, "name", "")).partition(".")[0]
     if not isinstance(error, ModuleNotFoundError):
         return
@@ -485,7 +487,8 @@ def _evaluate_values_for_names(named: ModuleName) -> dict[str, Any]:
 def _are_needed_statements_safe(
     named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]
 ) -> bool:
-    """Return whether all statements that some names need are safe to run."""
+    """Return whether all statements that define the names `names`, directly or indirectly, are safe to run by
+    themselves."""
     try:
         find_needed_statements(cells, names, str(named.path), known_values)
     except InputError:
@@ -536,7 +539,10 @@ def _warn_of_checks_for_jupyter_or_main(named: ModuleName, places: Sequence[str]
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
         _log.warning(
-            "The answer to a check whether %s is no: %s", where, _join_first_notes(places), extra={AFTER_AN_ERROR: ""}
+            "These statements check whether %s. The answer is no: %s",
+            where,
+            _join_first_notes(places),
+            extra={AFTER_AN_ERROR: ""},
         )
 
 
@@ -603,7 +609,8 @@ def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str])
 
 
 def _make_empty_python_module(path: Path) -> ModuleType:
-    """Return an empty Python module with the name and the path of a file."""
+    """Make an empty Python module, with the name and the path of a file, in which the statements of the file are
+    run."""
     package = import_package_of_file(path)
     file = ModuleType(choose_import_name(path, package))
     file.__file__, file.__package__ = str(path), package
@@ -651,7 +658,8 @@ def _evaluate_by_name(given: Mapping[str, ast.expr] | None, named: ModuleName, f
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
-    """Evaluate an argument that may use names, attributes and calls of the file."""
+    """Evaluate the code of an argument, which may use literals and the names, attributes and calls of the user's file.
+    `names` are the objects of this file, and `path` is its path for messages."""
 
     def evaluate_part(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):

@@ -55,7 +55,8 @@ class ModuleName:
 
 
 def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName | None:
-    """Parse `model.py:Classifier(8000, hidden=32)`. Return None for a text of another form.
+    """Parse the name of a module in a file, such as `model.py:Classifier(8000, hidden=32)`. Return None for a text of
+    another form.
 
     The arguments are Python literals, or names, attributes and calls from the file: `Model(Config(3))`. Nothing is
     evaluated here.
@@ -63,7 +64,7 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
     Args:
         text: what stands on the command line.
         set_options: `name=value` for names of the file: a Python literal, or a call of torch or numpy.
-            `name.part=value` stands for an object of which only that part is used.
+            `name.part=value` gives a value to a part of an object, whose other parts are not used.
 
     Raises:
         InputError: the text has this form, but the arguments or values are not allowed, or the file does not exist.

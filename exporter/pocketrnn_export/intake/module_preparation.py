@@ -146,8 +146,8 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts must run alone and not in a batch. If none were found and the padding id was not tested,
-        the padding id."""
+        """The ids whose texts must run alone and not in a batch. If none were found, but the padding id was not tested,
+        it is the padding id."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -209,7 +209,7 @@ class ExportableModule:
         """Refuse a module that answers a text in one of these batches differently than alone.
 
         Args:
-            cases: sizes at which its answers may change, such as those around a branch; rows of full length.
+            cases: batches of full rows, with the sizes at which its answers may change, such as those around a branch.
         """
         run = self.make_reference().run
         for case in self.fit_cases_to_module(cases):
@@ -251,7 +251,7 @@ def prepare_module(
     labels_are_words: bool = True,
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
-    """Copy a module, and find out how to call it.
+    """Copy a module, and find out how to call it, how to read its answers, and which texts may share a batch.
 
     Args:
         module: the user's module, which is not changed.
@@ -261,12 +261,12 @@ def prepare_module(
         call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
             out.
         gives: `logits` or `probabilities`, which the module gives; None to find out.
-        shortest: how many tokens a module may need at least; one that needs more has a fault.
-        others: facts about the module, as in `ModuleFacts`.
+        shortest: up to how many tokens are tried to find the shortest text that the module answers.
+        all others: facts about the module, as in `ModuleFacts`.
 
     Raises:
-        ExportError: the module cannot be copied or called, is not reproducible, does not give
-            logits [batch, classes], or its answer to a text depends on the other texts of the batch.
+        ExportError: the module cannot be copied or called, is not reproducible, does not give logits [batch, classes],
+            or its answer to a text depends on the other texts of the batch.
     """
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
@@ -309,8 +309,9 @@ def prepare_module(
 
 
 def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Sequence[str]) -> Convention:
-    """Find out how to call a module of texts, of texts with features, or of words with their characters. If that fails,
-    name the weights that are not finite and are 0 in the copy: it may answer every text alike."""
+    """Find out how to call a module of texts, of texts with features, or of words with their characters. If that fails
+    and some weights are infinite or NaN (`nonfinite`), the error names these weights: they are 0 in the copy, which may
+    therefore answer every text alike."""
     try:
         if facts.spellings is not None:
             return find_convention_with_characters(facts, facts.spellings, call)
@@ -324,8 +325,9 @@ def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Seq
 def _refuse_reads_of_nonfinite_weights(
     weights: Sequence[str], facts: ModuleFacts, owners: OwnersModule | None, copied: nn.Module
 ) -> None:
-    """Refuse a module that reads weights which are infinite or NaN; in the copy, these numbers are 0. Without a run,
-    refuse a module that does more than label one text."""
+    """Refuse a module whose answers depend on infinite or NaN numbers in its weights, which are 0 in the copy `copied`.
+    To find that out, compare the answers of both to texts with every id. A module that does more than label one text is
+    refused without a comparison."""
     if not weights or owners is None:
         return
     if facts.values or facts.samples or facts.of_tokens or facts.two_texts or facts.features or facts.spellings:
@@ -357,15 +359,15 @@ def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) ->
 def _refuse_dependence_on_sizes_or_max_norms(
     facts: ModuleFacts, convention: Convention, exceeded_norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
-    """Refuse a module whose answer to a text of one of these sizes (texts, tokens) depends on earlier texts, also
-    through the `max_norm` of an embedding."""
+    """Refuse a module whose answer to a text depends on earlier texts of other sizes, or on an embedding that earlier
+    texts have changed by its `max_norm`. `sizes` are the sizes (texts, tokens) to try."""
     refuse_dependence_on_sizes(facts, convention, sizes)
     refuse_direct_weight_reads(facts, convention, exceeded_norms, sizes)
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Test further ids. Return the module with `alone` extended by the ids whose texts cannot share a batch with other
-    texts."""
+    """Find out which of the candidate ids make a text's answer depend on the other texts of its batch. Return the
+    module with these ids added to `alone`, whose texts run alone."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)
@@ -392,8 +394,8 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_ids_run_alone(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find the ids whose texts cannot share a batch, and whether texts may be padded. Return the module with both.
-    Refuse a module that mixes the texts of a batch."""
+    """Find the ids whose texts cannot share a batch, first among `candidates`, and whether texts may be padded. Return
+    the module with both. Refuse a module that mixes the texts of a batch."""
     log_step("Running texts alone and in batches")
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
@@ -429,8 +431,8 @@ def _describe_call(convention: Convention) -> str:
 
 
 def _log_convention(convention: Convention) -> None:
-    """Log how the module is called, what its answers are taken for, and the convention's notes. The second is a warning
-    if the numbers of the answers do not prove it."""
+    """Log how the module is called, what its answers are taken for (logits, probabilities or values), and the notes of
+    the convention. The second is logged as a warning, unless the numbers prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -460,8 +462,8 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
 
 
 def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, find_line: LineFinder) -> str:
-    """Return the operation of forward at which a graph first differs from forward, with its line. Return an empty
-    string for two texts and for features."""
+    """Describe the first operation of forward whose result differs in the ONNX graph `content`, with its line of code.
+    Return an empty string if none is found. A module of two texts, or with features, is not searched."""
     if prepared.two_texts or prepared.features:
         return ""
     order = np.argsort(-case.lengths, kind="stable")

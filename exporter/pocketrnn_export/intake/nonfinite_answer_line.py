@@ -19,7 +19,8 @@ def find_nonfinite_line(run: Callable[[], object]) -> str:
     """Return the last line of the owner's code that computes NaN or infinity from finite numbers. Return an empty
     string if no line is found, as in TorchScript.
 
-    An earlier one is seldom the cause: the softmax of an attention takes its mask of minus infinity away again.
+    Earlier such lines are seldom the cause: attention writes minus infinity for masked scores, and its softmax turns
+    them into zeros.
     """
     watched = _NonfiniteResultMode()
     # An exception of the user's module was already reported.

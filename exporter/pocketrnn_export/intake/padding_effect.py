@@ -57,8 +57,8 @@ class PaddingEffect:
 
     @property
     def exceeds_rounding(self) -> bool:
-        """Whether padding after a text changes the answers by more than rounding. If it does not, the module is made
-        for padding after a text, and padding before a text does not matter."""
+        """Whether padding after a text changes the answers by more than rounding. Else the module is made for such
+        padding, and the effect of padding before a text does not matter."""
         return self.after > _ROUNDING
 
     @property
@@ -101,7 +101,8 @@ def measure_padding_effect(
         activation: what makes probabilities of its logits.
 
     Returns:
-        None if nothing could be measured: every text has one width, or the module does not take padded ones.
+        how far padding changes the answers; None if nothing could be measured, since every text has one width, or since
+        the module does not take padded texts.
     """
     widest = min(widths.most or most_tokens or 1 << 30, most_tokens or 1 << 30)
     rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) < widest][:_MOST_TEXTS]
@@ -157,8 +158,8 @@ class _PaddedRun:
         self._one_text, self._activation = one_text, activation
 
     def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[_PaddingChange]:
-        """Return for each text that the module answers the largest change of a probability by padding, and the number
-        of padding ids."""
+        """Pad texts before or after (`side`) to a width, and compare their answers with those without padding. Return
+        for each text that the module answers the largest change of a probability, and the number of padding ids."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:

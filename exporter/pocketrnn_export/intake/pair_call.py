@@ -38,7 +38,7 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
 
     Args:
         tokens: int64 [pairs, sequence].
-        lengths: int64 [pairs], how many ids of a row count. The padding follows the shortest row.
+        lengths: int64 [pairs], how many ids of each row count; the others are padding.
 
     Returns:
         int64 [pairs, longest first], int64 [pairs, longest second], and int64 [pairs] of each.

@@ -25,8 +25,8 @@ _SAVE_AGAIN: Final = "Save the file again with PyTorch, and copy it whole."
 
 
 def check_archive_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """Refuse an archive that is damaged, or whose entries take more memory than its size allows. Return its entries;
-    other files have none.
+    """Refuse an archive that is damaged, or whose entries take more memory than its size allows. Return its entries; an
+    empty list for a file that is not an archive.
 
     Raises:
         InputError: the archive is damaged, or its entries take more memory than a file of this size should.
@@ -58,11 +58,11 @@ def is_torchscript(path: Path) -> bool:
 
 
 def check_pickles(path: Path) -> None:
-    """Refuse a file of `torch.save` if one of its pickles is too large, or makes an object from a size alone.
+    """Refuse a file of `torch.save` that may fill the memory: one of its pickles is too large, or makes a tensor or
+    bytes of a size that it only states.
 
     Raises:
-        InputError: `check_archive_entries` refuses the archive; a pickle is too large, or makes an object from a size
-            alone.
+        InputError: for these reasons, or as in `check_archive_entries`.
     """
     # PyTorch ignores upper and lower case in the names of entries.
     entries = [entry for entry in check_archive_entries(path) if entry.filename.lower().endswith(".pkl")]

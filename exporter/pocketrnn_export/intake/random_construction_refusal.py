@@ -44,7 +44,7 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
     for name, digest in _compute_digests(module).items():
         if again.get(name) != digest:
             raise InputError(
-                f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
+                f"{named.path}:{named.name} has random weights: when it is made twice, {name} differs.",
                 "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
                 if weights is None
                 else f"{weights.path} does not hold {name}: make it a parameter, a layer or a buffer, and save the "
@@ -108,8 +108,7 @@ def _compute_digests_and_answer_in_new_process(
     """Make the module again in a new process with other seeds. Return the digests of its numbers, and its answer to
     fixed tokens.
 
-    This runs in a new process: a file that changes PyTorch, by a hook on all modules or a wrapped function, would
-    otherwise do so twice.
+    In this process, a file that changes PyTorch, for example by a hook on all modules, would change it a second time.
     """
     try:
         answer = run_in_process(_compute_digests_and_answer_with_new_seed, named, weights)

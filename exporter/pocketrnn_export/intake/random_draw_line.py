@@ -21,7 +21,8 @@ _MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)
 
 
 def read_generator_states() -> dict[str, bytes]:
-    """Return the states of the global random generators, by their names."""
+    """Return the states of the global random generators of Python, numpy and torch by name. A changed state shows a
+    draw."""
     numbers: Any = np.random.get_state()
     return {
         "Python's random": repr(random.getstate()).encode(),
@@ -69,7 +70,8 @@ def _runs_owners_file(frame: FrameType) -> bool:
 
 
 def _list_generator_states(held: list[Any]) -> list[Any]:
-    """Return the states of the global generators and of the held generators."""
+    """Return the states of the global generators, and of the generators `held` by a module. A changed state shows a
+    draw."""
     return [read_generator_states(), *map(_read_generator_state, held)]
 
 

@@ -78,16 +78,17 @@ def find_settings_for_argument(
     weights: SavedWeights | None,
     parsers: Iterable[ParserDefaults],
 ) -> FoundSettings | None:
-    """Find the object of settings for an argument of a class. Return None for an argument that is not such an object.
+    """Find values for the settings object, such as `args` or `config`, that a class takes as an argument. Return None
+    if the argument is not a settings object.
 
-    Where the shapes of the weights show another value than the source, the value of the weights is taken.
+    If the shapes of the weights show another value than the source, the value of the weights is taken.
 
     Args:
         maker: the class.
         name: the argument.
         definition: the code of the class.
-        weights: the weights, maybe of a checkpoint that holds the settings.
-        parsers: the defaults of the command lines in the owner's files.
+        weights: the saved weights. A checkpoint may also hold the settings.
+        parsers: the defaults of the command lines in the user's files.
     """
     reads = _Reads(others=True) if definition is None else _find_settings_read_by_class(definition, name)
     kind = _find_settings_class(maker, name)
@@ -104,8 +105,8 @@ def find_settings_for_argument(
 def find_global_settings(
     name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
 ) -> FoundSettings | None:
-    """Find the object of settings for a global of a file that its classes read, such as `args`. Return None for a
-    global that is not such an object.
+    """Find values for the settings object, such as `args`, that the classes of a file read as a global. Return None if
+    the global is not a settings object.
 
     Args:
         name: the global.
@@ -158,8 +159,8 @@ class _Wanted:
 def _find_fitting_settings(
     wanted: _Wanted, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
 ) -> FoundSettings | None:
-    """Return the settings of a source that has all needed settings. If there are several such sources, take the one
-    with most of the settings that the code reads."""
+    """Make the settings object from the dict, in the checkpoint or in the defaults of command lines, that has all
+    settings that the code needs. If there are several, take the one with most of the settings that the code reads."""
     needed, read, shown = {*wanted.needed}, {*wanted.read_names}, wanted.shown
     sources = list(_list_settings_sources(wanted.name, weights, parsers))
     fitting = [
@@ -208,8 +209,8 @@ class _Source:
 def _list_settings_sources(
     name: str, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
 ) -> Iterator[_Source]:
-    """Yield each set of settings: first those of the checkpoint, of which the one with the argument's name comes first;
-    then the defaults of command lines."""
+    """Yield the dicts of settings from which a settings object may be made. Those of the checkpoint come first,
+    beginning with the one that has the argument's name; then the defaults of command lines."""
     if weights is not None:
         for place in sorted(weights.settings, key=lambda place: place.split(".")[-1] != name):
             where = f" in {place}" if place else ""
@@ -263,8 +264,7 @@ def _is_used_as_other_object(definition: ast.ClassDef, name: str) -> bool:
 
 
 def _find_settings_class(maker: Any, name: str) -> type | None:
-    """Return the class in the annotation of an argument, if it is one of the owner's and not a kind of dict; else
-    None."""
+    """Return the class that annotates an argument, such as `Config`; None for a built-in class or a kind of dict."""
     found: Any = None
     init = maker.__init__ if inspect.isclass(maker) else maker
     # An annotation may name what is not imported.
@@ -298,8 +298,8 @@ def _find_settings_shown_by_weights(definition: ast.ClassDef, name: str, weights
 
 
 def _make_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) -> Any:
-    """Make the object of settings: of the class `kind` if that is given, else a dict, an object with attributes, or
-    both in one."""
+    """Make the settings object from its values: of the class `kind` if that is given, else a dict, an object with
+    attributes, or both in one."""
     if kind is not None:
         return kind(**values)
     parts = {name: Settings(value) if isinstance(value, Mapping) else value for name, value in values.items()}
@@ -309,7 +309,7 @@ def _make_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) 
 
 
 def _write_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) -> str:
-    """Write the object of settings as Python code, for an argument in SOURCE."""
+    """Write the settings object as Python code, for an argument that the user can copy."""
     if kind is None and not reads.attributes:
         return "{" + ", ".join(f'"{name}": {_write_value(value)}' for name, value in values.items()) + "}"
     named = "SimpleNamespace" if kind is None else kind.__name__

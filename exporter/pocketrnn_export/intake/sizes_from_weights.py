@@ -35,13 +35,12 @@ _BY_NAMES: Final = (("num_layers", 2, count_layers), ("bidirectional", 6, reads_
 
 
 def find_size_expression_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return a dict from the expressions by which a class sizes its layers, such as `hidden_dim`, to the values that
-    the weights show.
+    """Return the values that the weights show for the expressions by which a class sizes its layers, such as 64 for
+    `hidden_dim`.
 
-    Only `self.NAME = nn.Layer(...)` of embeddings, linear and recurrent layers is used, also in an nn.Sequential. The
-    number of layers and the directions are those of the weights' names. For `name + 1` and the like, the value is that
-    of the name, and for `self.name`, which holds a parameter or a member of one, that of the parameter or member. An
-    expression with two different values is left out.
+    Only embeddings, linear and recurrent layers of the form `self.NAME = nn.Layer(...)` are read, also in an
+    nn.Sequential. An expression such as `name + 1` shows the value of `name`; `self.name` shows that of the parameter
+    that it holds. An expression with two different values is left out.
 
     Args:
         definition: the class.
@@ -124,10 +123,11 @@ def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor
 
 
 def find_code_of_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return a dict from names of globals to code of values that fit the weights, as the user may give them by `--set`.
+    """Return a dict from names of globals that size the layers of classes to code of values that fit the weights. The
+    user may give these values by `--set`.
 
-    A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
-    any value of that length fits; so it does for a part of a value, as in `len(TEXT.vocab)`.
+    A global that is a size gets this number. A global of which only the length is read, such as a table of words, gets
+    a tensor of that length; so does a part of it, as in `len(TEXT.vocab)`.
     """
     values: dict[str, str] = {}
     definitions = list(definitions)

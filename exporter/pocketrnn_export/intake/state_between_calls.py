@@ -152,8 +152,8 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def yield_recording_while_time_is_left(self, batch: Batch) -> Iterator[bool]:
-        """Yield whether the operators of a batch are recorded: always for short batches, and for others while time is
-        left. Yield nothing once the time is spent."""
+        """Yield one value while time is left, and none after that: whether to record the operators of a batch. Those of
+        short batches are always recorded, those of long ones only if the time is likely to suffice."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:
@@ -183,10 +183,10 @@ def _collect_first_differing_batch(
 def _find_attributes_with_used_state(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
-    """Return the attributes that the calls change, if the answer to the last batch depends on earlier calls. Attributes
-    on which it may depend come first. Return None if it does not.
+    """Return the attributes that calls of the module change, if its answer to the last batch depends on earlier calls;
+    else None. Attributes on which it may depend come first.
 
-    Later calls may read values that the first call made without the text: a cache.
+    A value that the first call stores without using its text, such as a cache, does not count.
     """
     operations = OperatorRecorder()
     answered: list[Tensor] = []
@@ -210,7 +210,8 @@ def _find_attributes_with_used_state(
 def _answer_and_restore_if_possible(
     facts: ModuleFacts, convention: Convention, batch: Batch, *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Return the answer to a batch, and undo the changes of the call; an empty list if the module fails."""
+    """Call the module on a batch, undo the changes of the call, and return its answer in a list; an empty list if the
+    module fails. With `recorded`, the operators are recorded, too."""
     with restore_module(facts.module):
         return _compute_answers_to_batches(facts, convention, [batch], recorded=recorded)
 
@@ -218,8 +219,8 @@ def _answer_and_restore_if_possible(
 def _compute_answers_to_batches(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Return the answers to the batches, one after the other, until the module fails. State that the calls leave in the
-    module stays."""
+    """Call the module on the batches, one after the other, until it fails, and return the answers. State that the calls
+    leave in the module stays. With `recorded`, the operators are recorded, too."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
@@ -248,7 +249,8 @@ def _depends_on_length(
     facts: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_calls: int
 ) -> bool:
     """Return whether the answer changes after many calls have extended a list, set, dict, tuple or string of the
-    module."""
+    module. `kept` is the attribute with it. The calls are imitated: the entries that one call adds are added
+    `further_calls` times."""
     if not isinstance(kept.after, _COLLECTIONS):
         return False
     expected = _answer_and_restore_if_possible(facts, convention, batch)
@@ -297,9 +299,12 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
 
 
 def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
-    """Refuse a module whose answer changes after many calls have changed a number, or if a comparison of such a number
-    turns out the other way: `if self.calls % 50 == 0`. Refuse it also if it takes values of an iterator that it keeps
-    and that is no `itertools.count`: later values are not known."""
+    """Refuse a module whose answer depends on a number that every call changes, such as a counter. The number is set to
+    what it is after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned round.
+
+    Also refuse a module that takes values of an iterator that it keeps, unless it is an `itertools.count`: the later
+    values are not known.
+    """
     with restore_module(facts.module):
         counters = find_call_counters(
             lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
@@ -327,8 +332,9 @@ def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Conventi
                 for flipped in range(min(counting.count, _MOST_COMPARISONS))
             ):
                 changed = ChangedAttribute(counter.name, counter.before, counter.before + counter.step)
+                is_attribute = counter.name and counter.iterator is None
                 raise _make_dependence_error(
-                    "the number of calls before", [changed] if counter.name else [], convention
+                    "the number of calls before", [changed] if is_attribute else [], convention
                 )
 
 
@@ -345,8 +351,8 @@ def _find_error_of_random_draws(facts: ModuleFacts, convention: Convention, batc
 
 
 def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
-    """Return the error for a module whose answer depends on earlier texts or calls. The error names the changed
-    attributes."""
+    """Return the error for a module whose answer depends on `cause`, such as earlier texts. The error names the
+    attributes that the calls have changed."""
     advice = (
         advise_on_kept_state(changed, convention.line)
         if changed

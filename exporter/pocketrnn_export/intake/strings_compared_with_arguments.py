@@ -12,8 +12,8 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 def list_strings_compared_with_argument(definition: ast.ClassDef, argument: str) -> list[str]:
     """Return the strings with which a class's code compares an argument, or among which it looks up the argument.
 
-    An attribute that is given the argument counts as the argument. A name that is looked up in torch.nn is one of a
-    recurrent layer.
+    An attribute that is given the argument counts as the argument. If the code looks the argument up in torch.nn, the
+    strings are the names of recurrent layers.
     """
     names = {argument}
     for node in ast.walk(definition):

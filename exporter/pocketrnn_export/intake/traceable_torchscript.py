@@ -145,7 +145,8 @@ class _InterpretedModule(nn.Module):
         return logits
 
     def _run_block(self, block: Any, known: dict[str, Any]) -> None:
-        """Run the operators of a block, and add their results to the known values."""
+        """Run the operators of a block of the graph one after the other, and add their results to `known`, the values
+        by name."""
         for node in block.nodes():
             names = [value.debugName() for value in node.outputs()]
             if node.kind() == "prim::If":
@@ -158,7 +159,8 @@ class _InterpretedModule(nn.Module):
             known.update(zip(names, results, strict=True))
 
     def _compute_results(self, node: Any, known: dict[str, Any]) -> Sequence[Any]:
-        """Return the results of one operator."""
+        """Run the operator of a node of the graph, and return its results. `known` has the values that were computed
+        before."""
         kind = node.kind()
         if kind in _STORED:
             own = self._names.get(node.output().debugName())
@@ -293,7 +295,7 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
 
 
 def _make_untraceable_error(held_part: str) -> ExportError:
-    """Return the error for TorchScript that holds something that cannot be traced."""
+    """Return the error for TorchScript that cannot be traced, since it holds the part that `held_part` describes."""
     return ExportError(
         f"The TorchScript module holds {held_part}, which cannot be traced again.",
         "Export the nn.Module that it was made from.",

@@ -47,14 +47,14 @@ def is_file_of_this_package(file: str) -> bool:
 def run_user_call(
     call: Callable[[nn.Module, Tensor, Tensor], Any], module: nn.Module, tokens: Tensor, lengths: Tensor
 ) -> Any:
-    """Call the user's module, and return its answer. All user code is called here, so the user's frames in a stack end
-    at this frame."""
+    """Call the user's module, and return its answer. All user code is called by this function, so its frame marks where
+    the user's frames in a stack begin."""
     return call(module, tokens, lengths)
 
 
 def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames from a frame out to `run_user_call`, the innermost first. Frames of torch and of this package
-    are left out."""
+    """Yield the frames of the user's code on the stack, from `frame` out to the call of the user's module, the
+    innermost first. Frames of torch and of this package are left out."""
     while frame is not None and frame.f_code is not run_user_call.__code__:
         if not frame.f_code.co_filename.startswith(_TORCH) and not is_file_of_this_package(frame.f_code.co_filename):
             yield frame
@@ -62,10 +62,9 @@ def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the code that reads a size, seen from inside the read. Three kinds of frames are skipped:
-    methods of sizes, which are PyTorch's or ours; our files with `ASKS_FOR_ITS_CALLER`, which replace Python functions;
-    and code without a file, such as a dataclass's `__repr__`.
-    """
+    """Go out from a frame inside the reading of a tensor's size, and return the first frame of the code that reads it.
+    Three kinds of frames are skipped: methods of PyTorch's sizes; files of this package with `ASKS_FOR_ITS_CALLER`,
+    which replace Python functions; and code without a file, such as a dataclass's `__repr__`."""
     while frame is not None and (
         frame.f_code.co_filename == TORCH_FILE
         or frame.f_code.co_filename.startswith("<")

@@ -167,7 +167,7 @@ def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
 
 
 def _join_names(names: Sequence[str], most: int) -> str:
-    """Return the first names as a phrase, with the number of the other names."""
+    """Return the first `most` names as a phrase for a message, with the number of the other names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
@@ -182,7 +182,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_save(path: Path) -> Any:
-    """Read a file of `torch.save`. Stand-ins without code replace objects of classes outside torch."""
+    """Read the object in a file of `torch.save`. Stand-ins without code replace parts of it whose classes are not
+    torch's."""
     if is_torchscript(path):
         raise InputError(
             f"{path} is a TorchScript file, which is a module and not only weights.",
@@ -237,7 +238,8 @@ class _DictStandIn:
 
 
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
-    """Return the tensors by name, from the saved object itself or from its member with the weights."""
+    """Return the weights by name from the object in a file: the object itself, or the member of it, such as
+    `state_dict`, that holds them."""
     if not isinstance(saved, Mapping) or not saved:
         kind = "an empty dict" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(
@@ -280,7 +282,8 @@ def _is_state_dict(value: Mapping[Any, Any]) -> bool:
 
 
 def _find_module_arguments(saved: Any) -> dict[str, Any]:
-    """Return the module's arguments that a checkpoint contains, if they are plain values."""
+    """Return the arguments of a module's class that a checkpoint holds, such as Lightning's hyper-parameters, if they
+    are plain values."""
     if not isinstance(saved, Mapping):
         return {}
     members = (saved.get(key) for key in _ARGUMENTS)
@@ -326,7 +329,8 @@ def _read_plain_value(value: Any, depth: int = 0) -> Any:
 
 
 def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputError:
-    """Return the error for a file with objects of other classes. Without `class_names`, the classes are unknown."""
+    """Return the error for a file of weights with objects of classes that torch does not load by default. `class_names`
+    are the names of these classes; empty if they are unknown."""
     held = (
         _join_names([name if name.isprintable() else ascii(name) for name in class_names], 3)
         if class_names

@@ -146,9 +146,9 @@ def _read_lines(path: Path) -> Iterator[str]:
 
 
 def _find_first_row_and_share(table: Tensor, vectors: dict[int, Tensor], other_rows: int) -> tuple[int, float]:
-    """Return the row of an embedding at which the vectors of a file begin, and the share of these vectors that are near
-    their rows. If no more than half are near, return 0 as the share, and assume that `<pad>` and `<unk>` come first, as
-    far as there are other rows."""
+    """Find where the vectors of a file begin in an embedding. Return the first row, and the share of the vectors that
+    are near their rows. If no more than half are near, return 0 as the share, and assume that `<pad>` and `<unk>` come
+    first, as far as the embedding has `other_rows`."""
     places: Sequence[int] = sorted(vectors)
     rows = torch.stack([vectors[place] for place in places])
     shares = {}

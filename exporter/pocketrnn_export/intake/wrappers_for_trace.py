@@ -38,7 +38,7 @@ class FeatureModule(nn.Module):
         self.width = width
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
-        """Return the logits of texts and their features, without lengths."""
+        """Return the logits for texts and their features. The module takes no lengths."""
         return self.compute_logits_with_features(tokens, None, features)
 
     def compute_logits_with_features(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class PackedFeatureModule(FeatureModule):
     """A `FeatureModule` that also takes lengths. The checks recognize the inputs by their names."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the logits of texts, their lengths and their features."""
+        """Return the logits for texts, by their tokens, lengths and features."""
         return self.compute_logits_with_features(tokens, lengths, features)
 
 
@@ -106,13 +106,14 @@ class FixedWidthModule(nn.Module):
 
 
 def cut_to_width(tokens: Tensor, width: int | None) -> Tensor:
-    """Return the same tokens, [batch, width], so that a trace takes their number for a constant. Without a width,
-    return them as they are."""
+    """Return the tokens [batch, width] unchanged, but selected by their number, so that a trace treats this number as a
+    constant. Without a width, return them as they are."""
     return tokens if width is None else tokens.index_select(1, torch.arange(width))
 
 
 def free_width(module: nn.Module) -> int | None:
-    """Let a wrapped module take texts of any width. Return the width that its texts had to have, or None."""
+    """Remove the fixed width from a module that was wrapped for the trace, so that it takes texts of any width. Return
+    that width, or None if there was none."""
     for layer in module.modules():
         if isinstance(layer, FixedWidthModule | FeatureModule) and layer.width is not None:
             width, layer.width = layer.width, None

@@ -77,7 +77,7 @@ class AnswerSource:
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
-        """Make the answer source for a bundle."""
+        """Make an `AnswerSource`, which gives the answers to compare, from a bundle."""
         chosen = get_answers_of_chosen_labels(classifier)
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:
@@ -99,8 +99,8 @@ def find_possible_columns(
         source: the bundle or the module, with the labels.
         rows: texts with the owner's answers, each with the probabilities that were found.
         tolerance: the largest allowed difference of an answer.
-        own_columns_show_precision: whether another column's probabilities may differ from the owner's at most ten times
-            as much as those of the label's own column.
+        own_columns_show_precision: whether the tolerance is lowered for each label, to ten times the largest difference
+            of the label's own column.
     """
     may = {}
     for own, label in enumerate(source.labels):
@@ -146,8 +146,8 @@ def measure_distance(answer: Answer, found: Probabilities, source: AnswerSource)
 def measure_label_distance(
     answer: Answer, label: str, columns: int | slice, found: Probabilities, source: AnswerSource
 ) -> Any:
-    """Return the difference between the owner's answer and found probabilities for one label, as if the label had this
-    column of the probabilities. For a slice, return one difference for each column."""
+    """Return how far found probabilities are from the owner's answer for one label, if this label had the column
+    `columns` of the probabilities. For a slice, return one distance for each column."""
     value = found[columns]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value

@@ -44,12 +44,12 @@ def has_array_or_pickle_suffix(path: Path) -> bool:
 
 
 def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
-    """Read the labels in a `.npy` file, a `.npz` file or a pickle. Labels are strings or integers, in an array, a
-    list or a dict.
+    """Read the labels in a `.npy` file, a `.npz` file or a pickle. Labels are strings or integers, in an array, a list
+    or a dict.
 
     A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
-    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. The one encoder in a tuple or a list
-    is found beside objects of any other class.
+    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. In a tuple or a list, the only encoder
+    is read, and objects of other classes beside it are ignored.
 
     Raises:
         InputError: the file cannot be read, or holds something else.
@@ -89,7 +89,7 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
 
 
 def convert_numpy_scalar(item: Any) -> Any:
-    """Return the Python value of a number or string of numpy; another object as it is."""
+    """Return the Python value of a single number or string of numpy. Return any other object as it is."""
     return item.item() if isinstance(item, np.generic) else item
 
 
@@ -117,7 +117,8 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
 
 
 def _find_encoder(content: bytes) -> PickledObject | None:
-    """Return the only encoder of labels in a pickled tuple or list, or None."""
+    """Return the encoder of labels in a pickled tuple or list, such as a LabelEncoder. Return None if there is none, or
+    if there are several."""
     # Damaged bytes may raise any exception.
     with contextlib.suppress(Exception):
         held = read_checkpoint(content)

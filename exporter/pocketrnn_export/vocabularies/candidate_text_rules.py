@@ -51,15 +51,16 @@ STEPS_OUTSIDE_ENCODINGS: Final = tuple(make_cleaning_steps(("sub", *one)) for on
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
-    """Yield rules to try: first each tokenizer without a step, then each named step and usual pairs of steps.
+    """Yield text rules to try, if the right ones are not known: first each tokenizer without a cleaning step, then each
+    named step and usual pairs of steps.
 
     Rules follow that replace all characters outside words by spaces, as `re.findall` and `re.split` do, then rules that
     remove all characters but small letters, digits and spaces. The last rules cut a text into characters and drop line
     breaks.
 
     Args:
-        rules: where they have steps, no others are tried.
-        tokens: those of the vocabulary, whose characters are tried as those of words.
+        rules: the rules to begin with. If they have cleaning steps, no other steps are tried.
+        tokens: the words of the vocabulary. The characters in them are tried as those of words.
     """
     for steps in ((), *_STEPS, *_PAIRS):
         for tokenizer in _TOKENIZERS if len(steps) < 2 else ("whitespace",):
@@ -90,7 +91,8 @@ def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
     """Yield regular expressions for all characters that the vocabulary's words do not contain. In one of them, digits
     count as contained.
 
-    A vocabulary may lack a word with a q: letters and digits of ASCII are taken together.
+    If the words contain one small letter of ASCII, all of them count as contained, since a vocabulary may lack a q; so
+    do capitals and digits.
     """
     held = {ord(point) for token in tokens if len(token) < 2 or not _SPECIAL.fullmatch(token) for point in token}
     words = [(code, code) for code in held if not chr(code).isspace() and not 0xD800 <= code <= 0xDFFF]

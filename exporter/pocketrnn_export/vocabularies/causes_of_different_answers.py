@@ -45,7 +45,7 @@ MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
 _SMALL_WIDTHS: Final = range(2, 129)
-# How many words of the vocabulary are asked whether they come through rules, how many rules without steps there are,
+# How many words of the vocabulary are asked whether rules find them in a text, how many rules without steps there are,
 # and the fewest texts whose answers tell between these.
 _WORDS: Final = 2_000
 _SPLITS: Final = 7
@@ -70,8 +70,8 @@ class Explanation(NamedTuple):
 def explain_difference(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> Explanation:
-    """Return the likely cause of different answers, with advice, and the text rules with which they agree, if there are
-    any."""
+    """Find the likely cause of the answers that differ, which have the indices `wrong_indices`. Return it with advice,
+    and the text rules with which the answers agree, if there are any."""
     if (order := _describe_other_order(source, rows, tolerance)) is not None:
         return order
     if (threshold := _describe_other_threshold(source, rows)) is not None:
@@ -157,8 +157,8 @@ def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
-    """Return a sentence that says which of the vocabulary, the text rules and the weights is likely not the owner's.
-    Only probabilities show this, since labels may agree by chance."""
+    """Return a sentence that says what probably differs from the owner's classifier: the vocabulary, the text rules or
+    the weights. Only probabilities show this; for labels, the sentence asks for all three."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return "Give the vocabulary, the text rules and the weights of the classifier that gave these answers. "
@@ -179,11 +179,14 @@ class _Way(NamedTuple):
 
 
 def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rules: AnyTextRules, several: str) -> _Way:
-    """Describe text rules with which all answers agree but for those to the texts `exceptions`.
+    """Describe text rules for which all answers agree, except those to the texts with the indices `exceptions`. Return
+    the rules with the sentence that advises them.
 
     Args:
-        said: how to give the rules.
-        several: the sentence that other rules agree, too; empty if none do.
+        rows: the texts, each with its answers.
+        said: a phrase that says how to give the rules.
+        rules: the text rules.
+        several: a sentence that other rules agree, too; empty if none do.
     """
     counts, more = "All", several
     if exceptions:
@@ -196,8 +199,8 @@ def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rul
 
 
 def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float, most_exceptions: int) -> _Way | None:
-    """Find text rules for which all answers agree but for a few exceptions, and describe them. Return None if no tried
-    rules do."""
+    """Find text rules for which all answers agree, except at most `most_exceptions`, and describe them. Return None if
+    no tried rules do."""
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -216,14 +219,15 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
-    """Return whether text rules split a text, and neither a tokenizer of subwords nor the owner's code."""
+    """Return whether the bundle or module splits texts by text rules, and not by a tokenizer of subwords or the owner's
+    code."""
     rules = source.text.rules
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
 
 def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
-    """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then or
-    more words of the vocabulary come through. Return an empty string if there is no such tokenizer."""
+    """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then, or
+    if more words of the vocabulary can be tokens of a text. Return an empty string if there is no such tokenizer."""
     text = source.text
     rules = text.rules
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
@@ -253,9 +257,9 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     if not own or unreached > len(own) // 2:
         return ""
     return (
-        f"Words of the vocabulary never come through the rules: {', '.join(map(short_repr, own[:4]))}"
+        f"The rules find words of the vocabulary in no text: {', '.join(map(short_repr, own[:4]))}"
         f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With "
-        f"{_write_rules(best, tokens)}, {len(own) - unreached} of {len(own)} come through. "
+        f"{_write_rules(best, tokens)}, {len(own) - unreached} of {len(own)} are found. "
     )
 
 
@@ -330,15 +334,16 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Expl
 
 
 def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
-    """Return two probabilities of a label: the highest in answers without the label, and the lowest in answers with
-    it."""
+    """Return two probabilities of a label, in the column `column`: the highest in answers without the label, and the
+    lowest in answers with it. A threshold lies between them."""
     with_it = [float(found[column]) for one, found in rows if label in one.answer]
     without = [float(found[column]) for one, found in rows if label not in one.answer]
     return max(without, default=-1.0), min(with_it, default=2.0)
 
 
 def _write_threshold(bounds: tuple[float, float]) -> str:
-    """Write a threshold above the first bound and not above the second, with the fewest digits. Prefer 0.5."""
+    """Write a threshold for a message: a number above the first bound and at most the second, with the fewest digits.
+    Prefer 0.5."""
     lowest, highest = max(bounds[0], 0.0), min(bounds[1], 1.0)
     if lowest < 0.5 <= highest:
         return "0.5"
@@ -352,8 +357,8 @@ def _write_threshold(bounds: tuple[float, float]) -> str:
 def _advise_on_texts_without_tokens(
     source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
 ) -> str | None:
-    """Return advice about texts without a token, with the ids of empty texts for which the answers agree. Return None
-    if one of the texts with wrong answers has a token, or if the rules pad texts."""
+    """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
+    which ids the answers agree. Return None if one of the texts `wrong` has a token, or if the rules pad texts."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
@@ -379,8 +384,8 @@ def _advise_on_texts_without_tokens(
 def _find_other_truncation_or_padding(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float, most_exceptions: int = 0
 ) -> _Way | None:
-    """Find a truncation or padding for which all answers agree but for a few exceptions, and describe it. Return None
-    if no truncation and no padding does."""
+    """Find a truncation or padding of texts for which all answers agree, except at most `most_exceptions`, and describe
+    it. Return None if no truncation and no padding does."""
     rules = source.text.rules
     if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -430,8 +435,8 @@ def _find_other_truncation_or_padding(
 def _find_width_for_most_texts(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> _Way | None:
-    """Find a truncation or padding for which most of the wrong answers agree by their probabilities, and describe it.
-    The others have another cause. Return None if there is none."""
+    """Find a truncation or padding of texts for which most of the wrong answers agree by their probabilities, and
+    describe it. Return None if there is none. The remaining answers must have another cause."""
     few = [rows[i] for i in wrong_indices if isinstance(rows[i][0].answer, Mapping)][:_FEW_WRONG]
     if len(few) < _FEW_WRONG:
         return None
@@ -455,7 +460,7 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
 def _list_size_changes_with_descriptions(
     rules: AnyTextRules, longest: int, shortest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield rules that cut texts to fewer tokens than `shortest`, or pad them to one width, each after its description.
+    """Yield (description, rules) for rules that cut texts to fewer tokens than `shortest`, or pad them to one width.
     Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
@@ -477,8 +482,8 @@ def _list_size_changes_with_descriptions(
 def _measure_distance_by_changed_rules(
     source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer
 ) -> float:
-    """Return how far the answer to a text is from the owner's if the text is cut or padded by changed rules. `ids` come
-    from the present rules."""
+    """Return how far the module's answer to a text is from the owner's `answer`, if the rules `changed` cut or pad the
+    text. `ids` are its ids by the present rules."""
     rules = source.text.rules
     ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
     if changed.min_width is not None and _may_hold_no_token(rules, ids):
@@ -487,7 +492,8 @@ def _measure_distance_by_changed_rules(
 
 
 def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:
-    """Return whether the text of these ids may have no token. A text of one unknown word may have the same ids."""
+    """Return whether these ids may belong to a text without a token. A text of one unknown word may have the same
+    ids."""
     return isinstance(rules, TextRules) and list(ids) == [rules.empty_id]
 
 
@@ -500,7 +506,7 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
 
 
 def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
-    """Return advice with the command-line option that gives these rules."""
+    """Return advice to give the option that sets the width of these rules: --max-tokens or --rules."""
     if rules.min_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
@@ -512,7 +518,7 @@ def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
 
 
 def _write_rules(rules: TextRules, tokens: Sequence[str]) -> str:
-    """Write the option --rules with the members that are not usual, without the ids that the tokens of the vocabulary
-    imply."""
+    """Write the option --rules for text rules. It has only the members that differ from those that the vocabulary
+    implies."""
     implied = make_implied_rules(read_vocabulary(tokens), TextRules().tokenizer)
     return f"--rules {shlex.quote(write_rules_option(rules, implied))}"

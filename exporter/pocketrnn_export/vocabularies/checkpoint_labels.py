@@ -39,7 +39,8 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
 
     Args:
         path: the file.
-        head: the name of the head that the labels are of; if keys hold this name, the others are left out.
+        head: the name of the module's head that the labels belong to. If some keys contain this name, only these are
+            searched.
 
     Raises:
         InputError: the file cannot be read, or it holds no labels or several; the message has its keys.
@@ -115,7 +116,8 @@ def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
 
 
 def _make_labels_error(path: Path, root: Any, label_keys: list[str]) -> InputError:
-    """Make the error for a checkpoint without labels, or with different labels under several keys."""
+    """Make the error for a checkpoint without labels, or with different labels under `label_keys`. `root` is the object
+    in its file."""
     members = vars(root) if isinstance(root, PickledObject) else root
     if label_keys:
         return InputError(f"{path} holds different labels under {' and under '.join(label_keys[:3])}.", _SAVE_PLAIN)

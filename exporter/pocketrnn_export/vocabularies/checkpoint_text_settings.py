@@ -90,13 +90,14 @@ def is_name_of_text_length(name: str) -> bool:
 
 
 def list_text_lengths_in_checkpoint(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
-    """List the numbers in a checkpoint whose names mean a text length, such as `max_len`, and that would cut a text.
-    Numbers up to `longest_compared_text` are left out.
+    """List the numbers in a checkpoint that may be the length at which the user's pipeline cuts texts, by names such as
+    `max_len`.
 
     Args:
         path: the file of weights.
-        longest_compared_text: the most tokens of a text that was compared with the owner's pipeline: a smaller length
-            cuts nothing; None if the text rules cut or pad.
+        longest_compared_text: the most tokens of a text that was compared with the user's pipeline. Numbers up to this
+            are left out, since the pipeline did not cut that text. None leaves out all, for text rules that cut or pad
+            themselves.
 
     Example:
         >>> list_text_lengths_in_checkpoint(Path("model.pt"), 0)

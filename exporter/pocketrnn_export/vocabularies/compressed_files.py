@@ -20,8 +20,8 @@ _READERS: Final[dict[bytes, Callable[[], Any]]] = {
 
 
 def decompress_content(content: bytes, most: int) -> bytes:
-    """Return the decompressed content of a zlib, gzip, bzip2, xz or lzma file, at most `most` bytes and one. Return
-    other content as it is.
+    """Decompress the content of a zlib, gzip, bzip2, xz or lzma file. At most `most` + 1 bytes are returned, so that
+    the caller sees if there are too many. Return other content as it is.
 
     Args:
         content: the bytes of the file.

@@ -57,9 +57,9 @@ def refuse_doubtful_ids(
         token_lists: the tokens of other texts.
 
     Raises:
-        InputError: more texts have the largest number of tokens than by chance, and the rules do not cut; or texts are
-            padded, and the rules do not pad; or the words that the ids name occur in other texts as often as in their
-            own. Two texts with the largest number, which may be chance, give a warning.
+        InputError: texts seem to be cut, since many have the largest number of tokens, and the rules do not cut; or
+            texts are padded, and the rules do not pad; or the words of the ids occur in other texts as often as in
+            their own. Two texts with the largest number only give a warning.
     """
     # For tokens, only the padding id matters here.
     padding = vocabulary[rules.padding_id] if rules.padding_id < len(vocabulary) else None
@@ -74,8 +74,8 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
-    """Refuse texts if too many of them have the largest length for it to be chance, and the rules do not cut texts. Log
-    a warning if it may be chance."""
+    """Refuse texts that the owner's code seems to cut, although the rules do not: too many have the largest of the
+    `lengths` for it to be chance. Log a warning if it may be chance."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -152,8 +152,8 @@ def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: in
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that so many of the `lengths`, or more, equal the largest by chance. Lengths a little
-    below it show how frequent one length is."""
+    """Return the probability that as many of the `lengths` as here, or more, equal the largest length by chance. The
+    lengths a little below it show how many texts share a length by chance."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -163,8 +163,8 @@ def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
 def _refuse_foreign_words(
     rules: AnyTextRules, vocabulary: Sequence[str], ids_by_text: Mapping[str, Sequence[int]]
 ) -> None:
-    """Refuse ids if the words that they stand for occur in the other texts about as often as in the texts of these
-    ids."""
+    """Refuse ids that seem to belong to another vocabulary: the words with these ids occur in the other texts about as
+    often as in their own."""
     texts = list(ids_by_text)
     special = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     words = [
@@ -202,8 +202,8 @@ def _count_found_words(words: Counter[str], text: str) -> int:
 
 
 def _normalize_word(token: str) -> str:
-    """Return the form that a token has in a text in lower case. Return an empty string for a token that proves nothing,
-    such as "<sep>" or a number."""
+    """Return a token as it stands in a text in lower case, to look for it there. Return an empty string for a token
+    that proves nothing, such as "<sep>" or a number."""
     for mark in _MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Byte-level tokens write each byte as a letter, which texts do not contain.

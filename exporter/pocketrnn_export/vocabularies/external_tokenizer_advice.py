@@ -14,8 +14,8 @@ from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_ru
 def advise_external_tokenizer(
     vocabulary: Vocabulary, nearest: AnyTextRules | None = None, condition: str = "If no rules can do this,"
 ) -> str:
-    """Return advice to let the owner's code split texts, for code that no text rules can imitate. The advice names the
-    widths of the nearest rules, and begins with the condition."""
+    """Return advice to let the user's code split texts, for code that no text rules can imitate. The advice begins with
+    the words `condition`, and repeats the widths of `nearest`, the nearest rules that were found."""
     frame = {} if nearest is None else collect_width_members(nearest)
     return (
         f"{condition} let your code split texts: {write_external_options(frame)} "

@@ -44,7 +44,7 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
 
     Args:
         labels_or_file: the labels, or the file.
-        head: the head that they are of, which may be part of the key in a checkpoint.
+        head: the name of the module's head that the labels belong to, which may be part of their key in a checkpoint.
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
@@ -83,7 +83,8 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
 
 
 def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
-    """Return the labels in a pickled file. The file holds only labels, or it is a checkpoint."""
+    """Return the labels in a pickled file, which holds only labels or is a checkpoint. In a checkpoint, `head` may be
+    part of their key."""
     if not has_array_or_pickle_suffix(path):
         return find_labels_in_checkpoint(path, head)
     try:
@@ -120,7 +121,7 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
 
 
 def _is_entry_list(value: Any) -> bool:
-    """Return whether a value is a list of objects with an id each, as a data set's list of its intents."""
+    """Return whether a value is a list of objects that each have an id, such as the list of intents of a data set."""
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "id" in one for one in value)
 
 
@@ -151,7 +152,8 @@ def _read_labels_under_name(document: Mapping[str, Any], name: str, path: Path) 
 
 
 def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
-    """Return the labels in a pickled dict, whose keys may be integers. Else it is read like a JSON object."""
+    """Return the labels in a pickled dict from indices to labels or from labels to indices. Its keys may be integers,
+    unlike those of a JSON object."""
     if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
         return _order_labels([(label, index) for index, label in found.items()], path)
     return _read_labels_in_map({str(key): value for key, value in found.items()}, path)

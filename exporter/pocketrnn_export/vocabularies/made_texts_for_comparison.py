@@ -26,8 +26,9 @@ _SPACES: Final = (" ", " ", " ", " ", "  ", "\n", "\t", ", ", ". ", "! ", " - ",
 
 
 def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
-    """Make texts of words and of what cleaning functions look for, the same each time; the last one is long, so that it
-    shows a cut.
+    """Make texts on which two tokenizers are compared: words of the vocabulary, mixed with strings that cleaning
+    functions usually look for. Every call makes the same texts. The last one is long, so that it shows whether texts
+    are cut.
 
     Args:
         words: words of the vocabulary.
@@ -46,7 +47,8 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
 
 
 def has_ordinary_characters(text: str) -> bool:
-    """Return whether a text has only ASCII characters, and Latin letters with a lower case of one character."""
+    """Return whether all characters of a text are ordinary: those of ASCII, and Latin letters whose lower case is one
+    character."""
     return all(one.isascii() or (one < "\u0180" and one.isalpha() and len(one.lower()) == 1) for one in text)
 
 

@@ -152,8 +152,8 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of each head. Return the largest counts and differences, and the unordered labels of all
-    heads."""
+    """Compare the answers of each head with the owner's. Return the largest counts and differences of a head, and for
+    all heads the labels whose order the answers do not show."""
     found: dict[str, AnswerComparison] = {}
     for head in classifier.heads:
         try:
@@ -175,7 +175,8 @@ def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> 
 
 
 def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
-    """Return the labels whose order the answers do not show: all answers still agree if such labels are exchanged."""
+    """Return the labels whose order the answers do not show: all answers still agree, within the tolerance, if these
+    labels are exchanged."""
     labels = source.labels
     naming = [row for row in rows if row[0].names]
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]

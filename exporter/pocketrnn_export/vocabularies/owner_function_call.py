@@ -143,8 +143,8 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
 def _list_ways_to_call(
     function: Callable[..., Any], needed: Sequence[str], vocabulary_argument: str | None, vocabulary: Vocabulary
 ) -> list[OwnersFunction]:
-    """List the ways to call a function with one text: as a string or as a list of one. The argument
-    `vocabulary_argument` takes the vocabulary if the function needs two; if `vocabulary_argument` is None, each of the
+    """List the calls of a function with one text that may be right: with the text as a string, and with a list of the
+    text. If the function needs two arguments, `vocabulary_argument` takes the vocabulary; if that is None, each of the
     two takes it in turn."""
     held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
     places = [one for one in needed[::-1] if vocabulary_argument in (None, one)]
@@ -203,7 +203,7 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
 
 
 def _list_needed_arguments(function: Any, where: str) -> list[str]:
-    """Return the names of the arguments that a function needs; refuse one that takes nothing."""
+    """Return the names of the arguments that a function needs. Refuse a function that takes no argument."""
     try:
         parameters = inspect.signature(function).parameters.values()
     # A function of C may have no signature.
@@ -218,14 +218,14 @@ def _count_found_words_and_set_gives_ids(
     form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, only_ids: bool, give_words: bool = False
 ) -> int:
     """Call a function with texts of two words. Return for how many texts the result has one of the two words or its id.
-    Also set `form.gives_ids` by the last result.
+    Also set `form.gives_ids`, which says whether the last result has only ids.
 
     Args:
-        form: the call.
+        form: the function, and how it is called.
         words: the words.
         vocabulary: their ids.
-        only_ids: whether only ids count.
-        give_words: whether to give the words in place of the text.
+        only_ids: whether only ids count, and not words.
+        give_words: whether the function is given a list of the words in place of the text.
     """
     count = 0
     for pair in zip(words[::2], words[1::2] or words, strict=False):
@@ -258,8 +258,8 @@ def _returns_list_unchanged(function: Any) -> bool:
 
 
 def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
-    """Call a function named `where` with two words and the vocabulary as its argument `name`. Return a sentence about
-    its result."""
+    """Call a function with two words and the vocabulary, and describe the result in a sentence. `name` is the argument
+    that takes the vocabulary, and `where` names the function."""
     text = " ".join(words[:2])
     try:
         does = f"gives {short_repr(form(text), 60)}"

@@ -75,7 +75,7 @@ def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], to
 
 
 def describe_token(number: int | None, tokens: Sequence[str]) -> str:
-    """Describe an id and its token in a few words; None is "nothing more"."""
+    """Describe an id and its token in a few words. None stands for the end of a row of ids: "nothing more"."""
     if number is None:
         return "nothing more"
     return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"
@@ -96,7 +96,7 @@ class _RulesAdvice(NamedTuple):
 
 
 def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> _RulesAdvice:
-    """Return advice that names the rules which agree with the most texts of the owner."""
+    """Find the rules that give the owner's ids to the most texts, and return advice that names them."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
             said = (
@@ -129,8 +129,8 @@ def _advise_on_other_rules(
 
     Args:
         vocabulary, rules, pairs: as in `refuse_other_ids`.
-        best: the nearest rules; None for a tokenizer of subwords.
-        agreed: on how many texts they agree.
+        best: the rules that give the owner's ids to the most texts; None for a tokenizer of subwords.
+        agreed: the number of these texts.
     """
     external = advise_external_tokenizer(vocabulary)
     if isinstance(rules, SubwordRules) or best is None:
@@ -188,7 +188,7 @@ def _describe_failed_texts(
         encoder: the rules.
         pairs: the owner's texts and ids.
         vocabulary: the tokens.
-        already_told: how many of the first of these texts were told before.
+        already_told: how many of the shortest texts the message has described before.
     """
     each = {text: _describe_difference(encoder, text, ids, vocabulary.tokens) for text, ids in pairs}
     found = [*each.items()]

@@ -89,13 +89,14 @@ def read_pairs(
 ) -> list[OwnersText]:
     """Read the owner's texts with their ids, tokens or answers, from a file of JSON lines or from a CSV file. A line is
     `["text", [ids]]`, or an object with `text` and any of `ids`, `tokens`, `label` and `probabilities`. A CSV file has
-    columns of these names, or a column of probabilities for each label. Columns with other names are taken for `text`
-    and `label` if no others can be meant. If no column has texts, another CSV file in the same folder must have them.
+    columns of these names, or a column of probabilities for each label. Columns with other names are read as `text` and
+    `label` if only one column can hold them. If no column has texts, another CSV file in the same folder must have
+    them.
 
     Args:
         path: the file.
-        labels: the labels, in the order of the logits; a column of a CSV file that names none of them is not read, and
-            noted. By default, each names one.
+        labels: the labels, in the order of the logits. A column of a CSV file that names none of them is not read, and
+            that is logged. By default, each column names one.
         multi_label: whether a text may have no label, which is an empty field of a CSV file.
         texts: the CSV file with the texts, if `path` is a CSV file without them.
 
@@ -139,7 +140,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     renamed = _find_label_columns(rows, labels, multi_label=multi_label)
     if renamed:
         _log.warning(
-            "%s: %s are read as the numbers of %s",
+            "%s: the numbers in %s are read as those of the labels %s",
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
@@ -177,7 +178,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     is_answered = [row.get("label") != "" or any(row[name] for name in others) for row in rows]
     empty = is_answered.count(False)
     if multi_label and empty:
-        _log.warning("%s: the empty label of %d rows is read as no label", path, empty)
+        _log.warning("%s: %d rows have an empty label, which is read as an answer without a label", path, empty)
         rows = [
             row if answered else {"text": row["text"], "label": []}
             for row, answered in zip(rows, is_answered, strict=True)
@@ -229,7 +230,8 @@ def _write_class_numbers(named: Mapping[int, str]) -> str:
 
 def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows without columns of true labels, such as `gold`, and with the column of predicted labels, such as
-    `y_pred`, renamed to `label`. If there is such a column, one named `label` has true labels."""
+    `y_pred`, renamed to `label`. If there are predicted labels, a column that already has the name `label` counts as
+    true labels."""
     names = [*(rows[0] if rows else ())]
     if any(map(_TRUE.search, labels)):
         return rows
@@ -300,8 +302,8 @@ def _is_probability_name(name: str) -> bool:
 
 
 def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
-    """Return the columns whose numbers may be the probability of a text's label, or of the second of two labels: the
-    label of each row is the likelier one. Return none if another column has probabilities."""
+    """Return the columns whose numbers may be the probability of each row's label, or of the second of two labels.
+    Their numbers must show this label as the likelier one. Return an empty list if another column has probabilities."""
     columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
     if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
         return []
@@ -326,7 +328,8 @@ def _fits_probabilities(rows: Sequence[Mapping[str, Any]], label_column: str, la
 
 
 def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows with the probabilities of both labels, if they have those of one of two."""
+    """Return the rows with the probabilities of both labels, if there are two labels and the rows have only one of
+    them."""
     given = [label for label in labels if rows and label in rows[0]]
     if len(given) != 1 or not all(_is_probability(row[given[0]]) for row in rows):
         return rows
@@ -361,8 +364,8 @@ def _leave_out_rows_with_error_words(
 
 
 def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file. If it has no column `text`, but only one with several words in at least half of its
-    fields, that one is named so."""
+    """Read the rows of a CSV file. If no column has the name `text`, it is given to the only column in which at least
+    half of the fields have several words."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [*csv.DictReader(file)]
@@ -386,7 +389,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
-    """Return whether the fields of a column are labels, several in one field, or empty."""
+    """Return whether each field of a column is empty or holds labels, one or several, and not all fields are empty."""
     fields = {row[column] for row in rows} - {"", *labels}
     return any(row[column] for row in rows) and all({*field.split(LABEL_SEPARATOR)} <= {*labels} for field in fields)
 
@@ -398,7 +401,7 @@ def _rename_only_column(
     return the rows unchanged."""
     if len(columns) != 1 or name in rows[0]:
         return rows
-    _log.warning("%s has no column %s: %s is read as it", path, name, short_repr(columns[0]))
+    _log.warning("%s has no column %s: the column %s is read in its place", path, name, short_repr(columns[0]))
     return [{name if one == columns[0] else one: field for one, field in row.items()} for row in rows]
 
 
@@ -486,8 +489,9 @@ def _is_probability(field: str) -> bool:
 def _find_kind_of_numbers(
     rows: Sequence[Mapping[str, Any]], column_names: Mapping[str, str], *, multi_label: bool
 ) -> str:
-    """Return what the numbers of the labels are: "probabilities", "logarithms of probabilities", or "logits", which
-    lead to the label of each row or whose columns are called so. Return an empty string for others.
+    """Find out what the numbers of the labels are: "probabilities", "logarithms of probabilities", "logits", or an
+    empty string for others. They are logits if they lead to the label of each row, or if the names of their columns say
+    so.
 
     Args:
         rows: the rows, with the labels as columns.
@@ -559,8 +563,9 @@ def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, An
 
 
 def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the members `label` and `probabilities` for a dict that has `label` and `probability`, also `label_2` and
-    `probability_2`, or `a|b` and `0.9|0.8`. Return an empty dict if it has no probability."""
+    """Return the members `label` and `probabilities` of an answer, from a dict with members such as `label` and
+    `probability`, `label_2` and `probability_2`, or with values such as `a|b` and `0.9|0.8`. Return an empty dict if it
+    has no probability."""
     pairs: list[tuple[str | None, str]] = []
     names = {name.lower(): name for name in document if _ANSWER.fullmatch(name)}
     for name in names:
@@ -600,7 +605,8 @@ def convert_example_pairs(tuples: Iterable[Any]) -> list[OwnersText]:
 
 
 def _make_owners_text(item: Any, where: str, remedy: str) -> OwnersText:
-    """Make an `OwnersText` of a tuple: a text, its ids or tokens, and an answer. Refuse an item of another form."""
+    """Make an `OwnersText` of a tuple: a text, its ids or tokens, and an answer. Refuse an item of another form, with
+    the advice `remedy`."""
     if isinstance(item, OwnersText):
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
@@ -677,7 +683,7 @@ def map_answers_to_labels(
     )
     if of_second:
         _log.warning(
-            "The one probability of each text is read as that of %s, the second label. The answers are compared so",
+            "The one probability of each text is read and compared as that of %s, the second label",
             short_repr(labels[1], 40),
         )  # fmt: skip
     found = []
@@ -709,8 +715,8 @@ def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[
 
 
 def _split_labels(given: Any, labels: Sequence[str]) -> Any:
-    """Return the labels in `a|b` as a list, if each is a label and the whole is not. Return other answers as they
-    are."""
+    """Return the labels in an answer such as `a|b` as a list, if each is a label and `a|b` itself is not. Return any
+    other answer as it is."""
     if not isinstance(given, str) or given in labels or LABEL_SEPARATOR not in given:
         return given
     each = given.split(LABEL_SEPARATOR)

@@ -282,7 +282,7 @@ class _VocabReader(ObjectReader):
 
 
 def _convert_arrays(value: Any) -> Any:
-    """Return a value with numpy's arrays as lists; a dict with those of its values."""
+    """Return a value in which lists replace numpy's arrays: the value itself, or the values of a dict."""
     if not isinstance(value, dict):
         plain = unwrap_stand_ins(value) if isinstance(value, PickledObject) else value
         return plain.tolist() if isinstance(plain, np.ndarray) else plain
@@ -292,7 +292,7 @@ def _convert_arrays(value: Any) -> Any:
 
 
 def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Return the vocabulary that an unpickled object is or holds. Refuse an object without one."""
+    """Return the vocabulary that an unpickled object is, or that it holds. Refuse an object without a vocabulary."""
     if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
             return _read_compiled_vocab(root, source)
@@ -327,8 +327,8 @@ def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
 
 
 def _list_members_and_vocabulary_attributes(root: Any) -> dict[Any, Any]:
-    """Return the members of a dict, list or tuple, and the vocabularies in the attributes of those that are objects of
-    other classes. Return an empty dict for anything else."""
+    """Return the members of a dict, list or tuple by key or index. If a member is an object of another class, also
+    return the vocabularies in its attributes. Return an empty dict for anything else."""
     members = dict(enumerate(root)) if isinstance(root, list | tuple) else root if isinstance(root, dict) else {}
     found = {str(key): value for key, value in members.items()}
     for key, value in members.items():
@@ -339,7 +339,8 @@ def _list_members_and_vocabulary_attributes(root: Any) -> dict[Any, Any]:
 
 
 def _is_keras_tokenizer(value: _RecordedObject) -> bool:
-    """Return whether an object is a Tokenizer of Keras, by its attributes: its class has moved several times."""
+    """Return whether a pickled object is a Tokenizer of Keras. Its attributes show this, since its class has been in
+    several modules."""
     return isinstance(value.state, dict) and isinstance(value.state.get("word_index"), dict)
 
 

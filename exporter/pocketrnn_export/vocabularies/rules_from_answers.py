@@ -99,8 +99,9 @@ class _Trial:
         return self._known[key]
 
     def compare_until_too_many_differ(self, rules: TextRules) -> tuple[int, AgreeingRules]:
-        """Compare the module's answers with the owner's until more of them differ than may. Return how many texts came
-        before, and the rules with the largest distance and the exceptions among these."""
+        """Compare the module's answers with the owner's, text by text, until more of them differ than are allowed.
+        Return the number of texts before that, and the rules with their largest distance and their exceptions among
+        these texts."""
         encoder, largest, exceptions = TextEncoder(rules, self.tokens), 0.0, list[int]()
         for count, (number, text) in enumerate(self.texts):
             distance = self.measure(number, encoder.encode(text))
@@ -113,7 +114,7 @@ class _Trial:
         return len(self.texts), AgreeingRules(rules, largest, tuple(exceptions))
 
     def list_agreeing(self, tried: Iterable[TextRules]) -> Iterator[AgreeingRules]:
-        """Yield the rules with which no more answers differ than may."""
+        """Yield the rules with which the allowed number of answers differ, or fewer."""
         for rules in tried:
             count, found = self.compare_until_too_many_differ(rules)
             if count == len(self.texts):
@@ -128,16 +129,17 @@ def find_rules_from_answers(
     tolerance: float,
     most_exceptions: int = 0,
 ) -> list[AgreeingRules]:
-    """Return the text rules with which the module answers all texts as the owner does, the smallest difference first.
-    If no tried rules do, return those with which it answers all but a few texts so, the fewest exceptions first. Return
-    an empty list without such rules, too.
+    """Find the text rules with which the module gives the owner's answers to all texts, and return them with the
+    smallest difference first. If no tried rules do, return those with a few exceptions, the fewest first. The list may
+    be empty.
 
     Args:
-        rules: the present rules; if they have widths, no others are tried.
-        tokens: those of the vocabulary.
+        rules: the present rules. If they have widths, no other widths are tried.
+        tokens: the tokens of the vocabulary.
         texts: the owner's texts.
-        measure: see `Measure`; it gives infinity where the module takes no such ids.
-        tolerance: the largest distance that agrees.
+        measure: returns the distance of the module's answer to ids from the owner's answer to a text (see `Measure`);
+            infinity if the module does not take these ids.
+        tolerance: the largest distance at which two answers agree.
         most_exceptions: how many answers may differ.
     """
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
@@ -175,8 +177,11 @@ def _list_agreeing_rules(
     trial_on_some_texts: _Trial, trial_on_all_texts: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
     """Return the rules in `splits`, with these widths, with which the module gives the owner's answers to all texts.
-    The three best on some texts are compared on all. Return a single one as soon as its answers are nearly exact. Rules
-    with exceptions follow again with a step for the characters outside an encoding."""
+
+    All are tried on some texts, and the best three of them on all texts. Rules with nearly exact answers are returned
+    at once. Rules with exceptions are tried again with a step that replaces or drops characters outside ASCII or
+    Latin-1.
+    """
     found: list[AgreeingRules] = []
     step = "Trying text rules with widths" if widths else "Trying text rules"
     for split in log_item_progress(splits, step):
@@ -193,9 +198,9 @@ def _list_agreeing_rules(
 
 
 def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[list[TextRules], list[TextRules]]:
-    """List usual text rules that give different ids to the texts: those with the fewest unknown words in the texts and
-    the fewest unused words of the vocabulary, each also with other ids for unknown words, and without these words; and
-    all others."""
+    """List usual text rules that give different ids to the texts. The first list has those that leave the fewest words
+    unknown or unused, each with several ids for unknown words, and without such an id; the second list has all
+    others."""
     found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
     missed_id, words = len(trial.tokens), [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
     encoded = [replace(rules, steps=(*steps, *rules.steps)) for steps in STEPS_OUTSIDE_ENCODINGS]
@@ -214,8 +219,8 @@ def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[lis
 
 
 def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
-    """Yield the rules `split` with each width that gives the owner's answers to all texts of the trial. If `widths` is
-    empty, yield `split` without a width if that gives them, else with each cut that does."""
+    """Yield the rules `split`, with each of the `widths`, that give the owner's answers to all texts of the trial. If
+    `widths` is empty, yield `split` itself if it gives them; else `split` with each truncation that gives them."""
     encoder = TextEncoder(split, trial.tokens)
     # A text of one word has the same ids by most tokenizers, and one of known words by all ids of unknown ones.
     several = [one for one in trial.texts if len(one[1].split()) > 1] or trial.texts[-1:]

@@ -102,8 +102,8 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
     """Read the text rules from the source of a function from texts to tokens. Return None if the source shows no rules.
 
     Args:
-        function: the owner's function, or `functools.partial` of one. Parts of its code that do not depend on the text
-            are evaluated, as a call of it does.
+        function: the owner's function, or `functools.partial` of one. Expressions in it that do not depend on the text
+            are evaluated; the others are only read.
     """
     reader = _Reader()
     try:
@@ -131,7 +131,8 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
 
 
 def _make_strip_pattern(name: str, characters: str | None = None) -> str:
-    """Return the pattern of what `strip`, `lstrip` or `rstrip` removes, by the method's name and its argument."""
+    """Return the regular expression for what `strip`, `lstrip` or `rstrip` removes, by the method's name and its
+    argument."""
     kind = r"\s" if characters is None else f"[{''.join(map(_escape_in_class, characters))}]"
     ends = {"lstrip": [f"^{kind}+"], "rstrip": [rf"{kind}+\Z"]}
     return "|".join(ends.get(name, [*ends["lstrip"], *ends["rstrip"]]))
@@ -146,7 +147,7 @@ def _removes_white_space_at_ends(step: Any) -> bool:
 
 
 def _may_see_white_space_at_ends(step: Any) -> bool:
-    """Return whether a step may change the words of a text in another way if white space stands at its ends."""
+    """Return whether a cleaning step may change the words of a text differently if white space stands at its ends."""
     match step:
         case "lowercase":
             return False
@@ -167,9 +168,9 @@ def _escape_in_class(character: str) -> str:
 
 
 def _list_possible_short_words(steps: Sequence[Any], longest: int) -> list[str]:
-    """Return all words of at most `longest` characters that a text may have after the cleaning steps. Return an empty
-    list if there are too many, or if a pattern with \\b finds the same words: no word may have an ASCII character
-    outside \\w."""
+    """Return all words of at most `longest` characters that a text may have after the cleaning steps. They serve as
+    stop words, if a pattern cannot find them: return an empty list if `\\w` matches all ASCII characters that a word
+    may have, or if there are too many words."""
     left = _list_characters_left_by_steps(steps)
     if _are_word_characters(left) or sum(len(left) ** n for n in range(1, longest + 1)) > _MOST_STOP_WORDS:
         return []
@@ -188,7 +189,7 @@ def _list_characters_left_by_steps(steps: Sequence[Any]) -> list[str]:
 
 
 def _are_word_characters(characters: Sequence[str]) -> bool:
-    """Return whether `\\w` matches all of the characters that are ASCII."""
+    """Return whether `\\w` matches all of these characters that are ASCII. A pattern can then find words of them."""
     return all(re.fullmatch(r"\w", one) for one in characters if one.isascii())
 
 
@@ -209,7 +210,7 @@ class _Scope:
         return any(isinstance(one, _Text) and one.part for one in values)
 
     def evaluate(self, node: ast.expr) -> Any:
-        """Evaluate an expression that does not depend on the text."""
+        """Evaluate an expression of the owner's code that does not depend on the text, as Python does."""
         code = compile(ast.fix_missing_locations(ast.Expression(node)), "<rules>", "eval")
         try:
             return eval(code, {**self.names, **self.values})  # noqa: S307 - the owner's own code, which a call runs, too
@@ -233,8 +234,8 @@ class _Reader:
         self.first_line = 0
 
     def note_code_without_rule(self, node: ast.AST, text: Any, why: str = "") -> Any:
-        """Add an expression that no text rule does exactly to `unsaid`, unless the code has already looked up the ids.
-        Return `text` unchanged."""
+        """Add an expression to `unsaid`, the list of expressions that no text rule does exactly, unless the code has
+        already looked up the ids. Return `text` unchanged."""
         if self.looked_up is not None:
             return text
         line = self.first_line + getattr(node, "lineno", 1) - 1
@@ -242,8 +243,9 @@ class _Reader:
         return text
 
     def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
-        """Follow code that looks up words in a dict, and return `text`. For a dict of ids, also store `text` in
-        `looked_up`. For a dict of other words, note that no text rule does this."""
+        """Follow code that looks up words in the dict `table`, and return `text` unchanged. If the dict has ids, keep
+        `text` in `looked_up`, as the words whose ids are looked up. If it has other words, note that no text rule does
+        this."""
         if not any(isinstance(value, str) for value in table.values()):
             self.looked_up = self.looked_up or replace(text, part=False)
             return text
@@ -252,8 +254,8 @@ class _Reader:
         )
 
     def follow_call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Follow the source of a function of the owner that is called with these arguments. Return the result, with
-        stand-ins for what depends on the text."""
+        """Follow the source of a function of the owner as if it were called with these arguments. Return the result, in
+        which stand-ins (`_Text`) replace all values that depend on the text."""
         if isinstance(function, OwnersFunction):
             args, kwargs = function.bind(args[0])
             return self.follow_call(function.function, args, kwargs)
@@ -285,7 +287,7 @@ class _Reader:
             self.first_line = before
 
     def follow_statements(self, statements: Sequence[ast.stmt], scope: _Scope) -> Any:
-        """Follow statements up to the first return, and return its value; None without a return."""
+        """Follow statements, without running them, up to the first return. Return its value; None without a return."""
         for statement in statements:
             found = self.follow_statement(statement, scope)
             if found is not None:
@@ -293,7 +295,8 @@ class _Reader:
         return None
 
     def follow_statement(self, statement: ast.stmt, scope: _Scope) -> Any:
-        """Follow one statement. Return the value that it returns from the function; None if it returns nothing."""
+        """Follow one statement without running it. Return the value that it returns from the function; None if it
+        returns nothing."""
         match statement:
             case ast.Return(value=ast.expr() as value):
                 return self.evaluate(value, scope)
@@ -338,8 +341,8 @@ class _Reader:
         return None
 
     def append_part(self, collected: Any, added: _Text, node: ast.AST) -> Any:
-        """Return the stand-in for the list or string `collected` after code added a word or a character of the text to
-        it."""
+        """Follow code that adds a word or a character of the text to a list or string `collected`. Return the stand-in
+        (`_Text`) for the result."""
         if isinstance(collected, _Text):
             return self.note_code_without_rule(node, collected)
         whole = replace(added, part=False)
@@ -348,7 +351,7 @@ class _Reader:
         return replace(whole, joined=isinstance(collected, str))
 
     def follow_loop(self, loop: ast.For, scope: _Scope) -> None:
-        """Follow a loop that keeps some words or characters of the text."""
+        """Follow a loop over the words or characters of the text, without running it. It may keep only some of them."""
         each = self.evaluate(loop.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             # A batch of one text.
@@ -381,7 +384,7 @@ class _Reader:
                     self.follow_statement(statement, scope)
 
     def decide_condition_for_ordinary_text(self, test: ast.expr, scope: _Scope) -> bool:
-        """Return the value that a condition has for an ordinary, long text."""
+        """Decide whether a condition in the owner's code is true for an ordinary text, which is long and a string."""
         if not scope.has_text(test):
             return bool(scope.evaluate(test))
         match test:
@@ -409,7 +412,8 @@ class _Reader:
         return False
 
     def evaluate(self, node: ast.expr, scope: _Scope) -> Any:
-        """Evaluate an expression. Stand-ins replace all values that depend on the text."""
+        """Evaluate an expression. Where it depends on the text, the value is a stand-in (`_Text`) that records what is
+        done to the text."""
         if not scope.has_text(node):
             return scope.evaluate(node)
         match node:
@@ -447,14 +451,15 @@ class _Reader:
         return self.note_code_without_rule(node, next((found for found in inside if found is not None), None))
 
     def find_stand_in(self, node: ast.AST, scope: _Scope) -> Any:
-        """Return the stand-in for the text if an expression gives one; else None."""
+        """Evaluate an expression. Return its value if this is a stand-in (`_Text`) for the text; else None."""
         if not isinstance(node, ast.expr) or not scope.has_text(node):
             return None
         found = self.evaluate(node, scope)
         return found if isinstance(found, _Text) else None
 
     def evaluate_call(self, node: ast.Call, scope: _Scope) -> Any:
-        """Follow a call of any kind that depends on the text. Return its result, with stand-ins."""
+        """Follow a call of any kind whose arguments depend on the text. Return its result, with stand-ins (`_Text`) for
+        the text."""
         if isinstance(node.func, ast.Attribute) and scope.has_text(node.func.value):
             value = self.evaluate(node.func.value, scope)
             arguments = [self.evaluate(one, scope) for one in (*node.args, *(one.value for one in node.keywords))]
@@ -494,7 +499,8 @@ class _Reader:
     def follow_other_call(
         self, node: ast.Call, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], text: _Text
     ) -> Any:
-        """Follow a call of a function of the owner, or of a known tokenizer. Return its result, with stand-ins."""
+        """Follow a call of a function of the owner, or of a known tokenizer. Return its result, with stand-ins
+        (`_Text`) for the text."""
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
         if name == "_basic_english_normalize":
             return replace(text, tokenizer="basic_english")
@@ -517,7 +523,8 @@ class _Reader:
         return self.note_code_without_rule(node, text) if found is None else found
 
     def follow_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
-        """Follow a call of a method on the text or its words, such as `lower`. Return the stand-in for its result."""
+        """Follow a call of a method on the text or its words, such as `lower`. Return the stand-in (`_Text`) for its
+        result."""
         if not isinstance(value, _Text):
             return self.note_code_without_rule(node, None)
         match name, [*args]:
@@ -546,7 +553,8 @@ class _Reader:
         return self.note_code_without_rule(node, value)
 
     def add_character_step(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
-        """Return the stand-in `text` with a step for code that changes each character by itself."""
+        """Return the stand-in `text` with a cleaning step that does the same as `change`, code that changes each
+        character alone."""
         if not isinstance(change("a"), str):
             # A function that splits texts, for example, which would be called a million times.
             left_out: _Text = self.note_code_without_rule(node, text)
@@ -571,8 +579,8 @@ class _Reader:
     def follow_pattern(
         self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text
     ) -> Any:
-        """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern. Return the
-        stand-in for its result."""
+        """Follow a call of `re` or of a pattern's method on the text. `args` are the arguments after the pattern.
+        Return the stand-in (`_Text`) for its result."""
         written = pattern.pattern
         asks_for_lines = pattern.flags & re.MULTILINE and re.search(r"(?<!\\)[$^]", written.replace("[^", "["))
         if asks_for_lines or (pattern.flags & re.IGNORECASE and "lowercase" not in text.steps):
@@ -594,8 +602,8 @@ class _Reader:
         return self.note_code_without_rule(node, text)
 
     def follow_join(self, node: ast.AST, between: str, text: _Text) -> Any:
-        """Follow a call of `str.join`, which makes a string of the words or characters. Return the stand-in for the
-        string."""
+        """Follow a call of `str.join`, which makes a string of the words or characters. Return the stand-in (`_Text`)
+        for the string."""
         if text.tokenizer == "characters":
             return (
                 replace(text, tokenizer="")
@@ -609,7 +617,8 @@ class _Reader:
         )
 
     def follow_filter_or_map(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
-        """Follow a call of `filter` or `map` in the same way as a comprehension. Return the stand-in for its result."""
+        """Follow a call of `filter` or `map` in the same way as a comprehension. Return the stand-in (`_Text`) for its
+        result."""
         made = ast.Name("_each", ast.Load())
         called: ast.expr = ast.Call(node.args[0], [made], [])
         if isinstance(node.args[0], ast.Lambda):
@@ -620,8 +629,8 @@ class _Reader:
         return self.follow_comprehension(made if is_filter else called, one, scope)
 
     def follow_comprehension(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
-        """Follow a comprehension over words or characters, or over a batch of one text. Return the stand-in for its
-        result."""
+        """Follow a comprehension over the words or characters of the text, or over a list with the text as its only
+        item. Return the stand-in for its result."""
         each = self.evaluate(one.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             of_text = _Scope(scope.names, dict(scope.values))
@@ -641,8 +650,8 @@ class _Reader:
         return replace(found, part=False) if isinstance(found, _Text) else found
 
     def keep_parts_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
-        """Follow code that keeps only words or characters for which a condition holds: change the stand-in of the
-        loop's variable."""
+        """Follow code that keeps only words or characters for which a condition holds. In `scope`, the stand-in of the
+        loop's variable gets a step or stop words that do the same."""
         if self.looked_up is not None:
             return
         part = scope.values[variable]
@@ -673,8 +682,8 @@ class _Reader:
         scope.values[variable] = self.keep_words_if(test, variable, scope, part)
 
     def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> Any:
-        """Return the stand-in `part` with the stop words, the word lengths or the steps that keep only words for which
-        a condition holds."""
+        """Follow code that keeps only words for which a condition holds. Return the stand-in (`_Text`) `part` with the
+        stop words, word lengths or cleaning steps that do the same."""
         names = [n for n in ast.walk(test) if isinstance(n, ast.Name) and n.id == variable]
         lengths = [n for n in ast.walk(test) if isinstance(n, ast.Call) and ast.unparse(n) == f"len({variable})"]
         if names and len(names) == len(lengths):
@@ -715,7 +724,8 @@ class _Reader:
         return self.note_code_without_rule(test, part)
 
     def follow_slice(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
-        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text. Return the stand-in for the cut text."""
+        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text. Return the stand-in (`_Text`) for the cut
+        text."""
         if not isinstance(value, _Text) or not value.is_split or cut.step is not None:
             return self.note_code_without_rule(node, value)
         lower, upper = (None if end is None else scope.evaluate(end) for end in (cut.lower, cut.upper))
@@ -726,7 +736,8 @@ class _Reader:
         return value if lower in (None, 0) and upper is None else self.note_code_without_rule(node, value)
 
     def drop_steps_without_effect(self, text: _Text) -> tuple[Any, ...]:
-        """Return the steps, without steps that change nothing because the text is split at white space."""
+        """Return the cleaning steps of a text, without those that change nothing, since the text is then split at white
+        space."""
         steps = list(text.steps)
         if text.tokenizer not in ("space", "characters"):
             steps = [
@@ -738,7 +749,7 @@ class _Reader:
         return tuple(steps)
 
     def keep_steps_that_rules_can_do(self, steps: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the steps that text rules can do, and note the other steps."""
+        """Return the cleaning steps that text rules can do. Add the others to `unsaid`, which the user is told."""
         kept = []
         for step in steps:
             try:
@@ -763,7 +774,7 @@ def _parse_function(source: str) -> Any:
 
 
 def _is_word_itself(node: ast.expr, variable: str) -> bool:
-    """Return whether an expression is the whole word, in lower case or stripped if at all."""
+    """Return whether an expression is the word in the variable `variable`, at most stripped or in lower case."""
     match node:
         case ast.Call(func=ast.Attribute(value=value, attr="lower" | "casefold" | "strip"), args=[]):
             return _is_word_itself(value, variable)
@@ -771,8 +782,8 @@ def _is_word_itself(node: ast.expr, variable: str) -> bool:
 
 
 def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
-    """Return the beginning that excludes a word: "@" for the condition `word[0] != "@"`. Return an empty string for
-    other code."""
+    """Return the beginning that a condition on the word `variable` excludes: "@" for `word[0] != "@"`. Return an empty
+    string for other code."""
     match test:
         case ast.UnaryOp(
             op=ast.Not(),
@@ -792,18 +803,20 @@ def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
 
 
 def _list_stand_ins(values: Sequence[Any]) -> list[_Text]:
-    """Return the stand-ins among values, and in lists and tuples within."""
+    """Return the stand-ins for the text (`_Text`) among values, and in lists and tuples inside them."""
     inside = (_list_stand_ins(one) if isinstance(one, list | tuple) else [one] for one in values)
     return [one for some in inside for one in some if isinstance(one, _Text)]
 
 
 def _make_part_stand_in(each: _Text) -> _Text:
-    """Return the stand-in for one word of the text, or for one character if the text is not split."""
+    """Return the stand-in for one word of the text for which `each` stands, or for one character if that text is not
+    split."""
     return replace(each, part=True, tokenizer=each.tokenizer if each.is_split else "characters")
 
 
 def _compile_expression(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
-    """Make a function of one character or word that evaluates an expression."""
+    """Make a function that evaluates an expression of the owner's code for a character or word in the variable
+    `variable`."""
     arguments = ast.arguments([], [ast.arg(variable)], None, [], [], None, [])
     code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
     function: Callable[[str], Any] = eval(code, {**scope.names, **scope.values})  # noqa: S307 - the owner's own code

@@ -129,13 +129,14 @@ def find_rules_of_function(
 
 
 def _remove_members(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
-    """Return text rules with `members` removed; of rules for subwords, the cut alone."""
+    """Return text rules with the values in `members`, which switch members off. In rules for subwords, remove only the
+    truncation."""
     return replace(rules, **(members if isinstance(rules, TextRules) else {"max_tokens": None}))
 
 
 def _find_padding_outside_function(rules: AnyTextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> AnyTextRules:
-    """Return the rules. If a function gives the ids of all texts only without padding, or without padding and cuts,
-    return the rules without these: other code of the owner pads and cuts."""
+    """Return the rules without padding, or without padding and truncation, if only these give the ids that the function
+    gives: other code of the owner then pads and cuts. Else return the rules unchanged."""
     for members in ({}, {"min_width": None}, _UNPADDED):
         tried = _remove_members(rules, members)
         encoder = TextEncoder(tried, vocabulary.tokens)
@@ -151,8 +152,8 @@ def _refuse_other_tokens(
     vocabulary: Vocabulary,
     code: RulesInCode | None,
 ) -> TextEncoder:
-    """Refuse rules that give other ids than the function to a text. Return the encoder of the rules that agree: the
-    best ones, or those with the cut of the given `rules`."""
+    """Refuse rules that give other ids than the function to a text. Return the encoder of the rules `best`; if these
+    differ, that of `best` with the truncation of the given `rules`."""
     encoder = TextEncoder(best, vocabulary.tokens)
     wrong = [one for one in compared if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong and rules is not None and rules.max_tokens is not None:
@@ -174,7 +175,9 @@ def _log_agreement(
     *,
     same: str,
 ) -> None:
-    """Log the rules that agree, on how many texts, and the code that no text shows."""
+    """Log that the rules `best` split all texts as the function does, and how many texts were compared. Without given
+    `rules`, also log the expressions in the function's source (`code`) that no text rule does and no text shows. `same`
+    names what is equal, such as tokens."""
     found, compared = "The text rules", {one.text for one in usual}
     if rules is None and isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
@@ -269,8 +272,8 @@ def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules
 def _run_on_made_texts(
     function: OwnersFunction, look_up: Any, vocabulary: Vocabulary, most_seconds: float = _MOST_SECONDS
 ) -> list[_Compared]:
-    """Run the function on words of the vocabulary and on texts that we make. Leave out texts on which the function
-    fails, and those for which its calls have taken too long before."""
+    """Run the function on words of the vocabulary and on made texts, and return its results. Texts on which it fails
+    are left out, and further texts once its calls have taken `most_seconds`."""
     words = _list_ordinary_words(vocabulary)
     found = []
     for text in _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds):
@@ -285,9 +288,8 @@ def _run_on_made_texts(
 
 
 def _yield_texts_and_log_duration(function: OwnersFunction, texts: Sequence[str], most_seconds: float) -> Iterator[str]:
-    """Yield texts with which the owner's function is called. Log once how long that takes, if it is not short, and then
-    how many are done. If the calls have taken more than `most_seconds`, yield only a few, and those whose result is
-    known."""
+    """Yield texts with which the owner's function is called, and log once how long the calls take, if that is long.
+    After `most_seconds`, yield only the first few texts, and those whose result is already known."""
     before, is_told, left_out = function.seconds, False, 0
     for done, text in enumerate(log_item_progress(texts, "Calling your tokenizer")):
         if done >= _FEWEST_TEXTS and function.seconds > most_seconds and text not in function.results:
@@ -352,8 +354,9 @@ def _make_refusal(
     code: RulesInCode | None,
     framing_rules: AnyTextRules,
 ) -> InputError:
-    """Return the error for rules that do not agree with the function. It names the first difference, the code that no
-    rule covers, and the nearest rules; its advice has the widths of `framing_rules`."""
+    """Return the error for rules that do not agree with the function. The message has the first difference, the code
+    that no rule covers, and the nearest rules. Its advice, to let the function split texts, repeats the widths of
+    `framing_rules`."""
     rules, (agreed, compared) = encoder.rules, agreed_and_compared
     problem = (
         f"{_describe_first_difference(encoder, first_wrong)} These rules agree on {agreed} of {compared} texts, "

@@ -46,12 +46,12 @@ def find_rules_from_ids(
     """Return the text rules that give the owner's ids to the most texts, and the number of these texts.
 
     Args:
-        rules: the given ones, whose stop words, n-grams and widths are kept.
-        tokens: those of the vocabulary, in the order of their ids.
+        rules: the rules to begin with; their stop words, n-grams and widths are kept.
+        tokens: the tokens of the vocabulary, in the order of their ids.
         pairs: texts with the ids that the owner's pipeline gives.
         tried_first: rules that are tried before all others.
-        try_usual_rules: whether others are tried.
-        may_have_outer_ids: whether the ids may have others around them, or be padded.
+        try_usual_rules: whether usual rules are tried after these.
+        may_have_outer_ids: whether the ids of a text may include a first id, a last id or padding.
     """
     rows = [ids for _, ids in pairs]
     tried = [
@@ -92,8 +92,8 @@ def gives_owner_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool
 
 
 def _gives_owner_ids_of_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
-    """Return whether the rules give a text the owner's ids of known words. Compared are the first `longest` ids by the
-    rules and the owner's ids, without 0, the padding id and the id of unknown words."""
+    """Return whether the rules give a text the owner's ids of known words. The id 0, the padding id and the id of
+    unknown words are not compared, and only the first `longest` ids by the rules are."""
     rules: AnyTextRules = encoder.rules
     others = {0, rules.padding_id, rules.unknown_id}
     return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
@@ -118,8 +118,8 @@ def _complete_rules(
 
     Args:
         rules, tokens, pairs: as in `find_rules_from_ids`.
-        longest: the length of the longest row of ids, at which texts may be cut; None if the ids are those of tokens,
-            which show neither widths nor the ids of other texts.
+        longest: the length of the longest row of ids, at which texts may be cut; None if the ids belong to given
+            tokens, which show no widths.
     """
 
     def count_agreeing_texts(tried: TextRules) -> int:
@@ -146,8 +146,8 @@ def _complete_rules(
 def _list_changed_rules(
     encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
 ) -> Iterator[TextRules]:
-    """Yield the rules with one or two changed members. The ids of texts on which the rules disagree suggest the
-    changes."""
+    """Yield the rules with one or two changed members. The texts `missed`, to which the rules give other ids than the
+    owner's, suggest the changes."""
     if longest is None:
         return
     empty: Counter[int] = Counter()
@@ -191,11 +191,12 @@ def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: S
 
 
 def _find_dropped_and_present_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
-    """Return the words that the owner's ids never contain, and the words that the ids contain.
+    """Return two sets of words: those that the owner's ids never contain, so that the owner drops them, and those that
+    the ids contain.
 
-    Only the number of unknown words is seen: if a text shows as many as are still possible, all of them are kept; if it
-    shows none, all are dropped. Each text that is decided so helps with the others. Where a text may be cut, a word
-    that its ids lack is not taken for dropped.
+    All unknown words have one id, so they are counted: if a text has none of it, its unknown words are dropped; if it
+    has one for each, they are all present. Each word that is decided helps with other texts. In a text that may be cut,
+    a missing word is not taken for dropped.
     """
     rules: AnyTextRules = encoder.rules
     unknown = rules.unknown_id

@@ -66,6 +66,6 @@ def strip_padding(row: Sequence[int], padding: int) -> list[int]:
 
 
 def _list_id_of_at_least_half(ids: Sequence[int]) -> list[int]:
-    """Return a list with the id that is at least half of `ids`, or an empty list. It need not be all of them: a text
-    that was cut may lack its first or last id."""
+    """Return a list with the id that occurs in at least half of the places of `ids`; an empty list if there is none. It
+    need not be in all: a text that was cut may lack its first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]

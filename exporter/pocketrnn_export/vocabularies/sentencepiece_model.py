@@ -86,7 +86,7 @@ def read_charsmap(content: bytes) -> bytes:
 
 
 def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Subwords:
-    """Make the text rules and the tokens from the pieces and the settings of a model."""
+    """Make the text rules and the list of tokens from the pieces and the settings of a sentencepiece model."""
     kinds = [piece.kind for piece in pieces]
     unknown = [i for i, kind in enumerate(kinds) if kind == _UNKNOWN]
     if len(unknown) != 1:

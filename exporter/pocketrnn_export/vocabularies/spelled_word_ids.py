@@ -40,12 +40,12 @@ class Spellings:
 
     @functools.cached_property
     def words(self) -> NDArray[np.int64]:
-        """The id of each word, int64 [ids]."""
+        """The id of the word for which each id of a proof stands, int64 [ids]."""
         return np.ascontiguousarray(self.rows[:, 0])
 
     @functools.cached_property
     def spelled(self) -> NDArray[np.int64]:
-        """The ids of the characters of each word, int64 [ids, width]."""
+        """The ids of the characters of the word for which each id of a proof stands, int64 [ids, width]."""
         return np.ascontiguousarray(self.rows[:, 1:])
 
 
@@ -62,15 +62,15 @@ class SpelledEncoder(TextEncoder):
         self._plain, self._spellings = TextEncoder(text_input.rules, text_input.vocabulary), spellings
 
     def encode(self, text: Any) -> list[int]:
-        """Return the ids of a text."""
+        """Return the ids of a text, one for each of its words with its characters."""
         steps = add_character_ids(self._spellings.characters, locate_text_tokens(self._plain, text))
         return [self._spellings.places[tuple(step)] for step in steps.tolist()]
 
 
 def make_spellings_for_proof(text_input: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
-    """Make the words and characters that the ids of a proof stand for. First come the words of the vocabulary with
-    their own characters, then random characters that include every character, then an unknown word without
-    characters, then the words of given texts.
+    """Make the words, each with its characters, for which the ids in a proof stand. First come the words of the
+    vocabulary, then words with random characters that include every character, then an unknown word without characters,
+    then the words of the given texts.
 
     Args:
         text_input: the text rules and the vocabulary.

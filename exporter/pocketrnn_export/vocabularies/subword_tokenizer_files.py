@@ -154,7 +154,8 @@ def _read_special_tokens(config: Mapping[str, Any], **default_tokens: str) -> di
 def _make_added_tokens(
     special: Mapping[str, str], ids: Mapping[str, int], **flags_of_mask_token: bool
 ) -> list[dict[str, Any]]:
-    """Make the `added_tokens` of a tokenizer.json from special tokens. The flags are set for the mask token alone."""
+    """Make the `added_tokens` of a tokenizer.json from special tokens. `flags_of_mask_token`, such as lstrip, are set
+    for the mask token only."""
     usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     texts = sorted({text for text in special.values() if text in ids}, key=lambda text: ids[text])
     mask = special.get("mask_token")
@@ -224,7 +225,8 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
 def _make_subwords_from_document(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
-    """Make the text rules from the document of a tokenizer.json, with the padding token that the config names."""
+    """Make the text rules from the document of a tokenizer.json, which was made of other files, with the padding token
+    in `special`. `kind` names these files."""
     read = read_tokenizer_json(json.dumps(document), source)
     number = ids.get(special.get("pad_token", ""), read.rules.padding_id)
     empty = number if read.rules.unknown_id is None else read.rules.empty_id

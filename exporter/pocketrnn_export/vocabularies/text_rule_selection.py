@@ -38,8 +38,8 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
-    """Log a warning that no tokenizer is named, and which text rules are used. Call this only if the owner's ids do not
-    show the rules."""
+    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only if the owner's ids
+    do not show the rules."""
     unknown, padding = rules.unknown_id, rules.padding_id
     _log.warning(
         "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
@@ -62,15 +62,15 @@ def choose_rules(
 
     Args:
         vocabulary: the tokens.
-        rules: all rules; None for those that the vocabulary and the tokenizer imply.
+        rules: the rules that the user gave; None for those that the vocabulary and the tokenizer imply.
         tokenizer: a name; or the owner's own function, text -> tokens, which is compared with the rules on the texts.
             Without rules, the format's tokenizers are tried.
         pairs: texts with the ids that the owner's pipeline gives.
         texts: texts to try a function on, besides those of the pairs.
 
     Raises:
-        InputError: the rules give other ids; the message shows the first difference. With an external tokenizer,
-            texts are not compared here.
+        InputError: the rules give other ids; the message shows the first difference. With an external tokenizer, texts
+            are not compared here.
     """
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)
@@ -114,11 +114,11 @@ def complete_rules_by_ids(
 
     Args:
         vocabulary: the tokens.
-        rules: rules that nobody has stated.
+        rules: the text rules, which no option states.
         pairs: texts with the ids that the owner's pipeline gives. Fewer than 20 show rules only with
             `split_by_owners_function`.
-        split_by_owners_function: whether the rules split texts as the owner's function does, so that only the ids
-            around those of the tokens, and widths, may be added.
+        split_by_owners_function: whether the rules split texts as the owner's function does. Then only widths, a first
+            id and a last id may be added.
     """
     if (
         not isinstance(rules, TextRules)
@@ -154,8 +154,8 @@ def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs
     string if there are no such rules.
 
     Args:
-        found: the rules.
-        tokens: those of the vocabulary.
+        found: the rules that agree with the texts.
+        tokens: the tokens of the vocabulary.
         pairs: the texts with their ids.
     """
     own = TextEncoder(found, tokens)

@@ -114,7 +114,8 @@ def _read_content(path: Path) -> str:
 
 
 def _make_steps(step: Any) -> tuple[CleaningStep, ...]:
-    """Make the cleaning steps of one member of `steps`, in a short form or in that of classifier.json."""
+    """Make the cleaning steps of one entry of the list `steps` in --rules. The entry is a short form, or the form of
+    classifier.json."""
     match step:
         case str():
             return cleaning(step)

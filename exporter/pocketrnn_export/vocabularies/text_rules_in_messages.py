@@ -35,8 +35,8 @@ def describe_rules(rules: TextRules) -> str:
 
 
 def write_nearest_rules(rules: TextRules, given_rules: TextRules, implied: TextRules) -> str:
-    """Write for a message how to give these rules: by the option `--rules`, or, if the steps are long and unchanged, by
-    the members that differ from the given rules."""
+    """Write for a message how to give these rules, usually as the option `--rules`. If that is long, and the steps are
+    those of the given rules, write only the members that differ from the given rules."""
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given_rules.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
@@ -44,13 +44,12 @@ def write_nearest_rules(rules: TextRules, given_rules: TextRules, implied: TextR
 
 
 def write_rules_option(rules: TextRules, implied: TextRules, steps_as_given: Sequence[Any] = ()) -> str:
-    """Write the value of `--rules` for these rules: the members that differ from the rules that the vocabulary
-    implies.
+    """Write the value of `--rules` for these rules: the members that differ from the rules that the vocabulary implies.
 
     Args:
         rules: the rules.
         implied: those that the vocabulary implies.
-        steps_as_given: their steps as `cleaning` takes them, if they were made so.
+        steps_as_given: the short forms, as `cleaning` takes them, from which the steps were made; empty if not known.
     """
     before = make_rules_document(implied)
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
@@ -78,8 +77,8 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 
 
 def _list_short_forms(steps: tuple[CleaningStep, ...]) -> Iterator[Any]:
-    """Yield the usual steps, as `cleaning` takes them, and the pattern between words if the first of `steps` replaces
-    it by a space."""
+    """Yield the short forms of usual cleaning steps, as `cleaning` takes them. If the first of `steps` replaces a
+    pattern between words by a space, its short form follows."""
     yield from NAMED_STEPS
     yield from (("sub", pattern, by) for pattern, by in TRIED_PATTERNS)
     if pattern := find_pattern_between_words(steps[:1]):

@@ -39,7 +39,7 @@ class KnownTexts(TextEncoder):
         self._known = known
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a known text."""
+        """Return the known ids of a text. For a text without known ids, return those by the rules."""
         return list(self._known[text]) if text in self._known else super().encode(text)
 
 
@@ -135,7 +135,7 @@ def _read_pair_ids(
         if around.keys() <= {"max_width"} and at == len(given) and rules.sizes[1] is None:
             most = at - len(rules.first_ids) - len(rules.last_ids)
             raise InputError(
-                f"{text_name} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, and more behind them.",
+                f"{text_name} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, followed by more.",
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
         who = "its tokens give" if one.ids and one.tokens else "your tokenizer gives"
@@ -159,7 +159,8 @@ def _find_agreeing_rule_members(
     """Return the members of text rules, such as `first_id`, with which the tokens of each text give the ids that the
     owner gave with the text. Return an empty dict if no members do.
 
-    The tokens are joined by spaces, and the tokenizer `whitespace` cuts them again.
+    To test members of rules for tokens, the tokens are joined by spaces, and the tokenizer `whitespace` splits them
+    again.
     """
     texts = []
     for one in pairs:
@@ -181,8 +182,8 @@ def _find_agreeing_rule_members(
 
 
 def _find_first_and_last_id(given_ids: Sequence[int], ids_by_rules: Sequence[int]) -> dict[str, int]:
-    """Return the `first_id` and the `last_id` that the owner's pipeline adds to the ids of the rules. Return an empty
-    dict if the ids differ in another way."""
+    """Find the `first_id` and the `last_id` by which the owner's ids of a text differ from the ids by the rules. Return
+    an empty dict if they differ in another way."""
     for before in (0, 1):
         behind = len(given_ids) - len(ids_by_rules) - before
         if behind in (0, 1) and list(given_ids[before : before + len(ids_by_rules)]) == list(ids_by_rules):

@@ -102,7 +102,7 @@ def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], 
     Args:
         text: its content.
         source: its name in messages.
-        parse_float: parses a score; as the library does, unless the text comes directly from an object.
+        parse_float: converts a score to a number. The default rounds as the library does when it reads a file.
 
     Raises:
         InputError: it is damaged, or has a part that the rules cannot express; the message names it.
@@ -167,7 +167,7 @@ def _make_rules(document: Mapping[str, Any], reader: _JsonReader) -> tuple[Subwo
 
 
 def _ends_in_bytes(steps: Sequence[SubwordStep | Split]) -> bool:
-    """Return whether the last step replaces the bytes of a text by GPT-2's characters for bytes, so that the model gets
+    """Return whether the last step replaces each byte of a text by a character, as GPT-2 does, so that the model gets
     only such characters."""
     changing = [one for one in steps if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
@@ -276,7 +276,7 @@ class _JsonReader:
         return lambda _: [Normalize(form, find_unicode_set("later"))]
 
     def _read_bert_steps(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        """Return the steps of a BertNormalizer, as its flags choose them."""
+        """Return the cleaning steps of the normalizer BertNormalizer in a tokenizer.json, as its flags choose them."""
         lowercase = self._read_flag(part, "lowercase", True)
         accents = part.get("strip_accents")
         steps: list[SubwordStep] = []
@@ -289,7 +289,8 @@ class _JsonReader:
         return [*steps, LowercaseEach()] if lowercase else steps
 
     def _read_precompiled(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        """Return the step that replaces characters by sentencepiece's compiled table."""
+        """Return the cleaning step of the normalizer Precompiled in a tokenizer.json: it replaces characters by
+        sentencepiece's compiled table."""
         given = part.get("precompiled_charsmap")
         try:
             if not isinstance(given, str):
@@ -304,7 +305,8 @@ class _JsonReader:
         return [Strip("both" if left and right else "left" if left else "right")] if left or right else []
 
     def _read_replace(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        """Return the step of a Replace, whose pattern is a string or runs of characters."""
+        """Return the cleaning step of the normalizer Replace in a tokenizer.json. Its pattern is a string or runs of
+        characters."""
         kind, pattern = self._read_pattern_kind_and_text(part, "Replace")
         by = part.get("content")
         if not isinstance(by, str):
@@ -352,7 +354,8 @@ class _JsonReader:
         return _SPLIT_BEHAVIORS[behavior]
 
     def _read_metaspace(self, part: Mapping[str, Any]) -> list[Split]:
-        """Return the splits of a Metaspace, which marks spaces and cuts at the marks."""
+        """Return the splits of the pre-tokenizer Metaspace in a tokenizer.json, which marks spaces and cuts at the
+        marks."""
         mark = self._read_string(part, "replacement")
         scheme = part.get("prepend_scheme", "always" if part.get("add_prefix_space", True) else "never")
         if scheme not in ("always", "first", "never"):
@@ -381,7 +384,8 @@ class _JsonReader:
         return [SplitAtRuns((Run(make_ranges_from_points([(0, sys.maxunicode)]), most=length),), "isolated")]
 
     def _read_split(self, part: Mapping[str, Any]) -> list[Split]:
-        """Return the split at a string or at a regular expression. Refuse a pattern that is not supported."""
+        """Return the split of the pre-tokenizer Split in a tokenizer.json, at a string or at a regular expression.
+        Refuse a pattern that is not supported."""
         kind, pattern = self._read_pattern_kind_and_text(part, "Split")
         how, invert = self._read_split_behavior(part), self._read_flag(part, "invert")
         if kind == "String" and pattern and not invert:
@@ -400,8 +404,8 @@ class _JsonReader:
     def read_subword_model(
         self, part: Mapping[str, Any], *, of_bytes: bool
     ) -> tuple[Model, dict[str, int], int | None]:
-        """Return the model, the ids of its pieces, and the id of unknown pieces. `of_bytes` means that the model gets
-        characters for bytes."""
+        """Return the model of a tokenizer.json, the ids of its pieces, and the id of unknown pieces. With `of_bytes`,
+        the model gets a character for each byte of a text."""
         kind = part.get("type")
         if kind is None:
             kind = "BPE" if "merges" in part else "Unigram" if isinstance(part.get("vocab"), list) else "WordLevel"

@@ -235,7 +235,8 @@ _Item = tuple[_Set, int, int | None]
 
 
 def _parse_run(pattern: str) -> Run:
-    """Parse one alternative of a pattern as a run."""
+    """Parse one alternative of a pattern as a run, that is, a sequence of character classes that matches without
+    backtracking."""
     pattern, not_before = _split_lookahead(pattern)
     taken: list[_Item] = []
     index = 0
@@ -305,7 +306,7 @@ def _merge_items(taken: Sequence[_Item]) -> list[_Item]:
 
 
 def _refuse_backtracking(one: _Item, behind: Sequence[_Item]) -> None:
-    """Refuse an item if the items after it may need backtracking to match."""
+    """Refuse an item, a character class with its repeats, if the items after it may need backtracking to match."""
     some, least, most = one
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
         return
@@ -317,7 +318,7 @@ def _refuse_backtracking(one: _Item, behind: Sequence[_Item]) -> None:
 
 
 def _has_common_points(some: _Set, others: _Set) -> bool:
-    """Return whether two classes share a character."""
+    """Return whether two classes of characters have a character in common."""
     return bool(
         complement_point_ranges(merge_ranges([*complement_point_ranges(some), *complement_point_ranges(others)]))
     )

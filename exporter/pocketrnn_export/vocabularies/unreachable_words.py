@@ -20,7 +20,7 @@ _NAMED_WORDS: Final = 5
 
 
 def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]]) -> list[str]:
-    """Return the words that no text can reach, because the rules split, change or drop these words.
+    """Return the words of a vocabulary that the rules find in no text, since they split, change or drop these words.
 
     Args:
         encoder: the rules.
@@ -40,19 +40,18 @@ def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]
 
 
 def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
-    """Log how many words of the vocabulary no text can reach, because the rules split, change or drop these words."""
+    """Log how many words of the vocabulary the rules find in no text, since they split, change or drop these words."""
     never = find_unreachable_words(encoder, enumerate(tokens))
     if never and isinstance(encoder.rules, TextRules):
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
-        one = len(never) == 1
         is_cured = False
         if encoder.rules.lowercase and encoder.rules.tokenizer != "basic_english":
             kept = TextEncoder(replace(encoder.rules, lowercase=False), tokens)
             is_cured = 2 * len(find_unreachable_words(kept, enumerate(tokens))) < len(never)
         _log.warning(
-            "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.%s",
-            len(never), "word" if one else "words", "it stands" if one else "they stand", "does" if one else "do",
-            describe_rules(encoder.rules), words, ' "lowercase": false in --rules lets them through.' * is_cured,
+            "The rules (%s) find %d %s of the vocabulary in no text, not even in one with capitals only: %s.%s",
+            describe_rules(encoder.rules), len(never), "word" if len(never) == 1 else "words", words,
+            ' With "lowercase": false in --rules, they are found.' * is_cured,
             extra={AFTER_AN_ERROR: ABOUT_WORDS},
         )  # fmt: skip
 
@@ -60,8 +59,8 @@ def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> No
 def _list_spellings(word: str) -> Iterator[str]:
     """Yield a word, and the spellings that cleaning steps or lower-casing may turn into this word.
 
-    A step before lower-casing may keep capitals only. It may also drop the U+0307 that lower-casing puts after an i:
-    U+0130 is the only letter whose lower case has two code points.
+    A cleaning step before lower-casing may keep only capitals, or drop the dot U+0307. The dot of a word then comes
+    only from U+0130, the only letter whose lower case has two code points.
     """
     yield word
     upper = word.upper()

@@ -175,9 +175,9 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
 def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
     """Return text rules with the ids that a vocabulary implies: those of unknown words, of padding and of empty texts.
 
-    An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
-    with a name like it ("[PAD]"), else with id 0.
-    A text without a token becomes the unknown word, else the padding.
+    An unknown word gets the default index as its id; without a default index it is dropped. Rows are padded with
+    "<pad>" or the one token with a name like it ("[PAD]"), else with id 0. A text without a token gets the id of
+    unknown words, else that of padding.
 
     Raises:
         InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
@@ -241,7 +241,8 @@ def _find_token(tokens: Sequence[Any], name: str, other_names: re.Pattern[str]) 
 
 
 def _find_default_of_stoi(vocab: object) -> int | None:
-    """Return the id that the `stoi` of an old Vocab gives to unknown words; None for another object."""
+    """Return the id that an old torchtext Vocab gives to unknown words by its `stoi`. Return None for any other
+    object."""
     factory = getattr(getattr(vocab, "stoi", None), "default_factory", None)
     default = factory() if factory is not None else None
     return default if type(default) is int else None
@@ -279,7 +280,7 @@ def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
         raise DataError(
             f"{source} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
-            "Give it with --tokenizer FILE and no --vocabulary; in Python, as tokenizer= and no vocabulary.",
+            "Give it with --tokenizer FILE, and leave --vocabulary out; in Python, give tokenizer=, not vocabulary=.",
         )
     taken: dict[int, str] = {}
     for token, value in ids.items():
@@ -296,8 +297,8 @@ def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
         wrong = lowest if lowest < 0 else highest
         missing = next(i for i in range(len(taken) + 1) if i not in taken)
         raise DataError(
-            f"{source} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, none the "
-            f"id {missing}.",
+            f"{source} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, but "
+            f"no token has the id {missing}.",
             f"Number the tokens from 0 to {len(taken) - 1}; counts are not ids.",
         )
     if unused:
@@ -310,7 +311,9 @@ def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
     missing id 0 becomes the padding token, if there is no other."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
-        _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", source, PADDING)
+        _log.warning(
+            "%s has no token with the id 0. The bundle uses this id for padding, with the token %s.", source, PADDING
+        )
         taken[missing.pop(0)] = PADDING
     if missing:
         more = ", ..." if len(missing) > 5 else ""
@@ -447,8 +450,8 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
 
 
 def is_word_vector_file(path: Path) -> bool:
-    """Return whether a file has a word and its vector in each line, as GloVe's have. The first line may be another one,
-    as in the text form of word2vec, where it has the number of words."""
+    """Return whether each line of a file has a word and its vector, as in files of GloVe. The first line may have the
+    number of words instead, as in word2vec's text files."""
     try:
         with path.open(encoding="utf-8") as file:
             lines = [line.rstrip("\n") for line in itertools.islice(file, 6)]
@@ -493,7 +496,7 @@ def _read_json(text: str, path: Path) -> Vocabulary:
 
 
 def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, depth: int = 0) -> Vocabulary:
-    """Read the vocabulary in a list or a dict of a usual form."""
+    """Read the vocabulary in a list or a dict, in one of the forms that `read_vocabulary` lists."""
     if not isinstance(document, Mapping):
         return _make_vocabulary_with_unknown(
             _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, source)), source)
@@ -621,7 +624,8 @@ def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any
 
 
 def _check_tokens_by_id(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
-    """Return tokens in the order of their ids as a tuple. Refuse invalid ones; the message names the id."""
+    """Return the tokens, which are in the order of their ids, as a tuple. Refuse tokens that are not valid; the message
+    names their id."""
     _refuse_invalid_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 

@@ -41,8 +41,8 @@ class UncalledCode:
 
 def find_computed_parts(holder: Any, held_ids: set[int]) -> Iterator[SuffixAndValue]:
     """Yield (suffix, value) for each value that an object computes by properties, methods, `__getattr__` or
-    `__getitem__`. The code `object` + suffix gives the value. The value is `UncalledCode` if the code was not
-    called."""
+    `__getitem__`. The code `object` + suffix gives the value. The value is `UncalledCode` if the code was not called.
+    Values whose `id()` is in `held_ids` are left out, since the object stores them."""
     kinds = [kind for kind in type(holder).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
     members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}
     for name, member in members.items():
@@ -92,9 +92,17 @@ def _read_value_or_missing(read_value: Any) -> Any:
 def _find_values_by_name(
     holder: Any, functions: Sequence[Any], held_ids: set[int], suffix_form: str, read_part: Any
 ) -> Iterator[SuffixAndValue]:
-    """Yield (suffix, value) for each tensor, mapping, list or tuple that an object computes for a name. The names are
-    common ones, the strings in the code of `functions`, and the keys of mappings that the object holds. If no name
-    gives a value, yield `UncalledCode`."""
+    """Yield (suffix, value) for each tensor, mapping, list or tuple that an object computes for a name by `functions`,
+    such as its `__getattr__`. If no name gives a value, yield `UncalledCode`. The names are common ones, the strings in
+    the code of `functions`, and the keys of mappings that the object holds.
+
+    Args:
+        holder: the object.
+        functions: the functions of its class that compute a value for a name.
+        held_ids: the `id()` of values that are left out, since the object stores them.
+        suffix_form: the code that reads a value, with {} for the name.
+        read_part: returns the value for a name.
+    """
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)

@@ -28,7 +28,7 @@ def find_calls_that_agree(
         calls: lines that call it.
         rows: the ids of texts, with the answers of the owner's classifier.
         labels: the labels, in the order of the module's numbers.
-        multi_label: whether each label is right or wrong by itself.
+        multi_label: whether a text may have several labels, each with its own probability.
     """
     return [call for call in calls if _gives_owners_answers(module, call, rows, labels, multi_label=multi_label)]
 
@@ -36,8 +36,8 @@ def find_calls_that_agree(
 def _gives_owners_answers(
     module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool
 ) -> bool:
-    """Return whether a call of the module gives the owner's expected answer to every text. Its numbers may be logits or
-    probabilities, the same of the two for all texts."""
+    """Return whether a call of the module gives the owner's expected answer to every text, if its numbers are read as
+    logits for all texts, or as probabilities for all."""
     call, fits = compile_call(line), [True, True]
     for ids, answer in rows:
         try:

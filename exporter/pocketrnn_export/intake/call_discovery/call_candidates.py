@@ -73,7 +73,7 @@ class CallCandidate:
 
     @property
     def line(self) -> str:
-        """The line of code that calls the module in this way."""
+        """The line of code that makes this call of the module."""
         line = self.plain if self.signature is None else self.signature.write([one.value for one in self.options])
         if self.method:
             line = line.replace("module(", f"module.{self.method}(", 1)
@@ -89,7 +89,8 @@ class CallCandidate:
         return [i for i, option in enumerate(self.options) if option.given == kind]
 
     def replace_value(self, i: int, value: str | None) -> CallCandidate:
-        """Return the candidate with a new value for one input."""
+        """Return a copy of this candidate with another value for the input with the index `i`; None leaves the input
+        out."""
         options = list(self.options)
         options[i] = replace(options[i], value=value)
         return replace(self, options=tuple(options))
@@ -189,7 +190,7 @@ def _list_feature_and_character_inputs(
 
 
 def _list_input_options(facts: ModuleFacts, signature: Signature, input_index: int) -> list[_InputOption]:
-    """Return the possible values of an input, the likeliest first."""
+    """Return what a call may give to one input: the code of possible values, the likeliest first."""
     slot = signature.slots[input_index]
     taken = any(other.role == "lengths" for other in signature.slots) or facts.lengths is False
     options = _TABLE[slot.role](facts)

@@ -163,8 +163,8 @@ def make_ambiguity_error(calls: Sequence[CallAndPart], deciding_id: int | None =
     error proposes first a call that takes the part of the answer with "logit" or "prob" in its name.
 
     Args:
-        calls: the calls, each with the code behind it that reaches the answer.
-        deciding_id: as in `AmbiguousCallError`.
+        calls: the calls, each with the code after it that selects the answer, such as `[0]`.
+        deciding_id: an id without which the calls give the same answers; None if none was found.
     """
     ordered = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in ordered]
@@ -213,8 +213,8 @@ def encode(text):
 
 
 def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
-    """Return the error for a module that takes several rows of ids or samples for each text. `line` gives the module
-    each text as one row."""
+    """Return the error for a module that takes several rows of ids for each text, or several of samples if
+    `of_samples`. The message proposes `line`, a call that gives the module each text as a single row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     if of_samples:
         return ExportError(

@@ -79,16 +79,16 @@ _LIKELY: Final = 4
 
 def find_convention(facts: ModuleFacts, call: str | Call | None = None) -> Convention:
     """Find out how to call a module: check the owner's call if there is one, else try likely calls. Return the
-    convention of the call that works.
+    convention of the call that works: its line, and how its answer is read.
 
     Args:
         facts: the module, and what is known of it.
-        call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths), or of
+        call: how the user calls the module: a line of Python, or a function of (module, tokens, lengths), or of
             (module, first, second, first_lengths, second_lengths), or of (module, tokens, lengths, a dict of the
             features by their names), or of (module, tokens, lengths, characters).
 
     Raises:
-        ExportError: no way works; or two work and give different answers.
+        ExportError: no call works; or two calls work and give different answers.
         InputError: the line is not Python.
     """
     if call is None:
@@ -110,7 +110,8 @@ def find_convention(facts: ModuleFacts, call: str | Call | None = None) -> Conve
 
 
 def _check_owners_call(facts: ModuleFacts, line: str, function: Call) -> Convention:
-    """Check the call that the owner wrote, and return its convention."""
+    """Try the call that the owner wrote on trial texts. Return its convention if it works; else refuse it with the
+    reason."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), facts.trial_batch_widths):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
@@ -202,7 +203,8 @@ def _search_candidates(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
     """Return the convention of the candidate that works. If none works, return the failures.
 
     Raises:
-        ExportError: two work, and give different answers; or a failure explains why none of these can.
+        ExportError: two candidates work and give different answers; or one fails for a reason that holds for all of
+            them.
     """
     failures: list[FailedCall] = []
     setups = [""] if isinstance(facts.module, torch.jit.ScriptModule) else ["", *list_setup_statements(facts.module)]
@@ -276,7 +278,8 @@ def _try_on_texts_of_width(facts: ModuleFacts, candidate: CallCandidate, width: 
 def _find_working_calls(
     facts: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[WorkingCall], list[FailedCall]]:
-    """Return the calls that work and give different answers, and the failures of the other calls."""
+    """Try the candidates `ways` on texts of these widths. Return the calls that work and give different answers, and
+    the failures of the others. With `one_text`, the module is called with one text at a time."""
     working_calls: list[WorkingCall] = []
     failures: list[FailedCall] = []
     beside: set[frozenset[int]] = set()
@@ -318,7 +321,8 @@ def _find_working_calls(
 
 
 def _can_decode_labels_of_one_text(facts: ModuleFacts, candidate: CallCandidate) -> bool:
-    """Return whether a tagger's call also works for the labels of one text. Its mask may need another dtype."""
+    """Return whether a tagger's call runs on one text up to the decoded labels. It may fail in decoding, as by the
+    dtype of a mask, although its emissions can be read."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
@@ -361,8 +365,8 @@ def _refuse_ambiguity_and_note_assumptions(
 
 
 def _make_error_of_two_calls(facts: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
-    """Return the error for a working call and another call that gives other answers. The error names the id without
-    which both give the same answers, if there is one."""
+    """Return the error for two calls that work but give different answers. If both answer all texts without a certain
+    id the same, the error names this id."""
     lines = working.convention.line, other_line
     found = find_id_that_explains_difference(facts, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)

@@ -212,8 +212,8 @@ def _try_head_outputs(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call whose answer has one output for each head: join the outputs, and try them as one answer. Yield the
-    results."""
+    """Try a call whose answer has one output for each head. Join these outputs, and yield the results of trying them as
+    one answer; or the failure, if they cannot be joined."""
     answers = _answer_trial_batches(facts, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -259,8 +259,9 @@ def _check_suitable_outputs(
     known: Sequence[Known],
     line: str,
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Yield a result for each output that may be the logits: the call with a note on the other outputs, or a failure.
-    If another output shows that the answer does not fit the labels, yield only this failure."""
+    """Yield a result for each output that may be the logits: the call with a note on the other outputs, or the reason
+    why the output is not the answer. If the real answer is another output, which does not fit the labels, yield only
+    this failure."""
     suffixes = [one.suffix for one in outcomes if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(facts, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
@@ -314,8 +315,8 @@ def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
 def _check_answers_of_call(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
-    """Check that a call repeats its answer, answers different texts differently, and answers each text in a batch as
-    alone. Return the call with what was found, or its failure."""
+    """Check that a call gives the same answer again, answers different texts differently, and answers each text in a
+    batch as alone. Return the call with what was found, or its failure."""
     line = convention.line
     try:
         answers = tuple(call_and_read_numbers(facts, convention, *batch) for batch in batches)
@@ -374,7 +375,8 @@ def _check_answers_of_call(
 
 
 def _answer_with_same_features(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> list[Tensor]:
-    """Return the answers to batches in which all texts have the same features."""
+    """Return the answers to batches in which all texts get the features of the first text, so that only the tokens
+    differ."""
     own = derive_features_from_first_ids(facts.features, batches[0][0][:1])
     return [
         call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, own.expand(len(tokens), -1)))
@@ -506,7 +508,8 @@ def _advise_on_randomness(facts: ModuleFacts, line: str) -> str:
 
 
 def _check_answer_shapes_and_single_text(facts: ModuleFacts, convention: Convention, batch: Batch) -> tuple[bool, bool]:
-    """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""
+    """Call the module on a batch, and on its first text alone. Return whether the answers have exactly the shapes that
+    a bundle's graph gives, and whether the call fails on the single text."""
     tokens, lengths = batch
     exact, fails_alone = True, False
     for rows in dict.fromkeys((len(tokens), 1)):

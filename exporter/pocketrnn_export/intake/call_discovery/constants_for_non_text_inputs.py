@@ -114,7 +114,8 @@ def _list_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
 
 
 def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
-    """Return up to six sizes that the layers have as attributes with these names."""
+    """Return up to six different integers that the module's layers have as attributes with these names, such as
+    hidden_size."""
     sizes = (getattr(layer, name, None) for layer in module.modules() for name in names)
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
@@ -129,7 +130,7 @@ def _write_state_shapes(module: nn.Module) -> list[str]:
 
 
 def _find_constants_in_module_code(module: nn.Module) -> Iterator[str | int | float]:
-    """Yield the constant strings and numbers in the code of the module's classes."""
+    """Yield the constant strings and numbers in the code of the module's own classes, as values to try for an input."""
     if isinstance(module, torch.jit.ScriptModule):
         return
     for kind in dict.fromkeys(
@@ -228,8 +229,8 @@ def make_changing_inputs_failure(
 def _describe_value_kind_that_changes_answer(
     facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> str | None:
-    """Return in words the kind of value for one input that changes the answer; or a sentence that too few values could
-    be tried. Return None if no value changes the answer."""
+    """Find a kind of value for the input `input_index` that changes the answer, and return it in words. Return a
+    sentence if too few values could be tried, and None if no value changes the answer."""
     own = trace_answer(facts, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -281,8 +282,8 @@ def trace_answer(
     *,
     skip_neutral_operators: bool = False,
 ) -> _TracedAnswer | None:
-    """Return the part `suffix` of a module's answer, with the operators that compute it from the text. Return None if
-    the module fails, or if its answer lacks this part."""
+    """Call the module, and return the part of its answer that the code `suffix` reads, with the operators that compute
+    it from the text. Return None if the module fails, or if its answer lacks this part."""
     operations = OperatorRecorder(neutral=skip_neutral_operators)
     answer = (_compute_answer_tensors(facts, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
@@ -373,8 +374,8 @@ def note_inputs_with_defaults(
 def _list_first_line_with_mask(
     facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> tuple[str, ...]:
-    """Return a tuple with the line of the first call that runs with a mask for the input. Return an empty tuple if none
-    runs."""
+    """Return a tuple with the line of the first call that runs if the input `input_index` gets a mask. Return an empty
+    tuple if no mask runs."""
     masked = (way.replace_value(input_index, mask) for mask in list_mask_expressions(facts))
     return next(((one.line + suffix,) for one in masked if trace_answer(facts, one, suffix, batch) is not None), ())
 
@@ -382,7 +383,8 @@ def _list_first_line_with_mask(
 def _may_mask_of_all_tokens_change_answer(
     facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> bool:
-    """Compare the answers with a mask that hides no token and without a mask. Return whether these may differ."""
+    """Compare the answers with a mask that hides no token, for the input `input_index`, and without this mask. Return
+    whether they may differ."""
     own = trace_answer(facts, way, suffix, batch, skip_neutral_operators=True)
     if own is None:
         return False
@@ -407,8 +409,8 @@ def _may_mask_of_all_tokens_change_answer(
 def find_line_with_opposite_mask(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> str | None:
-    """Return the line of the call with the opposite mask, if it gives the tried texts the same answers by other
-    operators. Return None if only one kind of mask fits."""
+    """Return the line of the call whose mask has true and false exchanged, if it gives the tried texts the same answers
+    by other operators. Return None if only one kind of mask fits."""
     for i in way.find_inputs_of_kind("mask"):
         own, masks = trace_answer(facts, way, suffix, batches[0]), list_mask_expressions(facts)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
@@ -432,7 +434,7 @@ def make_failure_of_inputs_without_working_value(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
     """Return the failure of a module that runs with none of the values that were tried for its inputs besides the text.
-    Return None if it has no such inputs, or one without a name or with a role that is not in `roles`."""
+    Return None if it has no such inputs, or if one of them has no name or another role than those in `roles`."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
         way.slots[i].role not in roles or not way.slots[i].named for i in way.find_inputs_of_kind("constant")

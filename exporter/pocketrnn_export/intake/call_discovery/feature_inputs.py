@@ -20,8 +20,8 @@ def list_feature_assignments(signature: Signature, features: Features) -> Iterat
     Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
     categories. Or one input gets all of them as a dict.
 
-    An input with a name of lengths may be given those of the text, whatever features there are: first, unless a feature
-    has the same name.
+    An input that is named like lengths may get the lengths of the text in place of a feature. This is tried first,
+    unless a feature has exactly that name.
     """
     named = find_named_features(signature.slots, features)
     of_text = {i: name for i, name in named.items() if signature.slots[i].role != "lengths"}

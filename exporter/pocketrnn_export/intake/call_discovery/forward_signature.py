@@ -122,7 +122,8 @@ def _make_slot(parameter: inspect.Parameter) -> Slot:
 def _describe_inputs_not_given(
     args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs
 ) -> tuple[str, ...]:
-    """Return phrases such as "*args" and "more of **kwargs", if forward may read more of these than the call gives."""
+    """Return phrases for a message, such as "*args" and "more of **kwargs", if forward may read more of these than the
+    call gives: `given_count` positional arguments, and keywords if `gives_keywords`."""
     found = []
     if args_name and (reads.rest or reads.places > given_count):
         found.append(f"{'more of ' * bool(given_count)}*{args_name}")
@@ -132,7 +133,8 @@ def _describe_inputs_not_given(
 
 
 def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, values: Sequence[str | None]) -> str:
-    """Write the line of a call. Arguments after one that is left out are given by name."""
+    """Write the line that calls the module with these values, the first ones by position. None leaves an argument out;
+    those after it are given by name."""
     arguments, in_order = [], True
     for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
         if value is None:
@@ -145,8 +147,9 @@ def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, val
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which one input is the text: the input that `_find_tokens_slot` finds. If no required input
-    has a name, the first one and the second one are tried."""
+    """Yield signatures in which each input has a role, such as lengths or a mask, by its name. The text is the input
+    that `_find_tokens_slot` finds; if no required input has a name, the first one and then the second one. `write`
+    writes the line of a call with values for the inputs."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -181,8 +184,7 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 
 
 def _add_target_inputs(signature: Signature, targets: Sequence[Slot]) -> Signature:
-    """Return a signature that also has inputs for target labels. A call gives them by name after the argument that
-    contains all other inputs."""
+    """Return the signature with further inputs for target labels, which a call gives by name after all others."""
     if not targets:
         return signature
 
@@ -332,7 +334,8 @@ class _NamesRead(NamedTuple):
 
 
 def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *, by_key: bool) -> _NamesRead:
-    """Run forward, and return the names that it reads from its single argument."""
+    """Run forward with a recording object as its single argument. Return the names that forward reads from it: the keys
+    of a dict if `by_key`, else attributes."""
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product(
@@ -352,7 +355,7 @@ def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *,
 
 def _list_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterator[tuple[Any, Any]]:
     """Yield pairs of values for trial calls: a value for the text, and a value for any input that is neither the text
-    nor lengths nor a mask."""
+    nor lengths nor a mask. With `text_with_lengths_too`, the text is also given as a tuple with its lengths."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
         yield one, other
@@ -371,7 +374,8 @@ def _make_trial_value(name: str, text: Any, other: Any) -> Any:
 
 
 def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Parameter]) -> list[str]:
-    """Return the names that forward requires in **kwargs. A KeyError of forward names each missing name."""
+    """Run forward on trial values, and return the names that it requires in **kwargs: those whose absence raises a
+    KeyError."""
     names: list[str] = []
     for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
         for _ in range(8):
@@ -398,7 +402,8 @@ def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Para
 def _find_optional_keywords(
     module: nn.Module, parameters: Sequence[inspect.Parameter], required_keywords: Sequence[str], reads: ReadInputs
 ) -> list[str]:
-    """Return the optional names that forward takes from **kwargs, itself or in a function that gets the **kwargs."""
+    """Return the optional names that forward takes from its **kwargs, or that a function takes to which forward passes
+    these. Names of `parameters` and required keywords are left out."""
     taken = {*required_keywords, *(p.name for p in parameters)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:
@@ -409,7 +414,8 @@ def _find_optional_keywords(
 
 
 def _runs_with_none_for_keyword(module: nn.Module, required: Sequence[str], name: str) -> bool:
-    """Return whether a module runs if it also gets None for the keyword argument `name`."""
+    """Return whether a module runs if it gets None for the keyword argument `name`, besides trial values for the
+    required ones."""
     for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
         with contextlib.suppress(Exception, SystemExit), run_quietly_and_undo_assignments(module):
             module(**{n: _make_trial_value(n, text, other) for n in required}, **{name: None})

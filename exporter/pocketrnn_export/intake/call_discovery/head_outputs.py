@@ -78,7 +78,7 @@ def find_head_outputs(
 
     Args:
         facts: the module, and its heads.
-        known: batches of tokens with equal rows, each with the module's answer.
+        known: batches of tokens with the same number of texts, each with the module's answer.
         answer_to_one_text: its answer to a single text; None if it fails on one.
     """
     answer, rows = known[0][1], len(known[0][0])
@@ -116,7 +116,8 @@ def find_head_outputs(
 
 
 def _list_outputs_of_fixed_size(facts: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
-    """Yield each output that has the same count of numbers for every text."""
+    """Yield each output of a module that has the same count of numbers for every text, so that it may belong to a
+    head."""
     answer, fixed, seen = known[0][1], count_numbers_per_output(facts, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() > 0 and suffix in fixed and id(leaf) not in seen:

@@ -21,8 +21,8 @@ def list_initial_states(module: nn.Module, index_in_state_tuple: int | None = No
 
     Args:
         module: the module.
-        index_in_state_tuple: for a forward that takes the tensors of a state one by one, such as `h0` and `c0`, which
-            of them.
+        index_in_state_tuple: the index of the wanted tensor, if forward takes those of a state one by one, such as `h0`
+            and `c0`.
     """
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods_with_arguments(module)]
     if index_in_state_tuple is not None:

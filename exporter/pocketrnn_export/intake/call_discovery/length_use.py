@@ -60,11 +60,10 @@ class _UnusableLengths:
 def works_as_mask(
     facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: Batch
 ) -> bool:
-    """Return whether an input hides tokens as a mask does: with shorter lengths for this input only, the tokens past
+    """Return whether an input hides tokens as a mask does: if only this input gets shorter lengths, the tokens past
     them do not change the answer.
 
-    An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
-    mask is tested, as it may be true at the tokens or at the padding.
+    An input that is named like lengths counts as right without a test: a module may use it only to divide a sum.
     """
     if way.slots[input_index].role == "lengths" or isinstance(facts.module, torch.jit.ScriptModule):
         return True
@@ -92,8 +91,8 @@ def note_inputs_unlike_lengths(
 def _ignores_tokens_past_lengths(
     facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: Batch
 ) -> bool:
-    """Return whether tokens past the lengths leave the answer unchanged, if only one input gets the lengths: that with
-    this index."""
+    """Return whether tokens past the end of a text leave the answer unchanged, if only the input with the index
+    `input_index` gets the lengths of the texts."""
     function = wrap_answer_part(
         facts.compile(way.give_lengths_only_to(input_index).line), convention.line[len(way.line) :]
     )

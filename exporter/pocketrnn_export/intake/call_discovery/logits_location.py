@@ -56,7 +56,8 @@ class OutputCounts:
     one_length: int | None
 
     def may_count_tokens(self, suffix: str) -> bool:
-        """Return whether an output may hold one number for each token."""
+        """Return whether the output that the code `suffix` reads may have a number for each token, rather than for each
+        label."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
@@ -98,7 +99,8 @@ class AnswerPlace:
 
 def find_logits_places(facts: ModuleFacts, known: Sequence[Known], *, search_parts: bool) -> list[AnswerPlace]:
     """Return the places of tensors in an answer that may be the logits: [rows, units], or for labels of tokens [rows,
-    sequence, units] in any order of axes."""
+    sequence, units] in any order of axes. Without `search_parts`, only the answer itself may be the tensor, and not a
+    part of it."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if facts.heads:
         # The outputs of all heads, joined.
@@ -175,8 +177,8 @@ def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
 
 
 def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[SuffixAndValue]:
-    """Yield (suffix, part) for each tensor in a value, and for each part that is not searched. Each container is
-    visited once."""
+    """Yield (suffix, part) for each tensor in a value, and for each part that is not searched. Containers are searched
+    down to `depth` levels, except those whose `id()` is in `seen`. The code of the value + suffix reads the part."""
     if isinstance(value, _PLAIN) or id(value) in seen:
         return
     if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):
@@ -195,7 +197,8 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
 
 
 def _list_items(value: Any) -> list[SuffixAndValue] | None:
-    """Return the items of a value, each with the code that reads it; None if the value is not searched."""
+    """Return the items of a container or an object, each with the code that reads it. Return None for a value that is
+    not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
     elif isinstance(value, Sequence):
@@ -235,7 +238,8 @@ def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
 
 
 def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
-    """Return how many numbers a tensor has for each of `rows` texts; None if the tensor's shape does not fit."""
+    """Return how many numbers a tensor has for each of `rows` texts; None if the tensor's shape does not fit. A shape
+    with a third axis, as of a forecast of several steps, fits only for a module that gives `values`."""
     shape, n = tuple(leaf.shape), leaf.numel() // rows
     if shape in {(rows, n), (1, rows, n), (rows, 1, n), (rows, n, 1), (1, rows, n, 1)}:
         return n

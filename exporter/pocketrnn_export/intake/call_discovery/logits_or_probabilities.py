@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
@@ -30,6 +29,7 @@ from pocketrnn_export.intake.last_activation_removal import (
     apply_activation,
 )
 from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
 
 # The conclusion for numbers of both signs.
@@ -77,8 +77,8 @@ class _ProbedAnswers:
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def find_common_sum(self, rows: Tensor) -> float | None:
-        """Return the sum that all rows of [texts, units] have in common. Return None if the sums differ, or for one
-        unit."""
+        """Return the sum that all rows of [texts, units] have in common. Return None if the sums differ, or if each row
+        has one number only."""
         if rows.shape[1] == 1:
             return None
         sums = rows.sum(1)
@@ -86,7 +86,8 @@ class _ProbedAnswers:
         return mean if bool(((sums - mean).abs() <= _ROUNDING * max(1.0, abs(mean))).all()) else None
 
     def exp_sums_to_one(self, factor: float) -> bool:
-        """Return whether exp(factor * numbers) sums to 1 for each row of the answers."""
+        """Return whether exp(factor * numbers) sums to 1 for each row of the answers, as for logarithms of
+        probabilities."""
         total = self.find_common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
@@ -94,8 +95,8 @@ class _ProbedAnswers:
 def decide_logits_or_probabilities(
     facts: ModuleFacts, convention: Convention, *, call_was_searched: bool
 ) -> Convention:
-    """Return the convention with the answer to two questions: whether the module gives logits, and which activation
-    turns the logits into probabilities.
+    """Find out whether the module gives logits or probabilities, and which activation turns logits into probabilities.
+    Return the convention with both. `call_was_searched` is false for a call that the user wrote.
 
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
@@ -158,8 +159,8 @@ def _decide_for_each_head(facts: ModuleFacts, convention: Convention, *, call_wa
 def _take_logarithm_for_dependent_heads(
     facts: ModuleFacts, head: Convention, heads: Sequence[Convention]
 ) -> Convention:
-    """Return the convention of a head. Usually its logits are taken before its activation. If another head computes
-    with its probabilities, its logits are computed from the probabilities, and the activation stays."""
+    """Return the convention of a head, changed if another head computes with its probabilities: its activation then
+    stays, and its logits are computed from the probabilities. Else its logits are taken before the activation."""
     if head.activation is None:
         return head
     batch = facts.draw_batch(1 if head.one_text else facts.trial_rows, facts.trial_batch_widths[0][0])
@@ -250,11 +251,10 @@ def _find_last_activations(facts: ModuleFacts, convention: Convention, probed: _
 def _is_followed_only_by_moves(
     facts: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
 ) -> bool:
-    """Return whether operations after an activation only reshape or move its output, for every text. A division, a mask
-    or a product may change the probabilities of rare texts; so may indexing by words along the axis that sums to 1.
+    """Return whether the operations after an activation only reshape its output or move its numbers, for every text. A
+    mask or a product may change the probabilities of rare texts; so may indexing along the axis that sums to 1.
 
-    For this check the activation returns the index of each place on that axis, so that the axis can be followed
-    wherever the numbers go.
+    To see such indexing, the activation returns each number's index on that axis in place of the probability.
     """
     tokens, lengths = (value.clone() for value in probed.batches[0])
     operations, found = OperatorRecorder(_SHARES_LABEL), list[frozenset[int]]()
@@ -295,7 +295,7 @@ def _does_activation_give_answers(kind: str, logits: Sequence[Tensor], answers: 
 
 
 def _make_convention_of_probabilities(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
-    """Return the convention of a module that gives probabilities, as its owner says. Refuse numbers that cannot be
+    """Return the convention of a module that gives probabilities, as the user has stated. Refuse numbers that cannot be
     probabilities."""
     if not probed.are_between_zero_and_one:
         raise ExportError(
@@ -341,7 +341,7 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
         )
     if total is not None and (to_one or (probed.sign == 1 and total > _ROUNDING)):
         raise ExportError(
-            f"The module gives numbers that sum to {total:.4g} for every text: logits, or shares of this sum.",
+            f"The module gives numbers that sum to {total:.4g} for every text: they may be logits, or shares of it.",
             "Say which: --gives logits, or --call "
             f'"{wrap_last_expression(convention.line, f"torch.log({{}} / {total:.4g})")}".',
         )
@@ -349,8 +349,8 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
         return
     if probed.exp_sums_to_one(-1):
         raise ExportError(
-            "The module gives negative log-probabilities: the least is the likeliest.",
-            f'Say so: --call "{wrap_last_expression(convention.line, "-{}")}", or call=.',
+            "The module gives negative log-probabilities: the smallest belongs to the likeliest label.",
+            f'Change their sign: --call "{wrap_last_expression(convention.line, "-{}")}", or call=.',
         )
     for base in (2, 10):
         if probed.exp_sums_to_one(math.log(base)):
@@ -394,16 +394,15 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
 
 
 def _find_range_with_other_weights(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
-    """Run the module with other weights. Return "below 0", "above 0" or "above 1" if some answers lie there, where
-    neither probabilities nor their logarithms can lie. Else return None. Answers must lie there with all weight
-    matrices drawn anew; if the module gives no numbers below 0, also with each matrix of one sign only scaled.
+    """Run the module with other weights, to find out whether its numbers may be probabilities. Return "below 0", "above
+    0" or "above 1" if some answers lie in this range, where neither probabilities nor their logarithms can lie. Else
+    return None.
 
-    A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
-    so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum
-    over the steps its own signs may give one sign to every text. A last ReLU gives one sign too, and numbers above
-    1.
+    With random weights, a linear layer gives both signs, and a last ReLU numbers above 1; a sigmoid gives neither, for
+    any input. So does a sigmoid times positive weights: matrices of one sign are therefore also kept and only scaled,
+    one at a time, and the answers must lie in the range then, too.
     """
-    module: nn.Module = copy.deepcopy(facts.module)
+    module = copy_without_comparison(facts.module)
     # A maximum over one step can have both signs.
     again, batches = (
         replace(facts, module=module),

@@ -45,7 +45,7 @@ def refuse_regression_values(
         module: the owner's module.
         convention: how it is called.
         numbers: what it gives to some texts, [texts, units].
-        call_was_searched: whether the call was found out. A call that an owner wrote may make logits of values.
+        call_was_searched: false for a call that the user wrote, which may turn values into logits.
 
     Raises:
         UnclearNumbersError: a single number is never below 1; or the file names a loss of values and none of labels.
@@ -66,7 +66,7 @@ def refuse_regression_values(
     raise UnclearNumbersError(
         f"The module gives {'one number' if one else f'{convention.units} numbers'} for each text, {why}.",
         "If it is a logit, give --gives logits (gives='logits'). If it is a value, export a module of sequences of "
-        f"numbers with --values{divided if one else '; a value of a text is not a label'}.",
+        f"numbers with --values{divided if one else '; a classifier of texts gives labels, not values'}.",
         one=one,
     )
 

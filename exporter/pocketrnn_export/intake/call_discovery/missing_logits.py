@@ -155,8 +155,8 @@ def _explain_other_counts(counts: OutputCounts, facts: ModuleFacts) -> ProblemAn
 
 
 def _write_code_of_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, facts: ModuleFacts) -> str | None:
-    """Return the code that takes the last step of an answer with one row for each token. Return an empty string for
-    an unknown axis, and None if no output has such rows."""
+    """Return the code that selects the last step of an answer, if the answer has logits for each token. Return an empty
+    string if the axis of the steps is not the first or the second, and None if no output has logits for each token."""
     # A step may have one number for two labels: the logit of the second.
     units = (facts.classes, 1) if facts.classes == 2 and not facts.values else (facts.classes,)
     for suffix, leaf in leaves.items():

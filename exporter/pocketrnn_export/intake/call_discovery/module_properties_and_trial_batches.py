@@ -89,10 +89,10 @@ class ModuleFacts:
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
     def list_further_lengths(self, tried: Collection[int], *, from_least_width: bool) -> list[int]:
-        """Return more lengths of texts at which to measure the sizes of a call's outputs.
+        """Return more lengths of texts, for trials that show how an output's size depends on the length.
 
         Args:
-            tried: the lengths at which the size is known.
+            tried: the lengths that were tried before.
             from_least_width: whether to leave out lengths below the shortest text.
         """
         longest = max(tried)

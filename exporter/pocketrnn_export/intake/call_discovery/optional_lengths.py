@@ -29,11 +29,11 @@ _MOST: Final = 24_000
 def find_line_that_counts_tokens_itself(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batch: Batch
 ) -> str | None:
-    """Return the line of the call without the optional lengths, if forward then counts the tokens itself. Return None
-    if the answers are the same without lengths.
+    """Return the line of the call without its optional lengths, if forward then counts the tokens itself or gives other
+    answers. Else return None.
 
-    Even if the tried texts get the same answers, a text with the padding id or a step of zeros inside may not. So every
-    id is tried, and where the numbers are equal the operators are compared.
+    Equal answers to the tried texts do not show that all are equal: a text may have the padding id inside. So texts
+    with every id are tried, and the operators of both calls are compared.
     """
     for i in way.find_inputs_of_kind("lengths"):
         if way.slots[i].required:
@@ -77,7 +77,7 @@ def find_id_that_explains_difference(facts: ModuleFacts, lines: tuple[str, str],
 
 
 def _make_batches_of_every_id(facts: ModuleFacts, *, rows: int, without_id: int | None = None) -> Iterator[Batch]:
-    """Yield texts that contain every id, or every id but one, with their lengths."""
+    """Yield batches of texts, with their lengths, that together contain every id except `without_id`."""
     width = facts.widths.clip(_WIDTH)
     ids = torch.arange(min(facts.ids, _MOST))
     usual = facts.ids - 1 - (facts.padding_id == facts.ids - 1)

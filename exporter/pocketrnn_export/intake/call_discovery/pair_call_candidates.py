@@ -29,7 +29,7 @@ def list_pair_lines(module: nn.Module, *, with_lengths: bool | None) -> Iterator
     """Yield each line that may call a module with two texts, the likely lines first.
 
     Args:
-        module: its signature is read; forward is called only where that needs it.
+        module: the module; its forward is called only if the signature does not show the inputs.
         with_lengths: whether forward is given lengths; None if that is not known.
     """
     lines = (line for signature in list_signatures(module) for line in _list_signature_lines(signature))

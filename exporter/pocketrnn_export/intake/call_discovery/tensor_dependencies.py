@@ -103,7 +103,8 @@ class FlowRecorder(FunctionMode):
                 self._weights.add(i)
 
     def _list_tensor_and_viewed_tensors(self, tensor: Tensor) -> list[Tensor]:
-        """Return a tensor that is changed in place, and the tensors of which it may be a view."""
+        """Return a tensor and the tensors of which it may be a view. If the tensor is changed in place, these change,
+        too."""
         found = [tensor]
         for one in found:
             made = self._made.get(id(one))
@@ -191,8 +192,8 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module, and record how its answer is computed. The record holds only the answer if the module fails while
-    it is watched."""
+    """Call a module, and record how its answer is computed. If the module fails while its functions are recorded, run
+    it again, and return a record of the answer alone."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with run_quietly_and_undo_assignments(module):

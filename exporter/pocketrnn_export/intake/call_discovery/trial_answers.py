@@ -24,7 +24,7 @@ _SAME: Final = 1e-4
 
 
 def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the module's answer, and undo the assignments of the call."""
+    """Call the module once, undo what the call has assigned, and return the answer."""
     with run_quietly_and_undo_assignments(module):
         return run_user_call(
             function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths

@@ -36,8 +36,8 @@ class RefusedOutput:
 def explain_unsuitable_output(
     facts: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
 ) -> RefusedOutput | None:
-    """Return the reason why an output is not the answer, although it has one number for each label. Return None if
-    it may be the answer."""
+    """Return the reason why the output that the code `suffix` reads is not the answer, although it has one number for
+    each label. Return None if it may be the answer."""
     theirs = f'say so: --call "{line}{suffix}", or call=.'
     if facts.classes in flow.table_rows | {facts.ids} and facts.labels_are_words and not facts.samples:
         problem = (

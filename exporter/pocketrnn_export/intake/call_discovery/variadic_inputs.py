@@ -73,7 +73,7 @@ def _is_torch_class(kind: type) -> bool:
 
 
 def _unwrap_functions(called: Any) -> list[FunctionType]:
-    """Return the function of a function or method, and the functions that it wraps by `__wrapped__`."""
+    """Return the Python function behind a function or method, and the functions that it wraps by `__wrapped__`."""
     found = []
     while isinstance(called, FunctionType | MethodType):
         function = called.__func__ if isinstance(called, MethodType) else called
@@ -121,8 +121,8 @@ def _find_looked_up_keys(code: CodeType, variable: str) -> Iterator[str | int | 
 
 
 def _find_keys_at_load(instructions: Sequence[dis.Instruction], load_index: int) -> Iterator[str | int | None]:
-    """Yield the constant keys that the instructions after the load of a variable look up in its value. Yield None for
-    any other use of the value."""
+    """Yield the constant keys that code looks up in a variable's value, after the instruction with the index
+    `load_index` has loaded it. Yield None for any other use of the value."""
     before = instructions[0] if load_index else None
     after = [*instructions[load_index + 1 :], *[instructions[-1]] * 5]
     if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _loads_constant(after[1]):
