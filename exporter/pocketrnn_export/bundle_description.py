@@ -66,9 +66,11 @@ class Description:
 
     @property
     def token_id_count(self) -> int:
-        """The number of token ids: enough for the vocabulary and for the ids in the text rules.
+        """The number of ids that the exported graph must accept: enough for the vocabulary and for the ids in the text
+        rules.
 
-        With `spellings`, it is the number of spellings, each of which has an id in the proof.
+        If the module takes the characters of words, it is the number of `spellings`: words with their characters, each
+        of which has one id in the proof.
         """
         if self.spellings is not None:
             return len(self.spellings.rows)
@@ -76,7 +78,7 @@ class Description:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata for the bundle's ONNX files. It identifies a graph without its bundle."""
+        """The metadata to write into the bundle's ONNX files, which shows of which classifier a single file is."""
         return {
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
@@ -85,9 +87,10 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """Make the encoder from texts to token ids; with `spellings`, to the ids of spellings.
+        """Make the encoder from texts to the ids that the exported graph takes: token ids or, if the module takes the
+        characters of words, the ids of `spellings`.
 
-        If the owner's code splits the texts, the encoder takes only the texts in `known`.
+        If the owner's code splits the texts, the encoder takes only the texts whose ids are in `known`.
         """
         rules, vocabulary = self.text.rules, self.text.vocabulary
         if self.spellings is not None:

@@ -586,8 +586,11 @@ def _prepare_by_answers(
     answers: Sequence[tuple[OwnersText, Answer]],
     answered: Sequence[AnsweredText],
 ) -> tuple[ExportableModule, list[Form]]:
-    """Prepare the module, compare its answers with the owner's, and make its forms. The owner's answers choose between
-    several calls, and between what its numbers may be."""
+    """Prepare the module, compare its answers with the owner's, and make its forms. Return the prepared module and the
+    forms.
+
+    If several calls of the module are possible, or it is unclear what its outputs mean, the owner's answers decide.
+    """
     prepare = _bind_arguments_of_prepare_module(module, description, options)
     compare = functools.partial(refuse_module_with_other_answers, description=description, answered=answered)
 
@@ -620,7 +623,7 @@ def _choose_call_by_answers(
     )
     if len(agreeing) == 1:
         _log.warning(
-            'The module can be called in %d ways that give different answers. "%s" is taken: it alone gives your '
+            'The module can be called in %d ways that give different answers. "%s" is used: it alone gives your '
             "classifier's answer to every text with an answer (%d).", len(error.calls), agreeing[0], len(rows),
         )  # fmt: skip
         return agreeing[0]
@@ -638,12 +641,13 @@ def _choose_numbers_by_answers(
     error: UnclearNumbersError,
     answered: Sequence[AnsweredText],
 ) -> tuple[ExportableModule, list[Form]]:
-    """Prepare the module with its numbers taken for what the owner's answers show them to be, and make its forms.
-    Refuse if the answers do not show it.
+    """Find out by the owner's answers what the module's outputs mean, such as logits or probabilities. Return the
+    prepared module and its forms.
 
     Args:
-        make: prepares the module and compares its answers with the owner's.
-        error: the refusal without answers.
+        make: prepares the module with a meaning of its outputs, makes the forms, and refuses answers that differ from
+            the owner's.
+        error: the error to raise if the answers do not decide.
         answered: the owner's answers.
     """
     probabilities = [one.answer for one in answered if isinstance(one.answer, Mapping)]
@@ -1028,7 +1032,7 @@ def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
     if rows >= _FEW_WORDS * len(tokens):
         _log.warning(
-            "The embedding has %s rows, but the vocabulary only %s: %s. Check that its file is read as you mean: "
+            "The embedding has %s rows, but the vocabulary only %s: %s. Look at how its file is read: "
             "pocketrnn import-vocab FILE",
             f"{rows:,}", f"{len(tokens):,} word{'s' * (len(tokens) > 1)}",
             ", ".join(map(short_repr, tokens[:3])) + ", ..." * (len(tokens) > 3),
@@ -1085,8 +1089,8 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
 def _choose_proof_texts_within_limits(
     limits: Limits | None, texts: Sequence[Any], description: Description, private_texts: frozenset[Any]
 ) -> list[Any]:
-    """Choose the texts of the proof that the module accepts. If all of them are private, add made texts with as many
-    words as the module needs, if the rules split single texts. Refuse if none is left that the bundle may show."""
+    """Choose the texts of the proof that a graph with these limits accepts. The bundle must not show `private_texts`:
+    if no others remain, add made texts of enough words, or refuse."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private_texts.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:

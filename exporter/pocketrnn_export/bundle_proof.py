@@ -92,8 +92,8 @@ class ProofPlan:
 
     @property
     def engine_rows(self) -> NDArray[Any] | None:
-        """A row of the engine's input for each id of a case: a sample, or a word with its characters. None if the
-        engine takes the ids."""
+        """The engine's input for each id of the cases, as an array of rows: a sample, or a word with its characters.
+        None if the engine takes the ids themselves."""
         return self.rows if self.spellings is None else self.spellings.rows
 
     @classmethod
@@ -104,14 +104,16 @@ class ProofPlan:
         texts: Sequence[Any] = (),
         **further_attributes: Any,
     ) -> ProofPlan:
-        """Make the plan for the proof of a module's forms. `further_attributes` do not follow from the module."""
+        """Make the plan for the proof of a module's forms. `further_attributes` are attributes of the plan that the
+        prepared module does not determine."""
         rows_alone = not prepared.one_text and (prepared.padding or not prepared.takes_lengths)
         return cls(
             prepared.make_reference(), cases, texts, rows_alone=rows_alone, given=prepared.given, **further_attributes
         )
 
     def make_runtime_inputs(self, description: Description) -> list[Any]:
-        """Make the inputs of a Classifier for the texts, or of its graph for the sequences."""
+        """Make the inputs with which the proof calls the written bundle: the plan's texts, their ids if the owner's
+        code splits them, or sequences of numbers."""
         if self.rows is None:
             return description.make_classifier_inputs(self.texts)
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
@@ -123,16 +125,16 @@ def refuse_dependence_on_batch_calls_or_copy(
     condition_sizes: Sequence[tuple[int, int]],
     graph_constants: Iterable[int],
 ) -> None:
-    """Refuse a module whose answer to a text depends on other texts of the batch or on earlier calls. Also refuse a
-    module whose copy runs other operators.
+    """Refuse a module whose answer to a text depends on the other texts of the batch or on earlier calls. Also refuse a
+    module if the copy that is exported runs other operators than the owner's module.
 
-    The batch size and the lengths of the other texts are changed.
+    To see this, the module is run with several batch sizes and lengths of the other texts.
 
     Args:
         prepared: the module.
-        limits: the limits of its graph.
+        limits: the limits of the graph that was made from it.
         condition_sizes: (batch, sequence) around every size condition in forward.
-        graph_constants: the small constants of its graph.
+        graph_constants: integers with which the graph may compare a length; such lengths are tried, too.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:
@@ -164,8 +166,8 @@ def make_module_proof_cases(
     graph: Graph,
     **further_arguments: Any,
 ) -> dict[str, list[Case]]:
-    """Make the cases for the proof of a module's forms, as a dict from the kind of the inputs to cases. Cases of texts
-    are not included. `further_arguments` are those of `make_cases_for_rules` that neither module nor graph has."""
+    """Make the cases for the proof of a module's forms, except those of texts. Return a dict from the kind of inputs,
+    such as "every id", to its cases. `further_arguments` are passed on to `make_cases_for_rules`."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,
@@ -188,10 +190,9 @@ def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], desc
 def select_provable_forms(
     forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
 ) -> tuple[list[Form], list[CandidateComparison]]:
-    """Compare each form with the reference. Return the forms, without those that are not required and differ from the
-    reference, and the comparisons of each on the cases.
+    """Compare each form with the reference on the cases. Return the forms to keep, and the comparisons of these.
 
-    A form that is left out gets a warning.
+    A form that is not required and differs, or fails, is left out with a warning.
 
     Raises:
         FormsDifferError: a required form cannot be run.
@@ -214,8 +215,8 @@ def select_provable_forms(
 
 
 def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare a form with the reference on all the cases that it accepts, in each way to run the form. Return a line of
-    the proof for each way and kind of inputs."""
+    """Compare a form with the reference on all the cases that the form accepts, once for each of its runs, such as
+    onnxruntime with and without optimizations. Return a line of the proof for each run and kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:
@@ -236,8 +237,8 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
 
 
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare the forms with the reference in double precision. Refuse a form that differs by more than 1e-10, unless
-    rounding explains the difference.
+    """Compare the forms with the reference in double precision, and return a line of the proof for each form and kind
+    of inputs. Refuse a form that differs by more than 1e-10, unless rounding explains the difference.
 
     Raises:
         FormsDifferError: a form is refused.
@@ -304,8 +305,8 @@ def require_equal_forms(
 def require_passed_comparisons(
     plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers
 ) -> Parity:
-    """Return the proof, if all comparisons pass: the comparisons of the plan's earlier proof, and then these. If the
-    plan names a report, write the report first.
+    """Return the proof of a bundle, made of these comparisons and of the plan's earlier proof, if there is one. Refuse
+    a comparison that does not pass. If the plan names a report, write the report first.
 
     Raises:
         ParityError: a comparison differs by too much.
@@ -323,9 +324,9 @@ def require_passed_comparisons(
 
 
 def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Reword the lines of a proof for sequences of numbers, and merge the lines of the step graph.
+    """Return the lines of a proof in the words for sequences of numbers: "sequences" in place of "texts".
 
-    The step graph gets one line for all kinds of inputs, since a microcontroller keeps these lines in flash.
+    The lines of the step graph become one for all kinds of inputs, since a microcontroller keeps these lines in flash.
     """
     inputs = {"texts": "sequences", "every id": "every drawn row"}
     lines: dict[tuple[str, ...], Comparison] = {}

@@ -116,8 +116,8 @@ def write_bundle(
 def _compare_copy_with_module(
     plan: ProofPlan, forms: Sequence[Form], answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the copy's answers to all cases with the answers of the owner's module. Return an empty list for a plan
-    without the owner's module."""
+    """Compare the answers of the exported copy with those of the owner's module, on all cases. Return an empty list if
+    the plan has no owner's module."""
     if plan.given is None:
         return []
     copy_answers = answers.compute_all_answers(one_row=all(form.one_row for form in forms))
@@ -125,8 +125,8 @@ def _compare_copy_with_module(
 
 
 def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Return the provenance. Its entry of the text rules now also holds the result of the comparison with the owner's
-    answers."""
+    """Return the provenance with the result of the comparison with the owner's answers added to its entry on the text
+    rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance

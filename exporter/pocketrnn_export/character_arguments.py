@@ -48,8 +48,8 @@ def refuse_options_with_characters(*, of_tokens: bool, **options: bool) -> None:
 
 
 def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Separate the characters from example texts. Return the texts with their ids, and the texts with the ids of the
-    characters of each token."""
+    """Separate the characters from example texts (text, ids, characters). Return a list of all texts without them, and
+    a list of pairs (text, the ids of the characters of each token)."""
     pairs, spelled = [], []
     for item in given:
         third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None

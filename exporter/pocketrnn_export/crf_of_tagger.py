@@ -58,14 +58,15 @@ class OwnersLabels:
 def add_crf(
     prepared: ExportableModule, description: Description, *, crf_option: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """Return the description with the CRF of a tagger, and the owner's decoder for a later comparison.
+    """Find the CRF with which a tagger decodes its labels, and add it to the description. Return the new description,
+    and the owner's decoder, with which the bundle's labels are compared later.
 
-    Without a CRF, the description is unchanged. The decoder is None if there is nothing to compare.
+    If there is no CRF, the description is unchanged. The decoder is None if there is nothing to compare.
 
     Args:
         prepared: the module.
         description: the description of its bundle so far.
-        crf_option: whether a CRF decodes the labels, if there is one; or the CRF that does.
+        crf_option: True to find the CRF, False for none; or the CRF itself.
 
     Raises:
         ExportError: the module decodes its labels, but not by a CRF that we can read.

@@ -30,13 +30,15 @@ def compare_decoded_labels(
     answers: ReferenceAnswers,
     input_by_id: Ids | None = None,
 ) -> list[CandidateComparison]:
-    """Compare the labels that the runtime decodes with the labels of the owner's layer and of the owner's forward.
+    """Compare the labels that a written tagger bundle gives with those that the owner's CRF layer and the owner's
+    module give. Return a list with one line of the proof, or an empty list if the owner has no decoder.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        owners: the owner's decoder; None if there is none.
+        owners: the owner's ways to decode labels; None if there are none.
         answers: the reference's answers, with each text as a case of its own.
-        input_by_id: what ids stand for, where the module takes the characters of words, too: int64 [ids, 1 + width].
+        input_by_id: the ids of the word and of its characters for which each id of a case stands, int64 [ids, 1 +
+            width], if the module takes characters; else None.
 
     Raises:
         ParityError: the labels differ, and are not equally good.
@@ -89,8 +91,8 @@ def _draw_long_texts(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 def _check_and_measure_score_gap(
     crf: Crf, emissions: Any, decoded_labels: Any, owners_labels: Any, case: Case
 ) -> float:
-    """Return the difference of the CRF's scores of two label sequences, per token. Refuse more than rounding
-    explains."""
+    """Compare the bundle's and the owner's labels of a text. Return the difference of their CRF scores, per token, and
+    0 for equal labels. Refuse a difference that rounding does not explain."""
     if owners_labels.shape == decoded_labels.shape:
         gap = abs(crf.score(emissions, decoded_labels) - crf.score(emissions, owners_labels)) / len(decoded_labels)
         if (decoded_labels == owners_labels).all() or gap <= _TIE:

@@ -59,13 +59,14 @@ def add_integer_measurement(
     form: IntegerForm,
     verdict: IntegerVerdict,
 ) -> Manifest:
-    """Return a packed file's manifest with the measured effect of integer arithmetic.
+    """Return a packed file's manifest with the proof and the measured effect of its integer arithmetic.
 
     Args:
         manifest: its manifest before.
         float32_proof: the proof of the float32 file, which stays part of the new one.
-        comparisons: the later comparisons: its integers, their effect, and the ways to open it.
-        tolerance: the tolerance between its answers.
+        comparisons: the comparisons to add to that proof: of the integers, of their effect, and of the ways to open the
+            file.
+        tolerance: how much two answers of the file may differ.
         form: the integer program.
         verdict: how much integers change the answers.
     """
@@ -87,8 +88,8 @@ def add_integer_measurement(
 def compare_integer_answers(
     made: Manifest, cases: Mapping[str, Sequence[Case]], float32_run: Run, integer_run: Run
 ) -> list[CandidateComparison]:
-    """Compare the answers of a packed file with integer arithmetic to its answers in float32, on the cases of the
-    proof. Return a line for each kind of inputs."""
+    """Compare the answers of a packed file in integer arithmetic with those in float32, on the cases of the proof.
+    Return a line of the proof for each kind of inputs."""
     answers = ReferenceAnswers(Reference("packed", float32_run), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:
@@ -100,11 +101,10 @@ def compare_integer_answers(
 
 
 def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
-    """Return how much two answers of the same packed file with integer arithmetic may differ.
+    """Return how much two answers of the same packed file with integer arithmetic may differ between processors.
 
-    Where a state is halfway between two integers, the last digit of an activation decides: another processor may round
-    to the other one. A few such differences change an answer by less than all roundings together, so the change on
-    texts is the bound. Random inputs are not used: on one of 5,254 the change was 8.8, and a golden example with such a
-    change would have another answer.
+    Where a state is halfway between two integers, another processor may round it to the other one. A few such
+    differences change an answer by less than all roundings together, so the bound is the change that integers make on
+    texts. Random inputs do not count: one of 5,254 changed by 8.8.
     """
     return max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))

@@ -57,7 +57,8 @@ class EngineMemory:
 
 
 def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
-    """Compute the memory that a packed file needs; None for a file that has neither a window nor a stream."""
+    """Compute how much memory a C program needs to run a packed file of sequences of numbers. Return None for a file
+    that has neither a window nor a step graph."""
     window = manifest.numbers.window or manifest.numbers.steps or 0
     if not (window or manifest.stream):
         return None

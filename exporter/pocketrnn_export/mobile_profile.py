@@ -26,7 +26,7 @@ from pocketrnn_export.proof.case_selection import make_cases_for_graph
 def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manifest:
     """Write a bundle with its graphs in onnxruntime's own format (`.ort`).
 
-    The list of operators that they need is beside them.
+    The bundle also gets the list of operators that the graphs need, from which a small onnxruntime can be built.
 
     Args:
         bundle: a bundle's folder, with ONNX graphs.

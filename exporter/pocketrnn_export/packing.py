@@ -159,7 +159,8 @@ def pack(
             the graph cannot be made to answer while a text arrives.
         BundleError: the text rules cannot be followed while a text arrives.
         MissingExtraError: the native engine is not installed.
-        ParityError: the packed file does not answer as the graph does, or an integer is another. Nothing was written.
+        ParityError: the packed file does not answer as the graph does, or an integer of it differs from the
+            reference's. Nothing was written.
         CompressionError: integers change more than is allowed. Nothing was written.
 
     Example:
@@ -295,7 +296,8 @@ def make_bundle_program(manifest: Manifest, content: bytes, step_content: bytes 
 
 
 def _lower_graphs(manifest: Manifest, content: bytes, step_content: bytes | None) -> tuple[Lowering, Lowering | None]:
-    """Lower the bundle's graph, and its step graph if there is one, to programs of the engine."""
+    """Translate the bundle's graph, and its step graph if there is one, into programs of the engine. Return both; None
+    stands for a missing step graph."""
     given, graph = manifest.input, manifest.graph
     numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
     if numbers is not None:
@@ -402,8 +404,8 @@ def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None
 
 
 def _narrow_limits(manifest: Manifest, least_tokens: int, most_tokens: int | None) -> Manifest:
-    """Return the manifest with its graph limited to `least_tokens` to `most_tokens` tokens. Limits that are narrower
-    already stay."""
+    """Return the manifest with its graph limited to texts of `least_tokens` to `most_tokens` tokens. Limits that it
+    already has and that are narrower stay."""
     limits = manifest.graph.limits or Limits()
     least_tokens = max(least_tokens, limits.min_tokens or 1)
     most_tokens = min(most_tokens or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -434,9 +436,10 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Pack a bundle that was packed in float32 again, with integer products. Return the file's manifest and its bytes.
+    """Make a packed file with integer products from one that was proven in float32. Return the new file's manifest and
+    its bytes.
 
-    Each product is compared exactly, and the effect of all is measured.
+    Each integer product is compared exactly with a reference, and the effect on the answers is measured.
 
     Raises:
         InputError: no weights of the program have an integer form.
@@ -482,7 +485,8 @@ def _replace_answer_of_example(example: Example | NumberExample, classifier: Cla
 
 
 def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: frozenset[int]) -> ProofPlan:
-    """Make the plan for the proof of a packed file, with cases at the sizes at which its programs take another path."""
+    """Make the plan for the proof of a packed file. `sizes_of_other_path` are lengths at which the engine takes another
+    path through its program; they become cases."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):

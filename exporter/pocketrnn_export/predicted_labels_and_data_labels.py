@@ -44,9 +44,9 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
 
 
 def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
-    """Compute how much the logits of each row can change before the row's predicted labels change.
+    """Compute how far the logits of each row are from a change of the row's predicted labels.
 
-    For logits above 10, the change is divided by a tenth of the logit.
+    The distance is that of the logits; for logits above 10, it is divided by a tenth of the logit.
 
     Args:
         manifest: the classifier's manifest.

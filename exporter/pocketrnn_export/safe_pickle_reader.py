@@ -470,8 +470,11 @@ class _OtherObject(PickledObject):
 
 
 def unwrap_stand_ins(value: Any, depth: int = 0, unwrapped: dict[tuple[int, int], Any] | None = None) -> Any:
-    """Replace each stand-in for an array or for bytes by the array or the bytes, also in dicts and objects that are
-    nested up to `_DEEPEST` deep. A part that a hostile file names a million times is unwrapped once at each depth."""
+    """Replace each stand-in for an array or for bytes in a pickle's value by the array or the bytes themselves.
+
+    Dicts and objects are searched up to `_DEEPEST` deep. A part that a hostile file names a million times is searched
+    once at each depth.
+    """
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
     if not isinstance(value, PickledObject | dict) or depth >= _DEEPEST:

@@ -21,14 +21,14 @@ def run_with_single_text_fallback(
     *,
     batches_only: bool = False,
 ) -> _Made:
-    """Make a result from a prepared module. If this fails for batches, prepare the module again for one text at a time,
-    and make the result from that.
+    """Make something from a prepared module, such as a traced graph. If this fails for batches, prepare the module
+    again for one text at a time, and make it from that module.
 
     Args:
         prepared: the prepared module.
-        make: makes the result from a prepared module.
+        make: the function that makes it from a prepared module.
         prepare: prepares the module, with the argument `one_text`.
-        batches_only: do not try `make` for one text at a time.
+        batches_only: raise the first error in place of a second attempt.
 
     Raises:
         UntraceableError: both fail.

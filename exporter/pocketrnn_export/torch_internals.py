@@ -1,7 +1,7 @@
 """The only file that uses private parts of PyTorch and onnxscript.
 
 A private part may change with any release without notice. Each has a function here, with its purpose and with the
-consequence of its absence ("Without:"), so that a reader of a new release knows where to look. `tests/test_imports.py`
+consequence of its absence ("Without"), so that a reader of a new release knows where to look. `tests/test_imports.py`
 checks that no other file of the three packages names a private module, function or attribute of torch, onnxscript or
 onnx_ir.
 
@@ -88,9 +88,9 @@ sym_min: Final[Callable[..., Any]] = torch.sym_min
 
 
 def read_size_expression(size: Any) -> Any:
-    """Read the sympy expression of a size, such as `s27 + 1`. For a SymBool, it is a relation.
+    """Read the sympy expression of a size, such as `s27 + 1`; of a SymBool, the relation.
 
-    Symbols whose value is known are replaced. Without: no condition on sizes is understood.
+    Symbols whose value is known are replaced by it. Without this function, a condition on sizes cannot be understood.
     """
     return size.node.expr
 
@@ -112,9 +112,10 @@ def find_shape_environment(size: Any) -> Any:
 
 
 def list_guards(environment: Any) -> list[Any]:
-    """List the guards that a trace has made so far; empty without an environment.
+    """List the guards, which are the conditions on sizes, that a trace has made so far; an empty list without an
+    environment.
 
-    Without: a restriction of a graph is found only where its answers differ.
+    Without this function, a restriction of a graph is found only if its answers differ.
     """
     guards: list[Any] = [] if environment is None else environment.guards
     return guards
@@ -134,9 +135,8 @@ def find_guard_location(guard: Any) -> tuple[str, int]:
 def restrict_sizes(relation: Any, message: str) -> None:
     """Restrict a trace to sizes for which the relation holds.
 
-    Outside a trace, raise an error with `message` if the relation does not hold.
-
-    Without: a text that is too short for an operation gets a meaningless answer.
+    Outside a trace, raise an error with `message` if the relation does not hold. Without this function, a text that is
+    too short for an operation gets a meaningless answer.
     """
     torch._check(relation, lambda: message)  # type: ignore[no-untyped-call]
 
@@ -166,11 +166,10 @@ def replace_methods(changes: Mapping[Any, Any]) -> Iterator[None]:
 def replace_answers_to_size_conditions(
     answer: Callable[[Any, Callable[[Any], bool]], bool],
 ) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, conditions on sizes such as `bool(size > 512)` call `answer`.
+    """While the block runs, let `answer` decide conditions on sizes of a trace, such as `bool(size > 512)`.
 
-    It gets the SymBool and torch's own method, and runs two frames below the caller of `bool`.
-
-    Without: a branch on a size silently follows the example.
+    It is called with the SymBool and torch's own method, two frames below the caller of `bool`. Without this function,
+    a branch on a size silently follows the example.
     """
     shipped: Callable[[Any], bool] = torch.SymBool.__bool__
 
@@ -190,7 +189,7 @@ TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 
 def make_unknown_size_mode() -> FakeTensorMode:
-    """Make a mode in which forward runs with unknown sizes and without numbers.
+    """Make a mode in which a module can be run without data: its tensors have sizes that are not known, and no numbers.
 
     Each unknown size has its own symbol, even if two sizes are equal.
     """
@@ -199,10 +198,10 @@ def make_unknown_size_mode() -> FakeTensorMode:
 
 @contextlib.contextmanager
 def avoid_kernel_choices() -> Iterator[None]:
-    """While the block runs, PyTorch chooses no kernel of a convolution by its sizes, as in torch.export.
+    """While the block runs, keep PyTorch from choosing a kernel of a convolution by the sizes, as torch.export does.
 
-    Without: where forward runs with unknown sizes, the choice is a condition such as `batch >= 16`, and a module may be
-    refused for it.
+    Without this function, such a choice in a run with unknown sizes is a condition, such as `batch >= 16`, for which a
+    module may be refused.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
@@ -224,11 +223,10 @@ def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, first_axes: in
 
 
 def replace_tolist(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, a traced tensor's `tolist` calls this function.
+    """While the block runs, let `x.tolist()` of a traced tensor call the function `tolist`.
 
-    Its second argument is torch's own method. A TorchFunctionMode does not see this method of a FakeTensor.
-
-    Without: `lengths.tolist()` needs values, and the module is refused.
+    It is called with the tensor and torch's own method. A TorchFunctionMode does not see this method of a FakeTensor.
+    Without this function, `lengths.tolist()` needs values, and the module is refused.
     """
     shipped: Callable[[Any], Any] = FakeTensor.tolist
     return replace_methods({(FakeTensor, "tolist"): lambda self: tolist(self, shipped)})
@@ -246,9 +244,9 @@ past_function_modes = torch._C.DisableTorchFunction
 
 
 def find_base_tensor(tensor: Tensor) -> Tensor:
-    """Find the base tensor of a view. Return any other tensor unchanged.
+    """Return the base tensor of a view, and any other tensor unchanged.
 
-    Without the base, facts about lengths would still be believed after a write into a slice of them.
+    Without this function, facts about lengths would still be believed after a write into a slice of them.
     """
     return tensor if tensor._base is None else tensor._base
 
@@ -298,7 +296,7 @@ _OF_C: Final = frozenset({MethodDescriptorType, WrapperDescriptorType, BuiltinFu
 class FunctionMode(TorchFunctionMode):
     """A TorchFunctionMode that receives the original methods of tensors.
 
-    Without: a user's wrapper around a method of a tensor runs twice.
+    Without this class, a user's wrapper around a method of a tensor runs twice.
     """
 
     def __init_subclass__(cls) -> None:
@@ -336,9 +334,9 @@ without_dispatch_modes = _disable_current_modes
 
 
 def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """List the arguments that a call of an operator writes into; empty for another function.
+    """List the arguments that a call of an operator writes into; an empty list for another function.
 
-    Without: a state that is written in place would keep its old value.
+    Without this function, a state that is written in place would keep its old value.
     """
     return _select_arguments(operator, args, kwargs, lambda alias: bool(alias.is_write))
 
@@ -406,7 +404,7 @@ def parse_operator_schema(text: str) -> Any:
 def remove_export_buffer_hooks() -> Iterator[None]:
     """While the block runs, remove torch.export's hooks on registered buffers.
 
-    Without: a buffer that forward assigns becomes an output of the program.
+    Without this function, a buffer that forward assigns becomes an output of the program.
     """
     hooks = nn.modules.module._global_buffer_registration_hooks
     aside = {key: hook for key, hook in hooks.items() if hook.__module__.startswith(("torch.export", "torch._"))}
@@ -474,11 +472,12 @@ def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cache_known_operators() -> Iterator[None]:
-    """While the block runs, programs are decomposed on the CPU, with the operators that torch knew at its beginning.
+    """While the block runs, decompose programs on the CPU only, and with the operators that torch knows at its
+    beginning.
 
-    Without, as in a release with other names for this: torch queries its dispatcher for each of 29 namespaces, twice a
-    decomposition, 80 ms; and it overrides 500 operators for each of 25 kinds of devices, of which a trace uses only the
-    CPU and the meta device, 60 ms.
+    Without this function, torch queries its dispatcher for each of 29 namespaces, twice a decomposition, which takes 80
+    ms. It also overrides 500 operators for each of 25 kinds of devices, which takes 60 ms, though a trace uses only the
+    CPU and the meta device.
     """
     changed: dict[Any, Any] = {}
     if hasattr(_export_operators, "_materialize_cpp_cia_ops"):
@@ -543,11 +542,10 @@ def read_own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
 
 
 def change_operator_arguments(change: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
-    """While the block runs, apply `change` to each argument of every operator.
+    """While the block runs, replace each argument of every operator by the result of `change`.
 
-    Operators inside PyTorch's own functions are included.
-
-    Without: a number that such a function computes, as attention does 1 / sqrt(size), differs from the graph's.
+    Operators inside PyTorch's own functions are included. Without this function, a number that such a function
+    computes, as attention does 1 / sqrt(size), differs from the graph's.
     """
     return _ArgumentChanger(change)
 
@@ -576,11 +574,11 @@ def get_submodule_dict(layer: nn.Module) -> dict[str, nn.Module | None]:
 
 @contextlib.contextmanager
 def call_forward_directly() -> Iterator[None]:
-    """While the block runs, calls of users' layers without hooks go to forward, and not through `nn.Module.__call__`.
-    Then forward may raise.
+    """While the block runs, let calls of users' layers without hooks run `forward` itself, and not
+    `nn.Module.__call__`. Then a call may raise an error without breaking the trace.
 
-    In `__call__`, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end
-    of the next call.
+    In `__call__`, a trace keeps a stack of the called layers. If a call raises an error, the stack keeps the layer, and
+    the trace fails at the end of the next call.
     """
     own = nn.Module.__call__
 
@@ -608,11 +606,10 @@ def unwrap_compiled_module(module: nn.Module) -> nn.Module:
 
 
 def unwrap_scripted_function(value: Any) -> Any:
-    """Return the Python function that `torch.jit.script` compiled; None for another function.
+    """Return the Python function that `torch.jit.script` compiled. Return None for any other function, and for one that
+    was loaded from a file.
 
-    A scripted function that was loaded from a file has no Python function either.
-
-    Without: a scripted function is traced only at the sizes of the example.
+    Without this function, a scripted function is traced only at the sizes of the example.
     """
     return getattr(value, "_torchdynamo_inline", None) if isinstance(value, torch.jit.ScriptFunction) else None
 
@@ -638,12 +635,11 @@ def update_flat_weights(layer: nn.RNNBase) -> None:
 def replace_program_weights(
     program: torch.export.ExportedProgram, state: Mapping[str, Tensor]
 ) -> torch.export.ExportedProgram:
-    """Copy a program with other weights, by name.
+    """Copy a program with other weights, given by name.
 
-    Without this copy, a form would be compared with its own weights only.
-
-    A conversion leaves the sizes that an operator made, such as a longest length, as pending, so that a second one of
-    the same program fails.
+    Without this copy, a form would be compared with its own weights only. A copy is also needed because a second
+    conversion of the same program fails: the first leaves sizes that an operator made, such as a longest length, as
+    pending.
     """
     for node in program.graph.nodes:
         value = node.meta.get("val")
@@ -667,15 +663,16 @@ def replace_program_weights(
 
 @contextlib.contextmanager
 def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
-    """While the block runs, `torch.onnx.export` takes its translations of operators from a cache, and reads the source
-    of only those that a graph needs.
+    """While the block runs, let `torch.onnx.export` take its translations of operators from a cache, and read the
+    source of only those that a graph needs.
 
-    It knows 500 operators, which are kept for later calls. In a release that stores them differently, each call reads
-    the source of all of them, which takes 0.5 seconds.
+    There are 500 translated operators, which stay in the cache for later calls. In a release that stores them
+    differently, each call reads the source of all of them, which takes 0.5 seconds.
 
     Args:
-        translated: operators with translations of the caller's, for which torch's own are left out. Before 2.12, torch
-            takes its own where the caller's has other names of parameters than the operator.
+        translated: the operators that the caller translates itself; torch's own translations of these are left out.
+            Before 2.12, torch takes its own translation if the caller's has other names of parameters than the
+            operator.
     """
     from torch.onnx._internal.exporter import _registration
 
@@ -705,11 +702,10 @@ def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
 
 @contextlib.contextmanager
 def decompose_where_needed() -> Iterator[None]:
-    """While the block runs, `torch.onnx.export` decomposes only programs that need it.
+    """While the block runs, let `torch.onnx.export` decompose only programs that need it.
 
-    Most programs have no operator that it has to decompose, or only conversions of types, and are only copied.
-
-    Without: each program is traced once more for it, 0.15 seconds.
+    Most programs need no decomposition, except for conversions of types, and are only copied. Without this function,
+    each program is traced once more, which takes 0.15 seconds.
     """
     try:
         from torch._export.utils import _is_cia_op, _is_preservable_cia_op
@@ -833,11 +829,10 @@ def list_unsound_rewrite_rules() -> list[Any]:
 
 
 def uses_encoder_fast_path(layer: nn.TransformerEncoderLayer) -> bool:
-    """Return whether PyTorch runs an encoder layer by its fast path without gradients.
+    """Return whether PyTorch runs an encoder layer by its fast path, if gradients are off and the input has three axes.
 
-    The input has three axes; the conditions are those in `TransformerEncoderLayer.forward`.
-
-    Without: masks have the meaning of the traced code, which differs, and the proof finds that.
+    The conditions are those in `TransformerEncoderLayer.forward`. Without this function, masks get the meaning that
+    they have in the traced code, which differs, and the proof finds that.
     """
     attention = layer.self_attn
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in layer.modules())

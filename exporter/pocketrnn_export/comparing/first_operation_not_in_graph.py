@@ -69,7 +69,7 @@ class DifferingOperation:
 
     @property
     def sentence(self) -> str:
-        """The operation, its line and its node as a sentence."""
+        """A sentence for a message that names the operation, its line in forward and its node in the graph."""
         if self.is_behind:
             return f"The file has all results of forward, and computes more after {self}: the node {self.node}."
         node = f"; in the graph it is the node {self.node}" if self.node else ""
@@ -84,14 +84,15 @@ def find_differing_operation(
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DifferingOperation | None:
-    """Find the first operation at which a graph differs from its module; None if it cannot be found.
+    """Find the first operation of forward whose result a graph does not compute, or after which the graph computes
+    something else. Return None if it cannot be found.
 
     Args:
-        module: computes in double precision.
+        module: the module in double precision.
         content: the graph's ONNX file.
-        inputs: a batch with two different answers: tokens, and lengths if the module takes them.
-        find_line: gives the line of a frame.
-        given: the graph's inputs by name, if they are not `inputs` in their order.
+        inputs: a batch to which module and graph give different answers: tokens, and lengths if the module takes them.
+        find_line: a function that returns the source line of a stack frame.
+        given: the graph's inputs by name, if they are not `inputs` in this order.
     """
     steps: list[_Step] = []
     try:
@@ -137,8 +138,8 @@ def find_differing_operation(
 def _find_differing_node(
     model: onnx.ModelProto, graph_values: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
-    """Return the name of the first node that takes an output of a call in forward (`step`), but gives no value of
-    forward; "" if there is no such node."""
+    """Return the name of the first graph node that uses a result of a call in forward (`step`), but whose own result is
+    not a value of forward. Return "" if there is no such node."""
     given = {id(tensor) for one in steps for tensor in one.given}
     taken = _group_by_size(_sort_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
     forward = _group_by_size(
@@ -204,8 +205,8 @@ def _group_by_size(values: Iterable[_Sorted]) -> dict[int, list[_Sorted]]:
 
 
 def _is_in_graph_values_or_unsearchable(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
-    """Return whether a tensor's numbers are among the values of a graph. Also return True for a tensor that cannot be
-    searched for."""
+    """Return whether a graph computes the numbers of a tensor. Return True, too, for a tensor that cannot be searched
+    for among the graph's values."""
     return not _can_search_tensor(tensor) or _contains_numbers(values, _sort_numbers(tensor))
 
 

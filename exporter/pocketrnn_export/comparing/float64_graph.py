@@ -146,7 +146,8 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _name_unused_outputs(graph: GraphProto, graph_number: int) -> None:
-    """Give each output a name: the evaluator takes an output without a name for an omitted input."""
+    """Give each output without a name a name, since the evaluator takes such an output for an omitted input.
+    `graph_number` makes the names unique among nested graphs."""
     for i, node in enumerate(graph.node):
         for k, name in enumerate(node.output):
             node.output[k] = name or f"pocketrnn.unused.{graph_number}.{i}.{k}"
@@ -177,9 +178,9 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
-    """Insert casts that round the values whose name ends with SINGLE to float32.
+    """Round marked values to float32: insert casts after the values whose name has the ending SINGLE.
 
-    PyTorch makes float32 of Python's numbers beside a tensor.
+    PyTorch rounds a Python number to float32 if it is used beside a float32 tensor.
     """
     nodes: list[NodeProto] = []
     for node in graph.node:
@@ -232,5 +233,6 @@ def _convert_tensor_to_float64(tensor: TensorProto) -> None:
 
 
 def list_perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
-    """List the float64 weights of a model from `convert_model_to_float64`, without those of inner graphs."""
+    """List the weights of a model that can be moved a little to measure the effect of rounding: the float64 weights
+    from `convert_model_to_float64`, without those of inner graphs."""
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]

@@ -66,7 +66,8 @@ class _Recurrent(_Operator):
         raise NotImplementedError
 
     def _count_biases_added_early(self, hidden: int) -> int:
-        """Return how many recurrent biases are added to the input for all steps at once, and not in each step."""
+        """Return how many recurrent biases can be added to the input before the loop over the steps, and not in each
+        step."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:

@@ -127,8 +127,8 @@ def prove_graph(
         if found.largest_difference <= DOUBLE_TOLERANCE:
             return found
     raise ParityError(
-        f"In double precision the graph is {found.largest_difference:.1e} from the module on {found.case}, where a "
-        f"right graph is within {DOUBLE_TOLERANCE:g}; {reason}.",
+        f"In double precision, the graph's answer to {found.case} differs from the module's by "
+        f"{found.largest_difference:.1e}, more than {DOUBLE_TOLERANCE:g}; {reason}.",
         "Nothing was written. Use other operations in forward at the place that this message names. If it names none, "
         "report the module.",
     )
@@ -145,10 +145,10 @@ class _RetracedComparison(NamedTuple):
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> _RetracedComparison:
-    """Trace the module in double precision. Compare the answers of the new graph with the exact answers, and the new
-    graph with `content`.
+    """Trace the module in double precision, and find out whether the shipped graph differs from the new graph only by
+    rounded numbers.
 
-    There is an agreement if the shipped graph is the new one with rounded numbers.
+    If so, and the new graph gives the exact answers, the result has an agreement; else it has the reason why not.
     """
     try:
         double = retraced()
@@ -260,10 +260,9 @@ def measure_distance_to_exact_answer(
 
 
 def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
-    """Return by how much two float32 answers to these cases may differ if each is right but rounded differently.
+    """Return by how much two float32 answers to these cases may differ if both are right but rounded differently.
 
-    Each may be `SPREADS` spreads away from the exact answer.
-
+    Each may be away from the exact answer by `SPREADS` times the answer's `spread`, which is how far rounding moves it.
     The result is between 1e-5 and 1e-2, rounded up to one digit. `verify` allows this difference on a bundle's golden
     examples.
     """

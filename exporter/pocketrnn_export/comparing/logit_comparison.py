@@ -203,8 +203,8 @@ def measure_difference(
 
 
 def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
-    """Return how far a candidate's answer is from the exact answer, in units of how far rounding may move the exact
-    answer."""
+    """Return how far a candidate's answer is from the exact answer, in units of the exact answer's `spread`, which is
+    how far rounding may move it."""
     if expected.shape != exact.logits.shape:
         return measure_distance_to_exact_answer(candidate, exact, given).spreads
     # The exact answers come from a copy in double precision. If the copy computes something else than the reference,
@@ -232,7 +232,8 @@ def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) 
 def summarize_differences(
     differences: Sequence[Difference], *, reference: str, inputs: str, rows: int
 ) -> CandidateComparison:
-    """Summarize the differences of a candidate as one line of the proof."""
+    """Summarize the differences of a candidate, one for each case, as one line of the proof. `rows` is the number of
+    rows in all cases."""
     spreads = [d.spreads for d in differences if d.spreads is not None]
     line = Comparison(
         reference=reference,

@@ -90,7 +90,8 @@ def _make_failure_advice(
     *,
     is_module: bool,
 ) -> str:
-    """Return advice on failing cases: either their answers are wrong, or they differ by rounding only."""
+    """Return advice on failing cases: either their answers are wrong, or they differ by rounding only. `is_module` says
+    whether a module was exported, and not a bundle changed."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written. " + (

@@ -124,8 +124,8 @@ def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
 
 
 def select_cases_for_row_independence(grid: Iterable[Case]) -> list[Case]:
-    """Select the cases of a grid on which each row is also run alone, to see whether its answer depends on other
-    rows."""
+    """Select a few cases of a grid for a further test: each of their rows is also run alone, to see whether its answer
+    depends on other rows."""
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
@@ -225,9 +225,8 @@ def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: 
 def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
     """Change the cases so that a graph with these limits accepts them. Cases that become equal are kept once.
 
-    Longer rows are cut, the tokens of shorter rows are repeated, and rows beyond the largest batch are dropped: a graph
-    with a limit of 700 tokens is run on 700. If the graph refuses a text of padding only, such a row gets another id as
-    its first token.
+    Rows that are too long are cut, those that are too short repeat their tokens, and rows beyond the largest batch are
+    dropped. If the graph refuses a text of padding only, such a row gets another id as its first token.
     """
     if limits is None:
         return list(cases)
@@ -270,10 +269,10 @@ def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
 
 
 def convert_to_pairs(case: Case, padding_id: int) -> Case:
-    """Return a case whose rows are pairs of texts: each row of the given case, with a mark between its two parts. A
-    case of pairs is not changed.
+    """Return a case whose rows are pairs of texts, for a module that takes two texts: each row is cut in two, with a
+    special id, the mark, between. A case of pairs is not changed.
 
-    The position of the mark depends on the length of the row. A row of one id gives two texts of this id.
+    The place of the cut depends on the length of the row. A row of one id gives two texts of this id.
     """
     if (case.tokens < 0).any():
         return case
@@ -356,10 +355,10 @@ def replace_unwanted_ids(cases: Iterable[Case], unwanted: Collection[int], ids: 
 def move_ids_run_alone_to_own_cases(
     cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int
 ) -> list[Case]:
-    """Change the cases for a graph that must run texts with some ids alone.
+    """Change the cases for a module that must run a text with one of the ids `alone` in a batch of its own.
 
-    Replace these ids by others. Then add up to `most` rows of each case that contained one as cases of their own. If
-    there are no other ids, return only those rows.
+    In each case, these ids are replaced by others. The original rows with such ids are added as cases of one row, at
+    most `most` from each case. If there are no other ids, only cases of one row are returned.
     """
     if not alone:
         return list(cases)

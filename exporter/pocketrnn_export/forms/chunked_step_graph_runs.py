@@ -19,8 +19,8 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(step_word: str) -> dict[str, int | None]:
-    """Return three ways to cut a text into chunks, as a dict from a name to the number of chunks, or to None for chunks
-    of random lengths. `step_word` is `token` or `step`."""
+    """Return the three ways in which the proof cuts a text into chunks for a step graph. The dict maps the name of each
+    to the number of chunks; None stands for chunks of random lengths. `step_word` is `token` or `step`."""
     return {"3 chunks": 3, f"1 {step_word} each": _EACH, "chunks at random": None}
 
 
@@ -30,10 +30,11 @@ def make_chunked_run(
     """Return a run that reads each text or sequence in chunks of nearly equal length. A short text has fewer chunks.
 
     Args:
-        read_on: the step that reads a chunk.
+        read_on: the function that reads one chunk from a state.
         state_size: the size of the first state, which is zeros.
         chunk_count: the number of chunks; None for random cuts.
-        rows_of_ids: the samples that ids stand for, where the step takes samples.
+        rows_of_ids: float32 [ids, channels], the sample for which each id of a case stands, if the step graph takes
+            samples.
     """
     generator = np.random.default_rng(0)
 

@@ -30,15 +30,15 @@ STEP_FILE: Final = "model.step.onnx"
 
 
 def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Floats | None = None) -> Form:
-    """Return the form of a step graph. Its runs read a whole text or sequence one step at a time, and in chunks.
+    """Return the form of a step graph. The proof runs it on whole texts or sequences, one step at a time and in chunks.
 
-    The beginning of a text is a text too: reading step by step covers every beginning of the cases.
+    A step graph answers after every step, so that reading step by step also compares the beginnings of the cases.
 
     Args:
         content: the file's bytes.
-        graph: its entry in classifier.json; the digest is set here.
-        rows_of_ids: the samples that ids stand for, where the step graph takes samples. Then each sequence is read
-            alone, also in random chunks.
+        graph: its entry in classifier.json, to which the file's digest is added.
+        rows_of_ids: float32 [ids, channels], the sample for which each id of a case stands, if the step graph takes
+            samples; each sequence is then run alone.
     """
     chunks = choose_chunk_counts("token" if rows_of_ids is None else "step")
     if rows_of_ids is None:

@@ -24,15 +24,15 @@ ANY: Final = "*"
 
 
 def find_unlimited_change(code: Mentions, names: FileNames) -> str:
-    """Return the code by which some code may reach any object, even one that it does not name, such as `exec`. Return
-    an empty string if there is no such code."""
+    """Return the part of some code that may change any object, even one that the code does not name, such as `exec`.
+    Return an empty string if there is no such part."""
     mentioned = {*map(names.find_full_name, code.loads | code.writes), *code.imports.values()}
     return code.anything or next((one for one in sorted(mentioned) if one.startswith(REACH_ANYTHING)), "")
 
 
 def find_written_packages(code: Mentions, names: FileNames) -> set[str]:
-    """Return the packages and files that some code may change itself, and `sys.path` and `os.chdir` if it may change
-    where files are found."""
+    """Return the names of the packages and files that some code itself may change. `sys.path` and `os.chdir` are among
+    them if the code may change where files are found."""
     full = set(map(names.find_full_name, code.writes | code.loads))
     changed = {one.split(".")[0] for one in full if one.startswith(SETS_STATE)} | ({"os.chdir"} & full)
     for name in (names.find_full_name(path) for path in code.writes if find_top(path) in names.imports):

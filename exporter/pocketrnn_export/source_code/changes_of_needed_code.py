@@ -131,7 +131,7 @@ class ChangeFinder:
         return total
 
     def _collect_mentions_of_functions(self, name: str) -> Mentions:
-        """Return the names in the functions that `name` refers to, or that the object of this name holds."""
+        """Return the names that are used by the functions to which `name` refers, or which its object holds."""
         if name not in self._code:
             self._code[name] = total = Mentions()
             waiting, seen = [name], set[str]()
@@ -149,15 +149,15 @@ class ChangeFinder:
         return self._code[name]
 
     def list_names_from_stars(self, packages: Set[str]) -> set[str]:
-        """Return the names that the file does not define, if `from package import *` may define them for one of the
-        packages."""
+        """Return the names that the file uses and does not define, if it has `from package import *` for one of the
+        packages: the import may define them."""
         stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
         mentioned = {find_top(name) for s in self._all if stars for name in s.now.loads | s.now.writes}
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
     def find_names_needed_by(self, statements: Sequence[Statement], wanted: Set[str]) -> Needed:
-        """Return the names, objects and packages that some statements need. The wanted objects and those of the classes
-        get their weights later: only other changes of these count."""
+        """Return what some statements need: names, objects and packages. Changes of weights do not matter for the
+        `wanted` objects and for objects of the needed classes, since their weights are loaded later."""
         given = {name for s in statements for name in s.binds | self.totals[s.index].binds}
         modules = {one for s in statements for one in s.now.modules | s.later.modules}
         beside = self._beside(modules).imports
@@ -171,7 +171,7 @@ class ChangeFinder:
         return Needed(given, names - (models & self._binding.keys()), instances, models, packages)
 
     def add_holders(self, names: Iterable[str]) -> set[str]:
-        """Return `names` with all names, and first parts of paths, that may hold the same objects."""
+        """Return `names`, and all other names that may refer to the same objects or to objects that hold them."""
         found = set(names)
         while True:
             more = {
@@ -187,7 +187,8 @@ class ChangeFinder:
             found |= more
 
     def _passes_on(self, path: str, found: Set[str]) -> bool:
-        """Return whether the object of a path may be, or hold, an object whose name is in `found`."""
+        """Return whether the object of a path, such as `config.size` or `make()`, may be or hold an object named in
+        `found`."""
         top, *rest = path.split(".")
         methods = [one for one in rest if one.endswith("()")]
         if any(f"@{one.removesuffix('()')}()" in found for one in rest):
@@ -252,7 +253,8 @@ class ChangeFinder:
         return sorted(named or found) + ["any package" if one == ANY else one for one in sorted(packages)]
 
     def _is_unknown(self, called: str) -> bool:
-        """Return whether a function, or the object whose method it is, comes from a package that is not known."""
+        """Return whether a called function may come from another package than those that leave their arguments
+        unchanged."""
         name = called.removeprefix("?").split(".")[0]
         packages = {name}
         if called.startswith("?"):
@@ -266,7 +268,7 @@ class ChangeFinder:
         return changed | self._beside(self._find_source_modules(total.loads)).changes_later
 
     def _find_source_modules(self, names: Iterable[str]) -> set[str]:
-        """Return the modules from which names are imported."""
+        """Return the modules from which the file imports some names."""
         tops = {name for name in map(find_top, names) if not hasattr(builtins, name) or name in self._binding}
         given = (one for name in tops for one in self._binding.get(name, self._binding.get("*", ())))
         return {module for one in given if one.is_import for module in one.now.modules}
@@ -281,8 +283,7 @@ class ChangeFinder:
 
 
 def _sets_more(path: str) -> bool:
-    """Return whether a write to a path of a user's module changes more than weights. In functions and methods, only
-    attributes count: their variables and lists only hold modules."""
+    """Return whether an assignment to a path, such as `model.size`, may change more of a module than its weights."""
     last = path.rpartition(".")[2]
     sets = last.isidentifier() or last.startswith(("__setattr__", "add_module", "register_"))
     return not is_weight(path) and last != "+=" and (sets or not {"*", "@"} & set(find_top(path)))

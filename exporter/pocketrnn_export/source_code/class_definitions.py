@@ -12,8 +12,8 @@ from pocketrnn_export.source_code.parts_of_functions_and_classes import find_def
 def find_class_of_name_and_its_call(
     statements: Iterable[ast.stmt], name: str
 ) -> tuple[ast.ClassDef, ast.Call | None] | None:
-    """Find the class of a name, and the call that makes its object. For a class, return its last definition, and None
-    as the call. For `name = Class(...)`, return this class and this call. Return None alone if there is neither."""
+    """Find a class by its name, or by the name of an object, `name = Class(...)`. Return the class's last definition,
+    and the call that makes the object, which is None for a class. Return None if there is neither."""
     statements = list(statements)
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     if name in classes:
@@ -58,8 +58,8 @@ def list_init_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
 
 
 def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
-    """Return a dict from attributes and local names to the parameters that they hold, or to members of these:
-    `args.size` or `args["size"]` for `self.size = args["size"]`. `__init__` assigns nothing else to these names."""
+    """Return a dict from attributes and local names to the parameters of `__init__` that they store: `args["size"]` for
+    `self.size = args["size"]`. Names that `__init__` also sets otherwise are left out."""
     stored: dict[str, set[str]] = {}
     parameters = list_init_names_and_whether_assigned(definition)
     for method in find_methods(definition, "__init__"):

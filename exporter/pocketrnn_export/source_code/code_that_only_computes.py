@@ -27,8 +27,8 @@ _METHODS: Final = PURE_METHODS | _METHODS_OF_STRINGS | {"finditer", "findall", "
 
 
 def write_computing_text_function(file: Path, name: str) -> str | None:
-    """Return the code of a file with a function `words`, which splits a text as a function of the owner's does. Return
-    None if it is not found, or if it does more than compute: a function that nobody has named is not run.
+    """Copy an owner's function that splits texts to a file of its own, as the function `words`, if it is safe to run.
+    Return the file's code; None if it is not found, or if it may do more than compute, such as read a file.
 
     Args:
         file: the file of the function.
@@ -45,9 +45,9 @@ def write_computing_text_function(file: Path, name: str) -> str | None:
 
 
 def _only_computes(code: str) -> bool:
-    """Return whether code imports only modules that compute, and calls only these, its own functions, builtins that
-    neither read nor ask, and methods of strings, lists and patterns. It has no loop `while`, which may not end.
-    """
+    """Return whether code does nothing but compute. It may import only modules that compute, and call only these, its
+    own functions, harmless builtins, and methods of strings, lists and patterns. It must not have a `while` loop, which
+    may not end."""
     tree = ast.parse(code)
     known = {name for one in tree.body for name in list_changed_names(one)}
     imported: set[str] = set()

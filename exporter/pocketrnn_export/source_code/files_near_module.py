@@ -28,12 +28,11 @@ _MOST_NOTEBOOKS: Final = 10
 
 
 def list_files_near(path: Path) -> list[Path]:
-    """List the given file, the Python files of its folder and of the folder above, and, if the file is below the
-    working folder, those of the working folder and of its subfolders, three deep. Other large files are left
-    out.
+    """List the Python files that may belong to a module: its own file first, then those of its folder, of the working
+    folder and its subfolders, and of the folder above. Large files are left out.
 
     Args:
-        path: a Python file or notebook. It comes first.
+        path: the module's file or notebook.
     """
     here, folder = Path(), path.parent
     below = (here / path).resolve().is_relative_to(here.resolve())
@@ -132,11 +131,11 @@ def find_imported_file(path: Path, module: str) -> Path | None:
 
 
 def find_relatively_imported_file(path: Path, node: ast.ImportFrom) -> Path | None:
-    """Return the Python file from which an import of a file takes names, also for `from .data import read`. Return None
-    if there is none.
+    """Return the owner's Python file that `from .data import read` or `from data import read` loads. Return None if
+    there is none.
 
     Args:
-        path: the file.
+        path: the file that contains the import.
         node: the import.
     """
     if not node.level:
@@ -150,12 +149,12 @@ def find_relatively_imported_file(path: Path, node: ast.ImportFrom) -> Path | No
 
 
 def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.ImportFrom]:
-    """Return the folder of a file's package, which a script adds to `sys.path`, and an import of the file as the script
-    writes it: `from package.data import read` for `from .data import read`.
+    """Convert a relative import of a file in a package to one that a script can run: `from .data import read` to `from
+    package.data import read`. Return the folder to add to `sys.path`, and the new import.
 
     Args:
-        path: the file.
-        node: the import, a relative one.
+        path: the file that contains the import.
+        node: the relative import.
     """
     package = path.resolve().parents[node.level - 1]
     root = package.parent
@@ -169,11 +168,11 @@ def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.Im
 
 
 def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterator[tuple[str, ast.AST]]:
-    """Yield each syntax node of a module's file and of the files near it, with its file and line.
+    """Yield the syntax nodes of a module's file and of the files near it, each with its file and line.
 
     Args:
         path: the file of the module, which comes first.
-        in_notebooks: whether to read the notebooks near it instead.
+        in_notebooks: whether to read only the notebooks near the file instead.
     """
     for file in list_notebooks_near(path) if in_notebooks else list_files_near(path):
         with contextlib.suppress(InputError, OSError):
@@ -195,13 +194,13 @@ def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
 def list_data_files_named_in_code(
     path: Path, suffix_pattern: str, names_in_folder: Collection[str] = ()
 ) -> dict[Path, str]:
-    """Return the existing files whose names stand in the code of a module's file or near it, or in files of settings,
-    each with the place. The files are looked for in the working folder and in the module's, and in folders below these.
+    """Find the data files that the code of a module, or a settings file, names. Return a dict from each file to the
+    place where it is named. The files must exist in or below the working folder or the module's folder.
 
     Args:
         path: the file of the module.
-        suffix_pattern: a regular expression of the endings to look for.
-        names_in_folder: names of files that count, too, if the code names their folder.
+        suffix_pattern: a regular expression for the endings of the files' names.
+        names_in_folder: names of files that also count if the code names only their folder, which is then returned.
 
     Example:
         >>> list_data_files_named_in_code(Path("api.py"), "json|pkl")
@@ -237,7 +236,7 @@ def is_settings_file(path: Path) -> bool:
 
 
 def _list_data_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of those below it: of at most 2,000 entries, at most 4 folders deep."""
+    """Yield the files in and below a folder, up to a limit of depth and number."""
     waiting, count = [(folder, 0)], 0
     while waiting:
         place, depth = waiting.pop(0)

@@ -70,8 +70,8 @@ class HarmlessStatements:
     def _find_name_of_impure_call(
         self, called: ast.expr, seen: set[str], earlier_statements: Sequence[Statement]
     ) -> str:
-        """Return the name of a called function that may read files or train. Return an empty string for a harmless
-        call."""
+        """Return the name of a called function if it may read files or train, itself or through other functions of the
+        file. Return an empty string for a harmless call."""
         parts: list[str] = []
         root: ast.AST = called
         while isinstance(root, ast.Attribute):

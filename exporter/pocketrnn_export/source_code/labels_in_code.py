@@ -65,13 +65,15 @@ class _Case(NamedTuple):
 
 
 def find_labels_in_code(path: Path, *, in_notebooks: bool = False) -> list[LabelsInCode]:
-    """Find what may be the labels of a classifier in its file and the files near it: a list or a dict of a name like
-    `LABELS`, a dict from numbers to strings, or a choice between strings by a prediction, such as `"good" if prediction
-    == 1 else "bad"`. Equal ones are found once.
+    """Find what may be the labels of a classifier in the code of its file and of the files near it. Each list of labels
+    is returned once.
+
+    Labels are looked for in a list or a dict with a name like `LABELS`, in a dict from numbers to strings, and in a
+    choice by a prediction, such as `"good" if prediction == 1 else "bad"`.
 
     Args:
         path: the file of the module.
-        in_notebooks: whether to read the notebooks near it in place of the Python files.
+        in_notebooks: whether to read the notebooks near the file in place of the Python files.
 
     Example:
         >>> find_labels_in_code(Path("api.py"))
@@ -115,7 +117,8 @@ class _LabelSearch:
                 yield from _read_named_value(name, value)
 
     def _read_choice(self, node: ast.IfExp | ast.If | ast.Match) -> Iterator[Sequence[str]]:
-        """Yield the strings between which code chooses by a prediction, in the order of its numbers."""
+        """Yield the labels between which code chooses by a prediction, in the order of the predicted numbers: "bad" and
+        "good" for `"good" if prediction == 1 else "bad"`."""
         if id(node) in self._inner:
             return
         cases: list[_Case] = []
@@ -139,7 +142,8 @@ class _LabelSearch:
                 return
 
     def _list_cases(self, node: ast.IfExp | ast.If) -> tuple[list[_Case], Sequence[ast.AST]]:
-        """Return the branches of a chain of `if` that test the same prediction, and what is done otherwise."""
+        """Return the branches of a chain of `if` that test the same prediction, and the statements or expressions for
+        all other cases."""
         cases: list[_Case] = []
         rest: Sequence[ast.AST] = [node]
         while rest and isinstance(rest[0], ast.IfExp | ast.If):
@@ -158,8 +162,8 @@ class _LabelSearch:
 
 
 def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
-    """Yield each name to which a piece of code gives a value, with this value: an assignment, the keys of a dict, or
-    the defaults of a function. The name is empty for a part of another object than `self`."""
+    """Yield each name and its value in an assignment, a dict or the defaults of a function. The name is empty for an
+    item, for a key that is not a string, and for an attribute of another object than `self`."""
     if isinstance(node, ast.Assign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         is_own = isinstance(targets[0], ast.Name) or (
@@ -175,8 +179,8 @@ def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None
 
 
 def _read_arguments(node: ast.Call) -> Iterator[Sequence[str]]:
-    """Yield the labels that a call gives by name, or that it maps to numbers: `report(target_names=["a", "b"])`,
-    `column.map({"a": 0, "b": 1})` and `{0: "a", 1: "b"}.get(number)`."""
+    """Yield the labels among the arguments of a call, such as `report(target_names=["a", "b"])`, and those that a call
+    looks up by number, such as `column.map({"a": 0, "b": 1})` and `{0: "a", 1: "b"}.get(number)`."""
     for keyword in node.keywords:
         if "column" not in (keyword.arg or ""):
             yield from _read_named_value(keyword.arg or "", keyword.value)
@@ -190,7 +194,7 @@ def _read_arguments(node: ast.Call) -> Iterator[Sequence[str]]:
 
 
 def _read_subscript(node: ast.Subscript) -> Iterator[Sequence[str]]:
-    """Yield the labels of which code takes one: `{0: "a", 1: "b"}[number]` and `["a", "b"][prediction]`."""
+    """Yield the labels from which an index selects one: `{0: "a", 1: "b"}[number]` and `["a", "b"][prediction]`."""
     if isinstance(node.value, ast.Dict):
         yield from _read_labels_of_dict(node.value, is_named=True)
     elif _is_answer(node.slice):
@@ -198,7 +202,8 @@ def _read_subscript(node: ast.Subscript) -> Iterator[Sequence[str]]:
 
 
 def _read_named_value(name: str, value: ast.expr | None) -> Iterator[Sequence[str]]:
-    """Yield the labels in the value of a name. Without a name that means labels, only a dict from 0, 1, ... counts."""
+    """Yield the labels in the value of a name. If the name does not mean labels, only a dict from 0, 1, ... to labels
+    counts."""
     is_named = _NAMES.search(name) is not None
     if isinstance(value, ast.Dict):
         yield from _read_labels_of_dict(value, is_named=is_named)
@@ -207,8 +212,8 @@ def _read_named_value(name: str, value: ast.expr | None) -> Iterator[Sequence[st
 
 
 def _read_list(node: ast.expr) -> Sequence[str]:
-    """Return the strings of a list: `["a", "b"]`, `"a b".split()`, `np.array(["a", "b"])`, and `{i: x for i, x in
-    enumerate(["a", "b"])}`. Return an empty sequence for other code."""
+    """Return the strings in the code of a list, such as `["a", "b"]`, `"a b".split()` or `np.array(["a", "b"])`. Return
+    an empty sequence for other code."""
     if isinstance(node, ast.List | ast.Tuple):
         return _read_strings(node.elts)
     if isinstance(node, ast.Call) and read_last_name(node.func) == "split" and isinstance(node.func, ast.Attribute):
@@ -224,9 +229,8 @@ def _read_list(node: ast.expr) -> Sequence[str]:
 
 
 def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
-    """Yield the labels of a dict from the numbers 0, 1, ... to labels, in the order of the numbers. If the name of the
-    dict means labels, also take other numbers, such as -1, 0 and 1; several numbers of a label, and a dict from labels
-    to numbers. If a number has several labels, the first one counts."""
+    """Yield the labels of a dict from the numbers 0, 1, ... to labels, in the order of the numbers. With `is_named`,
+    the dict's name means labels: then other numbers, such as -1, and a dict from labels to numbers count, too."""
     pairs = [(_read_constant(key), _read_constant(value)) for key, value in zip(node.keys, node.values, strict=True)]
     for numbered in (pairs, [(value, key) for key, value in pairs] if is_named else []):
         by_number: dict[int, str] = {}
@@ -243,7 +247,7 @@ def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence
 
 
 def _read_constant(node: ast.expr | None) -> object:
-    """Return a string or a number of the code, also a negative one; None for other code."""
+    """Return the string or integer that a constant in the code holds; None for other code."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         number = getattr(node.operand, "value", None)
         return -number if type(number) is int else None
@@ -251,8 +255,8 @@ def _read_constant(node: ast.expr | None) -> object:
 
 
 def _read_test(test: ast.expr, then: Sequence[ast.AST]) -> _Case | None:
-    """Read a test of a prediction: `prediction == 1`, `0.5 < p`, `p > threshold`, `not prediction`. Return the case
-    with the number for which the test is true; None for another test."""
+    """Read a test of a prediction, such as `prediction == 1`, `p > threshold` or `not prediction`. Return a case with
+    the predicted number for which the branch `then` is chosen; None for another test."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         opposite = _read_test(test.operand, then)
         both = opposite is not None and opposite.is_split and opposite.number in (0, 1)
@@ -285,8 +289,8 @@ def _read_test(test: ast.expr, then: Sequence[ast.AST]) -> _Case | None:
 
 
 def _order_by_number(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence[str]:
-    """Return the strings of branches in the order of the numbers for which they are chosen; the last one may be that
-    of all other numbers. Return an empty sequence if the numbers are not complete."""
+    """Return the strings of the branches in the order of their predicted numbers. One string more than there are cases
+    is that of the remaining number. Return an empty sequence if numbers are missing."""
     numbers, has_other = [one.number for one in cases], len(strings) == len(cases) + 1
     # Three strings or more are labels, whatever the number is called.
     if len(strings) < 2 or not (len(strings) > 2 or cases[0].is_answer):
@@ -302,9 +306,8 @@ def _order_by_number(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence
 
 
 def _list_values_of_branches(branches: Sequence[Sequence[ast.AST]]) -> Iterator[_Values]:
-    """Yield, for each statement of branches, the values of that statement in all branches, such as the strings that
-    they assign or return. If all print a string, and these differ in one word, as in `print("It is good.")`, these are
-    the words."""
+    """Yield sequences of values that correspond in all branches, such as the strings that each assigns or returns. For
+    printed strings that differ in one word, as in `print("It is good.")`, yield the words."""
     for alike in dict.fromkeys([*zip(*branches, strict=False), tuple(one[-1] for one in branches)]):
         values = [one if isinstance(one, ast.expr) else getattr(one, "value", None) for one in alike]
         if all(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "print" for one in values):
@@ -317,25 +320,26 @@ def _list_values_of_branches(branches: Sequence[Sequence[ast.AST]]) -> Iterator[
 
 
 def _list_differing_words(texts: Sequence[str]) -> _Values:
-    """Return the words in which texts of equally many words differ, if they differ in one place."""
+    """Return the words at the only place in which the texts differ. Return an empty sequence if they differ in several
+    places, or in the number of words."""
     words = [re.findall(r"[\w-]+", text) for text in texts]
     differing = [alike for alike in itertools.zip_longest(*words) if len({*alike}) > 1]
     return [ast.Constant(one) for one in differing[0]] if len(differing) == 1 and None not in differing[0] else ()
 
 
 def _write_plain_parts(nodes: Sequence[ast.expr]) -> str:
-    """Return the strings of what is printed, without the numbers between."""
+    """Join the constant strings among printed expressions, including those of f-strings."""
     parts = [part for node in nodes for part in (node.values if isinstance(node, ast.JoinedStr) else [node])]
     return " ".join(part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))
 
 
 def _is_answer(node: ast.expr) -> bool:
-    """Return whether the names in code are those of predictions."""
+    """Return whether a name in some code means a prediction, such as `pred` or `probability`."""
     return any(map(_ANSWERS.search, _list_names(node)))
 
 
 def _list_names(node: ast.AST) -> list[str]:
-    """Return the last name of each name and attribute in code."""
+    """Return the last part of each name and attribute in some code: `label` for `row.label`."""
     return [read_last_name(one) for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute)]
 
 

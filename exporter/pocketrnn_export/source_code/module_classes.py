@@ -18,8 +18,8 @@ _BESIDE_THE_CODE: Final = frozenset(("example", "examples", "test", "tests", "sc
 
 
 def list_module_classes(path: Path) -> list[str]:
-    """List the names of the classes of a file that have or inherit a forward. Classes that another of them uses, as a
-    layer or as its base, are left out, unless no others remain.
+    """List the names of the classes in a file that may be the classifier: they have or inherit a `forward`. Classes
+    that another of them uses, as a layer or a base class, are left out, unless no others remain.
 
     Args:
         path: a Python file or notebook.
@@ -46,12 +46,12 @@ def list_module_classes(path: Path) -> list[str]:
 
 
 def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
-    """Return those of the classes `names` of a file that set an attribute for each layer of the weights.
+    """List the classes among `names` that fit a state_dict: they set an attribute for each layer that its weights name.
 
     Args:
         path: a Python file or notebook.
         names: the names of the classes.
-        weight_names: those of a state_dict, such as `lstm.weight_ih_l0`.
+        weight_names: the names of the weights in a state_dict, such as `lstm.weight_ih_l0`.
 
     Example:
         >>> list_classes_with_layers(Path("model.py"), ["Plain", "Attentive"], ["lstm.weight_ih_l0", "attention.bias"])
@@ -68,8 +68,9 @@ def list_classes_with_layers(path: Path, names: Collection[str], weight_names: C
 
 
 def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
-    """Find the classes that the files near a module's file call. Return the place of each class's first call. If they
-    call none, those that the file itself calls are returned: it may try all its classes.
+    """Find out which classes the code near a module calls, to tell the one in use. Return a dict from each class to the
+    place of its first call. Calls in the module's own file count only if there are no others, since it may try all its
+    classes.
 
     Args:
         path: the file of the module.

@@ -109,7 +109,7 @@ def find_top(path: str) -> str:
 
 
 def is_part(path: str) -> bool:
-    """Return whether a path is that of a part of another object."""
+    """Return whether a path names a part of another object, as `config.size` does, and not a whole object."""
     return "." in path or "@" in path
 
 
@@ -196,7 +196,7 @@ class _MentionReader:
                 self.read_statement(one)
 
     def read_class(self, node: ast.ClassDef) -> None:
-        """Collect the names in a class. Its objects are those of its bases, too."""
+        """Collect the names in a class. An object of the class may be used wherever one of its base classes is."""
         for base in self.read_all(list_head_expressions(node)):
             if base in self.names.classes:
                 self.add_flows([f"{node.name}()"], {f"{base}()"})
@@ -217,13 +217,15 @@ class _MentionReader:
         self.inside = outside
 
     def read_head(self, node: Function, path: str) -> None:
-        """Collect the names in the decorators, the defaults and the annotations of a function."""
+        """Collect the names in the decorators, defaults and annotations of a function, which Python evaluates when it
+        defines the function. `path` is the function's name in the records."""
         self.read_all(list_head_expressions(node))
         self.add_flows([f"{path}*"], self.read_all(find_defaults(node).values()))
         self.add_flows([path], {f"{one}()" for one in self.read_all(node.decorator_list) if not is_part(one)})
 
     def read_body(self, node: Definition, path: str, owner: ast.ClassDef | None = None) -> None:
-        """Collect the names in the body of a function. The body runs only when the function is called."""
+        """Collect the names in the body of a function, which runs only when the function is called. `path` is the
+        function's name in the records; `owner` is the class of a method."""
         parameters = {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
         stored = (part for part in ast.walk(node) if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load))
         bound = {part.id for part in stored}
@@ -248,7 +250,7 @@ class _MentionReader:
         self.later.add(inner.later)
 
     def assign(self, target: ast.expr, held: Set[str]) -> None:
-        """Record that the target of an assignment holds some objects."""
+        """Record that an assignment lets its target refer to the objects with the paths `held`."""
         if isinstance(target, ast.Tuple | ast.List):
             for one in target.elts:
                 self.assign(one, held)
@@ -407,7 +409,8 @@ class _MentionReader:
         return {*given, f"{name}()"}
 
     def give_arguments(self, node: ast.Call, name: str, held: Sequence[Set[str]]) -> None:
-        """Record which parameter of a function or class of the file holds which argument of a call."""
+        """Record which objects the parameters of the file's function or class `name` get in a call. `held` has the
+        paths of the objects of each argument."""
         known = (self.names.functions.get(name) or self.names.classes.get(name)) or ()
         for place, paths in enumerate(held):
             is_keyword = place >= len(node.args)
@@ -417,7 +420,8 @@ class _MentionReader:
             self.add_flows([f"{name}*{parameter if parameter in known else ''}"], paths)
 
     def read_package_call(self, called: str, given: set[str]) -> set[str]:
-        """Record a call of a function of a package. Return the paths of its result."""
+        """Record a call of a package's function with the objects of the paths `given`. Return the paths of the objects
+        that its result may hold."""
         if called in READING:
             return set()
         self.pass_on(given if called.removeprefix("builtins.") not in HOLDING_BUILTINS else (), called)
@@ -427,8 +431,8 @@ class _MentionReader:
         return held | self.call_given_functions(given, given)
 
     def read_method_call(self, function: ast.Attribute, receivers: set[str], given: set[str]) -> set[str]:
-        """Record a method call, such as `config.update(...)`, or a call of a package's function, such as
-        `np.copyto(...)`. Return the paths of its result."""
+        """Record a call `object.method(...)`, such as `config.update(...)`, or of a package's function, such as
+        `np.copyto(...)`. Return the paths of the objects that its result may hold."""
         method = function.attr
         self.now.loads |= {f"{path}.{method}" for path in receivers if find_top(path) in self.now.loads}
         if method in REFLECTIVE:
@@ -466,7 +470,8 @@ class _MentionReader:
     # --- what is recorded
 
     def add_flows(self, holders: Iterable[str], held: Iterable[str]) -> None:
-        """Record that names, or the first parts of paths, may hold some objects."""
+        """Record that each of the `holders`, which are names or first parts of paths, may refer to each of the objects
+        `held`."""
         for holder, path in itertools.product([*holders], [*held]):
             if holder == path:
                 continue
@@ -476,21 +481,23 @@ class _MentionReader:
                 self.now.flows |= {(f"{holder}()", f"{path}()"), (f"{path}*", f"{holder}*")}
 
     def call_given_functions(self, functions: Set[str], given: Iterable[str]) -> set[str]:
-        """Record that other code may call some functions with some objects. Return the paths of the results."""
+        """Record that other code gets some functions and may call them with some objects. Return the paths of their
+        results."""
         called = {path for path in functions if path in self.names.functions or path.startswith("lambda:")}
         self.add_flows({f"{path}*" for path in called}, given)
         return {f"{path}()" for path in called}
 
     def pass_on(self, given: Iterable[str], called: str) -> None:
-        """Record that the code passes objects to a function whose code is not known."""
+        """Record that the code passes objects to the function `called`, whose code is not known."""
         self.now.passes |= {(path, called) for path in given if self.is_of_file(path)}
 
     def is_of_file(self, path: str) -> bool:
-        """Return whether a path begins with a name of the file, and not with one of a function."""
+        """Return whether a path begins with a global name of the file, and not with a local name of a function."""
         return find_top(path).removesuffix("()") in self.now.loads
 
     def write(self, paths: Iterable[str], method: str = "") -> None:
-        """Record that code changes the objects of some paths, by a method. The methods of an object may change it."""
+        """Record that the code changes the objects of some paths, by an assignment or by this method. A method of a
+        class may change its own object, which is not recorded."""
         own = f"{self.owner.name}()" if self.owner else ""
         self.now.writes |= {f"{path}.{method}()" for path in paths if path != own}
 
@@ -525,5 +532,5 @@ def _is_harmless_command(node: ast.Call) -> bool:
 
 
 def _looks_up_names(node: ast.expr) -> bool:
-    """Return whether an expression is a call such as `globals()`, which is only compared here."""
+    """Return whether an expression is a call such as `globals()` without arguments."""
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") in _LOOK_UPS and not node.args

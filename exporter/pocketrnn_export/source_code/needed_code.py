@@ -76,19 +76,18 @@ def find_needed_statements(
     likely_values: Mapping[str, str] | None = None,
     called_methods: Iterable[str] = (),
 ) -> NeededCode:
-    """Find the statements that define the wanted names, and the statements that these need. Statements that may
-    change them are found, too.
+    """Find the statements of a file or notebook that have to run to define some wanted names. Statements that may later
+    change a needed object are included, or noted if they are not safe to run.
 
-    If a name has several definitions, the last one before its use counts; for names that a function uses when it is
-    called, the last of all, as after a run of the whole notebook. A statement that may change any of these, by any
-    name, function or package, is run too. If it may not be run, it is noted.
+    If a name has several definitions, the last one before its use counts. A name inside a function has its last
+    definition in the file, as after a run of the whole notebook.
 
     Args:
-        cells: all code.
-        wanted: the names.
+        cells: all the code.
+        wanted: the names to define.
         path: the name of the file in messages.
         names_with_value: names that already have a value; their statements are not needed.
-        likely_values: likely values of names, for the message.
+        likely_values: likely values of names, for the error message.
         called_methods: the names of methods that are called from outside, beside `forward`.
 
     Raises:
@@ -115,8 +114,8 @@ def find_needed_statements(
 
 
 def list_statements_that_check_dunder_name(cells: Iterable[Cell]) -> list[str]:
-    """List the statements that depend on `__name__`, which differs if their file is run directly. Each is given with
-    its line."""
+    """List the statements that depend on `__name__`, each with its line. They act differently if their file is run
+    directly."""
     return [
         f"{s.cell_and_line}: `{s.title}`"
         for s in list_statements(cells)
@@ -235,7 +234,8 @@ class _NeededSearch:
             ) from None
 
     def _take_binding_statements(self, name: str, before_index: int | None, asked_by: Statement | None) -> None:
-        """Collect the statements that define `name` before the statement with the index `before_index`."""
+        """Collect the statements that define `name`. A statement with the index `before_index` uses it, so that later
+        definitions do not count; with None, all count."""
         if name in self.given:
             return
         binding = self.names.binding.get(name)
@@ -279,8 +279,8 @@ class _NeededSearch:
                 return
 
     def _find_changed_names(self, statement: Statement, needed: Needed) -> tuple[str, ...] | None:
-        """Return the names of the collected code that a statement may change; no names if it may change any. Return
-        None if it changes nothing that is needed."""
+        """Return the names of the collected code that a statement may change: an empty tuple if it may change any of
+        them, None if it changes none."""
         if statement.is_star or (not statement.alone and self.names.may_change_anything(statement)):
             return ()
         names = self.names.find_changed_names(statement, needed)

@@ -181,8 +181,8 @@ def _find_language(document: Any) -> str:
 
 
 def _parse_cell(source: str) -> tuple[str, list[ast.stmt] | None]:
-    """Return a cell's code as Python, and its statements: an empty list for a cell in another language, and None for
-    code that is not Python 3."""
+    """Return the code of a cell as Python, and its statements. The statements are an empty list for a cell in another
+    language, and None for code that is not Python 3."""
     stripped = source.lstrip()
     if stripped.startswith("%%"):
         magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""

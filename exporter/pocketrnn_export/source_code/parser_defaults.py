@@ -53,7 +53,8 @@ def find_parser_defaults(statements: Iterable[ast.stmt]) -> dict[str, Any]:
 
 
 def _read_option(call: ast.Call) -> tuple[str, Any]:
-    """Return the name and the default of an option; `...` for a default that is not a plain value."""
+    """Return the name and the default of a command-line option from its `add_argument` call. The default is `...` if it
+    is not a plain value."""
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     flags = [str(one.value) for one in call.args if isinstance(one, ast.Constant)]
     longest = next((flag for flag in flags if flag.startswith("--")), flags[0] if flags else "")

@@ -37,7 +37,8 @@ class _Change(NamedTuple):
 
 
 def replace_removed_names(code: str) -> tuple[str, list[str]]:
-    """Return code with the present form of what its libraries have removed, and a sentence on each change.
+    """Replace names that newer releases of libraries have removed, such as the spaCy model `en`, by their present
+    names. Return the new code, and a sentence on each change for the user.
 
     Args:
         code: the code of a file.
@@ -57,7 +58,7 @@ def replace_removed_names(code: str) -> tuple[str, list[str]]:
 
 
 def _list_changes(node: ast.AST) -> Iterator[_Change]:
-    """Yield what replaces a piece of code."""
+    """Yield the changes that a syntax node needs because a newer release of its library has removed a name."""
     match node:
         case ast.ImportFrom(module=str() as module, level=0):
             known = next((one for one in _MODULES if f"{module}.".startswith(f"{one}.")), "")

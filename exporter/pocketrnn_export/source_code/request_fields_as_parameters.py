@@ -13,11 +13,11 @@ REQUEST: Final = "request"
 
 
 def take_request_fields_as_parameters(function: Function) -> tuple[Function, list[str]]:
-    """Return a copy of a function that has a parameter for each field of a web request, and the names of these
-    parameters. Without such fields, return the function and an empty list.
+    """Return a copy of a function in which each field of a web request is a parameter, and the names of these
+    parameters. If it reads no fields, return the function itself and an empty list.
 
     Args:
-        function: the function, as of a page of Flask.
+        function: a function that answers a web request, such as a page of Flask.
 
     Example:
         >>> page = ast.parse("def page(): return split(request.form['title'])").body[0]
@@ -58,7 +58,9 @@ class _ReplaceFields(ast.NodeTransformer):
 
 
 def _find_key(node: ast.AST, roots: set[str]) -> str | None:
-    """Return the constant key of an index or of `.get` at an object that starts with one of some names; else None."""
+    """Return the field that an expression reads of a web request: "title" for `request.form["title"]` and
+    `request.form.get("title")`. `roots` has the names that hold the request or its data. Return None for another
+    expression."""
     key: ast.AST | None = None
     root: ast.AST = node
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):

@@ -74,9 +74,9 @@ class VocabularyScript:
     unsorted: str = ""
 
     def write(self, vocabulary: str, rows: int = 0) -> str:
-        """Return a complete script that makes the vocabulary, and saves it as JSON in the file `vocabulary`. If there
-        are several, it saves the one whose size is nearest to `rows`, those of the embedding; the largest without
-        them."""
+        """Return a complete script that makes the vocabulary and saves it as JSON in the file `vocabulary`. If the code
+        makes several, it saves the one whose size is nearest to `rows`, the number of embedding rows; without `rows`,
+        the largest."""
         chosen = f"min(found, key=lambda one: abs(len(one) - {rows}))" if rows else "max(found, key=len)"
         sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
         return _COMPLETE.format(folders=[*self.folders], sorting=sorting, code=self.code, made=", ".join(self.made),
@@ -84,9 +84,9 @@ class VocabularyScript:
 
 
 def find_vocabulary_code(path: Path) -> VocabularyScript | None:
-    """Find the code that makes a vocabulary in a module's file or near it, with the other vocabularies that the same
-    function, or the top level of the same file, makes. Return None if there is none, or if all of it needs the argument
-    of a function, or a name that is not known.
+    """Find the code with which the owner makes a vocabulary, in a module's file or near it. Other vocabularies of the
+    same function or file are found with it. Return None if there is no such code that can run without a caller's
+    arguments.
 
     Args:
         path: the file of the module.
@@ -113,8 +113,8 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
 def _list_makers(
     path: Path, statements: Sequence[ast.stmt], top: Sequence[ast.stmt]
 ) -> Iterator[tuple[ast.Assign, str]]:
-    """Yield each assignment that makes a dict from words to ids, with the name of the dict: in the file, by a function
-    or method of the owner's, or as an attribute of an object that one of these makes, such as `dataset.vocab`."""
+    """Yield each assignment that makes a dict from words to ids, and the dict's name. The dict may be a literal, the
+    result of an owner's function, or an attribute of an owner's object, such as `dataset.vocab`."""
     tree = ast.Module([*statements], [])
     imported = _find_imported_files(path, tree)
     own = {one.name for one in statements if isinstance(one, Function | ast.ClassDef)} | {*imported}
@@ -149,8 +149,7 @@ def _list_makers(
 def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Path]]:
     """Find the owner's files that a file imports, or from which it imports names.
 
-    Returns:
-        For each name the file that defines it or is it, and the folder in which the import looks for it.
+    Return a dict from each imported name to two paths: the file, and the folder in which the import looks for it.
     """
     found: dict[str, tuple[Path, Path]] = {}
     for one in ast.walk(tree):
@@ -165,7 +164,8 @@ def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Pat
 
 
 def _find_unsorted_files(files: Sequence[Path]) -> str:
-    """Return the first place in files that lists files and does not sort them. Return an empty string without one."""
+    """Return the first place in some files whose code lists the files of a folder and does not sort them. Return an
+    empty string if there is none."""
     for file in files:
         for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
             if _LISTS_FILES.search(line) and "sorted(" not in line and not line.lstrip().startswith("#"):
@@ -176,14 +176,14 @@ def _find_unsorted_files(files: Sequence[Path]) -> str:
 def _find_needed_code(
     path: Path, top: Sequence[ast.stmt], function: Function | None, makers: Mapping[str, ast.Assign]
 ) -> VocabularyScript | None:
-    """Find the statements of a file that vocabularies need, up to the last one that changes one of them. Return None if
-    they need more than the file has.
+    """Find the statements of a file that make some vocabularies or later change them. Return None if they need a name
+    that the file does not define, or are too many.
 
     Args:
         path: the file.
-        top: its statements.
-        function: the one of these in which the vocabularies are made; None at the top level.
-        makers: the names of the vocabularies, and the statements that make them.
+        top: the file's top-level statements.
+        function: the function that makes the vocabularies; None if the top level does.
+        makers: a dict from the vocabularies' names to the statements that make them.
     """
     scope = top
     if function is not None:
@@ -237,7 +237,7 @@ class _AbsoluteImports(ast.NodeTransformer):
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements, and in place of a `try` or the check of `__name__` those in it."""
+    """Yield statements. A `try` or a check of `__name__` is replaced by the statements in its body."""
     for one in statements:
         if isinstance(one, ast.Try) or (isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)):
             yield from _flatten_blocks(one.body)
@@ -246,5 +246,5 @@ def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _walk_now(node: ast.stmt) -> Iterator[ast.AST]:
-    """Yield the parts of a statement that run where it stands."""
+    """Yield the syntax nodes of a statement; none for a function or class, whose body runs later."""
     return iter(()) if isinstance(node, Function | ast.ClassDef) else ast.walk(node)

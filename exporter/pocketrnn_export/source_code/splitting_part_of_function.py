@@ -62,7 +62,8 @@ class ChangedText:
 
 
 def find_changed_text(path: Path, name: str) -> ChangedText | None:
-    """Find the last call of a function, in its file, whose first argument is the result of another call on a text.
+    """Find a call that changes a text before it gives the text to a function, such as `predict(clean(line))`. Of
+    several calls in the function's file, return the last; None if there is none.
 
     Args:
         path: the file of the function.
@@ -97,16 +98,17 @@ def _reads_field(call: ast.Call) -> bool:
 def write_tokenizer_of_function(
     path: Path, name: str, changed_text: ChangedText | None = None, keras: KerasSplit | None = None
 ) -> WrittenTokenizer | None:
-    """Return the code of a file with a function `words(text)`. It makes the tokens whose ids the function looks up, as
-    in `[vocab.get(word, 1) for word in text.split()]` or `tokenizer.texts_to_sequences([text])`. Return None if that
-    part is not found, or needs more than the text.
+    """Write a function `words(text)` from the part of an owner's function that splits the text.
+
+    That part makes the tokens whose ids the function looks up, as in `[vocab.get(word, 1) for word in text.split()]` or
+    `tokenizer.texts_to_sequences([text])`. Return None if it is not found, or needs more than the text.
 
     Args:
         path: the file of the function.
         name: the function.
-        changed_text: what changes a text before the function gets it; `words` then does both.
-        keras: how the Tokenizer of Keras that the function calls splits a text; by default, as the code says that makes
-            it.
+        changed_text: the change of the text before the function gets it; `words` then makes this change, too.
+        keras: how the Keras Tokenizer that the function calls splits a text; by default this is read from the owner's
+            code.
 
     Example:
         >>> print(write_tokenizer_of_function(Path("api.py"), "predict").code)
@@ -138,7 +140,7 @@ def write_tokenizer_of_function(
 
 
 def _find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict[str, Function]:
-    """Return the functions that a file imports from files near it, by the names that it gives them."""
+    """Return a dict from the names that a file imports to functions of the files near it."""
     found: dict[str, Function] = {}
     for node in statements:
         if not isinstance(node, ast.ImportFrom) or (file := find_relatively_imported_file(path, node)) is None:
@@ -151,10 +153,11 @@ def _find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict
 
 
 def uses_only_basic_english_tokenizer(code: str) -> bool:
-    """Return whether written code does nothing but call `get_tokenizer("basic_english")`, whose package may be missing.
+    """Return whether code does nothing but split a text by torchtext's `get_tokenizer("basic_english")`. The text rules
+    have this tokenizer, and torchtext may not be installed.
 
     Args:
-        code: that of `write_tokenizer_of_function`.
+        code: the code of a file from `write_tokenizer_of_function`.
     """
     nodes = [*ast.walk(ast.parse(code))]
     calls = [node for node in nodes if isinstance(node, ast.Call)]
@@ -181,9 +184,9 @@ def _write_token_functions(
     keras: KerasSplit | None,
     fields: Sequence[str] = (),
 ) -> list[ast.stmt] | None:
-    """Return functions, the last of which makes the tokens of a text, or of the given fields of a request, as
-    `function` does. Return None if the tokens are not found. Add the lines that change the ids after that to `later`.
-    """
+    """Return functions, the last of which makes the tokens of a text as `function` does. With `fields`, it makes them
+    from these fields of a web request. Add the lines of the owner's code that later change the ids to `later`. Return
+    None if the tokens are not found."""
     helpers: list[ast.stmt] = []
     found: _Split | None = None
     for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
@@ -205,8 +208,8 @@ def _write_token_functions(
 
 
 def _find_keras_split(path: Path) -> KerasSplit | None:
-    """Return how a Tokenizer of Keras splits a text, by the call that makes it in a file or near it. Return None if the
-    owner's code has a `texts_to_sequences` of its own."""
+    """Return how a Keras Tokenizer splits texts, as the owner's code in a file or near it makes it. Return None if the
+    owner's code has its own function `texts_to_sequences`."""
     found: KerasSplit | None = KerasSplit()
     for _, node in list_syntax_nodes_near(path):
         if isinstance(node, Function) and node.name == "texts_to_sequences":
@@ -218,8 +221,8 @@ def _find_keras_split(path: Path) -> KerasSplit | None:
 
 
 def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr) -> list[str]:
-    """List the lines in which code cuts, reverses or extends the ids of a text. The first statement makes them of
-    `tokens`."""
+    """List the lines in which code cuts, reverses or extends the ids of a text. The first of the statements makes the
+    ids from `tokens`."""
     of_tokens = {ast.unparse(one) for one in ast.walk(tokens)}
     names, found = list_changed_names(statements[0]), []
     for at, statement in enumerate(statements):
@@ -238,7 +241,8 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr
 
 
 def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements, and in place of a `with`, a `try` or `if request.method == "POST"` those in it."""
+    """Yield statements. A `with`, a `try` or an `if request.method == "POST"` is replaced by the statements in its
+    body."""
     for one in statements:
         is_request = isinstance(one, ast.If) and f"{REQUEST}.method" in ast.unparse(one.test)
         if isinstance(one, ast.With | ast.Try) or (isinstance(one, ast.If) and is_request):
@@ -248,8 +252,9 @@ def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast
 
 
 def _find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> ast.expr | None:
-    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`, or those that a
-    Tokenizer of Keras makes of TEXT in `tokenizer.texts_to_sequences([TEXT])`; None for other code."""
+    """Return the expression of the tokens whose ids a statement looks up: TOKENS in `[vocab.get(word, 1) for word in
+    TOKENS]` or `[vocab[word] for word in TOKENS]`. For `tokenizer.texts_to_sequences([TEXT])`, write an expression of
+    the tokens. Return None for other code."""
     for node in ast.walk(statement):
         match node:
             case ast.Call(func=ast.Attribute(attr="texts_to_sequences"), args=[ast.List(elts=[text])]) if keras:
@@ -272,8 +277,9 @@ def _find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> ast
 def _find_text_and_statements_that_tokens_need(
     function: Function, split: _Split, fields: Sequence[str]
 ) -> tuple[str, list[ast.stmt], ast.expr] | None:
-    """Return the parameter that is the text, or those that are fields of a request; the statements that the tokens
-    need; and the tokens. Return None if they need another parameter without a default."""
+    """Return three things: the name of the parameter that is the text, or the names of those that are fields of a web
+    request; the statements that the tokens need; and the tokens. Return None if the tokens need another parameter that
+    has no default."""
     kept: list[ast.stmt] = []
     needed = _list_read_names(split.tokens)
     for one in reversed(split.statements):
@@ -320,12 +326,13 @@ class _ReplaceAttribute(ast.NodeTransformer):
 def list_file_statements_that_code_needs(
     made: Sequence[ast.stmt], statements: Sequence[ast.stmt], path: Path
 ) -> list[ast.stmt] | None:
-    """Return the imports, functions, classes and constants of a file that some code needs, and in place of an import of
-    a file near it what it imports from there. Return None if a name is not known, or another statement makes it.
+    """Return the imports, functions, classes and constants of a file that some new code needs, in order. An import from
+    a file near it is replaced by the code that it imports. Return None if a name is not defined, or if its definition
+    is another kind of statement.
 
     Args:
-        made: the code, whose own functions and names are not looked for.
-        statements: those of the file.
+        made: the new code.
+        statements: the statements of the file.
         path: the file.
     """
     names = [name for one in made for name in list_needed_names(one)]
@@ -341,8 +348,8 @@ def list_file_statements_that_code_needs(
 def _list_needed_statements(
     names: Sequence[str], own: Collection[str], statements: Sequence[ast.stmt], path: Path | None
 ) -> list[ast.stmt] | None:
-    """Return the statements of a file that make names, and what these need; with its path, imports of files near it are
-    replaced by the statements there."""
+    """Return the statements that define the names, and those that these need. Names in `own` are left out. If `path`,
+    the path of their file, is given, an import from a file near it is replaced by the code that it imports."""
     defined, waiting = {*own}, [*names]
     kept: set[ast.stmt] = set()
     near: dict[str, ast.stmt] = {}
@@ -364,8 +371,8 @@ def _list_needed_statements(
 
 
 def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path) -> list[ast.stmt] | None:
-    """Return the statements of the file near it from which a file imports a name, and what they need there. Return None
-    if the name is not imported from such a file, or is not known there."""
+    """Return the statements that define an imported name in the file near it from which it is imported, and those that
+    they need. Return None if the name is not imported from such a file, or is not found there."""
     if len(makers) != 1 or not isinstance(node := makers[0], ast.ImportFrom):
         return None
     original = next(one.name for one in node.names if (one.asname or one.name) == name)

@@ -21,9 +21,8 @@ _TEXT: Final = "text"
 
 
 def write_tokenizer_of_columns(path: Path) -> str | None:
-    """Return the code of a file with a function `words(text)`, which does to a text what code does to a column of texts
-    of a data frame, one step after the other, until each is a list. Return None if no such steps are found, or columns
-    are made in another way.
+    """Write a function `words(text)` that splits one text as the owner's code splits a column of texts in a data frame.
+    Return None if the code does not split a column, or does so by steps that are not known.
 
     Args:
         path: the file or notebook.
@@ -54,7 +53,7 @@ def write_tokenizer_of_columns(path: Path) -> str | None:
 
 
 def _read_column(node: ast.expr) -> tuple[str, str] | None:
-    """Return the data frame and the column of `df["text"]`."""
+    """Return the names of the data frame and of the column for `df["text"]`; None for other code."""
     match node:
         case ast.Subscript(value=ast.Name(id=frame), slice=ast.Constant(value=str() as column)):
             return frame, column
@@ -62,8 +61,9 @@ def _read_column(node: ast.expr) -> tuple[str, str] | None:
 
 
 def _write_step(node: ast.expr, made: Mapping[tuple[str, str], ast.expr | None]) -> ast.expr | None:
-    """Return what an expression of columns makes of one text; None if it is not known. A column that no code has made
-    holds the texts, unless its name is one of labels."""
+    """Write an expression of columns, such as `df["text"].str.lower()`, as an expression of one text, `text.lower()`.
+    `made` has the expression for each column that the code has set. Return None if a part is not known, or if the
+    column's name means labels."""
     if (at := _read_column(node)) is not None:
         return made.get(at, None if _OF_LABELS.search(at[1]) else ast.Name(_TEXT, ast.Load()))
     match node:
@@ -94,8 +94,8 @@ def _write_step(node: ast.expr, made: Mapping[tuple[str, str], ast.expr | None])
 
 
 def _gives_list(step: ast.expr) -> bool:
-    """Return whether a step makes a list of tokens of a text, and not another text: `.split()`, a function with a name
-    that says so, or a comprehension."""
+    """Return whether an expression splits a text into a list of tokens: a call of `split`, of a function with `token`
+    in its name, or of a lambda with such a result or with a list comprehension."""
     if not isinstance(step, ast.Call):
         return False
     named = step.func

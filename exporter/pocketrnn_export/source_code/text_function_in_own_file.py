@@ -35,12 +35,13 @@ class _ReadParts(NamedTuple):
 
 
 def list_read_attributes(path: Path, class_name: str, method: str) -> dict[str, int] | None:
-    """Return the attributes of its object that a method reads, each with the line that reads it first; also those that
-    are read by the methods which it calls. Return None if that is not known, as where the object itself is an argument.
+    """Return the attributes of its object that a method reads, each with the first line that reads it. Methods that it
+    calls are included. Return None if this is not known, for example because the method passes the object itself to a
+    function.
 
     Args:
         path: the file of the class.
-        class_name: the class. Those that it inherits from are in the same file.
+        class_name: the class. Its base classes must be in the same file.
         method: the method.
 
     Example:
@@ -64,18 +65,18 @@ def write_text_function(
     method_arguments: str = "",
     call: str = PLAIN_CALL,
 ) -> str | None:
-    """Return the code of a file with a function `words`, which is a function of a file or a method of an object of its
-    classes. Return None if it needs code that is not found there, another file near it, or PyTorch.
+    """Copy an owner's function or method, with the code that it needs, to a file of its own, as the function `words`.
+    Return this file's code. Return None if the function needs code that is not found, another file near it, or PyTorch.
 
     Args:
         path: the file.
         name: the function or the class.
-        method: the method; empty for a function, and for an object that is called itself.
-        arguments: those with which the object is made, or with which the function is called beside the text.
-        attributes: plain values of the object's attributes.
-        calls_init: whether the object is made by its `__init__`, and not of the attributes alone.
-        method_arguments: those with which the method is called beside the text.
-        call: how it is called, such as {}([text])[0].
+        method: the method; empty for a function, and for an object that is itself called.
+        arguments: the arguments of the class or, for a function, its arguments beside the text, as code.
+        attributes: plain values to set as attributes of the object.
+        calls_init: whether to make the object by its `__init__`, and not from `attributes` alone.
+        method_arguments: the method's arguments beside the text, as code.
+        call: the call as code, with {} for the function, such as {}([text])[0].
 
     Example:
         >>> print(write_text_function(Path("text.py"), "Processor", "cut", "", {"most": 60}, calls_init=False))
@@ -116,7 +117,7 @@ def _list_statements(path: Path) -> list[ast.stmt]:
 
 
 def _list_class_and_its_bases(statements: Sequence[ast.stmt], name: str) -> list[ast.ClassDef]:
-    """Return a class of a file, and those from which it inherits. Return an empty list if one of them is not there."""
+    """Return a class and its base classes. Return an empty list if one of them is not among the statements."""
     classes = {one.name: one for one in statements if isinstance(one, ast.ClassDef)}
     found: list[ast.ClassDef] = []
     waiting = [name]
@@ -130,7 +131,8 @@ def _list_class_and_its_bases(statements: Sequence[ast.stmt], name: str) -> list
 
 
 def _find_read_parts(classes: Sequence[ast.ClassDef], methods: Sequence[str]) -> _ReadParts | None:
-    """Return what methods of a class read of their object; None if that is not known."""
+    """Return the methods and attributes of their object that some methods of a class use. Return None if this is not
+    known."""
     held: dict[str, Function] = {}
     for method in (one for definition in classes for one in find_methods(definition)):
         held.setdefault(method.name, method)
@@ -157,8 +159,9 @@ def _find_read_parts(classes: Sequence[ast.ClassDef], methods: Sequence[str]) ->
 def _write_object(
     classes: Sequence[ast.ClassDef], method: str, arguments: str | None, attributes: Mapping[str, Any]
 ) -> list[ast.stmt]:
-    """Return a class with the methods that one method needs, and statements that make an object of it; without
-    arguments, of its attributes alone. Return an empty list if what the method reads is not known."""
+    """Return statements that define a class with only the methods that `method` needs, and make an object of it. If
+    `arguments` is None, the object is made from `attributes`, without a call of `__init__`. Return an empty list if an
+    attribute is missing, or if it is not known what the method reads."""
     name, calls_init = classes[0].name, arguments is not None
     calls_init = calls_init and any(find_methods(one, "__init__") for one in classes)
     parts = _find_read_parts(classes, [method, *["__init__"] * calls_init])

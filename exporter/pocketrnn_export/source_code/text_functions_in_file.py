@@ -55,8 +55,8 @@ _TEXT_FUNCTIONS = (
 
 
 def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: Collection[str]) -> None:
-    """Refuse a function of a file that needs more arguments than a text, a vocabulary and the given ones. Other objects
-    pass.
+    """Refuse a function of a file that needs more arguments than a text, a vocabulary and the given ones. A name that
+    is not a plain function of the file is accepted.
 
     Args:
         path: the file.
@@ -91,8 +91,8 @@ def is_name_of_answering_function(name: str) -> bool:
 
 
 def only_cleans_texts(file: Path, name: str) -> bool:
-    """Return whether a function cleans a text and does not split it, by its name, as `preprocess`, and by its code: it
-    neither takes a vocabulary nor looks words up.
+    """Return whether a function cleans texts and does not split them. Its name must say so, as `preprocess` does, and
+    its code must neither take a vocabulary nor look words up.
 
     Args:
         file: the file of the function.
@@ -129,10 +129,11 @@ class TextFunction(NamedTuple):
 
 
 def list_text_functions(path: Path) -> list[TextFunction]:
-    """List up to four functions whose names say that they split or clean texts. Functions that answer texts come first,
-    since they clean and split them as the classifier does, or the functions that they call with the text as it is, as
-    in `model(encode(text))`; then those that call a library, which no text rules replace; then those that split texts.
-    The functions are in the given file and in Python files near it.
+    """List up to four functions, of a file and of the Python files near it, that split or clean texts according to
+    their names.
+
+    Functions that answer a text come first, or in their place the functions that split the text for them. Then come
+    those that call a library such as spaCy, which the text rules cannot replace, and then the others.
 
     Args:
         path: the file.
@@ -155,13 +156,15 @@ def list_text_functions(path: Path) -> list[TextFunction]:
 
 
 def complete_text_function(file: Path, name: str) -> TextFunction | None:
-    """Find how a function of a file is given as --tokenizer, with the values of the arguments that it needs beside the
-    text and a vocabulary, as the owner's code calls it. For a function that answers a text, find the one that it calls
-    with its text as it is. Return None if there is none, or if a value is not known.
+    """Find how to give an owner's function as --tokenizer, with the values that the owner's code passes for its other
+    arguments.
+
+    A function that answers a text stands for the function that it calls to split the text. Return None if none is
+    found; for a function that splits texts itself, also if no values are found for it.
 
     Args:
         file: the file.
-        name: the function.
+        name: the function, or Class.method.
     """
     near, function = list_files_near(file), dict(_list_functions_and_methods(file)).get(name)
     if function is None:
@@ -176,9 +179,9 @@ def complete_text_function(file: Path, name: str) -> TextFunction | None:
 
 
 def _find_text_function(near: Sequence[Path], file: Path, name: str, function: Function) -> TextFunction | None:
-    """Find how a function of a text is given as --tokenizer, with the values of the arguments that it needs beside the
-    text and a vocabulary, as the owner's code calls it in the files `near`. Return None if its first argument is not a
-    text, or a value is not known and its lines that split a text are not found."""
+    """Find how to give an owner's function as --tokenizer, with the values that calls in the files `near` pass for its
+    other arguments. Return None if its first argument is not a text, or if a value is not known and the part that
+    splits the text cannot be copied either."""
     needed = [one.arg for one in function.args.args[: len(function.args.args) - len(function.args.defaults)]]
     needed = needed["." in name :]
     texts = [one for one in needed if not is_vocabulary_name(one)]
@@ -201,12 +204,12 @@ def _find_text_function(near: Sequence[Path], file: Path, name: str, function: F
 
 
 def is_of_class_with_arguments(path: Path, name: str) -> bool:
-    """Return whether a name is Class.method, the class needs arguments that are no vocabulary, and the method reads
-    more of its object than a vocabulary and plain values that the owner's code gives.
+    """Return whether a name is that of a method whose object cannot be made from a vocabulary and plain values. Its
+    class needs other arguments, and the method may read attributes whose values the owner's code does not show.
 
     Args:
         path: the file.
-        name: the function or method.
+        name: the function, or Class.method.
     """
     held, _, method = name.rpartition(".")
     classes = [one for one in _list_statements(path) if isinstance(one, ast.ClassDef) and one.name == held and method]
@@ -223,13 +226,13 @@ def is_of_class_with_arguments(path: Path, name: str) -> bool:
 
 
 def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
-    """Return the library by which a function or method of a file splits or changes words, itself or in the functions
-    that it calls. Return an empty string if it calls none.
+    """Return the name of the library with which a function splits or changes words, such as spaCy. Return an empty
+    string if it uses none.
 
     Args:
         path: the file.
         name: the function, or Class.method.
-        calls_left: how many calls of functions, one in the other, are followed.
+        calls_left: how deep calls of the owner's other functions are followed.
 
     Example:
         >>> find_text_library(Path("api.py"), "tokenize")
@@ -257,8 +260,8 @@ def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
 
 
 def _find_library(node: ast.AST, libraries: Mapping[str, str]) -> str:
-    """Return the library of the first name or attribute, such as `self.nlp`, that code mentions and a library made, or
-    of `Field(tokenize="spacy")` and `get_tokenizer("spacy")`."""
+    """Return the name of the text library that a piece of code uses; an empty string if it uses none. `libraries` has
+    the library of each imported name, and of each object that a library made, such as `self.nlp`."""
     for call in (one for one in ast.walk(node) if isinstance(one, ast.Call)):
         named = [one.value for one in call.keywords if one.arg == "tokenize"]
         named += call.args[:1] if ast.unparse(call.func).endswith("get_tokenizer") else []
@@ -279,8 +282,8 @@ def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
 
 
 def _list_ranks(function: Function) -> list[int]:
-    """Return the positions in `_TEXT_FUNCTIONS` of the patterns that a function's name matches; an empty list for a
-    name of other functions, and for a function with a decorator."""
+    """Return the positions in `_TEXT_FUNCTIONS` of the patterns that match a function's name. Return an empty list if
+    the name means labels or the making of an object, or if the function has a decorator."""
     if function.decorator_list or isinstance(function, ast.AsyncFunctionDef):
         return []
     if _OF_LABELS.search(function.name) or _MAKES_OBJECT.match(function.name):
@@ -289,8 +292,8 @@ def _list_ranks(function: Function) -> list[int]:
 
 
 def _find_function_of_same_text(near: Sequence[Path], path: Path, function: Function) -> TextFunction | None:
-    """Find the function that splits or encodes a text and that an answering function calls with its own text as it
-    is."""
+    """Find the function that splits or encodes the text for a function that answers it. The answering function must
+    pass its own argument to it unchanged, as in `model(encode(text))`."""
     nodes = [*ast.walk(function)]
     changed = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
     own = {one.arg for one in function.args.args} - changed
@@ -303,8 +306,8 @@ def _find_function_of_same_text(near: Sequence[Path], path: Path, function: Func
 
 
 def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, ast.FunctionDef]]:
-    """Return the functions that a function calls, each with its file. Only functions that its file defines, or imports
-    from another Python file of the folder, are found."""
+    """Return the functions that a function calls, each with its file. Only functions of the same file, or of Python
+    files near it that it imports, are found."""
     statements = _list_statements(path)
     places = {one.name: (path, one) for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
     for node in statements:

@@ -72,8 +72,8 @@ class OpenSettings:
 def find_settings_that_rules_lack(
     paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, lengths: Sequence[NamedLength] = ()
 ) -> OpenSettings:
-    """Find settings in the owner's code that the text rules lack: lengths of texts, the id of unknown words, sigmoids,
-    and the sides on which texts are padded and cut.
+    """Find settings in the owner's code that the text rules of the bundle do not have: lengths of texts, the id of
+    unknown words, sigmoids, and the sides on which texts are padded and cut.
 
     Args:
         paths, longest, unknown_id, lengths: as in `list_hints_on_text_rules_in_code`.
@@ -202,9 +202,8 @@ def _read_side(call: ast.Call, argument: str) -> str:
 
 
 def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
-    """Return the nodes of `__init__`, of `forward` and of the methods that these call, in classes with a forward. A
-    length there, such as that of a table of positions, cuts texts only inside the module, where the proof compares the
-    answers."""
+    """Return the syntax nodes of the `forward` and `__init__` of modules, and of their methods that these call. A
+    length there does not cut texts before the module, so it is not a setting of the text rules."""
     found: set[ast.AST] = set()
     for definition in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         methods = {one.name: one for one in definition.body if isinstance(one, ast.FunctionDef)}
@@ -225,16 +224,17 @@ def list_hints_on_text_rules_in_code(
     rules: Mapping[str, Any] = MappingProxyType({}),
     lengths: Sequence[NamedLength] = (),
 ) -> list[str]:
-    """List settings for texts that the owner's code names and the bundle lacks, one sentence for each. The code is the
-    given files and the files beside them that they import.
+    """List hints on settings in the owner's code that the text rules lack, a sentence each. The code is that of the
+    given files and of the files beside them that they import.
 
     Args:
         paths: the files.
-        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
-            None if the text rules cut or pad.
-        unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
-        rules: the members of --rules that are given, and are written beside others.
-        lengths: those of the checkpoint, which are told with those of the code.
+        longest: the length, in tokens, of the longest text that was compared with the owner's pipeline: the owner's
+            code does not cut at a smaller one. None if the text rules cut or pad.
+        unknown_id: the id that the text rules give to unknown words; None if they drop these; -1 for no hint on it.
+        rules: the members of the option --rules that the user gave; the hints repeat them in the options that they
+            propose.
+        lengths: lengths that the checkpoint states, to report with those of the code.
 
     Example:
         >>> list_hints_on_text_rules_in_code([Path("api.py")], longest=0)
@@ -260,8 +260,8 @@ def list_hints_on_text_rules_in_code(
 
 
 def list_hints_on_sigmoids_in_code(paths: Iterable[Path]) -> list[str]:
-    """Return a list with a sentence on a sigmoid, or a loss with one, that the owner's code names, for a bundle with a
-    softmax over several labels; an empty list without a sigmoid.
+    """Return a hint if the owner's code has a sigmoid, or a loss with one, although the bundle has a softmax over its
+    labels: a list with one sentence, or an empty list.
 
     Args:
         paths: the files. Files beside them that they import are read, too.
@@ -308,8 +308,8 @@ def find_token_id_function(path: Path, splitter: str) -> str:
 
 
 def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
-    """Return a sentence for the user: the line that saves the vocabulary which the code in these files makes, such as
-    the vocabulary of a torchtext Field."""
+    """Return a sentence that tells the user how to save the vocabulary that the code in these files makes, with the
+    line of Python to add."""
     for file, cell, tree in _list_code_with_imports(paths):
         for node in ast.walk(tree):
             made = line = ""
@@ -331,8 +331,8 @@ def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
 
 
 def _describe_dict_to_save(paths: Sequence[Path]) -> str:
-    """Return a sentence for the user: the line that saves the dict from words to ids which the code in these files, or
-    near them, makes."""
+    """Return a sentence that tells the user how to save the dict from words to ids that the code in or near these files
+    makes."""
     for path in paths:
         for where, node in list_syntax_nodes_near(path):
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Dict | ast.DictComp):
@@ -350,15 +350,17 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
 def find_uncompared_length_and_unknown_id(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:
-    """Return two settings that the owner's texts do not check. The first is the number of tokens of the longest text;
-    None if the rules cut or pad texts, or the owner's function gives ids. The second is the id of unknown words in the
-    rules; -1 if the texts check it.
+    """Return two settings of which the owner's texts do not show that the text rules have them.
+
+    The first is the length of the longest text that was compared, in tokens; None if the rules cut or pad texts, or the
+    owner's function gives ids. The second is the id of unknown words in the rules; -1 if the texts show it.
 
     Args:
         rules: the text rules; None if they are not known.
-        tokens: those of the vocabulary.
+        tokens: the tokens of the vocabulary.
         pairs: the owner's texts.
-        tokenizer: the owner's function; ids of it are compared on a long text and on unknown words, too.
+        tokenizer: the owner's function. If it gives ids, they were compared on a long text and on unknown words
+            already.
 
     Example:
         >>> find_uncompared_length_and_unknown_id(TextRules(), ["<unk>", "oil"], [], None)

@@ -49,13 +49,14 @@ class CallArguments:
 
 
 def write_call_of_text_function(name: str, text: str, called: CallArguments, written_name: str) -> str | None:
-    """Return the code of a file with a function of a text, and of a vocabulary if the owner's function needs one, that
-    calls this function as the owner's code does. Return None if another argument is made inside a function.
+    """Return the code of a file whose function calls the owner's function with the arguments that the owner's code
+    gives it. The new function takes a text, and a vocabulary if the owner's does. Return None if an argument needs code
+    that is not at the top level of the file.
 
     Args:
         name: the owner's function.
-        text: its argument that is the text.
-        called: the owner's call.
+        text: the argument of the owner's function that is the text.
+        called: the owner's call of it.
         written_name: the name of the written function.
     """
     parameters = [text, *(one for one in called.code if is_vocabulary_name(one) and one != text)][:2]
@@ -94,14 +95,15 @@ def list_named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 def find_call_arguments(
     files: Sequence[Path], file: Path, function: Function, names: Collection[str], is_preferred: Callable[[str], bool]
 ) -> CallArguments | None:
-    """Find the values that the owner's code gives some arguments of a function. Return None if it does not call it.
+    """Find the call of a function in the owner's code, and the values of its arguments. Return None if no call is
+    found.
 
     Args:
         files: the files to look at.
         file: the file of the function.
         function: the function.
-        names: the names of the arguments. A name with several values in the owner's code has an unknown value.
-        is_preferred: whether the calls in a function of this name are taken before others.
+        names: the arguments whose values are wanted. An argument with several possible values is unknown.
+        is_preferred: whether to prefer calls inside a function or class of this name.
 
     Example:
         >>> find_call_arguments([Path("api.py")], Path("text.py"), encode, ["most"], "predict".__eq__)
@@ -127,11 +129,14 @@ def find_call_arguments(
 
 
 def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -> dict[str, Any]:
-    """Find the plain values of attributes of an owner's object: those that the owner's call of its class gives, or the
-    defaults of its `__init__`. Return a dict from each attribute to its value, without those whose value is not known.
+    """Find the values of an object's attributes without making the object. Return a dict from each attribute to its
+    value.
+
+    An attribute is found if `__init__` sets it once, to a constant, to an argument that the owner's code passes, or to
+    the default of one.
 
     Args:
-        path: the file of the class.
+        path: the file of the object's class.
         class_name: the class.
         names: the attributes.
 
@@ -163,7 +168,8 @@ def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -
 
 
 def _find_arguments_of_init(path: Path, class_name: str, init: Function) -> dict[str, Any]:
-    """Return the plain values of the arguments of `__init__` of a class, by its defaults and the owner's call."""
+    """Return a dict from the arguments of a class's `__init__` to the plain values that the owner's call gives them, or
+    to their defaults."""
     found: dict[str, Any] = {}
     for name, default in find_defaults(init).items():
         with contextlib.suppress(ValueError, TypeError):
@@ -179,7 +185,7 @@ def _find_arguments_of_init(path: Path, class_name: str, init: Function) -> dict
 
 
 def _imports(tree: ast.AST, file: Path, name: str) -> bool:
-    """Return whether code imports a function from a file, or the file."""
+    """Return whether some code imports the function `name` from a file, or imports the whole file."""
     imports = (node for node in ast.walk(tree) if isinstance(node, Import))
     named = [full.split(".") for node in imports for _, full in list_imported_names(node)]
     return any(parts[-1] == file.stem or parts[-2:] in ([file.stem, name], [file.stem, "*"]) for parts in named)
@@ -188,7 +194,8 @@ def _imports(tree: ast.AST, file: Path, name: str) -> bool:
 def _list_calls(
     node: ast.AST, name: str, around: tuple[Function | ast.ClassDef, ...]
 ) -> Iterator[tuple[ast.Call, tuple[Function | ast.ClassDef, ...]]]:
-    """Yield the calls of a function by its name, each with the functions and classes in which it stands."""
+    """Yield each call of a function with this name, and the functions and classes around the call, from the outermost
+    on."""
     if isinstance(node, ast.Call) and read_last_name(node.func) == name:
         yield node, around
     inside = (*around, node) if isinstance(node, Function | ast.ClassDef) else around
@@ -204,7 +211,8 @@ def _read_arguments(
     files: Sequence[Path],
     file_and_place: tuple[Path, str],
 ) -> CallArguments:
-    """Read the values of arguments at one call, which stands in the scopes, the innermost first."""
+    """Read the arguments of one call of a function. `scopes` has the syntax nodes of each function or class around the
+    call, the innermost first, and then those of the file."""
     given = dict(zip([one.arg for one in (*function.args.posonlyargs, *function.args.args)], call.args, strict=False))
     given |= {one.arg: one.value for one in call.keywords if one.arg}
     defaults = find_defaults(function)
@@ -222,12 +230,12 @@ def _read_arguments(
 
 
 def _find_value(node: ast.expr, scopes: Sequence[Sequence[ast.AST]], files: Sequence[Path], steps_left: int) -> Any:
-    """Return the plain value of an expression, such as `12` or `args.max_len`: the only one that the innermost scope
-    gives its name, or else the only one in all files.
+    """Return the plain value of an expression, such as `12` or `args.max_len`. A name has the value that the innermost
+    scope gives it; if no scope does, the value that the files give it.
 
     Raises:
-        LookupError: no scope gives it one, or several values.
-        ValueError: the expression has no name.
+        LookupError: the name has no value, or several.
+        ValueError: the expression has no name, or its value is too many names away.
     """
     with contextlib.suppress(ValueError, TypeError):
         return ast.literal_eval(node)

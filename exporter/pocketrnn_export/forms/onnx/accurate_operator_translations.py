@@ -365,8 +365,8 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 
 def _translate_isinf(counted_signs: Mapping[str, int], x: Any) -> Any:
-    """Translate `torch.isinf(x)` or the like. Doubles are tested in double precision; torch's translation tests them in
-    float32."""
+    """Translate `torch.isinf(x)`, `isposinf` or `isneginf`: `counted_signs` are the attributes of IsInf that say which
+    infinities count. Doubles are tested in double precision; torch's translation tests them in float32."""
     if x.dtype not in _FLOATS:
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **counted_signs)

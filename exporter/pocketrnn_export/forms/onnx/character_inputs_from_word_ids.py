@@ -25,11 +25,12 @@ _WORDS = "tokens"
 
 
 def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
-    """Make of each form another form, whose graph takes words and characters instead of single ids. Return all forms.
+    """Make forms whose graph takes words and their characters, for a module that takes both. The given forms are proven
+    with one id for each word with its characters. Return the given forms and the new ones.
 
     Args:
-        forms: the forms with a graph of single ids.
-        spellings: the word and the characters of each single id.
+        forms: the forms whose graph takes such ids.
+        spellings: the word and the characters for which each id stands.
         ids: the number of word ids.
 
     Raises:
@@ -53,8 +54,8 @@ def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: 
 
 
 def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: bool) -> Run:
-    """Return a function that takes the single ids of texts, replaces each by its word and characters, and gives a
-    graph's logits for these."""
+    """Return a function that runs a graph of words and characters on ids. Each id stands for a word with its
+    characters, as `spellings` says."""
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
@@ -69,7 +70,8 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
 
 
 def _replace_ids_in_graph(content: bytes, spellings: Spellings) -> bytes:
-    """Return an ONNX file that takes words and characters instead of single ids."""
+    """Change an ONNX file so that its graph takes words and characters, in place of ids that stand for both. Return the
+    new file."""
     model = onnx.load_model_from_string(content)
     graph, ids = model.graph, model.graph.input[0].name
     tables = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.INT64}

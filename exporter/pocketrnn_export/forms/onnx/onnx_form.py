@@ -148,7 +148,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     Args:
         prepared: the module.
         metadata: the file's `metadata_props`.
-        ids: the number of token ids, if the graph takes any id.
+        ids: the number of token ids, which is used if the graph itself does not limit the ids.
 
     Raises:
         ExportError: no graph is right for every batch and sequence length, or up to a stated limit.

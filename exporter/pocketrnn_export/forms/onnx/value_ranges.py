@@ -197,7 +197,8 @@ def _compute_range_from_corners(
 
 def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
     """Return the rule for a function of one number that never decreases. A rule computes the range of an operator's
-    output from the ranges of its inputs."""
+    output from the ranges of its inputs. With `rough`, it widens the range, for a function that is not rounded to the
+    nearest number."""
 
     def compute_range(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
         made = dtype.type if dtype.kind == "f" else np.float64

@@ -36,8 +36,8 @@ def _add_elementwise_operation(
     outer_middle_inner: tuple[Size, ...],
     axis_masks: tuple[int, int],
 ) -> int:
-    """Add an elementwise operation on two values, whose axes are [outer, middle, inner] or some of these. Return the
-    number of the result."""
+    """Add an elementwise operation, with the code `kind`, on two values. Return the number of the result, whose sizes
+    are `outer_middle_inner`. The bits of an operand's mask in `axis_masks` say which of these three axes it has."""
     made = lowering.program.add_value(FLOAT, outer_middle_inner)
     lowering.program.add("binary", [*operands, made], kind, _ONE, *outer_middle_inner, *axis_masks)
     return made

@@ -89,11 +89,12 @@ class Precision:
         self._of_sizes: set[str] = set()
 
     def record_precision_and_find_needed_bound(self, node: onnx.NodeProto, integer_bound: Bound) -> Bound:
-        """Record how exactly float32 holds those outputs of an operator that depend on the tokens.
+        """Decide whether the engine may compute an operator in float32, and record how exactly float32 holds its
+        outputs.
 
         Args:
             node: the operator.
-            integer_bound: the bound of its output, if it has integer values as floats, computed from such values.
+            integer_bound: the bound of its output, if its floats are integers computed from integers.
 
         Returns:
             the bound that must not exceed 2^24, for this operator to give the graph's result.
@@ -213,14 +214,14 @@ class Precision:
         )
 
     def _classify_float32_exactness(self, name: str) -> int:
-        """Return whether float32 holds the observed double-precision numbers of a value exactly, `_HELD`, or only
-        nearly, `_CLOSE`."""
+        """Return how exactly float32 holds the numbers that a value had in all observed runs: `_HELD` for exactly,
+        `_CLOSE` for nearly."""
         numbers = self._list_observed_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
 
     def _list_observed_numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the finite numbers that a value had in all trial runs."""
+        """Return the finite numbers that a value had in all observed runs of the graph."""
         numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
         finite: np.ndarray[Any, np.dtype[np.float64]] = numbers[np.isfinite(numbers)]
         return finite
@@ -238,8 +239,8 @@ class Precision:
         return bound if bound is not None and any(bound[1:]) else (0,)
 
     def _read_precision(self, name: str) -> int:
-        """Return how exactly float32 holds a value: `_HELD`, `_CLOSE` or `_ROUGH`. Refuse a constant that is too large
-        or too small for float32."""
+        """Return how exactly float32 holds a value: exactly (`_HELD`), nearly (`_CLOSE`), or with errors that may be
+        large beside small numbers (`_ROUGH`). Refuse a constant that is too large or too small for float32."""
         if name in self._of_sizes:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:

@@ -21,8 +21,8 @@ Bound = tuple[int, ...] | None
 
 
 def compute_bound_between(ends: Iterable[Affine]) -> Bound:
-    """Return the bound of the absolute values of all numbers between some numbers a * tokens + b, as factors of 1 and
-    tokens."""
+    """Return the bound of the absolute values of all numbers between some numbers a * tokens + b. The bound (c, d)
+    stands for c + d * tokens."""
     return join_bounds(*((abs(int(b)), sum_absolute_factors(int(a))) for a, b in ends))
 
 

@@ -25,10 +25,10 @@ _STATES: Final = (_H, _C)
 def rewrite_layers_without_lengths(
     content: bytes, list_dependent_names: Callable[[onnx.ModelProto], Container[str]]
 ) -> bytes:
-    """Rewrite a graph for one text so that its recurrent layers take no lengths and read all steps, with the same
-    outputs.
+    """Rewrite a graph for one text so that its recurrent layers take no lengths, since the engine's layers have no such
+    input. The outputs stay the same.
 
-    A layer whose cells are used afterwards is not changed. `list_dependent_names` lists the values that depend on the
+    An LSTM whose final cell state is used is not changed. `list_dependent_names` lists the values that depend on the
     tokens.
     """
     model = onnx.load_from_string(content)
@@ -107,7 +107,8 @@ class _RewrittenLayer:
         self._back = self._add_node("Max", self._add_node("Sub", self._last, places), self._add_int64_constant(0))
 
     def _add_direction(self, i: int, direction_count: int, *, is_reverse: bool) -> _DirectionOutputs:
-        """Add the nodes of one direction, that of weights with the index `i`. Return its outputs."""
+        """Add the nodes of one direction of the layer, which has the index `i` in the layer's weights. Return the names
+        of its outputs."""
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:
@@ -131,7 +132,8 @@ class _RewrittenLayer:
         return _DirectionOutputs(every, last)
 
     def _join_directions(self, directions: list[_DirectionOutputs]) -> None:
-        """Add nodes that join the outputs and the last outputs of all directions as the layer's own outputs."""
+        """Add nodes that join the outputs of all directions, for all steps and for the last step, under the names of
+        the layer's own outputs."""
         outputs = [*self._node.output, "", ""][:2]
         if outputs[0]:
             every = self._add_node("Concat", *(one.every for one in directions), axis=1)

@@ -139,10 +139,10 @@ class Lowering:
         return compute_bound_between(known.extreme_numbers) if is_whole else None
 
     def limit_text_length(self, bound: Bound, largest: int = LARGEST, remedy: str = USE_OTHER_OPERATIONS) -> None:
-        """Limit the number of tokens of the program's texts, so that no integer with this bound exceeds `largest`.
+        """Limit how many tokens a text may have, so that no integer with this bound exceeds `largest`.
 
         Raises:
-            ExportError: too few texts would be left.
+            ExportError: only very short texts would be left.
         """
         span = self.graph.size_values.span
         most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
@@ -575,8 +575,9 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
 
 
 def _fit_strides(lengths: Sequence[Lengths], index_maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
-    """Return an offset and a stride for each axis, so that at every length the element of a map at some indices is
-    offset + sum of strides * indices. Return None if no such numbers fit."""
+    """Find an offset and strides that describe index maps. A map is an array that says for each output element which
+    input element it is: offset + the sum of strides * its own indices. Return them, or None if none fit at every
+    length."""
     # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, index_maps, strict=True) if m.size]
     if not some:

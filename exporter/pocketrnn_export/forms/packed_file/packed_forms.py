@@ -30,7 +30,8 @@ def make_packed_form(path: Path, graph: Graph, rows_of_ids: Floats | None = None
     Args:
         path: the file.
         graph: the entry of its program.
-        rows_of_ids: the samples that ids stand for, where the program takes samples.
+        rows_of_ids: float32 [ids, channels], the sample for which each id of a case stands, if the program takes
+            samples.
 
     Raises:
         MissingExtraError: the native engine is not installed.

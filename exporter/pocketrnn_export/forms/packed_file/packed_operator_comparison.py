@@ -474,7 +474,7 @@ def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
 def _add_copy_in_order(
     alone: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size
 ) -> None:
-    """Add an operation that copies numbers in order, from an offset in one value to an offset in another."""
+    """Add an operation that copies numbers in order, from `begin` in the source to `offset` in the target."""
     axes = _merge_axes(sizes)
     strides = compute_array_strides(axes)
     alone.add_copy(source, target, axes, begin, strides, offset, strides)

@@ -174,7 +174,8 @@ class Program:
         return len(self.values) - 1
 
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
-        """Add an operation. Its numbers in the file are `words`, with two numbers for each size, and then `weights`."""
+        """Add an operation, called `name` in the file format, on the values with the numbers `operands`. After these,
+        the file has its `words`, of which a size takes two, and the numbers of its `weights`."""
         flat: list[int] = []
         for word in words:
             flat += self._make_size_words(word) if isinstance(word, tuple) else [word]

@@ -108,8 +108,8 @@ def _count_elements(program: Program, value: int, tokens: int) -> int:
 
 
 def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
-    """Return an integer for each number of a value. It stands for the value and the index from which operations moved
-    the number; it is 0 for a zero, and -1 for another constant."""
+    """Return an integer for each number of a value that shows from where copies moved the number: equal integers mean
+    the same number. 0 stands for a zero, and -1 for another constant."""
     numbers = _count_elements(program, value, tokens)
     constant = program.values[value].constant
     if constant is not None:

@@ -178,7 +178,8 @@ class Numbers:
 
     @property
     def extreme_numbers(self) -> tuple[Affine, ...]:
-        """Numbers that include the smallest and the largest; NaN for an array with too many numbers."""
+        """Numbers among which are the smallest and the largest of the array; NaN if the array has too many numbers to
+        list."""
         return ((0, np.nan),) if self.all is None else self.all
 
     @property
@@ -206,7 +207,8 @@ class AffineRange:
 
     @property
     def constant(self) -> list[Any] | None:
-        """The number that all elements have for all texts, as a list. None if elements differ, or if texts differ."""
+        """The number that all elements have in all texts, as a list of one. None if it differs between elements or
+        texts."""
         return [self.start[1]] if not self.step and not self.start[0] else None
 
 
@@ -252,7 +254,8 @@ class SizeValues:
         return None if any(size is None for size in sizes) else [size for size in sizes if size is not None]
 
     def _track_node(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
-        """Record the numbers of an operator's outputs, or the reason why their sizes are not a * tokens + b."""
+        """Record the numbers of an operator's outputs, or the reason why their sizes are not a * tokens + b.
+        `of_tokens` has the names of values that depend on the tokens themselves, whose numbers are not recorded."""
         outputs = [name for name in node.output if name]
         drawn = node.op_type.startswith(_RANDOM)
         if (
