@@ -201,7 +201,7 @@ def test_a_width_agrees_with_all_answers_also_with_those_that_are_not_compared_f
         wide = answer_ids(ids + [1] * (35 - len(ids)))
         groups[ids[0] % 5 == 0].append(AnsweredText(text, split(text), ["ab"[int(wide.argmax())]]))
     compared, others = groups
-    with pytest.raises(ParityError, match=r"of \d+ texts.*padded to 35 ids") as refused:
+    with pytest.raises(ParityError, match="padded to 35 ids") as refused:
         refuse_other_answers(source, compared, others)
     assert "Other ways agree" not in str(refused.value)
 
