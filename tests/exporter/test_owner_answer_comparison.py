@@ -141,7 +141,7 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
     assert (verdict.answers.labels, verdict.answers.probabilities, verdict.answers.tolerance) == (12, 12, 1e-3)
     assert verdict.answers.largest_difference < 1e-5
     for shown in (CliRunner().invoke(main, ["inspect", str(bundle)]).stdout, proof_page(verify(bundle))):
-        assert re.search(r"12 texts .*: the same labels.* 12 texts .*: probabilities within 0\.001", shown)
+        assert re.search(r"12 texts .*: the same labels; on 12 texts: probabilities within 0\.001", shown)
         assert 'class="open"' not in shown
     stated = manifests.read_manifest(bundle).provenance["text_rules"]["answers"]
     assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
