@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Some of 600 rules agree with a few texts by chance.
 TEXTS_TO_DECIDE_BY: Final = 20
 _OF_VOCABULARIES: Final = "json|pkl|pickle|joblib|txt|pth?|bin|vocab|tsv|gz"
-_OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy"
+_OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy|pth?"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
