@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -23,6 +24,9 @@ from notebook_maker import cell
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
+from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
+from pocketrnn.errors import InputError
+from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
     describe_tokenizer_function,
@@ -40,6 +44,7 @@ from pocketrnn_export.commands.tokenizer_function_in_own_file import (
 )
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.progress import ABOUT_SOFTMAX
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
@@ -774,6 +779,33 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     assert [one.option for one in list_text_functions(Path("net.py"))] == ["net.py:encode"]
     # A file that the user names is read.
     assert list_files_near(made) == [made, Path("net.py")]
+
+
+def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    Path("src/net.py").write_text(FILE)
+    for folder in (".", "src"):
+        message = export(folder).stderr
+        assert "config.json" in message
+        assert "Write: pocketrnn export src/net.py:Net" in message
+
+
+def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:
+    find_or_write_code_file(Path("out"), "vocabulary", "words = 1\n")
+    made = export("net.py:Net", "--vocabulary", "out-vocabulary.json", "--labels", "a,b")
+    assert "python out-vocabulary.py" in made.stderr
+    assert "is run" not in made.stderr
+
+
+def test_a_refused_command_says_nothing_of_the_probabilities_of_a_bundle() -> None:
+    with click.Context(click.Command("export")) as context:
+        for raised, kept in ((None, 2), (InputError("a", "b"), 1)):
+            get_lines_to_print_at_end(context)[:] = [("a", ABOUT_SOFTMAX), ("b", "")]
+            with contextlib.suppress(InputError), print_stages():
+                if raised is not None:
+                    raise raised
+            assert len(get_lines_to_print_at_end(context)) == kept
 
 
 def test_of_several_files_of_answers_the_one_that_begins_with_that_name_is_proposed(

@@ -311,7 +311,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
-    if named is None:
+    # A missing file is told before PyTorch is loaded, which takes seconds.
+    files = (options[name] for name in ("weights", "vocabulary", "pairs"))
+    if named is None or any(one is not None and not one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -1121,9 +1123,13 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
     show."""
+    from pocketrnn_export.source_code.files_near_module import is_written_by_export
     from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
 
     path, weights = options["vocabulary"], options["weights"]
+    script = path.with_suffix(".py")
+    if not path.exists() and is_written_by_export(script):
+        raise InputError(f"There is no file {path} yet.", f"Run python {script}, with the data of the training.")
     if weights is None or not is_word_vector_file(path):
         return read_vocabulary(path)
     # These need PyTorch, which is loaded later where no word vectors are given.

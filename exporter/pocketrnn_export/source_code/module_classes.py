@@ -97,8 +97,8 @@ def list_module_classes_near(path: Path) -> list[str]:
     found: list[str] = []
     # These folders of a project are not where its classifier is, unless the file lies there.
     left_out = _BESIDE_THE_CODE - {*path.absolute().parts}
-    for file in list_files_near(path)[1:]:
-        if left_out.isdisjoint(file.parts[:-1]):
+    for file in list_files_near(path):
+        if file != path and left_out.isdisjoint(file.parts[:-1]):
             with contextlib.suppress(InputError):
                 found += [f"{file}:{name}" for name in list_module_classes(file)]
     return found[:_MOST_NAMED]
