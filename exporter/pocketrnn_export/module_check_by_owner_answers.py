@@ -55,7 +55,9 @@ def refuse_module_with_other_answers(
         source = _make_answer_source(prepared, description, one, slice(begin, begin + len(one.labels)))
         begin += len(one.labels)
         try:
-            refuse_other_answers(source, _choose_texts_to_compare(of_head), len(of_head))
+            compared = _choose_texts_to_compare(of_head)
+            taken = {id(row) for row in compared}
+            refuse_other_answers(source, compared, [row for row in of_head if id(row) not in taken])
         except OtherAnswersError as error:
             if not name:
                 raise

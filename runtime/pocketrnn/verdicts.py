@@ -95,8 +95,11 @@ class AnswerComparison:
         # Some texts may have a label, and as many others probabilities.
         if self.labels == self.probabilities == self.texts:
             compared = [(self.texts, f"the same labels and {near}")]
+        (first, equal), *second = [(number, equal) for number, equal in compared if number]
         found = [
-            f"On {_format_text_count(number)} {self._agreement_words}: {equal}." for number, equal in compared if number
+            f"On {_format_text_count(first)} {self._agreement_words}: {equal}"
+            + "".join(f"; on {_format_text_count(number)}: {also}" for number, also in second)
+            + "."
         ]
         if self.unordered:
             named = ", ".join(short_repr(label, 40) for label in self.unordered[:_NAMED])

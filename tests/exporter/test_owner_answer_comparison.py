@@ -142,7 +142,7 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
     assert (verdict.answers.labels, verdict.answers.probabilities, verdict.answers.tolerance) == (12, 12, 1e-3)
     assert verdict.answers.largest_difference < 1e-5
     for shown in (CliRunner().invoke(main, ["inspect", str(bundle)]).stdout, proof_page(verify(bundle))):
-        assert re.search(r"12 texts .*: the same labels.* 12 texts .*: probabilities within 0\.001", shown)
+        assert re.search(r"12 texts .*: the same labels; on 12 texts: probabilities within 0\.001", shown)
         assert 'class="open"' not in shown
     stated = manifests.read_manifest(bundle).provenance["text_rules"]["answers"]
     assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
@@ -180,6 +180,45 @@ def test_a_width_with_which_most_answers_agree_is_told_with_one_of_the_others() 
     ]
     with pytest.raises(ParityError, match=r"It reads '.*20 of 24 .*cut or padded.*\"min_width\": 40.*the first is"):
         refuse_other_answers(source, answered)
+
+
+def test_a_width_agrees_with_all_answers_also_with_those_that_are_not_compared_first() -> None:
+    rules = TextRules("external", padding_id=1)
+    encoder = TextEncoder(rules, WORDS)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        is_near = len(ids) == 35 if ids[0] % 5 == 0 else 33 <= len(ids) <= 37
+        number = 0.9 if (is_near or ids[0] % 3 == 0) == (ids[0] % 2 == 0) else 0.1
+        return np.array([number, 1 - number])
+
+    def encode(read: Any) -> list[int]:
+        return encoder.encode_tokens(read)
+
+    source = AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, WORDS), encode, answer_ids,
+                          lambda read: answer_ids(encode(read)))  # fmt: skip
+    groups: list[list[AnsweredText]] = [[], []]
+    for text in drawn(60, 5):
+        ids = encode(split(text))
+        wide = answer_ids(ids + [1] * (35 - len(ids)))
+        groups[ids[0] % 5 == 0].append(AnsweredText(text, split(text), ["ab"[int(wide.argmax())]]))
+    compared, others = groups
+    with pytest.raises(ParityError, match="padded to 35 ids") as refused:
+        refuse_other_answers(source, compared, others)
+    assert "Other ways agree" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("part", "is_left_out"), [(0.2, True), (0.5, False)])
+def test_labels_that_follow_from_a_probability_by_another_threshold_are_told(
+    part: float, is_left_out: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = [0.03, 0.19, 0.22, 0.47, 0.61, 0.98]
+    texts = [OwnersText(f"text {n}", answer=n, label=["ham", "spam"][n > part]) for n in numbers]
+    found = map_answers_to_labels(texts, ["ham", "spam"])
+    assert [one.label is None for one, _ in found] == [is_left_out] * len(numbers)
+    assert ("between 0.19 and 0.22" in caplog.text) is is_left_out
+    texts[0] = replace(texts[0], label="spam")
+    with pytest.raises(InputError):
+        map_answers_to_labels(texts, ["ham", "spam"])
 
 
 def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Path) -> None:
@@ -921,7 +960,7 @@ def test_other_thresholds_of_several_labels_are_named(needed: list[float], said:
         for i, row in enumerate(answers)
     ]
     with pytest.raises(ParityError, match=r"80 texts .*, of 300"):
-        refuse_other_answers(source, answered, 300)
+        refuse_other_answers(source, answered, answered[:1] * 220)
     with pytest.raises(ParityError, match=f"80 texts.*{said}") as caught:
         refuse_other_answers(source, answered)
     numbers = re.findall(r"\d\.\d+", caught.value.remedy.split("thresholds=")[1])

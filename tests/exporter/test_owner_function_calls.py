@@ -191,6 +191,15 @@ def test_a_function_may_take_a_vocabulary_of_letters() -> None:
     assert adapt_owner_function(encode, known)("a bz") == [1, 5, 4, 6, 3, 2]
 
 
+def test_a_string_is_words_or_characters_as_the_vocabulary_has_them() -> None:
+    letters = read_vocabulary(["<pad>", "<unk>", *"abcdefghijklmnopqrstuvwxyz "])
+    assert adapt_owner_function(str.lower, letters)("Oil on") == [*"oil on"]
+    assert adapt_owner_function(str.lower, KNOWN)("Oil on") == ["oil", "on"]
+    rules = choose_rules(letters, None, str.lower, [], ["Oil on", "a film"])
+    assert isinstance(rules, TextRules)
+    assert (rules.tokenizer, rules.lowercase) == ("characters", True)
+
+
 def test_a_function_that_gives_ids_is_compared_on_a_long_text() -> None:
     def cut(text: str) -> list[int]:
         return [STOI.get(word, 1) for word in text.split()][:512]

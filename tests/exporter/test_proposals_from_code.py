@@ -257,11 +257,11 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
     assert ("" if found is None else found.file) == proposed
 
 
-def test_many_answers_take_the_place_of_rules_in_code_but_not_of_a_library(folder: Path) -> None:
+def test_many_answers_take_the_place_of_widths_in_code_but_not_of_a_function(folder: Path) -> None:
     Path("cut.py").write_text("import jieba\ndef words(text):\n return jieba.cut(text)\ndef split(text): ...")
     known: dict[str, str | None] = {"rules": "{}", "tokenizer": "cut.py:split"}
     assert ProposedPairs("a.csv", 3).complete(known) == {**known, "pairs": "a.csv"}
-    assert ProposedPairs("a.csv", 30).complete(known) == {"pairs": "a.csv"}
+    assert ProposedPairs("a.csv", 30).complete(known) == {"tokenizer": "cut.py:split", "pairs": "a.csv"}
     known["tokenizer"] = "cut.py:words"
     external = {"tokenizer": "cut.py:words", "rules": '{"tokenizer": "external"}'}
     assert ProposedPairs("a.csv", 30).complete(known) == {**external, "pairs": "a.csv"}

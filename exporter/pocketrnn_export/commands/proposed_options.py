@@ -66,16 +66,13 @@ class ProposedPairs(NamedTuple):
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
         """Return the options of the next command: --pairs with this file, and those in `corrected`. If the file has
-        many answers, --rules and --max-tokens are left out, and so is --tokenizer unless it calls a library: the
-        answers show the text rules better than code does."""
+        many answers, --rules and --max-tokens are left out: the answers show the widths better than code does. Beside a
+        function that calls a library, --rules stays, since it says that the function splits the texts."""
         if self.answer_count < TEXTS_TO_DECIDE_BY:
             return {**corrected, "pairs": self.file}
         kept = {option: value for option, value in corrected.items() if option not in ("rules", "max_tokens")}
         if ":" in (tokenizer := corrected.get("tokenizer") or ""):
-            del kept["tokenizer"]
-            of_function = make_options_of_tokenizer_function(tokenizer)
-            # It calls a library.
-            kept |= of_function if "rules" in of_function else {}
+            kept |= make_options_of_tokenizer_function(tokenizer)
         return {**kept, "pairs": self.file}
 
 

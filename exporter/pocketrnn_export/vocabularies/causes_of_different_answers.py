@@ -68,10 +68,14 @@ class Explanation(NamedTuple):
 
 
 def explain_difference(
-    source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
+    source: AnswerSource,
+    rows: Sequence[Row],
+    wrong_indices: Sequence[int],
+    tolerance: float,
+    further: Sequence[AnsweredText] = (),
 ) -> Explanation:
     """Find the likely cause of the answers that differ, which have the indices `wrong_indices`. Return it with advice,
-    and the text rules with which the answers agree, if there are any."""
+    and the text rules with which the answers agree, if there are any. A width must agree with `further` texts, too."""
     if (order := _describe_other_order(source, rows, tolerance)) is not None:
         return order
     if (threshold := _describe_other_threshold(source, rows)) is not None:
@@ -87,7 +91,8 @@ def explain_difference(
     some = [rows[i] for i in tried]
     most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
     ids_agree = rows[wrong_indices[0]][0].ids_agree
-    ways = [_find_other_truncation_or_padding(source, some, first, tolerance)]
+    others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
+    ways = [_find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
     if ways[0] is None and most:
         ways.append(_find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
@@ -383,10 +388,16 @@ def _advise_on_texts_without_tokens(
 
 
 def _find_other_truncation_or_padding(
-    source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float, most_exceptions: int = 0
+    source: AnswerSource,
+    rows: Sequence[Row],
+    wrong_indices: Sequence[int],
+    tolerance: float,
+    most_exceptions: int = 0,
+    others: Sequence[AnsweredText] = (),
 ) -> _Way | None:
     """Find a truncation or padding of texts for which all answers agree, except at most `most_exceptions`, and describe
-    it. Return None if no truncation and no padding does."""
+    it. If no text is an exception, the answers to the `others` must agree, too. Return None if no truncation and no
+    padding does."""
     rules = source.text.rules
     if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -413,7 +424,8 @@ def _find_other_truncation_or_padding(
                     if len(exceptions) > most_exceptions:
                         break
             else:
-                agreeing.append((len(exceptions), largest, said, changed, exceptions))
+                if exceptions or _agrees_with_all(source, changed, others, tolerance):
+                    agreeing.append((len(exceptions), largest, said, changed, exceptions))
         # Answers of many digits show which of several near widths is right.
         sure = sum(largest < _SURELY for _, largest, *_ in agreeing)
         if len(agreeing) == _WAYS or (sure == _ENOUGH and not most_exceptions):
@@ -431,6 +443,18 @@ def _find_other_truncation_or_padding(
         more = " Other ways agree, too: probabilities with all digits show the right one."
     option = _describe_rules_option(changed, source.text.vocabulary)
     return _describe_way(rows, exceptions, f"if {said}: {option}", changed, more)
+
+
+def _agrees_with_all(
+    source: AnswerSource, changed: AnyTextRules, texts: Sequence[AnsweredText], tolerance: float
+) -> bool:
+    """Return whether the answers to all texts agree if the text rules are `changed`. Texts that the module does not
+    take are left out."""
+    for one in texts:
+        with contextlib.suppress(PocketRNNError):
+            if _measure_distance_by_changed_rules(source, changed, source.encode(one.read), one.answer) > tolerance:
+                return False
+    return True
 
 
 def _find_width_for_most_texts(

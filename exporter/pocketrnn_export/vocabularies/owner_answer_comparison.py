@@ -111,13 +111,16 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     )
 
 
-def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText], given_count: int = 0) -> list[Row]:
+def refuse_other_answers(
+    source: AnswerSource, answered: Sequence[AnsweredText], others: Sequence[AnsweredText] = ()
+) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
     Args:
         source: the bundle or the module.
         answered: texts with the owner's answers.
-        given_count: the number of texts with answers that were given, if only some of them are compared.
+        others: further texts with the owner's answers. They are not compared, but tell between text rules that agree
+            with the compared ones.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -132,11 +135,11 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
     if wrong:
         one, found = rows[wrong[0]]
         of_all = (
-            f"the {len(rows):,} texts that were asked, of {given_count:,}"
-            if given_count > len(rows)
+            f"the {len(rows):,} texts that were asked, of {len(answered) + len(others):,}"
+            if others
             else f"{len(rows):,} texts"
         )
-        remedy, agreeing, is_only, nearest, options = explain_difference(source, rows, wrong, tolerance)
+        remedy, agreeing, is_only, nearest, options = explain_difference(source, rows, wrong, tolerance, others)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."

@@ -44,13 +44,16 @@ class OwnersFunction:
         function, arguments: as given.
         gives_ids: whether it gives all ids of a text.
         has_own_ids: whether it gives all ids of a text without the vocabulary.
-        gives_string: whether its last result was a string, whose words are then those between white space.
+        gives_string: whether its last result was a string. Its words are then those between white space, or its
+            characters are the tokens.
+        reads_characters: whether the characters of a string are the tokens.
         results: the tokens or ids of each text with which it was called.
         seconds: how long its calls have taken.
     """
 
     gives_ids = False
     gives_string = False
+    reads_characters = False
 
     def __init__(
         self, function: Callable[..., Any], text: str, arguments: Mapping[str, Any], *, takes_list: bool
@@ -84,7 +87,8 @@ class OwnersFunction:
         finally:
             self.seconds += time.monotonic() - started
         self.gives_string = isinstance(given, str)
-        found = _read_tokens_or_ids(given, takes_list=self._takes_list)
+        is_spelled = self.gives_string and self.reads_characters
+        found = list(given) if is_spelled else _read_tokens_or_ids(given, takes_list=self._takes_list)
         if isinstance(text, str) and isinstance(found, list):
             self.results[text] = found[:]
         return found
@@ -152,11 +156,16 @@ def _list_ways_to_call(
         (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
     ]
     lists = (False,) if _returns_list_unchanged(function) else (False, True)
-    return [
+    forms = [
         OwnersFunction(function, text, arguments, takes_list=as_list)
         for text, arguments in given or [("", {})]
         for as_list in lists
     ]
+    # Code that looks up what a string consists of finds characters. Words of one letter are few in other vocabularies.
+    letters = sum(len(token) == 1 for token in held)
+    for form in forms:
+        form.reads_characters = 2 * letters > len(held)
+    return forms
 
 
 def find_vocabulary_argument(needed: Sequence[str]) -> str | None:

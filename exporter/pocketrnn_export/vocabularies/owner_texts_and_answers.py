@@ -686,6 +686,7 @@ def map_answers_to_labels(
             "The one probability of each text is read and compared as that of %s, the second label",
             short_repr(labels[1], 40),
         )  # fmt: skip
+        texts = _leave_out_labels_by_another_threshold(texts, numbers, labels)
     found = []
     for one, number in zip(texts, numbers, strict=True):
         answer = one.answer
@@ -695,6 +696,26 @@ def map_answers_to_labels(
             answer = {str(one.label): number}
         found.append((one, _map_probabilities_and_check_label(replace(one, answer=answer), labels)))
     return found
+
+
+def _leave_out_labels_by_another_threshold(
+    texts: list[OwnersText], numbers: Sequence[float | None], labels: Sequence[str]
+) -> list[OwnersText]:
+    """Return the texts without labels, with a note, if each label follows from the probability of the second label by a
+    threshold other than 0.5. A bundle gives the likelier label. Else return the texts unchanged."""
+    rows = [(number, str(one.label)) for one, number in zip(texts, numbers, strict=True)
+            if number is not None and one.label is not None]  # fmt: skip
+    below = max((number for number, label in rows if label == labels[0]), default=1.0)
+    above = min((number for number, label in rows if label == labels[1]), default=0.0)
+    if {label for _, label in rows} != {*labels} or below >= above or below < 0.5 <= above:
+        return texts
+    _log.warning(
+        "Your classifier gives %s from a probability between %.4g and %.4g on, and not from 0.5. A bundle gives the "
+        "likelier label, so the probabilities are compared, and the labels are not: in your program, compare the "
+        "bundle's probability of %s with your number",
+        short_repr(labels[1], 40), below, above, short_repr(labels[1], 40),
+    )  # fmt: skip
+    return [replace(one, label=None) for one in texts]
 
 
 def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
