@@ -783,12 +783,13 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
 
 def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("src").mkdir()
-    Path("src/net.py").write_text(FILE)
-    for folder in (".", "src"):
-        message = export(folder).stderr
-        assert "config.json" in message
-        assert "Write: pocketrnn export src/net.py:Net" in message
+    for name in ("scripts", "src"):
+        Path(name).mkdir()
+        Path(name, "net.py").write_text(FILE)
+        for folder in (".", name):
+            message = export(folder).stderr
+            assert "config.json" in message
+            assert f"Write: pocketrnn export {name}/net.py:Net" in message
 
 
 def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:

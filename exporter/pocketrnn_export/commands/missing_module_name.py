@@ -74,7 +74,8 @@ def _refuse_folder_of_code(folder: Path) -> None:
     """Refuse a folder whose Python files define modules, and name these."""
     from pocketrnn_export.source_code.module_classes import list_module_classes_near
 
-    near = list_module_classes_near(folder / "__init__.py")
+    inside = folder / "__init__.py"
+    near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
     if found := [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]:
         raise InputError(
             f"{folder} holds no config.json, so that it is not a folder that `pocketrnn train` wrote, but holds code.",
