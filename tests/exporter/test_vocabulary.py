@@ -387,6 +387,20 @@ def test_a_text_file_holds_a_token_a_line(file: Callable[..., Path], ending: str
     assert read_vocabulary(file(mark + ending.join(TOKENS) + ending * last)) == Vocabulary(TOKENS, 0)
 
 
+@pytest.mark.parametrize("separator", [",", "\t", " "])
+@pytest.mark.parametrize("first", [0, 1])
+def test_lines_of_words_and_ids_are_read_by_the_ids(separator: str, first: int, tmp_path: Path) -> None:
+    words = ["<unk>", "很", "a,b", *(f"w{i}" for i in range(9))]
+    ids = {word: (i * 5) % len(words) + first for i, word in enumerate(words)}
+    path = tmp_path / "dict"
+    path.write_text("\n".join(f"{word}{separator}{i}" for word, i in ids.items()), encoding="utf-8")
+    tokens = read_vocabulary(path).tokens
+    assert {word: tokens.index(word) for word in words} == ids
+    # Counts are not ids.
+    path.write_text("\n".join(f"{word},{i * i + 3}" for i, word in enumerate(words)), encoding="utf-8")
+    assert read_vocabulary(path).tokens[1] == "很,4"
+
+
 def test_a_text_file_keeps_spaces_and_the_characters_that_splitlines_would_split_at(file: Callable[..., Path]) -> None:
     tokens = (" ", "  a", "b ", "new york city", "x\x85y", "x\u2028y", "x\x0cy", "\t", "[PAD]", "{", "80.5")
     assert read_vocabulary(str(file("\n".join(tokens)))).tokens == tokens

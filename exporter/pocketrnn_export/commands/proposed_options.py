@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 # Some of 600 rules agree with a few texts by chance.
 TEXTS_TO_DECIDE_BY: Final = 20
-_OF_VOCABULARIES: Final = "json|pkl|pickle|joblib|txt|pth?|bin|vocab|tsv|gz"
-_OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy|pth?"
+_TO_IDS: Final = r"\w+_?(?:to|2)_?(?:idx|ids?|index)"
+_OF_VOCABULARIES: Final = f"json|pkl|pickle|joblib|txt|pth?|bin|vocab|dict|words|tsv|gz|{_TO_IDS}"
+_OF_LABELS: Final = f"json|pkl|pickle|joblib|txt|npy|pth?|{_TO_IDS}"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20

@@ -209,7 +209,8 @@ def list_data_files_named_in_code(
 
     Args:
         path: the file of the module.
-        suffix_pattern: a regular expression for the endings of the files' names.
+        suffix_pattern: a regular expression for the endings of the files' names. A file may also have such an ending
+            as its whole name, such as `vocab`.
         names_in_folder: names of files that also count if the code names only their folder, which is then returned.
 
     Example:
@@ -220,7 +221,7 @@ def list_data_files_named_in_code(
     for where, node in list_syntax_nodes_near(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value.replace("\\", "/").rstrip("/").rpartition("/")[2]
-            if re.search(rf"(?i)\.({suffix_pattern})$", name) or (names_in_folder and name.strip(".")):
+            if re.search(rf"(?i)(?:^|\.)(?:{suffix_pattern})$", name) or (names_in_folder and name.strip(".")):
                 named.setdefault(name, where)
     files: dict[Path, tuple[Path, str]] = {}
     beside = [file for folder in dict.fromkeys((Path(), path.parent)) for file in _list_data_files(folder)]

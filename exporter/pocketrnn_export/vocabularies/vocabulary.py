@@ -75,6 +75,8 @@ _TO_TOKEN: Final = frozenset({
 # Models reserve ids for at most four special tokens without names (padding, start, unknown, unused).
 _FEW_UNUSED: Final = 4
 # The parsed form of a Python literal takes some 100 times the file's size.
+# Fewer numbers may be counts that happen to be the first whole numbers.
+_FEWEST_IDS: Final = 10
 _LARGEST_LITERAL: Final = 16 * 2**20
 _LITERAL: Final = re.compile(r"\s*[\[({]\s*[\[('\"\d]")
 # One line of so many parts is a list or a text, and not the only token: n-grams have few words.
@@ -353,7 +355,25 @@ def _read_file(path: Path) -> Vocabulary:
         return _read_document(document, str(path))
     if path.suffix.lower() == ".json" or _JSON.match(text):
         return _read_json(text, path)
+    if (ids := _read_lines_of_words_and_ids(text)) is not None:
+        return _read_document(ids, str(path))
     return _make_vocabulary_with_unknown(_read_token_lines(text, path))
+
+
+def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
+    """Return the ids of words from lines such as `oil,7`, with a comma, tab or space. Return None if the numbers are
+    not all ids from 0 or 1 on, each once: they may be counts."""
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    for separator in ",\t ":
+        parts = [line.rpartition(separator) for line in lines]
+        if len(lines) < _FEWEST_IDS or not all(
+            word and re.fullmatch("[0-9]{1,9}", number) for word, _, number in parts
+        ):
+            continue
+        ids = {word: int(number) for word, _, number in parts}
+        if len(ids) == len(lines) and sorted(ids.values()) in ([*range(len(ids))], [*range(1, len(ids) + 1)]):
+            return ids
+    return None
 
 
 def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
