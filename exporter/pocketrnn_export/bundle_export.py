@@ -1041,13 +1041,14 @@ def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
 
 def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids_compared: bool) -> None:
     """Warn if the embedding has more rows than the vocabulary has words, and no ids were compared."""
-    words, rows = len(description.text.vocabulary), graph.embedding_rows
+    tokens, rows = description.text.vocabulary, graph.embedding_rows
+    words = len(tokens)
     if rows > words and not ids_compared:
         _log.warning(
-            "The embedding has %d rows, but the vocabulary %d words: the first word has the id 0. If your ids begin "
-            "elsewhere, each word gets another word's id; give a map from word to id, or texts with ids (--pairs, "
+            "The embedding has %d rows, but the vocabulary %d words: %s, and the rows from %d on have no word. If your "
+            "classifier reads these words as other ids, give its own map from word to id, or texts with ids (--pairs, "
             "example_ids=) to compare with.",
-            rows, words,
+            rows, words, ", ".join(f"{short_repr(one, 20)} is {i}" for i, one in enumerate(tokens[:3])), words,
         )  # fmt: skip
 
 

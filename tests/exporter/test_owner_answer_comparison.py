@@ -42,6 +42,7 @@ from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
     refuse_doubtful_ids,
     warn_of_cut_that_no_text_shows,
 )
+from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
 from pocketrnn_export.vocabularies.owner_answer_comparison import (
     OtherAnswersError,
     compare_answers,
@@ -1287,3 +1288,35 @@ def test_answers_show_that_numbers_of_one_sign_are_logits(tmp_path: Path, caplog
     pairs = [(one, None, {"yes": float(torch.tensor(x).sigmoid())}) for one, x in zip(texts, made, strict=True)]
     assert read_text_verdict(export(module, tmp_path / "b", **given, example_ids=pairs)).answers is not None
     assert "show that they are logits" in caplog.text
+
+
+@pytest.mark.parametrize("labels", [["good", "bad"], ["bad", "good"]])
+def test_labels_in_another_order_than_the_probabilities_beside_them_are_exchanged(
+    labels: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label,probability\noil,good,0.75\nrow,bad,0.25\n")
+    if labels == ["bad", "good"]:
+        assert len(read_pairs_in_label_order(path, labels)) == 2
+        path.write_text("text,label,probability\noil,bad,0.75\nrow,bad,0.25\n")
+        # With neither order, and numbers are read in either order.
+        with pytest.raises(InputError, match="'bad'") as caught:
+            read_pairs_in_label_order(path, labels)
+        path.write_text("text,label,probability\noil,0,0.75\nrow,1,0.25\n")
+        with pytest.raises(InputError) as of_numbers:
+            read_pairs_in_label_order(path, labels)
+        assert {type(caught.value), type(of_numbers.value)} == {InputError}
+        return
+    with pytest.raises(OptionCorrectionsError, match="bad, good") as found:
+        read_pairs_in_label_order(path, labels)
+    assert found.value.changes == {"labels": "bad,good"}
+
+
+def test_the_order_of_three_labels_is_that_of_their_probabilities(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    lines = [{"text": one, "label": one, "probabilities": found}
+             for one, found in (("c", [0.5, 0.25, 0.25]), ("a", [0.25, 0.5, 0.25]))]  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(OptionCorrectionsError) as found:
+        read_pairs_in_label_order(path, ["a", "b", "c"])
+    assert found.value.changes == {"labels": "c,a,b"}

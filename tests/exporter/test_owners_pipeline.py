@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export import export
+from pocketrnn_export.bundle_export import _warn_of_extra_embedding_rows
 from pocketrnn_export.vocabularies.owner_texts_and_answers import convert_example_pairs, list_texts_with_ids, read_pairs
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
@@ -585,6 +587,15 @@ def test_brackets_that_a_pattern_escapes_are_not_taken_for_a_pattern(caplog: pyt
     assert not caplog.text
     choose_rules(known, TextRules(steps=cleaning(("[^a-z]", ""))), None, [], [])
     assert "[^a-z]" in caplog.text
+
+
+def test_for_more_rows_than_words_the_ids_of_the_first_words_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    text = SimpleNamespace(vocabulary=read_vocabulary({"the": 2, "<UNK>": 1, "<PAD>": 0}).tokens)
+    given: Any = SimpleNamespace(embedding_rows=9), SimpleNamespace(text=text)
+    _warn_of_extra_embedding_rows(*given, ids_compared=True)
+    assert not caplog.records
+    _warn_of_extra_embedding_rows(*given, ids_compared=False)
+    assert re.search(r"9 .* 3 .*'<PAD>' is 0, '<UNK>' is 1, 'the' is 2, .* 3 ", caplog.text)
 
 
 @pytest.mark.slow

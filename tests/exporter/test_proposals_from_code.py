@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -23,6 +24,9 @@ from notebook_maker import cell
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
+from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
+from pocketrnn.errors import InputError
+from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
     describe_tokenizer_function,
@@ -34,11 +38,13 @@ from pocketrnn_export.commands.proposed_options import (
     propose_vocabulary,
 )
 from pocketrnn_export.commands.tokenizer_function_in_own_file import (
+    find_or_write_code_file,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_that_cleans_before_keras,
 )
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.progress import ABOUT_SOFTMAX
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
@@ -54,6 +60,7 @@ from pocketrnn_export.source_code.splitting_part_of_function import (
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
@@ -238,7 +245,7 @@ def test_the_ids_of_words_are_read_from_code() -> None:
         ({"pairs.jsonl": '{"text": "film", "label": "good"}\n'}, "pairs.jsonl"),
         ({"train.csv": "text,label\nfilm,good\n"}, ""),
         ({"predicted.csv": "text,label\nfilm,other\n", "results.csv": "text\nfilm\n", "output.csv": "\0"}, ""),
-        ({"answers.csv": "text,label\nfilm,good\n", "predictions.csv": "text,label\nfilm,bad\n"}, ""),
+        ({"answers.csv": "text,label\nfilm,good\n", "predictions.csv": "text,label\nfilm,bad\n"}, "answers.csv"),
     ],
 )
 def test_a_file_of_answers_is_found_by_its_name_and_contents(
@@ -754,6 +761,66 @@ def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path)
     assert json.loads(Path("out-vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
 
 
+def run_script(code: str, folder: Path, *arguments: str) -> Any:
+    """Run the code as v.py in a folder. Return what it writes to v.json."""
+    (folder / "v.py").write_text(code)
+    subprocess.run([sys.executable, "v.py", *arguments], check=True, capture_output=True, cwd=folder)
+    return json.loads((folder / "v.json").read_text())
+
+
+def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("def encode(text):\n    return text.split()\n")
+    code = "def words(text):\n    return text.split()\n"
+    made = find_or_write_code_file(Path("out"), "words", code)
+    # Another output needs no file of its own.
+    assert find_or_write_code_file(Path("b"), "words", code) == made == Path("out-words.py")
+    assert find_or_write_code_file(Path("out"), "words", f"{code}\n") == Path("out-words2.py")
+    assert [one.option for one in list_text_functions(Path("net.py"))] == ["net.py:encode"]
+    # A file that the user names is read.
+    assert list_files_near(made) == [made, Path("net.py")]
+
+
+def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("scripts", "src"):
+        Path(name).mkdir()
+        Path(name, "net.py").write_text(FILE)
+        for folder in (".", name):
+            message = export(folder).stderr
+            assert "config.json" in message
+            assert f"Write: pocketrnn export {name}/net.py:Net" in message
+
+
+def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:
+    find_or_write_code_file(Path("out"), "vocabulary", "words = 1\n")
+    made = export("net.py:Net", "--vocabulary", "out-vocabulary.json", "--labels", "a,b")
+    assert "python out-vocabulary.py" in made.stderr
+    assert "is run" not in made.stderr
+
+
+def test_a_refused_command_says_nothing_of_the_probabilities_of_a_bundle() -> None:
+    with click.Context(click.Command("export")) as context:
+        for raised, kept in ((None, 2), (InputError("a", "b"), 1)):
+            get_lines_to_print_at_end(context)[:] = [("a", ABOUT_SOFTMAX), ("b", "")]
+            with contextlib.suppress(InputError), print_stages():
+                if raised is not None:
+                    raise raised
+            assert len(get_lines_to_print_at_end(context)) == kept
+
+
+def test_of_several_files_of_answers_the_one_that_begins_with_that_name_is_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("my-answers.csv", "answers.csv", "mine-answers.csv"):
+        Path(name).write_text("text,label,probability\noil,bad,0.75\n")
+    found = propose_pairs(["bad", "good"], multi_label=False)
+    assert found is not None
+    assert (found.file, found.others) == ("answers.csv", ("mine-answers.csv", "my-answers.csv"))
+    assert "my-answers.csv" in found.sentence
+
+
 @pytest.mark.parametrize(("rows", "size"), [(28, 3), (4, 3), (2, 2), (0, 3)])
 def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embedding(
     rows: int, size: int, tmp_path: Path
@@ -766,8 +833,7 @@ def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embeddin
     assert script is not None
     assert {*script.made} == {"tag_vocab", "word2idx"}
     assert script.others == (f"char2idx ({tmp_path / 'net.py'}, line 5)",)
-    subprocess.run([sys.executable, "-c", script.write("v.json", rows)], check=True, capture_output=True, cwd=tmp_path)
-    assert len(json.loads((tmp_path / "v.json").read_text())) == size
+    assert len(run_script(script.write(rows), tmp_path)) == size
 
 
 @pytest.mark.parametrize(
@@ -805,9 +871,7 @@ def test_a_vocabulary_that_an_imported_function_or_object_gives_is_saved_by_a_sc
     script = find_vocabulary_code(Path("net.py"))
     assert script is not None
     assert script.unsorted == f"{Path('src/data.py')}, line 5,"
-    code = f"import sys; sys.argv.append('sorted')\n{script.write('v.json')}"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1, "c": 2}
+    assert run_script(script.write(), Path(), "sorted") == {"a": 0, "b": 1, "c": 2}
 
 
 @pytest.mark.parametrize(
@@ -830,9 +894,8 @@ def test_a_script_that_saves_a_vocabulary_imports_from_the_owners_package(
     Path("src/pkg/nets/net.py").write_text(f"{imported}\ndef main():\n    vocab = {call}(['a', 'b'])\n")
     script = find_vocabulary_code(Path("src/pkg/nets/net.py"))
     assert script is not None
-    assert str(tmp_path) not in script.write("v.json")
-    subprocess.run([sys.executable, "-c", script.write("v.json")], check=True, capture_output=True)
-    assert json.loads(Path("v.json").read_text()) == {"a": 0, "b": 1}
+    assert str(tmp_path) not in script.write()
+    assert run_script(script.write(), Path()) == {"a": 0, "b": 1}
 
 
 def test_files_are_found_by_the_names_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

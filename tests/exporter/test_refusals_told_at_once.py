@@ -100,7 +100,8 @@ def test_missing_arguments_are_told_with_rules_that_differ_and_one_line_to_copy(
 
 
 def test_each_file_that_cannot_be_read_is_told_once_beside_missing_arguments(folder: Path) -> None:
-    Path("labels.json").write_text("{")
+    for name in ("labels.json", "none.json"):
+        Path(name).write_text("{")
     Path("answers.csv").write_text("sentence,label\noil,bad\n")
     result = export("net.py:Net", "--weights", "plain.pt", "--vocabulary", "none.json", "--labels", "labels.json",
                     "--pairs", "answers.csv", "--tokenizer", "net.py:with_table")  # fmt: skip

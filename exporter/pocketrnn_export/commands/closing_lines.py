@@ -35,8 +35,8 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
     Args:
         manifest: the description of the bundle.
         summary: a sentence about the proof, which follows the verdict on the graph.
-        answers: a file that seems to hold the answers of the user's classifier, which the note then names; an empty
-            string for none.
+        answers: a sentence on the file that seems to hold the answers of the user's classifier; an empty string for
+            none.
     """
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
@@ -46,9 +46,10 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
     if not verdict.is_open:
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
+    remedy = f"{remedy[:1].upper()}{remedy[1:]}"
     if answers:
-        remedy = f"{escape_line(answers)} seems to hold your classifier's answers. If so, the last line compares them."
-    print_line(f"Note: {remedy[:1].upper()}{remedy[1:]}", err=True)
+        remedy = f"{escape_line(answers)} If so, the last line compares them."
+    print_line(f"Note: {remedy}", err=True)
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:

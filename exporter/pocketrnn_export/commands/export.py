@@ -311,7 +311,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
-    if named is None:
+    # A missing file is told before PyTorch is loaded, which takes seconds.
+    files = (options[name] for name in ("weights", "vocabulary", "pairs"))
+    if named is None or any(one is not None and not one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -357,7 +359,7 @@ def _print_written_bundle(
     is_answered = read_text_verdict(manifest).answers is not None
     proposed = _propose_pairs_of_bundle(manifest, options)
     summary = format_proof_summary(manifest, "texts", str(output))
-    print_verdicts(manifest, summary, "" if proposed is None else proposed.file)
+    print_verdicts(manifest, summary, "" if proposed is None else proposed.sentence)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
         is_answered=is_answered, rules=manifest.text.rules,
@@ -681,8 +683,7 @@ def _refuse_missing_options(
     with contextlib.suppress(InputError), hide_log_records():
         known = [] if labels in (None, UNKNOWN_LABELS) else read_labels(labels)
         if not options["head"] and (pairs := _propose_pairs(known, options)):
-            said = f"Your classifier's answers seem to be in {pairs.file}: --pairs compares the bundle with them."
-            remedy.append(said)
+            remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
             changes = pairs.complete(changes)
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
     of_texts = ("tokenizer", "rules", "pairs")
@@ -706,9 +707,9 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
         return tokenizer
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
-        file = output.with_name(f"{output.name}-vocabulary.json")
         rows = read_weight_sizes(weights).embedding_rows
-        script = find_or_write_code_file(output, "vocabulary", code.write(str(file), rows))
+        script = find_or_write_code_file(output, "vocabulary", code.write(rows))
+        file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
         nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
         also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
@@ -732,7 +733,7 @@ def _read_vocabulary_rules_and_pairs(
 ) -> dict[str, Any] | None:
     """Read the vocabulary, the text rules, the labels and the pairs that the options name. Return them as arguments of
     `export`; None if a file is refused. All files are read in any case, so that all refusals are collected."""
-    from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
+    from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
 
     def read_all_labels() -> dict[str, Any]:
         if options["head"]:
@@ -748,7 +749,9 @@ def _read_vocabulary_rules_and_pairs(
     if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
         # A table with the texts of the pairs, and not lines of texts.
         texts, options["texts"] = options["texts"], None
-    pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several, texts=texts))
+    pairs = refusals.collect(
+        lambda: [] if file is None else read_pairs_in_label_order(file, names, multi_label=several, texts=texts)
+    )
     if read is None or pairs is None or refusals:
         return None
     tokens, rules = read
@@ -1120,9 +1123,13 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
     show."""
+    from pocketrnn_export.source_code.files_near_module import is_written_by_export
     from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
 
     path, weights = options["vocabulary"], options["weights"]
+    script = path.with_suffix(".py")
+    if not path.exists() and is_written_by_export(script):
+        raise InputError(f"There is no file {path} yet.", f"Run python {script}, with the data of the training.")
     if weights is None or not is_word_vector_file(path):
         return read_vocabulary(path)
     # These need PyTorch, which is loaded later where no word vectors are given.

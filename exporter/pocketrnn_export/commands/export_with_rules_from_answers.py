@@ -193,8 +193,8 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
         named_ones = ", ".join(one.option for one in found)
         raise ParityError(
             error.problem,
-            f"{error.remedy} {other} of your code that may split or clean texts: {named_ones}. Give the one that "
-            f"your classifier uses, or one of yours that calls several of them. Write: {line}",
+            f"{other} of your code may split or clean texts: {named_ones}. Give the one that your classifier uses, or "
+            f"one of yours that calls several of them. {error.remedy} Write: {line}",
         ) from None
 
 

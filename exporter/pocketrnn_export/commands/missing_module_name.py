@@ -21,9 +21,11 @@ def complete_source(source: str) -> str:
     unchanged.
 
     Raises:
-        InputError: the file defines several such classes, or none.
+        InputError: the file defines several such classes, or none; or a folder is no checkpoint, but holds code.
     """
     path = Path(source)
+    if path.is_dir() and not (path / "config.json").exists():
+        _refuse_folder_of_code(path)
     is_code = path.suffix in (".py", ".ipynb")
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
@@ -68,3 +70,16 @@ def complete_source(source: str) -> str:
         raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
     said = f"Name one of them: {', '.join(found)}.{f' {why}' if why else ''}"
     raise InputError(problem, f"{said} Write: {format_command_with_changes(changes)}")
+
+
+def _refuse_folder_of_code(folder: Path) -> None:
+    """Refuse a folder whose Python files define modules, and name these."""
+    from pocketrnn_export.source_code.module_classes import list_module_classes_near
+
+    inside = folder / "__init__.py"
+    near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
+    if found := [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]:
+        raise InputError(
+            f"{folder} holds no config.json, so that it is not a folder that `pocketrnn train` wrote, but holds code.",
+            f"Name one of its modules: {', '.join(found)}. Write: {format_command_with_changes({'source': found[0]})}",
+        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_at_end_if_command_runs, print_line
+from pocketrnn.errors import PocketRNNError
 
 if TYPE_CHECKING:
     import logging
@@ -22,7 +23,7 @@ def print_stages() -> Iterator[None]:
     print the progress. The verdicts are left out: a command prints them at its end. A command prints each stage and
     note once, though it may come to the same twice, as with other text rules."""
     from pocketrnn.verdicts import LOGGER
-    from pocketrnn_export.progress import ABOUT_WORDS, AFTER_AN_ERROR, ProgressLines, show_log_lines
+    from pocketrnn_export.progress import ABOUT_SOFTMAX, ABOUT_WORDS, AFTER_AN_ERROR, ProgressLines, show_log_lines
 
     def is_first(line: str) -> bool:
         context = click.get_current_context(silent=True)
@@ -49,5 +50,12 @@ def print_stages() -> Iterator[None]:
 
     lines = ProgressLines(print_stage_once, print_note_once)
     lines.addFilter(lambda record: record.name != LOGGER)
-    with show_log_lines(lines):
-        yield
+    try:
+        with show_log_lines(lines):
+            yield
+    except PocketRNNError:
+        # It is about the probabilities of a bundle, which is not written.
+        if (context := click.get_current_context(silent=True)) is not None:
+            kept = get_lines_to_print_at_end(context)
+            kept[:] = [one for one in kept if one[1] != ABOUT_SOFTMAX]
+        raise

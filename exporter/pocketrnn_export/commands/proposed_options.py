@@ -59,10 +59,17 @@ class FileNamedInCode(NamedTuple):
 
 
 class ProposedPairs(NamedTuple):
-    """A file of the owner's answers, and the number of answers."""
+    """A file of the owner's answers, the number of answers, and other files that seem to hold them, too."""
 
     file: str
     answer_count: int
+    others: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """A sentence that names the file and the others."""
+        others = f"; answers are also in {', '.join(self.others[:_MOST_TOLD])}" if self.others else ""
+        return f"Your classifier's answers seem to be in {self.file}{others}."
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
         """Return the options of the next command: --pairs with this file, and those in `corrected`. If the file has
@@ -363,7 +370,10 @@ def describe_tokenizer_function(function: TextFunction) -> str:
 
 def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | None = None) -> ProposedPairs | None:
     """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
-    its name and its contents. Return None if there is no such file, or there are several.
+    its name and its contents. Return None if there is no such file.
+
+    If there are several, the first by its name is taken, and first those whose name begins with a word such as
+    `answers`: `classify -o mine-answers.csv` writes the bundle's own answers in the same columns.
 
     Args:
         labels: the labels, in the order of the logits; empty if they are not known.
@@ -379,7 +389,8 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
             pairs = read_pairs(file, labels, multi_label=multi_label)
             answered = map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs
             found += [ProposedPairs(str(file), len(answered))] if answered else []
-    return found[0] if len(found) == 1 else None
+    found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))
+    return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
 
 
 def _list_answer_files(given: Path | None) -> list[Path]:

@@ -19,6 +19,7 @@ from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
+from pocketrnn_export.source_code.files_near_module import WRITTEN_BY_EXPORT
 from pocketrnn_export.source_code.text_function_in_own_file import PLAIN_CALL, write_text_function
 
 if TYPE_CHECKING:
@@ -311,8 +312,9 @@ def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
 
 
 def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
-    """Write code to a new file beside the output, unless such a file already holds the same code. Return the file.
-    Names that libraries have removed are replaced by their present names, with a note.
+    """Write code to a new file beside the output, unless such a file already holds the same code. Return the file. Its
+    first line says that this command wrote it. Names that libraries have removed are replaced by their present names,
+    with a note.
 
     Args:
         output: the output of the command, whose name begins the file's name.
@@ -329,13 +331,16 @@ def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
 
 
 def _find_or_write_content(output: Path, kind: str, code: str) -> Path:
-    """Write code to a new file beside the output, unless such a file already holds the same code. Return the file."""
+    """Write code to a new file beside the output, unless a file that was written there for this or another output holds
+    the same code. Return the file."""
+    content = f"{WRITTEN_BY_EXPORT}\n{code}".encode()
+    for written in sorted(output.parent.glob(f"*-{kind}*.py")):
+        if written.is_file() and written.stat().st_size == len(content) and written.read_bytes() == content:
+            return written
     for number in range(1, _MOST_FILES):
         path = output.with_name(f"{output.name}-{kind}{number if number > 1 else ''}.py")
         if not path.exists():
             with write_whole_file(path, force=False) as file:
-                file.write(code.encode())
-            return path
-        if path.is_file() and path.read_bytes() == code.encode():
-            return path
+                file.write(content)
+            break
     return path

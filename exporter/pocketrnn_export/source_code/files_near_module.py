@@ -25,11 +25,14 @@ _LARGEST_SETTINGS: Final = 2**16
 # Most of a notebook are its pictures, and reading 4 MB takes a tenth of a second.
 _LARGEST_NOTEBOOK: Final = 2**23
 _MOST_NOTEBOOKS: Final = 10
+# The first line of a file that the exporter writes beside its output. Such a file is not the owner's code.
+WRITTEN_BY_EXPORT: Final = "# Written by pocketrnn export, from your code."
 
 
 def list_files_near(path: Path) -> list[Path]:
     """List the Python files that may belong to a module: its own file first, then those of its folder, of the working
-    folder and its subfolders, and of the folder above. Large files are left out.
+    folder and its subfolders, and of the folder above. Large files, and those that `pocketrnn export` wrote, are left
+    out.
 
     Args:
         path: the module's file or notebook.
@@ -44,9 +47,16 @@ def list_files_near(path: Path) -> list[Path]:
     unique: dict[Path, Path] = {}
     # Neither links in a circle nor pipes, which keep a reader waiting.
     for file in filter(Path.is_file, (*files, *above)):
-        if file == path or file.stat().st_size <= _LARGEST_FILE_NEAR:
+        if file == path or (file.stat().st_size <= _LARGEST_FILE_NEAR and not is_written_by_export(file)):
             unique.setdefault(file.resolve(), file)
     return [*unique.values()][:_MOST_FILES]
+
+
+def is_written_by_export(file: Path) -> bool:
+    """Return whether `pocketrnn export` wrote a Python file, as its first line says."""
+    with contextlib.suppress(OSError), file.open("rb") as content:
+        return content.read(len(WRITTEN_BY_EXPORT)) == WRITTEN_BY_EXPORT.encode()
+    return False
 
 
 def list_notebooks_near(path: Path) -> list[Path]:

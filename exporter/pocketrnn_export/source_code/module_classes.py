@@ -88,17 +88,18 @@ def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
     return outside or inside
 
 
-def list_module_classes_near(path: Path) -> list[str]:
+def list_module_classes_near(path: Path, *, in_scripts: bool = False) -> list[str]:
     """List the classes with a forward in the files near a file, each as file.py:name.
 
     Args:
         path: the file, whose own classes are left out.
+        in_scripts: whether to look in folders with the name scripts, too.
     """
     found: list[str] = []
     # These folders of a project are not where its classifier is, unless the file lies there.
-    left_out = _BESIDE_THE_CODE - {*path.absolute().parts}
-    for file in list_files_near(path)[1:]:
-        if left_out.isdisjoint(file.parts[:-1]):
+    left_out = _BESIDE_THE_CODE - {*path.absolute().parts, *(["scripts"] if in_scripts else [])}
+    for file in list_files_near(path):
+        if file != path and left_out.isdisjoint(file.parts[:-1]):
             with contextlib.suppress(InputError):
                 found += [f"{file}:{name}" for name in list_module_classes(file)]
     return found[:_MOST_NAMED]

@@ -37,8 +37,9 @@ sys.path[:0] = {folders!r}
 {sorting}{code}
 found = [getattr(one, "stoi", None) or getattr(one, "word2idx", None) or one for one in ({made},)]
 words = {chosen}
-json.dump(words, open({vocabulary!r}, "w"), default=int)
-print(len(words), "words are in", {vocabulary!r})
+file = sys.argv[0].removesuffix(".py") + ".json"
+json.dump(words, open(file, "w"), default=int)
+print(len(words), "words are in", file)
 """
 _SORTING: Final = """\
 # {place} lists files in the order of the file system, which may differ on another machine, and with it the order of
@@ -73,14 +74,14 @@ class VocabularyScript:
     folders: tuple[str, ...] = ()
     unsorted: str = ""
 
-    def write(self, vocabulary: str, rows: int = 0) -> str:
-        """Return a complete script that makes the vocabulary and saves it as JSON in the file `vocabulary`. If the code
-        makes several, it saves the one whose size is nearest to `rows`, the number of embedding rows; without `rows`,
-        the largest."""
+    def write(self, rows: int = 0) -> str:
+        """Return a complete script that makes the vocabulary and saves it as JSON beside the script, under its name. If
+        the code makes several, it saves the one whose size is nearest to `rows`, the number of embedding rows; without
+        `rows`, the largest."""
         chosen = f"min(found, key=lambda one: abs(len(one) - {rows}))" if rows else "max(found, key=len)"
         sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
         return _COMPLETE.format(folders=[*self.folders], sorting=sorting, code=self.code, made=", ".join(self.made),
-                                chosen=chosen if len(self.made) > 1 else "found[0]", vocabulary=vocabulary)  # fmt: skip
+                                chosen=chosen if len(self.made) > 1 else "found[0]")  # fmt: skip
 
 
 def find_vocabulary_code(path: Path) -> VocabularyScript | None:

@@ -106,16 +106,14 @@ def explain_difference(
         return both
     if ids_agree:
         return Explanation(
-            "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
-            "weights and the labels of the classifier that gave these answers, and the labels that it predicted, not "
-            "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
+            "Give the weights of the classifier that gave these answers, and the labels that it predicted, not the "
+            "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
     split = _advise_on_other_split(source, some, tolerance)
     return Explanation(
-        f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. "
-        f"{describe_likely_cause(rows, wrong_indices)}If you give the ids of some texts, too, a message says which of "
-        "these is wrong. Give the labels that it predicted, not the true labels."
+        f"{describe_likely_cause(rows, wrong_indices)}{split}The ids of some texts, given beside their answers, show "
+        "which of these is wrong."
     )
 
 
@@ -166,7 +164,10 @@ def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> 
     the weights. Only probabilities show this; for labels, the sentence asks for all three."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
-        return "Give the vocabulary, the text rules and the weights of the classifier that gave these answers. "
+        return (
+            "Give the weights, the vocabulary and the text rules of the classifier that gave these answers, and the "
+            "labels that it predicted, not the true labels. "
+        )
     return (
         f"Since the probabilities of {agreed:,} of {len(rows):,} texts agree, the vocabulary and the weights are "
         "likely right, and the text rules are not: look at what your code does to the others. "
@@ -262,9 +263,9 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     if not own or unreached > len(own) // 2:
         return ""
     return (
-        f"The rules find words of the vocabulary in no text: {', '.join(map(short_repr, own[:4]))}"
-        f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With "
-        f"{_write_rules(best, tokens)}, {len(own) - unreached} of {len(own)} are found. "
+        f"Your pipeline may split texts in another way: with {_write_rules(best, tokens)}, {len(own) - unreached} of "
+        f"{len(own)} words of the vocabulary are found that these rules find in no text, such as "
+        f"{' and '.join(map(short_repr, own[:2]))}. "
     )
 
 

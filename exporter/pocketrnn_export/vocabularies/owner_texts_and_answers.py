@@ -217,7 +217,7 @@ def name_class_numbers(given: Iterable[Any], labels: Sequence[str]) -> dict[int,
     written = {"" if isinstance(one, float) else str(one) for one in given}
     if not written or written & {*labels} or not all(re.fullmatch(r"-?[0-9]+(\.0+)?", one) for one in written):
         return {}
-    numbers = sorted({int(float(one)) for one in written})
+    numbers = sorted({int(one.partition(".")[0]) for one in written})
     for first in (0, 1):
         if {*numbers} <= {*range(first, first + len(labels))}:
             return dict(enumerate(labels, first))
@@ -781,8 +781,8 @@ def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[
     return [
         replace(
             one,
-            answer=answers[int(float(str(one.answer)))] if answers else one.answer,
-            label=given[int(float(str(one.label)))] if given and one.label is not None else one.label,
+            answer=answers[int(str(one.answer).partition(".")[0])] if answers else one.answer,
+            label=given[int(str(one.label).partition(".")[0])] if given and one.label is not None else one.label,
         )
         for one in texts
     ]

@@ -1,0 +1,70 @@
+"""Read the owner's texts and answers, and find another order of the labels if the labels contradict the probabilities
+beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.progress import hide_log_records
+from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText, map_answers_to_labels, read_pairs
+
+
+def read_pairs_in_label_order(
+    path: Path, labels: Sequence[str] = (), *, multi_label: bool = False, texts: Path | None = None
+) -> list[OwnersText]:
+    """Read the owner's texts as `read_pairs` does. Refuse answers that contradict themselves with the labels in this
+    order.
+
+    Args:
+        path, labels, multi_label, texts: as for `read_pairs`.
+
+    Raises:
+        OptionCorrectionsError: none does with the labels in another order, which the error gives.
+        InputError: as for `read_pairs` and `map_answers_to_labels`.
+    """
+    pairs = read_pairs(path, labels, multi_label=multi_label, texts=texts)
+    if not labels:
+        return pairs
+    try:
+        with hide_log_records():
+            map_answers_to_labels(pairs, labels, multi_label=multi_label)
+        return pairs
+    except InputError as error:
+        order = _find_order_by_highest_probabilities(pairs, labels)
+        if order is None or any("," in one for one in order):
+            raise
+        with hide_log_records():
+            # Numbers of classes become other labels.
+            answers = []
+            with contextlib.suppress(InputError):
+                again = read_pairs(path, order, multi_label=multi_label, texts=texts)
+                answers = map_answers_to_labels(again, order, multi_label=multi_label)
+        if not answers:
+            raise
+        raise OptionCorrectionsError(
+            f"{error.problem.removesuffix('.')}, with --labels {','.join(labels)}.",
+            f"All {len(answers):,} answers agree with themselves if the labels are in another order, "
+            f"{', '.join(order)}: give that of your classifier's logits.",
+            {"labels": ",".join(order)},
+        ) from None
+
+
+def _find_order_by_highest_probabilities(pairs: Sequence[OwnersText], labels: Sequence[str]) -> list[str] | None:
+    """Return the other order of two labels. Of more labels, return the order in which each text's label has the highest
+    of its probabilities. Return None if there is no such order, or it is not known."""
+    if len(labels) == 2:
+        return [*labels][::-1]
+    columns: dict[int, str] = {}
+    for one in pairs:
+        if isinstance(one.answer, list) and len(one.answer) == len(labels) and isinstance(one.label, str):
+            columns.setdefault(max(range(len(labels)), key=one.answer.__getitem__), one.label)
+    left = [one for one in labels if one not in columns.values()]
+    for column in range(len(labels)):
+        if column not in columns and len(left) == 1:
+            columns[column] = left.pop()
+    order = [columns.get(column, "") for column in range(len(labels))]
+    return order if {*order} == {*labels} else None
