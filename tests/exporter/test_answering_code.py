@@ -92,6 +92,16 @@ def test_weights_that_answer_are_preferred(code: str, file: str, others: int, tm
     assert (found.path.name, len(found.others)) == (file, others)
 
 
+def test_weights_of_another_module_are_left_out(tmp_path: Path) -> None:
+    net = "class Net:\n    def __init__(self):\n        self.fc = 1\n    def forward(self, x): ...\n"
+    (tmp_path / "net.py").write_text(f"{net}def predict(x):\n    torch.load('a.pt')\n    torch.load('b.pt')\n")
+    torch.save({"cnn.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)}, tmp_path / "a.pt")
+    torch.save({"fc.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)}, tmp_path / "b.pt")
+    found = propose_weights(tmp_path / "net.py")
+    assert found is not None
+    assert (found.path.name, found.others) == ("b.pt", ())
+
+
 def test_line_to_write_has_the_class_and_weights_that_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(f"{MODULES}{PREDICT}OLD = 'best_loss.pt'\n")

@@ -281,18 +281,25 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
 
 def propose_weights(path: Path) -> FileNamedInCode | None:
     """Find the file of weights that the code of a module, or of the files near it, names; if it names none, one beside
-    the module. If there are several, the file is taken that the answering code loads, or else the first one with the
-    others. Return it with the place in the code; None if there is no such file.
+    the module. If there are several with the module's layers, the file is taken that the answering code loads, or else
+    the first one with the others. Return it with the place in the code; None if there is no such file.
 
     Args:
         path: the file of the module.
     """
     from pocketrnn_export.source_code.answering_code import list_file_names_of_answering_code
     from pocketrnn_export.source_code.files_near_module import is_named, list_data_files_named_in_code
-    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
+    from pocketrnn_export.source_code.module_classes import list_classes_with_layers, list_module_classes
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, list_weight_names
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
+    if len(found) > 1:
+        # Other modules have other layers.
+        names = list_module_classes(path)
+        found = [
+            one for one in found if list_classes_with_layers(path, names, list_weight_names(one.path))
+        ] or found  # fmt: skip
     for group in list_file_names_of_answering_code(path) if len(found) > 1 else ():
         loaded = [
             FileNamedInCode(one.path, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,6 @@ from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answe
 
 _TRAINS: Final = re.compile(r"train|(^|_)fit|epoch", re.IGNORECASE)
 _LOADS: Final = re.compile(r"load|load_(state_dict|file|model|checkpoint|weights)")
-# How many names are followed from the argument of torch.load to a string.
-_MOST_STEPS: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +41,18 @@ class CodePart:
     name: str
     cells: Sequence[tuple[str, ast.stmt]]
 
-    def list_nodes(self) -> Iterator[tuple[str, ast.AST]]:
-        """Yield the syntax nodes, each with its file and line."""
-        for cell, statement in self.cells:
-            for node in ast.walk(statement):
-                yield f"{self.file}, {f'{cell}, ' if cell else ''}line {getattr(node, 'lineno', 1)}", node
+    @functools.cached_property
+    def nodes(self) -> list[tuple[str, ast.AST]]:
+        """The syntax nodes, each with its file and line."""
+        return [
+            (f"{self.file}, {f'{cell}, ' if cell else ''}line {getattr(node, 'lineno', 1)}", node)
+            for cell, statement in self.cells for node in ast.walk(statement)
+        ]  # fmt: skip
+
+    @functools.cached_property
+    def called_names(self) -> set[str]:
+        """The last names of the functions and classes that the code calls."""
+        return {read_last_name(node.func) for _, node in self.nodes if isinstance(node, ast.Call)}
 
     @property
     def is_answering(self) -> bool:
@@ -96,7 +102,7 @@ def list_answering_code(parts: Sequence[CodePart]) -> list[list[CodePart]]:
                   and not one.is_training and not any(other.file == one.file for other in answering)]  # fmt: skip
     inner = _list_called_parts(answering, parts)
     names = {one.name for one in answering if one.name}
-    callers = [one for one in parts if _list_called_names(one) & names and one not in answering and not one.is_training]
+    callers = [one for one in parts if one.called_names & names and one not in answering and not one.is_training]
     outer = [one for one in callers if one not in inner]
     return [answering, inner, [*outer, *_list_called_parts([*outer, *answering, *inner], parts)]]
 
@@ -105,15 +111,11 @@ def _list_called_parts(first: Sequence[CodePart], parts: Sequence[CodePart]) -> 
     """List the parts that some parts call, directly or not. Parts that train are left out."""
     found, waiting = [*first], [*first]
     while waiting:
-        names = _list_called_names(waiting.pop(0))
+        names = waiting.pop(0).called_names
         called = [one for one in parts if one.name in names and one not in found and not one.is_training]
         found += called
         waiting += called
     return found[len(first) :]
-
-
-def _list_called_names(part: CodePart) -> set[str]:
-    return {read_last_name(node.func) for _, node in part.list_nodes() if isinstance(node, ast.Call)}
 
 
 def find_class_of_answering_code(path: Path, names: Collection[str]) -> tuple[str, str] | None:
@@ -131,7 +133,7 @@ def find_class_of_answering_code(path: Path, names: Collection[str]) -> tuple[st
     parts = list_code_parts(path)
     for group in (*list_answering_code(parts), [one for one in parts if one.is_training]):
         for part in group:
-            for where, node in part.list_nodes():
+            for where, node in part.nodes:
                 if isinstance(node, ast.Call) and (made := read_last_name(node.func)) in names:
                     return made, f"{part.name or part.file.name} makes {made} ({where})."
     return None
@@ -153,23 +155,27 @@ def list_file_names_of_answering_code(path: Path) -> list[dict[str, str]]:
     for group in list_answering_code(parts):
         found: dict[str, str] = {}
         for part in group:
-            for where, node in part.list_nodes():
+            for where, node in part.nodes:
                 if isinstance(node, ast.Call) and _LOADS.fullmatch(read_last_name(node.func)):
                     for one in (*node.args, *(keyword.value for keyword in node.keywords)):
-                        for written in _list_strings(one, part, parts, _MOST_STEPS):
+                        for written in _list_strings(one, part, parts, set()):
                             found.setdefault(written.replace("\\", "/").rpartition("/")[2], where)
         groups.append(found)
     return groups
 
 
-def _list_strings(value: ast.expr, part: CodePart, parts: Sequence[CodePart], steps: int) -> Iterator[str]:
-    """Yield the strings in an expression, and those in the values of its names."""
+def _list_strings(
+    value: ast.expr, part: CodePart, parts: Sequence[CodePart], seen: set[tuple[str, CodePart]]
+) -> Iterator[str]:
+    """Yield the strings in an expression, and those in the values of its names. `seen` collects the names that were
+    looked up, each with the part of the code that uses it."""
     for node in ast.walk(value):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
-        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and steps:
+        elif isinstance(node, ast.Name | ast.Attribute) and (read_last_name(node), part) not in seen:
+            seen.add((read_last_name(node), part))
             for inner, where in _list_values(read_last_name(node), part, parts):
-                yield from _list_strings(inner, where, parts, steps - 1)
+                yield from _list_strings(inner, where, parts, seen)
 
 
 def _list_values(name: str, part: CodePart, parts: Sequence[CodePart]) -> Iterator[tuple[ast.expr, CodePart]]:
@@ -195,7 +201,7 @@ def _list_values_of_parameter(
     """Yield the values that calls of a function, or of a class, give to one of its parameters, each with the part of
     the code that calls it."""
     for caller in parts:
-        for _, node in caller.list_nodes():
+        for _, node in caller.nodes:
             if isinstance(node, ast.Call) and read_last_name(node.func) == part.name:
                 given = dict(zip(parameters, node.args, strict=False))
                 given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
@@ -206,7 +212,7 @@ def _list_values_of_parameter(
 def _list_assigned_values(name: str, part: CodePart) -> Iterator[ast.expr]:
     """Yield the values that a part of the code assigns to a name or an attribute, and the defaults of parameters and
     of options of a command line with this name."""
-    for _, node in part.list_nodes():
+    for _, node in part.nodes:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             yield from [node.value] if name in map(read_last_name, targets) else []

@@ -169,13 +169,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
     ]  # fmt: skip
     if unread:
-        numbers = [name for name in unread if all(_is_probability(row[name]) and "." in row[name] for row in rows)]
-        has_numbers = rows[0].keys() >= {*labels} or any(_ANSWER.fullmatch(one) and one != "label" for one in rows[0])
-        numbers = [] if has_numbers else numbers
-        more = f". If {numbers[0]} is the probability of the label, rename it to probability" if numbers else ""
-        if len(numbers) == len(labels) > 1:
-            more = f". If {_write_names(numbers)} are the probabilities of the labels, rename each to its label"
-        _log.warning("%s: columns without the name of a label are not read: %s%s", path, _write_names(unread), more)
+        _log_unread_columns(path, rows, labels, unread)
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
@@ -192,6 +186,19 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
         rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _log_unread_columns(
+    path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], unread: Sequence[str]
+) -> None:
+    """Log the columns of a CSV file that are not read, and how to name those that may be probabilities."""
+    numbers = [name for name in unread if all(_is_probability(row[name]) and "." in row[name] for row in rows)]
+    has_numbers = rows[0].keys() >= {*labels} or any(_ANSWER.fullmatch(one) and one != "label" for one in rows[0])
+    numbers = [] if has_numbers else numbers
+    more = f". If {numbers[0]} is the probability of the label, rename it to probability" if numbers else ""
+    if len(numbers) == len(labels) > 1:
+        more = f". If {_write_names(numbers)} are the probabilities of the labels, rename each to its label"
+    _log.warning("%s: columns without the name of a label are not read: %s%s", path, _write_names(unread), more)
 
 
 def name_class_numbers(given: Iterable[Any], labels: Sequence[str]) -> dict[int, str]:
