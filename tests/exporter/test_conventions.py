@@ -85,7 +85,7 @@ PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zo
 REFUSED = {
     zoo.LogOfASigmoid: "below 0 only, .*BCEWithLogitsLoss.*torch.logit",
     zoo.NegativeLogProbabilities: 'negative log-probabilities.*--call "-module',
-    zoo.OneNumberBesideTwo: "2 answers .* several heads",
+    zoo.OneNumberBesideTwo: "2 outputs .* several heads",
     zoo.AlwaysTheSame: "the same answer for every text",
     zoo.MixesStates: "beside other texts of the same length.*--one-text",
     zoo.DependsOnLabels: "takes labels .* beside the text, and its value changes the answer",
@@ -97,7 +97,7 @@ REFUSED = {
     # An attribute that the line itself sets is not a state of the module's.
     zoo.MixesByItsBatchSize: r"called as module.batch_size = .*one_text=True\.$",
     zoo.MixesSomeTexts: "beside other texts of the same length, called as module.tokens.",
-    zoo.TwoScores: r"2 answers .*answer\[0\], answer\[1\].* several heads",
+    zoo.TwoScores: r"2 outputs .*answer\[0\], answer\[1\].* several heads",
     zoo.EveryStep: r"tensor of shape \[3, 5, 4\].* labels each word.*module\(tokens\)\[:, -1\]",
     zoo.OneNumberOfEveryStep: r"tensor of shape \[3, 5, 1\].* labels each word.*module\(tokens\)\[:, -1\]",
     zoo.NumberOfWords: r"takes maxlen beside.*tokens\.size\(1\)",
@@ -179,6 +179,8 @@ def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
         texts.append(words)
         if hasattr(module, "batch_size"):
             module.batch_size = 1
+        if isinstance(module, zoo.BatchSizeOfSettings):
+            module.args.batch_size = 1
         if isinstance(module, zoo.StateKept):
             module.hidden = module.init_hidden()
         if isinstance(module, zoo.ZerosKept):
@@ -306,7 +308,7 @@ def test_what_its_owner_says_of_the_output_is_believed() -> None:
     assert prepared(zoo.OwnSigmoid, gives="probabilities").convention.undone == "softmax"
     assert prepared(zoo.EachSigmoid, gives="logits").convention.activation is None
     assert prepared(zoo.EachSigmoid, multi_label=True).convention.activation is not None
-    with pytest.raises(ExportError, match="not probabilities"):
+    with pytest.raises(ExportError, match="gives probabilities"):
         prepared(zoo.TimeMajor, gives="probabilities")
 
 

@@ -330,3 +330,51 @@ def test_a_map_or_a_path_in_python_is_refused_with_the_list_that_it_means(labels
 def test_labels_of_numpy_become_plain_strings() -> None:
     labels = validate_labels(np.array(["ham", "spam"]))
     assert [type(label) for label in labels] == [str, str]
+
+
+class Vocab:
+    """The old torchtext.vocab.Vocab."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.itos = words
+        self.stoi = {word: i for i, word in enumerate(words)}
+
+
+class Field:
+    """The old torchtext.data.Field."""
+
+    def __init__(self, words: list[str], *, sequential: bool = False, is_target: bool = False) -> None:
+        self.vocab, self.sequential, self.is_target = Vocab(words), sequential, is_target
+        self.unk_token, self.pad_token = None if is_target else "<unk>", "<pad>" if sequential else None
+
+
+LABEL = Field(["1", "3", "2"], is_target=True)
+TEXT = Field(["<unk>", "<pad>", "film", "page"], sequential=True)
+
+
+@pytest.mark.parametrize(
+    ("held", "labels"),
+    [
+        (LABEL, ["1", "3", "2"]),
+        (LABEL.vocab, ["1", "3", "2"]),
+        (Field(["<unk>", "good", "bad"]), ["good", "bad"]),
+        ({"TEXT": TEXT, "LABEL": LABEL, "epoch": 3}, ["1", "3", "2"]),
+        ({"vocab": TEXT.vocab, "label_vocab": LABEL.vocab}, ["1", "3", "2"]),
+        ({"vocab": TEXT.vocab}, None),
+        (TEXT, None),
+        # The labels have other indices than their positions.
+        (Field(["good", "<unk>", "<unk>"]), None),
+    ],
+)
+@pytest.mark.parametrize("name", ["label_field.pth", "label.pkl"])
+def test_labels_of_a_torchtext_field_are_read(held: Any, labels: list[str] | None, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if path.suffix == ".pth":
+        torch.save(held, path)
+    else:
+        path.write_bytes(pickle.dumps(held))
+    if labels is not None:
+        assert read_labels(str(path)) == labels
+    else:
+        with pytest.raises(InputError):
+            read_labels(str(path))

@@ -1071,6 +1071,34 @@ def test_numbers_that_lead_to_the_label_of_each_row_are_logits(
 
 
 @pytest.mark.parametrize(
+    ("column", "fields", "read"),
+    [
+        ("logits", ("0.5 -1 {high}", "0 9 1"), True),
+        ("output", ('"[0.5, -1, {high}]"', "[0   9 1]"), True),
+        ("probs", ('"0.25,0.125,0.625"', "0.1;0.7;0.2"), True),
+        # A number too many, no answers, and numbers of another kind.
+        ("logits", ("0.5 -1 {high} 1", "0 9 1"), False),
+        ("logits", ('"a,b,c"', "x"), False),
+        ("place", ("0.5 0.5 0.5", "0.5 0.5 0.5"), False),
+    ],
+)
+def test_one_column_with_a_number_for_each_label_is_read(
+    column: str, fields: tuple[str, str], read: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The order is that of the labels, also if these are numbers; the column is not taken for the texts.
+    rows = [field.format(high=0.5 + math.log(5)) for field in fields]
+    (tmp_path / "answers.csv").write_text(f"tweet,label,{column}\na film,2,{rows[0]}\na page,3,{rows[1]}\n")
+    first, second = read_pairs(tmp_path / "answers.csv", ["1", "3", "2"])
+    assert first.text == "a film"
+    assert isinstance(first.answer, dict) == read
+    assert ("are not read" in caplog.text) == (not read)
+    if read:
+        (likeliest,) = map_answers_to_labels([second], ["1", "3", "2"])
+        assert max(likeliest[1], key=dict(likeliest[1]).__getitem__) == "3"
+        assert max(first.answer, key=first.answer.__getitem__) == "2"
+
+
+@pytest.mark.parametrize(
     ("rows", "labels", "answers"),
     [
         ("text,label\noil,0\nfilm,2\n", "abc", "ac"),
@@ -1106,7 +1134,7 @@ def test_numbers_of_classes_in_json_and_python_are_read_as_their_labels(tmp_path
         ("7,film,good,0.75\n8,page,bad,0.25\n", {"bad": 0.25, "good": 0.75}, "'output' is read"),
         ("7,film,good,0.75\n8,page,bad,0.875\n", {"good": 0.75}, "'output' is read"),
         ("7,film,good,0.25\n8,page,bad,0.75\n", ("good",), "rename it to probability"),
-        ("7,film,good,3.5\n8,page,bad,0.25\n", ("good",), "no label has this name"),
+        ("7,film,good,3.5\n8,page,bad,0.25\n", ("good",), "columns without the name"),
     ],
 )
 def test_the_only_column_of_numbers_is_the_probability_if_the_labels_agree(

@@ -61,7 +61,9 @@ def test_weights_that_no_code_names_are_the_only_ones_beside_the_module(tmp_path
     assert found is not None
     assert found.path == tmp_path / "model.pt"
     torch.save(WEIGHTS, tmp_path / "last.pth")
-    assert propose_weights(tmp_path / "net.py") is None
+    found = propose_weights(tmp_path / "net.py")
+    assert found is not None
+    assert found.others == (tmp_path / "model.pt",)
     # A name in the code decides.
     (tmp_path / "net.py").write_text(f"weights = {str(tmp_path / 'last.pth')!r}")
     found = propose_weights(tmp_path / "net.py")

@@ -127,9 +127,16 @@ def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytes
     ("given", "verdict"),
     [
         # A text that stands twice, and one without an id, add nothing.
-        ({"example_ids": [("w1 w2", [3, 4]), ("w1 w2", [3, 4]), ("w7", [9]), ("", [])]}, TextVerdict("compared", 2)),
+        (
+            {"example_ids": [("w1 w2", [3, 4]), ("w1 w2", [3, 4]), ("w7", [9]), ("", [])]},
+            TextVerdict("compared", 2, unknown_words=False),
+        ),
         ({"example_ids": [("", [])]}, TextVerdict()),
-        ({"tokenizer": str.split, "example_texts": ["w1 w2", "w3", "w3"]}, TextVerdict("compared", 2, "tokens")),
+        # Besides, texts are made of the vocabulary.
+        (
+            {"tokenizer": str.split, "example_texts": ["w1 w2", "w3", "w3"]},
+            TextVerdict("compared", 310, "tokens", unknown_words=False),
+        ),
         # Nobody can claim a comparison that was not made; that the rules are those of training can only be stated.
         ({"provenance": {"text_rules": {"verdict": "compared", "texts": 9, "by": "ids"}}}, TextVerdict()),
         ({"provenance": {"text_rules": {"verdict": "trained"}}}, TextVerdict("trained")),

@@ -657,9 +657,9 @@ def _refuse_missing_options(
     given = options["weights"]
     is_open = given is None and not options["random_weights"]
     if is_open and named is not None and (found := propose_weights(named.path)) is not None:
-        options["weights"], where = found
-        changes["weights"] = str(options["weights"])
-        remedy.append(f"The weights seem to be {options['weights']} ({where}).")
+        options["weights"] = found.path
+        changes["weights"] = str(found.path)
+        remedy.append(f"The weights seem to be {found.description}.")
         _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
     for option in missing:
@@ -1202,12 +1202,16 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
                 except (NeededNamesError, MissingArgumentsError) as error:
                     named = set_values_of_vocabulary_and_weights(named, error, _read_tokens(options))
     except MissingArgumentsError as error:
-        raise OptionCorrectionsError(error.problem, error.known, {"source": error.source}) from None
+        refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})
+        raise _propose_weights_in_error(refused, named, options) from None
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
-            refuse_random_construction(named, module, weights)
+            try:
+                refuse_random_construction(named, module, weights)
+            except InputError as error:
+                raise _propose_weights_in_error(error, named, options) from None
     if options["run_notebook"] is not None:
         from pocketrnn_export.intake.answers_after_all_cells import refuse_other_answers_after_all_cells
 
@@ -1217,3 +1221,14 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
             )
         refuse_other_answers_after_all_cells(named, module, weights, options["run_notebook"])
     return module, function
+
+
+def _propose_weights_in_error(error: InputError, named: ModuleName, options: dict[str, Any]) -> InputError:
+    """Return an error whose remedy is the file of weights that the owner's code names, if no weights are given. Return
+    the error itself if no such file is found."""
+    is_open = options["weights"] is None and not options["random_weights"]
+    found = propose_weights(named.path) if is_open else None
+    if found is None:
+        return error
+    said = f"The weights seem to be {found.description}. --weights also uses the sizes that its tensors show."
+    return OptionCorrectionsError(error.problem, said, {"weights": str(found.path)})

@@ -29,6 +29,7 @@ def complete_source(source: str) -> str:
     is_code = path.suffix in (".py", ".ipynb")
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
+    from pocketrnn_export.source_code.answering_code import find_class_of_answering_code
     from pocketrnn_export.source_code.module_classes import (
         find_calls_of_classes,
         list_classes_with_layers,
@@ -39,7 +40,7 @@ def complete_source(source: str) -> str:
     names = list_module_classes(path) if is_code else []
     parameters = click.get_current_context().params
     proposed = propose_weights(path) if len(names) > 1 else None
-    weights = parameters["weights"] or (None if proposed is None else proposed.path)
+    weights = parameters["weights"] or (None if proposed is None or proposed.others else proposed.path)
     layers = list_weight_names(weights) if weights is not None and len(names) > 1 and weights.is_file() else []
     fitting = list_classes_with_layers(path, names, layers) if layers else names
     calls = find_calls_of_classes(path, fitting) if len(fitting) > 1 else {}
@@ -52,7 +53,8 @@ def complete_source(source: str) -> str:
         parameters["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names] or list_module_classes_near(path)
-    proposed_name = next(iter([*calls, *fitting]), "")
+    chosen = find_class_of_answering_code(path, fitting) if len(fitting) > 1 else None
+    proposed_name, why = chosen or (next(iter([*calls, *fitting]), ""), "")
     changes: dict[str, str | None] = {
         "source": f"{path}:{proposed_name}" if names else next(iter(found), "file.py:name")
     }
@@ -66,7 +68,7 @@ def complete_source(source: str) -> str:
         given = f", and give --weights {path}" if "weights" in changes else ""
         other = f"Name the Python file or notebook with the module, such as model.py{given}."
         raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
-    said = f"Name one of them: {', '.join(found)}."
+    said = f"Name one of them: {', '.join(found)}.{f' {why}' if why else ''}"
     raise InputError(problem, f"{said} Write: {format_command_with_changes(changes)}")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Some of 600 rules agree with a few texts by chance.
 TEXTS_TO_DECIDE_BY: Final = 20
 _OF_VOCABULARIES: Final = "json|pkl|pickle|joblib|txt|pth?|bin|vocab|tsv|gz"
-_OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy"
+_OF_LABELS: Final = "json|pkl|pickle|joblib|txt|npy|pth?"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
 _FEWEST_WORDS: Final = 20
@@ -45,10 +45,17 @@ class ProposedOption(NamedTuple):
 
 
 class FileNamedInCode(NamedTuple):
-    """A file that code names, and the place in the code."""
+    """A file that code names, the place in the code, and other files that may be meant in its place."""
 
     path: Path
     place_in_code: str
+    others: tuple[Path, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """The file, the place and the other files, for a sentence."""
+        others = f", or else {' or '.join(map(str, self.others[:_MOST_TOLD]))}" if self.others else ""
+        return f"{self.path} ({self.place_in_code}){others}{': check which of them you use' if others else ''}"
 
 
 class ProposedPairs(NamedTuple):
@@ -272,22 +279,33 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
 
 
 def propose_weights(path: Path) -> FileNamedInCode | None:
-    """Find the file of weights that the code of a module, or of the files near it, names; if it names none, the only
-    one beside the module. Return it with the place in the code; None if there is no such file, or there are several.
+    """Find the file of weights that the code of a module, or of the files near it, names; if it names none, one beside
+    the module. If there are several, the file is taken that the answering code loads, or else the first one with the
+    others. Return it with the place in the code; None if there is no such file.
 
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.answering_code import list_file_names_of_answering_code
+    from pocketrnn_export.source_code.files_near_module import is_named, list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
+    for group in list_file_names_of_answering_code(path) if len(found) > 1 else ():
+        loaded = [
+            FileNamedInCode(one.path, where)
+            for name, where in group.items() for one in found if is_named(one.path, name)
+        ]  # fmt: skip
+        if loaded:
+            found = [*{one.path: one for one in reversed(loaded)}.values()][::-1]
+            break
     if not found:
         beside = [one for one in path.parent.iterdir() if re.fullmatch(rf"\.({_OF_WEIGHTS})", one.suffix)]
-        beside = [one for one in beside if one.is_file() and holds_weights(one)]
-        found = [FileNamedInCode(one, f"the only file of weights beside {path.name}") for one in beside]
-    return found[0] if len(found) == 1 else None
+        beside = sorted(one for one in beside if one.is_file() and holds_weights(one))
+        only = "the only file" if len(beside) == 1 else "a file"
+        found = [FileNamedInCode(one, f"{only} of weights beside {path.name}") for one in beside]
+    return found[0]._replace(others=tuple(one.path for one in found[1:])) if found else None
 
 
 def propose_tokenizer_function(path: Path) -> TextFunction | None:

@@ -230,14 +230,18 @@ def list_data_files_named_in_code(
                 for found in re.finditer(rf"(?i)[\w.-]+\.({suffix_pattern})\b", line):
                     named.setdefault(found[0], f"{file}, line {number}")
     for file in beside:
-        # The last part of f"{kind}_model.pt" is a name's ending.
-        name = next((one for one in named if file.name == one or (one[0] in "_-." and file.name.endswith(one))), "")
+        name = next((one for one in named if is_named(file, one)), "")
         if not name and file.name in names_in_folder and file.parent.name in named:
             name, file = file.parent.name, file.parent
         if name:
             files.setdefault(file.resolve(), (file, name))
     order = [*named]
     return {file: named[name] for file, name in sorted(files.values(), key=lambda found: order.index(found[1]))}
+
+
+def is_named(file: Path, name: str) -> bool:
+    """Return whether a string in code is the name of a file, or its end: the last part of f"{kind}_model.pt"."""
+    return file.name == name or (name[:1] in ("_", "-", ".") and file.name.endswith(name))
 
 
 def is_settings_file(path: Path) -> bool:

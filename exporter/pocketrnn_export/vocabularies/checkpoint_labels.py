@@ -34,8 +34,9 @@ _SAVE_PLAIN: Final = (
 def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[Any, Any]:
     """Find the labels in a file that `torch.save` or `pickle.dump` wrote, and log the key that holds them.
 
-    They are a list of strings, a map from label to index or from index to label, an array, or the `classes_` of an
-    encoder of scikit-learn, under a key like `labels`, `classes` or `idx2label`, also in a dict within.
+    They are a list of strings, a map from label to index or from index to label, an array, the `classes_` of an encoder
+    of scikit-learn, or the vocabulary of a torchtext Field of labels. They are under a key like `labels`, `classes` or
+    `idx2label`, also in a dict within.
 
     Args:
         path: the file.
@@ -74,8 +75,11 @@ def _list_labels_with_paths(value: Any, path: str, depth: int = 0) -> Iterator[t
         if type(key) is not str:
             continue
         inner = f"{path}.{key}" if path else key
-        of_labels = bool(_OF_LABELS.search(inner)) and not _OF_WORDS.search(key)
-        labels = _read_labels(member) if of_labels or isinstance(member, PickledObject) else None
+        is_named = bool(_OF_LABELS.search(inner))
+        if isinstance(member, PickledObject):
+            labels = _read_encoder_or_vocabulary(member, is_named=is_named)
+        else:
+            labels = _read_labels(member) if is_named and not _OF_WORDS.search(key) else None
         if labels is not None:
             yield inner, labels
         else:
@@ -86,8 +90,7 @@ def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
     """Return a value as a list of labels, or as a dict from labels to indices or from indices to labels. Return None
     for another value."""
     if isinstance(value, PickledObject):
-        classes = vars(value).get("classes_")
-        return None if classes is None else _read_labels(classes)
+        return _read_encoder_or_vocabulary(value, is_named=True)
     if isinstance(value, np.ndarray):
         value = value.tolist() if value.ndim == 1 else None
     if isinstance(value, list | tuple):
@@ -98,6 +101,32 @@ def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
         plain = {convert_numpy_scalar(key): convert_numpy_scalar(member) for key, member in value.items()}
         return plain if _are_indices(plain) or _are_indices(plain.values()) else None
     return None
+
+
+def _read_encoder_or_vocabulary(value: PickledObject, *, is_named: bool) -> list[Any] | dict[Any, Any] | None:
+    """Return the `classes_` of an encoder of scikit-learn, or the `itos` of the vocabulary of a torchtext Field or
+    Vocab, without special tokens before the labels. Return None for another object, and for a Field of texts.
+
+    Args:
+        value: the object.
+        is_named: whether it has a name of labels, or is the whole file. If not, only a Field of labels is read.
+    """
+    members = vars(value)
+    if members.get("classes_") is not None:
+        return _read_labels(members["classes_"])
+    vocabulary = members.get("vocab", value)
+    words = vars(vocabulary).get("itos") if isinstance(vocabulary, PickledObject) else None
+    is_target = members.get("is_target") is True
+    if type(words) is not list or not (is_target or (is_named and members.get("sequential") is not True)):
+        return None
+    special = {"<unk>", "<pad>", *(members.get(name) for name in ("unk_token", "pad_token"))}
+    first = next((i for i, word in enumerate(words) if type(word) is not str or word not in special), len(words))
+    if first:
+        _log.warning(
+            "%s are left out of the labels. If the module has outputs for them, give all: --labels %s",
+            ", ".join(map(short_repr, words[:first])), ",".join(map(str, words[:_NAMED_LABELS])),
+        )  # fmt: skip
+    return _read_labels(words[first:])
 
 
 def _are_indices(items: Any) -> bool:

@@ -137,8 +137,13 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _replace_class_numbers(path, rows, labels)
     rows = _leave_out_true_labels(path, rows, labels)
     rows = _convert_percents(path, rows, labels)
-    renamed = _find_label_columns(rows, labels, multi_label=multi_label)
-    if renamed:
+    column = _find_column_of_all_labels(rows, labels, multi_label=multi_label)
+    renamed = _find_label_columns(rows, labels, multi_label=multi_label) if column is None else {}
+    if column is not None:
+        _log.warning("%s: the numbers in each field of %s are read as those of the labels %s, in this order",
+                     path, short_repr(column), _write_names(labels))  # fmt: skip
+        rows = _divide_column(rows, column, labels)
+    elif renamed:
         _log.warning(
             "%s: the numbers in %s are read as those of the labels %s",
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
@@ -153,7 +158,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         rows = _rename_only_column(path, rows, _list_columns_of_likelier_label(rows, labels), "probability")
         rows = _add_other_of_two_labels(rows, labels)
     if labels and rows and rows[0].keys() >= {*labels}:
-        names = {label: label for label in labels} | {label: column for column, label in renamed.items()}
+        names = {label: column or label for label in labels} | {label: name for name, label in renamed.items()}
         kind = _find_kind_of_numbers(rows, names, multi_label=multi_label)
         if kind not in ("", "probabilities"):
             _log.warning("%s: the numbers of the labels are read as %s", path, kind)
@@ -170,7 +175,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         more = f". If {numbers[0]} is the probability of the label, rename it to probability" if numbers else ""
         if len(numbers) == len(labels) > 1:
             more = f". If {_write_names(numbers)} are the probabilities of the labels, rename each to its label"
-        _log.warning("%s: not read, since no label has this name: %s%s", path, _write_names(unread), more)
+        _log.warning("%s: columns without the name of a label are not read: %s%s", path, _write_names(unread), more)
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
@@ -205,7 +210,7 @@ def name_class_numbers(given: Iterable[Any], labels: Sequence[str]) -> dict[int,
     written = {"" if isinstance(one, float) else str(one) for one in given}
     if not written or written & {*labels} or not all(re.fullmatch(r"-?[0-9]+(\.0+)?", one) for one in written):
         return {}
-    numbers = sorted({int(float(one)) for one in written})
+    numbers = sorted({int(one.partition(".")[0]) for one in written})
     for first in (0, 1):
         if {*numbers} <= {*range(first, first + len(labels))}:
             return dict(enumerate(labels, first))
@@ -259,7 +264,10 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
             return keys[0]
         return _sort_labels([str(one) for one in answers if isinstance(one, str | int)], multi_label=multi_label)
     rows = _read_rows(path, ())
-    columns = [name for name in (rows[0] if rows else ()) if name not in ("text", "ids", "tokens")]
+    columns = [
+        name for name in (rows[0] if rows else ())
+        if name not in ("text", "ids", "tokens") and not all(len(_parse_numbers(row[name])) > 1 for row in rows)
+    ]  # fmt: skip
     numbers = [one for one in columns if all(_is_probability(row[one]) and "." in row[one] for row in rows)]
     named = [re.sub(rf"^({'|'.join(_BEFORE_LABELS)})", "", one, flags=re.IGNORECASE) for one in numbers]
     is_sum_one = all(abs(math.fsum(float(row[one]) for one in numbers) - 1) < _FROM_ONE for row in rows)
@@ -383,7 +391,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     several = [
         name for name in (rows[0] if rows else ())
         if name not in _MEMBERS and 2 * sum(" " in row[name].strip() for row in rows) >= len(rows)
-        and not _holds_only(rows, name, labels)
+        and not _holds_only(rows, name, labels) and not all(_parse_numbers(row[name]) for row in rows if row[name])
     ]  # fmt: skip
     return _rename_only_column(path, rows, several, "text")
 
@@ -476,6 +484,44 @@ def _find_label_columns(
         if name and f"{before}{name}" in columns
     }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
+
+
+def _find_column_of_all_labels(
+    rows: Sequence[Mapping[str, Any]], labels: Sequence[str], *, multi_label: bool
+) -> str | None:
+    """Find the only column of a CSV file whose fields hold as many numbers as there are labels, such as `[0.2, 1.5]`,
+    in the order of the labels. They must be logits, or probabilities, whose sum is 1 unless a text may have several
+    labels. Return None if there is none, or if columns have the names of labels."""
+    if len(labels) < 2 or not rows or {*labels} & rows[0].keys():
+        return None
+    found = []
+    for name in rows[0].keys() - {*_MEMBERS}:
+        numbers = [_parse_numbers(row[name]) for row in rows if row[name]]
+        if numbers and all(len(one) == len(labels) for one in numbers):
+            kind = _find_kind_of_numbers(
+                _divide_column(rows, name, labels), dict.fromkeys(labels, name), multi_label=multi_label
+            )
+            is_sum_one = multi_label or all(abs(math.fsum(one) - 1) < _FROM_ONE * len(one) * 5 for one in numbers)
+            found += [name] if kind and (kind != "probabilities" or is_sum_one) else []
+    return found[0] if len(found) == 1 else None
+
+
+def _parse_numbers(field: str) -> list[float]:
+    """Return the numbers in a field such as `0.2 1.5` or `[0.2, 1.5]`. Return an empty list for another field."""
+    try:
+        return [float(one) for one in re.split(r"[\s,;]+", field.strip("[]() \t\n"))]
+    except ValueError:
+        return []
+
+
+def _divide_column(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows with a column for each label, in place of a column that has the numbers of all labels."""
+    divided = []
+    for row in rows:
+        numbers = [*map(repr, _parse_numbers(row[column]))] if row[column] else [""] * len(labels)
+        others = {name: field for name, field in row.items() if name != column}
+        divided.append(others | dict(zip(labels, numbers, strict=True)))
+    return divided
 
 
 def _is_probability(field: str) -> bool:
@@ -728,8 +774,8 @@ def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[
     return [
         replace(
             one,
-            answer=answers[int(float(str(one.answer)))] if answers else one.answer,
-            label=given[int(float(str(one.label)))] if given and one.label is not None else one.label,
+            answer=answers[int(str(one.answer).partition(".")[0])] if answers else one.answer,
+            label=given[int(str(one.label).partition(".")[0])] if given and one.label is not None else one.label,
         )
         for one in texts
     ]

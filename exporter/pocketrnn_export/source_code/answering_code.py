@@ -1,0 +1,217 @@
+"""Find the code near a module that answers texts, the classes that it makes, and the files that it loads. No file is
+run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.parts_of_functions_and_classes import (
+    Function,
+    find_defaults,
+    find_methods,
+    read_last_name,
+)
+from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function
+
+_TRAINS: Final = re.compile(r"train|(^|_)fit|epoch", re.IGNORECASE)
+_LOADS: Final = re.compile(r"load|load_(state_dict|file|model|checkpoint|weights)")
+# How many names are followed from the argument of torch.load to a string.
+_MOST_STEPS: Final = 5
+
+
+@dataclass(frozen=True, eq=False)
+class CodePart:
+    """A function, the methods of a class, or the other code of a file. Classes with a forward are left out.
+
+    Attributes:
+        file: the file.
+        name: the name of the function or class; empty for the other code of a file.
+        cells: the statements, each with the name of its cell.
+    """
+
+    file: Path
+    name: str
+    cells: Sequence[tuple[str, ast.stmt]]
+
+    def list_nodes(self) -> Iterator[tuple[str, ast.AST]]:
+        """Yield the syntax nodes, each with its file and line."""
+        for cell, statement in self.cells:
+            for node in ast.walk(statement):
+                yield f"{self.file}, {f'{cell}, ' if cell else ''}line {getattr(node, 'lineno', 1)}", node
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the name, or the name of a method, says that the code answers texts."""
+        named = [self.name, *(one.name for _, node in self.cells if isinstance(node, ast.ClassDef)
+                              for one in find_methods(node))]  # fmt: skip
+        return any(map(is_name_of_answering_function, named))
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the name, or that of the file, says that the code trains."""
+        return _TRAINS.search(self.name or self.file.stem) is not None
+
+
+def list_code_parts(path: Path) -> list[CodePart]:
+    """List the parts of the code of a module's file, which come first, and of the Python files near it.
+
+    Args:
+        path: the file of the module.
+    """
+    found: list[CodePart] = []
+    for file in list_files_near(path):
+        with contextlib.suppress(InputError, OSError):
+            others: list[tuple[str, ast.stmt]] = []
+            for cell in read_python_cells(file):
+                for one in cell.statements:
+                    if isinstance(one, Function) or (
+                        isinstance(one, ast.ClassDef) and not find_methods(one, "forward")
+                    ):
+                        found.append(CodePart(file, one.name, [(cell.name, one)]))
+                    elif not isinstance(one, ast.ClassDef):
+                        others.append((cell.name, one))
+            found.append(CodePart(file, "", others))
+    return found
+
+
+def list_answering_code(parts: Sequence[CodePart]) -> list[list[CodePart]]:
+    """List the parts that answer texts, in groups: the answering functions; the code that these call; the code that
+    calls these, such as a script, and what it calls.
+
+    Args:
+        parts: the parts of the code, from `list_code_parts`.
+    """
+    answering = [one for one in parts if one.is_answering]
+    # A script that answers has the name of its file.
+    answering += [one for one in parts if not one.name and is_name_of_answering_function(one.file.stem)
+                  and not one.is_training and not any(other.file == one.file for other in answering)]  # fmt: skip
+    inner = _list_called_parts(answering, parts)
+    names = {one.name for one in answering if one.name}
+    callers = [one for one in parts if _list_called_names(one) & names and one not in answering and not one.is_training]
+    outer = [one for one in callers if one not in inner]
+    return [answering, inner, [*outer, *_list_called_parts([*outer, *answering, *inner], parts)]]
+
+
+def _list_called_parts(first: Sequence[CodePart], parts: Sequence[CodePart]) -> list[CodePart]:
+    """List the parts that some parts call, directly or not. Parts that train are left out."""
+    found, waiting = [*first], [*first]
+    while waiting:
+        names = _list_called_names(waiting.pop(0))
+        called = [one for one in parts if one.name in names and one not in found and not one.is_training]
+        found += called
+        waiting += called
+    return found[len(first) :]
+
+
+def _list_called_names(part: CodePart) -> set[str]:
+    return {read_last_name(node.func) for _, node in part.list_nodes() if isinstance(node, ast.Call)}
+
+
+def find_class_of_answering_code(path: Path, names: Collection[str]) -> tuple[str, str] | None:
+    """Find the class that the answering code near a module makes; if it makes none, the one that the training code
+    makes. Return its name and a sentence that says where; None if neither makes one.
+
+    Args:
+        path: the file of the module.
+        names: the names of the classes to choose from.
+
+    Example:
+        >>> find_class_of_answering_code(Path("model.py"), ["Plain", "Attentive"])
+        ('Attentive', 'predict_texts makes Attentive (model.py, line 9).')
+    """
+    parts = list_code_parts(path)
+    for group in (*list_answering_code(parts), [one for one in parts if one.is_training]):
+        for part in group:
+            for where, node in part.list_nodes():
+                if isinstance(node, ast.Call) and (made := read_last_name(node.func)) in names:
+                    return made, f"{part.name or part.file.name} makes {made} ({where})."
+    return None
+
+
+def list_file_names_of_answering_code(path: Path) -> list[dict[str, str]]:
+    """List the names of files that the answering code near a module loads, in the groups of `list_answering_code`. Each
+    group is a dict from names, or their ends, to places in the code.
+
+    Args:
+        path: the file of the module.
+
+    Example:
+        >>> list_file_names_of_answering_code(Path("model.py"))
+        [{'best.pt': 'model.py, line 12'}, {}, {}]
+    """
+    parts = list_code_parts(path)
+    groups = []
+    for group in list_answering_code(parts):
+        found: dict[str, str] = {}
+        for part in group:
+            for where, node in part.list_nodes():
+                if isinstance(node, ast.Call) and _LOADS.fullmatch(read_last_name(node.func)):
+                    for one in (*node.args, *(keyword.value for keyword in node.keywords)):
+                        for written in _list_strings(one, part, parts, _MOST_STEPS):
+                            found.setdefault(written.replace("\\", "/").rpartition("/")[2], where)
+        groups.append(found)
+    return groups
+
+
+def _list_strings(value: ast.expr, part: CodePart, parts: Sequence[CodePart], steps: int) -> Iterator[str]:
+    """Yield the strings in an expression, and those in the values of its names."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and steps:
+            for inner, where in _list_values(read_last_name(node), part, parts):
+                yield from _list_strings(inner, where, parts, steps - 1)
+
+
+def _list_values(name: str, part: CodePart, parts: Sequence[CodePart]) -> Iterator[tuple[ast.expr, CodePart]]:
+    """Yield the values that code gives to a name: in the same part, or as an argument of its function, or else in the
+    code outside of functions."""
+    own = [one for one in _list_assigned_values(name, part) if read_last_name(one) != name]
+    yield from ((value, part) for value in own)
+    for _, one in part.cells if not own else ():
+        functions = find_methods(one, "__init__") if isinstance(one, ast.ClassDef) else [one]
+        for function in (each for each in functions if isinstance(each, Function)):
+            parameters = [each.arg for each in function.args.args][isinstance(one, ast.ClassDef) :]
+            if name in parameters:
+                yield from _list_values_of_parameter(name, parameters, part, parts)
+                return
+    for other in parts if not own else ():
+        if not other.name or any(isinstance(one, ast.ClassDef) for _, one in other.cells):
+            yield from ((value, other) for value in _list_assigned_values(name, other))
+
+
+def _list_values_of_parameter(
+    name: str, parameters: Sequence[str], part: CodePart, parts: Sequence[CodePart]
+) -> Iterator[tuple[ast.expr, CodePart]]:
+    """Yield the values that calls of a function, or of a class, give to one of its parameters, each with the part of
+    the code that calls it."""
+    for caller in parts:
+        for _, node in caller.list_nodes():
+            if isinstance(node, ast.Call) and read_last_name(node.func) == part.name:
+                given = dict(zip(parameters, node.args, strict=False))
+                given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                if name in given:
+                    yield given[name], caller
+
+
+def _list_assigned_values(name: str, part: CodePart) -> Iterator[ast.expr]:
+    """Yield the values that a part of the code assigns to a name or an attribute, and the defaults of parameters and
+    of options of a command line with this name."""
+    for _, node in part.list_nodes():
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from [node.value] if name in map(read_last_name, targets) else []
+        elif isinstance(node, ast.Call) and read_last_name(node.func) == "add_argument":
+            options = {str(getattr(one, "value", "")).lstrip("-").replace("-", "_") for one in node.args}
+            yield from (one.value for one in node.keywords if one.arg == "default" and name in options)
+        elif isinstance(node, Function):
+            yield from (value for parameter, value in find_defaults(node).items() if parameter == name)

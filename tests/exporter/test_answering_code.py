@@ -1,0 +1,114 @@
+"""The class and the weights that the owner's answering code uses are proposed first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pocketrnn.commands.cli import main
+from pocketrnn_export.commands.proposed_options import propose_weights
+from pocketrnn_export.source_code.answering_code import find_class_of_answering_code
+
+MODULES = """
+import os, torch
+from torch import nn
+class First(nn.Module):
+    def __init__(self, rows, width):
+        super().__init__()
+        self.embedding = nn.Embedding(rows, width)
+        self.gru = nn.GRU(width, width, batch_first=True)
+        self.fc = nn.Linear(width, 2)
+    def forward(self, x):
+        return self.fc(self.gru(self.embedding(x))[0][:, -1])
+class Third(nn.Module):
+    def __init__(self, rows, width):
+        super().__init__()
+        self.embedding = nn.Embedding(rows, width)
+        self.gru = nn.GRU(width, width, batch_first=True)
+        self.fc = nn.Linear(width, 2)
+    def forward(self, x):
+        return self.fc(self.gru(self.embedding(x))[0].mean(1))
+def train_model():
+    return First(9, 4), Third(9, 4)
+"""
+PREDICT = """
+def load(folder, name="best_acc.pt"):
+    model = Third(9, 4)
+    model.load_state_dict(torch.load(os.path.join(folder, name)))
+    return model
+def predict_texts(texts):
+    return load("saved")(texts)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("def train():\n    A()\n    B()\ndef predict_texts(texts):\n    return B()(texts)", "predict_texts makes B"),
+        ("def load():\n    return B()\ndef predict(text):\n    return load()(text)\nA()\nB()", "load makes B"),
+        ("def predict(m, t): ...\ndef train_net():\n    A()\ndef main():\n    predict(B(), 1)", "main makes B"),
+        ("class Predictor:\n    def __init__(self):\n        self.net = B()\nx = A()", "Predictor makes B"),
+        ("def test():\n    A()\ndef train():\n    B()", "train makes B"),
+        ("def test():\n    A()\n    B()", None),
+        # A layer of another module is no classifier.
+        ("class Both:\n    def forward(self, x):\n        return A()(x)\n    def predict(self): ...\n", None),
+    ],
+)
+def test_class_that_answers_is_preferred(code: str, found: str | None, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(f"class A: ...\nclass B: ...\n{code}\n")
+    chosen = find_class_of_answering_code(tmp_path / "net.py", ["A", "B"])
+    assert (chosen is None) == (found is None), chosen
+    if chosen is not None and found is not None:
+        assert chosen[0] == "B"
+        assert chosen[1].startswith(f"{found} ({tmp_path / 'net.py'}, line ")
+
+
+@pytest.mark.parametrize(
+    ("code", "file", "others"),
+    [
+        ("def predict(x):\n    net.load_state_dict(torch.load(P / 'b.pt'))\ntorch.save(net, 'a.pt')", "b.pt", 0),
+        ("BEST = 'b.pt'\nOLD = 'a.pt'\ndef predict(x):\n    path = join(P, BEST)\n    torch.load(path)", "b.pt", 0),
+        ("def load(p):\n    torch.load(p)\ndef predict(x):\n    load(f'{P}/b.pt')\nload('a.pt')", "b.pt", 0),
+        ("def predict(m, x): ...\ndef main():\n    predict(torch.load('b.pt'), 1)\nLAST = 'a.pt'", "b.pt", 0),
+        ("class Predictor:\n    def __init__(self, path='b.pt'):\n        torch.load(path)\nOLD = 'a.pt'", "b.pt", 0),
+        (
+            "add_argument('--net-file', default='b.pt')\ndef predict(x):\n    torch.load(args.net_file)\n'a.pt'",
+            "b.pt",
+            0,
+        ),
+        ("def predict(x):\n    torch.load('b.pt' if exists('b.pt') else 'a.pt')", "b.pt", 1),
+        ("torch.save(net, 'b.pt')\ntorch.save(net, 'a.pt')", "b.pt", 1),
+    ],
+)
+def test_weights_that_answer_are_preferred(code: str, file: str, others: int, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(code)
+    for name in ("a.pt", "b.pt"):
+        torch.save({"fc.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)}, tmp_path / name)
+    found = propose_weights(tmp_path / "net.py")
+    assert found is not None
+    assert (found.path.name, len(found.others)) == (file, others)
+
+
+def test_line_to_write_has_the_class_and_weights_that_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(f"{MODULES}{PREDICT}OLD = 'best_loss.pt'\n")
+    gru = torch.nn.GRU(4, 4)
+    weights = {"embedding.weight": torch.zeros(9, 4), "fc.weight": torch.zeros(2, 4), "fc.bias": torch.zeros(2)}
+    weights |= {f"gru.{name}": tensor for name, tensor in gru.state_dict().items()}
+    for name in ("best_acc.pt", "best_loss.pt"):
+        torch.save(weights, name)
+    said = CliRunner().invoke(main, ["export", "net.py", "-o", "mine"]).stderr
+    assert "load makes Third (net.py, line " in said
+    assert "Write: pocketrnn export net.py:Third -o mine\n" in said
+    Path("words.json").write_text('["a", "b", "c", "d", "e", "f", "g", "h", "i"]')
+    # With random weights and with sizes that only the weights show, the line has the weights and no dots to fill in.
+    for code in (MODULES + PREDICT, MODULES):
+        Path("net.py").write_text(code.replace("(9, 4)", "(9, 4)" if PREDICT in code else "(a, b)") + "'best_acc.pt'\n")
+        arguments = ["export", "net.py:Third", "-o", "mine", "--vocabulary", "words.json", "--labels", "x,y"]
+        refused = CliRunner().invoke(main, arguments)
+        assert refused.exit_code == 2, refused.output
+        assert "..." not in refused.stderr.partition("Write: ")[2]
+        assert "--weights best_acc.pt" in refused.stderr
