@@ -165,7 +165,7 @@ def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> 
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return (
-            "Give the weights, the vocabulary and the text rules of the classifier that gave these answers, and the "
+            "Give the vocabulary, the text rules and the weights of the classifier that gave these answers, and the "
             "labels that it predicted, not the true labels. "
         )
     return (
