@@ -117,7 +117,7 @@ def test_bad_sequences_are_refused_in_a_sentence(
     monkeypatch.chdir(tmp_path)
     Path("bad.csv").write_text("x,y\n1,2\n")
     Path("words.csv").write_text("x,y,z\n1,2,one\n")
-    Path("ragged.csv").write_text("x,y,z\n1,2,3\n1,2\n")
+    Path("ragged.csv").write_text('x,y,"z\n"\n1,2\n')
     Path("empty.csv").write_text("x,y,z\n")
     Path("good.csv").write_text("x,y,z\n" + "1,2,3\n" * 10)
     Path("short.csv").write_text("x,y,z\n1,2,3\n")

@@ -186,15 +186,15 @@ def check_value_names(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_units(units: Sequence[str], value_count: int) -> tuple[str, ...]:
-    if (
-        isinstance(units, str)
-        or not value_count
-        or len(units) != value_count
-        or not all(isinstance(u, str) for u in units)
-    ):
+    if not value_count:
+        raise InputError(
+            "value_units is given without values.",
+            "Name the values, values=['speed'], or leave value_units out if the module gives labels.",
+        )
+    if isinstance(units, str) or len(units) != value_count or not all(isinstance(u, str) for u in units):
         raise InputError(
             f"value_units is {short_repr(units)}, not a list of {value_count} strings, one for each value.",
-            "Give one unit for each value. For labels, leave value_units out.",
+            "Give one unit for each value.",
         )
     return tuple(units)
 

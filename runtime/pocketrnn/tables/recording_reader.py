@@ -150,12 +150,12 @@ def _read_delimited_columns(
         names = next(rows, [])
         places = {column: names.index(column) for column in wanted if column in names}
         found: dict[str, Sequence[Any]] = {column: [] for column in places}
-        for number, row in enumerate(rows, 2):
+        for row in rows:
             if not row:
                 continue
             if len(row) != len(names):
                 raise DataError(
-                    f"Line {number} of {path} has {len(row)} fields, but the header has {len(names)}.",
+                    f"Line {rows.line_num} of {path} has {len(row)} fields, but the header has {len(names)}.",
                     "Write a field for each column of the header in each line.",
                 )
             for column, place in places.items():
