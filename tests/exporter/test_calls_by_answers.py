@@ -47,7 +47,7 @@ def test_the_owners_answers_decide_between_two_calls(
     examples = [(*one, answer(one[1], lengths=lengths)) for one in (PLAIN, HOLDING)]
     exported(tmp_path / "b", examples)
     line = "module(tokens, lengths)" if lengths else "module(tokens)"
-    assert f'"{line}" is taken' in caplog.text
+    assert f'"{line}" is used' in caplog.text
     found = Classifier.load(tmp_path / "b").predict_proba([HOLDING[0]])[0].tolist()
     assert found == pytest.approx(answer(HOLDING[1], lengths=lengths), abs=1e-5)
 

@@ -1,4 +1,4 @@
-"""What code does to a column of texts is written as a function of one text."""
+"""The steps of code on a column of texts are written as a function of one text."""
 
 from __future__ import annotations
 

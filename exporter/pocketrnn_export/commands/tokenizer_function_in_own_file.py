@@ -308,7 +308,10 @@ def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
     if code is None:
         return None
     written = find_or_write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
-    return f"What {path} does to a column of texts is copied to {written}, for one text.", f"{written}:{WRITTEN_NAME}"
+    return (
+        f"The steps of {path} on a column of texts are copied to {written}, for one text.",
+        f"{written}:{WRITTEN_NAME}",
+    )
 
 
 def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:

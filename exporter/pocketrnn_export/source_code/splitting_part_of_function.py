@@ -62,8 +62,8 @@ class ChangedText:
 
 
 def find_changed_text(path: Path, name: str) -> ChangedText | None:
-    """Find a call that changes a text before it gives the text to a function, such as `predict(clean(line))`. Of
-    several calls in the function's file, return the last; None if there is none.
+    """Find a call that changes a text before it gives the text to a function, such as `predict(clean(line))`. If
+    the function's file has several such calls, return the last; None if there is none.
 
     Args:
         path: the file of the function.

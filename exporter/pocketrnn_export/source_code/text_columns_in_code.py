@@ -1,4 +1,4 @@
-"""Write what code does to a column of texts, as `df["text"].str.lower().apply(tokenize)`, as a function of one text. No
+"""Convert code for a column of texts, such as `df["text"].str.lower().apply(tokenize)`, to a function of one text. No
 file is run."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, list_file_statements_that_code_needs
 
 _EACH: Final = ("apply", "map", "progress_apply")
-# What changes the column and not its texts.
+# Methods that change the column and not its texts.
 _OF_COLUMNS: Final = ("fillna", "tolist", "to_list", "to_numpy", "copy")
 _OF_STRINGS: Final = ("lower", "upper", "strip", "lstrip", "rstrip", "split", "casefold")
 _OF_LABELS: Final = re.compile(r"label|class|target|sentiment|categor", re.IGNORECASE)

@@ -54,8 +54,8 @@ def read_pairs_in_label_order(
 
 
 def _find_order_by_highest_probabilities(pairs: Sequence[OwnersText], labels: Sequence[str]) -> list[str] | None:
-    """Return the other order of two labels. Of more labels, return the order in which each text's label has the highest
-    of its probabilities. Return None if there is no such order, or it is not known."""
+    """Return the other order of two labels. With more labels, return the order in which each text's label has the
+    highest of its probabilities. Return None if there is no such order, or it is not known."""
     if len(labels) == 2:
         return [*labels][::-1]
     columns: dict[int, str] = {}

@@ -171,6 +171,15 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     if unread:
         _log_unread_columns(path, rows, labels, unread)
     rows = _leave_out_rows_with_error_words(path, rows, labels)
+    rows = _leave_out_rows_without_answer(path, rows, unread, multi_label=multi_label)
+    return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _leave_out_rows_without_answer(
+    path: Path, rows: list[dict[str, Any]], unread: Sequence[str], *, multi_label: bool
+) -> list[dict[str, Any]]:
+    """Return the rows that have an answer, with a note on the others. Where a text may have several labels, an empty
+    label is an answer. The columns `unread` are not read."""
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
     others = [name for name in others if name not in unread]
@@ -178,14 +187,14 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     empty = is_answered.count(False)
     if multi_label and empty:
         _log.warning("%s: %d rows have an empty label, which is read as an answer without a label", path, empty)
-        rows = [
+        return [
             row if answered else {"text": row["text"], "label": []}
             for row, answered in zip(rows, is_answered, strict=True)
         ]
-    elif 0 < empty < len(rows):
+    if 0 < empty < len(rows):
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
-        rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
-    return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+        return [row for row, answered in zip(rows, is_answered, strict=True) if answered]
+    return rows
 
 
 def _log_unread_columns(
