@@ -60,6 +60,10 @@ def test_code_shows_the_rules_that_split_as_it_does(line: str, tokens: list[str]
         "return text.split(SEP)\nSEP = (lambda: [None, open('ran', 'w')][0])()",
         "return text.split(*().__class__.__base__.__subclasses__()[:0])",
         "return text.split()[:getattr(re, 'x', 9)]",
+        "import typing\n    typing.contextlib.os.system('touch ran')\n    return text.split()",
+        "import typing\n    typing.contextlib.os.environ.clear()\n    return text.split()",
+        "import typing\n    made = typing.sys\n    return text.split()",
+        "from typing import sys\n    sys.exit()\n    return text.split()",
     ],
 )
 def test_code_that_nobody_named_and_that_does_more_than_compute_is_not_run(code: str, tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names
@@ -22,8 +25,9 @@ _COMPUTING_MODULES: Final = (
 )  # fmt: skip
 _OTHER_BUILTINS: Final = REACH_ANY | {"breakpoint", "exit", "getattr", "help", "input", "open", "quit"}
 _METHODS_OF_STRINGS: Final = {name for kind in (str, list, set, dict, tuple) for name in dir(kind) if name[0] != "_"}
-_METHODS: Final = PURE_METHODS | _METHODS_OF_STRINGS | {"finditer", "findall", "fullmatch", "group", "match", "search",
-                                                        "sub", "subn", "words"}  # fmt: skip
+_METHODS: Final = PURE_METHODS | _METHODS_OF_STRINGS | {
+    *("finditer", "findall", "from_iterable", "fullmatch", "group", "match", "search", "sub", "subn", "words"),
+}  # fmt: skip
 
 
 def write_computing_text_function(file: Path, name: str) -> str | None:
@@ -56,6 +60,8 @@ def _only_computes(code: str) -> bool:
             for name, full_name in list_imported_names(node):
                 if not any(f"{full_name}.".startswith(f"{one}.") for one in _COMPUTING_MODULES):
                     return False
+                if _is_other_module(full_name):
+                    return False
                 imported.add(name)
     known |= {one.arg for one in ast.walk(tree) if isinstance(one, ast.arg)} | imported
     known |= {one.id for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
@@ -66,10 +72,33 @@ def _only_computes(code: str) -> bool:
             return False
         if isinstance(node, ast.Name) and node.id not in known and not hasattr(builtins, node.id):
             return False
-        if isinstance(node, ast.Call) and isinstance(called := node.func, ast.Attribute):
-            root: ast.AST = called
-            while isinstance(root, ast.Attribute):
-                root = root.value
-            if getattr(root, "id", "") not in imported and called.attr not in _METHODS:
+        # `typing.contextlib.os.system` reaches any code through the imports of a module.
+        if isinstance(node, ast.Attribute) and isinstance(inner := node.value, ast.Attribute):
+            of_module = _find_root_name(inner) in imported
+            if of_module and node.attr not in _METHODS:
+                return False
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
+            if any(_is_other_module(f"{one}.{node.attr}") for one in _COMPUTING_MODULES):
+                return False
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            called = node.func
+            of_module = isinstance(called.value, ast.Name) and called.value.id in imported
+            if not of_module and called.attr not in _METHODS:
                 return False
     return True
+
+
+def _find_root_name(node: ast.AST) -> str:
+    """Return the name `a` of `a.b.c`; an empty string for another expression."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_other_module(full_name: str) -> bool:
+    """Return whether a name of a module of the standard library is a module that may do more than compute, such as
+    `typing.sys`."""
+    module, _, name = full_name.rpartition(".")
+    if full_name in _COMPUTING_MODULES or module.partition(".")[0] not in sys.stdlib_module_names:
+        return False
+    return isinstance(getattr(importlib.import_module(module), name, None), ModuleType)
