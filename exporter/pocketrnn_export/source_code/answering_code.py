@@ -17,11 +17,11 @@ from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.parts_of_functions_and_classes import (
     Function,
-    find_defaults,
     find_methods,
     read_last_name,
 )
 from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function
+from pocketrnn_export.source_code.values_of_call_arguments import list_assigned_values
 
 _TRAINS: Final = re.compile(r"train|(^|_)fit|epoch", re.IGNORECASE)
 _LOADS: Final = re.compile(r"load|load_(state_dict|file|model|checkpoint|weights)")
@@ -213,11 +213,4 @@ def _list_assigned_values(name: str, part: CodePart) -> Iterator[ast.expr]:
     """Yield the values that a part of the code assigns to a name or an attribute, and the defaults of parameters and
     of options of a command line with this name."""
     for _, node in part.nodes:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from [node.value] if name in map(read_last_name, targets) else []
-        elif isinstance(node, ast.Call) and read_last_name(node.func) == "add_argument":
-            options = {str(getattr(one, "value", "")).lstrip("-").replace("-", "_") for one in node.args}
-            yield from (one.value for one in node.keywords if one.arg == "default" and name in options)
-        elif isinstance(node, Function):
-            yield from (value for parameter, value in find_defaults(node).items() if parameter == name)
+        yield from (value for assigned, value in list_assigned_values(node) if assigned == name)

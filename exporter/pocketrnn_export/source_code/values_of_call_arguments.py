@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -70,8 +70,20 @@ def write_call_of_text_function(name: str, text: str, called: CallArguments, wri
 
 
 def list_named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Yield each name that a piece of code gives a value, with the syntax node of the value. Such names are variables,
-    attributes, arguments, parameters with defaults, keys of dicts, and options of argparse."""
+    """Yield each name that a piece of code gives a value, with the syntax node of the value. Such names are those of
+    `list_assigned_values`, arguments, and keys of dicts."""
+    pairs: list[tuple[Any, ast.expr]] = []
+    if isinstance(node, ast.Dict):
+        pairs += [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
+    elif isinstance(node, ast.Call):
+        pairs += [(k.arg, k.value) for k in node.keywords]
+    yield from _list_pairs_with_names(pairs)
+    yield from list_assigned_values(node)
+
+
+def list_assigned_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Yield each variable, attribute, parameter with a default, and option of argparse to which a piece of code gives a
+    value, with the syntax node of the value."""
     pairs: list[tuple[Any, ast.expr | None]] = []
     if isinstance(node, ast.Assign):
         pairs += [(read_last_name(target), node.value) for target in node.targets]
@@ -79,14 +91,14 @@ def list_named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
         pairs.append((read_last_name(node.target), node.value))
     elif isinstance(node, Definition):
         pairs += find_defaults(node).items()
-    elif isinstance(node, ast.Dict):
-        pairs += [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
-    elif isinstance(node, ast.Call):
+    elif isinstance(node, ast.Call) and read_last_name(node.func) == "add_argument":
         default = next((k.value for k in node.keywords if k.arg == "default"), None)
-        pairs += [(k.arg, k.value) for k in node.keywords]
-        pairs += [
-            (getattr(a, "value", None), default) for a in node.args if read_last_name(node.func) == "add_argument"
-        ]
+        pairs += [(getattr(a, "value", None), default) for a in node.args]
+    yield from _list_pairs_with_names(pairs)
+
+
+def _list_pairs_with_names(pairs: Iterable[tuple[Any, ast.expr | None]]) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the pairs that have a name and a value, with the names as Python writes them: `--max-len` is `max_len`."""
     for name, value in pairs:
         if isinstance(name, str) and value is not None:
             yield name.lstrip("-").replace("-", "_"), value
