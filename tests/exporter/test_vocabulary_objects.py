@@ -21,7 +21,10 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
 from pocketrnn_export.commands.printed_stages import print_stages
+from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
+from pocketrnn_export.intake.module_file import set_values_of_vocabulary_and_weights
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.source_code.needed_code import NeededNamesError
 from pocketrnn_export.vocabularies.checkpoint_file import describe_member
 from pocketrnn_export.vocabularies.unreachable_words import warn_of_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -152,3 +155,21 @@ def test_dots_in_place_of_a_value_are_refused_and_sizes_after_a_star_are_not_rea
                                        "--labels", "a,b", "-o", "out"])  # fmt: skip
     assert result.exit_code == 2
     assert "needs table" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingArgumentsError("It needs vocab.", "Give it.", vocabularies=["vocab"]),
+        NeededNamesError("It needs PAD.", "Give it.", {"PAD": 'vocab["<pad>"]'}, {}),
+        NeededNamesError("It needs WIDTH.", "Give it.", {}, {}, {"WIDTH": "8"}),
+    ],
+)
+def test_a_value_that_did_not_help_is_not_set_again(error: InputError, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("PAD = WIDTH = None\n")
+    named = parse_module_name(f"{tmp_path}/net.py:Net")
+    assert named is not None
+    once = set_values_of_vocabulary_and_weights(named, error, WORDS)
+    with pytest.raises(type(error)) as again:
+        set_values_of_vocabulary_and_weights(once, error, WORDS)
+    assert again.value is error

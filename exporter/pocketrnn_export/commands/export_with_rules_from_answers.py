@@ -67,7 +67,7 @@ def export_with_rules_from_answers(
             changed_options: dict[str, str | None] = {**error.options}
             if "rules" in error.options:
                 members = json.loads(error.options["rules"])
-                is_split_otherwise = _change_splitting(members)
+                is_split_otherwise = _is_split_otherwise(members)
                 changed_options |= _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
             line = format_command_with_changes(changed_options)
             raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
@@ -78,7 +78,7 @@ def export_with_rules_from_answers(
         changed = write_rules_option(agreeing, before)
         members = json.loads(changed)
         of_function = parse_module_name(options["tokenizer"] or "") is not None
-        is_split_otherwise = _change_splitting(members)
+        is_split_otherwise = _is_split_otherwise(members)
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
@@ -225,7 +225,7 @@ def _raise_again_with_changed_text(
             raise ParityError(error.problem, f"{error.remedy} {both[0]} Write: {line}") from None
 
 
-def _change_splitting(members: Mapping[str, Any]) -> bool:
+def _is_split_otherwise(members: Mapping[str, Any]) -> bool:
     """Return whether these members of the text rules split texts in another way than the function of --tokenizer."""
     from pocketrnn.text import EXTERNAL
 

@@ -132,7 +132,8 @@ def set_values_of_vocabulary_and_weights(named: ModuleName, error: InputError, t
     """
     words = WordIds({token: i for i, token in enumerate(tokens) if not token.startswith(PLACEHOLDER)})
     if isinstance(error, MissingArgumentsError):
-        if not (words and error.vocabularies):
+        # A caller tries again with each new value: a value that did not help ends that.
+        if not words or {*error.vocabularies} <= {*(named.kwargs or {})}:
             raise error
         _log.warning("%s gets the words of --vocabulary as %s", named.name, ", ".join(error.vocabularies))
         arguments: dict[str, Any] = {name: ast.Constant(words) for name in error.vocabularies}  # type: ignore[arg-type]
@@ -149,7 +150,7 @@ def set_values_of_vocabulary_and_weights(named: ModuleName, error: InputError, t
     given = {*ids, *(named.values or {})}
     held = [one for one in sorted(used - given) if words and is_used_as_vocabulary(uses, one)]
     likely = {name: text for name, text in error.likely.items() if name.partition(".")[0] not in {*ids, *held}}
-    if not (ids or held or likely):
+    if {*ids, *held, *likely} <= {*(named.values or {})}:
         raise error
     told = [f"the words of --vocabulary as {', '.join(held)}"] if held else []
     for values_by_name, why in ((ids, "by the words of the vocabulary"), (likely, "by the weights")):
