@@ -98,7 +98,7 @@ def list_assigned_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _list_pairs_with_names(pairs: Iterable[tuple[Any, ast.expr | None]]) -> Iterator[tuple[str, ast.expr]]:
-    """Yield the pairs that have a name and a value, with the names as Python writes them: `--max-len` is `max_len`."""
+    """Yield the pairs that have a name and a value; a name has underscores where an option has hyphens."""
     for name, value in pairs:
         if isinstance(name, str) and value is not None:
             yield name.lstrip("-").replace("-", "_"), value
