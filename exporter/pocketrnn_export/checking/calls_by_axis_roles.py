@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.checking.exported_file import CheckedFile, Port
-from pocketrnn_export.checking.exported_file_weights_and_sizes import find_axis_role
+from pocketrnn_export.checking.exported_file import CheckedFile, Port, find_axis_role
 from pocketrnn_export.checking.forward_call_recording import (
     SIZES,
     ModuleCall,

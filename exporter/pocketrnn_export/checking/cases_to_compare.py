@@ -16,8 +16,7 @@ from torch import nn
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.text import TextRules
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
-from pocketrnn_export.checking.exported_file import CheckedFile
-from pocketrnn_export.checking.exported_file_weights_and_sizes import list_reshape_sizes
+from pocketrnn_export.checking.exported_file import CheckedFile, list_reshape_sizes
 from pocketrnn_export.checking.forward_call_recording import ModuleCall, RowsAndSteps, draw_case, record_inputs
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
