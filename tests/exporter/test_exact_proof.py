@@ -49,7 +49,7 @@ from pocketrnn_export.forms.onnx.onnx_form import retrace_in_float64, trace_onnx
 from pocketrnn_export.forms.torchscript_form import trace_torchscript as torchscript
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
+from pocketrnn_export.proof.case_selection import make_cases_with_every_id
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 # The proof of a graph is asked by itself.

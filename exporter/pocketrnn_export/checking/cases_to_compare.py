@@ -21,8 +21,8 @@ from pocketrnn_export.checking.forward_call_recording import ModuleCall, RowsAnd
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.proof import every_size_comparison
+from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
-from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme_vectors
 
 # Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
 _EVERY_BATCH: Final = 16

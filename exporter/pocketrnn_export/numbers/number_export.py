@@ -63,8 +63,7 @@ from pocketrnn_export.numbers.sample_lookup_by_ids import (
 )
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_log_records
-from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_condition_sizes_entry
-from pocketrnn_export.proof.case_selection import find_text_widths
+from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers

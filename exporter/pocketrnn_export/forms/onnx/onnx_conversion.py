@@ -55,7 +55,7 @@ class OnnxGraph:
             Sizes outside the limits are among them.
         notes: the parts that were not compared with the module.
         padding_tells: the padding ids after a text that may change its answer in a batch, each with the line of
-            forward; see `proof/padding_invariance.py`.
+            forward; see `proof/padding_and_tied_values.py`.
         operators: the decomposed program, whose node names are the names of the graph's values.
         program: the program as the module was traced.
         traced: the same, with how it was traced.
