@@ -47,7 +47,7 @@ _WHOLE: Final = {
     "proof.row_owner_tracking": {"_ROWS": (16, 32)},
     "proof.padding_and_tied_values": {"_DRAWS": 12, "_LENGTHS": (3, 40), "_STEPS": (2, 9, 40)},
     # A refusal is one export then, and not one for each rule.
-    "diagnose.faulty_trace_rules": {"SECONDS": 0.0},
+    "diagnosis": {"SECONDS": 0.0},
 }
 # Without the longest rows, which are half of the time. Whole proofs test the findings of these rows.
 _FAST: Final = {

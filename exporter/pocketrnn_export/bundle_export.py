@@ -57,7 +57,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     make_texts_of_random_words,
 )
 from pocketrnn_export.crf_of_tagger import add_crf
-from pocketrnn_export.diagnose.faulty_trace_rules import export_without_faulty_rules
+from pocketrnn_export.diagnosis import export_without_faulty_rules
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
     CommonArguments,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.first_difference_added_to_error import add_first_difference_to_error
+from pocketrnn_export.diagnosis import add_first_difference_to_error
 from pocketrnn_export.proof import every_size_comparison, mixed_length_batches
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program

@@ -30,13 +30,13 @@ from pocketrnn_export.comparing.float64_proof import (
     SPREADS,
     DistanceToExactAnswer,
     compute_rounding_tolerance,
+    find_difference_beyond_rounding,
     measure_agreement,
     measure_distance_to_exact_answer,
     prove_module_graph,
 )
 from pocketrnn_export.comparing.logit_comparison import Reference, measure_difference
 from pocketrnn_export.comparing.proof_inputs import Case, Run, make_one_row_cases, make_random_cases, make_shape_grid
-from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
 from pocketrnn_export.comparing.rounding_spread import (
     DRAWS,
     ExactAnswer,

@@ -1,5 +1,5 @@
-"""Compare the values that a module computes in forward with the values of a program that was traced for other sizes, and
-record the operators by which a module makes choices.
+"""Compare the values that a module computes in forward with the values of a program that was traced for other sizes,
+and record the operators by which a module makes choices.
 
 Where forward asks about a size, a program of one branch may give the module's answers for the sizes of another branch
 to all texts that are tried, since a gate hides what only a few texts read: `torch.where(has_phrase, x[:, :9].mean(1) if

@@ -1,4 +1,5 @@
-"""Compare the tags, and the features of a text, that the engine computes in C with those that the runtime computes in Python."""
+"""Compare the tags, and the features of a text, that the engine computes in C with those that the runtime computes in
+Python."""
 
 from __future__ import annotations
 
