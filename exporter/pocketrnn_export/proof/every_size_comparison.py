@@ -20,7 +20,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
-from pocketrnn_export.proof.runnable_program_and_node_values import Answers, compute_answer_or_none
+from pocketrnn_export.proof.program_runs_and_nodes import Answers, compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.python_semantics.number_identity_tests_in_source import compares_identity
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
