@@ -15,7 +15,7 @@ def read_labels(given: str, head: str = "") -> list[str]:
     Raises:
         InputError: they cannot be read.
     """
-    from pocketrnn_export.source_code.named_label_list_in_code import read_labels_in_file
+    from pocketrnn_export.source_code.labels_in_code import read_labels_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
     named = parse_module_name(given) if "," not in given else None

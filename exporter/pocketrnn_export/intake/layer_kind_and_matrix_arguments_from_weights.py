@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates
 from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
-from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
 
 # Calls that make a tensor of a matrix.
 _OF_ARRAYS: Final = ("FloatTensor", "Tensor", "tensor", "from_numpy", "as_tensor")

@@ -41,7 +41,7 @@ from pocketrnn_export.source_code.class_definitions import find_class_of_name_an
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
-from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
+from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary
 
 _log = logging.getLogger(__name__)

@@ -41,7 +41,6 @@ from pocketrnn_export.intake.sizes_from_weights import (
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call, find_imported_class
-from pocketrnn_export.source_code.dunder_names_as_in_jupyter import pretend_jupyter, replace_dunder_name_by_main
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_needed_statements,
@@ -50,9 +49,11 @@ from pocketrnn_export.source_code.needed_code import (
 )
 from pocketrnn_export.source_code.notebook import (
     Cell,
+    pretend_jupyter,
     read_notebook,
     read_python_cells_if_readable,
     read_python_file,
+    replace_dunder_name_by_main,
 )
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code

@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.class_definitions import (
     list_init_names_and_whether_assigned,
     walk_init_without_optional_branches,
 )
-from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods, read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import find_methods, read_last_name
 
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
