@@ -1,5 +1,6 @@
-"""Find arguments of a class from saved weights: sizes, such as hidden_dim, the kind of a recurrent layer, and the matrix
-that initializes an embedding. Find the strings with which its code compares an argument, too: messages propose them."""
+"""Find arguments of a class from saved weights: sizes, such as hidden_dim, the kind of a recurrent layer, and the
+matrix that initializes an embedding. Find the strings with which its code compares an argument, too: messages propose
+them."""
 
 from __future__ import annotations
 

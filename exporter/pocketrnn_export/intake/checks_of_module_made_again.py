@@ -1,5 +1,5 @@
-"""Check that a module from a user's file is the same each time it is made, apart from its weights, and that it gives the
-same answers after all cells of its notebook have run, with the training.
+"""Check that a module from a user's file is the same each time it is made, apart from its weights, and that it gives
+the same answers after all cells of its notebook have run, with the training.
 
 All cells are run only if the user asks for it: the notebook may be a stranger's, and may take an hour.
 """

@@ -1,5 +1,5 @@
-"""Describe why a call of a module fails, and make the error for a module with which every call fails. Advise on a module
-that holds a batch size, or a state for a fixed number of texts."""
+"""Describe why a call of a module fails, and make the error for a module with which every call fails. Advise on a
+module that holds a batch size, or a state for a fixed number of texts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Find out whether a call uses the lengths of texts, whether its answers depend on tokens past these lengths, and whether
-the module counts the tokens itself if the call leaves them out."""
+"""Find out whether a call uses the lengths of texts, whether its answers depend on tokens past these lengths, and
+whether the module counts the tokens itself if the call leaves them out."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Find out whether a module gives logits, probabilities or values such as a rating. Its numbers decide, not the names of
-its functions.
+"""Find out whether a module gives logits, probabilities or values such as a rating. Its numbers decide, not the names
+of its functions.
 
 A linear layer can give logits or such values. The range of the numbers, or the loss in the module's file, shows which.
 """
