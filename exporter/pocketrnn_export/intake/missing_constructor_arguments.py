@@ -40,7 +40,7 @@ from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
-from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
+from pocketrnn_export.source_code.settings_in_code import read_settings_in_code
 from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary
 
@@ -197,10 +197,16 @@ def _search_owner_files(
     if not missing:
         return _OwnerValues({}, {})
     paths = list_files_near(named.path)
-    # The first of several command lines that fit counts: one that makes the class itself.
-    parsers = sorted(read_parser_defaults(paths), key=lambda one: named.name not in one.path.read_text("utf-8"))
+    # The first of several that fit counts: one of a file that makes the class itself.
+    parsers = sorted(
+        read_settings_in_code(paths),
+        key=lambda one: all(named.name not in user.read_text("utf-8") for user in one.users),
+    )
     settings = {name: find_settings_for_argument(maker, name, definition, weights, parsers) for name in missing}
-    defaults = {one.path: one.values for one in parsers}
+    defaults: dict[object, Mapping[str, Any]] = {}
+    for in_code in parsers:
+        for user in in_code.users:
+            defaults[user] = {**in_code.values, **defaults.get(user, {})}
     saved = {} if weights is None else weights.settings
     calls: dict[str, GivenByCalls] = {}
     for path in paths:
@@ -389,6 +395,7 @@ def _refuse_missing_arguments(
         if some
     ]
     known += [f"{one}." for one in owner_values.call_phrases]
+    known += [f"{name} is written {one.source}." for name, one in owner_values.settings.items() if one.source]
     if weights is None:
         known.append("With --weights FILE, the sizes that its tensors show are used.")
     else:

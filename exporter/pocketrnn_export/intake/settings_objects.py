@@ -19,7 +19,7 @@ import logging
 import re
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
@@ -29,7 +29,7 @@ from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_stored_parameters
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
-from pocketrnn_export.source_code.parser_defaults import ParserDefaults, read_parser_defaults
+from pocketrnn_export.source_code.settings_in_code import SettingsInCode, read_settings_in_code
 
 # The methods of a dict by which code reads it.
 _METHODS: Final = ("get", "items", "keys", "values", "copy", "pop", "setdefault", "update")
@@ -85,7 +85,7 @@ def find_settings_for_argument(
     name: str,
     definition: ast.ClassDef | None,
     weights: SavedWeights | None,
-    parsers: Iterable[ParserDefaults],
+    parsers: Iterable[SettingsInCode],
 ) -> FoundSettings | None:
     """Find values for the settings object, such as `args` or `config`, that a class takes as an argument. Return None
     if the argument is not a settings object.
@@ -112,7 +112,7 @@ def find_settings_for_argument(
 
 
 def find_global_settings(
-    name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
+    name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights | None, parsers: Iterable[SettingsInCode]
 ) -> FoundSettings | None:
     """Find values for the settings object, such as `args`, that the classes of a file read as a global. Return None if
     the global is not a settings object.
@@ -166,7 +166,7 @@ class _Wanted:
 
 
 def _find_fitting_settings(
-    wanted: _Wanted, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
+    wanted: _Wanted, weights: SavedWeights | None, parsers: Iterable[SettingsInCode]
 ) -> FoundSettings | None:
     """Make the settings object from the dict, in the checkpoint or in the defaults of command lines, that has all
     settings that the code needs. If there are several, take the one with most of the settings that the code reads."""
@@ -178,8 +178,13 @@ def _find_fitting_settings(
     if not fitting and (wanted.fields or wanted.of_file) and needed <= shown.keys():
         fitting = [_Source({}, "", "by its defaults" if wanted.fields else "by the weights")]
     if not fitting:
-        missing = {one: shown.get(one, ...) for one in sorted(needed)}
-        return FoundSettings(None, _write_settings(missing, wanted.reads, wanted.kind)) if missing else None
+        # Settings of which code sets one later are the best that there is.
+        partial = [one for one in sources if one.later.keys() & needed and one.has_any_of(read, wanted.name)]
+        known = max(partial, key=lambda one: len(needed & one.values.keys()), default=_Source({}, "", ""))
+        missing = {one: shown.get(one, known.values.get(one, ...)) for one in sorted(needed)}
+        later = [said for one, said in known.later.items() if missing.get(one) is ...]
+        said = f"{known.phrase}; code sets others later ({'; '.join(later)})" if later else ""
+        return FoundSettings(None, _write_settings(missing, wanted.reads, wanted.kind), said) if missing else None
     best = max(fitting, key=lambda one: len(read & one.values.keys()))
     contradicted = {one: value for one, value in shown.items() if best.values.get(one) != value}
     values = {**best.values, **contradicted}
@@ -208,6 +213,7 @@ class _Source:
     name: str
     phrase: str
     is_saved: bool = False
+    later: Mapping[str, str] = field(default_factory=dict)
 
     def has_any_of(self, read: Collection[str], name: str) -> bool:
         """Return whether these values have any of the settings in `read`. If `read` is empty, return whether their dict
@@ -216,7 +222,7 @@ class _Source:
 
 
 def _list_settings_sources(
-    name: str, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
+    name: str, weights: SavedWeights | None, parsers: Iterable[SettingsInCode]
 ) -> Iterator[_Source]:
     """Yield the dicts of settings from which a settings object may be made. Those of the checkpoint come first,
     beginning with the one that has the argument's name; then the defaults of command lines."""
@@ -227,7 +233,7 @@ def _list_settings_sources(
                 weights.settings[place], place.split(".")[-1], f"as {weights.path} says{where}", is_saved=True
             )
     for parser in parsers:
-        yield _Source(parser.values, "", f"by the defaults of the command line of {parser.path}")
+        yield _Source(parser.values, "", parser.phrase, later=parser.later)
 
 
 def _find_settings_read_by_class(definition: ast.ClassDef, name: str) -> _Reads:
@@ -348,7 +354,7 @@ def find_settings_of_file(path: Path, names: Iterable[str], weights: SavedWeight
     """
     names = [name for name in names if _SETTINGS.match(name)]
     classes = _read_classes(path) if names else []
-    parsers = read_parser_defaults(list_files_near(path)) if classes else []
+    parsers = read_settings_in_code(list_files_near(path)) if classes else []
     found = {}
     for name in names:
         settings = find_global_settings(name, classes, weights, parsers) if classes else None

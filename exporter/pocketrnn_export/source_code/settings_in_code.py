@@ -1,0 +1,161 @@
+"""Read the settings that Python files contain: the defaults of command lines by argparse, and classes of settings such
+as `Config`. Nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
+from pocketrnn_export.source_code.syntax_tree_parts import find_defaults, find_methods, read_last_name
+
+_CLASS: Final = re.compile(r"config|cfg|settings?$|args|arguments|opt(ion)?s?$|param|^hp", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SettingsInCode:
+    """Settings that a file contains.
+
+    Attributes:
+        path: the file.
+        values: the value of each setting by its name. An option of a command line without a default has None.
+        phrase: the place of the values, as the end of a sentence.
+        users: the files that make an object of a class of settings; for a command line, its own file.
+        later: the names of settings whose values code sets elsewhere to what is not a plain value, each with the place
+            and the code.
+    """
+
+    path: Path
+    values: Mapping[str, Any] = field(default_factory=dict)
+    phrase: str = ""
+    users: tuple[Path, ...] = ()
+    later: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_settings_in_code(paths: Iterable[Path]) -> list[SettingsInCode]:
+    """Read the options that Python files and notebooks declare by `parser.add_argument(...)`, and the attributes of
+    their classes of settings, such as `class Config`. Leave out files that cannot be read.
+
+    Args:
+        paths: the files.
+    """
+    files = {path: [node for cell in read_python_cells_if_readable(path) for node in cell.statements] for path in paths}
+    found = []
+    for path, statements in files.items():
+        if values := find_parser_defaults(statements):
+            found.append(SettingsInCode(path, values, f"by the defaults of the command line of {path}", (path,)))
+        for one in statements:
+            if isinstance(one, ast.ClassDef) and _CLASS.search(one.name) and not find_methods(one, "forward"):
+                values = _read_class_of_settings(one)
+                users, plain, later = _find_users_and_later_values(one.name, files)
+                values = {name: value for name, value in {**values, **plain}.items() if name not in later}
+                # A class that nothing makes an object of may be another's.
+                if values and users:
+                    found.append(SettingsInCode(path, values, f"by {one.name} in {path}", users, later))
+    return found
+
+
+def _read_class_of_settings(definition: ast.ClassDef) -> dict[str, Any]:
+    """Return the attributes with plain values that a class sets in its body or in `__init__`, also by the default of an
+    argument."""
+    found: dict[str, list[Any]] = {}
+    for target, value in _list_assignments(definition.body):
+        if isinstance(target, ast.Name):
+            found.setdefault(target.id, []).append(_read_plain_value(value, {}))
+    for init in find_methods(definition, "__init__"):
+        defaults = find_defaults(init)
+        # `__init__` replaces what the body has set.
+        own: dict[str, list[Any]] = {}
+        for target, value in _list_assignments([*ast.walk(init)]):
+            if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":
+                own.setdefault(target.attr, []).append(_read_plain_value(value, defaults))
+        found |= own
+    return {
+        name: values[0]
+        for name, values in found.items()
+        if values[0] is not ... and values.count(values[0]) == len(values)
+    }
+
+
+def _list_assignments(nodes: Sequence[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
+    for node in nodes:
+        if isinstance(node, ast.Assign):
+            yield from ((target, node.value) for target in node.targets)
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            yield node.target, node.value
+
+
+def _read_plain_value(node: ast.expr, defaults: Mapping[str, ast.expr]) -> Any:
+    """Return the value of a literal, or of a name that `defaults` has; `...` for other code."""
+    if isinstance(node, ast.Name):
+        node = defaults.get(node.id, node)
+    with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return ast.literal_eval(node)
+    return ...
+
+
+def _find_users_and_later_values(
+    name: str, files: Mapping[Path, Sequence[ast.stmt]]
+) -> tuple[tuple[Path, ...], dict[str, Any], dict[str, str]]:
+    """Find the files that make an object of a class, and how code sets its attributes later, as `cfg.vocab_size = 500`.
+    Return the files, the attributes with plain values, and for the others the place and the code."""
+    users: list[Path] = []
+    plain: dict[str, Any] = {}
+    later: dict[str, str] = {}
+    for path, statements in files.items():
+        nodes = [*ast.walk(ast.Module(list(statements), []))]
+        made = {
+            read_last_name(target)
+            for target, value in _list_assignments(nodes)
+            if isinstance(value, ast.Call) and read_last_name(value.func) == name
+        }
+        users += [path] * bool(made)
+        for target, value in _list_assignments(nodes) if made else ():
+            if isinstance(target, ast.Attribute) and read_last_name(target.value) in made:
+                got = _read_plain_value(value, {})
+                if got is ... or plain.get(target.attr, got) != got:
+                    later[target.attr] = f"{path}, line {target.lineno}: {ast.unparse(target)} = {ast.unparse(value)}"
+                plain[target.attr] = got
+    return tuple(users), {one: value for one, value in plain.items() if one not in later}, later
+
+
+def find_parser_defaults(statements: Iterable[ast.stmt]) -> dict[str, Any]:
+    """Return a dict from the names of options to their defaults, for the options that code declares by argparse.
+
+    Example:
+        >>> find_parser_defaults(ast.parse('p.add_argument("--batch-size", type=int, default=64)').body)
+        {'batch_size': 64}
+    """
+    found: dict[str, Any] = {}
+    for statement in statements:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
+                name, value = _read_option(node)
+                if name and value is not ...:
+                    found[name] = value
+    return found
+
+
+def _read_option(call: ast.Call) -> tuple[str, Any]:
+    """Return the name and the default of a command-line option from its `add_argument` call. The default is `...` if it
+    is not a plain value."""
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    flags = [str(one.value) for one in call.args if isinstance(one, ast.Constant)]
+    longest = next((flag for flag in flags if flag.startswith("--")), flags[0] if flags else "")
+    stated = given.get("dest")
+    name = stated.value if isinstance(stated, ast.Constant) else longest.lstrip("-").replace("-", "_")
+    action = getattr(given.get("action"), "value", "")
+    if "default" not in given:
+        return str(name), {"store_true": False, "store_false": True}.get(action)
+    try:
+        value = ast.literal_eval(given["default"])
+    except (ValueError, TypeError):
+        return str(name), ...
+    kinds = {"int": int, "float": float}
+    kind = kinds.get(getattr(given.get("type"), "id", ""))
+    return str(name), kind(value) if kind is not None and isinstance(value, str) else value
