@@ -83,7 +83,7 @@ from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
-from pocketrnn_export.intake.call_discovery.logits_or_regression_values import UnclearNumbersError
+from pocketrnn_export.intake.call_discovery.logits_or_probabilities import UnclearNumbersError
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possible_padding_ids, select_answered_ids
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module

@@ -1186,9 +1186,9 @@ def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
 
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
+    from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
-    from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.source_code.needed_code import NeededNamesError
 
@@ -1215,7 +1215,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
             except InputError as error:
                 raise _propose_weights_in_error(error, named, options) from None
     if options["run_notebook"] is not None:
-        from pocketrnn_export.intake.answers_after_all_cells import refuse_other_answers_after_all_cells
+        from pocketrnn_export.intake.checks_of_module_made_again import refuse_other_answers_after_all_cells
 
         if not named.is_notebook:
             raise click.UsageError(

@@ -288,8 +288,8 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
         path: the file of the module.
     """
     from pocketrnn_export.source_code.answering_code import list_file_names_of_answering_code
+    from pocketrnn_export.source_code.class_definitions import list_classes_with_layers, list_module_classes
     from pocketrnn_export.source_code.files_near_module import is_named, list_data_files_named_in_code
-    from pocketrnn_export.source_code.module_classes import list_classes_with_layers, list_module_classes
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, list_weight_names
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
@@ -416,7 +416,7 @@ def read_labels(given: str, head: str = "") -> list[str]:
     Raises:
         InputError: they cannot be read.
     """
-    from pocketrnn_export.source_code.named_label_list_in_code import read_labels_in_file
+    from pocketrnn_export.source_code.labels_in_code import read_labels_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
     named = parse_module_name(given) if "," not in given else None

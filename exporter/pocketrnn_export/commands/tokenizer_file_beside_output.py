@@ -254,8 +254,8 @@ def _write_by_name(arguments: Mapping[str, ast.expr] | None) -> list[str]:
 def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> bool:
     """Set --tokenizer to a file beside the output that holds its function with the present names of what libraries have
     removed. Return False if it needs nothing that is known to be removed."""
-    from pocketrnn_export.source_code.removed_library_names import replace_removed_names
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 
     named = parse_module_name(options["tokenizer"])
     if named is None or named.name == WRITTEN_NAME or named.args or named.kwargs or named.method_kwargs:
@@ -324,7 +324,7 @@ def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
         kind: the second part of the file's name, such as `words`.
         code: the Python code to write.
     """
-    from pocketrnn_export.source_code.removed_library_names import replace_removed_names
+    from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 
     code, changes = replace_removed_names(code)
     path = _find_or_write_content(output, kind, code)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from pocketrnn_export.comparing.float64_module import make_float64_copy
-from pocketrnn_export.intake.feature_call import derive_features_from_first_ids
+from pocketrnn_export.intake.character_pair_and_feature_calls import derive_features_from_first_ids
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer

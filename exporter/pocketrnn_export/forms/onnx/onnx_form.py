@@ -28,7 +28,7 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.intake.random_draw_line import find_random_draw_line
+from pocketrnn_export.intake.user_frames import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
 from pocketrnn_export.proof.operator_comparison import refuse_differing_operators

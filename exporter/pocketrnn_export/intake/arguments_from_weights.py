@@ -1,12 +1,16 @@
-"""Find the values of sizes in a class's code, such as hidden_dim, from the shapes of saved weights."""
+"""Find arguments of a class from saved weights: sizes, such as hidden_dim, the kind of a recurrent layer, and the
+matrix that initializes an embedding. Find the strings with which its code compares an argument, too: messages propose
+them."""
 
 from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.constructor_arguments_without_effect import find_values_for_arguments_without_effect
@@ -17,7 +21,7 @@ from pocketrnn_export.source_code.class_definitions import (
     list_init_names_and_whether_assigned,
     walk_init_without_optional_branches,
 )
-from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods, read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import find_methods, read_last_name
 
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
@@ -217,3 +221,136 @@ def _is_only_length_used(definition: ast.ClassDef, name: str) -> bool:
     first = name.split(".")[0]
     uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == first]
     return len(uses) == sum(_read_name_in_len(node) == name for node in ast.walk(definition))
+
+
+# Calls that make a tensor of a matrix.
+_OF_ARRAYS: Final = ("FloatTensor", "Tensor", "tensor", "from_numpy", "as_tensor")
+_OF_TENSORS: Final = ("from_pretrained", "Parameter", "copy_")
+_SIZES: Final = ("shape", "size", "dim")
+
+
+def find_layer_kind_arguments(
+    definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """Return a dict from arguments that select a kind of recurrent layer to the value that fits the weights, such as
+    "lstm". These are the arguments that the code compares with names of layers."""
+    layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}
+    counts = {count_gates(tensors, layer) for layer in layers if layer}
+    kinds = [kind for kind, gates in GATES.items() if counts == {gates}]
+    found = {}
+    for name in names:
+        fitting = [one for one in list_strings_compared_with_argument(definition, name) if [one.upper()] == kinds]
+        if len(fitting) == 1:
+            found[name] = fitting[0]
+    return found
+
+
+def make_zeros_for_initial_matrices(
+    definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Return a dict from each argument that only initializes an embedding to zeros of the embedding's shape in the
+    saved weights. Loading the weights then replaces the zeros."""
+    parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
+    found: dict[str, Any] = {}
+    for name in names:
+        uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == name]
+        kinds = {use: _find_use_as_array_tensor_or_size(use, parents) for use in uses}
+        layers = {_find_initialized_layer(use, parents) for use, kind in kinds.items() if kind in ("array", "tensor")}
+        shapes = {
+            tuple(tensor.shape) for layer in layers for key, tensor in tensors.items()
+            if layer and f".{key}".endswith((f".{layer}.weight", f".{layer}"))
+        }  # fmt: skip
+        if "" not in kinds.values() and "" not in layers and len(shapes) == 1:
+            (shape,) = shapes
+            # A function of arrays takes no tensor, as from_numpy, and the reverse.
+            is_array = "array" in kinds.values()
+            found[name] = np.zeros(shape, np.float32) if is_array else torch.zeros(shape)
+    return found
+
+
+def _find_use_as_array_tensor_or_size(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
+    """Return `array` if code makes a tensor of a value, `tensor` if it uses the value as a tensor, and `size` if it
+    reads the value's size. Return an empty string for another use."""
+    parent = parents[use]
+    if isinstance(parent, ast.Attribute):
+        return "size" if parent.attr in _SIZES else ""
+    if isinstance(parent, ast.Call) and use in parent.args:
+        called = read_last_name(parent.func)
+        return "array" if called in _OF_ARRAYS else "tensor" if called in _OF_TENSORS else (
+            "size" if called == "len" else ""
+        )  # fmt: skip
+    return ""
+
+
+def _find_initialized_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
+    """Return the name of the layer or tensor that a statement initializes with a matrix: NAME for `self.NAME =
+    nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)`,
+    `self.NAME.weight.data.copy_(matrix)` and `self.NAME = nn.Parameter(matrix)`. Return an empty string for other
+    code."""
+    node: ast.AST = use
+    while not isinstance(node, ast.stmt):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "copy_":
+            return _read_layer_name_of_attribute(node.func.value)
+        node = parents[node]
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        return _read_layer_name_of_attribute(node.targets[0])
+    return ""
+
+
+def _read_layer_name_of_attribute(node: ast.expr) -> str:
+    """Return NAME for `self.NAME`, `self.NAME.weight` and `self.NAME.weight.data`; an empty string for other code."""
+    parts = ast.unparse(node).removesuffix(".data").removesuffix(".weight").split(".")
+    return ".".join(parts[1:]) if parts[0] == "self" and all(map(str.isidentifier, parts)) else ""
+
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+
+
+def list_strings_compared_with_argument(definition: ast.ClassDef, argument: str) -> list[str]:
+    """Return the strings with which a class's code compares an argument, or among which it looks up the argument.
+
+    An attribute that is given the argument counts as the argument. If the code looks the argument up in torch.nn, the
+    strings are the names of recurrent layers.
+    """
+    names = {argument}
+    for node in ast.walk(definition):
+        if isinstance(node, ast.Assign) and _write_without_method_call(node.value) == argument:
+            names.update(ast.unparse(target) for target in node.targets)
+    found = [value for node in ast.walk(definition) for value in _list_strings_compared_by(node, names)]
+    return list(dict.fromkeys(found))
+
+
+def _write_without_method_call(node: ast.expr) -> str:
+    """Return the code of an expression without a method call at its end, such as `.lower()`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args:
+        node = node.func.value
+    return ast.unparse(node)
+
+
+def _list_strings_compared_by(node: ast.AST, names: set[str]) -> Iterator[str]:
+    """Yield the strings with which one expression or statement compares the argument."""
+    match node:
+        case ast.Compare():
+            sides = [node.left, *node.comparators]
+            if any(_write_without_method_call(side) in names for side in sides):
+                yield from (part for side in sides for part in _list_strings(side))
+        case ast.Subscript(value=ast.Dict() as table, slice=key) if _write_without_method_call(key) in names:
+            yield from _list_strings(table)
+        case ast.Call(func=ast.Attribute(value=ast.Dict() as table, attr="get"), args=[key, *_]):
+            yield from _list_strings(table) if _write_without_method_call(key) in names else ()
+        case ast.Call(func=ast.Name(id="getattr"), args=[owner, key, *_]) if _write_without_method_call(key) in names:
+            yield from _RECURRENT if ast.unparse(owner) in ("nn", "torch.nn") else ()
+        case ast.Match(subject=subject, cases=cases) if _write_without_method_call(subject) in names:
+            values = (
+                inner.value for case in cases for inner in ast.walk(case.pattern) if isinstance(inner, ast.MatchValue)
+            )
+            yield from (part for value in values for part in _list_strings(value))
+
+
+def _list_strings(node: ast.expr) -> Iterator[str]:
+    """Yield the strings in an expression: a string, or the items of a list, a tuple or a set, or the keys of a dict."""
+    match node:
+        case ast.Constant(value=str() as value):
+            yield value
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts) | ast.Dict(keys=parts):
+            yield from (value for part in parts if part is not None for value in _list_strings(part))

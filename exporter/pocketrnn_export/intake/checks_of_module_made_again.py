@@ -1,15 +1,23 @@
-"""Check that a module from a user's file is the same each time it is made, apart from its weights."""
+"""Check that a module from a user's file is the same each time it is made, apart from its weights, and that it gives
+the same answers after all cells of its notebook have run, with the training.
+
+All cells are run only if the user asks for it: the notebook may be a stranger's, and may take an hour.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import inspect
+import io
 import logging
+import multiprocessing
 import os
 import random
 import re
+import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
-from pocketrnn_export.intake.function_in_new_process import run_in_process
-from pocketrnn_export.intake.module_file import load_module
+from pocketrnn_export.intake.module_file import load_module, run_all_cells
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
@@ -200,3 +207,102 @@ def _find_global_numbers(module: nn.Module) -> dict[str, Tensor]:
                     with contextlib.suppress(TypeError, ValueError, RuntimeError):
                         found[name] = torch.as_tensor(value)
     return found
+
+
+def run_in_process(function: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
+    """Run a function in a new process, and return its result.
+
+    Args:
+        function: the function.
+        args: its arguments.
+        seconds: how long it may take; None for no limit.
+
+    Raises:
+        EOFError: the function ended the process.
+        TimeoutError: it took longer.
+    """
+    # fork is only safe on Linux; starting a new interpreter takes two seconds.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(sender, function, args))  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        # Python warns that a fork loses this process's threads. The new one does not need them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    sender.close()
+    try:
+        if not receiver.poll(seconds):
+            raise TimeoutError
+        return receiver.recv()
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _send_result(sender: Any, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    sender.send(function(*args))
+
+
+_log = logging.getLogger(__name__)
+
+
+def refuse_other_answers_after_all_cells(
+    named: ModuleName, module: nn.Module, weights: SavedWeights | None, seconds: float
+) -> None:
+    """Refuse a module whose answers change after all cells of its notebook have run. Both times it has the same
+    weights.
+
+    The cells run in a new process, for at most `seconds`.
+
+    Raises:
+        InputError: the answers differ, a cell raises or ends the process, or the time is over.
+    """
+    state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
+    try:
+        answer = run_in_process(_run_cells_and_answer, named, weights, state, seconds=seconds)
+    except TimeoutError:
+        raise InputError(
+            f"The cells of {named.path} did not finish within {seconds:g} seconds.",
+            "Give more seconds with --run-notebook, or shorten the training in the notebook, whose weights are not "
+            "compared.",
+        ) from None
+    except EOFError:
+        raise InputError(
+            f"A cell of {named.path} ends the process, or the cells need more memory than there is.",
+            "Take the line that ends the process out of the cell, or export without --run-notebook.",
+        ) from None
+    if isinstance(answer, PocketRNNError):
+        raise answer
+    own = compute_probe_answer(module)
+    if own is None or answer is None:
+        _log.warning("All cells of %s have run, but %s was not compared: it takes no tokens", named.path, named.name)
+    elif not are_near_answers(own, answer):
+        raise InputError(
+            f"{named.path}:{named.name} gives other answers after all cells have run, with the same weights.",
+            f"A cell changes values that {named.name} reads: give these values with --set NAME=VALUE, or name the "
+            "object that the notebook makes in place of its class.",
+        )
+
+
+def _run_cells_and_answer(named: ModuleName, weights: SavedWeights | None, state_dict: dict[str, torch.Tensor]) -> Any:
+    """Run all cells, and return the module's answer to fixed tokens, or the error."""
+    # The forked process does not have the threads of its parent.
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    # Plots must not open a window and wait.
+    os.environ["MPLBACKEND"] = "Agg"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            made = run_all_cells(named, weights)
+            made.load_state_dict(state_dict)
+        return compute_probe_answer(made)
+    except PocketRNNError as error:
+        return InputError(error.problem, error.remedy)
+    # Whatever the user's code raises.
+    except BaseException as error:
+        return InputError(
+            f"{named.path}:{named.name} does not take the weights after all cells have run: "
+            f"{type(error).__name__}: {first_line(error)}.",
+            "Correct the notebook, or export without --run-notebook.",
+        )
