@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_export": "exporter"}
 # The same within the exporter. `bundle_writer` writes every bundle of texts, `numbers` exports modules of numbers, and
 # `bundle` those of texts, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
-# a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
+# a bundle, `integer_accuracy` measures what integers change, and `microcontroller` makes a file of C of a packed one.
 WINGS = (
     *(
         "torch_internals",
@@ -49,7 +49,6 @@ WINGS = (
         "crf_of_tagger",
         "forms",
         "bundle_proof",
-        "decoded_label_comparison",
     ),
     *(
         "bundle_writer",
@@ -60,12 +59,11 @@ WINGS = (
         "integer_accuracy",
         "integer_packing",
     ),
-    *("export_arguments", "numbers", "head_arguments", "pair_arguments", "feature_arguments", "character_arguments"),
+    *("export_arguments", "numbers"),
     *("bundle_export", "checkpoint_export"),
     *(
         "compression",
-        "c_array",
-        "microcontroller_ram",
+        "microcontroller",
         "packing",
         "text_rules_without_graph",
         "mobile_profile",

@@ -42,13 +42,6 @@ from pocketrnn_export.bundle_proof import (
     select_texts_within_limits,
 )
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.character_arguments import (
-    CharactersGiven,
-    compare_characters_for_provenance,
-    read_characters,
-    refuse_options_with_characters,
-    separate_characters_from_texts,
-)
 from pocketrnn_export.comparing.proof_inputs import (
     MADE_TEXTS,
     choose_pairs_for_proof,
@@ -60,20 +53,27 @@ from pocketrnn_export.crf_of_tagger import add_crf
 from pocketrnn_export.diagnosis import export_without_faulty_rules
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
+    CharactersGiven,
     CommonArguments,
     DescribedArguments,
     ExportOptions,
+    FeaturesGiven,
     NumberArguments,
     OwnersPair,
     check_export_options,
+    choose_texts_with_features,
+    compare_characters_for_provenance,
+    flatten_pairs,
+    freeze_texts_with_features,
+    make_heads_output,
+    read_characters,
+    refuse_arguments_with_heads,
+    refuse_options_with_characters,
+    refuse_options_with_features,
+    refuse_options_with_two_texts,
+    separate_characters_from_texts,
 )
 from pocketrnn_export.export_lock_and_exceptions import keep_module_and_convert_exceptions, run_one_export_on_one_core
-from pocketrnn_export.feature_arguments import (
-    FeaturesGiven,
-    choose_texts_with_features,
-    freeze_texts_with_features,
-    refuse_options_with_features,
-)
 from pocketrnn_export.forms.edge_profile_graph import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_entry
 from pocketrnn_export.forms.onnx.character_inputs_from_word_ids import replace_ids_by_characters
@@ -81,7 +81,6 @@ from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integ
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
-from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import UnclearNumbersError
@@ -97,7 +96,6 @@ from pocketrnn_export.numbers.number_arguments import (
     refuse_arguments_with_input_and_output,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
-from pocketrnn_export.pair_arguments import flatten_pairs, refuse_options_with_two_texts
 from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, show_progress
 from pocketrnn_export.proof.case_ids import find_compared_ids, find_ids_of_extreme_vectors
 from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry

@@ -1,19 +1,38 @@
-"""The keyword arguments of `export`, for all classifiers and for classifiers of numbers, and checks of some of them."""
+"""The keyword arguments of `export`, for all classifiers and for classifiers of numbers, and checks of some of them:
+features, pairs of texts, heads and characters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.errors import InputError, short_repr
+from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
+from pocketrnn.errors import DataError, InputError, TextError, short_repr
 from pocketrnn.text import EXTERNAL
-from pocketrnn_export.bundle_description import Description
+from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.features_beside_text import (
+    Category,
+    FeatureRow,
+    Features,
+    Number,
+    encode_values,
+    freeze_text_with_features,
+)
+from pocketrnn.text.pairs import check_pair
+from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.token_characters import Characters, add_character_ids, make_characters
+from pocketrnn.text.token_positions import locate_text_tokens
+from pocketrnn_export.bundle_description import Description, make_label_output
 from pocketrnn_export.comparing.parity_verdict import write_report
+from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.intake.compiled_call_line import Call
+from pocketrnn_export.json_reading_and_writing import parse_json
+from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 # A text with its ids, tokens or None; and the answer of the owner's classifier, if given.
 OwnersPair = tuple[str, object] | tuple[str, object, object]
@@ -154,3 +173,301 @@ def refuse_options_with_pairs_or_features(
             "Leave the answers out, and give single texts with their ids, for which the rules are the same: [(text, "
             "ids), ...].",
         )
+
+
+# --- Features ---
+
+# The features as `export` takes them: names of numbers; or for each name a number or a category, or its values.
+FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iterable[str | int] | Mapping[Any, int]]
+
+
+def read_features(given: str) -> FeaturesGiven:
+    """Read the features that the user names on the command line, or describes in a JSON file.
+
+    Args:
+        given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each
+            name `{"mean": 3.1, "scale": 2.0}`, a list of the values of a category, or
+            `{"values": {"book": 0}, "unknown": 1}`.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+        InputError: as `Number` and `Category`.
+    """
+    path = Path(given)
+    if path.suffix != ".json":
+        return [name.strip() for name in given.split(",")]
+    remedy = 'Write {"price": {"mean": 3.1, "scale": 2.0}, "kind": ["book", "film"]}, or a list of names.'
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{given} cannot be read: {getattr(error, 'strerror', None) or error}.", remedy) from None
+    document = parse_json(text, given, remedy)
+    if isinstance(document, list):
+        return document
+    if not isinstance(document, dict):
+        raise DataError(f"{given} is neither a list nor an object.", remedy)
+    return {name: _read_feature(name, members, given, remedy) for name, members in document.items()}
+
+
+def _read_feature(name: str, members: Any, file: str, remedy: str) -> Number | Category:
+    """Make the number or the category that the JSON members of a feature describe."""
+    if isinstance(members, list):
+        return Category(members)
+    if isinstance(members, dict) and members.keys() <= {"mean", "scale"}:
+        return Number(**members)
+    if isinstance(members, dict) and members.keys() - {"unknown"} == {"values"}:
+        return Category(members["values"], members.get("unknown"))
+    raise DataError(f"In {file}, {name} is neither a number nor a category.", remedy)
+
+
+def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
+    """Check the example texts with their features, and return them as tuples that a set can hold.
+
+    Raises:
+        InputError: one is not a tuple of a string and its features, or a feature is refused.
+    """
+    found = []
+    for i, item in enumerate(texts):
+        which = f"The example at position {i} (counted from 0)"
+        try:
+            text, values = freeze_text_with_features(item, which)
+            encode_values(features, dict(values), which)
+        except TextError as error:
+            raise InputError(error.problem, f"{error.remedy} Give example_texts as [(text, features), ...].") from None
+        if not isinstance(text, str):
+            raise InputError(
+                f"{which} has a text that is not a string.", "Give example_texts as [(text, features), ...]."
+            )
+        found.append((text, values))
+    return found
+
+
+def choose_texts_with_features(
+    given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
+) -> list[tuple[str, FeatureRow]]:
+    """Choose the texts of a proof with their features: the given texts, random texts if there are none or with
+    `made_too`, and texts without a known token.
+
+    Args:
+        given: as from `freeze_texts_with_features`.
+        description: the bundle's description.
+        made_too: add random texts even if the user gave texts.
+    """
+    source = description.text
+    made = choose_texts_for_proof([], source.vocabulary, source.rules)
+    if given and not made_too:
+        made = made[-2:]
+    rows = [tuple(values.items()) for values in make_example_features(source.features, len(made))]
+    drawn = list(zip(made, rows, strict=True))
+    # Texts that may be shown come first where the given ones must not be.
+    return [*drawn, *given] if made_too else [*given, *drawn]
+
+
+def refuse_options_with_features(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
+    """Refuse options that a bundle with features cannot have.
+
+    Arguments are those of `refuse_options_with_pairs_or_features`.
+    """
+    what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
+    refuse_options_with_pairs_or_features(what, description, pairs, "classify((tokens, features))", **options)
+
+
+# --- Pairs of texts ---
+
+
+def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
+    """Return all texts of the pairs in one list, to compare text rules on them.
+
+    Raises:
+        InputError: one is not a pair of strings.
+    """
+    texts: list[str] = []
+    for i, pair in enumerate(pairs):
+        try:
+            both = check_pair(pair, f"The example at position {i} (counted from 0)")
+        except TextError as error:
+            raise InputError(error.problem, "Give example_texts as [(first, second), ...].") from None
+        if not all(isinstance(text, str) for text in both):
+            raise InputError(
+                f"The pair at position {i} of example_texts holds something that is not a string.",
+                "Give example_texts as [(first, second), ...], each a string.",
+            )
+        texts += both
+    return texts
+
+
+def refuse_options_with_two_texts(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
+    """Refuse options that a bundle for two texts cannot have.
+
+    Arguments are those of `refuse_options_with_pairs_or_features`.
+    """
+    rules, what = description.text.rules, "The module takes two texts"
+    call = "classify((first_tokens, second_tokens))"
+    refuse_options_with_pairs_or_features(what, description, pairs, call, **options)
+    if (rules.min_width or 1) > 1:
+        raise InputError(
+            f"{what}, but the rules pad each text to {rules.min_width} tokens (min_width).",
+            "Leave min_width out of the rules: each text is answered at its own length.",
+        )
+
+
+# --- Heads ---
+
+
+def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_label: bool = False) -> HeadsOutput:
+    """Make the output of a classifier with several heads.
+
+    Args:
+        heads: the labels of each head by its name, or its whole output: `LabelOutput(labels, "sigmoid", thresholds)`.
+        multi_label: whether a text can have any number of the labels of a head that is given as labels alone.
+
+    Raises:
+        InputError: as `make_label_output`, of any head; or there are fewer than two.
+    """
+    if not isinstance(heads, Mapping):
+        raise InputError(
+            f"heads is {short_repr(heads, 40)}, which is not a dict.",
+            'Give the labels of each head by its name: heads={"topic": ["oil", "cup"], "mood": ["bad", "good"]}.',
+        )
+    made = {}
+    for name, given in heads.items():
+        try:
+            if isinstance(given, LabelOutput):
+                several = given.activation == "sigmoid"
+                made[name] = make_label_output(given.labels, given.thresholds, given.priors, multi_label=several)
+            else:
+                made[name] = make_label_output(given, None, multi_label=multi_label)
+        except (InputError, TypeError) as error:
+            problem, remedy = ("its labels are not a list", "Give a list of names.")
+            if isinstance(error, InputError):
+                problem, remedy = f"{error.problem[0].lower()}{error.problem[1:].rstrip('.')}", error.remedy
+            raise InputError(f"The head {short_repr(name, 40)}: {problem}.", remedy) from None
+    return HeadsOutput(made)
+
+
+def refuse_arguments_with_heads(
+    *,
+    labels: Sequence[str] | None,
+    labels_of: str,
+    thresholds: Sequence[float] | None,
+    two_texts: bool,
+    streaming: bool,
+) -> None:
+    """Refuse arguments of `export` that a classifier with several heads cannot have."""
+    if labels is not None:
+        raise InputError(
+            "Both labels and heads are given.",
+            "Leave labels out if the module has several heads, else leave heads out.",
+        )
+    if thresholds is not None:
+        raise InputError(
+            "The argument thresholds does not say which head the thresholds are for.",
+            'Give them with the labels of their head: heads={"mood": LabelOutput(labels, "sigmoid", thresholds), ...}.',
+        )
+    if labels_of != "texts":
+        raise InputError(
+            "Heads label texts, but labels_of is tokens.",
+            "Export the labels of tokens by themselves: labels=[...], labels_of='tokens'.",
+        )
+    if two_texts:
+        raise InputError(
+            "The module takes two texts, but a module with heads takes one.",
+            "Export each head by itself: labels=[...], call=... and two_texts=True.",
+        )
+    if streaming:
+        raise InputError("A bundle with several heads has no step graph for streams.", "Leave streaming out.")
+
+
+# --- Characters ---
+
+# The characters as `export` takes them: `Characters`, or its vocabulary, or the path of its file.
+CharactersGiven: TypeAlias = Characters | Mapping[str, int] | Sequence[str] | Path
+
+
+def read_characters(given: CharactersGiven) -> Characters:
+    """Read the argument `characters` of `export`.
+
+    Args:
+        given: `Characters`; a list of characters, or a map character -> id; or the path of a file that holds one, as
+            `read_vocabulary` takes it.
+
+    Raises:
+        DataError: the file holds no vocabulary.
+        InputError: as `Characters`.
+    """
+    if isinstance(given, str | Path):
+        return Characters({entry: i for i, entry in enumerate(read_vocabulary(Path(given)).tokens)})
+    return make_characters(given)
+
+
+def refuse_options_with_characters(*, of_tokens: bool, **options: bool) -> None:
+    """Refuse options that a bundle with characters cannot have: labels of texts, and each of `options`.
+
+    Args:
+        of_tokens: whether the labels are of tokens.
+        options: as for `refuse_options`.
+    """
+    what = "The module takes the characters of each word"
+    if not of_tokens:
+        raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
+    refuse_options(what, **options)
+
+
+def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
+    """Separate the characters from example texts (text, ids, characters). Return a list of all texts without them, and
+    a list of pairs (text, the ids of the characters of each token)."""
+    pairs, spelled = [], []
+    for item in given:
+        third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None
+        rows: Any = third.tolist() if third is not None and hasattr(third, "tolist") else third
+        if isinstance(rows, list | tuple) and rows and all(isinstance(row, list | tuple) for row in rows):
+            pairs.append((item[0], item[1]))
+            spelled.append((item[0], rows))
+        else:
+            pairs.append(item)
+    return pairs, spelled
+
+
+def compare_characters_for_provenance(
+    text_input: TextInput, characters: Characters, owners_characters: Sequence[tuple[str, Any]]
+) -> str:
+    """Refuse `characters` if the owner's texts have other ids of characters. Return a phrase for the provenance: how
+    many texts were compared.
+
+    Args:
+        text_input: the text rules and the vocabulary.
+        characters: the characters.
+        owners_characters: texts with the ids of the characters of each token; padding at the ends does not count.
+
+    Raises:
+        InputError: they differ; the message has the first difference.
+    """
+    encoder = TextEncoder(text_input.rules, text_input.vocabulary)
+    for text, rows in owners_characters:
+        own = add_character_ids(characters, locate_text_tokens(encoder, text))[:, 1:].tolist()
+        for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
+            if _strip_character_padding(ours, characters) != _strip_character_padding(theirs, characters):
+                raise InputError(
+                    f"The ids of the characters of token {i} in {short_repr(text, 40)} are {ours} by the argument "
+                    f"characters, but {list(theirs)} in example_ids.",
+                    "Give characters the vocabulary, the width and the ids of padding and unknown characters of your "
+                    "pipeline; and lowercase=True if it spells words in lower case.",
+                )
+        if len(own) != len(rows):
+            raise InputError(
+                f"{short_repr(text, 40)} has {len(own)} tokens by the rules, but example_ids has the characters of "
+                f"{len(rows)}.",
+                "Give one row of characters for each token of the text.",
+            )
+    return (
+        f"compared: {len(owners_characters)} text{'s' * (len(owners_characters) > 1)}"
+        if owners_characters
+        else "not compared"
+    )
+
+
+def _strip_character_padding(row: Sequence[int], characters: Characters) -> list[int]:
+    ids = [int(i) for i in row]
+    while ids and ids[-1] == characters.padding:
+        ids.pop()
+    return ids

@@ -53,7 +53,6 @@ from pocketrnn_export.bundle_proof import (
     select_texts_within_limits,
 )
 from pocketrnn_export.bundle_writer import read_package_versions
-from pocketrnn_export.c_array import convert_to_c_array, make_array_name
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
     Reference,
@@ -70,7 +69,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     encode_text_cases,
 )
 from pocketrnn_export.comparing.torch_threads import use_one_thread
-from pocketrnn_export.feature_arguments import choose_texts_with_features
+from pocketrnn_export.export_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
@@ -93,7 +92,7 @@ from pocketrnn_export.integer_packing import (
     encode_program_sections,
     make_integer_programs,
 )
-from pocketrnn_export.microcontroller_ram import compute_required_memory
+from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array, make_array_name
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.packed_number_proof import compare_scaling_of_engine_and_python, make_number_proof_plan

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn_export import export
-from pocketrnn_export.c_array import convert_to_c_array
 from pocketrnn_export.integer_accuracy import AllowedChange
-from pocketrnn_export.microcontroller_ram import compute_required_memory
+from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array
 from pocketrnn_export.packing import Arithmetic, pack
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "microcontroller"

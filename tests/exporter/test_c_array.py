@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketrnn_export.c_array import convert_to_c_array, make_array_name
+from pocketrnn_export.microcontroller import convert_to_c_array, make_array_name
 
 CONTENT = struct.pack("<25I", *range(0, 25 << 24, 1 << 24))
 

@@ -19,10 +19,10 @@ from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.bundle_writer import compare_decoded_labels
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import encode_text_cases
 from pocketrnn_export.crf_of_tagger import OwnersLabels, add_crf
-from pocketrnn_export.decoded_label_comparison import compare_decoded_labels
 from pocketrnn_export.intake.compiled_call_line import given_to
 from pocketrnn_export.intake.crf_discovery import (
     find_decoder_or_unknown_layers,

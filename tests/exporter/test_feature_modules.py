@@ -25,7 +25,7 @@ from pocketrnn.text.features_beside_text import Features, make_features, separat
 from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_shape_grid
 from pocketrnn_export.compression import compress
-from pocketrnn_export.feature_arguments import read_features
+from pocketrnn_export.export_arguments import read_features
 from pocketrnn_export.intake.character_pair_and_feature_calls import (
     FeatureCall,
     add_feature_ids,

@@ -22,12 +22,12 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export import export
-from pocketrnn_export.character_arguments import (
+from pocketrnn_export.compression import compress
+from pocketrnn_export.export_arguments import (
     compare_characters_for_provenance,
     read_characters,
     separate_characters_from_texts,
 )
-from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable_manifest

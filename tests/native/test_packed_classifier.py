@@ -28,7 +28,7 @@ from pocketrnn.engines import native
 from pocketrnn.engines.engine import Floats
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, ParityError, TextError
-from pocketrnn_export.c_array import convert_to_c_array
+from pocketrnn_export.microcontroller import convert_to_c_array
 from pocketrnn_export.packing import pack
 
 TEXTS = [

@@ -969,7 +969,7 @@ def _load_module_and_read_arguments(
     module, call = load_module_and_call(source, named, options)
     if text is None:
         return module, {}
-    from pocketrnn_export.feature_arguments import read_features
+    from pocketrnn_export.export_arguments import read_features
 
     if options["thresholds"] is not None:
         text = {**text, "thresholds": _read_thresholds(options["thresholds"], len(text.get("labels", ())))}
@@ -1015,7 +1015,7 @@ def _choose_rules_agreeing_with_pairs(
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
     """Read the vocabulary of characters that --characters names; None without it."""
-    from pocketrnn_export.character_arguments import read_characters
+    from pocketrnn_export.export_arguments import read_characters
 
     if path is None:
         if width is not None:

@@ -158,8 +158,7 @@ def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
 def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
     """Return a sentence with the memory that a program needs to run a packed file. Return None if
     `compute_required_memory` gives None."""
-    from pocketrnn_export.c_array import extract_packed_bytes_from_c_header
-    from pocketrnn_export.microcontroller_ram import compute_required_memory
+    from pocketrnn_export.microcontroller import compute_required_memory, extract_packed_bytes_from_c_header
 
     needed = compute_required_memory(manifest, extract_packed_bytes_from_c_header(path.read_bytes()))
     return None if needed is None else needed.sentence

@@ -1,10 +1,15 @@
-"""Write a packed file as a constant array in C. A linker puts it into a microcontroller's flash."""
+"""A packed file for a microcontroller: write it as a constant array in C, which a linker puts into flash, and compute
+the memory that is needed to open and run it."""
 
 from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from pathlib import Path
+
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.engines.native import import_native_module
 
 _NUMBERS_A_LINE = 10
 # The reserved words of C11 and C++ that a file's stem may be.
@@ -58,3 +63,64 @@ def convert_to_c_array(content: bytes, name: str, definitions: str = "") -> str:
         f"static const uint32_t {name}[{len(numbers)}] = {{\n" + ",\n".join(lines) + "\n};\n"
         f"enum {{ {name}_size = sizeof {name} }};\n{definitions}#endif\n"
     )
+
+
+# --- Memory that a packed file of numbers needs ---
+
+
+@dataclass(frozen=True)
+class EngineMemory:
+    """The most memory that the engine uses, in bytes.
+
+    It is computed with the pointer size of this machine.
+
+    Attributes:
+        window: the number of steps of a window; 0 if the file does not say.
+        channels: the number of channels of a step.
+        opened: the memory that `prnn_open_in_place` keeps.
+        work: working memory for one window; 0 without a window.
+        stream: the memory that a stream keeps; 0 if the file has no step graph.
+        stream_work: working memory for one step of a stream.
+    """
+
+    window: int
+    channels: int
+    opened: int
+    work: int
+    stream: int
+    stream_work: int
+
+    def format_definitions(self, name: str) -> str:
+        """Write the sizes as `#define` lines in C, for an array with this name."""
+        stated = {
+            "memory": self.opened,
+            "window": self.window,
+            "channels": self.channels,
+            "work": self.work,
+            "stream": self.stream,
+            "stream_work": self.stream_work,
+        }
+        return "".join(f"#define {name}_{what} {size}\n" for what, size in stated.items() if size)
+
+    @property
+    def sentence(self) -> str:
+        """The sizes as one sentence for the user."""
+        parts = [f"{self.opened:,} bytes to open it in place"]
+        if self.work:
+            held = 4 * self.window * self.channels
+            parts.append(
+                f"{held:,} for a window of {self.window:,} steps and {self.work:,} of working memory to answer it"
+            )
+        if self.stream:
+            parts.append(f"{self.stream:,} for a stream and {self.stream_work:,} of working memory for each step of it")
+        return f"A program without files needs {'; '.join(parts)}."
+
+
+def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
+    """Compute how much memory a C program needs to run a packed file of sequences of numbers. Return None for a file
+    that has neither a window nor a step graph."""
+    window = manifest.numbers.window or manifest.numbers.steps or 0
+    if not (window or manifest.stream):
+        return None
+    opened, work, stream, stream_work = import_native_module().Packed(content, 0, True).memory(window)
+    return EngineMemory(window, len(manifest.numbers.channels), opened, work, stream, stream_work)
