@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
-from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
 from pocketrnn_export.torch_internals import DispatchMode
 from pocketrnn_export.tracing.sizes.program_search import Choice
 
