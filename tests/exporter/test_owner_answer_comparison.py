@@ -1320,3 +1320,9 @@ def test_the_order_of_three_labels_is_that_of_their_probabilities(tmp_path: Path
     with pytest.raises(OptionCorrectionsError) as found:
         read_pairs_in_label_order(path, ["a", "b", "c"])
     assert found.value.changes == {"labels": "c,a,b"}
+
+
+@pytest.mark.parametrize("numbers", ["0.5 -1 2", '"[0.2, 0.8]"'])
+def test_numbers_of_several_labels_wait_until_the_labels_are_known(tmp_path: Path, numbers: str) -> None:
+    (tmp_path / "p.csv").write_text(f"text,label,logits\noil,bad,{numbers}\ngas,good,{numbers}\n", encoding="utf-8")
+    assert [one.answer for one in read_pairs(tmp_path / "p.csv")] == ["bad", "good"]

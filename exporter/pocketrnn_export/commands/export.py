@@ -672,8 +672,12 @@ def _refuse_missing_options(
         remedy.append(proposed.sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
-    is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
-    if is_open and named is not None and (function := propose_tokenizer_function(named.path)):
+    is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules"))
+    function = propose_tokenizer_function(named.path) if is_open and named is not None else None
+    # Answers alone show text rules, but not what a library does.
+    if options["pairs"] is not None and (function is None or not find_library_of_tokenizer_function(function.option)):
+        is_open, function = False, None
+    if function is not None:
         changes |= make_options_of_tokenizer_function(function.option)
         remedy.append(describe_tokenizer_function(function))
     elif is_open and named is not None and (copied := write_tokenizer_of_columns_to_file(named.path)):

@@ -23,6 +23,11 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     list_needed_names,
     read_last_name,
 )
+from pocketrnn_export.source_code.torchtext_field_split import (
+    METHODS_OF_FIELD,
+    find_field_split,
+    replace_methods_of_field,
+)
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 
 WRITTEN_NAME: Final = "words"
@@ -121,15 +126,18 @@ def write_tokenizer_of_function(
             return text.lower().split()
     """
     statements = [one for cell in read_python_cells(path) for one in cell.statements]
-    functions = {one.name: one for one in statements if isinstance(one, Function)}
-    if name not in functions:
+    if not any(isinstance(one, Function) and one.name == name for one in statements):
         return None
+    if any(f".{method}(" in ast.unparse(one) for one in statements for method in METHODS_OF_FIELD):
+        field = find_field_split(path)
+        statements = statements if field is None else replace_methods_of_field(statements, field)
+    functions = {one.name: one for one in statements if isinstance(one, Function)}
     functions = {**_find_imported_functions(statements, path), **functions}
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
     later: list[str] = []
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
-    function, fields = take_request_fields_as_parameters(functions[name])
+    function, fields = take_request_fields_as_parameters(take_each_text_as_parameter(functions[name]))
     made = _write_token_functions(function, functions, written_name, _MOST_CALLS, later, keras, fields)
     fields = [one.arg for one in made[-1].args.args] if made and isinstance(made[-1], Function) else []
     if made is not None and len(fields) > 1:
@@ -243,6 +251,37 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr
                 found.append(f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}")
                 break
     return found
+
+
+def take_each_text_as_parameter(function: Function) -> Function:
+    """Return a function of one text for a function of several texts: its loop over a parameter is replaced by the lines
+    in it. Return the function itself if it has no such loop.
+
+    Args:
+        function: a function that answers texts.
+
+    Example:
+        >>> several = ast.parse("def predict(texts):\\n    for text in texts:\\n        split(text)").body[0]
+        >>> ast.unparse(take_each_text_as_parameter(several))
+        'def predict(text):\\n    split(text)'
+    """
+    arguments = {one.arg for one in (*function.args.posonlyargs, *function.args.args)}
+    body = [*_flatten_with_and_try_blocks(function.body)]
+    for at, loop in enumerate(body):
+        if not isinstance(loop, ast.For):
+            continue
+        texts, text = loop.iter, loop.target
+        # As in enumerate(texts) and tqdm(texts).
+        if isinstance(texts, ast.Call) and texts.args:
+            pair = isinstance(text, ast.Tuple) and read_last_name(texts.func) == "enumerate" and len(text.elts) == 2
+            texts, text = texts.args[0], text.elts[1] if pair and isinstance(text, ast.Tuple) else text
+        if isinstance(texts, ast.Name) and texts.id in arguments and isinstance(text, ast.Name):
+            made = copy.deepcopy(function)
+            made.body = copy.deepcopy([*body[:at], *loop.body])
+            for one in (*made.args.posonlyargs, *made.args.args):
+                one.arg = text.id if one.arg == texts.id else one.arg
+            return made
+    return function
 
 
 def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

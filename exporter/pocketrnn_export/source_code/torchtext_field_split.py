@@ -1,0 +1,140 @@
+"""Write how a Field of torchtext splits a text, as the owner's code makes the Field. No file is run, and the code that
+is written needs no torchtext.
+
+The source: `Field.preprocess` in torchtext/data/field.py, and `get_tokenizer` in torchtext/data/utils.py, of torchtext
+0.6. The later torchtext.legacy has the same.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
+
+_FIELDS: Final = ("Field", "ReversibleField")
+_TOKENIZE, _PREPROCESS = "tokenize_as_field", "preprocess_as_field"
+METHODS_OF_FIELD: Final = ("tokenize", "preprocess")
+_WRITTEN: Final = dict(zip(METHODS_OF_FIELD, (_TOKENIZE, _PREPROCESS), strict=True))
+# The code for each name that get_tokenizer takes. The tokenizer of spaCy needs the name of a model, too.
+_SPLIT: Final = f"def {_TOKENIZE}(text):\n    return text.split()\n"
+_LIBRARIES: Final = {
+    "spacy": "import spacy\n_field_nlp = spacy.load({language})\n"
+    f"def {_TOKENIZE}(text):\n    return [token.text for token in _field_nlp.tokenizer(text)]\n",
+    "moses": "from sacremoses import MosesTokenizer\n_field_moses = MosesTokenizer()\n"
+    f"def {_TOKENIZE}(text):\n    return _field_moses.tokenize(text)\n",
+    "toktok": "from nltk.tokenize.toktok import ToktokTokenizer\n_field_toktok = ToktokTokenizer()\n"
+    f"def {_TOKENIZE}(text):\n    return _field_toktok.tokenize(text)\n",
+    "basic_english": "from torchtext.data.utils import get_tokenizer\n"
+    f"_field_basic = get_tokenizer('basic_english')\ndef {_TOKENIZE}(text):\n    return _field_basic(text)\n",
+}
+
+
+class FieldSplit(NamedTuple):
+    """How a Field splits a text.
+
+    Attributes:
+        names: the variables that hold the Field, or another with the same settings.
+        code: functions that do what its methods `tokenize` and `preprocess` do.
+    """
+
+    names: frozenset[str]
+    code: str
+
+
+def find_field_split(path: Path) -> FieldSplit | None:
+    """Find how the Field of texts splits a text that the code of a file makes, or else that of the files near it.
+
+    Return None if there is none, if there are several with different settings, or if the call does not show them.
+
+    Args:
+        path: the file.
+
+    Example:
+        >>> find_field_split(Path("train.py")).names
+        frozenset({'TEXT'})
+    """
+    own = [node for cell in read_python_cells(path) for one in cell.statements for node in ast.walk(one)]
+    if not (codes := _find_methods_of_fields(own)):
+        near = (*list_syntax_nodes_near(path), *list_syntax_nodes_near(path, in_notebooks=True))
+        codes = _find_methods_of_fields(node for _, node in near)
+    if len(codes) != 1 or not (code := next(iter(codes))):
+        return None
+    return FieldSplit(frozenset(codes[code]), code)
+
+
+def _find_methods_of_fields(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
+    """Return the names of the Fields of texts that code makes, by the code of their methods. That is an empty string if
+    it cannot be written."""
+    codes: dict[str, set[str]] = {}
+    for node in nodes:
+        if not isinstance(node, ast.Assign) or not isinstance(call := node.value, ast.Call):
+            continue
+        if read_last_name(call.func) not in _FIELDS or len(node.targets) != 1:
+            continue
+        given = {str(one.arg): one.value for one in call.keywords}
+        # A Field of labels, and one of numbers.
+        if any(getattr(given.get(name), "value", True) is False for name in ("sequential", "use_vocab")):
+            continue
+        codes.setdefault(_write_methods(given, bool(call.args)), set()).add(read_last_name(node.targets[0]))
+    return codes
+
+
+def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str:
+    """Return functions for the methods of a Field with the given arguments; an empty string if that is not possible."""
+    tokenize, language = given.get("tokenize"), given.get("tokenizer_language", ast.Constant("en"))
+    lower, stop_words = getattr(given.get("lower"), "value", None), given.get("stop_words")
+    unknown = "lower" in given and not isinstance(lower, bool)
+    # `**settings` has the name None.
+    if has_other_arguments or unknown or "None" in given or not isinstance(language, ast.Constant):
+        return ""
+    if _is_none(tokenize):
+        code = _SPLIT
+    elif isinstance(tokenize, ast.Constant):
+        code = _LIBRARIES.get(str(tokenize.value), "").replace("{language}", repr(language.value))
+    else:
+        code = f"def {_TOKENIZE}(text):\n    return ({ast.unparse(tokenize)})(text)\n" if tokenize is not None else ""
+    if not code:
+        return ""
+    lines = [f"    tokens = {_TOKENIZE}(text.rstrip('\\n'))"]
+    lines += ["    tokens = [token.lower() for token in tokens]"] * bool(lower)
+    if stop_words is not None and not _is_none(stop_words):
+        lines += [f"    tokens = [token for token in tokens if token not in ({ast.unparse(stop_words)})]"]
+    if not _is_none(step := given.get("preprocessing")) and step is not None:
+        lines += [f"    tokens = ({ast.unparse(step)})(tokens)"]
+    return code + f"def {_PREPROCESS}(text):\n" + "\n".join([*lines, "    return tokens\n"])
+
+
+def _is_none(node: ast.expr | None) -> bool:
+    return node is None or (isinstance(node, ast.Constant) and node.value is None)
+
+
+def replace_methods_of_field(statements: Sequence[ast.stmt], split: FieldSplit) -> list[ast.stmt]:
+    """Return statements in which calls of the methods of a Field are calls of functions, and the functions before them.
+    If nothing calls these methods, return the statements as they are.
+
+    Args:
+        statements: the statements of a file.
+        split: the Field.
+    """
+    replace = _ReplaceMethods(split)
+    made = [replace.visit(copy.deepcopy(one)) for one in statements]
+    return [*ast.parse(split.code).body, *made] if replace.found else [*statements]
+
+
+class _ReplaceMethods(ast.NodeTransformer):
+    """Replace `TEXT.tokenize` and `self.TEXT.preprocess` by the name of a function."""
+
+    def __init__(self, split: FieldSplit) -> None:
+        self._split, self.found = split, False
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if node.attr in _WRITTEN and read_last_name(node.value) in self._split.names:
+            self.found = True
+            return ast.copy_location(ast.Name(_WRITTEN[node.attr], node.ctx), node)
+        return self.generic_visit(node)
