@@ -57,7 +57,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     make_texts_of_random_words,
 )
 from pocketrnn_export.crf_of_tagger import add_crf
-from pocketrnn_export.diagnose.faulty_trace_rules import export_without_faulty_rules
+from pocketrnn_export.diagnosis import export_without_faulty_rules
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
     CommonArguments,
@@ -99,10 +99,8 @@ from pocketrnn_export.numbers.number_arguments import (
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import flatten_pairs, refuse_options_with_two_texts
 from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, show_progress
-from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_compared_ids_entry, make_condition_sizes_entry
-from pocketrnn_export.proof.case_selection import find_text_widths
-from pocketrnn_export.proof.compared_id_cases import find_compared_ids
-from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.case_ids import find_compared_ids, find_ids_of_extreme_vectors
+from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback

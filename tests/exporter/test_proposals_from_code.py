@@ -37,7 +37,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
-from pocketrnn_export.commands.tokenizer_function_in_own_file import (
+from pocketrnn_export.commands.tokenizer_file_beside_output import (
     find_or_write_code_file,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_that_cleans_before_keras,

@@ -17,7 +17,7 @@ from pocketrnn_export.commands.proposed_options import (
     make_options_of_tokenizer_function,
     propose_tokenizer_function,
 )
-from pocketrnn_export.commands.tokenizer_function_in_own_file import write_tokenizer_with_changed_text
+from pocketrnn_export.commands.tokenizer_file_beside_output import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""Find the ids with which a program compares words, and make texts and cases that contain these ids in every order.
+"""Find ids that the cases of a proof must contain: those with which a program compares words, and those with extreme
+embedding vectors. Make texts and cases that contain them in every order.
 
 Random texts would never contain such a phrase.
 """
@@ -11,11 +12,11 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Node
 
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, make_case_from_rows
-from pocketrnn_export.proof.program_nodes import find_needed_nodes, read_operator_name
+from pocketrnn_export.proof.program_runs_and_nodes import find_needed_nodes, read_operator_name
 
 # The most ids, in the order of the program.
 MOST_ASKED: Final = 24
@@ -157,3 +158,23 @@ def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_
         uneven = [draw_rows_with_phrase(2, length)[row % 2].tolist() for row, length in enumerate(_UNEVEN)]
         cases.append(make_case_from_rows("the asked ids beside longer rows", uneven, padding_id))
     return cases
+
+
+# --- Ids with extreme embedding vectors ---
+# Find the ids with extreme embedding vectors: the longest, and those with the largest and the smallest sum. A text
+# that repeats one of these ids has larger sums than random texts have.
+#
+# Two of 5,000 words may have the weights -3 and 3, and all others 0.02. The sum of a random text is then at most 1;
+# the first such word, ten times, gives -30, where a sigmoid is 1e-13.
+
+
+def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
+    """Return up to three ids for each table of a module that has a row for each id: the id with the longest vector, and
+    the ids whose vectors have the largest and the smallest sum. Each id is returned once."""
+    found: list[int] = []
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.dim() and len(tensor) == ids and tensor.is_floating_point() and tensor.numel():
+            rows = np.nan_to_num(tensor.detach().cpu().double().reshape(ids, -1).numpy(), posinf=0.0, neginf=0.0)
+            sums = rows.sum(1)
+            found += [int(place) for place in (np.square(rows).sum(1).argmax(), sums.argmax(), sums.argmin())]
+    return list(dict.fromkeys(found))

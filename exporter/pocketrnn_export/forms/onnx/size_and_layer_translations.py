@@ -1,5 +1,5 @@
-"""ONNX translations of numbers that a module computes from sizes: `int(n * 0.7)`, `round(n * 0.15)`,
-`h / math.sqrt(n)`.
+"""ONNX translations of the operators that a trace uses: recurrent layers, slices of any length, sizes; and of numbers
+that a module computes from sizes: `int(n * 0.7)`, `round(n * 0.15)`, `h / math.sqrt(n)`.
 
 Python computes them in double precision and rounds `//` down; torch's own translations compute in float32, where
 `int(n * 0.7)` is another step of the text at 90 tokens, and round `//` toward zero. Here floats are double, computed in
@@ -22,7 +22,9 @@ from onnxscript import opset18 as op
 from pocketrnn_export.comparing.float64_graph import SINGLE
 from pocketrnn_export.forms.onnx.accurate_operator_translations import compute_integer_power
 from pocketrnn_export.torch_internals import sym_sqrt
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import OF_NUMBER
+from pocketrnn_export.tracing.trace_operators import CUT, CUT_TO_LONGEST, SIZE
 
 _DOUBLE: Final = ir.DataType.DOUBLE
 _INT64: Final = int(ir.DataType.INT64)
@@ -197,3 +199,86 @@ def _is_computed_from_constants(value: ir.Value | None) -> bool:
 
 def _mark_as_rounded_to_float32(value: ir.Value) -> None:
     value.name = f"{value.name}{SINGLE}"
+
+
+# --- Operators that a trace uses: recurrent layers, slices of any length, and sizes ---
+
+_INT32: Final = int(ir.DataType.INT32)
+
+
+def _translate_recurrence(
+    x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
+) -> tuple[Any, Any, Any]:
+    """Translate `pocketrnn::recurrence` to ONNX's RNN, LSTM or GRU (https://onnx.ai/onnx/operators). Return the
+    outputs, the final hidden states and the final cell states.
+
+    The outputs [sequence, directions, batch, hidden] become [sequence, batch, directions * hidden].
+    """
+    directions, _, hidden_size = r.shape
+    lengths = None if lengths is None else op.Cast(lengths, to=_INT32)
+    layer: dict[str, Any] = {
+        "hidden_size": hidden_size,
+        "direction": "forward" if directions == 1 else "bidirectional",
+    }
+    if mode == "LSTM":
+        outputs, hidden, cell = op.LSTM(x, w, r, b, lengths, h0, c0, None, **layer)
+    elif mode == "GRU_RESET_BEFORE":
+        outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=0, **layer)
+        cell = hidden
+    elif mode == "GRU":
+        # PyTorch applies the reset gate after the recurrent product; without this attribute ONNX does it before.
+        outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=1, **layer)
+        cell = hidden
+    elif mode == "GRU_LINEAR":
+        layer |= {"activation_alpha": [1.0] * 2 * directions, "activation_beta": [0.0] * 2 * directions}
+        outputs, hidden = op.GRU(x, w, r, b, lengths, h0, activations=["Sigmoid", "Affine"] * directions, **layer)
+        cell = hidden
+    else:
+        activation = {"RNN_TANH": "Tanh", "RNN_RELU": "Relu", "RNN_SIGMOID": "Sigmoid", "RNN_LINEAR": "Affine"}[mode]
+        if activation == "Affine":
+            layer |= {"activation_alpha": [1.0] * directions, "activation_beta": [0.0] * directions}
+        outputs, hidden = op.RNN(x, w, r, b, lengths, h0, activations=[activation] * directions, **layer)
+        cell = hidden
+    if directions == 1:
+        return op.Squeeze(outputs, _make_ints_constant(1)), hidden, cell
+    batch_before_directions = op.Transpose(outputs, perm=[0, 2, 1, 3])
+    # 0 keeps an axis, -1 takes the rest.
+    return op.Reshape(batch_before_directions, _make_ints_constant(0, 0, -1)), hidden, cell
+
+
+def _translate_cut(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
+    """Translate `pocketrnn::cut`, the slice `x[start:end:step]` along an axis, to ONNX's Slice, which clamps the ends
+    itself."""
+    return op.Slice(
+        x, _make_index_tensor(start), _make_index_tensor(end), _make_ints_constant(axis), _make_ints_constant(step)
+    )
+
+
+def _translate_cut_to_longest(x: Any, lengths: Any) -> Any:
+    """Translate `pocketrnn::cut_to_longest`, which cuts x [sequence, batch, ...] to the largest of the lengths, to
+    ONNX."""
+    return op.Slice(x, _make_ints_constant(0), op.ReduceMax(lengths, keepdims=1), _make_ints_constant(0))
+
+
+def _translate_size(x: Any, axis: int) -> Any:
+    """Translate `pocketrnn::size`, the size of x along an axis, in ONNX: Shape of this axis, squeezed."""
+    return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _make_ints_constant(0))
+
+
+def _make_index_tensor(value: Any) -> Any:
+    if isinstance(value, int):
+        return _make_ints_constant(value)
+    return op.Reshape(op.Cast(value, to=_INT64), _make_ints_constant(1))  # type: ignore[type-var]
+
+
+def _make_ints_constant(*values: int) -> Any:
+    return op.Constant(value_ints=list(values))
+
+
+# The translations, by the operator of the trace; see `pocketrnn_export.tracing`.
+TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
+    OPERATOR: _translate_recurrence,
+    CUT: _translate_cut,
+    SIZE: _translate_size,
+    CUT_TO_LONGEST: _translate_cut_to_longest,
+}

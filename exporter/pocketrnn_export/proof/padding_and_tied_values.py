@@ -1,4 +1,5 @@
-"""Find the first operator whose results are equal in two runs for one text, but may differ for another text.
+"""Find out whether padding, or the order of equal values, may change the answer to some text: find the first operator
+whose results are equal in two runs for one text, but may differ for another text.
 
 An operator's inputs may differ between the runs while its results are equal: a gate that is 0 for nearly every text
 hides the difference, or a maximum at another place. So the operator runs alone, with other numbers in place of the
@@ -8,8 +9,9 @@ inputs that are equal in both runs.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,10 +20,19 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_needed_nodes, read_operator_name
-from pocketrnn_export.proof.runnable_program_and_node_values import NodeValues
+from pocketrnn_export.proof.fresh_copies_and_random_inputs import is_text, set_lengths_to_full_width
+from pocketrnn_export.proof.program_runs_and_nodes import (
+    NodeValues,
+    describe_node_line,
+    find_batch_symbols,
+    find_needed_nodes,
+    read_operator_name,
+)
+from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
 from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree, writes_in_place
+from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_with_reversed_ties
+from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 
 # The row of the text that is compared, of the two in a batch.
 TEXT: Final = 1
@@ -271,3 +282,132 @@ class HiddenDifferences:
         if name in ("mul", "where") and len(texts) == 1 < len(sources):
             return self._find_number_range(texts[0])
         return -_UNBOUNDED, _UNBOUNDED
+
+
+# --- Padding ---
+# Find out whether the padding after a text, which a wider batch adds, may change the answer to some text.
+#
+# A maximum over all steps of a batch is correct as long as one of a text's own steps is above the padding's zero, as
+# it is for nearly every random text of 70 words. So the program runs on a text beside one of its own length and
+# beside a longer one, and its operators are checked one by one (`HiddenDifferences`), with the padding left as it is.
+
+# The numbers of tokens of a text, and how many more the longer text in the first row has: a few, and as many as a
+# condition on the amount of padding may need.
+_LENGTHS: Final = (3, 40)
+_MORE: Final = 9
+_MANY_MORE: Final = 400
+# Conditions on longer texts are not tried.
+_LONGEST: Final = 2_000
+
+
+def find_padding_sensitive_line(
+    program: torch.export.ExportedProgram,
+    inputs_of: Callable[[int, int], tuple[Tensor, ...]],
+    lengths_near_conditions: Sequence[int] = (),
+    *,
+    padding_id: int,
+    deadline: float = float("inf"),
+) -> str:
+    """Return the line at which the padding after a text may change the answer to some text, or "".
+
+    Args:
+        program: from torch.export. If it takes no lengths, it may count them: then the text has the same padding in
+            both runs that are compared, and only the text beside it is longer in one of them.
+        inputs_of: makes random inputs from rows and steps, as the program takes them.
+        lengths_near_conditions: the numbers of tokens around each condition on a length.
+        padding_id: the token after a text.
+        deadline: the search stops at this `time.process_time()`.
+    """
+    asked = sorted({n for n in lengths_near_conditions if 1 < n <= _LONGEST} - set(_LENGTHS))
+    few, many = ((n, _MORE) for n in (*_LENGTHS, *asked)), ((n, _MANY_MORE) for n in _LENGTHS[-1:])
+    sides = range(2 if takes_two_texts(inputs_of(2, _MORE)) else 1)
+    for (length, more), side in itertools.product((*few, *many), sides):
+        pair = _run_with_and_without_padding(program, inputs_of, length, length + more, padding_id, side)
+        if (
+            pair is not None
+            and (node := HiddenDifferences(program, *pair).find_node_that_may_differ(deadline)) is not None
+        ):
+            return describe_node_line(node)
+        if time.process_time() > deadline:
+            break
+    return ""
+
+
+def _run_with_and_without_padding(
+    program: torch.export.ExportedProgram,
+    inputs_of: Callable[[int, int], tuple[Tensor, ...]],
+    length: int,
+    width: int,
+    padding_id: int,
+    padded_text_index: int,
+) -> tuple[RecordedRun, RecordedRun] | None:
+    """Run a text in a batch with a text of the same length, and in a batch with a longer text. Return both runs, or
+    None if the program fails. In a program of two texts, `padded_text_index` is the index of the text that is padded;
+    the other text is the same in both runs."""
+    inputs = [value.clone() for value in inputs_of(2, width)]
+    texts = 2 if takes_two_texts(inputs) else 1
+    words = inputs[0][inputs[0] != padding_id]
+    if not len(words):
+        return None
+    tokens = words[torch.arange(2 * width).view(2, width) % len(words)]
+    tokens[TEXT, length:] = padding_id
+    alone, beside = list(inputs), list(inputs)
+    alone[padded_text_index] = torch.where(torch.arange(width) < length, tokens, padding_id)
+    beside[padded_text_index] = tokens
+    if takes_lengths(inputs):
+        alone[padded_text_index] = tokens[:, :length].contiguous()
+        alone[texts + padded_text_index] = torch.full((2,), length)
+        beside[texts + padded_text_index] = torch.tensor([width, length])
+    narrow, wide = RecordedRun(program), RecordedRun(program)
+    return (narrow, wide) if narrow(tuple(alone)) and wide(tuple(beside)) else None
+
+
+# --- Order of equal values ---
+# Find out whether the order of equal values, which PyTorch leaves undefined, may change the answer to some text.
+#
+# A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is
+# refused (`traced_program_checks.refuse_tie_dependence`); but a gate may hide the difference for every text that was
+# tried. So the program runs with equal values in both orders, and its operators are checked one by one
+# (`HiddenDifferences`).
+
+_STEPS: Final = (2, 9, 40)
+# The values at the places of equal scores may also be equal, as the vectors of one word are. Then their order does not
+# matter.
+_TAKES: Final = (*BY_POSITION, "embedding", "index", "take")
+
+
+def find_tie_sensitive_line(
+    program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], *, one_text: bool
+) -> str:
+    """Return the line of a sort, or a similar function, whose order of equal values may change an answer, or "".
+
+    Args:
+        program: from torch.export.
+        inputs_of: makes random inputs from rows and steps, as the program takes them.
+        one_text: whether the batch size is always 1.
+    """
+    for steps in _STEPS:
+        given = inputs_of(1 if one_text else 2, steps)
+        inputs = set_lengths_to_full_width([_repeat_each_token(value) if is_text(value) else value for value in given])
+        one, other = RecordedRun(program), _ReversedTieRun(program)
+        if not (one(inputs) and other(inputs)):
+            continue
+        if HiddenDifferences(program, one, other).find_node_that_may_differ(operators_left_out=_TAKES) is not None:
+            orders = [node for node in program.graph.nodes if read_operator_name(node) in ORDERS]
+            return describe_node_line(*orders)
+    return ""
+
+
+def _repeat_each_token(tokens: Tensor) -> Tensor:
+    """Return tokens with equal values: every row holds the first half of the tokens of the first row, each of them
+    twice."""
+    return tokens[:1, torch.arange(tokens.shape[1]) // 2].expand(len(tokens), -1).contiguous()
+
+
+class _ReversedTieRun(RecordedRun):
+    """A run of a program in which sorts give equal values in reverse order."""
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        name = str(target).removeprefix("aten.").partition(".")[0]
+        run = super().call_function
+        return call_with_reversed_ties(lambda *given, **named: run(target, given, named), name, args, kwargs)
