@@ -19,7 +19,10 @@ from pocketrnn.bundle.manifest import read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn_export import read_tokenizer
-from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer, find_tokenizer_in_checkpoint
+from pocketrnn_export.vocabularies.checkpoint_text_settings import (
+    describe_unread_tokenizer,
+    find_tokenizer_in_checkpoint,
+)
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 PIECES = {"<unk>": 0, "<pad>": 1, "oil": 2, "film": 3, "##s": 4, "good": 5, "bad": 6}

@@ -37,6 +37,7 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
+from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
 from pocketrnn_export.vocabularies.causes_of_different_answers import describe_likely_cause
 from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
     refuse_doubtful_ids,
@@ -57,7 +58,6 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
 )
 from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
-from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")

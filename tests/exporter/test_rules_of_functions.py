@@ -20,9 +20,12 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
-from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
-from pocketrnn_export.vocabularies.rules_from_function import read_split_in_code
+from pocketrnn_export.vocabularies.rules_from_function import (
+    has_ordinary_characters,
+    make_texts_for_comparison,
+    read_split_in_code,
+)
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name

@@ -29,8 +29,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.checked_files import LARGEST_FILE, read_regular_file
 from pocketrnn.errors import BundleError
-from pocketrnn.graph_check.allowed_operators import OPERATORS
-from pocketrnn.graph_check.graph_contents import LARGEST_ALLOCATION, GraphContents
+from pocketrnn.graph_check.graph_contents import LARGEST_ALLOCATION, OPERATORS, GraphContents
 from pocketrnn.graph_check.graph_file import check_graph
 from pocketrnn.graph_check.onnx_protobuf import MESSAGES, read_onnx_contents
 from pocketrnn.graph_check.ort_flatbuffer import read_ort_contents

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_case_sampling import examples
 
-from pocketrnn.bundle.json_schema import find_first_fault
+from pocketrnn.bundle.json_schema_check import find_first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pocketrnn.bundle.packed_trie import encode_pieces_trie
+from pocketrnn.bundle.packed_subwords import encode_pieces_trie
 
 PIECES = st.lists(
     st.text(st.sampled_from("ab\u2581\u00e9\u4e2d\U0001f600"), min_size=1, max_size=6), min_size=1, unique=True

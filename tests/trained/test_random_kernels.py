@@ -20,8 +20,8 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export_trained
 from pocketrnn_export.numbers.number_step_graph import make_step_graph
 from pocketrnn_export.packing import pack
-from pocketrnn_training.baselines.statistics_baseline import fit_statistics_baseline
-from pocketrnn_training.candidates.random_kernel_fit import fit_ridge
+from pocketrnn_training.baselines.sequence_baselines import fit_statistics_baseline
+from pocketrnn_training.candidates.fit_without_epochs import fit_ridge
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.random_kernels import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pocketrnn_training.loop.optimizers import RowAdam
+from pocketrnn_training.loop.training_step import RowAdam
 
 
 def test_rows_change_as_by_sparse_adam_without_momentum_and_others_stay() -> None:

@@ -37,7 +37,7 @@ from pocketrnn_training.loop.training_processes import ProcessError
 from pocketrnn_training.measures.calibration import compute_calibration_error, fit_temperature
 from pocketrnn_training.report import report_pictures
 from pocketrnn_training.report import run_report as report
-from pocketrnn_training.report.report_page import render_page
+from pocketrnn_training.report.run_report import render_page
 from pocketrnn_training.rows.epoch_batches import draw_epoch_row_numbers
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.training import TrainingState, train

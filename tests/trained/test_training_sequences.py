@@ -17,7 +17,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_training.baselines.convolution_baseline import fit_convolution_baseline
+from pocketrnn_training.baselines.sequence_baselines import fit_convolution_baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.inference import compute_logits

@@ -19,7 +19,7 @@ from pocketrnn_export import export_trained
 from pocketrnn_export.checkpoint_export import make_export_arguments_from_checkpoint
 from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit, read_checkpoint, train
-from pocketrnn_training.classifiers.crf_layer import CrfLayer
+from pocketrnn_training.classifiers.recurrent_classifiers import CrfLayer
 from pocketrnn_training.measures.evaluation import predict_tag_targets
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task

@@ -17,7 +17,7 @@ from web_node import Node, in_base64, list_bundle_files
 
 from pocketrnn.bundle.packed_file import assemble_packed_file, encode_compact_json
 from pocketrnn.errors import BundleError
-from pocketrnn.graph_check.allowed_operators import OPERATORS
+from pocketrnn.graph_check.graph_contents import OPERATORS
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 REFUSED = VECTORS / "refused"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pocketrnn_training.baselines.baseline_accuracy import Baseline
-from pocketrnn_training.baselines.convolution_baseline import fit_sequence_baseline
 from pocketrnn_training.baselines.linear_baseline import fit_text_baseline
+from pocketrnn_training.baselines.sequence_baselines import fit_sequence_baseline
 from pocketrnn_training.baselines.tag_baseline import fit_tag_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.preparation.prepared_data import Task

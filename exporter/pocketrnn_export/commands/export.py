@@ -428,7 +428,7 @@ def _check_text_options_and_add_proof_texts(
 ) -> None:
     """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable_rules
-    from pocketrnn_export.vocabularies.text_file_lines import read_lines
+    from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
@@ -770,7 +770,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
         is_name_of_answering_function,
         refuse_function_with_more_arguments,
     )
-    from pocketrnn_export.vocabularies.text_file_lines import read_lines
+    from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
     if options["weights"] is not None:
         check_weights_exist(options["weights"])
@@ -796,7 +796,7 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
-    from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
+    from pocketrnn_export.vocabularies.labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     weights = options["weights"]
@@ -822,7 +822,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
         OptionCorrectionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
     """
     from pocketrnn_export.vocabularies.checkpoint_file import describe_member, is_checkpoint
-    from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import find_tokenizer_in_checkpoint
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
     if options["tokenizer"] is not None:
@@ -862,7 +862,7 @@ def _add_rules_of_function(
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
-    from pocketrnn_export.vocabularies.text_file_lines import read_lines
+    from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER

@@ -47,8 +47,8 @@ def export_with_rules_from_answers(
         ParityError: the answers differ; the message has the command with the rules for which they agree.
     """
     from pocketrnn.text import SubwordRules
+    from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
-    from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 
     try:
         preferred, function = _prefer_rules_in_code(description.get("rules"), description, options)

@@ -53,8 +53,10 @@ def log_owner_hints_and_list_corrections(
         list_hints_on_sigmoids_in_code,
         list_hints_on_text_rules_in_code,
     )
-    from pocketrnn_export.vocabularies.checkpoint_text_settings import advise_on_checkpoint_settings
-    from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import (
+        advise_on_checkpoint_settings,
+        describe_unread_tokenizer,
+    )
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -67,11 +69,8 @@ def log_owner_hints_and_list_corrections(
     answered = [one for one in pairs if one.answer is not None]
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
     files += [] if named is None else list_files_that_import(named.path)
-    open_ones: dict[str, Any] = {
-        "longest": longest,
-        "unknown_id": unknown_id,
-        "lengths": _list_saved_lengths(weights, options["vocabulary"], longest),
-    }
+    lengths = _list_saved_lengths(weights, options["vocabulary"], longest)
+    open_ones: dict[str, Any] = {"longest": longest, "unknown_id": unknown_id, "lengths": lengths}
     hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
     if not (options["multi_label"] or options["head"] or answered or options["labels_of"]):
         hints[ABOUT_SOFTMAX] = list_hints_on_sigmoids_in_code(files)

@@ -34,12 +34,11 @@ from pocketrnn_export.module_runs.attribute_changes import (
     find_attributes_changed_by_run,
     restore_attributes,
 )
-from pocketrnn_export.module_runs.comparison_flipper import ComparisonFlipper
-from pocketrnn_export.module_runs.numbers_that_count_calls import CallCounter, find_call_counters
+from pocketrnn_export.module_runs.numbers_that_count_calls import CallCounter, ComparisonFlipper, find_call_counters
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, find_first_different_operator
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
-from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
 # The rounding of an answer where a cache has grown.

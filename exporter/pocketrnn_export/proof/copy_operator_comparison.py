@@ -23,7 +23,6 @@ from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
 from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line
-from pocketrnn_export.module_runs.dict_value_replacement import Entry, replace_dict_values
 from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     Program,
@@ -32,6 +31,7 @@ from pocketrnn_export.module_runs.operator_recording import (
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
+from pocketrnn_export.module_runs.values_in_containers import Entry, replace_dict_values
 from pocketrnn_export.proof.scripted_functions_as_python import list_global_replacements
 from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function

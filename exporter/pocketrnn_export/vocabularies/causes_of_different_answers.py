@@ -27,10 +27,9 @@ from pocketrnn_export.vocabularies.answer_distances import (
     find_possible_columns,
     measure_distance,
 )
-from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
+from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules, write_rules_option
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
-from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members, write_external_options
-from pocketrnn_export.vocabularies.rules_with_first_and_last_ids import strip_padding
+from pocketrnn_export.vocabularies.rules_from_ids import strip_padding
 
 _log = logging.getLogger(__name__)
 

@@ -1,23 +1,31 @@
-"""Read labels, in the order of the logits, from the command line or from a file."""
+"""Read labels, in the order of the logits, from the command line or from a file: a list, a scikit-learn LabelEncoder,
+an array, a dict, or a checkpoint. No code in the file is run."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from pocketrnn.bundle.names_from_paths import suggest_near_file
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, find_file_error_reason, first_line, short_repr
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
-from pocketrnn_export.vocabularies.array_and_pickle_labels import (
-    has_array_or_pickle_suffix,
-    read_array_or_pickle_labels,
+from pocketrnn_export.safe_pickle_reader import (
+    PickledObject,
+    UnsupportedPickleError,
+    read_checkpoint,
+    read_pickle,
+    unwrap_stand_ins,
 )
-from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
-from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
-from pocketrnn_export.vocabularies.text_file_lines import read_lines
+from pocketrnn_export.vocabularies.checkpoint_file import describe_member, is_checkpoint, read_checkpoint_root
+from pocketrnn_export.vocabularies.text_lines_and_compressed_files import decompress_content, read_lines
+from pocketrnn_training.rows.array_files import read_array_header, read_arrays
 
 _GIVE: Final = (
     'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1}, {"0": "a", "1": "b"} '
@@ -39,8 +47,8 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
     under a usual key such as `id2label`, `labels` or `classes`, or a list of objects with `id` and `name` or `label`,
     under any key. Whole numbers may be labels; in a map from whole numbers to whole numbers, the names `id2label` and
     `label2id` give the direction. `classes.npy`, and a pickle with a LabelEncoder, a list or a dict, are read without
-    executing anything (`array_and_pickle_labels.py`), and so is a checkpoint that holds one of these under a key
-    (`checkpoint_labels.py`).
+    executing anything (`labels.py`), and so is a checkpoint that holds one of these under a key
+    (`labels.py`).
 
     Args:
         labels_or_file: the labels, or the file.
@@ -218,3 +226,253 @@ def _convert_label(item: Any, path: Path) -> str:
     if type(item) not in (str, int):
         raise InputError(f"{path} holds {brief_text(item)}, which is not a label.", _GIVE)
     return str(item)
+
+
+# Bytes: a million labels take less.
+_LARGEST: Final = 1 << 25
+_MOST_LABELS: Final = 1 << 20
+_ENCODERS: Final = ("LabelEncoder", "LabelBinarizer", "MultiLabelBinarizer")
+_NUMPY: Final = (".npy", ".npz")
+_PICKLES: Final = (".pkl", ".pickle", ".joblib", ".sav")
+_SAVE_PLAIN: Final = (
+    "Where it was made, save the labels as JSON, and give labels.json: json.dump([str(one) for one in "
+    "encoder.classes_], open('labels.json', 'w')) for a LabelEncoder; json.dump({str(label): int(i) for label, i in "
+    "label2id.items()}, open('labels.json', 'w')) for a dict."
+)
+_SAVE_ARRAY: Final = (
+    "Where it was made, save the labels as JSON, and give labels.json: json.dump([str(one) for one in "
+    "classes], open('labels.json', 'w'))."
+)
+
+
+def has_array_or_pickle_suffix(path: Path) -> bool:
+    """Return whether the file's name ends like the name of a numpy array or a pickle."""
+    return path.suffix.lower() in (*_NUMPY, *_PICKLES)
+
+
+def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
+    """Read the labels in a `.npy` file, a `.npz` file or a pickle. Labels are strings or integers, in an array, a list
+    or a dict.
+
+    A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
+    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. In a tuple or a list, the only encoder
+    is read, and objects of other classes beside it are ignored.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    remedy = _SAVE_ARRAY if path.suffix.lower() in _NUMPY else _SAVE_PLAIN
+    try:
+        found = _read_array_or_pickle(path, remedy)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {find_file_error_reason(error)}.",
+            "Check that the file exists and that you may read it.",
+        ) from None
+    except UnsupportedPickleError as error:
+        raise InputError(f"{path} holds {error}, which is not executed.", remedy) from None
+    # Damaged bytes may raise any exception.
+    except Exception as error:
+        raise InputError(f"The labels in {path} cannot be read: {first_line(error)}.", remedy) from None
+    if isinstance(found, PickledObject):
+        found = vars(found).get("classes_")
+    if isinstance(found, np.ndarray):
+        found = found.tolist()
+    if isinstance(found, list | tuple):
+        found = [*map(convert_numpy_scalar, found)]
+        items = found
+    elif isinstance(found, dict):
+        found = {convert_numpy_scalar(key): convert_numpy_scalar(value) for key, value in found.items()}
+        items = [*found, *found.values()]
+    else:
+        items = [None]
+    if wrong := [item for item in items if type(item) not in (str, int)]:
+        raise InputError(f"{path} holds {brief_text(wrong[0] if found else found)} where a label should be.", remedy)
+    if not 0 < len(found) <= _MOST_LABELS:
+        raise InputError(f"{path} holds {len(found):,} labels, but must hold 1 to {_MOST_LABELS:,}.", remedy)
+    return found  # type: ignore[no-any-return]
+
+
+def convert_numpy_scalar(item: Any) -> Any:
+    """Return the Python value of a single number or string of numpy. Return any other object as it is."""
+    return item.item() if isinstance(item, np.generic) else item
+
+
+def _read_array_or_pickle(path: Path, remedy: str) -> Any:
+    """Read the array or the pickled object in a file. Refuse a large file, and several arrays."""
+    with path.open("rb") as file:
+        content = decompress_content(file.read(_LARGEST + 1), _LARGEST)
+    if len(content) > _LARGEST:
+        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB, too large for labels.", remedy)
+    if content.startswith(b"\x93NUMPY"):
+        header = read_array_header(content)
+        if header.dtype.hasobject:
+            return read_pickle(content[header.size :], _ENCODERS)
+    if path.suffix.lower() in _NUMPY:
+        arrays = list(read_arrays(path, remedy, most=_LARGEST).values())
+        if len(arrays) != 1:
+            raise InputError(f"{path} holds {len(arrays)} arrays, but only one array, of labels, is needed.", remedy)
+        return arrays[0]
+    try:
+        return read_pickle(content, _ENCODERS)
+    except UnsupportedPickleError:
+        if (encoder := _find_encoder(content)) is None:
+            raise
+        return encoder
+
+
+def _find_encoder(content: bytes) -> PickledObject | None:
+    """Return the encoder of labels in a pickled tuple or list, such as a LabelEncoder. Return None if there is none, or
+    if there are several."""
+    # Damaged bytes may raise any exception.
+    with contextlib.suppress(Exception):
+        held = read_checkpoint(content)
+        # The members of a dict are found by their keys in `find_labels_in_checkpoint`.
+        members = held if isinstance(held, tuple | list) else ()
+        encoders = [one for one in members if isinstance(one, PickledObject) and type(one).__name__ in _ENCODERS]
+        if len(encoders) == 1:
+            return unwrap_stand_ins(encoders[0])  # type: ignore[no-any-return]
+    return None
+
+
+_log = logging.getLogger(__name__)
+
+_DEEPEST: Final = 4
+_NAMED_KEYS: Final = 12
+_NAMED_LABELS: Final = 8
+_OF_LABELS: Final = re.compile("label|class|tag|categor|target|intent|sentiment|topic|(^|_)le($|_)", re.IGNORECASE)
+# Keys of maps of the vocabulary, and of lists that are not names: class_weights, the labels of rows.
+_OF_WORDS: Final = re.compile("vocab|stoi|itos|word|token|char|weight|param|state|column|feature", re.IGNORECASE)
+_SAVE_IN_ORDER: Final = (
+    "Give a,b,c; or, where it was made, save the labels as JSON, in the order of the logits, and give labels.json: "
+    "json.dump(labels, open('labels.json', 'w'), default=int)."
+)
+
+
+def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[Any, Any]:
+    """Find the labels in a file that `torch.save` or `pickle.dump` wrote, and log the key that holds them.
+
+    They are a list of strings, a map from label to index or from index to label, an array, the `classes_` of an encoder
+    of scikit-learn, or the vocabulary of a torchtext Field of labels. They are under a key like `labels`, `classes` or
+    `idx2label`, also in a dict within.
+
+    Args:
+        path: the file.
+        head: the name of the module's head that the labels belong to. If some keys contain this name, only these are
+            searched.
+
+    Raises:
+        InputError: the file cannot be read, or it holds no labels or several; the message has its keys.
+    """
+    root = read_checkpoint_root(path, _SAVE_IN_ORDER)
+    if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
+        return labels
+    found = dict(_list_labels_with_paths(root, ""))
+    if not found and labels is not None:
+        return labels
+    if of_head := {key: value for key, value in found.items() if head and head.lower() in key.lower()}:
+        found = of_head
+    distinct = {repr(_order_by_index(value)): key for key, value in reversed(found.items())}
+    if len(distinct) != 1:
+        raise _make_labels_error(path, root, sorted(distinct.values()))
+    key = next(iter(found))
+    shown = _order_by_index(found[key])
+    more = f" and {len(shown) - _NAMED_LABELS} more" if len(shown) > _NAMED_LABELS else ""
+    named = ", ".join(short_repr(str(label), 40) for label in shown[:_NAMED_LABELS])
+    _log.warning("%s has several members. The labels are %s: %s%s.", path, describe_member(key), named, more)
+    return found[key]
+
+
+def _list_labels_with_paths(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list[Any] | dict[Any, Any]]]:
+    """Yield the path, such as `config.labels`, and the value of each list or dict of labels in a dict or an object.
+    Inner dicts and objects are searched, too."""
+    members = vars(value) if isinstance(value, PickledObject) else value
+    if not isinstance(members, dict) or depth > _DEEPEST:
+        return
+    for key, member in members.items():
+        if type(key) is not str:
+            continue
+        inner = f"{path}.{key}" if path else key
+        is_named = bool(_OF_LABELS.search(inner))
+        if isinstance(member, PickledObject):
+            labels = _read_encoder_or_vocabulary(member, is_named=is_named)
+        else:
+            labels = _read_labels(member) if is_named and not _OF_WORDS.search(key) else None
+        if labels is not None:
+            yield inner, labels
+        else:
+            yield from _list_labels_with_paths(member, inner, depth + 1)
+
+
+def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
+    """Return a value as a list of labels, or as a dict from labels to indices or from indices to labels. Return None
+    for another value."""
+    if isinstance(value, PickledObject):
+        return _read_encoder_or_vocabulary(value, is_named=True)
+    if isinstance(value, np.ndarray):
+        value = value.tolist() if value.ndim == 1 else None
+    if isinstance(value, list | tuple):
+        items = [*map(convert_numpy_scalar, value)]
+        different = 1 < len(items) <= _MOST_LABELS and len({str(item) for item in items}) == len(items)
+        return items if different and {type(item) for item in items} <= {str, int} else None
+    if isinstance(value, dict) and 1 < len(value) <= _MOST_LABELS:
+        plain = {convert_numpy_scalar(key): convert_numpy_scalar(member) for key, member in value.items()}
+        return plain if _are_indices(plain) or _are_indices(plain.values()) else None
+    return None
+
+
+def _read_encoder_or_vocabulary(value: PickledObject, *, is_named: bool) -> list[Any] | dict[Any, Any] | None:
+    """Return the `classes_` of an encoder of scikit-learn, or the `itos` of the vocabulary of a torchtext Field or
+    Vocab, without special tokens before the labels. Return None for another object, and for a Field of texts.
+
+    Args:
+        value: the object.
+        is_named: whether it has a name of labels, or is the whole file. If not, only a Field of labels is read.
+    """
+    members = vars(value)
+    if members.get("classes_") is not None:
+        return _read_labels(members["classes_"])
+    vocabulary = members.get("vocab", value)
+    words = vars(vocabulary).get("itos") if isinstance(vocabulary, PickledObject) else None
+    is_target = members.get("is_target") is True
+    if type(words) is not list or not (is_target or (is_named and members.get("sequential") is not True)):
+        return None
+    special = {"<unk>", "<pad>", *(members.get(name) for name in ("unk_token", "pad_token"))}
+    first = next((i for i, word in enumerate(words) if type(word) is not str or word not in special), len(words))
+    if first:
+        _log.warning(
+            "%s are left out of the labels. If the module has outputs for them, give all: --labels %s",
+            ", ".join(map(short_repr, words[:first])), ",".join(map(str, words[:_NAMED_LABELS])),
+        )  # fmt: skip
+    return _read_labels(words[first:])
+
+
+def _are_indices(items: Any) -> bool:
+    """Return whether items are the whole numbers from 0, each once, as integers or as strings of digits."""
+    numbers = [int(item) if isinstance(item, str) and item.isdecimal() and len(item) < 10 else item for item in items]
+    return all(type(number) is int for number in numbers) and sorted(numbers) == list(range(len(numbers)))
+
+
+def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
+    """Return the labels of a list or a dict in the order of their indices."""
+    if isinstance(labels, list):
+        return labels
+    if _are_indices(labels.values()):
+        return sorted(labels, key=lambda label: int(labels[label]))
+    return [labels[index] for index in sorted(labels, key=int)]
+
+
+def _make_labels_error(path: Path, root: Any, label_keys: list[str]) -> InputError:
+    """Make the error for a checkpoint without labels, or with different labels under `label_keys`. `root` is the object
+    in its file."""
+    members = vars(root) if isinstance(root, PickledObject) else root
+    if label_keys:
+        return InputError(f"{path} holds different labels under {' and under '.join(label_keys[:3])}.", _SAVE_IN_ORDER)
+    if not isinstance(members, Mapping) or not members:
+        return InputError(f"{path} holds {brief_text(root)}, but no labels.", _SAVE_IN_ORDER)
+    keys = ", ".join(short_repr(str(key), 40) for key in [*members][:_NAMED_KEYS]) + ", ..." * (
+        len(members) > _NAMED_KEYS
+    )
+    return InputError(f"{path} holds the keys {keys}, but none of them has labels.", _SAVE_IN_ORDER)

@@ -12,11 +12,14 @@ from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_nearest_rules, write_rules_option
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
-from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
-from pocketrnn_export.vocabularies.rules_with_first_and_last_ids import list_rules_with_first_and_last_ids
-from pocketrnn_export.vocabularies.text_rules_in_messages import describe_rules, write_nearest_rules, write_rules_option
+from pocketrnn_export.vocabularies.rules_from_ids import (
+    find_rules_from_ids,
+    gives_owner_ids,
+    list_rules_with_first_and_last_ids,
+)
 from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 

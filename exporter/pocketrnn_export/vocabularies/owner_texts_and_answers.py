@@ -23,7 +23,7 @@ from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import hide_log_records
-from pocketrnn_export.vocabularies.text_file_lines import read_lines
+from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """Find text rules that do the same as an owner's function from texts to tokens or ids, and compare both.
 
 The function's source proposes the rules; if it shows none, the format's tokenizers and usual steps are tried. The rules
-are compared with the function on the owner's texts, on words of the vocabulary, and on texts made of these words.
+are compared with the function on the owner's texts, on words of the vocabulary, and on texts made of these words and of
+everything that cleaning functions look for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import linecache
 import logging
 import math
+import random
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,17 +27,16 @@ from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import log_item_progress
+from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     advise_external_tokenizer,
     collect_width_members,
     write_external_argument,
 )
-from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction, adapt_owner_function
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
-from pocketrnn_export.vocabularies.text_rules_in_messages import describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 _log = logging.getLogger(__name__)
@@ -401,3 +402,53 @@ def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:
         f"{short_repr(one.text)}: at index {index} your tokenizer gives {theirs}, but {describe_rules(rules)} gives "
         f"{own}."
     )
+
+
+_TEXTS: Final = 300
+_WORDS: Final = 2_000
+# Code cuts at 512 words and fewer; one text of more costs nothing.
+_LONGEST: Final = 1_200
+# Public cleaning functions look for these: links, tags, mentions, numbers, short and long words, quotes.
+_FOUND_IN_TEXTS: Final = (
+    "a", "I", "x", "of", "the", "The", "don't", "won't", "it's", "I'm", "they'll", "we've", "rock-n-roll", "U.S.",
+    "e.g.", "http://t.co/a?b=1", "https://www.a.org/b_c", "www.a.com", "me@a.org", "@user_1", "#tag", "<b>", "</b>",
+    "<br />", "<a href='b'>", "&amp;", "3", "42", "2024", "3.14", "1,000", "50%", "$5", "2nd", "a1b2", "9am", "--",
+    "...", "!!!", "?!", ":", ";)", "(so)", "[1]", "{x}", '"quoted"', "'quoted'", "`code`", "snake_case", "and/or", "+",
+    "=", "~", "^", "|", "\\", "*bold*", "sooooo", "WOW", "iPhone", "naïve", "café", "Über", "ß", "the the",
+    "antidisestablishmentarianism", "supercalifragilisticexpialidocious",
+)  # fmt: skip
+# Fewer pipelines were made with these in mind, so that a difference at one of them is told and not refused.
+_RARE: Final = ("“so”", "it’s", "—", "…", "€5", "½", "x²", "😀", "日本語", "привет", "İ", "\u200b", "\x85")
+_SPACES: Final = (" ", " ", " ", " ", "  ", "\n", "\t", ", ", ". ", "! ", " - ", "", "/")
+
+
+def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
+    """Make texts on which two tokenizers are compared: words of the vocabulary, mixed with strings that cleaning
+    functions usually look for. Every call makes the same texts. The last one is long, so that it shows whether texts
+    are cut.
+
+    Args:
+        words: words of the vocabulary.
+    """
+    draw = random.Random(7)  # noqa: S311 - texts, not secrets
+    known = [*words[:_WORDS]] or ["word"]
+    made = ["", " ", *_FOUND_IN_TEXTS, *_RARE]
+    while len(made) < _TEXTS - 1:
+        rare = _RARE if len(made) % 4 == 0 else ()
+        parts = [
+            draw.choice((*_FOUND_IN_TEXTS, *rare)) if draw.random() < 0.5 else _vary_word(draw, draw.choice(known))
+            for _ in range(draw.randint(2, 12))
+        ]
+        made.append("".join(part + draw.choice(_SPACES) for part in parts))
+    return [*made, " ".join(draw.choice(known) for _ in range(_LONGEST))]
+
+
+def has_ordinary_characters(text: str) -> bool:
+    """Return whether all characters of a text are ordinary: those of ASCII, and Latin letters whose lower case is one
+    character."""
+    return all(one.isascii() or (one < "\u0180" and one.isalpha() and len(one.lower()) == 1) for one in text)
+
+
+def _vary_word(draw: random.Random, word: str) -> str:
+    """Return the word or, at random, a variant of it: with capitals, or with an s at its end."""
+    return draw.choice((word, word, word.title(), word.upper(), f"{word}s", f"{word}'s"))

@@ -17,7 +17,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
 from pocketrnn_export.vocabularies.checkpoint_file import describe_member, is_checkpoint
-from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
+from pocketrnn_export.vocabularies.checkpoint_text_settings import find_tokenizer_in_checkpoint
 from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 

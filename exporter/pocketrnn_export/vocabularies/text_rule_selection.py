@@ -18,13 +18,15 @@ from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.text_row_encoder import Text, Tokenizer
-from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
-from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
+from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, list_candidate_rules, write_rules_option
 from pocketrnn_export.vocabularies.owner_id_comparison import LONGEST_OPTION, describe_token, refuse_other_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
-from pocketrnn_export.vocabularies.rules_from_function import find_rules_of_function
+from pocketrnn_export.vocabularies.rules_from_function import (
+    find_rules_of_function,
+    has_ordinary_characters,
+    make_texts_for_comparison,
+)
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
-from pocketrnn_export.vocabularies.text_rules_in_messages import describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.unreachable_words import warn_of_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any, Final, cast
 
-from pocketrnn.bundle.json_schema import find_first_fault
+from pocketrnn.bundle.json_schema_check import find_first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError, short_repr

@@ -11,7 +11,7 @@ from typing import Final
 from pocketrnn.errors import short_repr
 from pocketrnn.text import SubwordRules, TextEncoder, TextRules
 from pocketrnn_export.progress import ABOUT_WORDS, AFTER_AN_ERROR
-from pocketrnn_export.vocabularies.text_rules_in_messages import describe_rules
+from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
 _log = logging.getLogger(__name__)

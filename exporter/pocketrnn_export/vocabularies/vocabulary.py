@@ -26,7 +26,6 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
-from pocketrnn_export.vocabularies.compressed_files import decompress_content
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 from pocketrnn_export.vocabularies.pickled_vocabulary import (
     SAVE_PLAIN,
@@ -34,6 +33,7 @@ from pocketrnn_export.vocabularies.pickled_vocabulary import (
     read_pickled_vocabulary,
     read_zipped_vocabulary,
 )
+from pocketrnn_export.vocabularies.text_lines_and_compressed_files import decompress_content
 
 _log = logging.getLogger(__name__)
 

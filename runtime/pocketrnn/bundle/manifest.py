@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from pocketrnn.bundle.checked_files import MAKE_AGAIN, read_regular_file
 from pocketrnn.bundle.json_parsing import parse_versioned_document
-from pocketrnn.bundle.json_schema import find_first_fault
+from pocketrnn.bundle.json_schema_check import find_first_fault
 from pocketrnn.bundle.output_kinds import HeadsOutput, Output, build_heads, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput

@@ -21,9 +21,15 @@ from pocketrnn.bundle.checked_files import read_file_size, read_regular_file
 from pocketrnn.bundle.json_parsing import parse_versioned_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
 from pocketrnn.bundle.output_kinds import Activation, HeadsOutput, LabelOutput
-from pocketrnn.bundle.packed_code_points import encode_run, encode_set
 from pocketrnn.bundle.packed_enums import Section, Storage
-from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
+from pocketrnn.bundle.packed_strings import (
+    encode_run,
+    encode_set,
+    encode_strings,
+    encode_utf8,
+    encode_words,
+    pad_to_word,
+)
 from pocketrnn.errors import BundleError, find_file_error_reason
 from pocketrnn.text import SUBWORDS, TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
@@ -33,7 +39,7 @@ from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.packed_subwords import Forms
-    from pocketrnn.bundle.packed_tags import Marks
+    from pocketrnn.bundle.packed_tags_section import Marks
 
 __all__ = [
     "LARGEST",
@@ -206,7 +212,7 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
             document["features"] = decode_features(features)
         if tags := _read_section(content, Section.TAGS):
             # Imported when needed: most files have labels of texts and not of tokens.
-            from pocketrnn.bundle.packed_tags import read_punctuation_marks, restore_crf
+            from pocketrnn.bundle.packed_tags_section import read_punctuation_marks, restore_crf
 
             document, marks = restore_crf(document, tags, header[0]), read_punctuation_marks(tags)
     manifest = manifests.build_manifest_from_document({**document, "digest": "0" * 64}, path)
@@ -451,7 +457,7 @@ def _encode_manifest_sections(
 
         made[Section.FEATURES] = encode_features(manifest.features)
     if output.of_tokens:
-        from pocketrnn.bundle.packed_tags import encode_tags_section
+        from pocketrnn.bundle.packed_tags_section import encode_tags_section
 
         made[Section.TAGS] = encode_tags_section(manifest, punctuation_ranges)
     stated = {

@@ -1,4 +1,5 @@
-"""The operators and small tensors of a graph's file, counted and checked against the limits of a classifier's graph."""
+"""The operators that a bundle's graph may contain. Those of a graph's file and its small tensors are counted and
+checked against the limits of a classifier's graph."""
 
 from __future__ import annotations
 
@@ -9,16 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import BundleError, short_repr
-from pocketrnn.graph_check.allowed_operators import OPERATORS
 
-__all__ = [
-    "KNOWN_VALUES",
-    "LARGEST_ALLOCATION",
-    "TRUST_OR_EXPORT",
-    "GraphContents",
-    "Node",
-    "Values",
-]
+__all__ = ["KNOWN_VALUES", "LARGEST_ALLOCATION", "OPERATORS", "TRUST_OR_EXPORT", "GraphContents", "Node", "Values"]
 
 # How many numbers one operator may create from constants alone: 64 MiB of float32.
 LARGEST_ALLOCATION: Final = 1 << 24
@@ -177,3 +170,27 @@ def _compute_padding_growth(pads: Values) -> float:
     half = (len(pads) + 1) // 2
     added = [pads[i] + (*pads, 0)[i + half] for i in range(half)]
     return math.prod(1 + max(0, number) for number in added)
+
+
+# The operators that our exporter writes, and those of recurrent, convolutional and attention classifiers. The list
+# leaves out loops (Loop, Scan), branches (If), random numbers (Random..., Bernoulli, Multinomial, Dropout), sequences,
+# optionals, strings, and operators for signals or images with a large output from a small input (Resize,
+# ConvTranspose, DFT, ...).
+OPERATORS: Final = frozenset(
+    {"Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention",
+     "AveragePool", "BatchNormalization", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor",
+     "Cast", "CastLike", "Ceil", "Celu", "Clip", "Compress", "Concat", "Constant", "ConstantOfShape", "Conv",
+     "Cos", "Cosh", "CumSum", "DequantizeLinear", "Div", "DynamicQuantizeLinear", "Einsum", "Elu", "Equal", "Erf",
+     "Exp", "Expand", "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm",
+     "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GroupNormalization", "HardSigmoid",
+     "HardSwish", "Hardmax", "Identity", "InstanceNormalization", "IsInf", "IsNaN", "LSTM", "LayerNormalization",
+     "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "LpNormalization", "LpPool", "MatMul",
+     "MatMulInteger", "Max", "MaxPool", "Mean", "MeanVarianceNormalization", "Min", "Mish", "Mod", "Mul", "Neg",
+     "NonZero", "Not", "OneHot", "Or", "PRelu", "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear",
+     "RMSNormalization", "RNN", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
+     "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape",
+     "ReverseSequence", "RotaryEmbedding", "Round", "Scatter", "ScatterElements", "ScatterND", "Selu", "Shape",
+     "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt",
+     "Squeeze", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu",
+     "Unique", "Unsqueeze", "Where", "Xor"}
+)  # fmt: skip

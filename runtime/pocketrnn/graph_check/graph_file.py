@@ -45,7 +45,7 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
 
     Raises:
         BundleError: the file is not a graph; it keeps weights in further files; it holds an operator that is not in
-            `allowed_operators.OPERATORS`, or a field that inference does not need; or it is larger than a classifier
+            `graph_contents.OPERATORS`, or a field that inference does not need; or it is larger than a classifier
             can be, or creates too much data from constants.
     """
     graph_contents = GraphContents(path, trusted)

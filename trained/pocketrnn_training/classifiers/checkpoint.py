@@ -22,7 +22,7 @@ from pocketrnn.bundle import manifest
 from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.json_parsing import parse_versioned_document
-from pocketrnn.bundle.json_schema import find_first_fault
+from pocketrnn.bundle.json_schema_check import find_first_fault
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of

@@ -107,7 +107,7 @@ class KernelClassifier(nn.Module):
     """A classifier of random kernels: the share of steps at which each kernel responds, and a linear layer.
 
     Where there are several channels, each bank reads a sum of some of them. The weights are fitted in closed form
-    (`pocketrnn_training.candidates.random_kernel_fit`), not by gradient steps.
+    (`pocketrnn_training.candidates.fit_without_epochs`), not by gradient steps.
     """
 
     def __init__(self, architecture: KernelArchitecture) -> None:

@@ -16,8 +16,7 @@ from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_dilation_of_each_bank
 from pocketrnn_training.preparation.batch_augmentation import Augmentation
-from pocketrnn_training.preparation.class_notices import make_class_notices
-from pocketrnn_training.preparation.class_weights import compute_class_weights
+from pocketrnn_training.preparation.class_weights_and_notices import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds

@@ -16,7 +16,7 @@ from pocketrnn.text.subword_encoder import make_words_function
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.batch_augmentation import WordDropout
-from pocketrnn_training.preparation.class_weights import compute_class_weights
+from pocketrnn_training.preparation.class_weights_and_notices import compute_class_weights
 from pocketrnn_training.preparation.example_texts import choose_short_texts, make_random_texts
 from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task, describe_rows, make_piece_targets
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences

@@ -19,8 +19,7 @@ from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.batch_augmentation import WordDropout
-from pocketrnn_training.preparation.class_notices import make_class_notices
-from pocketrnn_training.preparation.class_weights import compute_class_weights
+from pocketrnn_training.preparation.class_weights_and_notices import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.continued_training import (
     StartingCheckpoint,
     add_checkpoint_labels,

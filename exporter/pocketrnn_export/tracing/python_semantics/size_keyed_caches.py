@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from pocketrnn_export.module_runs.dict_value_replacement import replace_dict_values
 from pocketrnn_export.module_runs.function_caches import (
     CACHED,
     get_function_of_method,
     replace_function_of_method,
 )
+from pocketrnn_export.module_runs.values_in_containers import replace_dict_values
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
 from pocketrnn_export.tracing.session import TraceSession
 

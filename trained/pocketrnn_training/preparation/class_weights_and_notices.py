@@ -1,4 +1,5 @@
-"""Make notices about the classes of the rows: too few rows of a class, far more than of another, or similar names."""
+"""Compute the weight of the rows of each class in the loss. Make notices about the classes of the rows: too few rows of
+a class, far more than of another, or similar names."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn_training.rows.class_labels import normalize_label
 
-__all__ = ["make_class_notices"]
+__all__ = ["compute_class_weights", "make_class_notices"]
 
 # With nine rows of one class for each row of another, always answering the first class gives an accuracy of 90 %.
 _SKEWED: Final = 9
@@ -73,3 +74,21 @@ def _make_similar_label_notices(labels: tuple[str, ...], counts: npt.NDArray[np.
     some = ", ".join(f"{labels[place]!r} ({counts[place]:,} rows)" for place in groups[0])
     which = "Classes differ" if len(groups) == 1 else f"{len(groups):,} groups of classes differ"
     return [f"{which} only in case or spaces: {some}. Train with --join-labels to make one class of them."]
+
+
+def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
+    """Compute how much a row of each class counts in the loss.
+
+    Args:
+        counts: int64 [classes], the number of rows of each class.
+        balanced: give all classes the same total weight; otherwise each row has the weight 1.
+
+    Returns:
+        float32 [classes].
+    """
+    if not balanced or not counts.any():
+        return np.ones(len(counts), dtype=np.float32)
+    # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
+    present = int((counts > 0).sum())
+    weights: npt.NDArray[np.float32] = (counts.sum() / (present * np.maximum(counts, 1))).astype(np.float32)
+    return weights
