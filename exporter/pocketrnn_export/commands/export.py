@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import tempfile
@@ -68,6 +69,7 @@ from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
+    list_weights_of_same_shapes,
     make_options_of_tokenizer_function,
     propose_labels,
     propose_named_tokenizer,
@@ -92,7 +94,7 @@ from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
@@ -336,14 +338,37 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    manifest = export_with_rules_from_answers(
-        lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
-    )
+    with _try_weights_of_other_files(module, named, options["weights"]):
+        manifest = export_with_rules_from_answers(
+            lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
+        )
     if "channels" in description:
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
     _print_written_bundle(manifest, output, description, options)
+
+
+def _try_weights_of_other_files(
+    module: Any, named: ModuleName | None, weights: Path | None
+) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the weights of files near `weights`, of the same shapes, are tried if the module gives
+    other answers than the user's classifier."""
+    from pocketrnn_export.intake.weights_file import load_weights, read_weights
+    from pocketrnn_export.module_check_by_owner_answers import try_weights_if_answers_differ
+    from pocketrnn_export.progress import hide_log_records
+
+    def list_modules() -> Iterator[tuple[str, Any]]:
+        for file in [] if named is None or weights is None else list_weights_of_same_shapes(named.path, weights):
+            other = None
+            # A module of the user's may refuse a copy by any exception.
+            with contextlib.suppress(Exception), hide_log_records():
+                other = copy.deepcopy(module)
+                load_weights(other, read_weights(file))
+            if other is not None:
+                yield str(file), other
+
+    return try_weights_if_answers_differ(list_modules)
 
 
 def _print_written_bundle(

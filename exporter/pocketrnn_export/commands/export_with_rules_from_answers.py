@@ -22,6 +22,7 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
 _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
@@ -46,7 +47,8 @@ def export_with_rules_from_answers(
     Raises:
         ParityError: the answers differ; the message has the command with the rules for which they agree.
     """
-    from pocketrnn.text import SubwordRules
+    from pocketrnn.text import TextRules
+    from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
     from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 
@@ -63,28 +65,22 @@ def export_with_rules_from_answers(
         _print_rules_that_agree_as_well(made, description, options)
         return made
     except OtherAnswersError as error:
-        if error.options:
-            changed_options: dict[str, str | None] = {**error.options}
-            if "rules" in error.options:
-                members = json.loads(error.options["rules"])
-                is_split_otherwise = _is_split_otherwise(members)
-                changed_options |= _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
-            line = format_command_with_changes(changed_options)
-            raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
         agreeing, numbers, before = error.agreeing, error.numbers, error.before
-        if agreeing is None or isinstance(agreeing, SubwordRules):
+        if not isinstance(agreeing, TextRules):
+            if error.options:
+                widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
+                line = format_command_with_changes({**error.options, **widths})
+                raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
             _raise_again_with_function_names(error, options)
             raise
         changed = write_rules_option(agreeing, before)
-        members = json.loads(changed)
+        is_split_otherwise = _is_split_otherwise(json.loads(changed))
         of_function = parse_module_name(options["tokenizer"] or "") is not None
-        is_split_otherwise = _is_split_otherwise(members)
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
-        if is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
-            line = format_command_with_changes(
-                _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
-            )
+        if error.options or is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
+            rules = _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
+            line = format_command_with_changes({**error.options, **rules})
             raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
     preferred, function = _prefer_rules_in_code(agreeing, description, options)
     changed = write_rules_option(preferred, before) if function else changed
@@ -233,16 +229,22 @@ def _is_split_otherwise(members: Mapping[str, Any]) -> bool:
 
 
 def _make_corrected_rule_options(
-    options: Mapping[str, Any], members: Mapping[str, Any], *, is_split_otherwise: bool
+    options: Mapping[str, Any], rules: TextRules, before: TextRules, vocabulary: Any
 ) -> dict[str, str | None]:
-    """Return the options that must change so that the text rules get these members: the new --rules, and None for each
-    option to leave out. If `is_split_otherwise`, --tokenizer is left out."""
+    """Return the options that must change so that the bundle has these text rules, and not those from before: the new
+    --rules, and None for each option to leave out. If they split texts in another way, --tokenizer is left out, and
+    --rules has all that differs from the rules that the vocabulary implies."""
+    from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
+    from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
+    from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
-    stated = list_given_rule_members(options["rules"])
-    changes: dict[str, str | None] = {"rules": json.dumps({**stated, **members})}
-    if is_split_otherwise:
-        changes["tokenizer"] = None
-    if "max_tokens" in members or "max_width" in members:
-        changes["max_tokens"] = None
+    members = json.loads(write_rules_option(rules, before))
+    changes: dict[str, str | None] = {
+        "rules": json.dumps({**list_given_rule_members(options["rules"]), **members}),
+        **({"max_tokens": None} if "max_tokens" in members or "max_width" in members else {}),
+    }
+    if options["tokenizer"] is not None and _is_split_otherwise(members):
+        implied = make_implied_rules(read_vocabulary(vocabulary), TextRules().tokenizer)
+        changes |= {"tokenizer": None, "max_tokens": None, "rules": write_rules_option(rules, implied)}
     return changes

@@ -337,10 +337,10 @@ def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     beside = sorted(one for one in weights.parent.iterdir() if re.fullmatch(rf"\.({_OF_WEIGHTS})", one.suffix))
-    near = [*list_data_files_named_in_code(module_file, _OF_WEIGHTS), *beside]
-    unique = {one.resolve(): one for one in reversed(near) if one.is_file()}
+    near = [*beside, *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
+    unique = {one.resolve(): one for one in near if one.is_file()}
     unique.pop(weights.resolve(), None)
-    few = [one for one in reversed(unique.values()) if one.stat().st_size <= _LARGEST_WEIGHTS and holds_weights(one)]
+    few = [one for one in unique.values() if one.stat().st_size <= _LARGEST_WEIGHTS and holds_weights(one)]
     if not few:
         return []
     from pocketrnn_export.intake.weights_file import list_files_of_same_shapes

@@ -94,7 +94,7 @@ def read_weights(path: Path) -> SavedWeights:
 
 def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
     """List the files that hold tensors of the names and shapes of those in a file of weights, but with other numbers.
-    Files that cannot be read are left out.
+    Files that cannot be read, and copies, are left out.
 
     Args:
         path: the file of weights.
@@ -102,13 +102,14 @@ def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
     """
     found: list[Path] = []
     with contextlib.suppress(InputError):
-        given = read_weights(path).tensors
-        shapes = {name: tensor.shape for name, tensor in given.items()}
+        known = [read_weights(path).tensors]
+        shapes = {name: tensor.shape for name, tensor in known[0].items()}
         for one in others:
             with contextlib.suppress(InputError):
                 tensors = read_weights(one).tensors
                 is_alike = {name: tensor.shape for name, tensor in tensors.items()} == shapes
-                if is_alike and not all(torch.equal(tensor, given[name]) for name, tensor in tensors.items()):
+                if is_alike and not any(all(torch.equal(tensors[name], held[name]) for name in held) for held in known):
+                    known.append(tensors)
                     found.append(one)
     return found
 

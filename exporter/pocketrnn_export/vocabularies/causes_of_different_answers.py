@@ -10,7 +10,7 @@ import logging
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -73,11 +73,17 @@ def explain_difference(
     wrong_indices: Sequence[int],
     tolerance: float,
     further: Sequence[AnsweredText] = (),
+    find_weights: Callable[[bool], Explanation | None] = lambda _: None,
 ) -> Explanation:
     """Find the likely cause of the answers that differ, which have the indices `wrong_indices`. Return it with advice,
-    and the text rules with which the answers agree, if there are any. A width must agree with `further` texts, too."""
+    and the text rules with which the answers agree, if there are any. A width must agree with `further` texts, too.
+
+    `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
+    argument is True."""
     if (order := _describe_other_order(source, rows, tolerance)) is not None:
         return order
+    if (weights := find_weights(False)) is not None:
+        return weights
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
@@ -92,11 +98,16 @@ def explain_difference(
     most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
     ids_agree = rows[wrong_indices[0]][0].ids_agree
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
-    ways = [_find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
+    ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
     if ways[0] is None and most:
-        ways.append(_find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
+        ways.append(find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
-        ways.append(_find_other_rules(source, some, tolerance, most))
+        ways.append(find_other_rules(source, some, tolerance, most, lambda: find_weights(True) is not None))
+    if all(way is None or way.exceptions for way in ways) and not ids_agree:
+        # These found nothing before the rare rules, or were not tried yet.
+        weights = find_weights(True)
+        if weights is not None:
+            return weights
     if not any(ways):
         ways.append(_find_width_for_most_texts(source, some, first, tolerance))
     if found := [way for way in ways if way is not None]:
@@ -128,9 +139,9 @@ def _explain_with_likelier_order(source: AnswerSource, rows: Sequence[Row], tole
     found = explain_difference(other, rows, wrong, tolerance)
     if not isinstance(found.agreeing, TextRules):
         return None
-    options = {**_make_labels_option(order), "rules": write_rules_option(found.agreeing, source.text.rules)}
     said = f"With the labels in another order, {', '.join(order)}: {found.advice} "
-    return Explanation(f"{said}Give the labels in the order of your classifier's logits.", options=options)
+    said += "Give the labels in the order of your classifier's logits."
+    return Explanation(said, found.agreeing, options=_make_labels_option(order))
 
 
 def _find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> list[str]:
@@ -204,9 +215,16 @@ def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rul
     )
 
 
-def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float, most_exceptions: int) -> _Way | None:
+def find_other_rules(
+    source: AnswerSource,
+    rows: Sequence[Row],
+    tolerance: float,
+    most_exceptions: int = 0,
+    stops_before_rare: Callable[[], bool] = lambda: False,
+    seconds: float = 60.0,
+) -> _Way | None:
     """Find text rules for which all answers agree, except at most `most_exceptions`, and describe them. Return None if
-    no tried rules do."""
+    no tried rules do. `stops_before_rare` and `seconds` are as for `find_rules_from_answers`."""
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -216,7 +234,9 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
             return _measure_distance_to_answer_for_ids(source, rows[number][0].answer, ids)
         return math.inf
 
-    found = find_rules_from_answers(rules, tokens, [one.text for one, _ in rows], measure, tolerance, most_exceptions)
+    found = find_rules_from_answers(
+        rules, tokens, [one.text for one, _ in rows], measure, tolerance, most_exceptions, stops_before_rare, seconds
+    )
     if not found:
         return None
     best = found[0]
@@ -387,7 +407,7 @@ def _advise_on_texts_without_tokens(
     )
 
 
-def _find_other_truncation_or_padding(
+def find_other_truncation_or_padding(
     source: AnswerSource,
     rows: Sequence[Row],
     wrong_indices: Sequence[int],
@@ -465,7 +485,7 @@ def _find_width_for_most_texts(
     few = [rows[i] for i in wrong_indices if isinstance(rows[i][0].answer, Mapping)][:_FEW_WRONG]
     if len(few) < _FEW_WRONG:
         return None
-    way = _find_other_truncation_or_padding(source, few, range(len(few)), tolerance, most_exceptions=len(few) // 2)
+    way = find_other_truncation_or_padding(source, few, range(len(few)), tolerance, most_exceptions=len(few) // 2)
     if way is None:
         return None
     exceptions = [

@@ -7,6 +7,7 @@ from the module, so only the answers of the owner's classifier can show errors i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from pocketrnn.errors import ParityError, short_repr
 from pocketrnn.text import AnyTextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
+from pocketrnn_export.vocabularies.agreeing_weights import find_agreeing_weights
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,
@@ -29,7 +31,12 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
     predict_probabilities,
 )
-from pocketrnn_export.vocabularies.causes_of_different_answers import MOST_LABELS, MOST_TEXTS, explain_difference
+from pocketrnn_export.vocabularies.causes_of_different_answers import (
+    MOST_LABELS,
+    MOST_TEXTS,
+    Explanation,
+    explain_difference,
+)
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 _SHOWN_TOKENS: Final = 12
@@ -112,7 +119,10 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
 
 
 def refuse_other_answers(
-    source: AnswerSource, answered: Sequence[AnsweredText], others: Sequence[AnsweredText] = ()
+    source: AnswerSource,
+    answered: Sequence[AnsweredText],
+    others: Sequence[AnsweredText] = (),
+    other_weights: Iterable[tuple[str, AnswerSource]] = (),
 ) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
@@ -121,6 +131,7 @@ def refuse_other_answers(
         answered: texts with the owner's answers.
         others: further texts with the owner's answers. They are not compared, but tell between text rules that agree
             with the compared ones.
+        other_weights: the module with the weights of other files, and each file. They are tried if answers differ.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -139,7 +150,15 @@ def refuse_other_answers(
             if others
             else f"{len(rows):,} texts"
         )
-        remedy, agreeing, is_only, nearest, options = explain_difference(source, rows, wrong, tolerance, others)
+        prepared = functools.cache(lambda: [*other_weights])
+
+        @functools.cache
+        def find_weights(of_other_rules: bool) -> Explanation | None:
+            return find_agreeing_weights(prepared(), [*answered, *others], tolerance, of_other_rules=of_other_rules)
+
+        remedy, agreeing, is_only, nearest, options = explain_difference(
+            source, rows, wrong, tolerance, others, find_weights
+        )
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."

@@ -1,0 +1,113 @@
+"""The weights of files with the same shapes are tried if answers differ from those of the owner's classifier."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pocketrnn.commands.cli import main
+from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.vocabularies.agreeing_weights import find_agreeing_weights
+from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
+
+pytestmark = pytest.mark.usefixtures("scant_proofs")
+SYLLABLES = [a + b for a in "bdfgklmnprst" for b in ("ab", "em", "il", "on", "ur")]
+WORDS = ["<unk>", "<pad>", *SYLLABLES]
+MODULE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(62, 8)
+        self.gru = nn.GRU(8, 8, batch_first=True)
+        self.fc = nn.Linear(8, 2)
+    def forward(self, tokens):
+        return 4 * self.fc(self.gru(self.embedding(tokens))[0][:, -1])
+"""
+
+
+def drawn(number: int) -> list[str]:
+    rng = np.random.default_rng(3)
+    return [" ".join(rng.choice(SYLLABLES, int(rng.integers(3, 14)))) for _ in range(number)]
+
+
+def source_of(weights: int, rules: TextRules) -> AnswerSource:
+    encoder = TextEncoder(rules, WORDS)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        number = hash((weights, *ids)) % 997 / 997
+        return np.array([number, 1 - number])
+
+    return AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, WORDS), encoder.encode, answer_ids,
+                        lambda read: answer_ids(encoder.encode(str(read))))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("owners", "of_other_rules", "is_found"),
+    [
+        (TextRules("whitespace", padding_id=1), False, True),
+        (TextRules("whitespace", padding_id=1, min_width=10), False, True),
+        (TextRules("whitespace", padding_id=1, max_tokens=2), False, True),
+        (TextRules("characters", padding_id=1, unknown_id=0), False, False),
+        (TextRules("characters", padding_id=1, unknown_id=0), True, True),
+    ],
+)
+def test_weights_that_give_all_answers_are_found(owners: TextRules, of_other_rules: bool, is_found: bool) -> None:
+    rules = TextRules("whitespace", padding_id=1)
+    right = source_of(7, owners)
+    texts = drawn(24)
+    answered = [
+        AnsweredText(one, one, dict(zip("ab", map(float, right.answer_text(one)), strict=True))) for one in texts
+    ]
+    sources = [("last.pt", source_of(8, rules)), ("best.pt", source_of(7, rules))]
+    found = find_agreeing_weights(sources, answered, 1e-3, of_other_rules=of_other_rules)
+    assert (found is not None) == is_found
+    if found is not None:
+        assert found.options == {"weights": "best.pt"}
+        assert (found.agreeing is None) == (owners == rules)
+        assert "24 texts" in found.advice
+        assert "best.pt" in found.advice
+    # One other answer is enough to name no file.
+    answered[-1] = AnsweredText(texts[-1], texts[-1], {"a": 2.0, "b": 2.0})
+    assert find_agreeing_weights(sources, answered, 1e-3, of_other_rules=of_other_rules) is None
+
+
+def test_the_line_to_write_has_the_weights_that_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(MODULE)
+    Path("words.txt").write_text("\n".join(WORDS))
+    made: dict[str, Any] = {}
+    exec(MODULE, made)  # noqa: S102 - above
+    for name, seed in (("last.pt", 1), ("best.pt", 2)):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            net = made["Net"]().eval()
+        torch.save(net.state_dict(), name)
+    rows = []
+    for text in drawn(30):
+        ids = [WORDS.index(word) for word in text.split()]
+        padded = torch.tensor([ids + [1] * (20 - len(ids))])
+        with torch.no_grad():
+            rows.append({"text": text, "b": torch.softmax(net(padded)[0], 0)[1].item()})
+    with Path("answers.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["text", "b"])
+        writer.writeheader()
+        writer.writerows(rows)
+    line = "export net.py:Net --weights last.pt --vocabulary words.txt --labels a,b --pairs answers.csv -o made"
+    shown = CliRunner().invoke(main, shlex.split(line))
+    assert shown.exit_code == 3, shown.output
+    (written,) = [one for one in shown.stderr.splitlines() if one.startswith("Write: ")]
+    assert "--weights best.pt" in written
+    assert '"min_width": 20' in written
+    assert not Path("made").exists()
