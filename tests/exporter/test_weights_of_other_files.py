@@ -111,3 +111,12 @@ def test_the_line_to_write_has_the_weights_that_agree(tmp_path: Path, monkeypatc
     assert "--weights best.pt" in written
     assert '"min_width": 20' in written
     assert not Path("made").exists()
+
+
+def test_thresholds_that_every_text_reaches_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(MODULE)
+    Path("words.txt").write_text("\n".join(WORDS))
+    line = "export net.py:Net --random-weights --vocabulary words.txt --labels a,b --thresholds 0.2 -o made"
+    shown = CliRunner().invoke(main, shlex.split(line))
+    assert (shown.exit_code, "--thresholds 0.2" in shown.stderr) == (2, True), shown.output

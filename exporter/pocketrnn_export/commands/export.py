@@ -20,6 +20,7 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.terminal_text import escape_line
+from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
@@ -999,7 +1000,7 @@ def _load_module_and_read_arguments(
     from pocketrnn_export.feature_arguments import read_features
 
     if options["thresholds"] is not None:
-        text = {**text, "thresholds": _read_thresholds(options["thresholds"], len(text.get("labels", ())))}
+        text = {**text, "thresholds": _read_thresholds(options, text.get("labels", ()))}
     return module, {
         **text,
         "labels_of": options["labels_of"] or "texts",
@@ -1052,19 +1053,22 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
     return found if width is None else replace(found, width=width)
 
 
-def _read_thresholds(given: str, labels: int) -> list[float]:
+def _read_thresholds(options: Mapping[str, Any], labels: Sequence[str]) -> list[float]:
     """Read the thresholds, one number for each label. A single number is for all labels.
 
     Raises:
-        click.UsageError: they are not numbers from 0 to 1.
+        click.UsageError: they are not numbers from 0 to 1, or the likeliest label always reaches them.
     """
+    given = options["thresholds"]
     try:
         numbers = [float(one) for one in given.split(",")]
     except ValueError:
         numbers = [-1.0]
     if not all(0 <= number <= 1 for number in numbers):
         raise click.UsageError(f"--thresholds is {given}. Write numbers from 0 to 1, as in 0.4 or 0.4,0.5,0.3.")
-    return numbers * labels if len(numbers) == 1 else numbers
+    if not options["multi_label"] and (said := describe_threshold_without_effect(numbers, labels)):
+        raise click.UsageError(f"--thresholds {given} {said}")
+    return numbers * len(labels) if len(numbers) == 1 else numbers
 
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:

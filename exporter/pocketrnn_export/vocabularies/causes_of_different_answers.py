@@ -12,6 +12,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import starmap
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +29,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
-from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.text_rules_in_messages import write_rules_option
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
@@ -334,10 +335,10 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Expl
             return None
         common = max(lowest for lowest, _ in each), min(highest for _, highest in each)
         needed = [common] if common[0] < common[1] else each
-        written = ",".join(map(_write_threshold, needed))
+        written = ",".join(starmap(write_threshold, needed))
         return Explanation(
             f"All {len(rows):,} texts agree with other thresholds: --thresholds {written} "
-            f"(thresholds=[{', '.join(map(_write_threshold, needed * (len(each) // len(needed))))}]). Give the "
+            f"(thresholds=[{', '.join(starmap(write_threshold, needed * (len(each) // len(needed))))}]). Give the "
             "thresholds of your code.",
             options={"thresholds": written},
         )
@@ -346,7 +347,7 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Expl
     lowest, highest = _find_threshold_bounds(rows, source.labels[1], 1)
     if not max(lowest, 0) < min(highest, 1):
         return None
-    from_ = _write_threshold((lowest, highest))
+    from_ = write_threshold(lowest, highest)
     shift = f"np.log({from_} / (1 - {from_}))"
     call = source.call.replace("SHIFT", shift)
     line = f'--call "{call}"' if call else f"{shift} less, by --call"
@@ -365,19 +366,6 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
     with_it = [float(found[column]) for one, found in rows if label in one.answer]
     without = [float(found[column]) for one, found in rows if label not in one.answer]
     return max(without, default=-1.0), min(with_it, default=2.0)
-
-
-def _write_threshold(bounds: tuple[float, float]) -> str:
-    """Write a threshold for a message: a number above the first bound and at most the second, with the fewest digits.
-    Prefer 0.5."""
-    lowest, highest = max(bounds[0], 0.0), min(bounds[1], 1.0)
-    if lowest < 0.5 <= highest:
-        return "0.5"
-    for digits in range(1, 9):
-        number = math.floor(lowest * 10**digits + 1) / 10**digits
-        if number <= highest:
-            return f"{number:.{digits}f}"
-    return repr(highest)
 
 
 def _advise_on_texts_without_tokens(

@@ -37,7 +37,7 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
     Explanation,
     explain_difference,
 )
-from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
 
 _SHOWN_TOKENS: Final = 12
 
@@ -103,10 +103,17 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     # A label beside probabilities is compared, too.
+    labelled = [(one, found) for one, found in rows if one.label and isinstance(one.answer, Mapping)]
+    labels = source.labels
+    is_single = len(labels) == 2 and source.activation == "softmax"
+    of_second = [(one.answer[labels[1]], one.label[0]) for one, _ in labelled
+                 if is_single and isinstance(one.answer, Mapping) and labels[1] in one.answer]  # fmt: skip
+    threshold = find_threshold_of_second_label(of_second, labels)
     beside = [
         measure_distance(one.label, found, source)
-        for one, found in rows
-        if one.label and isinstance(one.answer, Mapping)
+        if threshold is None
+        else max(0.0, (float(threshold) - float(found[1])) * (1 if one.label == (labels[1],) else -1))
+        for one, found in labelled
     ]
     return AnswerComparison(
         len(rows) - len(numbers) + sum(difference <= tolerance for difference in beside),
@@ -115,6 +122,8 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         tolerance,
         _find_unordered_labels(source, rows, tolerance),
         texts=len(rows),
+        threshold=None if threshold is None else float(threshold),
+        labels_in_order=() if threshold is None else tuple(labels),
     )
 
 
@@ -229,7 +238,9 @@ def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerS
     """Describe the owner's answer and the found answer in one sentence."""
     labels = source.labels
     if isinstance(answer, Mapping):
-        label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
+        # The last one of two, which differ by as much, is the one whose number the owner's file has.
+        apart = {name: round(abs(answer[name] - float(found[labels.index(name)])), 6) for name in answer}
+        label = max(reversed(apart), key=apart.__getitem__)
         ours = float(found[labels.index(label)])
         return f"your classifier gives {short_repr(label, 40)} {answer[label]:.4g}, but the {source.name} {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
