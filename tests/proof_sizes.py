@@ -45,11 +45,9 @@ _WHOLE: Final = {
     "proof.traced_program_checks": {"SECONDS": 5.0},
     "proof.operator_comparison": {"_SECONDS": 4.0},
     "proof.row_owner_tracking": {"_ROWS": (16, 32)},
-    "proof.differences_for_other_texts": {"_DRAWS": 12},
-    "proof.padding_invariance": {"_LENGTHS": (3, 40)},
-    "proof.tied_value_order": {"_STEPS": (2, 9, 40)},
+    "proof.padding_and_tied_values": {"_DRAWS": 12, "_LENGTHS": (3, 40), "_STEPS": (2, 9, 40)},
     # A refusal is one export then, and not one for each rule.
-    "diagnose.faulty_trace_rules": {"SECONDS": 0.0},
+    "diagnosis": {"SECONDS": 0.0},
 }
 # Without the longest rows, which are half of the time. Whole proofs test the findings of these rows.
 _FAST: Final = {
@@ -63,9 +61,7 @@ _SHORT: Final = {
     **_FAST,
     "proof.every_size_comparison": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 5.0},
     "intake.state_between_calls": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 2.0},
-    "proof.differences_for_other_texts": {"_DRAWS": 4},
-    "proof.padding_invariance": {"_LENGTHS": (3, 9)},
-    "proof.tied_value_order": {"_STEPS": (2, 9)},
+    "proof.padding_and_tied_values": {"_DRAWS": 4, "_LENGTHS": (3, 9), "_STEPS": (2, 9)},
 }
 # The forms beside the module only: nothing is looked for that no case shows.
 _SCANT: Final = {
@@ -75,8 +71,7 @@ _SCANT: Final = {
     "proof.traced_program_checks": {"SECONDS": 0.0},
     "proof.operator_comparison": {"_SECONDS": 0.0},
     "proof.row_owner_tracking": {"_ROWS": ()},
-    "proof.padding_invariance": {"_LENGTHS": ()},
-    "proof.tied_value_order": {"_STEPS": ()},
+    "proof.padding_and_tied_values": {"_DRAWS": 4, "_LENGTHS": (), "_STEPS": ()},
 }
 # How often all weights are moved to see how far rounding may move an answer.
 _DRAWS, _FEW_DRAWS = 8, 2

@@ -53,7 +53,7 @@ WINGS = (
     ),
     *(
         "bundle_writer",
-        "diagnose",
+        "diagnosis",
         "export_lock_and_exceptions",
         "single_text_fallback",
         "predicted_labels_and_data_labels",

@@ -57,7 +57,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     make_texts_of_random_words,
 )
 from pocketrnn_export.crf_of_tagger import add_crf
-from pocketrnn_export.diagnose.faulty_trace_rules import export_without_faulty_rules
+from pocketrnn_export.diagnosis import export_without_faulty_rules
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
     CommonArguments,
@@ -84,7 +84,7 @@ from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
-from pocketrnn_export.intake.call_discovery.logits_or_regression_values import UnclearNumbersError
+from pocketrnn_export.intake.call_discovery.logits_or_probabilities import UnclearNumbersError
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possible_padding_ids, select_answered_ids
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
@@ -102,10 +102,8 @@ from pocketrnn_export.numbers.number_arguments import (
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import flatten_pairs, refuse_options_with_two_texts
 from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, hide_log_records, show_progress
-from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_compared_ids_entry, make_condition_sizes_entry
-from pocketrnn_export.proof.case_selection import find_text_widths
-from pocketrnn_export.proof.compared_id_cases import find_compared_ids
-from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.case_ids import find_compared_ids, find_ids_of_extreme_vectors
+from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback

@@ -12,7 +12,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, Terminated, first_line
 from pocketrnn_export.comparing.torch_threads import use_one_thread
-from pocketrnn_export.diagnose.first_difference_added_to_error import add_first_difference_to_error
+from pocketrnn_export.diagnosis import add_first_difference_to_error
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged
 
 # Neither torch.export nor the way Python hides warnings can be used by two threads at once.

@@ -102,8 +102,7 @@ from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
 from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end
 from pocketrnn_export.proof.integer_product_comparison import compare_integer_products
-from pocketrnn_export.proof.packed_feature_comparison import compare_features
-from pocketrnn_export.proof.packed_tag_comparison import compare_tags
+from pocketrnn_export.proof.packed_tag_and_feature_comparison import compare_features, compare_tags
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.first_difference_added_to_error import add_first_difference_to_error
+from pocketrnn_export.diagnosis import add_first_difference_to_error
+from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.proof import fresh_copies_and_random_inputs
-from pocketrnn_export.proof.program_nodes import find_batch_symbols
+from pocketrnn_export.proof.program_runs_and_nodes import find_batch_symbols
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
 from pocketrnn_export.proof.texts_mixed_in_batch import _is_used_as_size, find_mixing_line_by_operators

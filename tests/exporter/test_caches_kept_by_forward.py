@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn_export import export
 from pocketrnn_export.module_runs.function_caches import find_cached_functions, use_fresh_caches
+from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
 

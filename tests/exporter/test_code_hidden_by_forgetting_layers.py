@@ -16,9 +16,8 @@ from pocketrnn.classifier import compute_logits_of_engine_input
 from pocketrnn_export import export
 from pocketrnn_export.comparing.float32_runs import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
-from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
-from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
+from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
+from pocketrnn_export.proof.right_program_search import copy_without_forgetting, find_right_program
 
 
 # As a whole; in the fast suite, the next one asks the program.

@@ -21,7 +21,7 @@ from pocketrnn.commands.standard_streams import print_at_end_if_command_runs
 from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER
 from pocketrnn_export import export as export_in_python
-from pocketrnn_export.commands.hints_from_owner_code import print_uncompared_steps_and_kept_notes
+from pocketrnn_export.commands.settings_found_in_code import print_uncompared_steps_and_kept_notes
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_settings_that_rules_lack,
     list_hints_on_sigmoids_in_code,

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
-from pocketrnn_export import export
-from pocketrnn_export.diagnose import faulty_trace_rules
-from pocketrnn_export.diagnose.branching_line import find_branching_line
+from pocketrnn_export import diagnosis, export
+from pocketrnn_export.diagnosis import find_branching_line
 from pocketrnn_export.forms.onnx.accurate_operator_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.tracing.module_trace import PYTHON
 from pocketrnn_export.tracing.session import TraceSession, rule
@@ -75,7 +74,7 @@ def rectified(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 def test_a_module_is_exported_without_the_rule_of_ours_that_is_wrong(
     wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(faulty_trace_rules, "SECONDS", 600.0)
+    monkeypatch.setattr(diagnosis, "SECONDS", 600.0)
     if wrong == "a rule":
         monkeypatch.setitem(PYTHON.rules_by_function_name, "tanh", [cut])
     else:
@@ -96,7 +95,7 @@ def test_a_module_is_exported_without_the_rule_of_ours_that_is_wrong(
 def test_a_fault_that_no_rule_of_ours_has_is_refused_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faulty_trace_rules, "SECONDS", 600.0)
+    monkeypatch.setattr(diagnosis, "SECONDS", 600.0)
     with pytest.raises(ExportError, match=r"\b5 tokens.*test_diagnosis_after_refusal.py:\d+: `.*n is special"):
         exported(Odd().eval(), tmp_path / "b")
     assert not (tmp_path / "b").exists()

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.first_difference_added_to_error import add_first_difference_to_error
+from pocketrnn_export.diagnosis import add_first_difference_to_error
 from pocketrnn_export.proof import every_size_comparison, mixed_length_batches
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule
+from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)

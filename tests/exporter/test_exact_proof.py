@@ -30,13 +30,13 @@ from pocketrnn_export.comparing.float64_proof import (
     SPREADS,
     DistanceToExactAnswer,
     compute_rounding_tolerance,
+    find_difference_beyond_rounding,
     measure_agreement,
     measure_distance_to_exact_answer,
     prove_module_graph,
 )
 from pocketrnn_export.comparing.logit_comparison import Reference, measure_difference
 from pocketrnn_export.comparing.proof_inputs import Case, Run, make_one_row_cases, make_random_cases, make_shape_grid
-from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
 from pocketrnn_export.comparing.rounding_spread import (
     DRAWS,
     ExactAnswer,
@@ -49,7 +49,7 @@ from pocketrnn_export.forms.onnx.onnx_form import retrace_in_float64, trace_onnx
 from pocketrnn_export.forms.torchscript_form import trace_torchscript as torchscript
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
+from pocketrnn_export.proof.case_selection import make_cases_with_every_id
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 # The proof of a graph is asked by itself.

@@ -26,7 +26,11 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_shape_grid
 from pocketrnn_export.compression import compress
 from pocketrnn_export.feature_arguments import read_features
-from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_ids, derive_features_from_first_ids
+from pocketrnn_export.intake.character_pair_and_feature_calls import (
+    FeatureCall,
+    add_feature_ids,
+    derive_features_from_first_ids,
+)
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import pack, read_packable_manifest

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands import export as command
-from pocketrnn_export.commands.label_argument import read_labels
+from pocketrnn_export.commands.proposed_options import read_labels
 
 CODE = """
 raise SystemExit("nothing of this is run")

@@ -18,9 +18,9 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.commands.export import export as export_command
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
-from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
 from pocketrnn_export.proof import proof_duration
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText

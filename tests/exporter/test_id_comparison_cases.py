@@ -17,13 +17,12 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import ASKED_IDS, read_compared_ids
-from pocketrnn_export.proof.case_selection import make_cases_for_graph
-from pocketrnn_export.proof.compared_id_cases import (
+from pocketrnn_export.proof.case_ids import (
     find_compared_ids,
     make_cases_with_compared_ids,
     write_phrases_into_rows,
 )
+from pocketrnn_export.proof.case_selection import ASKED_IDS, make_cases_for_graph, read_compared_ids
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_values
 from pocketrnn_export.proof.right_program_search import find_right_program
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from pocketrnn.text import TextRules
+from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
-from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme_vectors
 
 IDS = 30
 

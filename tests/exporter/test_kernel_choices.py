@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.proof.forward_value_comparison import ForwardValues
+from pocketrnn_export.proof.forward_values_and_choices import ForwardValues
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule
 from pocketrnn_export.tracing.module_trace import follow_forward, trace_program
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes

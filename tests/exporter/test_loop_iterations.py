@@ -19,8 +19,8 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.wrappers_for_trace import FixedWidthModule
 from pocketrnn_export.proof import loop_iteration_comparison
+from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 # Maps (number of the step, its word [batch, 6], state [batch, 5]) to the word and the state for the cell.

@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, PocketRNNError
+from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
 
 # The changed value must be "max" in the end, as it is after the whole notebook has run, or a line must name the
 # statement that is not run. Code after % may be refused, too.

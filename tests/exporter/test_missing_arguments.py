@@ -16,12 +16,12 @@ from torch import nn
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, PocketRNNError
+from pocketrnn_export.intake.arguments_from_weights import find_parameter_values
 from pocketrnn_export.intake.constructor_arguments_without_effect import find_values_for_arguments_without_effect
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
-from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
 from pocketrnn_export.intake.weights_file import read_weights
 
 MODEL = """

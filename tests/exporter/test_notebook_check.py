@@ -11,7 +11,7 @@ from notebook_maker import notebook
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.answers_after_all_cells import refuse_other_answers_after_all_cells
+from pocketrnn_export.intake.checks_of_module_made_again import refuse_other_answers_after_all_cells
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 

@@ -20,9 +20,9 @@ from notebook_maker import CELLS, cell, notebook, notebook_3
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
+from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
 from pocketrnn_export.source_code.notebook import read_notebook
 
 

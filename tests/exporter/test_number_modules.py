@@ -44,8 +44,7 @@ from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.numbers.message_rewording import ADVICE_FOR_TEXTS, reword_for_numbers
 from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable
-from pocketrnn_export.numbers.proof_sample_table import NEAR, make_sample_table
-from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
+from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table, replace_ids_by_samples
 from pocketrnn_export.packing import pack
 
 # Only the first test is about proofs.

@@ -33,10 +33,10 @@ from pocketrnn_export.comparing.proof_inputs import (
     put_real_token_in_padding_rows,
 )
 from pocketrnn_export.compression import compress
-from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
+from pocketrnn_export.intake.call_discovery.character_pair_and_feature_inputs import list_pair_lines
+from pocketrnn_export.intake.character_pair_and_feature_calls import PairCall, split_pairs
 from pocketrnn_export.intake.compiled_call_line import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.text_rules_without_graph import pack_text_rules

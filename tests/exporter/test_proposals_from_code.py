@@ -37,7 +37,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
-from pocketrnn_export.commands.tokenizer_function_in_own_file import (
+from pocketrnn_export.commands.tokenizer_file_beside_output import (
     find_or_write_code_file,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_that_cleans_before_keras,
@@ -46,20 +46,20 @@ from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.progress import ABOUT_SOFTMAX
 from pocketrnn_export.source_code import notebook
+from pocketrnn_export.source_code.class_definitions import find_calls_of_classes, list_module_classes
 from pocketrnn_export.source_code.files_near_module import (
     list_data_files_named_in_code,
     list_files_near,
     loads_torch,
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
-from pocketrnn_export.source_code.module_classes import find_calls_of_classes, list_module_classes
-from pocketrnn_export.source_code.removed_library_names import replace_removed_names
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
 from pocketrnn_export.source_code.splitting_part_of_function import (
     find_changed_text,
     uses_only_basic_english_tokenizer,
     write_tokenizer_of_function,
 )
+from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values

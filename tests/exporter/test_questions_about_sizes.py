@@ -15,13 +15,13 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.diagnose.first_difference_added_to_error import add_first_difference_to_error
+from pocketrnn_export.diagnosis import add_first_difference_to_error
 from pocketrnn_export.forms.onnx.onnx_conversion import OnnxGraph
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.tracing.module_trace import follow_forward
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt
+from pocketrnn_export.tracing.sizes.program_search import make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.size_errors import make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))

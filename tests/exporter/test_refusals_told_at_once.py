@@ -19,7 +19,7 @@ from module_sources import make_net, run_source
 
 from pocketrnn.bundle.manifest import read_manifest
 from pocketrnn.commands.cli import main
-from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
+from pocketrnn_export.intake.arguments_from_weights import list_strings_compared_with_argument
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     advise_on_checkpoint_settings,
     describe_lengths,

@@ -22,8 +22,8 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.proof import right_program_search as right_programs
+from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
@@ -449,7 +449,7 @@ for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir"):
     sys.modules[name] = None
 import torch
 from torch import nn
-from pocketrnn_export.proof.runnable_program_and_node_values import make_runnable_program
+from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.tracing.module_trace import TracedProgram
 

@@ -20,9 +20,9 @@ from lightning_fabric.utilities.data import AttributeDict
 from torch import nn
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
-from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 MODEL = """

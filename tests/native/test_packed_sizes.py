@@ -28,7 +28,7 @@ from pocketrnn_export.forms.packed_file.graph_observation import evaluate_node, 
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.size_dependent_values import AffineRange, Numbers, SizeValues, Span
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import (
+from pocketrnn_export.proof.case_selection import (
     ASKED_SIZES,
     make_condition_sizes_entry,
     read_condition_sizes,

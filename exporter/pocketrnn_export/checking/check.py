@@ -33,9 +33,7 @@ from pocketrnn_export.checking.correct_sizes import (
     ComparedSize,
     find_right_sizes,
 )
-from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_checked_file
-from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missing_matrices
-from pocketrnn_export.checking.flipped_masks import compare_with_flipped_masks
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_missing_matrices, open_checked_file
 from pocketrnn_export.checking.forward_call_recording import (
     ModuleCall,
     RecordedCall,
@@ -44,11 +42,13 @@ from pocketrnn_export.checking.forward_call_recording import (
     gives_same_answers_again,
     record_call,
 )
-from pocketrnn_export.checking.forward_with_named_parameters import ModuleWithSignature
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
-from pocketrnn_export.checking.module_call_for_file_inputs import find_call
-from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
+from pocketrnn_export.checking.module_call_for_file_inputs import ModuleWithSignature, find_call
+from pocketrnn_export.checking.reversed_masks_and_unequal_lengths import (
+    compare_unequal_lengths,
+    compare_with_reversed_masks,
+)
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding
 from pocketrnn_export.comparing.proof_inputs import Case
@@ -56,7 +56,7 @@ from pocketrnn_export.export_lock_and_exceptions import run_one_export_on_one_co
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
-from pocketrnn_export.intake.random_draw_line import find_random_draw_line
+from pocketrnn_export.intake.user_frames import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, restore_random_state
 from pocketrnn_export.progress import log_item_progress, show_progress
 
@@ -248,7 +248,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
             outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
             bounds = bounds if all(outcome.is_same for outcome in inside) else None
         verdict = compare_unequal_lengths(compared, calls, make_verdict(compared, outcomes, bounds))
-        verdict = compare_with_flipped_masks(compared, verdict)
+        verdict = compare_with_reversed_masks(compared, verdict)
     if isinstance(module, ModuleWithSignature):
         return verdict
     if file.is_half_precision:

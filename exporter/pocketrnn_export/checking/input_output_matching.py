@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import InputError, suggest_similar_name
-from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port
-from pocketrnn_export.checking.exported_file_weights_and_sizes import find_axis_role
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, find_axis_role
 from pocketrnn_export.checking.forward_call_recording import RecordedCall, RowsAndSteps
 
 # An array with more axes than this is not transposed.

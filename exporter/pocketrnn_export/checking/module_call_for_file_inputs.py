@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.calls_by_axis_roles import (
@@ -23,8 +23,7 @@ from pocketrnn_export.checking.calls_by_axis_roles import (
     has_independent_rows,
 )
 from pocketrnn_export.checking.calls_for_torchscript_inputs import find_call_without_axes
-from pocketrnn_export.checking.exported_file import CheckedFile
-from pocketrnn_export.checking.exported_file_weights_and_sizes import count_table_rows
+from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
 from pocketrnn_export.checking.forward_call_recording import (
     SIZES,
     ModuleCall,
@@ -36,7 +35,6 @@ from pocketrnn_export.checking.forward_call_recording import (
     record_call,
     record_calls,
 )
-from pocketrnn_export.checking.forward_with_named_parameters import ModuleWithSignature
 from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
@@ -46,7 +44,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
     list_forward_parameters,
 )
 from pocketrnn_export.intake.compiled_call_line import Call, compile_call
-from pocketrnn_export.numbers.proof_sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 from pocketrnn_export.progress import hide_log_records
 
 _log = logging.getLogger(__name__)
@@ -335,3 +333,39 @@ def _make_call_on_sample_rows(function: Call, rows_of_ids: Any) -> Call:
     `rows_of_ids`."""
     table = torch.from_numpy(rows_of_ids)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)
+
+
+# --- Forward with named parameters: TorchScript, or a file, is called as Python modules are ---
+
+
+class ModuleWithSignature(nn.Module):
+    """A module with named parameters that calls a function of tensors.
+
+    Python cannot read the parameters of TorchScript or of a file.
+
+    Args:
+        run: the function: a ScriptModule, or what runs a file.
+        names: the names of its inputs.
+    """
+
+    def __init__(self, run: Any, names: Sequence[str]) -> None:
+        super().__init__()
+        self.run = run
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if all(name.isidentifier() for name in names):
+            # The intake reads this signature.
+            vars(self)["forward"] = _make_function_with_signature(
+                run, [inspect.Parameter(name, kind) for name in names]
+            )
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """Call the wrapped function on the tensors, and return its result."""
+        return self.run(*tensors)
+
+
+def _make_function_with_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return run(*args, **kwargs)
+
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return forward

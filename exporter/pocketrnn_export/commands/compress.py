@@ -12,7 +12,7 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import require_module
 from pocketrnn_export.commands.closing_lines import format_example_note, print_next_step, print_verdicts
-from pocketrnn_export.commands.compression_options_and_writing import (
+from pocketrnn_export.commands.compression_and_integer_options import (
     COLUMNS,
     check_is_bundle,
     data_options,

@@ -32,25 +32,17 @@ from pocketrnn_export.commands.closing_lines import (
     print_verdicts,
 )
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
-from pocketrnn_export.commands.compression_options_and_writing import (
+from pocketrnn_export.commands.compression_and_integer_options import (
     COLUMNS,
+    arithmetic_options,
     data_options,
+    format_int8_warning,
+    read_int8_measure_arguments,
     read_rows_to_measure,
+    refuse_measure_options_for_float32,
     write_compressed_bundle,
 )
 from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
-from pocketrnn_export.commands.hints_from_owner_code import (
-    CORRECTED,
-    log_owner_hints_and_list_corrections,
-    print_uncompared_steps_and_kept_notes,
-)
-from pocketrnn_export.commands.integer_arithmetic_options import (
-    arithmetic_options,
-    format_int8_warning,
-    read_int8_measure_arguments,
-    refuse_measure_options_for_float32,
-)
-from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
@@ -79,9 +71,15 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_labels,
     read_weight_sizes,
 )
-from pocketrnn_export.commands.tokenizer_function_in_own_file import (
+from pocketrnn_export.commands.settings_found_in_code import (
+    CORRECTED,
+    log_owner_hints_and_list_corrections,
+    print_uncompared_steps_and_kept_notes,
+)
+from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     find_or_write_code_file,
     replace_tokenizer_by_code_with_present_names,
@@ -1217,9 +1215,9 @@ def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
 
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
+    from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
-    from pocketrnn_export.intake.random_construction_refusal import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.source_code.needed_code import NeededNamesError
 
@@ -1246,7 +1244,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
             except InputError as error:
                 raise _propose_weights_in_error(error, named, options) from None
     if options["run_notebook"] is not None:
-        from pocketrnn_export.intake.answers_after_all_cells import refuse_other_answers_after_all_cells
+        from pocketrnn_export.intake.checks_of_module_made_again import refuse_other_answers_after_all_cells
 
         if not named.is_notebook:
             raise click.UsageError(

@@ -17,7 +17,7 @@ from pocketrnn_export.commands.proposed_options import (
     make_options_of_tokenizer_function,
     propose_tokenizer_function,
 )
-from pocketrnn_export.commands.tokenizer_function_in_own_file import write_tokenizer_with_changed_text
+from pocketrnn_export.commands.tokenizer_file_beside_output import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _prefer_rules_in_code(rules: Any, description: Mapping[str, Any], options: M
     answers the same ids, and so the same answers, as the given rules. Else return the given rules and an empty string.
     """
     from pocketrnn.text import TextEncoder, TextRules
-    from pocketrnn_export.source_code.code_that_only_computes import write_computing_text_function
+    from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
     from pocketrnn_export.vocabularies.rules_from_function import read_split_in_code
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary

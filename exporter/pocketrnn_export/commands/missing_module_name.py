@@ -30,7 +30,7 @@ def complete_source(source: str) -> str:
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
     from pocketrnn_export.source_code.answering_code import find_class_of_answering_code
-    from pocketrnn_export.source_code.module_classes import (
+    from pocketrnn_export.source_code.class_definitions import (
         find_calls_of_classes,
         list_classes_with_layers,
         list_module_classes,
@@ -74,7 +74,7 @@ def complete_source(source: str) -> str:
 
 def _refuse_folder_of_code(folder: Path) -> None:
     """Refuse a folder whose Python files define modules, and name these."""
-    from pocketrnn_export.source_code.module_classes import list_module_classes_near
+    from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 
     inside = folder / "__init__.py"
     near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)

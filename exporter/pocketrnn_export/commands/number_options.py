@@ -119,7 +119,7 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
         click.UsageError: an option applies to texts only.
         InputError: an option's value is unusable.
     """
-    from pocketrnn_export.commands.label_argument import read_labels
+    from pocketrnn_export.commands.proposed_options import read_labels
 
     refuse_text_options(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):

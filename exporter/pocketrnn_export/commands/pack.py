@@ -12,9 +12,10 @@ from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import require_module
 from pocketrnn_export.commands.closing_lines import print_next_step, print_verdicts
-from pocketrnn_export.commands.compression_options_and_writing import check_is_bundle, data_options
-from pocketrnn_export.commands.integer_arithmetic_options import (
+from pocketrnn_export.commands.compression_and_integer_options import (
     arithmetic_options,
+    check_is_bundle,
+    data_options,
     format_int8_warning,
     read_int8_measure_arguments,
     refuse_measure_options_for_float32,

@@ -1,5 +1,5 @@
-"""Propose the missing options of an export: the vocabulary, labels and weights that the owner's code names, and a file
-of the owner's answers."""
+"""Propose the missing options of an export: the vocabulary, labels and weights that the owner's code names, and a
+file of the owner's answers; read labels that an option names in the owner's code."""
 
 from __future__ import annotations
 
@@ -297,8 +297,8 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
         path: the file of the module.
     """
     from pocketrnn_export.source_code.answering_code import list_used_files
+    from pocketrnn_export.source_code.class_definitions import list_classes_with_layers, list_module_classes
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
-    from pocketrnn_export.source_code.module_classes import list_classes_with_layers, list_module_classes
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, list_weight_names
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
@@ -438,3 +438,20 @@ def _list_answer_files(given: Path | None) -> list[Path]:
     ]
     files = named if given is None else [given]
     return [one for one in files if one.is_file() and one.stat().st_size <= _LARGEST_ANSWERS]
+
+
+def read_labels(given: str, head: str = "") -> list[str]:
+    """Read the labels that `--labels` names: `a,b,c`, a file of labels, or `file.py:NAME` for a list in code.
+
+    Args:
+        given: the labels, or what holds them.
+        head: the name of the module's head that these labels belong to; empty for a module with one set of labels.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    from pocketrnn_export.source_code.labels_in_code import read_labels_in_file
+    from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
+
+    named = parse_module_name(given) if "," not in given else None
+    return read_plain_labels(given, head) if named is None else read_labels_in_file(named.path, named.name)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from pocketrnn_export.intake.batch_sizes_outside_layers import find_batch_sizes_in_globals_and_settings
+from pocketrnn_export.intake.batch_sizes_in_globals_and_settings import find_batch_sizes_in_globals_and_settings
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
-from pocketrnn_export.intake.character_call import CharacterCall
+from pocketrnn_export.intake.character_pair_and_feature_calls import CharacterCall, FeatureCall, PairCall
 from pocketrnn_export.intake.compiled_call_line import Call
-from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import ActivationCall, ActivationSkipper
-from pocketrnn_export.intake.pair_call import PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 

@@ -15,9 +15,14 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text.features_beside_text import Features
-from pocketrnn_export.intake.character_call import CHARACTERS, CharacterCall
-from pocketrnn_export.intake.feature_call import FeatureCall, list_feature_variables
-from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
+from pocketrnn_export.intake.character_pair_and_feature_calls import (
+    CHARACTERS,
+    PAIR_NAMES,
+    CharacterCall,
+    FeatureCall,
+    PairCall,
+    list_feature_variables,
+)
 from pocketrnn_export.module_runs.operator_recording import label_input_beside_text
 from pocketrnn_export.torch_internals import call_forward_directly
 from pocketrnn_export.vocabularies.spelled_word_ids import Spellings

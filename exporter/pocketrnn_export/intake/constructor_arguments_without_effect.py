@@ -12,7 +12,7 @@ from pocketrnn_export.source_code.class_definitions import (
     find_stored_parameters,
     list_init_names_and_whether_assigned,
 )
-from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
 
 # The parts of a layer from which code cannot learn these arguments again.
 _HARMLESS_PARTS: Final = frozenset(

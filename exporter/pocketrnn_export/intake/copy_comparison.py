@@ -31,8 +31,8 @@ from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
-from pocketrnn_export.intake.random_draw_line import find_random_draw_line, read_generator_states
 from pocketrnn_export.intake.refused_layers_and_weights import list_nonfinite_weights, make_nonfinite_weights_error
+from pocketrnn_export.intake.user_frames import find_random_draw_line, read_generator_states
 from pocketrnn_export.module_runs.complete_copy import find_copy_difference, make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module

@@ -1,4 +1,5 @@
-"""Find the ids with which a text's answer depends on the other texts of its batch.
+"""Find the ids with which a text's answer depends on the other texts of its batch, and explain the refusal of a module
+with such answers.
 
 A module that finds the padding by its id (`lengths = (x != 0).sum(1)`) cannot tell it from a word of that id. If it
 then pools the unpacked sequence, or cuts the batch to its longest text, the answer to a text with such an id inside
@@ -7,7 +8,8 @@ depends on the other texts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.logit_comparison import Reference, are_rows_independent_up_to_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
+from pocketrnn_export.torch_internals import FunctionMode
 
 # The widths of the batches on which an id is tried; a convolution needs the wider one.
 _WIDTHS: Final = (7, 31)
@@ -196,3 +199,43 @@ def compute_largest_probability_difference(one: Logits, other: Logits, *, activa
     first, second = (apply_activation(activation, logits).numpy() for logits in exact)
     differences = np.abs(first - second)
     return float(differences[np.isfinite(differences)].max(initial=0.0))
+
+
+_NARROW: Final = (torch.bfloat16, torch.float16)
+
+
+def explain_batch_dependence(run_module: Callable[[], object]) -> tuple[str, str]:
+    """Explain why a module's answer to a text depends on the other texts of the batch. Return the problem and the
+    remedy, both as sentences for an error.
+
+    Args:
+        run_module: runs the module once, to see whether it computes in a narrow type: in bfloat16, a sum has an error
+            of 1e-2, which differs from one size of batch to another. It may raise any exception.
+    """
+    with contextlib.suppress(Exception), _NarrowDtypeRecorder() as seen:
+        run_module()
+    if seen.narrow:
+        kinds = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in seen.narrow))
+        return (
+            f"The module computes in {kinds}, so that a text's answer is rounded differently beside other texts.",
+            "Leave torch.autocast, .bfloat16() and .half() out of forward: a bundle computes in float32.",
+        )
+    return (
+        "The module answers a text differently beside other texts of the same length.",
+        "Do not compute across the batch or branch on values: each row may depend on its own tokens only. If you run "
+        "it on one text at a time, export it so: --one-text, or one_text=True.",
+    )
+
+
+class _NarrowDtypeRecorder(FunctionMode):
+    """Records the dtypes of results that are narrower than float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = set[torch.dtype]()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dtype in _NARROW:
+            self.narrow.add(result.dtype)
+        return result

@@ -21,27 +21,27 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line
+from pocketrnn_export.intake.arguments_from_weights import (
+    find_layer_kind_arguments,
+    find_parameter_values,
+    list_strings_compared_with_argument,
+    make_zeros_for_initial_matrices,
+)
 from pocketrnn_export.intake.constructor_arguments_without_effect import find_values_for_arguments_without_effect
 from pocketrnn_export.intake.constructor_calls_in_file import (
     GivenByCalls,
     find_constructor_arguments,
     join_given_values,
 )
-from pocketrnn_export.intake.layer_kind_and_matrix_arguments_from_weights import (
-    find_layer_kind_arguments,
-    make_zeros_for_initial_matrices,
-)
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings_for_argument
-from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
-from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
-from pocketrnn_export.source_code.parts_of_functions_and_classes import find_methods
+from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary
 
 _log = logging.getLogger(__name__)

@@ -25,23 +25,22 @@ from torch import nn
 
 from pocketrnn.bundle.names_from_paths import choose_import_name
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
+from pocketrnn_export.intake.arguments_from_weights import (
+    find_code_of_global_values,
+    find_parameter_values,
+    write_arguments_as_plain_values,
+)
 from pocketrnn_export.intake.file_existence_check import check_file_exists
-from pocketrnn_export.intake.global_settings_objects import define_and_correct_settings_of_file, find_settings_of_file
 from pocketrnn_export.intake.import_folders import add_import_folders_and_hide_options, import_package_of_file
 from pocketrnn_export.intake.missing_constructor_arguments import (
     MissingArgumentsError,
     find_values_for_missing_arguments,
 )
 from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
-from pocketrnn_export.intake.sizes_from_weights import (
-    find_code_of_global_values,
-    find_parameter_values,
-    write_arguments_as_plain_values,
-)
+from pocketrnn_export.intake.settings_objects import define_and_correct_settings_of_file, find_settings_of_file
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call, find_imported_class
-from pocketrnn_export.source_code.dunder_names_as_in_jupyter import pretend_jupyter, replace_dunder_name_by_main
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_needed_statements,
@@ -50,9 +49,11 @@ from pocketrnn_export.source_code.needed_code import (
 )
 from pocketrnn_export.source_code.notebook import (
     Cell,
+    pretend_jupyter,
     read_notebook,
     read_python_cells_if_readable,
     read_python_file,
+    replace_dunder_name_by_main,
 )
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code

@@ -37,13 +37,15 @@ from pocketrnn_export.comparing.proof_inputs import (
     select_cases_for_row_independence,
 )
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
-from pocketrnn_export.intake.answered_text_lengths import find_least_tokens, select_cases_of_answered_lengths
-from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
-from pocketrnn_export.intake.character_call_search import find_convention_with_characters
+from pocketrnn_export.intake.character_and_feature_call_search import (
+    find_convention_with_characters,
+    find_convention_with_features,
+)
+from pocketrnn_export.intake.character_pair_and_feature_calls import derive_features_from_first_ids
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
@@ -52,21 +54,29 @@ from pocketrnn_export.intake.export_copy import (
     replace_torchscript,
     unwrap_module,
 )
-from pocketrnn_export.intake.feature_call import derive_features_from_first_ids
-from pocketrnn_export.intake.feature_call_search import find_convention_with_features
-from pocketrnn_export.intake.ids_with_batch_dependent_answers import find_batch_dependent_ids, list_possible_padding_ids
+from pocketrnn_export.intake.ids_with_batch_dependent_answers import (
+    explain_batch_dependence,
+    find_batch_dependent_ids,
+    list_possible_padding_ids,
+)
 from pocketrnn_export.intake.last_activation_removal import Activation
-from pocketrnn_export.intake.max_norm_read_refusal import find_exceeded_max_norms, refuse_direct_weight_reads
-from pocketrnn_export.intake.numbers_taken_out_of_tensors import note_extracted_numbers
+from pocketrnn_export.intake.module_run_checks import (
+    find_least_tokens,
+    make_explaining_run,
+    make_probability_checking_run,
+    select_cases_of_answered_lengths,
+)
 from pocketrnn_export.intake.padding_effect import find_padding_fault
-from pocketrnn_export.intake.probability_check_and_run_errors import make_explaining_run, make_probability_checking_run
 from pocketrnn_export.intake.refused_layers_and_weights import (
+    find_exceeded_max_norms,
     make_nonfinite_weights_error,
+    refuse_direct_weight_reads,
     refuse_unsafe_layers,
     set_nonfinite_weights_to_zero,
 )
 from pocketrnn_export.intake.state_between_calls import (
     assigns_without_effect,
+    note_extracted_numbers,
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
@@ -117,8 +127,8 @@ class ExportableModule:
             earlier text of another size.
         notes: what the comparisons cannot show, a sentence each.
 
-    A module of two texts is called with rows of ids that are pairs (`intake/pair_call.py`), but traced on both texts;
-    likewise one of texts with features (`intake/feature_call.py`).
+    A module of two texts is called with rows of ids that are pairs (`intake/character_pair_and_feature_calls.py`), but
+    traced on both texts; likewise one of texts with features.
     """
 
     module: nn.Module

@@ -1,4 +1,5 @@
-"""Find the frames and lines of the user's own code, for messages."""
+"""Find the frames and lines of the user's own code, for messages: also the line that draws random numbers, and the line
+that makes an answer NaN or infinite."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import contextlib
 import functools
 import linecache
 import os
+import random
 import re
 import sys
 import sysconfig
@@ -15,11 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake import traceable_torchscript
-from pocketrnn_export.torch_internals import TORCH_FILE, TORCH_FOLDER
+from pocketrnn_export.module_runs.tensors_in_containers import list_tensors_in
+from pocketrnn_export.torch_internals import TORCH_FILE, TORCH_FOLDER, FunctionMode
 
 # Stands for a line of the user's code in a message, where torch does not tell the line.
 UNKNOWN_LINE: Final = "in a line that PyTorch does not name"
@@ -163,3 +167,117 @@ def describe_last_user_line(stack: str) -> str:
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
     users = [frame for frame in frames if is_user_file(frame[0])]
     return "{}:{}: `{}`".format(*users[-1]) if users else ""
+
+
+def find_nonfinite_line(run: Callable[[], object]) -> str:
+    """Return the last line of the owner's code that computes NaN or infinity from finite numbers. Return an empty
+    string if no line is found, as in TorchScript.
+
+    Earlier such lines are seldom the cause: attention writes minus infinity for masked scores, and its softmax turns
+    them into zeros.
+    """
+    watched = _NonfiniteResultMode()
+    # An exception of the user's module was already reported.
+    with watched, contextlib.suppress(Exception, SystemExit):
+        run()
+    return watched.line
+
+
+class _NonfiniteResultMode(FunctionMode):
+    """Records which results inside the block contain NaN or infinity.
+
+    Attributes:
+        line: the last line that computed such a result from results that have none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = ""
+        # Kept, so that no other tensor gets the identity of one of them.
+        self._infinite: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        # `out[:, 2] = -math.inf` returns nothing.
+        made = args[0] if result is None and args else result
+        if isinstance(made, Tensor) and made.is_floating_point() and not bool(torch.isfinite(made).all()):
+            if not any(id(value) in self._infinite for value in list_tensors_in((*args, *kwargs.values()))):
+                self.line = describe_user_line_if_known(sys._getframe(1)) or self.line
+            self._infinite[id(made)] = made
+        return result
+
+
+# A generator without a seed, whose numbers differ each time.
+_MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)\(\s*\)|\burandom\(|\bsecrets\.")
+
+
+def read_generator_states() -> dict[str, bytes]:
+    """Return the states of the global random generators of Python, numpy and torch by name. A changed state shows a
+    draw."""
+    numbers: Any = np.random.get_state()
+    return {
+        "Python's random": repr(random.getstate()).encode(),
+        "numpy's": bytes(numbers[1]) + repr(numbers[2:]).encode(),
+        "torch's": bytes(torch.get_rng_state().numpy()),
+    }
+
+
+def find_random_draw_line(module: nn.Module, run: Callable[[], object]) -> str:
+    """Return the first line of the owner's code that draws a random number. The generator may be global, in the
+    module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
+
+    Every line is traced, which is slow: use it only for the message where a module is refused.
+    """
+    held = list(_find_held_generators(module))
+    found, at = "", sys._getframe()
+    line, last = 0, _list_generator_states(held)
+
+    def trace_frame(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal found, at, line, last
+        if found or not _runs_owners_file(frame):
+            return None
+        if (now := _list_generator_states(held)) != last:
+            found, last = (describe_line(at, line) if line else ""), now
+        # A draw seen after the end of a function belongs to the line that called it.
+        caller: FrameType | None = frame
+        if event == "return":
+            caller = frame.f_back
+            while caller is not None and not _runs_owners_file(caller):
+                caller = caller.f_back
+        at, line = (frame, 0) if caller is None else (caller, caller.f_lineno)
+        if event == "line" and _MADE_ANEW.search(read_line(frame)[2]):
+            found = describe_line(frame)
+        return trace_frame
+
+    # An exception of the user's module was already reported.
+    with trace_frames(trace_frame), contextlib.suppress(Exception, SystemExit):
+        run()
+    return found
+
+
+def _runs_owners_file(frame: FrameType) -> bool:
+    """Return whether a frame runs the owner's code, and not an installed library."""
+    return is_user_frame(frame) and not is_installed_file(frame.f_code.co_filename)
+
+
+def _list_generator_states(held: list[Any]) -> list[Any]:
+    """Return the states of the global generators, and of the generators `held` by a module. A changed state shows a
+    draw."""
+    return [read_generator_states(), *map(_read_generator_state, held)]
+
+
+def _read_generator_state(generator: Any) -> Any:
+    """Return a value that changes when the generator draws a number."""
+    if isinstance(generator, torch.Generator):
+        return bytes(generator.get_state().numpy())
+    return repr(generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.getstate())
+
+
+def _find_held_generators(module: nn.Module) -> Iterator[Any]:
+    """Yield the random generators that a layer holds, or that the file of its forward holds."""
+    for layer in module.modules():
+        forward = getattr(type(layer), "forward", None)
+        for value in [*vars(layer).values(), *getattr(forward, "__globals__", {}).values()]:
+            if isinstance(value, torch.Generator | np.random.Generator | random.Random):
+                yield value

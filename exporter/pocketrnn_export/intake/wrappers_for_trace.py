@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
-from pocketrnn_export.intake.pair_call import PairCall
+from pocketrnn_export.intake.character_pair_and_feature_calls import PairCall
 
 
 def wrap_for_trace(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:

@@ -46,25 +46,22 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_e
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.numbers.message_rewording import reword_for_numbers, reword_messages_for_numbers
 from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
-from pocketrnn_export.numbers.proof_sample_table import (
+from pocketrnn_export.numbers.sample_table import (
     EVERYWHERE,
+    LAYOUTS,
     NEAR,
     POSITIVE,
-    Samples,
-    SampleTable,
-    make_sample_table,
-)
-from pocketrnn_export.numbers.sample_lookup_by_ids import (
-    LAYOUTS,
     TABLE,
     Layout,
+    Samples,
+    SampleTable,
     make_module_take_ids,
+    make_sample_table,
+    replace_ids_by_samples,
     rewrite_call_for_ids,
 )
-from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_log_records
-from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_condition_sizes_entry
-from pocketrnn_export.proof.case_selection import find_text_widths
+from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers

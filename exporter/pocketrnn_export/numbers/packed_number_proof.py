@@ -19,7 +19,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.logit_comparison import Reference, make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable, make_text_rules_for_proof
-from pocketrnn_export.numbers.proof_sample_table import (
+from pocketrnn_export.numbers.sample_table import (
     EVERYWHERE,
     NEAR,
     POSITIVE,

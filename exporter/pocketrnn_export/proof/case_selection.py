@@ -1,4 +1,5 @@
-"""Choose the cases of a proof from the text rules of the bundle and the limits of its graph."""
+"""Choose the cases of a proof from the text rules of the bundle and the limits of its graph, and keep in its provenance
+the ids and sizes of which the proofs of later forms make cases."""
 
 from __future__ import annotations
 
@@ -6,10 +7,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
+from pocketrnn.bundle.checked_files import MAKE_AGAIN
 from pocketrnn.bundle.manifest import Graph, Limits
+from pocketrnn.errors import BundleError
 from pocketrnn.text import AnyTextRules
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.proof_inputs import (
+    LARGEST,
     Case,
     Widths,
     fit_to_limits,
@@ -21,9 +27,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     move_ids_run_alone_to_own_cases,
     replace_unwanted_ids,
 )
-from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import read_compared_ids, read_condition_sizes
-from pocketrnn_export.proof.compared_id_cases import make_cases_with_compared_ids
-from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
+from pocketrnn_export.proof.case_ids import MOST_ASKED, make_cases_with_compared_ids
 from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases
 
 # The most rows of one case that are run alone.
@@ -56,9 +60,9 @@ def make_cases_for_rules(
         condition_sizes: (batch, sequence) around each condition on a size in forward.
         one_row: the graph takes one text a run: then fewer and longer rows hold every id.
         ids_run_alone: a text with one of these ids must run alone.
-        extreme_ids: ids with the largest embedding vectors; see `proof.ids_of_extreme_embeddings`.
+        extreme_ids: ids with the largest embedding vectors; see `proof.case_ids`.
         possible_padding_ids: ids that the module may take for padding, if it answers a text of only this id.
-        compared_ids: ids with which the program compares words; see `proof.compared_id_cases`.
+        compared_ids: ids with which the program compares words; see `proof.case_ids`.
         two_texts: the rows are pairs of texts.
         features: the features of the rows.
     """
@@ -145,3 +149,102 @@ def make_cases_for_graph(
 def find_text_widths(rules: AnyTextRules) -> Widths:
     """Return the numbers of tokens that a text can have under the text rules."""
     return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")
+
+
+# --- Cases with every id: then the proof reads each row of an embedding ---
+
+# Three tokens a row: short enough that each token changes the answer, and long enough for code that reads neighbours.
+# 400,000 ids are 65 batches.
+_WIDTH: Final = 3
+_ROWS: Final = 2048
+
+
+def make_cases_with_every_id(ids: int, *, batch: int | None = None, width: int = _WIDTH) -> list[Case]:
+    """Make cases of short rows that together contain every id from 0 to `ids` - 1, in random order.
+
+    Args:
+        ids: the number of ids.
+        batch: the most rows of a case, such as 1 for a graph that takes one text a run; None for 2,048.
+        width: the number of tokens in a row.
+    """
+    order = np.random.default_rng(2).permutation(ids)
+    # The last row is filled up with ids of the first rows.
+    rows = np.resize(order, (-(-ids // width), width)).astype(np.int64)
+    most = batch or _ROWS
+    return [
+        Case(f"ids {start * width} to {min(start * width + some.size, ids) - 1}", some, np.full(len(some), width))
+        for start, some in ((start, rows[start : start + most]) for start in range(0, len(rows), most))
+    ]
+
+
+# --- Ids and sizes in provenance ---
+
+# The key in a bundle's provenance for the sizes around each condition on a size in its module: forms made
+# from the bundle are compared at these sizes, too.
+ASKED_SIZES: Final = "asked_sizes"
+# The key for the ids that its program compares words with.
+ASKED_IDS: Final = "asked_ids"
+# As many as the export's own proof has at most; a bundle from elsewhere may state any number.
+_MOST_SIZES: Final = 10_000
+# At most `_LONG_TURNS` sizes above `_LONG` tokens are tried: a text of 50,000 takes a minute in all runs of a proof.
+_LONG: Final = 5_000
+_LONG_TURNS: Final = 4
+
+
+def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
+    """Read from a bundle's provenance the ids with which its module compares words.
+
+    Raises:
+        BundleError: the provenance's entry of ids is not valid.
+    """
+    stated = provenance.get(ASKED_IDS, [])
+    plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
+    if not plain or not all(0 <= i < ids for i in stated):
+        raise BundleError(
+            f"provenance.{ASKED_IDS} of classifier.json is not a list of at most {MOST_ASKED} ids below {ids}.",
+            MAKE_AGAIN,
+        )
+    return list(stated)
+
+
+def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]:
+    """Return the provenance entry for the ids with which a module compares words, or {} if there are no such ids."""
+    return {ASKED_IDS: list(compared_ids)} if compared_ids else {}
+
+
+def make_condition_sizes_entry(batch_and_token_counts: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
+    """Return the provenance entry that lists sizes (batch, tokens) near forward's conditions on sizes, or {} if there
+    are no such sizes."""
+    sizes = [list(size) for size in batch_and_token_counts]
+    return {ASKED_SIZES: sizes} if sizes else {}
+
+
+def read_condition_sizes(
+    provenance: Mapping[str, Any], further_text_lengths: Iterable[int] = ()
+) -> list[tuple[int, int]]:
+    """Return the sizes (batch, tokens) at which the proof of a form that is made from a bundle compares answers: those
+    that the bundle's provenance lists, and one text of each length in `further_text_lengths`. At most four of these
+    lengths may exceed 5,000, and lengths above 50,000 are left out.
+
+    Args:
+        provenance: the bundle's provenance.
+        further_text_lengths: further numbers of tokens, each for a batch of one text.
+
+    Raises:
+        BundleError: the provenance's entry of sizes is not valid.
+    """
+    stated = provenance.get(ASKED_SIZES, [])
+    plain = isinstance(stated, list) and len(stated) <= _MOST_SIZES
+    for size in stated if plain else ():
+        whole = isinstance(size, list) and len(size) == 2 and all(type(number) is int for number in size)
+        plain = plain and whole and min(size) >= 1 and size[0] * size[1] <= LARGEST
+    if not plain:
+        raise BundleError(
+            f"provenance.{ASKED_SIZES} of classifier.json is not a list of at most {_MOST_SIZES:,} sizes "
+            f"[texts, tokens] with at most {LARGEST:,} tokens together.",
+            MAKE_AGAIN,
+        )
+    few = sorted(further_text_lengths)
+    long = [tokens for tokens in few if _LONG < tokens <= LARGEST][:_LONG_TURNS]
+    further = [*(tokens for tokens in few if tokens <= _LONG), *long]
+    return [*((batch, tokens) for batch, tokens in stated), *((1, tokens) for tokens in further)]

@@ -8,6 +8,8 @@ size and its program does not. So the two are compared at each size, with layers
 
 from __future__ import annotations
 
+import ast
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -17,12 +19,13 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import parse_file
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
-from pocketrnn_export.proof.runnable_program_and_node_values import Answers, compute_answer_or_none
+from pocketrnn_export.proof.program_runs_and_nodes import Answers, compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
-from pocketrnn_export.tracing.python_semantics.number_identity_tests_in_source import compares_identity
+from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_files
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 
@@ -154,3 +157,36 @@ def _differs_in_varied_size(one: Sizes, varied: Sizes) -> bool:
 
 def _describe_sizes(sizes: Sizes) -> str:
     return f"a text of {sizes.tokens} tokens" if sizes.batch == 1 else f"a batch of {sizes.batch} texts"
+
+
+# --- Tests of identity ---
+# Find out whether a module's code may test the identity of a number: `n is special`, `id(n)`, `operator.is_`.
+#
+# Python keeps one object for each number up to 256, so such a comparison may be true in a run. A size of a trace is
+# another object.
+
+
+def compares_identity(module: nn.Module) -> bool:
+    """Return whether a file with a module's code may compare numbers by identity: by `is` or `id`."""
+    return any(map(_compares_identity, find_users_files(module)))
+
+
+@functools.lru_cache(maxsize=256)
+def _compares_identity(file: str) -> bool:
+    """Return whether a file's code compares objects by identity, as by `is`, or cannot be parsed."""
+    tree = parse_file(file)
+    return tree is None or any(
+        (isinstance(node, ast.Name) and node.id in ("id", "is_", "is_not"))
+        or (isinstance(node, ast.Attribute) and node.attr in ("is_", "is_not"))
+        or (isinstance(node, ast.Compare) and _compares_objects(node))
+        for node in ast.walk(tree)
+    )
+
+
+def _compares_objects(node: ast.Compare) -> bool:
+    """Return whether `is` compares two values of which neither is a constant."""
+    pairs = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
+    return any(
+        isinstance(operator, ast.Is | ast.IsNot) and not any(isinstance(one, ast.Constant) for one in operands)
+        for operator, *operands in pairs
+    )

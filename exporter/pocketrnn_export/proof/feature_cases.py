@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.text.features_beside_text import Category, Features, Number, encode_numbers_as_negative_ids
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.intake.feature_call import draw_feature_numbers
+from pocketrnn_export.intake.character_pair_and_feature_calls import draw_feature_numbers
 
 # The sizes of numbers in ordinary cases, each as often as the others; and those that each number is given by itself,
 # as the graph is given them.

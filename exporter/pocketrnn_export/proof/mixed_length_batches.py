@@ -15,7 +15,7 @@ from pocketrnn_export.comparing.proof_inputs import Run
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_answer_near, list_sizes_to_try
-from pocketrnn_export.proof.runnable_program_and_node_values import compute_answer_or_none
+from pocketrnn_export.proof.program_runs_and_nodes import compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes

@@ -19,8 +19,7 @@ from pocketrnn_export.comparing.float32_runs import list_graph_inputs
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
 from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.program_nodes import find_needed_nodes, read_operator_name
-from pocketrnn_export.proof.runnable_program_and_node_values import NodeValues
+from pocketrnn_export.proof.program_runs_and_nodes import NodeValues, find_needed_nodes, read_operator_name
 
 # Numbers that differ by less, relative to the largest, count as equal.
 _APART: Final = 1e-6

@@ -24,7 +24,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.intake.user_frames import describe_user_line_of_node
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
-from pocketrnn_export.proof.runnable_program_and_node_values import NodeValues
+from pocketrnn_export.proof.program_runs_and_nodes import NodeValues
 
 # The limit of processor time; the operators of an ordinary module take a fifth of it.
 _SECONDS: Final = 4.0

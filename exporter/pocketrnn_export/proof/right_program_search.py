@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
@@ -27,15 +29,12 @@ from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.intake.wrappers_for_trace import free_width
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.proof.choice_operator_recording import record_choices
-from pocketrnn_export.proof.disobeyed_pair_size_conditions import find_disobeyed_conditions
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_caught_errors_of_rare_texts
 from pocketrnn_export.proof.every_size_comparison import APART
-from pocketrnn_export.proof.forward_value_comparison import ForwardValues
+from pocketrnn_export.proof.forward_values_and_choices import ForwardValues, record_choices
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, resize_example
 from pocketrnn_export.proof.loop_iteration_comparison import MOST_SHORT_STEPS, check_every_step, loops_over_steps
-from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
-from pocketrnn_export.proof.runnable_program_and_node_values import (
+from pocketrnn_export.proof.program_runs_and_nodes import (
     Answers,
     RunnableProgram,
     compute_answer_or_none,
@@ -66,7 +65,7 @@ from pocketrnn_export.tracing.sizes.program_judging import (
 )
 from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
-from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
 
@@ -334,3 +333,121 @@ def _is_raised_by_user(error: BaseException) -> bool:
     """Return whether a line of forward itself, and not an operation inside it, raised an error."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and is_user_frame(frames[-1])
+
+
+# --- Conditions on the sizes of two texts that a program does not obey ---
+#
+# A condition in the module's own code has two branches, and a trace holds one of them. A condition inside a PyTorch
+# operation (where a slice ends, which of two sizes is larger) may hold in the program for all sizes. So the program
+# is compared with the module at sizes around it.
+
+# The number of pairs in a batch, and the numbers of tokens of their first and of their second texts.
+_PairSizes = tuple[int, int, int]
+# The sizes of each text, combined with each size of the other: sizes near each other, and some far apart.
+_SIZES: Final = (*range(1, 10), 17, 40)
+_BATCHES: Final = (1, 2, 5)
+# How far beyond a number in a condition sizes are tried, and how many sizes on each side of it.
+_BEYOND: Final = 3
+_MOST: Final = 40
+# On this many of these, the values behind gates are compared, too.
+_FEW: Final = 4
+
+
+def find_disobeyed_conditions(
+    compared: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
+) -> list[Question]:
+    """For a module of two texts, return the conditions on sizes whose two results its program may not distinguish.
+    These are all conditions in user code, and conditions near which the module fails or its program computes something
+    else.
+
+    A condition that has the same result for all sizes that are tried is included. If `plain` is an error in place of a
+    program, all conditions are returned.
+    """
+    if isinstance(plain, ExportError):
+        return list(questions)
+    run = make_runnable_program(plain).run
+    values, usual = ForwardValues(compared.module), compared.draw_inputs(USUAL)
+
+    def may_be_disobeyed(question: Question) -> bool:
+        if question.branch or question.number:
+            return True
+        for holds in (True, False):
+            sides = [
+                sizes
+                for sizes in _list_sizes_near_question(question)
+                if question.condition.holds_for_pair(*sizes) == holds
+            ]
+            for i, (batch, first, second) in enumerate(sides[:_MOST]):
+                inputs = compared.draw_inputs_for_pair(batch, first, second)
+                if compute_answer_or_none(compared, inputs) is None or not compared.agrees(run, inputs):
+                    return True
+                if i < _FEW and not values.are_computed_by_program(plain, usual, inputs):
+                    return True
+            if not sides:
+                return True
+        return False
+
+    return list(filter(may_be_disobeyed, questions))
+
+
+def _list_sizes_near_question(question: Question) -> list[_PairSizes]:
+    """Return sizes of two texts at which a program and its module are compared to test a condition. Sizes near the
+    numbers in the condition come first."""
+    named = [abs(int(number)) for number in question.condition.numbers]
+    near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
+    beside = (1, 4, 9)
+    found = [(2, n, other) for n in near for other in beside] + [(2, other, n) for n in near for other in beside]
+    found += [(2, n, n) for n in near]
+    pairs = sorted(itertools.product(_SIZES, _SIZES), key=lambda pair: abs(pair[0] - pair[1]))
+    return [*found, *((_BATCHES[i % len(_BATCHES)], *pair) for i, pair in enumerate(pairs))]
+
+
+# --- A copy that forgets nothing ---
+# Copy a module so that its recurrent layers forget nothing. Then the answer changes if the program lost a part of the
+# module's code.
+#
+# A GRU with its initial weights halves its state in a step or two. So `x[:, -100:]` before it changes no digit of an
+# answer, and a program without that slice agrees with the module on every random text; but with a trained layer that
+# keeps its state over some words, it does not. Whether a program is right must not depend on the weights, so it is
+# also compared with these weights.
+
+# Its sigmoid is 0.9995: after 2,000 steps, a third of a step's change is left.
+_KEPT: Final = 7.5
+# The bias of an LSTM's input gate, which lets one part in 150 through; the cell adds these up.
+_LET_IN: Final = -5.0
+# A layer without gates keeps its state and adds a little: with large additions, tanh would forget what came before.
+_PASSED_ON: Final = 0.9995
+_ADDED: Final = 0.003
+# With this bias, the state of a ReLU layer never falls to 0.
+_RISEN: Final = 0.01
+
+
+def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
+    """Copy a module, and change the weights of the copy's recurrent layers so that these keep their states, and early
+    tokens still change the answer. Layers without biases stay as they are. Return None if no layer is changed."""
+    copy, changed = copy_without_comparison(module), False
+    with torch.no_grad():
+        for layer in copy.modules():
+            if isinstance(layer, nn.RNNBase | nn.RNNCellBase) and layer.bias:
+                rectified = "relu" in str(getattr(layer, "nonlinearity", "")).lower()
+                for name, weight in layer.named_parameters(recurse=False):
+                    changed |= _set_non_forgetting_weight(name, weight, int(layer.hidden_size), rectified=rectified)
+    return copy if changed else None
+
+
+def _set_non_forgetting_weight(name: str, weight: Tensor, hidden_size: int, *, rectified: bool) -> bool:
+    """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return whether the
+    parameter, by its name, is such a weight or bias."""
+    kind = name.partition("_l")[0]
+    if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        return False
+    gates = {4: "ifgo", 3: "rzn", 1: "n"}[len(weight) // hidden_size]
+    for gate, rows in zip(gates, torch.split(weight, hidden_size), strict=True):
+        if gate in "izf":
+            rows.fill_({"bias_ihi": _LET_IN, "bias_ihz": _KEPT, "bias_ihf": _KEPT}.get(kind + gate, 0.0))
+        elif gates == "n" and kind.startswith("bias"):
+            rows.fill_(_RISEN if rectified and kind == "bias_ih" else 0.0)
+        elif gates == "n":
+            square = kind == "weight_hh" and rows.shape == (hidden_size, hidden_size)
+            rows.copy_(torch.eye(hidden_size) * _PASSED_ON) if square else rows.mul_(_ADDED)
+    return True

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.program_nodes import (
+from pocketrnn_export.proof.program_runs_and_nodes import (
     describe_node_line,
     find_batch_axes,
     find_needed_nodes,

@@ -21,8 +21,12 @@ from torch.fx.node import map_arg
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import set_lengths_to_full_width
-from pocketrnn_export.proof.program_nodes import describe_node_line, find_needed_nodes, read_operator_name
-from pocketrnn_export.proof.runnable_program_and_node_values import NodeValues
+from pocketrnn_export.proof.program_runs_and_nodes import (
+    NodeValues,
+    describe_node_line,
+    find_needed_nodes,
+    read_operator_name,
+)
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION, OF_LENGTHS
 from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import (

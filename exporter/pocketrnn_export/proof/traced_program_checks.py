@@ -20,18 +20,18 @@ from pocketrnn_export.progress import log_step
 from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, is_text, set_lengths_to_full_width
 from pocketrnn_export.proof.loop_iteration_comparison import Notes, check_every_step
-from pocketrnn_export.proof.padding_invariance import find_padding_sensitive_line
-from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_numbers_tested_for_equality
-from pocketrnn_export.proof.row_index_dependence import find_row_number_use
-from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
-from pocketrnn_export.proof.runnable_program_and_node_values import (
+from pocketrnn_export.proof.padding_and_tied_values import find_padding_sensitive_line, find_tie_sensitive_line
+from pocketrnn_export.proof.program_runs_and_nodes import (
     Answers,
     NodeValues,
     compute_answer_or_none,
+    find_batch_symbols,
+    find_numbers_tested_for_equality,
     make_runnable_program,
 )
+from pocketrnn_export.proof.row_index_dependence import find_row_number_use
+from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
 from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
-from pocketrnn_export.proof.tied_value_order import find_tie_sensitive_line
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_lines_of_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts

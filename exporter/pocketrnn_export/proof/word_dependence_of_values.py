@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.program_nodes import read_operator_name
+from pocketrnn_export.proof.program_runs_and_nodes import read_operator_name
 
 
 class WordDependence(IntEnum):

@@ -15,7 +15,7 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import is_named, list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.parts_of_functions_and_classes import (
+from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     find_methods,
     read_last_name,

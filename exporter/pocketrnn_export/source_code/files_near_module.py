@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.import_statements import Import, list_imported_modules
 from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.syntax_tree_parts import Import, list_imported_modules
 
 _MOST_FILES: Final = 60
 _MOST_DATA_FILES: Final = 2_000

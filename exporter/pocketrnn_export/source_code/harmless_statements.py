@@ -8,10 +8,11 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pocketrnn_export.source_code.import_statements import Import, find_imported_module
-from pocketrnn_export.source_code.known_function_effects import CHANGING_METHODS, MAKING, PURE_METHODS
-from pocketrnn_export.source_code.parts_of_functions_and_classes import (
+from pocketrnn_export.source_code.known_side_effects import CHANGING_METHODS, MAKING, PURE_METHODS
+from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
+    Import,
+    find_imported_module,
     find_methods,
     read_last_name,
     strip_decorator_call,

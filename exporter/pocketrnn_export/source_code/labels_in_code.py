@@ -1,8 +1,10 @@
-"""Find labels in the owner's code, to propose them. The code is read and not run."""
+"""Find labels in the owner's code, to propose them, or read a list of labels that the user names. The code is read and
+not run."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
+from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults, read_last_name
+from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.syntax_tree_parts import Function, find_defaults, read_last_name
 
 _NAMES: Final = re.compile(
     "label|class|categor|sentiment|emotion|intent|topic|target|columns|polarity|genre|mood", re.IGNORECASE
@@ -347,3 +351,33 @@ def _read_strings(nodes: _Values) -> list[str]:
     """Return the strings of a list of nodes; an empty list if one of them is not a string."""
     found = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return found if len(found) == len(nodes) else []
+
+
+_GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."
+
+
+def read_labels_in_file(path: Path, variable: str) -> list[str]:
+    """Read the labels from a line `NAME = [...]` of a file, or `NAME = {...}` with labels and their indices.
+
+    Raises:
+        InputError: there is no such line, or it is not plain.
+    """
+    value: ast.expr | None = None
+    for statement in (one for cell in read_python_cells(path) for one in cell.statements):
+        for node in ast.walk(statement):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if isinstance(node, ast.Assign | ast.AnnAssign) and variable in {getattr(one, "id", "") for one in targets}:
+                value = node.value
+    if value is None:
+        raise InputError(f"{path} has no line {variable} = [...].", _GIVE)
+    held: object = None
+    with contextlib.suppress(ValueError):
+        held = ast.literal_eval(value)
+    if isinstance(held, dict):
+        indices = held if all(type(one) is int for one in held) else {i: label for label, i in held.items()}
+        held = [indices[i] for i in range(len(indices))] if set(indices) == {*range(len(held))} else None
+    if not isinstance(held, list | tuple) or not held or not all(isinstance(one, str | int) for one in held):
+        raise InputError(
+            f"{variable} in {path} is neither a plain list of labels nor a dict of labels and their indices.", _GIVE
+        )
+    return [str(label) for label in held]

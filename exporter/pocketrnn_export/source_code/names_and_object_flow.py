@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
-from pocketrnn_export.source_code.import_statements import Import, list_imported_modules, list_imported_names
-from pocketrnn_export.source_code.known_function_effects import (
+from pocketrnn_export.source_code.known_side_effects import (
     CHANGING_METHODS,
     FRESH_BUILTINS,
     HARMLESS_MAGICS,
@@ -29,13 +28,16 @@ from pocketrnn_export.source_code.known_function_effects import (
     REFLECTIVE,
     WRITING,
 )
-from pocketrnn_export.source_code.parts_of_functions_and_classes import (
+from pocketrnn_export.source_code.syntax_tree_parts import (
     Definition,
     Function,
+    Import,
     find_defaults,
     find_first_parameter_name,
     find_methods,
     list_head_expressions,
+    list_imported_modules,
+    list_imported_names,
     takes_class_as_first_argument,
 )
 

@@ -23,13 +23,15 @@ from types import MappingProxyType
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.changed_packages_and_files import ImportableFiles
-from pocketrnn_export.source_code.changes_of_needed_code import ChangeFinder, Needed
-from pocketrnn_export.source_code.dunder_names_as_in_jupyter import checks_for_jupyter, depends_on_dunder_name
+from pocketrnn_export.source_code.changes_of_needed_code import ChangeFinder, ImportableFiles, Needed
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
-from pocketrnn_export.source_code.import_statements import Import, list_imported_modules
-from pocketrnn_export.source_code.notebook import Cell
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, list_head_expressions
+from pocketrnn_export.source_code.notebook import Cell, checks_for_jupyter, depends_on_dunder_name
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    Function,
+    Import,
+    list_head_expressions,
+    list_imported_modules,
+)
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,

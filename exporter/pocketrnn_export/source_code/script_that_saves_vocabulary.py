@@ -11,16 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
 from pocketrnn_export.source_code.files_near_module import (
     find_imported_file,
     find_relatively_imported_file,
     list_files_near,
     make_import_absolute,
 )
-from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    Function,
+    Import,
+    find_defaults,
+    list_changed_names,
+    list_needed_names,
+)
 from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__"}

@@ -1,5 +1,5 @@
-"""Write the part of a function that splits a text, such as `predict(text, model)`, as a function of its own. No file
-is run."""
+"""Write the part of a function that splits a text, such as `predict(text, model)`, as a function of its own. The fields
+that the function reads from a web request become parameters. No file is run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names, list_needed_names
 from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_syntax_nodes_near
-from pocketrnn_export.source_code.import_statements import Import
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_defaults, read_last_name
-from pocketrnn_export.source_code.request_fields_as_parameters import REQUEST, take_request_fields_as_parameters
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    Function,
+    Import,
+    find_defaults,
+    list_changed_names,
+    list_needed_names,
+    read_last_name,
+)
 from pocketrnn_export.source_code.torchtext_field_split import (
     METHODS_OF_FIELD,
     find_field_split,
@@ -428,3 +432,72 @@ def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path)
 
 def _list_read_names(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+
+
+REQUEST: Final = "request"
+
+
+def take_request_fields_as_parameters(function: Function) -> tuple[Function, list[str]]:
+    """Return a copy of a function in which each field of a web request is a parameter, and the names of these
+    parameters. If it reads no fields, return the function itself and an empty list.
+
+    Args:
+        function: a function that answers a web request, such as a page of Flask.
+
+    Example:
+        >>> page = ast.parse("def page(): return split(request.form['title'])").body[0]
+        >>> ast.unparse(take_request_fields_as_parameters(page)[0])
+        "def page(title):\\n    return split(title)"
+    """
+    records = {
+        node.targets[0].id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if _reads_request(node.value) and _find_key(node.value, {REQUEST}) is None
+    }
+    made = copy.deepcopy(function)
+    replace = _ReplaceFields({REQUEST, *records})
+    for one in made.body:
+        replace.visit(one)
+    held = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
+    fields = [*dict.fromkeys(replace.found.values())]
+    if not fields or held & {*fields, REQUEST}:
+        return function, []
+    made.args.kwonlyargs += [ast.arg(one) for one in fields]
+    made.args.kw_defaults += [None] * len(fields)
+    return ast.fix_missing_locations(made), fields
+
+
+class _ReplaceFields(ast.NodeTransformer):
+    """Replace `request.form["title"]`, or the same of an object made of the request, by a name."""
+
+    def __init__(self, roots: set[str]) -> None:
+        self._roots, self.found = roots, dict[str, str]()
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if (key := _find_key(node, self._roots)) is None:
+            return self.generic_visit(node)
+        name = key if key.isidentifier() else f"field_{key}"
+        self.found[key] = name
+        return ast.copy_location(ast.Name(name, ast.Load()), node)
+
+
+def _find_key(node: ast.AST, roots: set[str]) -> str | None:
+    """Return the field that an expression reads of a web request: "title" for `request.form["title"]` and
+    `request.form.get("title")`. `roots` has the names that hold the request or its data. Return None for another
+    expression."""
+    key: ast.AST | None = None
+    root: ast.AST = node
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        root, key = node.value, node.slice
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
+        root, key = node.func.value, node.args[0]
+    while isinstance(root, ast.Attribute | ast.Call):
+        root = root.func if isinstance(root, ast.Call) else root.value
+    is_field = isinstance(key, ast.Constant) and isinstance(root, ast.Name) and root.id in roots
+    name = str(key.value) if is_field and isinstance(key, ast.Constant) else ""
+    return name if f"field_{name}".isidentifier() and name else None
+
+
+def _reads_request(node: ast.AST) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == REQUEST for one in ast.walk(node))

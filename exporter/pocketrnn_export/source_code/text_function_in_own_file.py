@@ -1,24 +1,41 @@
 """Find what a method reads of its object, and write a function or method of a file, with the code that it needs, as a
-file of its own. No file is run."""
+file of its own. No file is run.
+
+Names that libraries have removed, such as `spacy.load("en")`, are replaced by their present form. A function is written
+to be run here only if its code computes values: it changes nothing outside itself and reads no files, but the data of
+NLTK.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import builtins
+import importlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from types import MappingProxyType, ModuleType
+from typing import Any, Final, NamedTuple
 
-from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names
 from pocketrnn_export.source_code.files_near_module import find_imported_file
-from pocketrnn_export.source_code.import_statements import Import, list_imported_modules
+from pocketrnn_export.source_code.known_side_effects import PURE_METHODS, REACH_ANY
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.parts_of_functions_and_classes import (
+from pocketrnn_export.source_code.splitting_part_of_function import (
+    WRITTEN_NAME,
+    list_file_statements_that_code_needs,
+    write_tokenizer_of_function,
+)
+from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
+    Import,
     find_first_parameter_name,
     find_methods,
+    list_changed_names,
+    list_imported_modules,
+    list_imported_names,
+    read_last_name,
 )
-from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, list_file_statements_that_code_needs
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 # How a function of a text alone is called.
 PLAIN_CALL = "{}(text)"
@@ -182,3 +199,159 @@ def _needs_file_or_torch(node: ast.stmt, path: Path) -> bool:
         one.startswith(".") or one.partition(".")[0] == "torch" or find_imported_file(path, one) is not None
         for one in modules
     )
+
+
+# The shortcuts of spaCy 2, which spaCy 3 has not: https://spacy.io/usage/v3#migrating-models
+_SPACY_MODELS: Final = {
+    "en": "en_core_web_sm",
+    "xx": "xx_ent_wiki_sm",
+    **{one: f"{one}_core_news_sm" for one in ("de", "el", "es", "fr", "it", "lt", "nb", "nl", "pt")},
+}
+# NLTK 3.8.2 reads no pickles any more; these have the same data.
+_NLTK_DATA: Final = {"punkt": "punkt_tab", "averaged_perceptron_tagger": "averaged_perceptron_tagger_eng"}
+# The first arguments that have another name, by the function.
+_RENAMED: Final = {"load": _SPACY_MODELS, "download": _NLTK_DATA}
+# Modules that have another name. The old name of each is gone with the release in the note.
+_MODULES: Final = {
+    "spacy.en": ("spacy.lang.en", "spaCy 2"),
+    "keras.preprocessing.text": ("tensorflow.keras.preprocessing.text", "Keras 3"),
+    "keras_preprocessing": ("tensorflow.keras.preprocessing", "Keras 2.13"),
+}
+_FIELDS: Final = ("torchtext.data", "torchtext.legacy", "torchtext.legacy.data")
+
+
+class _Change(NamedTuple):
+    """A piece of code, what replaces it, and a sentence on it."""
+
+    node: Any
+    code: str
+    note: str
+
+
+def replace_removed_names(code: str) -> tuple[str, list[str]]:
+    """Replace names that newer releases of libraries have removed, such as the spaCy model `en`, by their present
+    names. Return the new code, and a sentence on each change for the user.
+
+    Args:
+        code: the code of a file.
+
+    Example:
+        >>> replace_removed_names("nlp = spacy.load('en')")
+        ("nlp = spacy.load('en_core_web_sm')", ["spacy.load('en') is now spacy.load('en_core_web_sm'): ..."])
+    """
+    changes = [one for node in ast.walk(ast.parse(code)) for one in _list_changes(node)]
+    lines = [line.encode() for line in code.splitlines(keepends=True)]
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
+    content = b"".join(lines)
+    for node, by, _ in sorted(changes, key=lambda one: (one.node.lineno, one.node.col_offset), reverse=True):
+        start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+        content = content[:start] + by.encode() + content[end:]
+    return content.decode(), [one.note for one in changes if one.note]
+
+
+def _list_changes(node: ast.AST) -> Iterator[_Change]:
+    """Yield the changes that a syntax node needs because a newer release of its library has removed a name."""
+    match node:
+        case ast.ImportFrom(module=str() as module, level=0):
+            known = next((one for one in _MODULES if f"{module}.".startswith(f"{one}.")), "")
+            if known:
+                now, release = _MODULES[known]
+                written = ast.ImportFrom(module.replace(known, now, 1), node.names, 0)
+                yield _Change(node, ast.unparse(written), f"{module} is now {written.module}, since {release}.")
+            elif module in _FIELDS and {one.name for one in node.names} & {"Field", "data"}:
+                said = "torchtext has no Field since 0.12: write what its tokenize did in its place."
+                yield _Change(node, ast.unparse(node), said)
+        case ast.Call(args=[ast.Constant(value=str() as name), *_]) if read_last_name(node.func) in _RENAMED:
+            called, method = ast.unparse(node.func), read_last_name(node.func)
+            if (now := _RENAMED[method].get(name, "")) and called != "nltk.data.load":
+                install = f": python -m spacy download {now}" * (method == "load")
+                yield _Change(node.args[0], repr(now), f"{called}({name!r}) is now {called}({now!r}){install}.")
+            if called == "nltk.data.load" and name.startswith("tokenizers/punkt/"):
+                now = f"nltk.tokenize.PunktTokenizer({name.rpartition('/')[2].removesuffix('.pickle')!r})"
+                yield _Change(node, now, f"nltk.data.load({name!r}) is now {now}: python -m nltk.downloader punkt_tab.")
+
+
+# Modules whose functions only compute. The stop words of NLTK are data.
+_COMPUTING_MODULES: Final = (
+    "__future__", "collections", "functools", "html", "itertools", "math", "nltk.corpus", "re", "regex", "string",
+    "typing", "unicodedata",
+)  # fmt: skip
+_OTHER_BUILTINS: Final = REACH_ANY | {"breakpoint", "exit", "getattr", "help", "input", "open", "quit"}
+_METHODS_OF_STRINGS: Final = {name for kind in (str, list, set, dict, tuple) for name in dir(kind) if name[0] != "_"}
+_METHODS: Final = PURE_METHODS | _METHODS_OF_STRINGS | {
+    *("finditer", "findall", "from_iterable", "fullmatch", "group", "match", "search", "sub", "subn", "words"),
+}  # fmt: skip
+
+
+def write_computing_text_function(file: Path, name: str) -> str | None:
+    """Copy an owner's function that splits texts to a file of its own, as the function `words`, if it is safe to run.
+    Return the file's code; None if it is not found, or if it may do more than compute, such as read a file.
+
+    Args:
+        file: the file of the function.
+        name: the function, or Class.method.
+    """
+    held, _, method = name.rpartition(".")
+    written = None if held else write_tokenizer_of_function(file, name)
+    code = None if written is None else written.code
+    if code is None:
+        read = list_read_attributes(file, held, method) if held else {}
+        attributes: dict[str, Any] = {attribute: {} for attribute in read or () if is_vocabulary_name(attribute)}
+        code = write_text_function(file, held or name, method if held else "", "", attributes, calls_init=False)
+    return code if code is not None and _only_computes(code) else None
+
+
+def _only_computes(code: str) -> bool:
+    """Return whether code does nothing but compute. It may import only modules that compute, and call only these, its
+    own functions, harmless builtins, and methods of strings, lists and patterns. It must not have a `while` loop, which
+    may not end."""
+    tree = ast.parse(code)
+    known = {name for one in tree.body for name in list_changed_names(one)}
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, Import):
+            for name, full_name in list_imported_names(node):
+                if not any(f"{full_name}.".startswith(f"{one}.") for one in _COMPUTING_MODULES):
+                    return False
+                if _is_other_module(full_name):
+                    return False
+                imported.add(name)
+    known |= {one.arg for one in ast.walk(tree) if isinstance(one, ast.arg)} | imported
+    known |= {one.id for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.While) or (isinstance(node, ast.Attribute) and node.attr.startswith("_")):
+            return False
+        if isinstance(node, ast.Name) and node.id not in known and node.id in (*_OTHER_BUILTINS, "__builtins__"):
+            return False
+        if isinstance(node, ast.Name) and node.id not in known and not hasattr(builtins, node.id):
+            return False
+        # `typing.contextlib.os.system` reaches any code through the imports of a module.
+        if isinstance(node, ast.Attribute) and isinstance(inner := node.value, ast.Attribute):
+            of_module = _find_root_name(inner) in imported
+            if of_module and node.attr not in _METHODS:
+                return False
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
+            if any(_is_other_module(f"{one}.{node.attr}") for one in _COMPUTING_MODULES):
+                return False
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            called = node.func
+            of_module = isinstance(called.value, ast.Name) and called.value.id in imported
+            if not of_module and called.attr not in _METHODS:
+                return False
+    return True
+
+
+def _find_root_name(node: ast.AST) -> str:
+    """Return the name `a` of `a.b.c`; an empty string for another expression."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_other_module(full_name: str) -> bool:
+    """Return whether a name of a module of the standard library is a module that may do more than compute, such as
+    `typing.sys`."""
+    module, _, name = full_name.rpartition(".")
+    if full_name in _COMPUTING_MODULES or module.partition(".")[0] not in sys.stdlib_module_names:
+        return False
+    return isinstance(getattr(importlib.import_module(module), name, None), ModuleType)

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_files_near
-from pocketrnn_export.source_code.import_statements import list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.parts_of_functions_and_classes import Function, find_methods
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
+from pocketrnn_export.source_code.syntax_tree_parts import Function, find_methods, list_imported_names
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.values_of_call_arguments import (
     CallArguments,

@@ -19,7 +19,7 @@ from pocketrnn_export.source_code.files_near_module import (
     list_syntax_nodes_near,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
-from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
 from pocketrnn_export.source_code.values_of_call_arguments import list_named_values
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,

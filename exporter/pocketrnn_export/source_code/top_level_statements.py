@@ -9,16 +9,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pocketrnn_export.source_code.import_statements import Import, list_imported_names
 from pocketrnn_export.source_code.names_and_object_flow import FileNames, Mentions, collect_mentions_now_and_in_calls
 from pocketrnn_export.source_code.notebook import Cell
-from pocketrnn_export.source_code.parts_of_functions_and_classes import (
+from pocketrnn_export.source_code.syntax_tree_parts import (
     Definition,
     Function,
+    Import,
     find_defaults,
     find_methods,
     list_annotations,
     list_head_expressions,
+    list_imported_names,
 )
 
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.parts_of_functions_and_classes import read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
 
 _FIELDS: Final = ("Field", "ReversibleField")
 _TOKENIZE, _PREPROCESS = "tokenize_as_field", "preprocess_as_field"

@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn_export.source_code.changed_and_needed_names import list_changed_names
 from pocketrnn_export.source_code.files_near_module import list_files_near
-from pocketrnn_export.source_code.import_statements import Import, list_imported_names
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
-from pocketrnn_export.source_code.parts_of_functions_and_classes import (
+from pocketrnn_export.source_code.splitting_part_of_function import list_file_statements_that_code_needs
+from pocketrnn_export.source_code.syntax_tree_parts import (
     Definition,
     Function,
+    Import,
     find_defaults,
     find_first_parameter_name,
     find_methods,
+    list_changed_names,
+    list_imported_names,
     read_last_name,
 )
-from pocketrnn_export.source_code.splitting_part_of_function import list_file_statements_that_code_needs
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 _DEEPEST: Final = 4

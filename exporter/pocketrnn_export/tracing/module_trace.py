@@ -166,7 +166,7 @@ class TracedProgram:
             the limits; empty if there is no condition.
         notes: sentences on what was not compared with the module.
         padding_tells: the padding ids that may change a text's answer in a batch when they follow it, each with the
-            line where; see `proof/padding_invariance.py`.
+            line where; see `proof/padding_and_tied_values.py`.
     """
 
     program: torch.export.ExportedProgram

@@ -550,7 +550,7 @@ def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Cal
             other = op.Mul(op.CastLike(other, x), factor) if isinstance(other, ir.Value) else other * alpha
         if not isinstance(other, ir.Value):
             return operator(x, _make_constant_like(other, x))
-        # A fraction made of sizes is rounded to float32 where it meets a tensor; see `size_arithmetic_translations`.
+        # A fraction made of sizes is rounded to float32 where it meets a tensor; see `size_and_layer_translations`.
         return operator(x, other if other.dtype in _FLOATS else op.CastLike(other, x))
 
     return translate_operation

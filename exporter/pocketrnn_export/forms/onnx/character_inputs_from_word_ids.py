@@ -18,7 +18,7 @@ from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_graph import list_nested_graphs
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
-from pocketrnn_export.intake.character_call import CHARACTERS
+from pocketrnn_export.intake.character_pair_and_feature_calls import CHARACTERS
 from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 _WORDS = "tokens"

@@ -28,14 +28,13 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.intake.random_draw_line import find_random_draw_line
+from pocketrnn_export.intake.user_frames import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
-from pocketrnn_export.proof.differences_for_other_texts import MOVES
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
 from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
-from pocketrnn_export.proof.program_nodes import read_operator_name
+from pocketrnn_export.proof.padding_and_tied_values import MOVES
+from pocketrnn_export.proof.program_runs_and_nodes import RunnableProgram, read_operator_name
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.runnable_program_and_node_values import RunnableProgram
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 
 from pocketrnn_export.forms.packed_file.integer_bounds import Bound, find_most_tokens, join_bounds
+from pocketrnn_export.forms.packed_file.packed_program import COMPUTE_IN_FLOAT32, UnsupportedOperatorError
 from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, read_attributes
-from pocketrnn_export.forms.packed_file.unsupported_operator_error import COMPUTE_IN_FLOAT32, UnsupportedOperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.forms.packed_file.pair_size_factors import OF_SECOND, Lengths
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, SizeValues, Span
-from pocketrnn_export.intake.feature_call import draw_feature_numbers
+from pocketrnn_export.intake.character_pair_and_feature_calls import draw_feature_numbers
 
 Array = npt.NDArray[Any]
 

@@ -18,9 +18,14 @@ from pocketrnn_export.forms.packed_file.operator_lowering import (
     lowers,
     multiply_or_refuse,
 )
-from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
+from pocketrnn_export.forms.packed_file.packed_program import (
+    COMPUTE_IN_FLOAT32,
+    FLOAT,
+    NONE,
+    UnsupportedOperatorError,
+    convert_float_to_bits,
+)
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
-from pocketrnn_export.forms.packed_file.unsupported_operator_error import COMPUTE_IN_FLOAT32, UnsupportedOperatorError
 
 Array = npt.NDArray[Any]
 # The engine's vectors have 8 numbers.

@@ -27,7 +27,16 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
     multiply_bound_by_sizes,
     sum_bounds,
 )
-from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
+from pocketrnn_export.forms.packed_file.packed_program import (
+    BOOL,
+    COMPUTE_IN_FLOAT32,
+    FLOAT,
+    INT,
+    USE_OTHER_OPERATIONS,
+    Program,
+    UnsupportedOperatorError,
+    convert_float_to_bits,
+)
 from pocketrnn_export.forms.packed_file.pair_size_factors import Lengths, compute_size
 from pocketrnn_export.forms.packed_file.previous_step_folding import fold_previous_step_into_layers
 from pocketrnn_export.forms.packed_file.size_dependent_values import (
@@ -36,11 +45,6 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import (
     fit_affine,
     multiply_sizes,
     read_attributes,
-)
-from pocketrnn_export.forms.packed_file.unsupported_operator_error import (
-    COMPUTE_IN_FLOAT32,
-    USE_OTHER_OPERATIONS,
-    UnsupportedOperatorError,
 )
 
 Array = npt.NDArray[Any]

@@ -38,9 +38,8 @@ from pocketrnn_export.forms.packed_file.operator_lowering import (
     compute_array_strides,
     make_packing_error,
 )
-from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
+from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program, UnsupportedOperatorError
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
-from pocketrnn_export.forms.packed_file.unsupported_operator_error import UnsupportedOperatorError
 from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
 
 Array = npt.NDArray[Any]

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from pocketrnn.bundle.packed_enums import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
+from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.pair_size_factors import split_factors
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
-from pocketrnn_export.forms.packed_file.unsupported_operator_error import UnsupportedOperatorError
 
 FLOAT: Final = NumberType.FLOAT
 INT: Final = NumberType.INT
@@ -431,3 +431,21 @@ def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None
         return None
     whole = np.clip(np.rint(numbers / np.expand_dims(chosen, axis)), -127, 127).astype(np.int8)
     return whole, chosen.astype("<f4")
+
+
+# --- The error for an operator that the engine cannot compute, and what to do about it ---
+
+COMPUTE_IN_FLOAT32: Final = "Compute this in float32, or in whole numbers; or use the bundle with onnxruntime."
+USE_OTHER_OPERATIONS: Final = "Use the bundle with onnxruntime, or use other operations in that part of forward."
+
+
+class UnsupportedOperatorError(ExportError):
+    """The engine cannot compute an operator of a graph.
+
+    Args:
+        problem: the reason, a sentence.
+        remedy: what to do, a sentence.
+    """
+
+    def __init__(self, problem: str, remedy: str = USE_OTHER_OPERATIONS) -> None:
+        super().__init__(problem, remedy)

@@ -16,15 +16,17 @@ from typing import Final, Literal
 
 from torch import nn
 
-from pocketrnn_export.intake.call_discovery.character_inputs import list_character_signatures
-from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_assignments
+from pocketrnn_export.intake.call_discovery.character_pair_and_feature_inputs import (
+    list_character_signatures,
+    list_feature_assignments,
+    list_pair_lines,
+)
 from pocketrnn_export.intake.call_discovery.forward_signature import CodesByInput, Signature, Slot, list_signatures
 from pocketrnn_export.intake.call_discovery.initial_states import list_initial_states
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import (
     ModuleFacts,
     list_forward_parameters,
 )
-from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role
 
 # A row that begins with its length. Any module runs on such numbers as tokens, so this line is tried last.

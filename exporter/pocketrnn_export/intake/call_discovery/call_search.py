@@ -43,30 +43,32 @@ from pocketrnn_export.intake.call_discovery.call_trial import (
     try_call_line,
     try_candidate,
 )
+from pocketrnn_export.intake.call_discovery.character_pair_and_feature_inputs import (
+    find_named_features,
+    find_pair_names,
+    list_features_in_code,
+    list_pair_lines,
+)
 from pocketrnn_export.intake.call_discovery.constants_for_non_text_inputs import (
     find_line_with_opposite_mask,
     make_failure_of_inputs_without_working_value,
     make_number_inputs_failure,
     note_inputs_with_defaults,
 )
-from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_features_in_code
 from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
-from pocketrnn_export.intake.call_discovery.length_use import note_inputs_unlike_lengths
-from pocketrnn_export.intake.call_discovery.logits_or_probabilities import decide_logits_or_probabilities
-from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
-from pocketrnn_export.intake.call_discovery.optional_lengths import (
+from pocketrnn_export.intake.call_discovery.length_use import (
     find_id_that_explains_difference,
     find_line_that_counts_tokens_itself,
+    note_inputs_unlike_lengths,
 )
-from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
+from pocketrnn_export.intake.call_discovery.logits_or_probabilities import decide_logits_or_probabilities
+from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state, can_run_line
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.character_call import CharacterCall
+from pocketrnn_export.intake.character_pair_and_feature_calls import PAIR_NAMES, CharacterCall, FeatureCall, PairCall
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.crf_discovery import list_code_that_reads_emissions
-from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import apply_activation
-from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 from pocketrnn_export.progress import log_step
 
 # The most calls with two texts that are tried, where it is not known that the module takes two.

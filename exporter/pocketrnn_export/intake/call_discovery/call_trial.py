@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
-from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
 from pocketrnn_export.intake.call_discovery.constants_for_non_text_inputs import (
@@ -39,7 +38,12 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
     find_float_tensors,
     find_logits_places,
 )
-from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
+from pocketrnn_export.intake.call_discovery.missing_logits_and_omitted_outputs import (
+    describe_omitted_outputs,
+    explain_missing_logits,
+    explain_unsuitable_output,
+    find_missing_logits_reason,
+)
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.trial_answers import (
@@ -52,16 +56,11 @@ from pocketrnn_export.intake.call_discovery.trial_answers import (
     wrap_answer,
     wrap_answer_part,
 )
-from pocketrnn_export.intake.call_discovery.unsuitable_and_omitted_outputs import (
-    describe_omitted_outputs,
-    explain_unsuitable_output,
-)
 from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.character_pair_and_feature_calls import add_feature_ids, derive_features_from_first_ids
 from pocketrnn_export.intake.compiled_call_line import Call, compile_call
-from pocketrnn_export.intake.feature_call import add_feature_ids, derive_features_from_first_ids
-from pocketrnn_export.intake.nonfinite_answer_line import find_nonfinite_line
-from pocketrnn_export.intake.random_draw_line import find_random_draw_line
-from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.intake.ids_with_batch_dependent_answers import explain_batch_dependence
+from pocketrnn_export.intake.user_frames import find_nonfinite_line, find_random_draw_line, run_user_call
 from pocketrnn_export.module_runs.operator_recording import (
     PROBABILITIES,
     SHAPES,

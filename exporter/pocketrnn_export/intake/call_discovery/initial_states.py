@@ -10,7 +10,10 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.batch_sizes_outside_layers import BATCH_SIZE, find_batch_sizes_in_globals_and_settings
+from pocketrnn_export.intake.batch_sizes_in_globals_and_settings import (
+    BATCH_SIZE,
+    find_batch_sizes_in_globals_and_settings,
+)
 from pocketrnn_export.intake.compiled_call_line import write_layer_code
 
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)

@@ -43,11 +43,13 @@ class ModuleFacts:
         samples: whether its ids stand for rows of samples: then no id is a length, and the module does not set their
             count.
         of_tokens: whether it gives the numbers of the labels for each token.
-        two_texts: whether it takes two texts; the rows of a batch are then pairs (`intake/pair_call.py`).
+        two_texts: whether it takes two texts; the rows of a batch are then pairs
+            (`intake/character_pair_and_feature_calls.py`).
         heads: the labels of each of several heads; `classes` counts those of all. Empty for one set of labels.
         features: the features that it takes with a text; each row of a batch then has features, too
-            (`intake/feature_call.py`).
-        spellings: what its ids stand for, where it takes the characters of words, too (`intake/character_call.py`).
+            (`intake/character_pair_and_feature_calls.py`).
+        spellings: what its ids stand for, where it takes the characters of words, too
+            (`intake/character_pair_and_feature_calls.py`).
         labels_are_words: whether the labels may be the words of the ids, as those of a module that tells the next
             token.
     """

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
-from pocketrnn_export.intake.character_call import CharacterCall
+from pocketrnn_export.intake.character_pair_and_feature_calls import CharacterCall, FeatureCall, PairCall
 from pocketrnn_export.intake.compiled_call_line import Call, compile_call
-from pocketrnn_export.intake.feature_call import FeatureCall
-from pocketrnn_export.intake.pair_call import PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 

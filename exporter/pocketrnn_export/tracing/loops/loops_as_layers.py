@@ -18,6 +18,7 @@ from torch.fx import Node
 from pocketrnn_export.intake.wrappers_for_trace import cut_to_width
 from pocketrnn_export.torch_internals import read_size_expression
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
+from pocketrnn_export.tracing.loops.graph_of_unrolled_loops import TracedGraph
 from pocketrnn_export.tracing.loops.iteration_matching import (
     TYPICAL,
     MatchedLoop,
@@ -27,7 +28,6 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
     read_step_index,
 )
 from pocketrnn_export.tracing.loops.loop_state_plans import plan_states
-from pocketrnn_export.tracing.loops.traced_loop_graph import TracedGraph
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED

@@ -6,7 +6,7 @@ Python's order. A function without a symbolic form, such as a logarithm, gives a
 without axes.
 
 The graph computes all of it in double precision, as Python does; see
-`pocketrnn_export.forms.onnx.size_arithmetic_translations`.
+`pocketrnn_export.forms.onnx.size_and_layer_translations`.
 """
 
 from __future__ import annotations

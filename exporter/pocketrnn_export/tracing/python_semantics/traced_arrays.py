@@ -4,7 +4,7 @@ trace.
 `lengths.cpu().numpy()`, `lengths.tolist()` and `lengths.max().item()` take values out of a graph, which would freeze
 those of the example. In a trace, the first two give a `TracedArray`, which holds a tensor. The third is known without
 the values: a graph is run with a width that equals the longest of the lengths, so the number is the width; see
-`pocketrnn_export.tracing.tensor_facts`.
+`pocketrnn_export.tracing.session`.
 """
 
 from __future__ import annotations

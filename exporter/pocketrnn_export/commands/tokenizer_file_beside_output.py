@@ -1,0 +1,349 @@
+"""Write the --tokenizer function to a file of its own: the part that splits texts, if the function answers them or
+cannot be loaded; the whole, if `classify` could not load it without PyTorch or by its name alone."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.terminal_text import escape_line
+from pocketrnn.errors import InputError
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
+from pocketrnn_export.source_code.files_near_module import WRITTEN_BY_EXPORT
+from pocketrnn_export.source_code.text_function_in_own_file import PLAIN_CALL, write_text_function
+
+if TYPE_CHECKING:
+    from pocketrnn_export.source_code.splitting_part_of_function import WrittenTokenizer
+    from pocketrnn_export.vocabularies.keras_split import KerasSplit
+    from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
+
+_MOST_FILES: Final = 20
+
+
+def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
+    """Find the part of the --tokenizer function that splits texts, write it to a file beside the output, and set
+    --tokenizer to it. If the part does the same as basic_english, set --tokenizer to that. Commands in later messages
+    have the new value, too. Return False if no such part is found.
+
+    Args:
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.splitting_part_of_function import (
+        WRITTEN_NAME,
+        uses_only_basic_english_tokenizer,
+        write_tokenizer_of_function,
+    )
+
+    named = parse_module_name(options["tokenizer"])
+    if named is None or named.name == WRITTEN_NAME:
+        return False
+    keras = _read_keras_split_of_vocabulary(options["vocabulary"])
+    if (written := write_tokenizer_of_function(named.path, named.name, keras=keras)) is None:
+        return False
+    parameters = click.get_current_context().params
+    if written.fields:
+        _refuse_several_fields(named, Path(parameters["output"]), written)
+    if written.later_changes:
+        print_line(
+            f"Note: {named.path}:{named.name} changes the ids of a text afterwards, and only --rules and --pairs, or a "
+            f"--tokenizer function that gives these ids, show that: {escape_line('; '.join(written.later_changes))}.",
+            err=True,
+        )
+    if uses_only_basic_english_tokenizer(written.code):
+        options["tokenizer"] = parameters["tokenizer"] = "basic_english"
+        print_line(
+            f"Note: {named.path}:{named.name} splits texts by torchtext's basic_english, which is taken.", err=True
+        )
+        return True
+    path = find_or_write_code_file(Path(parameters["output"]), "words", written.code)
+    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    print_line(
+        f"Note: The lines of {named.path}:{named.name} that split a text are now a function in {path}, and --tokenizer "
+        f"{path}:{WRITTEN_NAME} is taken.",
+        err=True,
+    )
+    if both := write_tokenizer_with_changed_text(named):
+        print_line(f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}.", err=True)
+    return True
+
+
+def _read_keras_split_of_vocabulary(file: Path | None) -> KerasSplit | None:
+    """Return how the Tokenizer of Keras in a file splits a text; None for another file."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    # A file that cannot be read is refused where its words are read.
+    with contextlib.suppress(InputError), hide_log_records():
+        return None if file is None else read_vocabulary(file).keras
+    return None
+
+
+def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: KerasSplit) -> bool:
+    """Set --tokenizer to a file beside the output whose function splits the string that the given function makes of a
+    text as a Tokenizer of Keras does. Return False if the code that the function needs is not found.
+
+    Args:
+        options: the options of `export`.
+        keras: how the Tokenizer splits a text.
+    """
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+
+    named = parse_module_name(options["tokenizer"])
+    if named is None or named.name == WRITTEN_NAME or named.method or named.args or named.kwargs:
+        return False
+    code = write_text_function(named.path, named.name)
+    if code is None:
+        return False
+    code = code.replace(f"{WRITTEN_NAME} = {named.name}\n", "")
+    code += f"\ndef {WRITTEN_NAME}(text):\n    return {keras.write_tokens(f'{named.name}(text)')}\n"
+    path = find_or_write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
+    options["tokenizer"] = click.get_current_context().params["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    print_line(
+        f"Note: {named} gives a string, and {options['vocabulary']} splits it: {path} does both, and --tokenizer "
+        f"{path}:{WRITTEN_NAME} is taken.",
+        err=True,
+    )
+    return True
+
+
+def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
+    """Set --tokenizer to its function with the values that the owner's code gives its further arguments, also in the
+    commands that messages suggest; for a function that answers texts, to the one that it calls with its text. Return
+    False if a value is not known."""
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
+
+    named = parse_module_name(options["tokenizer"])
+    found = None if named is None or named.kwargs else complete_text_function(named.path, named.name)
+    if named is None or found is None:
+        return False
+    parameters, taken = click.get_current_context().params, found.option
+    if found.code:
+        taken = f"{find_or_write_code_file(Path(parameters['output']), WRITTEN_NAME, found.code)}:{WRITTEN_NAME}"
+    options["tokenizer"] = parameters["tokenizer"] = taken
+    is_called = "" if found.called is None else f", as {found.called.place}, calls it"
+    print_line(f"Note: --tokenizer {named} is taken as {taken}{is_called}.", err=True)
+    return True
+
+
+def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
+    """Write the lines of a function that splits several fields of a request to a file, and raise an error. The error
+    says how the user completes the file to a tokenizer of one text."""
+    from pocketrnn_export.source_code.splitting_part_of_function import NAME_WITH_FIELDS, WRITTEN_NAME
+
+    path = find_or_write_code_file(output, "words", written.code)
+    fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
+    raise InputError(
+        f"{named.path}:{named.name} joins {len(written.fields)} fields of a request ({fields}) to one text.",
+        f"Its lines are now {NAME_WITH_FIELDS}({fields}) in {path}. Add there how your text becomes these fields, such "
+        f"as: def {WRITTEN_NAME}(text): return {NAME_WITH_FIELDS}({example}). "
+        f"Then give --tokenizer {path}:{WRITTEN_NAME}.",
+    )
+
+
+# How a text is given to a function, and its tokens or ids are taken, so that `classify` reads them.
+_CALLS: Final[Mapping[str, Callable[[Callable[[Any], Any], str], Any]]] = {
+    PLAIN_CALL: lambda function, text: function(text),
+    "{}([text])[0]": lambda function, text: function([text])[0],
+    "{}(text)[0]": lambda function, text: function(text)[0],
+    "{}(text)[0][0]": lambda function, text: function(text)[0][0],
+    "{}([text])[0][0]": lambda function, text: function([text])[0][0],
+}
+
+
+def replace_tokenizer_by_own_file(
+    options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any], adapted: OwnersFunction
+) -> bool:
+    """Copy the --tokenizer function, with the code and the vocabulary that it needs, to a file beside the output, and
+    set --tokenizer to the copy. This is done if `classify` could not load the function from its own file without
+    PyTorch, or could not call it with a text alone. Return False if nothing was copied.
+
+    Args:
+        options: the options of `export`.
+        function: the function, as it was loaded.
+        saved_attributes: the attributes of its object that were saved.
+        adapted: the function, as the export calls it.
+    """
+    from pocketrnn_export.source_code.files_near_module import loads_torch
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
+
+    named = parse_module_name(options["tokenizer"])
+    plain = getattr(function, "func", function)
+    held = getattr(plain, "__self__", plain)
+    if named is None:
+        return False
+    given, of_method = (
+        [*map(ast.unparse, named.args), *_write_by_name(named.kwargs)],
+        _write_by_name(named.method_kwargs),
+    )
+    vocabulary = {name: dict(ids) for name, ids in adapted.arguments.items()}
+    call = _find_call(functools.partial(function, **vocabulary), adapted)
+    is_called_otherwise = bool(vocabulary) or call != PLAIN_CALL
+    if not (named.is_notebook or named.method or given or is_called_otherwise or loads_torch(named.path)):
+        return False
+    calls_init = False
+    # A class that needs more than the given arguments was made without its `__init__`.
+    with contextlib.suppress(TypeError, ValueError):
+        calls_init = not saved_attributes and bool(
+            inspect.signature(type(held)).bind(*named.args, **(named.kwargs or {}))
+        )
+    attributes = {name: value for name, value in getattr(held, "__dict__", {}).items() if is_plain_value(value)}
+    words = [f"{name}={ids!r}" for name, ids in vocabulary.items()]
+    code = write_text_function(
+        named.path, named.name, named.method, ", ".join([*given, *words * (not named.method)]), attributes,
+        calls_init=calls_init, method_arguments=", ".join([*of_method, *words]), call=call or PLAIN_CALL,
+    )  # fmt: skip
+    parameters = click.get_current_context().params
+    if code is None and not (named.is_notebook or named.method or loads_torch(named.path)):
+        code = _write_import(named, Path(parameters["output"]), [*given, *words], call or PLAIN_CALL)
+    if code is None or call is None:
+        return False
+    path = find_or_write_code_file(Path(parameters["output"]), "words", code)
+    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    also = ", with the words of the vocabulary" if vocabulary else ""
+    print_line(f"Note: {named} is now also in {path}, without PyTorch{also}, and --tokenizer {path}:{WRITTEN_NAME} is "
+               "taken.", err=True)  # fmt: skip
+    return True
+
+
+def _write_import(named: ModuleName, output: Path, arguments: Sequence[str], call: str) -> str:
+    """Return the code of a file beside the output with a function `words`, which imports a function with its file."""
+    folder = os.path.relpath(named.path.absolute().parent, output.absolute().parent)
+    called = f"functools.partial(_named, {', '.join(arguments)})" if arguments else "_named"
+    return (
+        "import functools\nimport runpy\nimport sys\nfrom pathlib import Path\n\n"
+        f"_folder = Path(__file__).absolute().parent / {folder!r}\nsys.path.insert(0, str(_folder))\n"
+        f"_named = runpy.run_path(str(_folder / {named.path.name!r}))[{named.name!r}]\n_called = {called}\n\n"
+        f"def words(text):\n    return {call.format('_called')}\n"
+    )
+
+
+def _find_call(function: Callable[[Any], Any], adapted: OwnersFunction) -> str | None:
+    """Return how a text is given to a function so that `classify` reads the tokens or ids that the export does; None if
+    no such call is known."""
+    for written, call in _CALLS.items():
+        # Whatever the owner's function raises.
+        with contextlib.suppress(Exception):
+            if all(_read_as_classify(call(function, text)) == found for text, found in adapted.results.items()):
+                return written
+    return None
+
+
+def _read_as_classify(given: Any) -> list[Any] | None:
+    """Return the tokens or ids of a text that `classify` takes from the result of a function; None if it refuses it."""
+    given = given.split() if isinstance(given, str) else given
+    given = given.tolist() if getattr(given, "ndim", 0) == 1 else given
+    return [*given] if isinstance(given, list | tuple) else None
+
+
+def _write_by_name(arguments: Mapping[str, ast.expr] | None) -> list[str]:
+    return [f"{name}={ast.unparse(one)}" for name, one in (arguments or {}).items()]
+
+
+def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> bool:
+    """Set --tokenizer to a file beside the output that holds its function with the present names of what libraries have
+    removed. Return False if it needs nothing that is known to be removed."""
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
+
+    named = parse_module_name(options["tokenizer"])
+    if named is None or named.name == WRITTEN_NAME or named.args or named.kwargs or named.method_kwargs:
+        return False
+    code = write_text_function(named.path, named.name, named.method)
+    if code is None or replace_removed_names(code)[0] == code:
+        return False
+    parameters = click.get_current_context().params
+    path = find_or_write_code_file(Path(parameters["output"]), WRITTEN_NAME, code)
+    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    print_line(f"Note: {named} cannot be loaded as it stands, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
+               err=True)  # fmt: skip
+    return True
+
+
+def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:
+    """Write a tokenizer to a file: it changes a text as the user's code does before a call of `function`, then splits
+    it as `function` does. Return a sentence on it, and the tokenizer as file.py:words; None if the user's code changes
+    nothing.
+
+    Args:
+        function: the function of the user's code, which answers or splits a text.
+    """
+    from pocketrnn_export.source_code.splitting_part_of_function import (
+        WRITTEN_NAME,
+        find_changed_text,
+        write_tokenizer_of_function,
+    )
+
+    changed = find_changed_text(function.path, function.name)
+    both = None if changed is None else write_tokenizer_of_function(function.path, function.name, changed)
+    if changed is None or both is None:
+        return None
+    path = find_or_write_code_file(Path(click.get_current_context().params["output"]), "words", both.code)
+    said = f"{changed.place}, calls {function.name} with {changed.code}; {path} does both."
+    return escape_line(said), f"{path}:{WRITTEN_NAME}"
+
+
+def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
+    """Write what code does to a column of texts to a file beside the output, as a function of a text. Return a sentence
+    on it, and the tokenizer as file.py:words; None if no such code is found.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.text_columns_in_code import write_tokenizer_of_columns
+
+    code = write_tokenizer_of_columns(path)
+    if code is None:
+        return None
+    written = find_or_write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
+    return (
+        f"The steps of {path} on a column of texts are copied to {written}, for one text.",
+        f"{written}:{WRITTEN_NAME}",
+    )
+
+
+def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
+    """Write code to a new file beside the output, unless such a file already holds the same code. Return the file. Its
+    first line says that this command wrote it. Names that libraries have removed are replaced by their present names,
+    with a note.
+
+    Args:
+        output: the output of the command, whose name begins the file's name.
+        kind: the second part of the file's name, such as `words`.
+        code: the Python code to write.
+    """
+    from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
+
+    code, changes = replace_removed_names(code)
+    path = _find_or_write_content(output, kind, code)
+    for change in changes:
+        print_line(f"Note: In {path}, {escape_line(change)}", err=True)
+    return path
+
+
+def _find_or_write_content(output: Path, kind: str, code: str) -> Path:
+    """Write code to a new file beside the output, unless a file that was written there for this or another output holds
+    the same code. Return the file."""
+    content = f"{WRITTEN_BY_EXPORT}\n{code}".encode()
+    for written in sorted(output.parent.glob(f"*-{kind}*.py")):
+        if written.is_file() and written.stat().st_size == len(content) and written.read_bytes() == content:
+            return written
+    for number in range(1, _MOST_FILES):
+        path = output.with_name(f"{output.name}-{kind}{number if number > 1 else ''}.py")
+        if not path.exists():
+            with write_whole_file(path, force=False) as file:
+                file.write(content)
+            break
+    return path

@@ -1,0 +1,138 @@
+"""Read parts of a user's code by its syntax alone: the names that a statement changes or needs, the imports of a
+statement, and a function's or class's defaults, annotations, decorators, methods and first parameter."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Final
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.Lambda
+
+
+def read_last_name(node: ast.AST) -> str:
+    """Return the last name of an expression: NAME for `NAME`, `self.NAME` and `module.NAME`. Return an empty string for
+    other code."""
+    return node.attr if isinstance(node, ast.Attribute) else str(getattr(node, "id", ""))
+
+
+def strip_decorator_call(decorator: ast.expr) -> ast.expr:
+    """Return the function of a decorator without its arguments: `f` for `@f` and for `@f(3)`."""
+    return decorator.func if isinstance(decorator, ast.Call) else decorator
+
+
+def list_annotations(node: Definition) -> list[ast.expr]:
+    """Return the annotations of a function's parameters and of its result."""
+    every = [part.annotation for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
+    return [part for part in (*every, getattr(node, "returns", None)) if part is not None]
+
+
+def find_defaults(node: Definition) -> dict[str, ast.expr]:
+    """Return a dict from each parameter of a function that has a default to the code of its default."""
+    given = node.args
+    positional = [*given.posonlyargs, *given.args]
+    last = positional[len(positional) - len(given.defaults) :]
+    by_name = zip([*last, *given.kwonlyargs], [*given.defaults, *given.kw_defaults], strict=True)
+    return {parameter.arg: default for parameter, default in by_name if default is not None}
+
+
+def list_head_expressions(node: ast.stmt) -> list[ast.expr]:
+    """Return the expressions that Python evaluates when it defines a class or function. Other statements have none."""
+    if isinstance(node, ast.ClassDef):
+        return [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
+    if isinstance(node, Function):
+        return [*find_defaults(node).values(), *list_annotations(node), *node.decorator_list]
+    return []
+
+
+def find_methods(node: ast.ClassDef, *names: str) -> list[Function]:
+    """Return the methods of a class with one of the names. Without names, return all methods."""
+    return [part for part in node.body if isinstance(part, Function) and (part.name in names or not names)]
+
+
+def find_first_parameter_name(function: Definition) -> str:
+    """Return the name of a function's first parameter. Return an empty string for a function without parameters."""
+    return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
+
+
+def takes_class_as_first_argument(method: Function) -> bool:
+    """Return whether the first argument of a method is the class and not an object."""
+    return method.name in ("__new__", "__class_getitem__") or any(
+        ast.unparse(one).endswith("classmethod") for one in method.decorator_list
+    )
+
+
+_Compound: Final = ast.For | ast.While | ast.If | ast.With | ast.Try | ast.ClassDef | Function
+
+
+def list_changed_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds, and those of objects that it may change by a method or an index."""
+    if isinstance(node, Import):
+        return {one.asname or one.name.partition(".")[0] for one in node.names}
+    if isinstance(node, Function | ast.ClassDef):
+        return {node.name}
+    found: set[str] = set()
+    for part in ast.walk(node):
+        changed: ast.AST | None = None
+        if isinstance(part, ast.Name | ast.Subscript | ast.Attribute) and isinstance(part.ctx, ast.Store | ast.Del):
+            changed = part
+        elif (
+            isinstance(part, ast.Expr)
+            and isinstance(part.value, ast.Call)
+            and isinstance(part.value.func, ast.Attribute)
+        ):
+            changed = part.value.func.value
+        while isinstance(changed, ast.Subscript | ast.Attribute):
+            changed = changed.value
+        found |= {changed.id} if isinstance(changed, ast.Name) else set()
+    return found
+
+
+def list_needed_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement reads and does not bind itself before."""
+    names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
+    inner = (
+        [node] if isinstance(node, _Compound) else [one for one in ast.walk(node) if isinstance(one, ast.comprehension)]
+    )
+    own = {
+        one.id
+        for part in inner
+        for one in ast.walk(part)
+        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+    }
+    own |= {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+    own |= {one.name for one in ast.walk(node) if isinstance(one, ast.ExceptHandler) and one.name}
+    # Such as `import random` in a function.
+    own |= {name for one in ast.walk(node) if isinstance(one, Import) for name in list_changed_names(one)}
+    own |= {one.name for one in ast.walk(node) if isinstance(one, Function) and one is not node}
+    return {one.id for one in names if isinstance(one.ctx, ast.Load)} - own
+
+
+Import = ast.Import | ast.ImportFrom
+
+
+def list_imported_names(node: Import) -> Iterator[tuple[str, str]]:
+    """Yield each name that an import defines, with its full name: `np` and `numpy` for `import numpy as np`."""
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom):
+            yield alias.asname or alias.name, f"{'.' * node.level}{node.module or ''}.{alias.name}"
+        elif alias.asname:
+            yield alias.asname, alias.name
+        else:
+            top = alias.name.split(".")[0]
+            yield top, top
+
+
+def find_imported_module(node: Import) -> str:
+    """Return the module that an import of one name loads: `a.b` for `from a.b import c` and for `import a.b`."""
+    return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
+
+
+def list_imported_modules(node: Import) -> set[str]:
+    """Return the modules that an import may load, and their parent modules: `a` and `a.b` for `from a import b`."""
+    found = {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        above = "." * node.level + (node.module or "")
+        found = {above, *(f"{above}{'.' * (not above.endswith('.'))}{name}" for name in found)}
+    return found
