@@ -42,7 +42,10 @@ from pocketrnn_export.commands.compression_and_integer_options import (
     refuse_measure_options_for_float32,
     write_compressed_bundle,
 )
-from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
+from pocketrnn_export.commands.export_with_rules_from_answers import (
+    GIVEN_TOKENIZER,
+    export_with_rules_from_answers,
+)
 from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
@@ -88,7 +91,7 @@ from pocketrnn_export.commands.tokenizer_file_beside_output import (
     replace_tokenizer_that_cleans_before_keras,
     write_tokenizer_of_columns_to_file,
 )
-from pocketrnn_export.intake.file_existence_check import check_weights_exist
+from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
@@ -305,6 +308,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     named = parse_source(source := complete_source(source), options)
+    options[GIVEN_TOKENIZER] = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
@@ -313,8 +317,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
     # A missing file is told before PyTorch is loaded, which takes seconds.
-    files = (options[name] for name in ("weights", "vocabulary", "pairs"))
-    if named is None or any(one is not None and not one.exists() for one in files):
+    files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
+    is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
+    if named is None or is_text or not all(one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -432,7 +437,7 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
     --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(labels, multi_label=options["multi_label"])
+    return propose_pairs(labels, multi_label=options["multi_label"], in_any_order=True)
 
 
 def _load_pytorch() -> None:

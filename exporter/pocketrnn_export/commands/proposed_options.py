@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
@@ -403,7 +404,9 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     return f"{said} {called.place}, {values}; its argument {function.text} is the text."
 
 
-def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | None = None) -> ProposedPairs | None:
+def propose_pairs(
+    labels: Sequence[str], *, multi_label: bool, given: Path | None = None, in_any_order: bool = False
+) -> ProposedPairs | None:
     """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
     its name and its contents. Return None if there is no such file.
 
@@ -414,14 +417,23 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
         labels: the labels, in the order of the logits; empty if they are not known.
         multi_label: whether a text may have several labels.
         given: the only file to look at; by default, all files in the working folder.
+        in_any_order: whether the answers may contradict the order of the labels, which a comparison with them tells.
     """
     from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
     for file in _list_answer_files(given):
         with contextlib.suppress(InputError, OSError), hide_log_records():
-            pairs = read_pairs(file, labels, multi_label=multi_label)
+            try:
+                pairs = read_pairs_in_label_order(file, labels, multi_label=multi_label)
+            except OptionCorrectionsError as error:
+                order = error.changes.get("labels")
+                if not in_any_order or order is None:
+                    raise
+                found.append(ProposedPairs(str(file), len(read_pairs(file, order.split(","), multi_label=multi_label))))
+                continue
             answered = map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs
             found += [ProposedPairs(str(file), len(answered))] if answered else []
     found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))

@@ -124,8 +124,7 @@ def explain_difference(
         )
     split = _advise_on_other_split(source, some, tolerance)
     return Explanation(
-        f"{describe_likely_cause(rows, wrong_indices)}{split}The ids of some texts, given beside their answers, show "
-        "which of these is wrong."
+        f"{describe_likely_cause(rows, wrong_indices)}{split}The ids beside some answers show which is wrong."
     )
 
 
@@ -177,8 +176,8 @@ def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> 
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return (
-            "Give the vocabulary, the text rules and the weights of the classifier that gave these answers, and the "
-            "labels that it predicted, not the true labels. "
+            "Give the text rules, the vocabulary and the weights of the classifier of these answers, and its own "
+            "labels, not the true ones. "
         )
     return (
         f"Since the probabilities of {agreed:,} of {len(rows):,} texts agree, the vocabulary and the weights are "

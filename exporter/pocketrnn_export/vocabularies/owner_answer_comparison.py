@@ -46,7 +46,9 @@ class OtherAnswersError(ParityError):
     """A bundle or a module gives other answers than its owner's classifier.
 
     Args:
-        problem, remedy: as for every error.
+        count: a sentence that says how many answers differ.
+        remedy: as for every error.
+        example: a sentence or two on the first of them.
         before: the text rules.
         agreeing: the text rules with which it gives these answers; None if none are found.
         numbers: how many of the texts show by probabilities that no other rules agree as well.
@@ -56,15 +58,17 @@ class OtherAnswersError(ParityError):
 
     def __init__(
         self,
-        problem: str,
+        count: str,
         remedy: str,
+        example: str = "",
         before: Any = None,
         agreeing: AnyTextRules | None = None,
         numbers: int = 0,
         nearest: AnyTextRules | None = None,
         options: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        super().__init__(problem, remedy)
+        super().__init__(f"{count} {example}".rstrip(), remedy)
+        self.count, self.example = count, example
         self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
         self.options = dict(options)
 
@@ -169,10 +173,10 @@ def refuse_other_answers(
             source, rows, wrong, tolerance, others, find_weights
         )
         raise OtherAnswersError(
-            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
-            f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
-            f"{_describe_read_tokens(source, one)}",
+            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}.",
             remedy,
+            f"The first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
+            f"{_describe_read_tokens(source, one)}",
             None if agreeing is None else source.text.rules,
             agreeing,
             sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if is_only else 0,

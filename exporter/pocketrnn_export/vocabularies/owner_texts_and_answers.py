@@ -48,6 +48,8 @@ _OF_CLASSES: Final = re.compile(
     r"label|class|categor|sentiment|pred|answer|output|target|true|gold|^y(_|$)", re.IGNORECASE
 )
 _PREDICTED: Final = re.compile(r"(^|[\W_])pred(s|icted|ictions?)?([\W_]|$)", re.IGNORECASE)
+# The tables that are read, with what is between their fields.
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 # How far the sum of rounded probabilities may be from 1.
 _FROM_ONE: Final = 1e-3
 _LIKELY: Final = 0.5
@@ -106,7 +108,9 @@ def read_pairs(
     """
     found: list[OwnersText] = []
     lines: Sequence[Any] = (
-        _read_csv(path, labels, texts, multi_label=multi_label) if path.suffix.lower() == ".csv" else read_lines(path)
+        _read_csv(path, labels, texts, multi_label=multi_label)
+        if path.suffix.lower() in _DELIMITERS
+        else read_lines(path)
     )
     for number, line in enumerate(lines, 1):
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
@@ -276,7 +280,7 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
         path: the file of JSON lines or the CSV file.
         multi_label: whether a text may have several labels, `a|b`.
     """
-    if path.suffix.lower() != ".csv":
+    if path.suffix.lower() not in _DELIMITERS:
         answers = [one.label or one.answer for one in read_pairs(path)]
         keys = [[*one] for one in answers if isinstance(one, Mapping)]
         if keys and all({*one} == {*keys[0]} for one in keys):
@@ -395,7 +399,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     half of the fields have several words."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [*csv.DictReader(file)]
+            rows = [*csv.DictReader(file, delimiter=_DELIMITERS.get(path.suffix.lower(), ","))]
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except (OSError, ValueError, csv.Error) as error:
@@ -407,6 +411,11 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
             'Put a text with commas in quotes: "a, b".',
         )
     rows = [{name: field or "" for name, field in row.items()} for row in rows]
+    if of_values := [name for name in (rows[0] if rows else ()) if name and any(row[name] == name for row in rows)]:
+        raise InputError(
+            f"{path} does not begin with the names of its columns: {short_repr(of_values[0], 40)} is a value, too.",
+            "Give your classifier's answers in a file whose first line is text,label,probability.",
+        )
     several = [
         name for name in (rows[0] if rows else ())
         if name not in _MEMBERS and 2 * sum(" " in row[name].strip() for row in rows) >= len(rows)
