@@ -170,8 +170,7 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
     from pocketrnn_export.source_code.answering_code import list_code_parts
-    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
@@ -183,9 +182,6 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
     found = [one for one in list_text_functions(named.path) if not {f"{one.file}:{one.name}", one.option} & given]
     called = {one.name: one.called_names for one in list_code_parts(named.path) if one.name and one.is_answering}
     tried_names = {one.rpartition(":")[2] for one in given if one}
-    if tried is not None and tried.name == WRITTEN_NAME:
-        # Written of a function that answers texts.
-        found = [one for one in found if not is_name_of_answering_function(one.name)]
     for name in tried_names & called.keys():
         # A function that the answering one does not call changes none of its answers.
         found = [one for one in found if one.name.rpartition(".")[2] in called[name]]
