@@ -88,7 +88,10 @@ from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possible_padding_ids, select_answered_ids
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
-from pocketrnn_export.module_check_by_owner_answers import refuse_module_with_other_answers
+from pocketrnn_export.module_check_by_owner_answers import (
+    list_modules_with_other_weights,
+    refuse_module_with_other_answers,
+)
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
@@ -96,7 +99,7 @@ from pocketrnn_export.numbers.number_arguments import (
     refuse_arguments_with_input_and_output,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
-from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, show_progress
+from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, hide_log_records, show_progress
 from pocketrnn_export.proof.case_ids import find_compared_ids, find_ids_of_extreme_vectors
 from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
@@ -588,7 +591,10 @@ def _prepare_by_answers(
     If several calls of the module are possible, or it is unclear what its outputs mean, the owner's answers decide.
     """
     prepare = _bind_arguments_of_prepare_module(module, description, options)
-    compare = functools.partial(refuse_module_with_other_answers, description=description, answered=answered)
+    compare = functools.partial(
+        refuse_module_with_other_answers, description=description, answered=answered,
+        prepare_others=functools.partial(_prepare_with_other_weights, description, options),
+    )  # fmt: skip
 
     def make(**changes: str) -> tuple[ExportableModule, list[Form]]:
         changed = functools.partial(prepare, **changes)
@@ -600,6 +606,21 @@ def _prepare_by_answers(
         return make(call=_choose_call_by_answers(module, description, error, answers))
     except UnclearNumbersError as error:
         return _choose_numbers_by_answers(make, error, answered)
+
+
+def _prepare_with_other_weights(
+    description: Description, options: ExportOptions, prepared: ExportableModule
+) -> Iterator[tuple[str, ExportableModule]]:
+    """Yield the module with the weights of each file that may be tried, prepared to be called as `prepared`, and the
+    file."""
+    call = prepared.convention.line if options.call is None else options.call
+    for name, module in list_modules_with_other_weights():
+        prepare = _bind_arguments_of_prepare_module(module, description, replace(options, call=call))
+        other = None
+        with contextlib.suppress(PocketRNNError), hide_log_records():
+            other = prepare(one_text=prepared.one_text)
+        if other is not None:
+            yield name, other
 
 
 def _choose_call_by_answers(

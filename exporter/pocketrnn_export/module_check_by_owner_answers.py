@@ -5,11 +5,14 @@ So wrong text rules, labels or weights are refused within seconds. The written b
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Final
 
 import numpy as np
+from torch import nn
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
@@ -20,6 +23,7 @@ from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerS
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
 _log = logging.getLogger(__name__)
+_others: Final[ContextVar[Callable[[], Iterable[tuple[str, nn.Module]]]]] = ContextVar("others", default=tuple)
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each. Some have characters
 # outside ASCII, and some are the longest: these tell most about text rules.
 _TEXTS: Final = 200
@@ -27,8 +31,30 @@ _OUTSIDE_ASCII: Final = 40
 _LONGEST: Final = 10
 
 
+@contextlib.contextmanager
+def try_weights_if_answers_differ(list_modules: Callable[[], Iterable[tuple[str, nn.Module]]]) -> Iterator[None]:
+    """While the block runs, try the weights of other files if a module gives other answers than its owner's classifier.
+
+    Args:
+        list_modules: makes the module with the weights of each file, and returns it with the file.
+    """
+    before = _others.set(list_modules)
+    try:
+        yield
+    finally:
+        _others.reset(before)
+
+
+def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
+    """Yield the module with the weights of each file that `try_weights_if_answers_differ` names, and the file."""
+    yield from _others.get()()
+
+
 def refuse_module_with_other_answers(
-    prepared: ExportableModule, description: Description, answered: Sequence[AnsweredText]
+    prepared: ExportableModule,
+    description: Description,
+    answered: Sequence[AnsweredText],
+    prepare_others: Callable[[ExportableModule], Iterable[tuple[str, ExportableModule]]] = lambda _: (),
 ) -> None:
     """Refuse a module whose answers to some texts differ from those of its owner's classifier.
 
@@ -38,6 +64,7 @@ def refuse_module_with_other_answers(
         prepared: the module.
         description: the description of the bundle.
         answered: texts with the owner's answers.
+        prepare_others: prepares the same module with the weights of other files, and returns it with each file.
 
     Raises:
         ParityError: an answer differs; the message has the likely cause.
@@ -52,12 +79,17 @@ def refuse_module_with_other_answers(
         if not isinstance(one, LabelOutput):
             return
         of_head = [row for row in answered if row.head == name]
-        source = _make_answer_source(prepared, description, one, slice(begin, begin + len(one.labels)))
+        columns = slice(begin, begin + len(one.labels))
+        source = _make_answer_source(prepared, description, one, columns)
+        others = (
+            (file, _make_answer_source(other, description, one, columns))
+            for file, other in (prepare_others(prepared) if not name else ())
+        )
         begin += len(one.labels)
         try:
             compared = _choose_texts_to_compare(of_head)
             taken = {id(row) for row in compared}
-            refuse_other_answers(source, compared, [row for row in of_head if id(row) not in taken])
+            refuse_other_answers(source, compared, [row for row in of_head if id(row) not in taken], others)
         except OtherAnswersError as error:
             if not name:
                 raise

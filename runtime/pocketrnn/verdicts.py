@@ -6,6 +6,7 @@ always separate.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, cast
@@ -71,6 +72,9 @@ class AnswerComparison:
         unordered: labels whose order the answers do not show: if some are exchanged, all answers still agree.
         is_before: whether the weights were rounded, or integer arithmetic was introduced, after the comparison.
         texts: how many texts were compared; 0 if this is not known.
+        threshold: the probability from which the owner's classifier gives the second of two labels, if this is not 0.5.
+            The labels are compared by it.
+        labels_in_order: the two labels, if there is a threshold.
     """
 
     labels: int
@@ -80,11 +84,14 @@ class AnswerComparison:
     unordered: tuple[str, ...] = ()
     is_before: bool = False
     texts: int = 0
+    threshold: float | None = None
+    labels_in_order: tuple[str, ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:
         """The comparison as the member `answers` of the text rules in provenance."""
-        stated = {name: value for name, value in asdict(self).items() if name not in ("is_before", "texts")}
+        left_out = {"is_before", "texts", "labels_in_order", *(["threshold"] if self.threshold is None else [])}
+        stated = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {**stated, "unordered": list(self.unordered)}
 
     @property
@@ -105,7 +112,20 @@ class AnswerComparison:
             named = ", ".join(short_repr(label, 40) for label in self.unordered[:_NAMED])
             named += f" and {len(self.unordered) - _NAMED:,} more" if len(self.unordered) > _NAMED else ""
             found.append(f"These answers do not show the order of {named}: that was not compared.")
+        if self.threshold is not None and len(self.labels_in_order) == 2:
+            label = short_repr(self.labels_in_order[1], 40)
+            found.append(
+                f"Your classifier gives {label} from the probability {self.threshold:g} on, but the bundle from 0.5 on."
+            )
         return " ".join(found)
+
+    @property
+    def code_for_owners_label(self) -> str:
+        """A line of Python that gives the label of the owner's classifier; empty if the bundle gives the same one."""
+        if self.threshold is None or len(self.labels_in_order) != 2:
+            return ""
+        first, second = map(json.dumps, self.labels_in_order)
+        return f"label = {second} if classifier.predict_proba([text])[0][1] >= {self.threshold:g} else {first}"
 
     @property
     def _agreement_words(self) -> str:
@@ -278,7 +298,13 @@ def _read_answer_comparison(stated: Any, manifest: Manifest) -> AnswerComparison
     if not isinstance(unordered, list | tuple) or not all(label in manifest.labels for label in unordered):
         return None
     changed = any(line.measures_rounding or line.measures_integer_arithmetic for line in manifest.parity.comparisons)
-    return AnswerComparison(labels, probabilities, largest, tolerance, tuple(unordered), changed)
+    threshold = stated.get("threshold")
+    if len(manifest.labels) != 2 or type(threshold) is not float or not 0 < threshold <= 1:
+        threshold = None
+    two = () if threshold is None else manifest.labels
+    return AnswerComparison(
+        labels, probabilities, largest, tolerance, tuple(unordered), changed, threshold=threshold, labels_in_order=two
+    )
 
 
 @dataclass(frozen=True)

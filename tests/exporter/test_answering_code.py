@@ -80,7 +80,14 @@ def test_class_that_answers_is_preferred(code: str, found: str | None, tmp_path:
             0,
         ),
         ("def predict(x):\n    torch.load('b.pt' if exists('b.pt') else 'a.pt')", "b.pt", 1),
-        ("torch.save(net, 'b.pt')\ntorch.save(net, 'a.pt')", "b.pt", 1),
+        ("OLD = 'b.pt'\nNEW = 'a.pt'", "b.pt", 1),
+        ("torch.save(net, 'a.pt')\ntorch.save(net, 'b.pt')", "b.pt", 0),
+        # A training that goes on, and then saves what the code below answers with.
+        ("def predict(x): ...\ntry: load('a.pt')\nexcept: 1\nsave(net, 'b.pt')\npredict(1)", "b.pt", 0),
+        ("def predict(x): ...\nload('b.pt')\nsave(predict(1), 'answers.pt')\n'a.pt'", "b.pt", 0),
+        # The checkpoints of a loop are not what is kept in the end.
+        ("for e in range(9):\n    save(net, 'a.pt')\nload('b.pt')", "b.pt", 0),
+        ("save(net, 'b.pt')\nfor e in range(9):\n    save(net, 'a.pt')", "b.pt", 0),
     ],
 )
 def test_weights_that_answer_are_preferred(code: str, file: str, others: int, tmp_path: Path) -> None:
@@ -90,6 +97,17 @@ def test_weights_that_answer_are_preferred(code: str, file: str, others: int, tm
     found = propose_weights(tmp_path / "net.py")
     assert found is not None
     assert (found.path.name, len(found.others)) == (file, others)
+
+
+def test_other_weights_of_the_same_shapes_are_told(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("def predict(x):\n    load('b.pt')\n'a.pt'")
+    for name, shape in {"a.pt": (2, 3), "b.pt": (2, 3), "c.pt": (2, 3), "d.pt": (2, 4)}.items():
+        torch.save({"fc.weight": torch.full(shape, ord(name[0]) // 98), "fc.bias": torch.ones(2)}, tmp_path / name)
+    found = propose_weights(tmp_path / "net.py")
+    # The numbers of c.pt are those of b.pt.
+    assert found is not None
+    assert (found.path.name, found.others, [one.name for one in found.alike]) == ("b.pt", (), ["a.pt"])
+    assert f"{tmp_path / 'a.pt'} has tensors" in found.description
 
 
 def test_weights_of_another_module_are_left_out(tmp_path: Path) -> None:

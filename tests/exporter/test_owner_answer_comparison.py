@@ -207,18 +207,54 @@ def test_a_width_agrees_with_all_answers_also_with_those_that_are_not_compared_f
     assert "Other ways agree" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("part", "is_left_out"), [(0.2, True), (0.5, False)])
+@pytest.mark.parametrize("form", [lambda n: n, lambda n: [1 - n, n], lambda n: {"ham": 1 - n, "spam": n}])
+@pytest.mark.parametrize(("part", "is_told"), [(0.2, True), (0.5, False), (0.7, True)])
 def test_labels_that_follow_from_a_probability_by_another_threshold_are_told(
-    part: float, is_left_out: bool, caplog: pytest.LogCaptureFixture
+    part: float, is_told: bool, form: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     numbers = [0.03, 0.19, 0.22, 0.47, 0.61, 0.98]
-    texts = [OwnersText(f"text {n}", answer=n, label=["ham", "spam"][n > part]) for n in numbers]
+    texts = [OwnersText(f"text {n}", answer=form(n), label=["ham", "spam"][n > part]) for n in numbers]
     found = map_answers_to_labels(texts, ["ham", "spam"])
-    assert [one.label is None for one, _ in found] == [is_left_out] * len(numbers)
-    assert ("between 0.19 and 0.22" in caplog.text) is is_left_out
+    # The label shows which of the two has the number.
+    assert all(
+        answer == pytest.approx({"ham": 1 - n, "spam": n}) for (_, answer), n in zip(found, numbers, strict=True)
+    )
+    assert ("gives 'spam' from" in caplog.text) is is_told
     texts[0] = replace(texts[0], label="spam")
     with pytest.raises(InputError):
         map_answers_to_labels(texts, ["ham", "spam"])
+
+
+@pytest.mark.parametrize(
+    ("part", "labels", "threshold"), [(0.2, 6, 0.2), (0.5, 6, None), (0.7, 6, 0.7), (None, 0, None)]
+)
+def test_the_verdict_names_the_threshold_of_the_owner_and_compares_the_order_by_it(
+    part: float | None, labels: int, threshold: float | None
+) -> None:
+    numbers = [0.03, 0.19, 0.22, 0.47, 0.61, 0.98]
+    own = ("ham", "spam")
+    manifest = SimpleNamespace(text=None, labels=own, provenance={}, parity=SimpleNamespace(comparisons=[]),
+                               output=SimpleNamespace(activation="softmax"))  # fmt: skip
+    bundle = SimpleNamespace(
+        labels=own, thresholds=None, manifest=manifest, heads=(), encode=lambda _: [0],
+        predict_proba=lambda texts: [[1 - float(texts[0]), float(texts[0])]], _answers=Answers("news", own, "softmax"),
+    )  # fmt: skip
+    answered = [
+        AnsweredText(str(n), str(n), {"ham": 1 - n, "spam": n}, names=part is not None,
+                     label=() if part is None else (own[n > part],))
+        for n in numbers
+    ]  # fmt: skip
+    found = compare_answers(bundle, answered)  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.labels, found.probabilities, found.threshold) == (labels, 6, threshold)
+    assert found.unordered == (() if part is not None else own)
+    assert bool(found.code_for_owners_label) == ("the bundle from 0.5" in found.sentence) == (threshold is not None)
+    if threshold is not None:
+        label = eval(found.code_for_owners_label.split(" = ")[1], {  # noqa: S307 - above
+            "classifier": SimpleNamespace(predict_proba=lambda texts: [[0.0, float(texts[0])]]), "text": f"{threshold}"
+        })  # fmt: skip
+        assert label == "spam"
+        assert found.document["threshold"] == threshold
 
 
 def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ def test_a_tokenizer_of_the_owners_picks_the_rules_that_agree(
     known = read_vocabulary([*KNOWN.tokens, "O", "o", "i", "l"])
     rules = choose_rules(known, None, tokenizer, [], ["Oil rises, oil", "oil is x.y"])
     assert (rules.tokenizer, rules.lowercase) == expected
-    assert "rules and your tokenizer split all" in caplog.text
+    assert "rules and your tokenizer split" in caplog.text
 
 
 def test_a_tokenizer_that_no_rules_follow_is_refused_with_the_difference() -> None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.commands.cli import main
+from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 from pocketrnn.errors import InputError
 
 TEXTS = ["the oil", "team wins", "", "the team wins the cup", "of the"]
@@ -108,6 +109,25 @@ def test_nothing_given_leaves_the_label_empty_in_one_layout(tmp_path: Path) -> N
     classifier = Classifier.load(bundle)
     rows = [line.split("\t") for line in run("-b", bundle, "--threshold", 0.9, *TEXTS).stdout.splitlines()]
     assert rows == [["", f"{classifier.classify(text).probability:.4f}", text] for text in TEXTS]
+
+
+@pytest.mark.parametrize("labels", [("ham", "spam"), ("a", "b", "c")])
+def test_a_threshold_that_every_text_reaches_is_refused(labels: tuple[str, ...]) -> None:
+    n = len(labels)
+    assert describe_threshold_without_effect([1 / n], labels) == ""
+    assert describe_threshold_without_effect([0.9, *[0.1] * (n - 1)], labels) == ""
+    told = describe_threshold_without_effect([0.9 / n], labels)
+    assert ("predict_proba" in told) == (n == 2)
+
+
+def test_a_threshold_below_an_equal_share_is_refused_unless_a_text_may_have_several_labels(tmp_path: Path) -> None:
+    share = 1 / len(bundle_maker.LABELS)
+    for activation, status in (("softmax", 2), ("sigmoid", 0)):
+        bundle = made(tmp_path / activation, activation, None)
+        shown = run("-b", bundle, "--threshold", share / 2, *TEXTS)
+        assert shown.exit_code == status
+        assert ("--threshold" in shown.stderr) == bool(status)
+        assert run("-b", bundle, "--threshold", 1.1 * share, *TEXTS).exit_code == 0
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import tempfile
@@ -19,6 +20,7 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.terminal_text import escape_line
+from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
@@ -40,7 +42,10 @@ from pocketrnn_export.commands.compression_and_integer_options import (
     refuse_measure_options_for_float32,
     write_compressed_bundle,
 )
-from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
+from pocketrnn_export.commands.export_with_rules_from_answers import (
+    GIVEN_TOKENIZER,
+    export_with_rules_from_answers,
+)
 from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
@@ -60,6 +65,7 @@ from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
+    list_weights_of_same_shapes,
     make_options_of_tokenizer_function,
     propose_labels,
     propose_named_tokenizer,
@@ -85,12 +91,12 @@ from pocketrnn_export.commands.tokenizer_file_beside_output import (
     replace_tokenizer_that_cleans_before_keras,
     write_tokenizer_of_columns_to_file,
 )
-from pocketrnn_export.intake.file_existence_check import check_weights_exist
+from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
@@ -302,6 +308,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     named = parse_source(source := complete_source(source), options)
+    options[GIVEN_TOKENIZER] = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
@@ -310,8 +317,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
     # A missing file is told before PyTorch is loaded, which takes seconds.
-    files = (options[name] for name in ("weights", "vocabulary", "pairs"))
-    if named is None or any(one is not None and not one.exists() for one in files):
+    files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
+    is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
+    if named is None or is_text or not all(one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -334,14 +342,37 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    manifest = export_with_rules_from_answers(
-        lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
-    )
+    with _try_weights_of_other_files(module, named, options["weights"]):
+        manifest = export_with_rules_from_answers(
+            lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
+        )
     if "channels" in description:
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
     _print_written_bundle(manifest, output, description, options)
+
+
+def _try_weights_of_other_files(
+    module: Any, named: ModuleName | None, weights: Path | None
+) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the weights of files near `weights`, of the same shapes, are tried if the module gives
+    other answers than the user's classifier."""
+    from pocketrnn_export.intake.weights_file import load_weights, read_weights
+    from pocketrnn_export.module_check_by_owner_answers import try_weights_if_answers_differ
+    from pocketrnn_export.progress import hide_log_records
+
+    def list_modules() -> Iterator[tuple[str, Any]]:
+        for file in [] if named is None or weights is None else list_weights_of_same_shapes(named.path, weights):
+            other = None
+            # A module of the user's may refuse a copy by any exception.
+            with contextlib.suppress(Exception), hide_log_records():
+                other = copy.deepcopy(module)
+                load_weights(other, read_weights(file))
+            if other is not None:
+                yield str(file), other
+
+    return try_weights_if_answers_differ(list_modules)
 
 
 def _print_written_bundle(
@@ -406,7 +437,7 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
     --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(labels, multi_label=options["multi_label"])
+    return propose_pairs(labels, multi_label=options["multi_label"], in_any_order=True)
 
 
 def _load_pytorch() -> None:
@@ -972,7 +1003,7 @@ def _load_module_and_read_arguments(
     from pocketrnn_export.export_arguments import read_features
 
     if options["thresholds"] is not None:
-        text = {**text, "thresholds": _read_thresholds(options["thresholds"], len(text.get("labels", ())))}
+        text = {**text, "thresholds": _read_thresholds(options, text.get("labels", ()))}
     return module, {
         **text,
         "labels_of": options["labels_of"] or "texts",
@@ -1025,19 +1056,22 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
     return found if width is None else replace(found, width=width)
 
 
-def _read_thresholds(given: str, labels: int) -> list[float]:
+def _read_thresholds(options: Mapping[str, Any], labels: Sequence[str]) -> list[float]:
     """Read the thresholds, one number for each label. A single number is for all labels.
 
     Raises:
-        click.UsageError: they are not numbers from 0 to 1.
+        click.UsageError: they are not numbers from 0 to 1, or the likeliest label always reaches them.
     """
+    given = options["thresholds"]
     try:
         numbers = [float(one) for one in given.split(",")]
     except ValueError:
         numbers = [-1.0]
     if not all(0 <= number <= 1 for number in numbers):
         raise click.UsageError(f"--thresholds is {given}. Write numbers from 0 to 1, as in 0.4 or 0.4,0.5,0.3.")
-    return numbers * labels if len(numbers) == 1 else numbers
+    if not options["multi_label"] and (said := describe_threshold_without_effect(numbers, labels)):
+        raise click.UsageError(f"--thresholds {given} {said}")
+    return numbers * len(labels) if len(numbers) == 1 else numbers
 
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:

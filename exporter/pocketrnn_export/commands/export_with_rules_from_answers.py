@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.suggested_command import format_command_with_changes
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
@@ -22,8 +23,11 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
+# The key in the options of `export` for --tokenizer as it was given: a file with a part of it may take its place.
+GIVEN_TOKENIZER: Final = "given tokenizer"
 _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
@@ -46,8 +50,9 @@ def export_with_rules_from_answers(
     Raises:
         ParityError: the answers differ; the message has the command with the rules for which they agree.
     """
-    from pocketrnn.text import SubwordRules
+    from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
+    from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
     try:
@@ -63,29 +68,21 @@ def export_with_rules_from_answers(
         _print_rules_that_agree_as_well(made, description, options)
         return made
     except OtherAnswersError as error:
-        if error.options:
-            changed_options: dict[str, str | None] = {**error.options}
-            if "rules" in error.options:
-                members = json.loads(error.options["rules"])
-                is_split_otherwise = _is_split_otherwise(members)
-                changed_options |= _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
-            line = format_command_with_changes(changed_options)
-            raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
         agreeing, numbers, before = error.agreeing, error.numbers, error.before
-        if agreeing is None or isinstance(agreeing, SubwordRules):
+        if not isinstance(agreeing, TextRules):
+            if error.options:
+                widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
+                raise _make_error_of_lines(error, options, error.remedy, {**error.options, **widths}) from None
             _raise_again_with_function_names(error, options)
-            raise
+            raise _make_error_of_lines(error, options, error.remedy, {}) from None
         changed = write_rules_option(agreeing, before)
-        members = json.loads(changed)
+        is_split_otherwise = _is_split_otherwise(json.loads(changed))
         of_function = parse_module_name(options["tokenizer"] or "") is not None
-        is_split_otherwise = _is_split_otherwise(members)
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
-        if is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
-            line = format_command_with_changes(
-                _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
-            )
-            raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
+        if error.options or is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
+            rules = _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
+            raise _make_error_of_lines(error, options, error.remedy, {**error.options, **rules}) from None
     preferred, function = _prefer_rules_in_code(agreeing, description, options)
     changed = write_rules_option(preferred, before) if function else changed
     print_line(
@@ -172,30 +169,45 @@ def _print_rules_that_agree_as_well(
 def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
-    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.answering_code import list_code_parts
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
-        _raise_again_with_changed_text(error, named.path, str(tried), _make_width_options(error, options))
+        _raise_again_with_changed_text(error, named.path, str(tried), options)
     is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
-    tried_name = "" if tried is None else str(tried)
-    found = [one for one in list_text_functions(named.path) if f"{one.file}:{one.name}" != tried_name]
-    if tried is not None and tried.name == WRITTEN_NAME:
-        # Written of a function that answers texts.
-        found = [one for one in found if not is_name_of_answering_function(one.name)]
+    given = {"" if tried is None else str(tried), options[GIVEN_TOKENIZER]}
+    found = [one for one in list_text_functions(named.path) if not {f"{one.file}:{one.name}", one.option} & given]
+    called = {one.name: one.called_names for one in list_code_parts(named.path) if one.name and one.is_answering}
+    tried_names = {one.rpartition(":")[2] for one in given if one}
+    for name in tried_names & called.keys():
+        # A function that the answering one does not call changes none of its answers.
+        found = [one for one in found if one.name.rpartition(".")[2] in called[name]]
+    of_answers = {*called, *(name for names in called.values() for name in names)}
+    found.sort(key=lambda one: bool(of_answers) and one.name.rpartition(".")[2] not in of_answers)
     if found:
         widths = {} if found[0].called is not None else _make_width_options(error, options)
-        line = format_command_with_changes({"tokenizer": found[0].option, **widths})
-        other = "Other functions" if tried_name else "Functions"
-        named_ones = ", ".join(one.option for one in found)
-        raise ParityError(
-            error.problem,
-            f"{other} of your code may split or clean texts: {named_ones}. Give the one that your classifier uses, or "
-            f"one of yours that calls several of them. {error.remedy} Write: {line}",
+        other = "Other f" if tried_names else "F"
+        raise _make_error_of_lines(
+            error,
+            options,
+            f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
+            f"{error.remedy}",
+            {"tokenizer": found[0].option, **widths},
         ) from None
+
+
+def _make_error_of_lines(
+    error: OtherAnswersError, options: Mapping[str, Any], cause: str, changes: Mapping[str, str | None]
+) -> ParityError:
+    """Make the error with a line for each of these: how many answers differ, the likely cause, and the first of them.
+    Another line has the command with changed options, unless it is the command that runs."""
+    line = format_command_with_changes(changes)
+    running = (format_command_with_changes({}), format_command_with_changes({"tokenizer": options[GIVEN_TOKENIZER]}))
+    write = "" if line in running else f" Write: {line}"
+    return ParityError(error.count, f"\n{escape_line(cause)}\n{escape_line(error.example)}{write}")
 
 
 def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) -> dict[str, str | None]:
@@ -210,7 +222,7 @@ def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) ->
 
 
 def _raise_again_with_changed_text(
-    error: ParityError, file: Path, tokenizer: str, widths: Mapping[str, str | None]
+    error: OtherAnswersError, file: Path, tokenizer: str, options: Mapping[str, Any]
 ) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
@@ -221,8 +233,9 @@ def _raise_again_with_changed_text(
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
         if both is not None and both[1] != tokenizer:
-            line = format_command_with_changes({"tokenizer": both[1], **widths})
-            raise ParityError(error.problem, f"{error.remedy} {both[0]} Write: {line}") from None
+            raise _make_error_of_lines(
+                error, options, both[0], {"tokenizer": both[1], **_make_width_options(error, options)}
+            ) from None
 
 
 def _is_split_otherwise(members: Mapping[str, Any]) -> bool:
@@ -233,16 +246,22 @@ def _is_split_otherwise(members: Mapping[str, Any]) -> bool:
 
 
 def _make_corrected_rule_options(
-    options: Mapping[str, Any], members: Mapping[str, Any], *, is_split_otherwise: bool
+    options: Mapping[str, Any], rules: TextRules, before: TextRules, vocabulary: Any
 ) -> dict[str, str | None]:
-    """Return the options that must change so that the text rules get these members: the new --rules, and None for each
-    option to leave out. If `is_split_otherwise`, --tokenizer is left out."""
+    """Return the options that must change so that the bundle has these text rules, and not those from before: the new
+    --rules, and None for each option to leave out. If they split texts in another way, --tokenizer is left out, and
+    --rules has all that differs from the rules that the vocabulary implies."""
+    from pocketrnn.text import TextRules
+    from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
+    from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
-    stated = list_given_rule_members(options["rules"])
-    changes: dict[str, str | None] = {"rules": json.dumps({**stated, **members})}
-    if is_split_otherwise:
-        changes["tokenizer"] = None
-    if "max_tokens" in members or "max_width" in members:
-        changes["max_tokens"] = None
+    members = json.loads(write_rules_option(rules, before))
+    changes: dict[str, str | None] = {
+        "rules": json.dumps({**list_given_rule_members(options["rules"]), **members}),
+        **({"max_tokens": None} if "max_tokens" in members or "max_width" in members else {}),
+    }
+    if options["tokenizer"] is not None and _is_split_otherwise(members):
+        implied = make_implied_rules(read_vocabulary(vocabulary), TextRules().tokenizer)
+        changes |= {"tokenizer": None, "max_tokens": None, "rules": write_rules_option(rules, implied)}
     return changes

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
@@ -33,6 +34,9 @@ _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+# The files of weights that are compared with the given one: reading one of this size takes a second.
+_LARGEST_WEIGHTS: Final = 2**29
+_MOST_WEIGHTS: Final = 6
 # In place of labels that are not known.
 UNKNOWN_LABELS: Final = "a,b,c"
 
@@ -46,17 +50,22 @@ class ProposedOption(NamedTuple):
 
 
 class FileNamedInCode(NamedTuple):
-    """A file that code names, the place in the code, and other files that may be meant in its place."""
+    """A file that code names, the place in the code, other files that may be meant in its place, and further files of
+    weights of the same shapes."""
 
     path: Path
     place_in_code: str
     others: tuple[Path, ...] = ()
+    alike: tuple[Path, ...] = ()
 
     @property
     def description(self) -> str:
-        """The file, the place and the other files, for a sentence."""
+        """The file, the place and the other files, for the end of a sentence without its full stop."""
         others = f", or else {' or '.join(map(str, self.others[:_MOST_TOLD]))}" if self.others else ""
-        return f"{self.path} ({self.place_in_code}){others}{': check which of them you use' if others else ''}"
+        told = " and ".join(map(str, self.alike[:_MOST_TOLD]))
+        alike = f". {told} {'has' if len(self.alike) == 1 else 'have'} tensors of the same shapes" if told else ""
+        said = ": check which of them you use" if others or alike else ""
+        return f"{self.path} ({self.place_in_code}){others}{alike}{said}"
 
 
 class ProposedPairs(NamedTuple):
@@ -281,15 +290,16 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
 
 def propose_weights(path: Path) -> FileNamedInCode | None:
     """Find the file of weights that the code of a module, or of the files near it, names; if it names none, one beside
-    the module. If there are several with the module's layers, the file is taken that the answering code loads, or else
-    the first one with the others. Return it with the place in the code; None if there is no such file.
+    the module. If there are several with the module's layers, the file is taken that the answering code loads, or that
+    code saves last; or else the first one with the others. Return it with the place in the code, and with the files of
+    weights near it that have the same shapes; None if there is no such file.
 
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.answering_code import list_file_names_of_answering_code
+    from pocketrnn_export.source_code.answering_code import list_used_files
     from pocketrnn_export.source_code.class_definitions import list_classes_with_layers, list_module_classes
-    from pocketrnn_export.source_code.files_near_module import is_named, list_data_files_named_in_code
+    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, list_weight_names
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
@@ -300,20 +310,45 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
         found = [
             one for one in found if list_classes_with_layers(path, names, list_weight_names(one.path))
         ] or found  # fmt: skip
-    for group in list_file_names_of_answering_code(path) if len(found) > 1 else ():
-        loaded = [
-            FileNamedInCode(one.path, where)
-            for name, where in group.items() for one in found if is_named(one.path, name)
-        ]  # fmt: skip
-        if loaded:
-            found = [*{one.path: one for one in reversed(loaded)}.values()][::-1]
+    for group in list_used_files(path, [one.path for one in found]) if len(found) > 1 else ():
+        if group:
+            found = [FileNamedInCode(file, where) for file, where in group.items()]
             break
     if not found:
         beside = [one for one in path.parent.iterdir() if re.fullmatch(rf"\.({_OF_WEIGHTS})", one.suffix)]
         beside = sorted(one for one in beside if one.is_file() and holds_weights(one))
         only = "the only file" if len(beside) == 1 else "a file"
         found = [FileNamedInCode(one, f"{only} of weights beside {path.name}") for one in beside]
-    return found[0]._replace(others=tuple(one.path for one in found[1:])) if found else None
+    if not found:
+        return None
+    others = tuple(one.path for one in found[1:])
+    alike = tuple(one for one in list_weights_of_same_shapes(path, found[0].path) if one not in others)
+    return found[0]._replace(others=others, alike=alike)
+
+
+def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
+    """List the files of other weights with the names and shapes of the tensors in `weights`: those that the code of a
+    module, or of the files near it, names, and those beside `weights`. Large files are left out.
+
+    Args:
+        module_file: the file of the module.
+        weights: the file of weights.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
+
+    beside = sorted(one for one in weights.parent.iterdir() if re.fullmatch(rf"\.({_OF_WEIGHTS})", one.suffix))
+    near = [*beside, *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
+    unique = {one.resolve(): one for one in near if one.is_file()}
+    unique.pop(weights.resolve(), None)
+    few = [one for one in unique.values() if one.stat().st_size <= _LARGEST_WEIGHTS and holds_weights(one)]
+    if not few:
+        return []
+    from pocketrnn_export.intake.weights_file import list_files_of_same_shapes
+    from pocketrnn_export.progress import hide_log_records
+
+    with hide_log_records():
+        return list_files_of_same_shapes(weights, few[:_MOST_WEIGHTS])
 
 
 def propose_tokenizer_function(path: Path) -> TextFunction | None:
@@ -369,7 +404,9 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     return f"{said} {called.place}, {values}; its argument {function.text} is the text."
 
 
-def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | None = None) -> ProposedPairs | None:
+def propose_pairs(
+    labels: Sequence[str], *, multi_label: bool, given: Path | None = None, in_any_order: bool = False
+) -> ProposedPairs | None:
     """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
     its name and its contents. Return None if there is no such file.
 
@@ -380,14 +417,23 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool, given: Path | Non
         labels: the labels, in the order of the logits; empty if they are not known.
         multi_label: whether a text may have several labels.
         given: the only file to look at; by default, all files in the working folder.
+        in_any_order: whether the answers may contradict the order of the labels, which a comparison with them tells.
     """
     from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
     from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
     for file in _list_answer_files(given):
         with contextlib.suppress(InputError, OSError), hide_log_records():
-            pairs = read_pairs(file, labels, multi_label=multi_label)
+            try:
+                pairs = read_pairs_in_label_order(file, labels, multi_label=multi_label)
+            except OptionCorrectionsError as error:
+                order = error.changes.get("labels")
+                if not in_any_order or order is None:
+                    raise
+                found.append(ProposedPairs(str(file), len(read_pairs(file, order.split(","), multi_label=multi_label))))
+                continue
             answered = map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs
             found += [ProposedPairs(str(file), len(answered))] if answered else []
     found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))

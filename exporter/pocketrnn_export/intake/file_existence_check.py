@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Final
 
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError
+
+# How much of a file shows whether it is text, and the endings of files of text. An old pickle is ASCII, too.
+_BEGINNING: Final = 512
+_TEXTS: Final = (".csv", ".ipynb", ".md", ".py", ".toml", ".tsv", ".txt", ".yaml", ".yml")
 
 
 def check_file_exists(
@@ -22,6 +27,20 @@ def check_file_exists(
 
 
 def check_weights_exist(path: Path) -> None:
-    """Refuse a path of weights that is not a file."""
+    """Refuse a path of weights that is not a file, or is a text."""
     ends = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower())
     check_file_exists(path, ends, "Give a .safetensors file or a saved state_dict.")
+    if kind := find_kind_of_text(path):
+        raise InputError(f"{path} is {kind}, and holds no weights.", "Give a .safetensors file or a saved state_dict.")
+
+
+def find_kind_of_text(path: Path) -> str:
+    """Return what a file is, `JSON text` or `text`, if it is no file of weights. Return an empty string for others."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        begin = file.read(_BEGINNING).lstrip()
+        # The last character may be cut.
+        written = begin.decode(errors="ignore").translate(dict.fromkeys(b"\n\r\t"))
+        is_json = begin[:1] in (b"{", b"[")
+        if written.isprintable() and (is_json or path.suffix.lower() in _TEXTS):
+            return "JSON text" if is_json else "text"
+    return ""

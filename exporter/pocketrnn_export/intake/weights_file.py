@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -89,6 +90,28 @@ def read_weights(path: Path) -> SavedWeights:
     while prefix := next((p for p in _WRAPPERS if state and all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return SavedWeights(path, state, arguments, dicts, settings)
+
+
+def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
+    """List the files that hold tensors of the names and shapes of those in a file of weights, but with other numbers.
+    Files that cannot be read, and copies, are left out.
+
+    Args:
+        path: the file of weights.
+        others: the files to choose from.
+    """
+    found: list[Path] = []
+    with contextlib.suppress(InputError):
+        known = [read_weights(path).tensors]
+        shapes = {name: tensor.shape for name, tensor in known[0].items()}
+        for one in others:
+            with contextlib.suppress(InputError):
+                tensors = read_weights(one).tensors
+                is_alike = {name: tensor.shape for name, tensor in tensors.items()} == shapes
+                if is_alike and not any(all(torch.equal(tensors[name], held[name]) for name in held) for held in known):
+                    known.append(tensors)
+                    found.append(one)
+    return found
 
 
 def load_weights(module: nn.Module, weights: SavedWeights) -> None:

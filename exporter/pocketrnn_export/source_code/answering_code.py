@@ -8,12 +8,12 @@ import contextlib
 import functools
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.files_near_module import is_named, list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
@@ -25,6 +25,7 @@ from pocketrnn_export.source_code.values_of_call_arguments import list_assigned_
 
 _TRAINS: Final = re.compile(r"train|(^|_)fit|epoch", re.IGNORECASE)
 _LOADS: Final = re.compile(r"load|load_(state_dict|file|model|checkpoint|weights)")
+_SAVES: Final = re.compile(r"save|save_(state_dict|file|model|checkpoint|weights)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,16 @@ class CodePart:
             (f"{self.file}, {f'{cell}, ' if cell else ''}line {getattr(node, 'lineno', 1)}", node)
             for cell, statement in self.cells for node in ast.walk(statement)
         ]  # fmt: skip
+
+    @functools.cached_property
+    def calls(self) -> list[tuple[str, ast.Call]]:
+        """The calls in the order of the lines, each with its file and line."""
+        found: list[tuple[str, ast.Call]] = []
+        for cell in self.cells:
+            nodes = replace(self, cells=[cell]).nodes
+            of_cell = [(where, node) for where, node in nodes if isinstance(node, ast.Call)]
+            found += sorted(of_cell, key=lambda one: one[1].lineno)
+        return found
 
     @functools.cached_property
     def called_names(self) -> set[str]:
@@ -139,29 +150,52 @@ def find_class_of_answering_code(path: Path, names: Collection[str]) -> tuple[st
     return None
 
 
-def list_file_names_of_answering_code(path: Path) -> list[dict[str, str]]:
-    """List the names of files that the answering code near a module loads, in the groups of `list_answering_code`. Each
-    group is a dict from names, or their ends, to places in the code.
+def list_used_files(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:
+    """List the files, of some given ones, with which the code near a module answers, in the groups of
+    `list_answering_code`; in further groups, those that each file of code uses last. Each group is a dict from files to
+    places in the code.
+
+    Code answers with the files that it loads. Where it saves one of them later, it resumes a training with the loaded
+    ones, and has in the end what it saves last. A file that is saved in a loop is one of several checkpoints, and does
+    not count.
 
     Args:
         path: the file of the module.
+        files: the files that may be used, such as those of weights.
 
     Example:
-        >>> list_file_names_of_answering_code(Path("model.py"))
-        [{'best.pt': 'model.py, line 12'}, {}, {}]
+        >>> list_used_files(Path("model.py"), [Path("first.pt"), Path("best.pt")])
+        [{PosixPath('best.pt'): 'model.py, line 12'}, {}, {}]
     """
     parts = list_code_parts(path)
-    groups = []
-    for group in list_answering_code(parts):
-        found: dict[str, str] = {}
-        for part in group:
-            for where, node in part.nodes:
-                if isinstance(node, ast.Call) and _LOADS.fullmatch(read_last_name(node.func)):
-                    for one in (*node.args, *(keyword.value for keyword in node.keywords)):
-                        for written in _list_strings(one, part, parts, set()):
-                            found.setdefault(written.replace("\\", "/").rpartition("/")[2], where)
-        groups.append(found)
-    return groups
+    answering = list_answering_code(parts)
+    groups = [[one for part in group for one in _list_files_in_use(part, parts, files)] for group in answering]
+    others = [one for one in parts if not any(one in group for group in answering)]
+    for code in dict.fromkeys(one.file for one in others):
+        used = [_list_files_in_use(one, parts, files) for one in others if one.file == code]
+        groups += [each[-1:] for each in used if each][-1:]
+    return [dict(reversed(group)) for group in groups]
+
+
+def _list_files_in_use(part: CodePart, parts: Sequence[CodePart], files: Sequence[Path]) -> list[tuple[Path, str]]:
+    """List the files, of some given ones, that a part of the code has in use at its end, each with the place: those
+    that it loads after it has saved one, or else the last one that it saves, but not in a loop."""
+    loops = [node for _, node in part.nodes if isinstance(node, ast.For | ast.While)]
+    in_loops = {id(inner) for loop in loops for inner in ast.walk(loop)}
+    loaded: list[tuple[Path, str]] = []
+    saved: list[tuple[Path, str]] = []
+    for where, node in part.calls:
+        called = read_last_name(node.func)
+        is_load, is_save = _LOADS.fullmatch(called) is not None, _SAVES.fullmatch(called) is not None
+        values = [*node.args, *(keyword.value for keyword in node.keywords)] if is_load or is_save else []
+        written = [text for one in values for text in _list_strings(one, part, parts, set())]
+        names = [one.replace("\\", "/").rpartition("/")[2] for one in written]
+        found = [(file, where) for name in names for file in files if is_named(file, name)]
+        if is_save and found:
+            loaded, saved = [], saved if id(node) in in_loops else found
+        else:
+            loaded += found
+    return loaded or saved
 
 
 def _list_strings(

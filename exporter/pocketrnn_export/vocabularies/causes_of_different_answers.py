@@ -10,8 +10,9 @@ import logging
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import starmap
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +29,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules, write_rules_option
-from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
@@ -72,11 +73,17 @@ def explain_difference(
     wrong_indices: Sequence[int],
     tolerance: float,
     further: Sequence[AnsweredText] = (),
+    find_weights: Callable[[bool], Explanation | None] = lambda _: None,
 ) -> Explanation:
     """Find the likely cause of the answers that differ, which have the indices `wrong_indices`. Return it with advice,
-    and the text rules with which the answers agree, if there are any. A width must agree with `further` texts, too."""
+    and the text rules with which the answers agree, if there are any. A width must agree with `further` texts, too.
+
+    `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
+    argument is True."""
     if (order := _describe_other_order(source, rows, tolerance)) is not None:
         return order
+    if (weights := find_weights(False)) is not None:
+        return weights
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
@@ -91,11 +98,16 @@ def explain_difference(
     most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
     ids_agree = rows[wrong_indices[0]][0].ids_agree
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
-    ways = [_find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
+    ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
     if ways[0] is None and most:
-        ways.append(_find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
+        ways.append(find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
-        ways.append(_find_other_rules(source, some, tolerance, most))
+        ways.append(find_other_rules(source, some, tolerance, most, lambda: find_weights(True) is not None))
+    if all(way is None or way.exceptions for way in ways) and not ids_agree:
+        # These found nothing before the rare rules, or were not tried yet.
+        weights = find_weights(True)
+        if weights is not None:
+            return weights
     if not any(ways):
         ways.append(_find_width_for_most_texts(source, some, first, tolerance))
     if found := [way for way in ways if way is not None]:
@@ -111,8 +123,7 @@ def explain_difference(
         )
     split = _advise_on_other_split(source, some, tolerance)
     return Explanation(
-        f"{describe_likely_cause(rows, wrong_indices)}{split}The ids of some texts, given beside their answers, show "
-        "which of these is wrong."
+        f"{describe_likely_cause(rows, wrong_indices)}{split}The ids beside some answers show which is wrong."
     )
 
 
@@ -127,9 +138,9 @@ def _explain_with_likelier_order(source: AnswerSource, rows: Sequence[Row], tole
     found = explain_difference(other, rows, wrong, tolerance)
     if not isinstance(found.agreeing, TextRules):
         return None
-    options = {**_make_labels_option(order), "rules": write_rules_option(found.agreeing, source.text.rules)}
     said = f"With the labels in another order, {', '.join(order)}: {found.advice} "
-    return Explanation(f"{said}Give the labels in the order of your classifier's logits.", options=options)
+    said += "Give the labels in the order of your classifier's logits."
+    return Explanation(said, found.agreeing, options=_make_labels_option(order))
 
 
 def _find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> list[str]:
@@ -164,8 +175,8 @@ def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> 
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return (
-            "Give the vocabulary, the text rules and the weights of the classifier that gave these answers, and the "
-            "labels that it predicted, not the true labels. "
+            "Give the text rules, the vocabulary and the weights of the classifier of these answers, and its own "
+            "labels, not the true ones. "
         )
     return (
         f"Since the probabilities of {agreed:,} of {len(rows):,} texts agree, the vocabulary and the weights are "
@@ -203,9 +214,16 @@ def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rul
     )
 
 
-def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float, most_exceptions: int) -> _Way | None:
+def find_other_rules(
+    source: AnswerSource,
+    rows: Sequence[Row],
+    tolerance: float,
+    most_exceptions: int = 0,
+    stops_before_rare: Callable[[], bool] = lambda: False,
+    seconds: float = 60.0,
+) -> _Way | None:
     """Find text rules for which all answers agree, except at most `most_exceptions`, and describe them. Return None if
-    no tried rules do."""
+    no tried rules do. `stops_before_rare` and `seconds` are as for `find_rules_from_answers`."""
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -215,7 +233,9 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
             return _measure_distance_to_answer_for_ids(source, rows[number][0].answer, ids)
         return math.inf
 
-    found = find_rules_from_answers(rules, tokens, [one.text for one, _ in rows], measure, tolerance, most_exceptions)
+    found = find_rules_from_answers(
+        rules, tokens, [one.text for one, _ in rows], measure, tolerance, most_exceptions, stops_before_rare, seconds
+    )
     if not found:
         return None
     best = found[0]
@@ -313,10 +333,10 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Expl
             return None
         common = max(lowest for lowest, _ in each), min(highest for _, highest in each)
         needed = [common] if common[0] < common[1] else each
-        written = ",".join(map(_write_threshold, needed))
+        written = ",".join(starmap(write_threshold, needed))
         return Explanation(
             f"All {len(rows):,} texts agree with other thresholds: --thresholds {written} "
-            f"(thresholds=[{', '.join(map(_write_threshold, needed * (len(each) // len(needed))))}]). Give the "
+            f"(thresholds=[{', '.join(starmap(write_threshold, needed * (len(each) // len(needed))))}]). Give the "
             "thresholds of your code.",
             options={"thresholds": written},
         )
@@ -325,7 +345,7 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Expl
     lowest, highest = _find_threshold_bounds(rows, source.labels[1], 1)
     if not max(lowest, 0) < min(highest, 1):
         return None
-    from_ = _write_threshold((lowest, highest))
+    from_ = write_threshold(lowest, highest)
     shift = f"np.log({from_} / (1 - {from_}))"
     call = source.call.replace("SHIFT", shift)
     line = f'--call "{call}"' if call else f"{shift} less, by --call"
@@ -344,19 +364,6 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
     with_it = [float(found[column]) for one, found in rows if label in one.answer]
     without = [float(found[column]) for one, found in rows if label not in one.answer]
     return max(without, default=-1.0), min(with_it, default=2.0)
-
-
-def _write_threshold(bounds: tuple[float, float]) -> str:
-    """Write a threshold for a message: a number above the first bound and at most the second, with the fewest digits.
-    Prefer 0.5."""
-    lowest, highest = max(bounds[0], 0.0), min(bounds[1], 1.0)
-    if lowest < 0.5 <= highest:
-        return "0.5"
-    for digits in range(1, 9):
-        number = math.floor(lowest * 10**digits + 1) / 10**digits
-        if number <= highest:
-            return f"{number:.{digits}f}"
-    return repr(highest)
 
 
 def _advise_on_texts_without_tokens(
@@ -386,7 +393,7 @@ def _advise_on_texts_without_tokens(
     )
 
 
-def _find_other_truncation_or_padding(
+def find_other_truncation_or_padding(
     source: AnswerSource,
     rows: Sequence[Row],
     wrong_indices: Sequence[int],
@@ -464,7 +471,7 @@ def _find_width_for_most_texts(
     few = [rows[i] for i in wrong_indices if isinstance(rows[i][0].answer, Mapping)][:_FEW_WRONG]
     if len(few) < _FEW_WRONG:
         return None
-    way = _find_other_truncation_or_padding(source, few, range(len(few)), tolerance, most_exceptions=len(few) // 2)
+    way = find_other_truncation_or_padding(source, few, range(len(few)), tolerance, most_exceptions=len(few) // 2)
     if way is None:
         return None
     exceptions = [

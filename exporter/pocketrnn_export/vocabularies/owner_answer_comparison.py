@@ -7,6 +7,7 @@ from the module, so only the answers of the owner's classifier can show errors i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from pocketrnn.errors import ParityError, short_repr
 from pocketrnn.text import AnyTextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
+from pocketrnn_export.vocabularies.agreeing_weights import find_agreeing_weights
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,
@@ -29,8 +31,13 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
     predict_probabilities,
 )
-from pocketrnn_export.vocabularies.causes_of_different_answers import MOST_LABELS, MOST_TEXTS, explain_difference
-from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
+from pocketrnn_export.vocabularies.causes_of_different_answers import (
+    MOST_LABELS,
+    MOST_TEXTS,
+    Explanation,
+    explain_difference,
+)
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
 
 _SHOWN_TOKENS: Final = 12
 
@@ -39,7 +46,9 @@ class OtherAnswersError(ParityError):
     """A bundle or a module gives other answers than its owner's classifier.
 
     Args:
-        problem, remedy: as for every error.
+        count: a sentence that says how many answers differ.
+        remedy: as for every error.
+        example: a sentence or two on the first of them.
         before: the text rules.
         agreeing: the text rules with which it gives these answers; None if none are found.
         numbers: how many of the texts show by probabilities that no other rules agree as well.
@@ -49,15 +58,17 @@ class OtherAnswersError(ParityError):
 
     def __init__(
         self,
-        problem: str,
+        count: str,
         remedy: str,
+        example: str = "",
         before: Any = None,
         agreeing: AnyTextRules | None = None,
         numbers: int = 0,
         nearest: AnyTextRules | None = None,
         options: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        super().__init__(problem, remedy)
+        super().__init__(f"{count} {example}".rstrip(), remedy)
+        self.count, self.example = count, example
         self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
         self.options = dict(options)
 
@@ -96,10 +107,17 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     # A label beside probabilities is compared, too.
+    labelled = [(one, found) for one, found in rows if one.label and isinstance(one.answer, Mapping)]
+    labels = source.labels
+    is_single = len(labels) == 2 and source.activation == "softmax"
+    of_second = [(one.answer[labels[1]], one.label[0]) for one, _ in labelled
+                 if is_single and isinstance(one.answer, Mapping) and labels[1] in one.answer]  # fmt: skip
+    threshold = find_threshold_of_second_label(of_second, labels)
     beside = [
         measure_distance(one.label, found, source)
-        for one, found in rows
-        if one.label and isinstance(one.answer, Mapping)
+        if threshold is None
+        else max(0.0, (float(threshold) - float(found[1])) * (1 if one.label == (labels[1],) else -1))
+        for one, found in labelled
     ]
     return AnswerComparison(
         len(rows) - len(numbers) + sum(difference <= tolerance for difference in beside),
@@ -108,11 +126,16 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         tolerance,
         _find_unordered_labels(source, rows, tolerance),
         texts=len(rows),
+        threshold=None if threshold is None else float(threshold),
+        labels_in_order=() if threshold is None else tuple(labels),
     )
 
 
 def refuse_other_answers(
-    source: AnswerSource, answered: Sequence[AnsweredText], others: Sequence[AnsweredText] = ()
+    source: AnswerSource,
+    answered: Sequence[AnsweredText],
+    others: Sequence[AnsweredText] = (),
+    other_weights: Iterable[tuple[str, AnswerSource]] = (),
 ) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
@@ -121,6 +144,7 @@ def refuse_other_answers(
         answered: texts with the owner's answers.
         others: further texts with the owner's answers. They are not compared, but tell between text rules that agree
             with the compared ones.
+        other_weights: the module with the weights of other files, and each file. They are tried if answers differ.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -139,12 +163,20 @@ def refuse_other_answers(
             if others
             else f"{len(rows):,} texts"
         )
-        remedy, agreeing, is_only, nearest, options = explain_difference(source, rows, wrong, tolerance, others)
+        prepared = functools.cache(lambda: [*other_weights])
+
+        @functools.cache
+        def find_weights(of_other_rules: bool) -> Explanation | None:
+            return find_agreeing_weights(prepared(), [*answered, *others], tolerance, of_other_rules=of_other_rules)
+
+        remedy, agreeing, is_only, nearest, options = explain_difference(
+            source, rows, wrong, tolerance, others, find_weights
+        )
         raise OtherAnswersError(
-            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
-            f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
-            f"{_describe_read_tokens(source, one)}",
+            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}.",
             remedy,
+            f"The first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
+            f"{_describe_read_tokens(source, one)}",
             None if agreeing is None else source.text.rules,
             agreeing,
             sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if is_only else 0,
@@ -210,7 +242,9 @@ def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerS
     """Describe the owner's answer and the found answer in one sentence."""
     labels = source.labels
     if isinstance(answer, Mapping):
-        label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
+        # The last one of two, which differ by as much, is the one whose number the owner's file has.
+        apart = {name: round(abs(answer[name] - float(found[labels.index(name)])), 6) for name in answer}
+        label = max(reversed(apart), key=apart.__getitem__)
         ours = float(found[labels.index(label)])
         return f"your classifier gives {short_repr(label, 40)} {answer[label]:.4g}, but the {source.name} {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"

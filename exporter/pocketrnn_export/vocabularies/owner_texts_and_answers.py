@@ -48,6 +48,8 @@ _OF_CLASSES: Final = re.compile(
     r"label|class|categor|sentiment|pred|answer|output|target|true|gold|^y(_|$)", re.IGNORECASE
 )
 _PREDICTED: Final = re.compile(r"(^|[\W_])pred(s|icted|ictions?)?([\W_]|$)", re.IGNORECASE)
+# The tables that are read, with what is between their fields.
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 # How far the sum of rounded probabilities may be from 1.
 _FROM_ONE: Final = 1e-3
 _LIKELY: Final = 0.5
@@ -106,7 +108,9 @@ def read_pairs(
     """
     found: list[OwnersText] = []
     lines: Sequence[Any] = (
-        _read_csv(path, labels, texts, multi_label=multi_label) if path.suffix.lower() == ".csv" else read_lines(path)
+        _read_csv(path, labels, texts, multi_label=multi_label)
+        if path.suffix.lower() in _DELIMITERS
+        else read_lines(path)
     )
     for number, line in enumerate(lines, 1):
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
@@ -276,7 +280,7 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
         path: the file of JSON lines or the CSV file.
         multi_label: whether a text may have several labels, `a|b`.
     """
-    if path.suffix.lower() != ".csv":
+    if path.suffix.lower() not in _DELIMITERS:
         answers = [one.label or one.answer for one in read_pairs(path)]
         keys = [[*one] for one in answers if isinstance(one, Mapping)]
         if keys and all({*one} == {*keys[0]} for one in keys):
@@ -395,7 +399,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     half of the fields have several words."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [*csv.DictReader(file)]
+            rows = [*csv.DictReader(file, delimiter=_DELIMITERS.get(path.suffix.lower(), ","))]
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except (OSError, ValueError, csv.Error) as error:
@@ -407,6 +411,11 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
             'Put a text with commas in quotes: "a, b".',
         )
     rows = [{name: field or "" for name, field in row.items()} for row in rows]
+    if of_values := [name for name in (rows[0] if rows else ()) if name and any(row[name] == name for row in rows)]:
+        raise InputError(
+            f"{path} does not begin with the names of its columns: {short_repr(of_values[0], 40)} is a value, too.",
+            "Give your classifier's answers in a file whose first line is text,label,probability.",
+        )
     several = [
         name for name in (rows[0] if rows else ())
         if name not in _MEMBERS and 2 * sum(" " in row[name].strip() for row in rows) >= len(rows)
@@ -756,10 +765,27 @@ def map_answers_to_labels(
             "The one probability of each text is read and compared as that of %s, the second label",
             short_repr(labels[1], 40),
         )  # fmt: skip
-        texts = _leave_out_labels_by_another_threshold(texts, numbers, labels)
+    seconds = [
+        number if number is not None and of_second else _read_probability_of_second(one.answer, labels)
+        for one, number in zip(texts, numbers, strict=True)
+    ]
+    labelled = [(number, str(one.label)) for one, number in zip(texts, seconds, strict=True)
+                if number is not None and one.label is not None and not multi_label]  # fmt: skip
+    threshold = find_threshold_of_second_label(labelled, labels)
+    if threshold is not None:
+        _log.warning(
+            "Your classifier gives %s from a probability of %s on, but a bundle gives the likelier label, from 0.5 on: "
+            "the probabilities are compared, and the labels by your number",
+            short_repr(labels[1], 40), threshold,
+        )  # fmt: skip
     found = []
-    for one, number in zip(texts, numbers, strict=True):
+    for one, number, second in zip(texts, numbers, seconds, strict=True):
         answer = one.answer
+        if threshold is not None and second is not None:
+            # The labels show which of the two has this probability.
+            named = replace(one, answer={labels[0]: 1 - second, labels[1]: second} if number is not None else answer)
+            found.append((named, _map_answer_to_labels(named, labels)))
+            continue
         if number is not None and of_second:
             answer = {labels[0]: 1 - number, labels[1]: number}
         elif number is not None and one.label is not None:
@@ -768,24 +794,47 @@ def map_answers_to_labels(
     return found
 
 
-def _leave_out_labels_by_another_threshold(
-    texts: list[OwnersText], numbers: Sequence[float | None], labels: Sequence[str]
-) -> list[OwnersText]:
-    """Return the texts without labels, with a note, if each label follows from the probability of the second label by a
-    threshold other than 0.5. A bundle gives the likelier label. Else return the texts unchanged."""
-    rows = [(number, str(one.label)) for one, number in zip(texts, numbers, strict=True)
-            if number is not None and one.label is not None]  # fmt: skip
-    below = max((number for number, label in rows if label == labels[0]), default=1.0)
-    above = min((number for number, label in rows if label == labels[1]), default=0.0)
-    if {label for _, label in rows} != {*labels} or below >= above or below < 0.5 <= above:
-        return texts
-    _log.warning(
-        "Your classifier gives %s from a probability between %.4g and %.4g on, and not from 0.5. A bundle gives the "
-        "likelier label, so the probabilities are compared, and the labels are not: in your program, compare the "
-        "bundle's probability of %s with your number",
-        short_repr(labels[1], 40), below, above, short_repr(labels[1], 40),
-    )  # fmt: skip
-    return [replace(one, label=None) for one in texts]
+def find_threshold_of_second_label(rows: Iterable[tuple[float, str]], labels: Sequence[str]) -> str | None:
+    """Return the probability from which a classifier of two labels gives the second one, in the fewest digits. Return
+    None if it gives the likelier label, or if its labels do not follow from the probabilities.
+
+    Args:
+        rows: the probability of the second label and the given label, for each text.
+        labels: the labels, in the order of the logits.
+
+    Example:
+        >>> find_threshold_of_second_label([(0.03, "ham"), (0.19, "ham"), (0.22, "spam")], ["ham", "spam"])
+        '0.2'
+    """
+    rows = [*rows]
+    if len(labels) != 2 or {label for _, label in rows} != {*labels}:
+        return None
+    below = max(number for number, label in rows if label == labels[0])
+    above = min(number for number, label in rows if label == labels[1])
+    return None if below >= above or below < _LIKELY <= above else write_threshold(below, above)
+
+
+def write_threshold(below: float, highest: float) -> str:
+    """Write a threshold for a message: a number above `below` and at most `highest`, from 0 to 1, with the fewest
+    digits. Prefer 0.5."""
+    below, highest = max(below, 0.0), min(highest, 1.0)
+    if below < _LIKELY <= highest:
+        return "0.5"
+    for digits in range(1, 9):
+        number = math.floor(below * 10**digits + 1) / 10**digits
+        if number <= highest:
+            return f"{number:.{digits}f}"
+    return repr(highest)
+
+
+def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | None:
+    """Return the probability of the second of two labels from an answer that has those of both, as a list or a dict.
+    Return None for another answer."""
+    values = answer.tolist() if hasattr(answer, "tolist") else answer
+    if isinstance(values, Mapping) and values.keys() == {*labels}:
+        values = [values[label] for label in labels]
+    is_of_both = isinstance(values, list | tuple) and len(values) == len(labels) == 2
+    return values[1] if is_of_both and all(isinstance(one, float) for one in values) else None
 
 
 def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[str]) -> list[OwnersText]:

@@ -22,9 +22,8 @@ from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_wor
 _log = logging.getLogger(__name__)
 # How far the module's answer for some ids is from the owner's answer to the text with this number.
 Measure: TypeAlias = Callable[[int, Sequence[int]], float]
-# The most ids that the module reads for all tries, and the seconds of the processor that a slow one may take.
+# The most ids that the module reads for all tries.
 _MOST_IDS: Final = 300_000
-_SECONDS: Final = 60.0
 # How many kinds of rules are tried before the user is told that none agree: those without a width, and the likeliest
 # ones with round widths.
 _USUAL: Final = 2
@@ -73,6 +72,7 @@ class _Trial:
         measure: the distance of an answer.
         tolerance: the largest distance that agrees.
         most_exceptions: how many answers may differ.
+        seconds: the most seconds of the processor, which a slow module takes.
     """
 
     def __init__(
@@ -82,9 +82,10 @@ class _Trial:
         measure: Measure,
         tolerance: float,
         most_exceptions: int,
+        seconds: float,
     ) -> None:
         self.tokens, self.texts, self.tolerance, self._most_exceptions = tokens, texts, tolerance, most_exceptions
-        self._measure, self._left, self._end = measure, _MOST_IDS, time.process_time() + _SECONDS
+        self._measure, self._left, self._end = measure, _MOST_IDS, time.process_time() + seconds
         self._known: dict[tuple[int, tuple[int, ...]], float] = {}
 
     def measure(self, text_number: int, ids: Sequence[int]) -> float:
@@ -128,6 +129,8 @@ def find_rules_from_answers(
     measure: Measure,
     tolerance: float,
     most_exceptions: int = 0,
+    stops_before_rare: Callable[[], bool] = lambda: False,
+    seconds: float = 60.0,
 ) -> list[AgreeingRules]:
     """Find the text rules with which the module gives the owner's answers to all texts, and return them with the
     smallest difference first. If no tried rules do, return those with a few exceptions, the fewest first. The list may
@@ -141,12 +144,14 @@ def find_rules_from_answers(
             infinity if the module does not take these ids.
         tolerance: the largest distance at which two answers agree.
         most_exceptions: how many answers may differ.
+        stops_before_rare: called if the usual text rules and widths do not agree; returns whether to try no others.
+        seconds: the most seconds of the processor.
     """
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
-    whole = _Trial(tokens, by_length, measure, tolerance, most_exceptions)
+    whole = _Trial(tokens, by_length, measure, tolerance, most_exceptions, seconds)
     # With the longest, which shows whether texts are cut.
     some = by_length[-1 :: -(len(texts) // _SOME or 1)][::-1]
-    trial = _Trial(tokens, some, measure, tolerance, most_exceptions)
+    trial = _Trial(tokens, some, measure, tolerance, most_exceptions, seconds)
     is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
     found: list[AgreeingRules] = []
     try:
@@ -154,6 +159,8 @@ def find_rules_from_answers(
         of_width = [*product((best, others), (_ROUND, _SMALL, _TENS))] if is_open else []
         for count, (some_splits, widths) in enumerate([([*best, *others], ()), *of_width]):
             if count == _USUAL and not found:
+                if stops_before_rare():
+                    break
                 _log.info(
                     "No answers agree with the usual text rules and widths. If the vocabulary or the weights are not "
                     "those of the classifier that gave the answers, no rules will: stop this, and give others. Else, "

@@ -183,11 +183,11 @@ def _log_agreement(
     if rules is None and isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
         found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
+    counts = {"of yours": len(compared & {*texts}), "made of words of the vocabulary": len(compared - {*texts})}
+    said = " and ".join(f"{count:,} texts {origin}" for origin, count in counts.items() if count)
     _log.log(
         logging.INFO if rules is not None else logging.WARNING,
-        "%s: the rules and your tokenizer split all %d texts into the same %s. %d of them were made of the "
-        "vocabulary",
-        found, len(compared), same, len(compared - {*texts}),
+        "%s: the rules and your tokenizer split %s into the same %s", found, said, same,
     )  # fmt: skip
     if rules is None and code is not None and code.unsaid:
         _log.warning(

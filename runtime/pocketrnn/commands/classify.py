@@ -22,6 +22,7 @@ from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 from pocketrnn.errors import InputError, LimitError, replace_error_subject
 
 if TYPE_CHECKING:
+    from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
 
 __all__ = ["classify"]
@@ -228,6 +229,7 @@ def classify(
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
         return
+    _refuse_threshold_without_effect(answers, threshold)
     if of_texts:
         _refuse_options_not_for_texts(classifier, files, sequence_column, as_json=as_json)
     else:
@@ -275,6 +277,20 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
 
     function = None if tokenizer is None else load_tokenizer_function(tokenizer)
     return Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
+
+
+def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) -> None:
+    """Refuse a threshold that each answer reaches, since each text has one label: the likeliest one."""
+    from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
+
+    if threshold is None:
+        return
+    said = [
+        describe_threshold_without_effect([threshold], one.labels) if one.activation == "softmax" else ""
+        for _, one, _ in answers.iterate_heads()
+    ]
+    if all(said):
+        raise click.UsageError(f"--threshold {threshold:g} {said[0]}")
 
 
 def _refuse_clashing_options(

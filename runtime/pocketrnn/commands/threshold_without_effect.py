@@ -1,0 +1,26 @@
+"""Describe thresholds that change no answer: the likeliest label of a text always reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pocketrnn.errors import short_repr
+
+
+def describe_threshold_without_effect(thresholds: Sequence[float], labels: Sequence[str]) -> str:
+    """Return the end of a sentence that begins with the option for the thresholds, for a classifier that gives the
+    likeliest label of a text. Return an empty string if a text may have no label that reaches its threshold.
+
+    Example:
+        >>> describe_threshold_without_effect([0.2], ["ham", "spam"])[:60]
+        "changes no answer, since the likelier label of 'ham', 'spam'"
+    """
+    if max(thresholds) * len(labels) >= 1 or len(labels) < 2:
+        return ""
+    if len(labels) == 2:
+        two, second = ", ".join(short_repr(one, 40) for one in labels), short_repr(labels[1], 40)
+        return (
+            f"changes no answer, since the likelier label of {two} always has 0.5 or more; to give {second} from "
+            f"another one on, compare it in Python: classifier.predict_proba([text])[0][1] >= {max(thresholds):g}."
+        )
+    return f"changes no answer, since the likeliest of {len(labels)} labels always has {1 / len(labels):.2g} or more."
