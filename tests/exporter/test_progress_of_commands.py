@@ -94,7 +94,7 @@ def test_the_count_of_a_step_only_rises_or_says_which_time_it_is(
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         *("  Comparing: 0 of 3 ...", "  Comparing: 2 of 3 ...", "  Answering ..."),
-        *("  Comparing, time 2: 0 of 3 ...", "  Comparing, time 2: 2 of 3 ...", "  Answering, time 2: 0 of 1 ..."),
+        *("  Comparing, time 2: 0 of 3 ...", "  Comparing, time 2: 2 of 3 ...", "  Answering, time 2 ..."),
         *("  Moving: 0 of 4 ...", "  Moving: 2 of 4 ..."),
     ]
 
