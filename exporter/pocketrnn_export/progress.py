@@ -70,7 +70,8 @@ def log_item_progress(
     items, log = list(items), logging.getLogger(PROGRESS)
     total = len(items) if total is None else total
     for done, item in enumerate(items, done_before):
-        log.debug("%s: %d of %d", step, done, total, extra={"step": step, "done": done})
+        count = f": {done} of {total}" if total > 1 else ""
+        log.debug("%s%s", step, count, extra={"step": step, "done": done})
         yield item
 
 

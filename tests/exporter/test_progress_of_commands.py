@@ -93,8 +93,8 @@ def test_the_count_of_a_step_only_rises_or_says_which_time_it_is(
             list(log_item_progress(range(2), "Moving", done_before=2 * i, total=4))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        *("  Comparing: 0 of 3 ...", "  Comparing: 2 of 3 ...", "  Answering: 0 of 1 ..."),
-        *("  Comparing, time 2: 0 of 3 ...", "  Comparing, time 2: 2 of 3 ...", "  Answering, time 2: 0 of 1 ..."),
+        *("  Comparing: 0 of 3 ...", "  Comparing: 2 of 3 ...", "  Answering ..."),
+        *("  Comparing, time 2: 0 of 3 ...", "  Comparing, time 2: 2 of 3 ...", "  Answering, time 2 ..."),
         *("  Moving: 0 of 4 ...", "  Moving: 2 of 4 ..."),
     ]
 
@@ -111,6 +111,12 @@ def test_answers_with_moved_weights_are_counted_over_all_draws(caplog: pytest.Lo
     assert told[:3] == [f"Answering shapes in double precision: {i} of 3" for i in range(3)]
     moved = [f"Answering shapes with slightly changed weights: {i} of {3 * DRAWS}" for i in range(3 * DRAWS)]
     assert told[3:] == moved
+
+
+def test_a_step_of_one_item_has_no_count(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, progress.PROGRESS):
+        list(log_item_progress(["only"], "Comparing onnx"))
+    assert [record.getMessage() for record in caplog.records] == ["Comparing onnx"]
 
 
 def test_a_line_is_said_while_slow_work_runs_and_not_for_quick_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@ file, and a similar name that exists."""
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ __all__ = ["choose_default_bundle_folder", "choose_import_name", "make_classifie
 
 # Usual endings of the names of checkpoints, bundles and packed files. They are not part of a classifier's name.
 _ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
+# A suggestion lists so many numbered files at most.
+_MOST_LISTED = 4
 
 
 def make_classifier_name(path: Path) -> str:
@@ -57,7 +60,8 @@ def suggest_near_file(
 ) -> str:
     """Suggest, in a sentence, an existing file whose name is similar to the name of a missing file.
 
-    Empty if there is none.
+    The sentence lists the files whose names differ from it in digits only, such as those of other epochs. Empty if
+    there is no such file.
 
     Args:
         path: the path of a file that does not exist.
@@ -65,15 +69,27 @@ def suggest_near_file(
         folders_with: also suggest folders that hold a file with one of these names.
         other_names: names to suggest wherever the path lies.
     """
-    ends = ends or (path.suffix.lower(),)
+    # Numbered files have other endings than the missing one: model.epoch10 and model.epoch2.
+    endings = {_replace_digits(end) for end in ends or (path.suffix.lower(),)}
     try:
         beside = [
             other.name
             for other in path.absolute().parent.iterdir()
             # A broken link has the missing path's own name.
             if other.name != path.name
-            and (other.suffix.lower() in ends or any((other / name).is_file() for name in folders_with))
+            and (
+                _replace_digits(other.suffix.lower()) in endings
+                or any((other / name).is_file() for name in folders_with)
+            )
         ]
     except (OSError, ValueError):
         beside = []
+    numbered = sorted(name for name in beside if _replace_digits(name) == _replace_digits(path.name))
+    if len(numbered) > 1:
+        listed = ", ".join(numbered[:_MOST_LISTED]) + (", ..." if len(numbered) > _MOST_LISTED else "")
+        return f"Did you mean one of {listed}?"
     return suggest_similar_name(path.name, [*beside, *other_names])
+
+
+def _replace_digits(name: str) -> str:
+    return re.sub(r"[0-9]+", "0", name)
