@@ -62,8 +62,8 @@ def test_class_that_answers_is_preferred(code: str, found: str | None, tmp_path:
     chosen = find_class_of_answering_code(tmp_path / "net.py", ["A", "B"])
     assert (chosen is None) == (found is None), chosen
     if chosen is not None and found is not None:
-        assert chosen[0] == "B"
-        assert chosen[1].startswith(f"{found} ({tmp_path / 'net.py'}, line ")
+        assert chosen.name == "B"
+        assert chosen.sentence.startswith(f"{found} ({tmp_path / 'net.py'}, line ")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,20 @@ def test_line_to_write_has_the_class_and_weights_that_answer(tmp_path: Path, mon
     weights |= {f"gru.{name}": tensor for name, tensor in gru.state_dict().items()}
     for name in ("best_acc.pt", "best_loss.pt"):
         torch.save(weights, name)
+    # It is taken at once, and proposed the same for what is no code.
     said = CliRunner().invoke(main, ["export", "net.py", "-o", "mine"]).stderr
-    assert "load makes Third (net.py, line " in said
-    assert "Write: pocketrnn export net.py:Third -o mine\n" in said
+    assert "net.py:Third is taken, which load makes (net.py, line " in said
+    assert "name another as net.py:First." in said
+    assert "Write: pocketrnn export net.py:Third -o mine --weights best_acc.pt" in said
+    for source in (".", "best_acc.pt"):
+        said = CliRunner().invoke(main, ["export", source, "-o", "mine"]).stderr
+        assert "load makes Third (net.py, line " in said
+        assert "Write: pocketrnn export net.py:Third -o mine" in said
+    # Answering code that makes both leaves the choice to the user.
+    Path("net.py").write_text(f"{MODULES}{PREDICT}    First(9, 4)\n")
+    said = CliRunner().invoke(main, ["export", "net.py", "-o", "mine"]).stderr
+    assert "Write: pocketrnn export net.py:First -o mine\n" in said
+    Path("net.py").write_text(f"{MODULES}{PREDICT}OLD = 'best_loss.pt'\n")
     Path("words.json").write_text('["a", "b", "c", "d", "e", "f", "g", "h", "i"]')
     # With random weights and with sizes that only the weights show, the line has the weights and no dots to fill in.
     for code in (MODULES + PREDICT, MODULES):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from pocketrnn.commands.cli import main
@@ -70,7 +71,38 @@ def test_what_is_missing_is_named(arguments: tuple[str, ...], said: str, folder:
 
 
 def test_what_is_missing_is_told_beside_a_module_that_cannot_be_made(folder: Path) -> None:
-    assert "There are 2 problems" in export("--labels", "lables.txt").stderr
+    lines = export("--labels", "lables.txt").stderr.splitlines()
+    at = lines.index("Error: There are 2 problems.")
+    assert [line[:3] for line in lines[at + 1 : at + 3]] == ["(1)", "(2)"]
+
+
+def test_a_module_below_the_named_folder_is_proposed(folder: Path) -> None:
+    Path("app/net").mkdir(parents=True)
+    Path("app/net/model.py").write_text("")
+    for source in ("app/model.py", "app/model.py:Net", "nowhere/model.py"):
+        said = CliRunner().invoke(main, ["export", source, "-o", "out"]).stderr
+        assert "Did you mean app/net/model.py?" in said.replace(f"{folder}/", "")
+    # It is not known which of several is meant.
+    Path("app/other").mkdir()
+    Path("app/other/model.py").write_text("")
+    assert "Did you mean" not in CliRunner().invoke(main, ["export", "app/model.py", "-o", "out"]).stderr
+
+
+def test_a_file_of_labels_is_no_vocabulary(folder: Path) -> None:
+    Path("net.py").write_text(
+        "from torch import nn\nFILE = 'words.json'\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.embedding = nn.Embedding(40, 2)\n        self.fc = nn.Linear(2, 2)\n"
+        "    def forward(self, x):\n        return self.fc(self.embedding(x).mean(1))\n"
+    )
+    weights = {"embedding.weight": torch.zeros(40, 2), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
+    torch.save(weights, "net.pt")
+    Path("words.json").write_text(json.dumps([f"w{i}" for i in range(40)]))
+    Path("labels.json").write_text('["good", "bad"]')
+    given = ["--weights", "net.pt", "--vocabulary", "labels.json", "--labels", "bad,good"]
+    said = CliRunner().invoke(main, ["export", "net.py:Net", *given, "-o", "out"]).stderr
+    assert "labels.json has only 2 words" in said
+    assert "net.pt has 40 rows" in said
+    assert "Write: pocketrnn export net.py:Net -o out --weights net.pt --vocabulary words.json" in said
 
 
 @pytest.mark.parametrize("tokenizer", ["api.py:alone", 'api.py:words(stop=["the"])', "api.py:elsewhere"])

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -208,7 +209,8 @@ def test_what_is_wrong_with_a_csv_file_is_said_and_nothing_is_written(
     result = run("-b", padded, "-i", "in.csv", "-o", "out.csv")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
+    # A line to copy follows the sentence.
+    assert result.stderr.partition("\nWrite: ")[0].rstrip("\n").count("\n") == 0
     assert re.search(problem, result.stderr), result.stderr
     assert [path.name for path in folder.iterdir()] == ["in.csv"]
 
@@ -451,6 +453,15 @@ def test_a_full_disk_leaves_no_file(folder: Path, padded: Path) -> None:
         result = process("-b", padded, "-i", "in.csv", stdout=full, capture_output=False, stderr=subprocess.PIPE)
     assert result.returncode == 2
     assert result.stderr.startswith(b"Error: There is no room to write the answer.")
+
+
+def test_a_line_to_copy_names_columns_that_the_file_does_not_have(folder: Path, padded: Path) -> None:
+    Path("in.csv").write_text("text,label,predicted_label\na,b,c\n")
+    lines = run("-b", padded, "-i", "in.csv", "-o", "out.csv").stderr.splitlines()
+    line = next(line for line in lines if line.startswith("Write: ")).removeprefix("Write: ")
+    assert line.count("predicted_again_") == 2
+    assert run(*shlex.split(line)[2:]).exit_code == 0
+    assert Path("out.csv").read_text().startswith("text,label,predicted_label,predicted_again_label,")
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,15 @@ def test_what_padding_would_change_is_shown(tmp_path: Path) -> None:
     def with_padding(manifest: Manifest) -> Manifest:
         return replace(manifest, provenance={"padding": PADDING})
 
+    def with_width(manifest: Manifest) -> Manifest:
+        rules = replace(manifest.text.rules, min_width=3, padding_id=0)
+        return replace(with_padding(manifest), input=replace(manifest.text, rules=rules))
+
     folder = bundle_maker.make(tmp_path / "b", change=with_padding, torchscript=False)
     said = "10 ids of padding after a text would change a probability by up to 0.071, before it by up to 0.12"
+    assert f"none is given; {said}" in CliRunner().invoke(main, ["inspect", str(folder)]).output
+    wide = bundle_maker.make(tmp_path / "wide", change=with_width, torchscript=False)
+    assert f"none beyond its width is given; {said}" in CliRunner().invoke(main, ["inspect", str(wide)]).output
     assert said in CliRunner().invoke(main, ["inspect", str(folder)]).output
     page = tmp_path / "proof.html"
     assert CliRunner().invoke(main, ["verify", str(folder), "--html", str(page)]).exit_code == 0

@@ -70,7 +70,8 @@ class CollectedRefusals:
             for number, error in enumerate(self._found, 1)
         ]
         lines = "\n".join([*said, line.strip()]).rstrip()
-        all_of_them = InputError(f"There are {len(said)} problems.", lines)
+        # Each problem begins on a line of its own.
+        all_of_them = InputError(f"There are {len(said)} problems.", f"\n{lines}")
         all_of_them.of_lines = True
         raise all_of_them from None
 

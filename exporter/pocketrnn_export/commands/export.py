@@ -114,6 +114,9 @@ _BESIDE_A_FUNCTION: Final = frozenset(
 )
 # Those that --rules may add to a subword tokenizer.
 _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", "pad_side", "padding_id"))
+# A vocabulary of labels may have words such as <unk> and <pad> beside them, and an embedding has many more words.
+_SPECIAL_WORDS: Final = 2
+_FEW_WORDS: Final = 10
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -881,6 +884,29 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
         return
 
 
+def _refuse_labels_as_vocabulary(
+    named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None
+) -> None:
+    """Refuse a vocabulary with hardly more words than there are labels, if the embedding of the weights has many more
+    rows: it is the file of the labels. The error proposes the vocabulary that the owner's code names."""
+    from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, read_vocabulary
+
+    if text is None or options["weights"] is None or options["vocabulary"] is None or not text.get("labels"):
+        return
+    rows, labels = read_weight_sizes(options["weights"]).embedding_rows, len(text["labels"])
+    words = [one for one in read_vocabulary(text["vocabulary"]).tokens if not one.startswith(PLACEHOLDER)]
+    if len(words) > labels + _SPECIAL_WORDS or rows < _FEW_WORDS * len(words):
+        return
+    proposed = _propose_vocabulary(named, options["weights"])
+    raise OptionCorrectionsError(
+        f"{options['vocabulary']} has only {len(words)} words, {', '.join(map(short_repr, words[:4]))}"
+        f"{', ...' * (len(words) > 4)}, but the embedding in {options['weights']} has {rows:,} rows: "
+        f"this seems to be the file of the {labels} labels.",
+        proposed.sentence,
+        {proposed.option: proposed.value},
+    )
+
+
 def _add_rules_of_function(
     module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> dict[str, Any] | None:
@@ -973,6 +999,7 @@ def _read_module_and_arguments(
         refusals: what was refused before.
     """
     path = None if named is None else named.path
+    refusals.collect(lambda: _refuse_labels_as_vocabulary(named, options, text))
     text = refusals.collect(lambda: _add_rules_of_function(path, options, text)) or text
     if text is not None:
         options[CORRECTED] = log_owner_hints_and_list_corrections(named, options, text)

@@ -29,7 +29,7 @@ def complete_source(source: str) -> str:
     is_code = path.suffix in (".py", ".ipynb")
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
-    from pocketrnn_export.source_code.answering_code import find_class_of_answering_code
+    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import (
         find_calls_of_classes,
         list_classes_with_layers,
@@ -53,11 +53,19 @@ def complete_source(source: str) -> str:
         parameters["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names] or list_module_classes_near(path)
-    chosen = find_class_of_answering_code(path, fitting) if len(fitting) > 1 else None
-    proposed_name, why = chosen or (next(iter([*calls, *fitting]), ""), "")
-    changes: dict[str, str | None] = {
-        "source": f"{path}:{proposed_name}" if names else next(iter(found), "file.py:name")
-    }
+    chosen = find_module_of_answering_code([f"{path}:{name}" for name in fitting] or found)
+    if names and chosen is not None and chosen[1].is_only:
+        others = [one for one in found if one != chosen[0]]
+        print_line(
+            f"Note: {chosen[0]} is taken, which {chosen[1].maker} makes ({chosen[1].place}); name another as "
+            f"{' or '.join(others)}.",
+            err=True,
+        )
+        parameters["source"] = chosen[0]
+        return chosen[0]
+    first = [f"{path}:{name}" for name in [*calls, *fitting]] or [*found, "file.py:name"]
+    changes: dict[str, str | None] = {"source": first[0] if chosen is None else chosen[0]}
+    why = "" if chosen is None else chosen[1].sentence
     problem = f"{path} defines {'several modules' if names else 'no module, that is, no class with a forward'}."
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
@@ -74,12 +82,16 @@ def complete_source(source: str) -> str:
 
 def _refuse_folder_of_code(folder: Path) -> None:
     """Refuse a folder whose Python files define modules, and name these."""
+    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 
     inside = folder / "__init__.py"
     near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
     if found := [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]:
+        chosen = find_module_of_answering_code(found)
+        why, source = ("", found[0]) if chosen is None else (f" {chosen[1].sentence}", chosen[0])
         raise InputError(
             f"{folder} holds no config.json, so that it is not a folder that `pocketrnn train` wrote, but holds code.",
-            f"Name one of its modules: {', '.join(found)}. Write: {format_command_with_changes({'source': found[0]})}",
+            f"Name one of its modules: {', '.join(found)}.{why} Write: "
+            f"{format_command_with_changes({'source': source})}",
         )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import is_named, list_files_near
@@ -129,24 +129,70 @@ def _list_called_parts(first: Sequence[CodePart], parts: Sequence[CodePart]) -> 
     return found[len(first) :]
 
 
-def find_class_of_answering_code(path: Path, names: Collection[str]) -> tuple[str, str] | None:
+class MadeClass(NamedTuple):
+    """A class that code makes.
+
+    Attributes:
+        name: its name.
+        maker: the function, class or file that makes it.
+        place: where, as a file and a line.
+        is_only: whether the code answers texts, and makes no other of the classes.
+    """
+
+    name: str
+    maker: str
+    place: str
+    is_only: bool
+
+    @property
+    def sentence(self) -> str:
+        """A sentence that says where the class is made."""
+        return f"{self.maker} makes {self.name} ({self.place})."
+
+
+def find_class_of_answering_code(path: Path, names: Collection[str]) -> MadeClass | None:
     """Find the class that the answering code near a module makes; if it makes none, the one that the training code
-    makes. Return its name and a sentence that says where; None if neither makes one.
+    makes. Return None if neither makes one.
 
     Args:
         path: the file of the module.
         names: the names of the classes to choose from.
 
     Example:
-        >>> find_class_of_answering_code(Path("model.py"), ["Plain", "Attentive"])
-        ('Attentive', 'predict_texts makes Attentive (model.py, line 9).')
+        >>> find_class_of_answering_code(Path("model.py"), ["Plain", "Attentive"]).sentence
+        'predict_texts makes Attentive (model.py, line 9).'
     """
     parts = list_code_parts(path)
-    for group in (*list_answering_code(parts), [one for one in parts if one.is_training]):
-        for part in group:
-            for where, node in part.nodes:
-                if isinstance(node, ast.Call) and (made := read_last_name(node.func)) in names:
-                    return made, f"{part.name or part.file.name} makes {made} ({where})."
+    answering = [_list_made_classes(group, names) for group in list_answering_code(parts)]
+    for at, group in enumerate(answering):
+        if group:
+            # The answering functions and the code that they call belong together.
+            made = {one.name for some in answering[: max(at + 1, 2)] for one in some}
+            return group[0]._replace(is_only=len(made) == 1)
+    trained = _list_made_classes([one for one in parts if one.is_training], names)
+    return trained[0] if trained else None
+
+
+def _list_made_classes(parts: Sequence[CodePart], names: Collection[str]) -> list[MadeClass]:
+    """List the classes among `names` that parts of the code make, in the order of the code."""
+    return [
+        MadeClass(made, part.name or part.file.name, where, is_only=False)
+        for part in parts for where, node in part.nodes
+        if isinstance(node, ast.Call) and (made := read_last_name(node.func)) in names
+    ]  # fmt: skip
+
+
+def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClass] | None:
+    """Find the first of several modules, each as file.py:name, that the answering code near its file makes. Return it
+    with where it is made; None if no such code makes one.
+
+    Args:
+        modules: the modules.
+    """
+    named = [one.rpartition(":") for one in modules]
+    for file in dict.fromkeys(file for file, _, _ in named):
+        if made := find_class_of_answering_code(Path(file), [name for other, _, name in named if other == file]):
+            return f"{file}:{made.name}", made
     return None
 
 

@@ -8,7 +8,9 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from importlib.machinery import PathFinder
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from pocketrnn.errors import suggest_similar_name
 
@@ -18,6 +20,10 @@ __all__ = ["choose_default_bundle_folder", "choose_import_name", "make_classifie
 _ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
 # A suggestion lists so many numbered files at most.
 _MOST_LISTED = 4
+
+# How deep, and in how many folders of a depth, a file is looked for that lies below its path.
+_DEEPEST: Final = 3
+_MOST_FOLDERS: Final = 200
 
 
 def make_classifier_name(path: Path) -> str:
@@ -58,7 +64,8 @@ def choose_import_name(path: Path, package: str = "") -> str:
 def suggest_near_file(
     path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), other_names: Iterable[str] = ()
 ) -> str:
-    """Suggest, in a sentence, an existing file whose name is similar to the name of a missing file.
+    """Suggest, in a sentence, an existing file in place of a missing file: the one below its folder that has its name,
+    or one beside it with a similar name.
 
     The sentence lists the files whose names differ from it in digits only, such as those of other epochs. Empty if
     there is no such file.
@@ -88,7 +95,25 @@ def suggest_near_file(
     if len(numbered) > 1:
         listed = ", ".join(numbered[:_MOST_LISTED]) + (", ..." if len(numbered) > _MOST_LISTED else "")
         return f"Did you mean one of {listed}?"
+    if (below := _find_file_below(path)) is not None:
+        return f"Did you mean {below}?"
     return suggest_similar_name(path.name, [*beside, *other_names])
+
+
+def _find_file_below(path: Path) -> Path | None:
+    """Return the one file with the name of a missing file in the subfolders of its folder, or of the nearest folder
+    above that exists. Return None if there is none, or several. Hidden folders are left out."""
+    found: list[Path] = []
+    try:
+        folder = next((one for one in path.parents if one.is_dir()), None)
+        waiting = [] if folder is None else [folder]
+        for depth in range(_DEEPEST + 1):
+            found += [one / path.name for one in waiting if depth and (one / path.name).is_file()]
+            inside = (one for at in waiting for one in at.iterdir() if one.is_dir() and not one.is_symlink())
+            waiting = [one for one in islice(inside, _MOST_FOLDERS) if not one.name.startswith(".")]
+    except (OSError, ValueError):
+        pass
+    return found[0] if len(found) == 1 else None
 
 
 def _replace_digits(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.file_options import FileOptions, add_file_options
+from pocketrnn.commands.file_options import FileOptions, add_file_options, choose_free_columns
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.input_and_answer_lines import AnswerFormat, check_labels_separable
 from pocketrnn.commands.standard_streams import (
@@ -18,8 +18,10 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_fragments,
     read_arriving_lines,
 )
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.tokenizer_function import load_tokenizer_function
-from pocketrnn.errors import InputError, LimitError, replace_error_subject
+from pocketrnn.errors import DataError, InputError, LimitError, replace_error_subject
+from pocketrnn.tables.row_reader import TakenColumnError
 
 if TYPE_CHECKING:
     from pocketrnn.answers import Answers
@@ -241,9 +243,7 @@ def classify(
     keeps = any(one.gives_reached_labels for one in (answers, *answers.heads.values()))
     by_threshold = of_texts and (threshold is not None or (top is None and not explains and keeps))
     if of_texts and files.asks_for_file:
-        from pocketrnn.commands.classify_file import classify_file
-
-        classify_file(classifier, files, top or 1, by_threshold=by_threshold, threshold=threshold)
+        _classify_file(classifier, files, top or 1, by_threshold=by_threshold, threshold=threshold)
         return
     if by_threshold and not as_json:
         check_labels_separable(answers, "use --json")
@@ -291,6 +291,17 @@ def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) 
     ]
     if all(said):
         raise click.UsageError(f"--threshold {threshold:g} {said[0]}")
+
+
+def _classify_file(classifier: Classifier, files: FileOptions, top: int, **thresholds: Any) -> None:
+    """Classify the rows of a file. If it has the new columns already, the error has the command with other names."""
+    from pocketrnn.commands.classify_file import classify_file
+
+    try:
+        classify_file(classifier, files, top, **thresholds)
+    except TakenColumnError as error:
+        line = format_command_with_changes(choose_free_columns(files, error.taken))
+        raise DataError(error.problem, f"{error.remedy} Write: {line}") from None
 
 
 def _refuse_clashing_options(

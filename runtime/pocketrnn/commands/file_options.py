@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Any, Final, TypeVar, get_args
 
@@ -15,7 +15,7 @@ from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.file_kinds import KINDS, Kind
 from pocketrnn.text.chunks_of_checked_texts import OnError
 
-__all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "add_file_options", "name_answer_columns"]
+__all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "add_file_options", "choose_free_columns", "name_answer_columns"]
 
 # A probability or a value is a float32, which has about six exact decimals. Writing all its digits would take twice the
 # space.
@@ -68,6 +68,24 @@ def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tu
             "Give --label-column and --probability-column different names.",
         )
     return names
+
+
+def choose_free_columns(files: FileOptions, taken: Collection[str]) -> dict[str, str]:
+    """Choose names for the columns of answers that begin no name of a column of the file, by the names of the options.
+
+    Args:
+        files: the options.
+        taken: the columns of the file.
+
+    Example:
+        >>> choose_free_columns(files, ["text", "label"])
+        {'label_column': 'predicted_label', 'probability_column': 'predicted_probability'}
+    """
+    prefix = "predicted_"
+    while any(one.startswith(prefix) for one in taken):
+        prefix += "again_"
+    names = {"label_column": files.label_column, "probability_column": files.probability_column}
+    return {option: prefix + name for option, name in names.items()}
 
 
 def add_file_options(command: _Command) -> _Command:

@@ -84,6 +84,7 @@ def _describe_as_lines(manifest: Manifest, file_sizes: Mapping[str, int]) -> Ite
 
     graph, given, thresholds = manifest.graph, manifest.input, manifest.output.thresholds
     of_texts = isinstance(given, TextInput)
+    padded = isinstance(given, TextInput) and given.rules.min_width is not None
     facts = [
         ("name", manifest.name),
         *_describe_output(manifest),
@@ -96,7 +97,11 @@ def _describe_as_lines(manifest: Manifest, file_sizes: Mapping[str, int]) -> Ite
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
         ("batches", _describe_batches(graph, "text" if of_texts else "sequence")),
-        *([("padding", f"none is given; {told}")] if (told := describe_padding_effect(manifest.provenance)) else []),
+        *(
+            [("padding", f"{'none beyond its width' if padded else 'none'} is given; {told}")]
+            if (told := describe_padding_effect(manifest.provenance))
+            else []
+        ),
         *(
             [("limits", told)]
             if isinstance(given, TextInput)

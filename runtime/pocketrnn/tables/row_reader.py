@@ -41,7 +41,7 @@ from pocketrnn.text.features_beside_text import (
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["add_features", "add_second_texts", "read_batches"]
+__all__ = ["TakenColumnError", "add_features", "add_second_texts", "read_batches"]
 
 # The largest chunk that is read, in bytes, and the most chunks in a batch, so that long rows do not fill the memory.
 _CHUNK: Final = 1 << 20
@@ -146,14 +146,26 @@ def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, sourc
     return _list_arrow_values(rows.batch.column(column))
 
 
+class TakenColumnError(DataError):
+    """A file already has a column by the name of an added column.
+
+    Attributes:
+        taken: the names of its columns.
+    """
+
+    taken: Collection[str] = ()
+
+
 def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
     """Refuse a file that already has a column by the name of an added column."""
     for name in added:
         if name in names:
-            raise DataError(
+            error = TakenColumnError(
                 f"{source.name} has a column {name!r} already.",
                 "Give the new columns other names with --label-column and --probability-column.",
             )
+            error.taken = names
+            raise error
 
 
 def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
