@@ -107,7 +107,7 @@ def test_each_file_that_cannot_be_read_is_told_once_beside_missing_arguments(fol
                     "--pairs", "answers.csv", "--tokenizer", "net.py:with_table")  # fmt: skip
     assert result.exit_code == 2
     assert re.fullmatch(
-        r"Error: .*5 problems.*\(1\) net\.py.*\n\(2\) .*none\.json.*\n\(3\) labels\.json.*\n\(4\) answers\.csv .*"
+        r"Error: .*5 problems\.\n\(1\) net\.py.*\n\(2\) .*none\.json.*\n\(3\) labels\.json.*\n\(4\) answers\.csv .*"
         r"\n\(5\) Net.*pooling.*\nWrite: pocketrnn export .*\n",
         result.stderr,
     )
