@@ -198,10 +198,10 @@ def _search_owner_files(
         return _OwnerValues({}, {})
     paths = list_files_near(named.path)
     # The first of several that fit counts: one of a file that makes the class itself.
-    parsers = sorted(
-        read_settings_in_code(paths),
-        key=lambda one: all(named.name not in user.read_text("utf-8") for user in one.users),
-    )
+    parsers = read_settings_in_code(paths)
+    users = {user for one in parsers for user in one.users}
+    makers = {user for user in users if named.name in user.read_text("utf-8")}
+    parsers.sort(key=lambda one: makers.isdisjoint(one.users))
     settings = {name: find_settings_for_argument(maker, name, definition, weights, parsers) for name in missing}
     defaults: dict[object, Mapping[str, Any]] = {}
     for in_code in parsers:
@@ -395,7 +395,9 @@ def _refuse_missing_arguments(
         if some
     ]
     known += [f"{one}." for one in owner_values.call_phrases]
-    known += [f"{name} is written {one.source}." for name, one in owner_values.settings.items() if one.source]
+    known += [
+        f"The values in {name} are set {one.source}." for name, one in owner_values.settings.items() if one.source
+    ]
     if weights is None:
         known.append("With --weights FILE, the sizes that its tensors show are used.")
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,9 @@ def read_settings_in_code(paths: Iterable[Path]) -> list[SettingsInCode]:
         paths: the files.
     """
     files = {path: [node for cell in read_python_cells_if_readable(path) for node in cell.statements] for path in paths}
+    assigned = functools.cache(
+        lambda: {path: [*_list_assignments(ast.walk(ast.Module(body, [])))] for path, body in files.items()}
+    )
     found = []
     for path, statements in files.items():
         if values := find_parser_defaults(statements):
@@ -52,7 +56,7 @@ def read_settings_in_code(paths: Iterable[Path]) -> list[SettingsInCode]:
         for one in statements:
             if isinstance(one, ast.ClassDef) and _CLASS.search(one.name) and not find_methods(one, "forward"):
                 values = _read_class_of_settings(one)
-                users, plain, later = _find_users_and_later_values(one.name, files)
+                users, plain, later = _find_users_and_later_values(one.name, assigned())
                 values = {name: value for name, value in {**values, **plain}.items() if name not in later}
                 # A class that nothing makes an object of may be another's.
                 if values and users:
@@ -71,7 +75,7 @@ def _read_class_of_settings(definition: ast.ClassDef) -> dict[str, Any]:
         defaults = find_defaults(init)
         # `__init__` replaces what the body has set.
         own: dict[str, list[Any]] = {}
-        for target, value in _list_assignments([*ast.walk(init)]):
+        for target, value in _list_assignments(ast.walk(init)):
             if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":
                 own.setdefault(target.attr, []).append(_read_plain_value(value, defaults))
         found |= own
@@ -82,7 +86,7 @@ def _read_class_of_settings(definition: ast.ClassDef) -> dict[str, Any]:
     }
 
 
-def _list_assignments(nodes: Sequence[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
+def _list_assignments(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
     for node in nodes:
         if isinstance(node, ast.Assign):
             yield from ((target, node.value) for target in node.targets)
@@ -100,22 +104,22 @@ def _read_plain_value(node: ast.expr, defaults: Mapping[str, ast.expr]) -> Any:
 
 
 def _find_users_and_later_values(
-    name: str, files: Mapping[Path, Sequence[ast.stmt]]
+    name: str, assigned: Mapping[Path, Sequence[tuple[ast.expr, ast.expr]]]
 ) -> tuple[tuple[Path, ...], dict[str, Any], dict[str, str]]:
     """Find the files that make an object of a class, and how code sets its attributes later, as `cfg.vocab_size = 500`.
-    Return the files, the attributes with plain values, and for the others the place and the code."""
+    Return the files, the attributes with plain values, and for the others the place and the code. `assigned` has the
+    targets and values of the assignments in each file."""
     users: list[Path] = []
     plain: dict[str, Any] = {}
     later: dict[str, str] = {}
-    for path, statements in files.items():
-        nodes = [*ast.walk(ast.Module(list(statements), []))]
+    for path, pairs in assigned.items():
         made = {
             read_last_name(target)
-            for target, value in _list_assignments(nodes)
+            for target, value in pairs
             if isinstance(value, ast.Call) and read_last_name(value.func) == name
         }
         users += [path] * bool(made)
-        for target, value in _list_assignments(nodes) if made else ():
+        for target, value in pairs if made else ():
             if isinstance(target, ast.Attribute) and read_last_name(target.value) in made:
                 got = _read_plain_value(value, {})
                 if got is ... or plain.get(target.attr, got) != got:

@@ -1,5 +1,5 @@
 """Write how a Field of torchtext splits a text, as the owner's code makes the Field. No file is run, and the code that
-is written needs no torchtext.
+is written needs no torchtext, except for its basic_english.
 
 The source: `Field.preprocess` in torchtext/data/field.py, and `get_tokenizer` in torchtext/data/utils.py, of torchtext
 0.6. The later torchtext.legacy has the same.
@@ -87,31 +87,29 @@ def _find_methods_of_fields(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
 
 def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str:
     """Return functions for the methods of a Field with the given arguments; an empty string if that is not possible."""
-    tokenize, language = given.get("tokenize"), given.get("tokenizer_language", ast.Constant("en"))
-    lower, stop_words = getattr(given.get("lower"), "value", None), given.get("stop_words")
+    language, lower = given.get("tokenizer_language", ast.Constant("en")), getattr(given.get("lower"), "value", None)
     unknown = "lower" in given and not isinstance(lower, bool)
+    # None is a default.
+    others = {name: one for name, one in given.items() if getattr(one, "value", one) is not None}
+    tokenize, stop_words, step = map(others.get, ("tokenize", "stop_words", "preprocessing"))
     # `**settings` has the name None.
     if has_other_arguments or unknown or "None" in given or not isinstance(language, ast.Constant):
         return ""
-    if _is_none(tokenize):
+    if tokenize is None:
         code = _SPLIT
     elif isinstance(tokenize, ast.Constant):
         code = _LIBRARIES.get(str(tokenize.value), "").replace("{language}", repr(language.value))
     else:
-        code = f"def {_TOKENIZE}(text):\n    return ({ast.unparse(tokenize)})(text)\n" if tokenize is not None else ""
+        code = f"def {_TOKENIZE}(text):\n    return ({ast.unparse(tokenize)})(text)\n"
     if not code:
         return ""
     lines = [f"    tokens = {_TOKENIZE}(text.rstrip('\\n'))"]
     lines += ["    tokens = [token.lower() for token in tokens]"] * bool(lower)
-    if stop_words is not None and not _is_none(stop_words):
+    if stop_words is not None:
         lines += [f"    tokens = [token for token in tokens if token not in ({ast.unparse(stop_words)})]"]
-    if not _is_none(step := given.get("preprocessing")) and step is not None:
+    if step is not None:
         lines += [f"    tokens = ({ast.unparse(step)})(tokens)"]
     return code + f"def {_PREPROCESS}(text):\n" + "\n".join([*lines, "    return tokens\n"])
-
-
-def _is_none(node: ast.expr | None) -> bool:
-    return node is None or (isinstance(node, ast.Constant) and node.value is None)
 
 
 def replace_methods_of_field(statements: Sequence[ast.stmt], split: FieldSplit) -> list[ast.stmt]:

@@ -47,8 +47,7 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
     under a usual key such as `id2label`, `labels` or `classes`, or a list of objects with `id` and `name` or `label`,
     under any key. Whole numbers may be labels; in a map from whole numbers to whole numbers, the names `id2label` and
     `label2id` give the direction. `classes.npy`, and a pickle with a LabelEncoder, a list or a dict, are read without
-    executing anything (`labels.py`), and so is a checkpoint that holds one of these under a key
-    (`labels.py`).
+    executing anything, and so is a checkpoint that holds one of these under a key.
 
     Args:
         labels_or_file: the labels, or the file.
