@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder
-from pocketrnn.bundle.names_from_paths import suggest_near_file
+from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
@@ -120,6 +121,15 @@ _FEW_WORDS: Final = 10
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
+def _choose_output(context: click.Context, _option: click.Parameter, output: Path | None) -> Path:
+    """Return the output, or the default one: the source's name, in the current folder."""
+    if output is not None:
+        return output
+    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", context.params["source"])
+    name = Path(make_classifier_name(Path(path))).stem or "classifier"
+    return Path(f"{name}{'.prnn' if context.params.get('profile') == 'packed' else '.bundle'}")
+
+
 @click.command(
     cls=Command,
     short_help="Export a classifier, with its proof.",
@@ -167,9 +177,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
+    callback=_choose_output,
     metavar="FOLDER",
-    help="The folder of the new bundle.",
+    help="The folder of the new bundle.  [default: SOURCE's name with .bundle, in the current folder]",
 )
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The weights of the module: .safetensors, or a saved state_dict.")  # fmt: skip
