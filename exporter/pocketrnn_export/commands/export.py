@@ -20,9 +20,10 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
-from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
     format_example_note,
@@ -118,6 +119,8 @@ _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", 
 # A vocabulary of labels may have words such as <unk> and <pad> beside them, and an embedding has many more words.
 _SPECIAL_WORDS: Final = 2
 _FEW_WORDS: Final = 10
+# In place of a file that is not known.
+_UNKNOWN_FILE: Final = "FILE"
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -355,7 +358,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    with _try_weights_of_other_files(module, named, options["weights"]):
+    with _try_weights_of_other_files(module, named, options["weights"]), _propose_vocabulary_with_rows(named, options):
         manifest = export_with_rules_from_answers(
             lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
         )
@@ -386,6 +389,29 @@ def _try_weights_of_other_files(
                 yield str(file), other
 
     return try_weights_if_answers_differ(list_modules)
+
+
+@contextlib.contextmanager
+def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
+    """While the block runs, add to the error of a vocabulary with more words than the embedding has rows another
+    vocabulary that the user's code names or makes. If the code takes only the ids that have rows, say so instead."""
+    from pocketrnn_export.intake.call_discovery.call_failures import ID_WITHOUT_ROW
+    from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
+
+    try:
+        yield
+    except ExportError as error:
+        rows = read_weight_sizes(options["weights"]).embedding_rows
+        if ID_WITHOUT_ROW not in error.problem or named is None or options["vocabulary"] is None or not rows:
+            raise
+        if place := find_limit_of_ids(named.path, rows):
+            said = f"Your code takes no ids from {rows:,} on ({place}): give a file of the first {rows:,} words alone."
+            raise ExportError(error.problem, f"{error.remedy} {said}") from None
+        found = _propose_vocabulary(named, options["weights"])
+        changes = {"vocabulary": None, found.option: found.value}
+        is_other = found.value not in (_UNKNOWN_FILE, str(options["vocabulary"]))
+        write = f" Write: {format_command_with_changes(changes)}" * is_other
+        raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
 def _print_written_bundle(
@@ -747,7 +773,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
 
     if named is not None and (found := propose_vocabulary(named.path, weights)) is not None:
-        said = f"The vocabulary seems to be {found.path} ({found.place_in_code})."
+        said = f"The vocabulary seems to be {found.path} ({found.place_in_code}).{found.note}"
         return ProposedOption("vocabulary", said, str(found.path))
     if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
         return tokenizer
@@ -771,7 +797,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
             str(file),
         )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
-    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", "FILE")
+    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", _UNKNOWN_FILE)
 
 
 def _read_vocabulary_rules_and_pairs(

@@ -50,13 +50,14 @@ class ProposedOption(NamedTuple):
 
 
 class FileNamedInCode(NamedTuple):
-    """A file that code names, the place in the code, other files that may be meant in its place, and further files of
-    weights of the same shapes."""
+    """A file that code names, the place in the code, other files that may be meant in its place, further files of
+    weights of the same shapes, and a sentence on it, often empty."""
 
     path: Path
     place_in_code: str
     others: tuple[Path, ...] = ()
     alike: tuple[Path, ...] = ()
+    note: str = ""
 
     @property
     def description(self) -> str:
@@ -99,8 +100,8 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
 
     Args:
         path: the file of the module.
-        weights: its weights. A file with far fewer tokens than the embedding has rows, or with as many labels as there
-            are logits, is not a vocabulary.
+        weights: its weights. A file with as many words as the embedding has rows comes first. One with more, with far
+            fewer, or with as many labels as there are logits, is not a vocabulary.
     """
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
@@ -109,18 +110,26 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
 
     sizes = read_weight_sizes(weights)
     labels = _find_label_files(path, sizes)
-    found: list[FileNamedInCode] = []
+    found: dict[FileNamedInCode, tuple[str, ...]] = {}
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
         with contextlib.suppress(InputError, OSError), hide_log_records():
             is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
-            is_enough = len(tokens) >= max(_FEWEST_WORDS, sizes.embedding_rows // _MOST_ROWS_PER_WORD)
             # A pickled object of text processing may hold both.
-            is_enough = is_enough and not (file in labels and {*tokens} <= {*labels[file].labels})
+            is_of_labels = file in labels and {*tokens} <= {*labels[file].labels}
             # The lines of a file of texts have blanks.
-            if is_enough and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
-                found.append(FileNamedInCode(file, where))
-    return found[0] if len(found) == 1 else None
+            is_of_texts = 2 * sum(" " in token.strip() for token in tokens) >= len(tokens)
+            if sizes.may_have_words(len(tokens)) and not is_of_labels and not is_of_texts:
+                found[FileNamedInCode(file, where)] = tokens
+    exact = {one: tokens for one, tokens in found.items() if len(tokens) in sizes.table_rows}
+    if len({*exact.values()}) == 1:
+        # The words of a module that reads characters are these, too.
+        return min(exact, key=lambda one: "char" in one.path.name.lower())
+    if exact or len(found) != 1:
+        return None
+    ((one, tokens),) = found.items()
+    rows = f"{len(tokens):,} words, but the embedding has {sizes.embedding_rows:,} rows"
+    return one._replace(note=f" It has {rows}." if sizes.embedding_rows else "")
 
 
 def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, *, multi_label: bool) -> ProposedOption:
@@ -213,13 +222,21 @@ class WeightSizes(NamedTuple):
 
     Attributes:
         embedding_rows: the number of rows of the embedding; 0 if it has another name.
+        table_rows: the numbers of rows of all matrices without a bias, of which one may be the embedding under
+            another name.
         last_layer: the layer that gives the logits; empty if it is not known.
         outputs: the number of its outputs.
     """
 
     embedding_rows: int = 0
+    table_rows: frozenset[int] = frozenset()
     last_layer: str = ""
     outputs: int = 0
+
+    def may_have_words(self, count: int) -> bool:
+        """Return whether a vocabulary may have so many words: not many more or fewer than the embedding has rows."""
+        fewest = max(_FEWEST_WORDS, self.embedding_rows // _MOST_ROWS_PER_WORD)
+        return count in self.table_rows or fewest <= count <= (self.embedding_rows or count)
 
     @property
     def labels(self) -> int:
@@ -244,8 +261,15 @@ def read_weight_sizes(weights: Path | None) -> WeightSizes:
 
     with contextlib.suppress(InputError), hide_log_records():
         tensors = read_weights(weights).tensors
-        rows = [len(one) for name, one in tensors.items() if one.dim() == 2 and "emb" in name.lower()]
-        return WeightSizes(max(rows, default=0), *(find_last_layer(tensors) or ()))
+        layer, outputs = find_last_layer(tensors) or ("", 0)
+        tables = {
+            name: len(one) for name, one in tensors.items()
+            if one.dim() == 2 and name.endswith("weight") and name.removesuffix("weight") + "bias" not in tensors
+            and name != f"{layer}.weight"
+        }  # fmt: skip
+        named = [len(one) for name, one in tensors.items() if one.dim() == 2 and "emb" in name.lower()]
+        rows = max(named or (tables.values() if len(tables) == 1 else ()), default=0)
+        return WeightSizes(rows, frozenset(tables.values()), layer, outputs)
     return WeightSizes()
 
 

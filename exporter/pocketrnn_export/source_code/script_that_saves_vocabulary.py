@@ -44,6 +44,10 @@ words = {chosen}
 file = sys.argv[0].removesuffix(".py") + ".json"
 json.dump(words, open(file, "w"), default=int)
 print(len(words), "words are in", file)
+{comparing}"""
+_COMPARING: Final = """\
+if len(words) > {rows}:
+    print("They are more than the {rows} rows of the embedding: use the data that the module was trained with.")
 """
 _SORTING: Final = """\
 # {place} lists files in the order of the file system, which may differ on another machine, and with it the order of
@@ -84,8 +88,9 @@ class VocabularyScript:
         `rows`, the largest."""
         chosen = f"min(found, key=lambda one: abs(len(one) - {rows}))" if rows else "max(found, key=len)"
         sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
+        comparing = _COMPARING.format(rows=rows) if rows else ""
         return _COMPLETE.format(folders=[*self.folders], sorting=sorting, code=self.code, made=", ".join(self.made),
-                                chosen=chosen if len(self.made) > 1 else "found[0]")  # fmt: skip
+                                chosen=chosen if len(self.made) > 1 else "found[0]", comparing=comparing)  # fmt: skip
 
 
 def find_vocabulary_code(path: Path) -> VocabularyScript | None:

@@ -39,6 +39,7 @@ WORD_TO_ID: Final = re.compile(
 )
 # The methods of tokenizers that return the id of a word.
 _LOOKUPS: Final = ("token_to_id", "convert_tokens_to_ids", "piece_to_id", "PieceToId")
+_LIMITING: Final = ("min", "minimum", "clamp", "clamp_", "clip", "clip_")
 _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
 
 
@@ -127,6 +128,33 @@ def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int 
                 if is_name_of_text_length(key) and int(number) > max(1, longest_compared_text or 0):
                     found.setdefault(key, NamedLength(str(file), key, int(number)))
     return list(found.values())
+
+
+def find_limit_of_ids(path: Path, rows: int) -> str:
+    """Return the place in the code near a module that takes no ids from `rows` on, as in `i if i < 5000 else 2` or
+    `ids.clamp(max=4999)`. Return an empty string if there is none.
+
+    Args:
+        path: the file of the module.
+        rows: the number of rows of the embedding.
+    """
+    nodes = [*list_syntax_nodes_near(path)]
+    numbers = {str(number) for number in (rows - 1, rows)}
+    limits = numbers | {name for _, node in nodes for name, value in list_named_values(node)
+                        if ast.unparse(value) in numbers}  # fmt: skip
+    for where, node in nodes:
+        given: list[ast.expr] = []
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+            sides = [node.left, *node.comparators]
+            # A vocabulary that grows up to a size has only the words of these ids.
+            given = [] if any(isinstance(one, ast.Call) for one in sides) else sides
+        elif isinstance(node, ast.Call) and read_last_name(node.func) in _LIMITING:
+            given = [*node.args, *(one.value for one in node.keywords)]
+        elif isinstance(node, ast.Call):
+            given = [one.value for one in node.keywords if one.arg == "num_words"]
+        if any(read_last_name(one) in limits or ast.unparse(one) in numbers for one in given):
+            return where
+    return ""
 
 
 def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> dict[str, int]:
