@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.files_near_module import (
     list_files_near,
     make_import_absolute,
 )
-from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
+from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,
@@ -104,7 +104,7 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
     script: VocabularyScript | None = None
     others: dict[str, str] = {}
     for file in list_files_near(path):
-        statements = [one for cell in read_python_cells_if_readable(file) for one in cell.statements]
+        statements = read_python_statements_if_readable(file)
         top = [*_flatten_blocks(statements)]
         by_scope: dict[Function | None, dict[str, ast.Assign]] = {}
         for maker, made in _list_makers(file, statements, top):
