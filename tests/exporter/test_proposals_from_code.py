@@ -129,7 +129,7 @@ def export(*arguments: str) -> Result:
     [
         (["src/net.py"], "net.bundle"),
         (["net.py:Net(path='a.py:b')"], "net.bundle"),
-        (["notebooks/My Net.ipynb:Net"], "My Net.bundle"),
+        (["notebooks/My Net.ipynb:Net"], "My_Net.bundle"),
         (["news.checkpoint"], "news.bundle"),
         (["net.pt", "--profile", "packed"], "net.prnn"),
         (["net.py", "-o", "mine"], "mine"),
@@ -851,6 +851,18 @@ def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embeddin
     assert {*script.made} == {"tag_vocab", "word2idx"}
     assert script.others == (f"char2idx ({tmp_path / 'net.py'}, line 5)",)
     assert len(run_script(script.write(rows), tmp_path)) == size
+
+
+@pytest.mark.parametrize(("rows", "kind"), [(5, list), (6, dict), (7, dict)])
+def test_the_script_saves_the_dict_whose_ids_begin_at_one_if_the_embedding_has_that_row(
+    rows: int, kind: type, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "vocab = sorted({*'badce'})\nvocab_to_int = {word: i for i, word in enumerate(vocab, 1)}\n"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert isinstance(run_script(script.write(rows), tmp_path), kind)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -129,7 +130,8 @@ def _choose_output(context: click.Context, _option: click.Parameter, output: Pat
     if output is not None:
         return output
     path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", context.params["source"])
-    name = Path(make_classifier_name(Path(path))).stem or "classifier"
+    # A name that a shell takes without quotes.
+    name = re.sub(r"[^\w.+-]+", "_", Path(make_classifier_name(Path(path))).stem) or "classifier"
     return Path(f"{name}{'.prnn' if context.params.get('profile') == 'packed' else '.bundle'}")
 
 
@@ -783,17 +785,18 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
         script = find_or_write_code_file(output, "vocabulary", code.write(rows))
         file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
-        nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
+        is_chosen = rows and len(code.made) > 1
+        fits = f": the vocabulary whose ids fit the {rows:,} rows of the embedding best" if is_chosen else ""
         also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
         if code.unsorted:
             also += (
                 f" {code.unsorted} lists files in an order that may differ on another machine: if the answers differ, "
-                f"run python {script} sorted."
+                f"run python {shlex.quote(str(script))} sorted."
             )
         return ProposedOption(
             "vocabulary",
-            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
-            f"with the data of the training. It writes {file}{nearest * (len(code.made) > 1)}.{also}",
+            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python "
+            f"{shlex.quote(str(script))}, with the data of the training. It writes {file}{fits}.{also}",
             str(file),
         )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
