@@ -143,10 +143,16 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         pairs: the file of the answers. By default, one in the working folder is looked for.
         multi_label: whether a text may have several labels.
     """
+    from pocketrnn_export.source_code.label_choices_in_code import BY_PREDICTION
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
     sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
+    in_answers = _find_labels_of_answers(pairs, sizes, multi_label=multi_label)
+    if in_answers is not None and not any({*one.labels} == {*in_answers.labels} for one in files.values()):
+        ordered = _propose_order_in_code(path, in_answers, sizes)
+        if ordered is not None:
+            return ordered
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
     # Notebooks often repeat what the Python files say, or are older.
     for in_notebooks in (False, True):
@@ -156,16 +162,16 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
                 found.setdefault(one.labels, (one, ",".join(one.labels)))
 
     fitting = [one for one in found if propose_pairs(one, multi_label=multi_label, given=pairs)]
-    in_answers = None if fitting else _find_labels_of_answers(pairs, sizes, multi_label=multi_label)
-    if in_answers is not None:
+    if in_answers is not None and not fitting:
         named = ",".join(in_answers.labels)
+        open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
         said = (
-            f"The labels seem to be {named}, those in {in_answers.where}. A comparison with its answers, by --pairs, "
+            f"The labels seem to be {named}, those in {in_answers.where}{open_order}. A comparison with its answers, "
         )
-        return ProposedOption("labels", f"{said}shows whether this is the order of the logits.", named)
+        return ProposedOption("labels", f"{said}by --pairs, shows whether this is the order of the logits.", named)
     fitting = fitting or ([*found][:1] if len(files) == 1 else [*found])
     fitting = [*{"\n".join(one).casefold(): one for one in reversed(fitting)}.values()][::-1]
-    by_prediction = [one for one in fitting if found[one][0].by_prediction]
+    by_prediction = [one for one in fitting if found[one][0].evidence == BY_PREDICTION]
     fitting = by_prediction if len(by_prediction) == 1 else fitting
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
@@ -178,6 +184,24 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
     said = f"The labels are a,b,c in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
     return ProposedOption("labels", said, UNKNOWN_LABELS)
+
+
+def _propose_order_in_code(path: Path | None, in_answers: LabelsInCode, sizes: WeightSizes) -> ProposedOption | None:
+    """Return the labels of the answers as --labels, in the order that the code of a module or the files near it show,
+    with a sentence. Return None if the code does not show it, or if the labels are numbers."""
+    from pocketrnn_export.source_code.labels_in_code import find_label_order
+
+    if path is None or all(one.isdecimal() for one in in_answers.labels):
+        return None
+    orders = find_label_order(path, in_answers.labels, sizes.outputs)
+    if not orders:
+        return None
+    told = [f"{','.join(one.labels)} ({one.where})" for one in orders[:_MOST_TOLD]]
+    said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}: "
+    shows = "check that their order is that of the logits." if len(told) == 1 else (
+        "a comparison with its answers, by --pairs, shows which is the order of the logits."
+    )  # fmt: skip
+    return ProposedOption("labels", f"{said}{shows}", ",".join(orders[0].labels))
 
 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
