@@ -77,9 +77,9 @@ from pocketrnn_export.export_arguments import (
 from pocketrnn_export.export_lock_and_exceptions import keep_module_and_convert_exceptions, run_one_export_on_one_core
 from pocketrnn_export.forms.edge_profile_graph import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_entry
-from pocketrnn_export.forms.onnx.character_inputs_from_word_ids import replace_ids_by_characters
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
+from pocketrnn_export.forms.onnx.word_and_character_inputs import replace_ids_by_characters
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
