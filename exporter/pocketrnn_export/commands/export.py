@@ -46,7 +46,6 @@ from pocketrnn_export.commands.compression_and_integer_options import (
     write_compressed_bundle,
 )
 from pocketrnn_export.commands.export_with_rules_from_answers import (
-    GIVEN_TOKENIZER,
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
@@ -326,7 +325,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     named = parse_source(source := complete_source(source), options)
-    options[GIVEN_TOKENIZER] = options["tokenizer"]
+    given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
@@ -362,7 +361,10 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
     with _try_weights_of_other_files(module, named, options["weights"]), _propose_vocabulary_with_rows(named, options):
         manifest = export_with_rules_from_answers(
-            lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
+            lambda given: _write_bundle(module, output, given, options),
+            description,
+            {**options, "source": source},
+            given_tokenizer,
         )
     if "channels" in description:
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
@@ -478,7 +480,7 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
     --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(labels, multi_label=options["multi_label"], in_any_order=True)
+    return propose_pairs(labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:

@@ -161,7 +161,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
             if len(one.labels) == sizes.labels or not sizes.labels:
                 found.setdefault(one.labels, (one, ",".join(one.labels)))
 
-    fitting = [one for one in found if propose_pairs(one, multi_label=multi_label, given=pairs)]
+    answers = _list_answer_files(pairs)
+    fitting = [one for one in found if any(_holds_answers(file, one, multi_label=multi_label) for file in answers)]
     if in_answers is not None and not fitting:
         named = ",".join(in_answers.labels)
         open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
@@ -452,11 +453,10 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     return f"{said} {called.place}, {values}; its argument {function.text} is the text."
 
 
-def propose_pairs(
-    labels: Sequence[str], *, multi_label: bool, given: Path | None = None, in_any_order: bool = False
-) -> ProposedPairs | None:
+def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs | None:
     """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
-    its name and its contents. Return None if there is no such file.
+    its name and its contents. Return None if there is no such file. The answers may contradict the order of the labels,
+    which a comparison with them tells.
 
     If there are several, the first by its name is taken, and first those whose name begins with a word such as
     `answers`: `classify -o mine-answers.csv` writes the bundle's own answers in the same columns.
@@ -464,28 +464,43 @@ def propose_pairs(
     Args:
         labels: the labels, in the order of the logits; empty if they are not known.
         multi_label: whether a text may have several labels.
-        given: the only file to look at; by default, all files in the working folder.
-        in_any_order: whether the answers may contradict the order of the labels, which a comparison with them tells.
     """
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
-    from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
-    for file in _list_answer_files(given):
+    for file in _list_answer_files(None):
         with contextlib.suppress(InputError, OSError), hide_log_records():
             try:
-                pairs = read_pairs_in_label_order(file, labels, multi_label=multi_label)
+                number = _count_answers(file, labels, multi_label=multi_label)
             except OptionCorrectionsError as error:
-                order = error.changes.get("labels")
-                if not in_any_order or order is None:
+                if (order := error.changes.get("labels")) is None:
                     raise
-                found.append(ProposedPairs(str(file), len(read_pairs(file, order.split(","), multi_label=multi_label))))
-                continue
-            answered = map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs
-            found += [ProposedPairs(str(file), len(answered))] if answered else []
+                number = _count_answers(file, order.split(","), multi_label=multi_label)
+            found += [ProposedPairs(str(file), number)] if number else []
     found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))
     return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
+
+
+def _count_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> int:
+    """Return the number of texts with an answer in a file; without labels, the number of texts.
+
+    Raises:
+        InputError: the file cannot be read, or contradicts the labels; `OptionCorrectionsError` gives another order.
+    """
+    from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels
+
+    pairs = read_pairs_in_label_order(file, labels, multi_label=multi_label)
+    return len(map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs)
+
+
+def _holds_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> bool:
+    """Return whether a file has answers, all of which agree with these labels in this order."""
+    from pocketrnn_export.progress import hide_log_records
+
+    with contextlib.suppress(InputError, OSError), hide_log_records():
+        return _count_answers(file, labels, multi_label=multi_label) > 0
+    return False
 
 
 def _list_answer_files(given: Path | None) -> list[Path]:
