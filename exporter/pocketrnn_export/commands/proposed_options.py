@@ -150,7 +150,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     files = {} if path is None else _find_label_files(path, sizes)
     in_answers = _find_labels_of_answers(pairs, sizes, multi_label=multi_label)
     if in_answers is not None and not any({*one.labels} == {*in_answers.labels} for one in files.values()):
-        ordered = _propose_order_in_code(path, in_answers, sizes)
+        ordered = _propose_order_in_code(path, in_answers, sizes, multi_label=multi_label)
         if ordered is not None:
             return ordered
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
@@ -187,14 +187,22 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     return ProposedOption("labels", said, UNKNOWN_LABELS)
 
 
-def _propose_order_in_code(path: Path | None, in_answers: LabelsInCode, sizes: WeightSizes) -> ProposedOption | None:
+def _propose_order_in_code(
+    path: Path | None, in_answers: LabelsInCode, sizes: WeightSizes, *, multi_label: bool
+) -> ProposedOption | None:
     """Return the labels of the answers as --labels, in the order that the code of a module or the files near it show,
-    with a sentence. Return None if the code does not show it, or if the labels are numbers."""
+    with a sentence. Return None if the code does not show it, if the answers contradict it, or if the labels are
+    numbers."""
     from pocketrnn_export.source_code.labels_in_code import find_label_order
 
     if path is None or all(one.isdecimal() for one in in_answers.labels):
         return None
-    orders = find_label_order(path, in_answers.labels, sizes.outputs)
+    file = Path(in_answers.where)
+    orders = [
+        one
+        for one in find_label_order(path, in_answers.labels, sizes.outputs)
+        if _holds_answers(file, one.labels, multi_label=multi_label)
+    ]
     if not orders:
         return None
     told = [f"{','.join(one.labels)} ({one.where})" for one in orders[:_MOST_TOLD]]
