@@ -11,7 +11,7 @@ import torch
 from packing_tools import graph_of, logits_of, packed_graph
 from shared_results import made_once
 from slow_case_sampling import mostly_slow
-from test_packed_programs import check_packed, vocabulary_of
+from test_packed_programs import assert_engine_answers_as_onnxruntime, vocabulary_of
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -101,7 +101,7 @@ def weights_of(program: Program, op: Op) -> list[tuple[int, ...] | None]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(list(CASES), 6, first=4))
 def test_the_engine_answers_as_onnxruntime_does(name: str) -> None:
-    check_packed(*graph_of_case(name), vocabulary_of(WORDS))
+    assert_engine_answers_as_onnxruntime(*graph_of_case(name), vocabulary_of(WORDS))
 
 
 @pytest.mark.slow
