@@ -183,7 +183,7 @@ def _choose_output(context: click.Context, _option: click.Parameter, output: Pat
     type=click.Path(path_type=Path),
     callback=_choose_output,
     metavar="FOLDER",
-    help="The folder of the new bundle.  [default: SOURCE's name with .bundle, in the current folder]",
+    help="The new bundle's folder.  [default: SOURCE.bundle]",
 )
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The weights of the module: .safetensors, or a saved state_dict.")  # fmt: skip
