@@ -18,7 +18,7 @@ import types
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -835,6 +835,43 @@ def test_a_pickled_object_of_the_owners_class_is_read_by_its_attributes(
     file: Callable[..., Path], saver: Callable[..., bytes], protocol: int
 ) -> None:
     assert read_vocabulary(file(saver(OwnersVocab(), protocol), "vocab.pkl")).tokens == tuple(TOKENS)
+
+
+class SlottedVocab:
+    __slots__ = ("itos", "unk_index")
+
+    def __init__(self) -> None:
+        self.itos, self.unk_index = dict(enumerate(TOKENS)), 0
+
+
+class Settings(NamedTuple):
+    path: Path
+    words: OwnersVocab
+    kinds: frozenset[str] = frozenset({"a"})
+
+
+class TaggedVocab:
+    def __init__(self) -> None:
+        self.special_tokens = ["<unk>", "<pad>"]
+        self.stoi = collections.defaultdict(int, {word: i for i, word in enumerate(TOKENS)})
+        self.itos = dict(enumerate(TOKENS))
+        self.tags = ["no", "yes"]
+        self.by_score = {0.5: "oil"}
+
+
+@pytest.mark.parametrize(("saver", "protocol"), [way for way in WAYS if way[1] >= 2])
+def test_a_vocabulary_within_objects_of_the_owners_classes_is_read_beside_weights(
+    file: Callable[..., Path], saver: Callable[..., bytes], protocol: int
+) -> None:
+    rows = {"embedding.weight": torch.zeros(len(TOKENS), 3), "out.weight": torch.zeros(2, 3)}
+    processor = argparse.Namespace(vocab=TaggedVocab(), lower=True)
+    settings = Settings(Path("checkpoints/gru.pt"), OwnersVocab())
+    both = {"vocab": TaggedVocab(), "other_vocab": argparse.Namespace(words_to_ids={"x": 0, "y": 1, "z": 2})}
+    for held in (
+        {"vocab": TaggedVocab()}, {"vocab": SlottedVocab()}, {"processor": processor}, {"config": settings}, both,
+    ):  # fmt: skip
+        found = read_vocabulary(file(saver({"model": rows, **held, "accuracy": np.float64(0.9)}, protocol), "gru.pt"))
+        assert found.tokens == tuple(TOKENS)
 
 
 class Field:

@@ -22,6 +22,7 @@ import logging
 import re
 import struct
 import zipfile
+from collections.abc import Collection, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -78,6 +79,8 @@ _PYTHON_2: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 # The names that vocabularies and labels have in a checkpoint: vocab_stoi, word2idx, token_to_idx; label2id, classes.
 _OF_WORDS: Final = re.compile("vocab|stoi|itos|word|token|char", re.IGNORECASE)
 _OF_LABELS: Final = re.compile("label|class|tag|categor|target", re.IGNORECASE)
+# Beside the words, or among them.
+_OF_PARTS: Final = re.compile("special|reserved|stop_?words|weight", re.IGNORECASE)
 _NAMED_KEYS: Final = 12
 _DEEPEST: Final = 4
 _FEWEST_UNNAMED: Final = 20
@@ -146,21 +149,20 @@ def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[An
         reader.read_next_object()  # the protocol
         reader.read_next_object()  # byte order and sizes of the machine
         root = reader.read_next_object()
-    if reader.refused is None and isinstance(root, list | tuple) and any(isinstance(one, dict) for one in root):
-        # Such as a tuple of the ids of the words and the longest text.
+    is_mixed = isinstance(root, list | tuple) and any(isinstance(one, dict) for one in root)
+    if reader.refused is None and not is_mixed:
+        return _find_vocabulary(root, source, reader.table_rows)
+    # Such as a tuple of the ids of the words and the longest text. A checkpoint may hold other objects beside the
+    # vocabulary, such as an encoder of labels: they are left out. An object of the owner's class, or a Field of
+    # torchtext, holds the vocabulary in an attribute.
+    # A Vocab of torchtext that holds more than it needs is refused as a whole.
+    is_owners = isinstance(root, _RecordedObject) and root.name not in _KNOWN
+    members = {"": root} if is_owners else _list_parts(root)
+    if members:
         with contextlib.suppress(DataError):
-            return _find_vocabulary_member(_list_members_and_vocabulary_attributes(root), source)
+            return _find_vocabulary_member(members, source, reader.table_rows)
     if reader.refused is None:
-        return _find_vocabulary(root, source)
-    # A checkpoint may hold other objects beside the vocabulary, such as an encoder of labels: they are left out. An
-    # object of the owner's class, or a Field of torchtext, holds the vocabulary in an attribute.
-    if isinstance(root, _RecordedObject):
-        held = {"": root} if _is_keras_tokenizer(root) else _list_vocabulary_attributes(root)
-    else:
-        held = _list_members_and_vocabulary_attributes(root)
-    if held:
-        with contextlib.suppress(DataError):
-            return _find_vocabulary_member(held, source)
+        return _find_vocabulary(root, source, reader.table_rows)
     raise reader.refused
 
 
@@ -192,6 +194,8 @@ class _VocabReader(ObjectReader):
         self.source, self.classes = source, ()
         # The error for the first name that a vocabulary does not need.
         self.refused: DataError | None = None
+        # The numbers of rows of the file's matrices, of which one may be the embedding.
+        self.table_rows = set[int]()
 
     def read_next_object(self) -> Any:
         try:
@@ -209,7 +213,9 @@ class _VocabReader(ObjectReader):
             raise self.refused or DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
 
     def make_object(self, name: str, argument: Any) -> Any:
-        if name == "EMPTY_SET":
+        if name in ("EMPTY_SET", "FROZENSET"):
+            if name == "FROZENSET":
+                self.pop_items(None)
             return _RecordedObject("builtins.set")
         if name == "BINPERSID":
             return self._make_persistent_stand_in(require_type(self.pop_items(1)[0], tuple))
@@ -229,7 +235,9 @@ class _VocabReader(ObjectReader):
         if name == "collections.defaultdict" and arguments != (_Name(_OLD_DEFAULT),):
             return {}
         if name == "copyreg._reconstructor" and arguments and isinstance(arguments[0], _Name):
-            return _RecordedObject(arguments[0].name)
+            return _RecordedObject(arguments[0].name, arguments[2:])
+        if name == _TENSOR and len(arguments) > 2 and isinstance(size := arguments[2], tuple) and len(size) == 2:
+            self.table_rows.add(size[0])
         return _RecordedObject(name, arguments)
 
     def set_state(self, made: Any, state: Any) -> None:
@@ -248,8 +256,11 @@ class _VocabReader(ObjectReader):
     def set_items(self, target: Any, items: list[Any]) -> None:
         # An optimizer's state in a checkpoint has whole numbers as keys.
         if not all(type(key) in (str, int) for key in items[::2]):
-            raise DataError(f"{self.source} holds a dict with keys that are neither strings nor integers.",
-                            "Give a list of tokens, or a dict from token to id.")  # fmt: skip
+            # Such a dict is not the vocabulary, but one may lie beside it.
+            self.refused = self.refused or DataError(
+                f"{self.source} holds a dict with keys that are neither strings nor integers.",
+                "Give a list of tokens, or a dict from token to id.",
+            )
         super().set_items(target.members if isinstance(target, _RecordedObject) else target, items)
 
     def make_class_or_function_stand_in(self, module: str, name: str) -> Any:
@@ -293,7 +304,7 @@ def _convert_arrays(value: Any) -> Any:
     return {key: lists[id(held)] for key, held in value.items()}
 
 
-def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
+def _find_vocabulary(root: Any, source: str, table_rows: Set[int]) -> SavedVocab | list[Any] | dict[str, Any]:
     """Return the vocabulary that an unpickled object is, or that it holds. Refuse an object without a vocabulary."""
     if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
@@ -310,7 +321,7 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
             raise _make_unknown_form_error(source)
     if isinstance(root, dict):
         if any(isinstance(value, dict | _RecordedObject) for value in root.values()):
-            return _find_vocabulary_member(root, source)
+            return _find_vocabulary_member(root, source, table_rows)
         return root
     if isinstance(root, list | tuple):
         return list(root)
@@ -318,26 +329,24 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
     raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
 
 
-def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
-    """Return the attributes of a pickled object whose names mean a vocabulary, such as `stoi`. Return an empty dict for
-    an nn.Module."""
-    state = found.state
-    if found.name in _KNOWN or not isinstance(state, dict) or "_parameters" in state:
-        return {}
-    named = {name: value for name, value in state.items() if type(name) is str and _OF_WORDS.search(name)}
-    return _convert_arrays(named)  # type: ignore[no-any-return]
-
-
-def _list_members_and_vocabulary_attributes(root: Any) -> dict[Any, Any]:
-    """Return the members of a dict, list or tuple by key or index. If a member is an object of another class, also
-    return the vocabularies in its attributes. Return an empty dict for anything else."""
-    members = dict(enumerate(root)) if isinstance(root, list | tuple) else root if isinstance(root, dict) else {}
-    found = {str(key): value for key, value in members.items()}
-    for key, value in members.items():
-        if isinstance(value, _RecordedObject) and not _is_vocabulary(value):
-            inner = _list_vocabulary_attributes(value).items()
-            found |= {f"{key}.{name}": held for name, held in inner if isinstance(held, _RecordedObject)}
-    return found
+def _list_parts(value: Any) -> dict[str, Any]:
+    """Return the members of a dict, list or tuple by key or index, and the attributes of an object by name. The
+    arguments of the call that makes an object, as of a namedtuple, are parts of it. Return an empty dict for other
+    values."""
+    if isinstance(value, _RecordedObject):
+        if value.name in _KNOWN or value.name.startswith(f"{_TORCH}."):
+            return {}
+        # An object with __slots__ has a pair of dicts as its state.
+        states = value.state if isinstance(value.state, tuple) else (value.state,)
+        found: dict[Any, Any] = dict(enumerate(value.args))
+        found |= {"items": value.members} if value.members else {}
+        for number, state in enumerate(states):
+            found |= state if isinstance(state, dict) else {f"state{number}": state}
+    elif isinstance(value, list | tuple):
+        found = dict(enumerate(value))
+    else:
+        found = value if isinstance(value, dict) else {}
+    return {str(key): held for key, held in _convert_arrays(found).items()}
 
 
 def _is_keras_tokenizer(value: _RecordedObject) -> bool:
@@ -346,7 +355,9 @@ def _is_keras_tokenizer(value: _RecordedObject) -> bool:
     return isinstance(value.state, dict) and isinstance(value.state.get("word_index"), dict)
 
 
-def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
+def _find_vocabulary_member(
+    root: dict[Any, Any], source: str, table_rows: Set[int]
+) -> SavedVocab | list[Any] | dict[str, Any]:
     """Return the vocabulary under a key of a dict with several members, such as a checkpoint."""
     if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
         raise DataError(
@@ -354,14 +365,16 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
             "`pocketrnn export` takes weights with --weights. Give a file of the vocabulary alone.",
         )
     found = {key: value for key, value in root.items() if type(key) is str and _is_vocabulary(value)}
+    if not any(_OF_WORDS.search(key) for key in found):
+        found |= _find_deeper_vocabularies(root, {id(root)})
     # Beside a Vocab, a list of strings is a setting.
     found = {key: value for key, value in found.items() if isinstance(value, _RecordedObject)} or found
     for names in (_OF_WORDS, _OF_LABELS):
         if len(found) > 1:
             named = {key: value for key, value in found.items() if bool(names.search(key)) is (names is _OF_WORDS)}
             found = named or found
-    if not found and (inner := _find_deeper_vocabularies(root)):
-        return _find_vocabulary_member(inner, source)
+    if len(found) > 1:
+        found = {key: value for key, value in found.items() if _count_ids(value) in table_rows} or found
     first, *others = found.items() or [("", None)]
     if not found or any(
         _list_words_for_comparison(value) != _list_words_for_comparison(first[1]) for _, value in others
@@ -376,21 +389,30 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
         )
     if len(root) > 1:
         _log.warning("%s has several members. The vocabulary is %s.", source, describe_member(first[0]))
-    return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source)
+    return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source, table_rows)
 
 
-def _find_deeper_vocabularies(root: dict[Any, Any], path: str = "", depth: int = 0) -> dict[str, Any]:
-    """Return the vocabularies in the dicts that a dict holds, by their paths, such as `config.words`. A short list or
-    dict is a setting, unless its key means words."""
+def _find_deeper_vocabularies(value: Any, seen: set[int], path: str = "", depth: int = 0) -> dict[str, Any]:
+    """Return the vocabularies in the dicts and objects that a value holds, by their paths, such as `config.words`. A
+    short list or dict is a setting, unless its name means words; and a list of special tokens is a part of a
+    vocabulary."""
     found: dict[str, Any] = {}
-    for key, value in root.items() if depth < _DEEPEST else ():
-        inner = f"{path}.{key}" if path else str(key)
-        if depth and _is_vocabulary(value) and not _OF_LABELS.search(str(key)):
-            is_known = isinstance(value, _RecordedObject) or len(value) >= _FEWEST_UNNAMED
-            found |= {inner: value} if is_known or _OF_WORDS.search(str(key)) else {}
-        elif isinstance(value, dict):
-            found |= _find_deeper_vocabularies(value, inner, depth + 1)
+    for key, held in _list_parts(value).items() if depth < _DEEPEST else ():
+        inner = f"{path}.{key}" if path else key
+        if depth and _is_vocabulary(held) and not _OF_LABELS.search(key) and not _OF_PARTS.search(key):
+            is_known = isinstance(held, _RecordedObject) or len(held) >= _FEWEST_UNNAMED
+            found |= {inner: held} if is_known or _OF_WORDS.search(key) else {}
+        elif isinstance(held, dict | _RecordedObject) and id(held) not in seen:
+            seen.add(id(held))
+            found |= _find_deeper_vocabularies(held, seen, inner, depth + 1)
     return found
+
+
+def _count_ids(value: Any) -> int:
+    """Return how many ids a vocabulary has, with those below its first; 0 for an object."""
+    if isinstance(value, _RecordedObject):
+        return 0
+    return len(value) + (min(value.values()) if isinstance(value, dict) and type(next(iter(value))) is str else 0)
 
 
 def _is_vocabulary(value: Any) -> bool:
@@ -398,7 +420,10 @@ def _is_vocabulary(value: Any) -> bool:
     if isinstance(value, _RecordedObject):
         return value.name in _NEW_VOCAB | _OLD_VOCAB | {_NATIVE_VOCAB} or _is_keras_tokenizer(value)
     if isinstance(value, dict):
-        ids = value.values()
+        ids: Collection[Any] = value.values()
+        if value and all(type(word) is str for word in ids) and all(type(key) is int for key in value):
+            # From ids to words.
+            ids, value = value.keys(), dict.fromkeys(ids)
         if len(value) < 2 or not all(type(key) is str for key in value) or not all(type(id_) is int for id_ in ids):
             return False
         return len(set(ids)) == len(value) and min(ids) in (0, 1) and max(ids) - min(ids) == len(value) - 1
@@ -409,7 +434,8 @@ def _list_words_for_comparison(value: Any) -> list[Any]:
     """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. For a
     Vocab, return a list of only the Vocab."""
     if isinstance(value, dict):
-        return sorted(value, key=value.__getitem__)
+        ids = value if type(next(iter(value))) is str else {word: key for key, word in value.items()}
+        return sorted(ids, key=ids.__getitem__)
     return [value] if isinstance(value, _RecordedObject) else list(value)
 
 
