@@ -20,10 +20,12 @@ from pocketrnn.errors import LimitError, ParityError
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, Probabilities
+from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
 _log = logging.getLogger(__name__)
 _others: Final[ContextVar[Callable[[], Iterable[tuple[str, nn.Module]]]]] = ContextVar("others", default=tuple)
+_lengths: Final[ContextVar[Callable[[], Sequence[NamedLength]]]] = ContextVar("lengths", default=tuple)
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each. Some have characters
 # outside ASCII, and some are the longest: these tell most about text rules.
 _TEXTS: Final = 200
@@ -32,21 +34,28 @@ _LONGEST: Final = 10
 
 
 @contextlib.contextmanager
-def try_weights_if_answers_differ(list_modules: Callable[[], Iterable[tuple[str, nn.Module]]]) -> Iterator[None]:
-    """While the block runs, try the weights of other files if a module gives other answers than its owner's classifier.
+def try_weights_and_lengths_if_answers_differ(
+    list_modules: Callable[[], Iterable[tuple[str, nn.Module]]], list_lengths: Callable[[], Sequence[NamedLength]]
+) -> Iterator[None]:
+    """While the block runs, try the weights of other files, and the lengths of texts that the owner's files name.
+
+    They are tried if a module gives other answers than its owner's classifier.
 
     Args:
         list_modules: makes the module with the weights of each file, and returns it with the file.
+        list_lengths: lists the lengths.
     """
-    before = _others.set(list_modules)
+    before = _others.set(list_modules), _lengths.set(list_lengths)
     try:
         yield
     finally:
-        _others.reset(before)
+        _others.reset(before[0])
+        _lengths.reset(before[1])
 
 
 def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
-    """Yield the module with the weights of each file that `try_weights_if_answers_differ` names, and the file."""
+    """Yield the module with the weights of each file that `try_weights_and_lengths_if_answers_differ` lists, and the
+    file."""
     yield from _others.get()()
 
 
@@ -136,4 +145,6 @@ def _make_answer_source(
     return AnswerSource(
         "module", output.labels, output.activation, description.text, encode_text_or_tokens, answer_ids,
         lambda read: answer_ids(encode_text_or_tokens(read)), output.thresholds, moved.get(convention.units, ""),
+        max((one.num_embeddings for one in prepared.module.modules() if isinstance(one, nn.Embedding)), default=0),
+        _lengths.get()(),
     )  # fmt: skip

@@ -81,6 +81,7 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
+    list_lengths_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
 )
@@ -359,7 +360,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    with _try_weights_of_other_files(module, named, options["weights"]), _propose_vocabulary_with_rows(named, options):
+    with _try_weights_and_lengths_of_files(module, named, options), _propose_vocabulary_with_rows(named, options):
         manifest = export_with_rules_from_answers(
             lambda given: _write_bundle(module, output, given, options),
             description,
@@ -373,14 +374,16 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _print_written_bundle(manifest, output, description, options)
 
 
-def _try_weights_of_other_files(
-    module: Any, named: ModuleName | None, weights: Path | None
+def _try_weights_and_lengths_of_files(
+    module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which the weights of files near `weights`, of the same shapes, are tried if the module gives
-    other answers than the user's classifier."""
+    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts that the
+    user's files name, are tried if the module gives other answers than the user's classifier."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
-    from pocketrnn_export.module_check_by_owner_answers import try_weights_if_answers_differ
+    from pocketrnn_export.module_check_by_owner_answers import try_weights_and_lengths_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
+
+    weights = options["weights"]
 
     def list_modules() -> Iterator[tuple[str, Any]]:
         for file in [] if named is None or weights is None else list_weights_of_same_shapes(named.path, weights):
@@ -392,7 +395,7 @@ def _try_weights_of_other_files(
             if other is not None:
                 yield str(file), other
 
-    return try_weights_if_answers_differ(list_modules)
+    return try_weights_and_lengths_if_answers_differ(list_modules, lambda: list_lengths_in_files(named, options))
 
 
 @contextlib.contextmanager

@@ -68,7 +68,9 @@ def export_with_rules_from_answers(
         _print_rules_that_agree_as_well(made, description, options)
         return made
     except OtherAnswersError as error:
-        agreeing, numbers, before = error.agreeing, error.numbers, error.before
+        agreeing, numbers, before, tokens, said = (
+            error.agreeing, error.numbers, error.before, error.tokens, error.remedy,
+        )  # fmt: skip
         if not isinstance(agreeing, TextRules):
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
@@ -81,15 +83,24 @@ def export_with_rules_from_answers(
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if error.options or is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
-            rules = _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
+            # The rules are those of another vocabulary.
+            rules = (
+                {}
+                if error.tokens
+                else _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
+            )
             raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **rules}) from None
+    description = {**description, "vocabulary": tokens} if tokens else description
     preferred, function = _prefer_rules_in_code(agreeing, description, options)
     changed = write_rules_option(preferred, before) if function else changed
-    print_line(
-        f"Note: The module's answers differ from your classifier's with these rules, and agree on {numbers} texts with "
-        f"--rules {shlex.quote(changed)}{f', which are those of {function}' * bool(function)}. So these are taken.",
-        err=True,
-    )
+    if tokens:
+        print_line(f"Note: {escape_line(said)} The bundle has such a vocabulary.", err=True)
+    if json.loads(changed):
+        print_line(
+            f"Note: The module's answers agree with your classifier's on {numbers} texts with --rules "
+            f"{shlex.quote(changed)}{f', which are those of {function}' * bool(function)}. So these are taken.",
+            err=True,
+        )
     description = {**description, "rules": preferred}
     return export_with_rules_from_answers(write, description, options, given_tokenizer, tries_left - 1)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -46,7 +46,6 @@ def log_owner_hints_and_list_corrections(
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_SOFTMAX, ABOUT_SPLITTING, AFTER_AN_ERROR
-    from pocketrnn_export.source_code.files_near_module import list_files_that_import
     from pocketrnn_export.source_code.text_settings_in_code import (
         find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
@@ -67,8 +66,7 @@ def log_owner_hints_and_list_corrections(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )
     answered = [one for one in pairs if one.answer is not None]
-    files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
-    files += [] if named is None else list_files_that_import(named.path)
+    files = _list_code_files(named, options)
     lengths = _list_saved_lengths(weights, options["vocabulary"], longest)
     open_ones: dict[str, Any] = {"longest": longest, "unknown_id": unknown_id, "lengths": lengths}
     hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
@@ -101,6 +99,27 @@ def log_owner_hints_and_list_corrections(
     return split | _make_options_for_length_and_unknown_id(
         find_settings_that_rules_lack(files, **open_ones), {**options, **split}, stated, plain
     )
+
+
+def _list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
+    """Return the files of the module and of --tokenizer, and the files that import the module's."""
+    from pocketrnn_export.source_code.files_near_module import list_files_that_import
+
+    files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
+    return files + ([] if named is None else list_files_that_import(named.path))
+
+
+def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[NamedLength]:
+    """Return the lengths of texts that the checkpoint, settings beside it and the user's code name, in this order.
+
+    Args:
+        named: the module's file.
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
+
+    saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
+    return [*saved, *find_settings_that_rules_lack(_list_code_files(named, options), longest=0).lengths]
 
 
 def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: int | None) -> list[NamedLength]:

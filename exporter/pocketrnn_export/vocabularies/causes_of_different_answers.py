@@ -29,10 +29,15 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules, write_rules_option
+from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
+from pocketrnn_export.vocabularies.vocabulary_with_first_tokens import (
+    describe_missing_words,
+    list_sources_with_first_tokens,
+)
 
 _log = logging.getLogger(__name__)
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
@@ -45,6 +50,8 @@ MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
 _SMALL_WIDTHS: Final = range(2, 129)
+# The side of a cut, and which tokens remain.
+_SIDES: Final = (("right", "first"), ("left", "last"))
 # How many words of the vocabulary are asked whether rules find them in a text, how many rules without steps there are,
 # and the fewest texts whose answers tell between these.
 _WORDS: Final = 2_000
@@ -54,17 +61,22 @@ _TEXTS_TO_TELL_BY: Final = 8
 _TEXTS_FOR_AN_EXCEPTION: Final = 50
 # How many wrong answers are asked for a width with which half of them agree.
 _FEW_WRONG: Final = 8
+# How many lengths that the owner's code and files name are tried, and how many are told.
+_MOST_LENGTHS: Final = 12
+_NAMED_LENGTHS: Final = 3
 
 
 class Explanation(NamedTuple):
     """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
-    as well, rules with which the most agree, and options of `export` with which all answers agree."""
+    as well, rules with which the most agree, options of `export` with which all answers agree, and the vocabulary with
+    which they do if it is another."""
 
     advice: str
     agreeing: AnyTextRules | None = None
     is_only: bool = True
     nearest: AnyTextRules | None = None
     options: Mapping[str, str] = MappingProxyType({})
+    tokens: Sequence[str] = ()
 
 
 def explain_difference(
@@ -88,6 +100,8 @@ def explain_difference(
         return threshold
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
         return Explanation(empty)
+    if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
+        return moved
     _log.info(
         "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
     )
@@ -122,9 +136,57 @@ def explain_difference(
             "give it, too: --call, or call=."
         )
     split = _advise_on_other_split(source, some, tolerance)
+    found_in_files = f"{describe_missing_words(source)}{_describe_tried_lengths(source)}"
     return Explanation(
-        f"{describe_likely_cause(rows, wrong_indices)}{split}The ids beside some answers show which is wrong."
+        f"{found_in_files}{describe_likely_cause(rows, wrong_indices)}{split}The ids beside some answers show which is "
+        "wrong."
     )
+
+
+def _describe_tried_lengths(source: AnswerSource) -> str:
+    """Return a sentence on the lengths that the owner's files name, to which texts were cut and padded in vain; an
+    empty string if they name none or the rules state widths."""
+    rules, lengths = source.text.rules, source.lengths
+    if not lengths or rules.max_width is not None or rules.min_width is not None:
+        return ""
+    named = " and ".join(f"{one.where} says {one.name}={one.value}" for one in lengths[:_NAMED_LENGTHS])
+    return f"{named}, but cutting or padding texts to it does not suffice. "
+
+
+def _explain_with_first_tokens(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
+) -> Explanation | None:
+    """Explain the difference with tokens such as "<pad>" before the first word of the vocabulary, with which all
+    answers agree, also if texts are cut or padded. Return None if they do not, or if the ids are known."""
+    if any(one.ids_agree for one, _ in rows):
+        return None
+    least = sum(measure_distance(one.answer, found, source) <= tolerance for one, found in rows) + len(rows) // 10
+    tried = []
+    for other in list_sources_with_first_tokens(source):
+        with contextlib.suppress(PocketRNNError):
+            moved = [(one, other.answer_text(one.read)) for one, _ in rows]
+            tried.append((other, moved, [i for i, (one, found) in enumerate(moved)
+                                         if measure_distance(one.answer, found, other) > tolerance]))  # fmt: skip
+    # Other widths than those that code names are likely only where more texts agree already.
+    for only_named, (other, moved, wrong) in itertools.product((True, False), tried):
+        rules: AnyTextRules | None = other.text.rules
+        if wrong:
+            is_likely = only_named or len(rows) - len(wrong) > least
+            way = find_other_truncation_or_padding(
+                other, moved, wrong if is_likely else (), tolerance, others=further, only_named=only_named
+            )
+            rules = None if way is None else way.rules
+        elif not _agrees_with_all(other, other.text.rules, further, tolerance):
+            rules = None
+        if rules is not None:
+            tokens = other.text.vocabulary
+            added = tokens[: len(tokens) - len(source.text.vocabulary)]
+            return Explanation(
+                f"{describe_missing_words(source)}All {len(rows):,} texts agree if its ids begin at {len(added)}. Give "
+                f"a vocabulary file that begins with {' and '.join(added)}.",
+                rules, tokens=tokens,
+            )  # fmt: skip
+    return None
 
 
 def _explain_with_likelier_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> Explanation | None:
@@ -140,7 +202,7 @@ def _explain_with_likelier_order(source: AnswerSource, rows: Sequence[Row], tole
         return None
     said = f"With the labels in another order, {', '.join(order)}: {found.advice} "
     said += "Give the labels in the order of your classifier's logits."
-    return Explanation(said, found.agreeing, options=_make_labels_option(order))
+    return Explanation(said, found.agreeing, options=_make_labels_option(order), tokens=found.tokens)
 
 
 def _find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> list[str]:
@@ -400,10 +462,12 @@ def find_other_truncation_or_padding(
     tolerance: float,
     most_exceptions: int = 0,
     others: Sequence[AnsweredText] = (),
+    *,
+    only_named: bool = False,
 ) -> _Way | None:
     """Find a truncation or padding of texts for which all answers agree, except at most `most_exceptions`, and describe
     it. If no text is an exception, the answers to the `others` must agree, too. Return None if no truncation and no
-    padding does."""
+    padding does. The lengths that the owner's code and files name come first; `only_named` tries no others."""
     rules = source.text.rules
     if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -411,14 +475,16 @@ def find_other_truncation_or_padding(
     # The shortest text, if possible one that surely has a token.
     first = min(wrong_indices, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
     # The shortest differing text first: most ways fail on it.
-    order = [
-        first,
-        *(i for i in wrong_indices if i != first),
-        *(i for i in range(len(rows)) if i not in {*wrong_indices}),
-    ]
-    agreeing = []
-    changes = _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first]))
-    for said, changed in log_item_progress(changes, "Trying cuts and widths"):
+    order = [*dict.fromkeys([first, *wrong_indices, *range(len(rows))])]
+    agreeing: list[tuple[int, float, str, AnyTextRules, list[int]]] = []
+    changes = [*_list_named_size_changes(rules, source.lengths, max(map(len, ids)))]
+    named = len(changes)
+    if not only_named:
+        changes += _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first]))
+    for at, (said, changed) in enumerate(log_item_progress(changes, "Trying lengths to which texts are cut or padded")):
+        if at == named and agreeing:
+            # The lengths that code names decide between near ones.
+            break
         exceptions, largest = [], 0.0
         with contextlib.suppress(PocketRNNError):
             for i in order:
@@ -432,9 +498,10 @@ def find_other_truncation_or_padding(
             else:
                 if exceptions or _agrees_with_all(source, changed, others, tolerance):
                     agreeing.append((len(exceptions), largest, said, changed, exceptions))
-        # Answers of many digits show which of several near widths is right.
-        sure = sum(largest < _SURELY for _, largest, *_ in agreeing)
-        if len(agreeing) == _WAYS or (sure == _ENOUGH and not most_exceptions):
+        # Answers of many digits show which of several near widths is right: those that agree first are taken.
+        sure = [largest for _, largest, *_ in agreeing if largest < _SURELY]
+        is_found = len(sure) == _ENOUGH or any(sure)
+        if len(agreeing) == _WAYS or (is_found and not most_exceptions):
             break
     if not agreeing:
         return None
@@ -488,6 +555,25 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
     return measure_distance(answer, source.answer_ids(ids), source)
 
 
+def _list_named_size_changes(
+    rules: AnyTextRules, lengths: Sequence[NamedLength], longest: int
+) -> Iterator[tuple[str, AnyTextRules]]:
+    """Yield (description, rules) for rules that cut or pad texts to the lengths that the owner's code and files name:
+    cut only, both, and padded only, on each side."""
+    changed: Any = replace
+    values = [*dict.fromkeys(one.value for one in lengths if one.value <= _LONGEST)][:_MOST_LENGTHS]
+    for value in values:
+        for side, where in _SIDES if value < longest and rules.max_tokens is None else ():
+            said = f"only the {where} {value} tokens of each text are read"
+            yield said, changed(rules, max_tokens=value, cut_side=side)
+        for pad_side, (cut_side, _) in itertools.product(("right", "left"), _SIDES[: 1 + (value < longest)]):
+            said = f"each text is padded to {value} ids on the {pad_side}"
+            cut = f", or cut to as many{' on the left' * (cut_side == 'left')}" * (value < longest)
+            yield said + cut, changed(rules, min_width=value, max_width=value, pad_side=pad_side, cut_side=cut_side)
+            if cut and cut_side == "right":
+                yield f"{said}, and not cut", changed(rules, min_width=value, pad_side=pad_side)
+
+
 def _list_size_changes_with_descriptions(
     rules: AnyTextRules, longest: int, shortest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
@@ -497,7 +583,7 @@ def _list_size_changes_with_descriptions(
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
         for most_tokens in sorted(range(1, most + 1), key=lambda n: (n % 10 != 0 and n & (n - 1) != 0, -n))[:_WAYS]:
-            for side, where in (("right", "first"), ("left", "last")):
+            for side, where in _SIDES:
                 said = f"only the {where} {most_tokens} tokens of each text are read"
                 yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
     round_widths = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})

@@ -54,6 +54,7 @@ class OtherAnswersError(ParityError):
         numbers: how many of the texts show by probabilities that no other rules agree as well.
         nearest: the text rules with which it gives the most of these answers; None if none are found.
         options: the options of `export` with which it gives these answers, such as labels in another order.
+        tokens: the vocabulary with which it gives them, if it is another.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class OtherAnswersError(ParityError):
         numbers: int = 0,
         nearest: AnyTextRules | None = None,
         options: Mapping[str, str] = MappingProxyType({}),
+        tokens: Sequence[str] = (),
     ) -> None:
         super().__init__(f"{count} {example}".rstrip(), remedy)
         self.count, self.example = count, example
         self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
-        self.options = dict(options)
+        self.options, self.tokens = dict(options), tokens
 
 
 def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
@@ -169,7 +171,7 @@ def refuse_other_answers(
         def find_weights(of_other_rules: bool) -> Explanation | None:
             return find_agreeing_weights(prepared(), [*answered, *others], tolerance, of_other_rules=of_other_rules)
 
-        remedy, agreeing, is_only, nearest, options = explain_difference(
+        remedy, agreeing, is_only, nearest, options, tokens = explain_difference(
             source, rows, wrong, tolerance, others, find_weights
         )
         raise OtherAnswersError(
@@ -182,6 +184,7 @@ def refuse_other_answers(
             sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if is_only else 0,
             nearest,
             options,
+            tokens,
         )
     return rows
 
