@@ -41,9 +41,19 @@ def source_of(
         asked.append(len(ids))
         return answer_ids(ids)
 
-    source = AnswerSource("module", ["a", "b"], "softmax", TextInput(RULES, tuple(tokens)),
-                          lambda read: encoder.encode(str(read)), count_and_answer,
-                          lambda read: count_and_answer(encoder.encode(str(read))), None, "", rows, lengths)  # fmt: skip
+    source = AnswerSource(
+        "module",
+        ["a", "b"],
+        "softmax",
+        TextInput(RULES, tuple(tokens)),
+        lambda read: encoder.encode(str(read)),
+        count_and_answer,
+        lambda read: count_and_answer(encoder.encode(str(read))),
+        None,
+        "",
+        rows,
+        lengths,
+    )
     return source, asked
 
 

@@ -1142,6 +1142,9 @@ def test_a_library_that_torchtext_calls_is_named(made: str, folder: Path) -> Non
         (["ids = [v[w] for w in t.split()][::-1]"], [3]),
         (["ids = [v[w] for w in t.split()]", "ids = ids[-9:]", "ids = [2] + ids", "ids.append(3)"], [4, 5, 6]),
         (["x = encode(t)[::-1]"], [3]),
+        # A batch of one text.
+        (["rows = []", "rows.append([v[w] for w in t.split()])"], []),
+        (["rows = [2]", "rows.extend([v[w] for w in t.split()])"], [4]),
     ],
 )
 def test_what_changes_the_ids_after_the_split_is_listed(tmp_path: Path, lines: list[str], changes: list[int]) -> None:

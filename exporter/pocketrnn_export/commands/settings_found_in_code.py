@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # The key in the options of `export` for those that correct them.
 CORRECTED: Final = "corrected"
 _LONG: Final = "Long texts, not compared"
+# A note on the length of texts says so; another one on the same topic is about the id of unknown words.
+_READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
 
 
@@ -143,8 +145,8 @@ def print_uncompared_steps_and_kept_notes(
         steps: a sentence for each step that was not compared.
         one_number: whether the module gives one number for a text. Notes on its softmax are then left out.
         is_answered: whether the user's answers were compared. Notes on padding are then left out.
-        has_answers_beside: whether the next command compares the user's answers. Notes on lengths and on how texts are
-            split are then left out.
+        has_answers_beside: whether the next command compares the user's answers. Notes on how texts are split are
+            then left out.
         rules: the text rules. If they cut or pad texts, notes on lengths are left out.
     """
     from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_PADDING, ABOUT_SOFTMAX, ABOUT_SPLITTING
@@ -154,12 +156,16 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
-        ABOUT_LENGTHS: has_width or has_answers_beside,
+        ABOUT_LENGTHS: has_width,
         ABOUT_SPLITTING: has_answers_beside,
     }
     kept = get_lines_to_print_at_end(click.get_current_context())
-    lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]
-    lines += [line for line, about in kept if not is_left_out.get(about)]
+    shown = [(line, about) for line, about in kept if not is_left_out.get(about)]
+    # A note on a length that the user's files name says more.
+    is_said = any(about == ABOUT_LENGTHS and _READS_ALL in line for line, about in shown)
+    sorted_steps = sorted(steps, key=lambda step: step.startswith(_LONG))
+    lines = [f"Note: {step}" for step in sorted_steps if not (is_said and step.startswith(_LONG))]
+    lines += [line for line, _ in shown]
     kept.clear()
     for line in lines:
         print_line(line, err=True)

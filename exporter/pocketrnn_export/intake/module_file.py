@@ -281,7 +281,10 @@ def _make_text_object(
     for name, value in changed.items():
         if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
             _log.warning(
-                "%s.%s of %s lacks words of --vocabulary, and is replaced by all of them", named.name, name, named.path
+                "%s.%s of %s lacks words of the vocabulary, and is replaced by all of them",
+                named.name,
+                name,
+                named.path,
             )
             changed[name] = WordIds(ids_of_words)
     if taken := {

@@ -245,7 +245,8 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr
             is_change = (
                 (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice))
                 or (isinstance(one, ast.BinOp | ast.AugAssign) and any(isinstance(n, ast.List) for n in ast.walk(one)))
-                or (isinstance(one, ast.Attribute) and one.attr in _CHANGING_METHODS)
+                # `encoded.append([vocab[w] for w in words])` makes a batch of one text.
+                or (isinstance(one, ast.Attribute) and one.attr in _CHANGING_METHODS and (at or one.attr != "append"))
                 or (isinstance(one, ast.Call) and read_last_name(one.func) == "pad_sequences")
             )
             if of_ids and is_change and ast.unparse(one) not in of_tokens:

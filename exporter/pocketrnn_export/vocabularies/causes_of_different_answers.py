@@ -344,9 +344,9 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     if not own or unreached > len(own) // 2:
         return ""
     return (
-        f"Your pipeline may split texts in another way: with {_write_rules(best, tokens)}, {len(own) - unreached} of "
-        f"{len(own)} words of the vocabulary are found that these rules find in no text, such as "
-        f"{' and '.join(map(short_repr, own[:2]))}. "
+        f"Your pipeline may split texts in another way: these rules find {len(own):,} words of the vocabulary in no "
+        f"text, such as {' and '.join(map(short_repr, own[:2]))}, and {_write_rules(best, tokens)} finds "
+        f"{len(own) - unreached:,} of them. "
     )
 
 
