@@ -6,6 +6,8 @@ import contextlib
 import copy
 import json
 import os
+import re
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder
-from pocketrnn.bundle.names_from_paths import suggest_near_file
+from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
@@ -44,7 +46,6 @@ from pocketrnn_export.commands.compression_and_integer_options import (
     write_compressed_bundle,
 )
 from pocketrnn_export.commands.export_with_rules_from_answers import (
-    GIVEN_TOKENIZER,
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
@@ -123,6 +124,16 @@ _UNKNOWN_FILE: Final = "FILE"
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
+def _choose_output(context: click.Context, _option: click.Parameter, output: Path | None) -> Path:
+    """Return the output, or the default one: the source's name, in the current folder."""
+    if output is not None:
+        return output
+    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", context.params["source"])
+    # A name that a shell takes without quotes.
+    name = re.sub(r"[^\w.+-]+", "_", Path(make_classifier_name(Path(path))).stem) or "classifier"
+    return Path(f"{name}{'.prnn' if context.params.get('profile') == 'packed' else '.bundle'}")
+
+
 @click.command(
     cls=Command,
     short_help="Export a classifier, with its proof.",
@@ -170,9 +181,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
+    callback=_choose_output,
     metavar="FOLDER",
-    help="The folder of the new bundle.",
+    help="The new bundle's folder.  [default: SOURCE.bundle]",
 )
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The weights of the module: .safetensors, or a saved state_dict.")  # fmt: skip
@@ -314,7 +325,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     named = parse_source(source := complete_source(source), options)
-    options[GIVEN_TOKENIZER] = options["tokenizer"]
+    given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
@@ -350,7 +361,10 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
     with _try_weights_of_other_files(module, named, options["weights"]), _propose_vocabulary_with_rows(named, options):
         manifest = export_with_rules_from_answers(
-            lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
+            lambda given: _write_bundle(module, output, given, options),
+            description,
+            {**options, "source": source},
+            given_tokenizer,
         )
     if "channels" in description:
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
@@ -466,7 +480,7 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
     --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(labels, multi_label=options["multi_label"], in_any_order=True)
+    return propose_pairs(labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
@@ -773,17 +787,18 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
         script = find_or_write_code_file(output, "vocabulary", code.write(rows))
         file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
-        nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
+        is_chosen = rows and len(code.made) > 1
+        fits = f": the vocabulary whose ids fit the {rows:,} rows of the embedding best" if is_chosen else ""
         also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
         if code.unsorted:
             also += (
                 f" {code.unsorted} lists files in an order that may differ on another machine: if the answers differ, "
-                f"run python {script} sorted."
+                f"run python {shlex.quote(str(script))} sorted."
             )
         return ProposedOption(
             "vocabulary",
-            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
-            f"with the data of the training. It writes {file}{nearest * (len(code.made) > 1)}.{also}",
+            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python "
+            f"{shlex.quote(str(script))}, with the data of the training. It writes {file}{fits}.{also}",
             str(file),
         )
     said = describe_vocabulary_to_save([] if named is None else [named.path])

@@ -182,10 +182,16 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         pairs: the file of the answers. By default, one in the working folder is looked for.
         multi_label: whether a text may have several labels.
     """
+    from pocketrnn_export.source_code.label_choices_in_code import BY_PREDICTION
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 
     sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
+    in_answers = _find_labels_of_answers(pairs, sizes, multi_label=multi_label)
+    if in_answers is not None and not any({*one.labels} == {*in_answers.labels} for one in files.values()):
+        ordered = _propose_order_in_code(path, in_answers, sizes, multi_label=multi_label)
+        if ordered is not None:
+            return ordered
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
     # Notebooks often repeat what the Python files say, or are older.
     for in_notebooks in (False, True):
@@ -194,17 +200,18 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
             if len(one.labels) == sizes.labels or not sizes.labels:
                 found.setdefault(one.labels, (one, ",".join(one.labels)))
 
-    fitting = [one for one in found if propose_pairs(one, multi_label=multi_label, given=pairs)]
-    in_answers = None if fitting else _find_labels_of_answers(pairs, sizes, multi_label=multi_label)
-    if in_answers is not None:
+    answers = _list_answer_files(pairs)
+    fitting = [one for one in found if any(_holds_answers(file, one, multi_label=multi_label) for file in answers)]
+    if in_answers is not None and not fitting:
         named = ",".join(in_answers.labels)
+        open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
         said = (
-            f"The labels seem to be {named}, those in {in_answers.where}. A comparison with its answers, by --pairs, "
+            f"The labels seem to be {named}, those in {in_answers.where}{open_order}. A comparison with its answers, "
         )
-        return ProposedOption("labels", f"{said}shows whether this is the order of the logits.", named)
+        return ProposedOption("labels", f"{said}by --pairs, shows whether this is the order of the logits.", named)
     fitting = fitting or ([*found][:1] if len(files) == 1 else [*found])
     fitting = [*{"\n".join(one).casefold(): one for one in reversed(fitting)}.values()][::-1]
-    by_prediction = [one for one in fitting if found[one][0].by_prediction]
+    by_prediction = [one for one in fitting if found[one][0].evidence == BY_PREDICTION]
     fitting = by_prediction if len(by_prediction) == 1 else fitting
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
@@ -217,6 +224,32 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
     said = f"The labels are a,b,c in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
     return ProposedOption("labels", said, UNKNOWN_LABELS)
+
+
+def _propose_order_in_code(
+    path: Path | None, in_answers: LabelsInCode, sizes: WeightSizes, *, multi_label: bool
+) -> ProposedOption | None:
+    """Return the labels of the answers as --labels, in the order that the code of a module or the files near it show,
+    with a sentence. Return None if the code does not show it, if the answers contradict it, or if the labels are
+    numbers."""
+    from pocketrnn_export.source_code.labels_in_code import find_label_order
+
+    if path is None or all(one.isdecimal() for one in in_answers.labels):
+        return None
+    file = Path(in_answers.where)
+    orders = [
+        one
+        for one in find_label_order(path, in_answers.labels, sizes.outputs)
+        if _holds_answers(file, one.labels, multi_label=multi_label)
+    ]
+    if not orders:
+        return None
+    told = [f"{','.join(one.labels)} ({one.where})" for one in orders[:_MOST_TOLD]]
+    said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}: "
+    shows = "check that their order is that of the logits." if len(told) == 1 else (
+        "a comparison with its answers, by --pairs, shows which is the order of the logits."
+    )  # fmt: skip
+    return ProposedOption("labels", f"{said}{shows}", ",".join(orders[0].labels))
 
 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
@@ -534,11 +567,10 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     return f"{said} {called.place}, {values}; its argument {function.text} is the text."
 
 
-def propose_pairs(
-    labels: Sequence[str], *, multi_label: bool, given: Path | None = None, in_any_order: bool = False
-) -> ProposedPairs | None:
+def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs | None:
     """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
-    its name and its contents. Return None if there is no such file.
+    its name and its contents. Return None if there is no such file. The answers may contradict the order of the labels,
+    which a comparison with them tells.
 
     If there are several, the first by its name is taken, and first those whose name begins with a word such as
     `answers`: `classify -o mine-answers.csv` writes the bundle's own answers in the same columns.
@@ -546,28 +578,43 @@ def propose_pairs(
     Args:
         labels: the labels, in the order of the logits; empty if they are not known.
         multi_label: whether a text may have several labels.
-        given: the only file to look at; by default, all files in the working folder.
-        in_any_order: whether the answers may contradict the order of the labels, which a comparison with them tells.
     """
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
-    from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
     found: list[ProposedPairs] = []
-    for file in _list_answer_files(given):
+    for file in _list_answer_files(None):
         with contextlib.suppress(InputError, OSError), hide_log_records():
             try:
-                pairs = read_pairs_in_label_order(file, labels, multi_label=multi_label)
+                number = _count_answers(file, labels, multi_label=multi_label)
             except OptionCorrectionsError as error:
-                order = error.changes.get("labels")
-                if not in_any_order or order is None:
+                if (order := error.changes.get("labels")) is None:
                     raise
-                found.append(ProposedPairs(str(file), len(read_pairs(file, order.split(","), multi_label=multi_label))))
-                continue
-            answered = map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs
-            found += [ProposedPairs(str(file), len(answered))] if answered else []
+                number = _count_answers(file, order.split(","), multi_label=multi_label)
+            found += [ProposedPairs(str(file), number)] if number else []
     found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))
     return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
+
+
+def _count_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> int:
+    """Return the number of texts with an answer in a file; without labels, the number of texts.
+
+    Raises:
+        InputError: the file cannot be read, or contradicts the labels; `OptionCorrectionsError` gives another order.
+    """
+    from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels
+
+    pairs = read_pairs_in_label_order(file, labels, multi_label=multi_label)
+    return len(map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs)
+
+
+def _holds_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> bool:
+    """Return whether a file has answers, all of which agree with these labels in this order."""
+    from pocketrnn_export.progress import hide_log_records
+
+    with contextlib.suppress(InputError, OSError), hide_log_records():
+        return _count_answers(file, labels, multi_label=multi_label) > 0
+    return False
 
 
 def _list_answer_files(given: Path | None) -> list[Path]:

@@ -25,7 +25,7 @@ from pocketrnn_export.source_code.class_definitions import (
     read_prefix,
     walk_init_without_optional_branches,
 )
-from pocketrnn_export.source_code.syntax_tree_parts import find_methods, read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import find_methods, list_positional_parameters, read_last_name
 
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
@@ -229,8 +229,8 @@ def write_arguments_as_plain_values(
 
     Return None if the call unpacks a list or a dictionary, or has more arguments than the class has parameters.
     """
-    arguments = [method.args for method in find_methods(definition, "__init__")]
-    names = [a.arg for one in arguments for a in (*one.posonlyargs, *one.args)][1:]
+    inits = find_methods(definition, "__init__")
+    names = [name for init in inits for name in list_positional_parameters(init)][1:]
     unpacks = any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords)
     if unpacks or len(call.args) > len(names):
         return None

@@ -15,8 +15,14 @@ from pocketrnn_export.source_code.files_near_module import (
     list_imported_files,
     list_syntax_nodes_near,
 )
-from pocketrnn_export.source_code.notebook import read_python_cells, read_python_cells_if_readable
-from pocketrnn_export.source_code.syntax_tree_parts import find_defaults, find_methods, read_last_name
+from pocketrnn_export.source_code.notebook import read_python_statements, read_python_statements_if_readable
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    find_defaults,
+    find_methods,
+    list_assignments,
+    list_parameters,
+    read_last_name,
+)
 
 
 def find_class_of_name_and_its_call(
@@ -29,9 +35,8 @@ def find_class_of_name_and_its_call(
     if name in classes:
         return classes[name], None
     for node in reversed(statements):
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if isinstance(node, ast.Assign | ast.AnnAssign) and name in {getattr(t, "id", None) for t in targets}:
-            for call in ast.walk(node):
+        for value in (value for target, value in list_assignments([node]) if getattr(target, "id", None) == name):
+            for call in ast.walk(value):
                 if isinstance(call, ast.Call) and (made := classes.get(getattr(call.func, "id", ""))):
                     return made, call
     return None
@@ -55,8 +60,7 @@ def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path)
 
 def list_init_names_and_whether_assigned(definition: ast.ClassDef) -> dict[str, bool]:
     """Return a dict from each parameter and local name of `__init__` to whether `__init__` assigns to it."""
-    arguments = [method.args for method in find_methods(definition, "__init__")]
-    found = {a.arg: False for one in arguments for a in (*one.posonlyargs, *one.args, *one.kwonlyargs)}
+    found = {name: False for method in find_methods(definition, "__init__") for name in list_parameters(method)}
     nodes = walk_init_without_optional_branches(definition)
     return found | {n.id: True for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
@@ -134,9 +138,7 @@ def list_module_classes(path: Path) -> list[str]:
         >>> list_module_classes(Path("model.py"))
         ['Classifier']
     """
-    classes: dict[str, ast.ClassDef] = {}
-    for cell in read_python_cells(path):
-        classes |= {one.name: one for one in cell.statements if isinstance(one, ast.ClassDef)}
+    classes = {one.name: one for one in read_python_statements(path) if isinstance(one, ast.ClassDef)}
     found: dict[str, ast.ClassDef] = {}
     for name, definition in classes.items():
         bases = {getattr(base, "id", "") for base in definition.bases}
@@ -165,7 +167,7 @@ def list_classes_with_layers(path: Path, names: Collection[str], weight_names: C
         ['Attentive']
     """
     found = []
-    for one in (one for cell in read_python_cells(path) for one in cell.statements):
+    for one in read_python_statements(path):
         if isinstance(one, ast.ClassDef) and one.name in names:
             attributes, rest = list_set_attributes(path, one), [*weight_names]
             is_fitting = {*map(read_prefix, rest)} <= attributes
@@ -212,10 +214,9 @@ def find_class_in_file_or_imports(path: Path, name: str) -> tuple[Path, ast.Clas
         name: the class.
     """
     for file in (path, *list_imported_files(path)):
-        for cell in reversed(read_python_cells_if_readable(file)):
-            for one in cell.statements:
-                if isinstance(one, ast.ClassDef) and one.name == name:
-                    return file, one
+        for one in reversed(read_python_statements_if_readable(file)):
+            if isinstance(one, ast.ClassDef) and one.name == name:
+                return file, one
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import Import, list_imported_modules
 
 _MOST_FILES: Final = 60
@@ -119,7 +119,7 @@ def _list_modules_of_file(path: Path) -> list[str]:
     """Return the modules that a file may import, in their order. Return none for a file that cannot be read."""
     with contextlib.suppress(InputError, OSError):
         if path.stat().st_size <= _LARGEST_CODE or path.suffix == ".ipynb":
-            nodes = (node for cell in read_python_cells(path) for one in cell.statements for node in ast.walk(one))
+            nodes = ast.walk(ast.Module(read_python_statements(path), []))
             return [
                 module for node in nodes if isinstance(node, Import) for module in sorted(list_imported_modules(node))
             ]
@@ -197,12 +197,11 @@ def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterato
 
 def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
     """Return each syntax node of a file with the file and its line."""
-    found: list[tuple[str, ast.AST]] = []
-    for cell in read_python_cells(file):
-        place = f"{file}, {f'{cell.name}, ' if cell.name else ''}line "
-        nodes = ast.walk(ast.Module(list(cell.statements), []))
-        found += [(f"{place}{getattr(node, 'lineno', 1)}", node) for node in nodes]
-    return found
+    return [
+        (cell.describe_place(file, node), node)
+        for cell in read_python_cells(file)
+        for node in ast.walk(ast.Module([*cell.statements], []))
+    ]
 
 
 def list_data_files_named_in_code(

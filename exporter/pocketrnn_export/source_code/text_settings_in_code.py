@@ -19,7 +19,7 @@ from pocketrnn_export.source_code.files_near_module import (
     list_syntax_nodes_near,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
-from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import find_keyword_arguments, read_last_name
 from pocketrnn_export.source_code.values_of_call_arguments import list_named_values
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,
@@ -95,11 +95,11 @@ def find_settings_that_rules_lack(
             for name, value in list_named_values(node) if node not in of_modules else ():
                 number = value.value if isinstance(value, ast.Constant) else None
                 if type(number) is int and is_name_of_text_length(name) and 1 < number <= _LONGEST:
-                    found.setdefault((name, number), _describe_place(path, cell, value))
+                    found.setdefault((name, number), cell.describe_place(path, value))
             if (unknown_id_in_code := _read_id_of_unknown(node)) is not None:
-                unknown.setdefault(unknown_id_in_code, _CodeLine(_describe_place(path, cell, node), ast.unparse(node)))
+                unknown.setdefault(unknown_id_in_code, _CodeLine(cell.describe_place(path, node), ast.unparse(node)))
         sigmoids += [
-            _CodeLine(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids_and_losses(tree)
+            _CodeLine(cell.describe_place(path, node), ast.unparse(node)) for node in _list_sigmoids_and_losses(tree)
         ]
     # Those that were saved with the weights come first; the code may have others for other runs.
     of_code = [
@@ -225,8 +225,7 @@ def _list_cut_sides(tree: ast.AST) -> Iterator[str]:
 
 def _read_side(call: ast.Call, argument: str) -> str:
     """Return the side that an argument of Keras's `pad_sequences` says: left by default."""
-    given = {one.arg: one.value for one in call.keywords}
-    return "right" if getattr(given.get(argument), "value", "pre") == "post" else "left"
+    return "right" if getattr(find_keyword_arguments(call).get(argument), "value", "pre") == "post" else "left"
 
 
 def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
@@ -353,7 +352,7 @@ def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
                 line = f'{{"tokens": {made}.get_itos(), "default_index": {made}.get_default_index()}}'
             # The first field is that of the texts.
             if made.rpartition(".")[0].isidentifier() or made.isidentifier():
-                where = _describe_place(file, cell, node)
+                where = cell.describe_place(file, node)
                 return f'{where} makes {made}: save it after that, json.dump({line}, open("vocab.json", "w")).'
     return _describe_dict_to_save(paths)
 
@@ -420,10 +419,6 @@ def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell,
             tree = ast.Module(list(cell.statements), [])
             yield path, cell, tree
         waiting += [(file, False) for file in list_imported_files(path)] if follows else []
-
-
-def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
-    return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {getattr(node, 'lineno', 1)}"
 
 
 def _read_id_of_unknown(node: ast.AST) -> int | None:
