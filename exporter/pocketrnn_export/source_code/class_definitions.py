@@ -17,8 +17,8 @@ from pocketrnn_export.source_code.files_near_module import (
     list_syntax_nodes_near,
 )
 from pocketrnn_export.source_code.notebook import (
-    read_python_cells_if_readable,
     read_python_statements,
+    read_python_statements_if_readable,
 )
 from pocketrnn_export.source_code.syntax_tree_parts import (
     find_defaults,
@@ -217,10 +217,9 @@ def find_class_in_file_or_imports(path: Path, name: str) -> tuple[Path, ast.Clas
         name: the class.
     """
     for file in (path, *list_imported_files(path)):
-        for cell in reversed(read_python_cells_if_readable(file)):
-            for one in cell.statements:
-                if isinstance(one, ast.ClassDef) and one.name == name:
-                    return file, one
+        for one in reversed(read_python_statements_if_readable(file)):
+            if isinstance(one, ast.ClassDef) and one.name == name:
+                return file, one
     return None
 
 
