@@ -144,12 +144,9 @@ def explain_difference(
             "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
-    split = _advise_on_other_split(source, some, tolerance)
-    found_in_files = f"{describe_missing_words(source)}{_describe_tried_lengths(source)}"
-    return Explanation(
-        f"{found_in_files}{describe_likely_cause(rows, wrong_indices)}{split}The ids beside some answers show which is "
-        "wrong."
-    )
+    said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
+            _advise_on_other_split(source, some, tolerance))  # fmt: skip
+    return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
 
 
 def _describe_tried_lengths(source: AnswerSource) -> str:
