@@ -23,8 +23,8 @@ from pocketrnn_export.source_code.label_choices_in_code import (
     fold_label,
     read_label_index,
 )
-from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.syntax_tree_parts import Function, find_defaults, read_last_name
+from pocketrnn_export.source_code.notebook import read_python_statements
+from pocketrnn_export.source_code.syntax_tree_parts import Function, find_defaults, list_assignments, read_last_name
 
 _NAMES: Final = re.compile(
     "label|class|categor|sentiment|emotion|intent|topic|target|columns|polarity|genre|mood", re.IGNORECASE
@@ -249,11 +249,8 @@ def read_labels_in_file(path: Path, variable: str) -> list[str]:
         InputError: there is no such line, or it is not plain.
     """
     value: ast.expr | None = None
-    for statement in (one for cell in read_python_cells(path) for one in cell.statements):
-        for node in ast.walk(statement):
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            if isinstance(node, ast.Assign | ast.AnnAssign) and variable in {getattr(one, "id", "") for one in targets}:
-                value = node.value
+    for target, assigned in list_assignments(ast.walk(ast.Module(read_python_statements(path), []))):
+        value = assigned if getattr(target, "id", "") == variable else value
     if value is None:
         raise InputError(f"{path} has no line {variable} = [...].", _GIVE)
     held: object = None

@@ -14,13 +14,16 @@ from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_syntax_nodes_near
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,
     find_defaults,
     list_changed_names,
     list_needed_names,
+    list_parameters,
+    list_positional_parameters,
+    list_read_names,
     read_last_name,
 )
 from pocketrnn_export.source_code.torchtext_field_split import (
@@ -92,11 +95,10 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
                 continue
             given = assigned.get(ast.unparse(call.args[0]), call.args[0])
             called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call) and not _reads_field(one)]
-            texts = _list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
+            texts = list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
             is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called)
             if is_changed and len(texts) == 1 and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
-                place = f"{path}, {f'{cell.name}, ' if cell.name else ''}line {call.lineno}"
-                found = ChangedText(place, ast.unparse(given), texts.pop())
+                found = ChangedText(cell.describe_place(path, call), ast.unparse(given), texts.pop())
     return found
 
 
@@ -125,7 +127,7 @@ def write_tokenizer_of_function(
         def words(text):
             return text.lower().split()
     """
-    statements = [one for cell in read_python_cells(path) for one in cell.statements]
+    statements = read_python_statements(path)
     if not any(isinstance(one, Function) and one.name == name for one in statements):
         return None
     if any(f".{method}(" in ast.unparse(one) for one in statements for method in METHODS_OF_FIELD):
@@ -159,8 +161,7 @@ def _find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict
         if not isinstance(node, ast.ImportFrom) or (file := find_relatively_imported_file(path, node)) is None:
             continue
         with contextlib.suppress(InputError):
-            there = {one.name: one for cell in read_python_cells(file) for one in cell.statements
-                     if isinstance(one, Function)}  # fmt: skip
+            there = {one.name: one for one in read_python_statements(file) if isinstance(one, Function)}
             found |= {one.asname or one.name: there[one.name] for one in node.names if one.name in there}
     return found
 
@@ -240,7 +241,7 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr
     names, found = list_changed_names(statements[0]), []
     for at, statement in enumerate(statements):
         for one in ast.walk(statement):
-            of_ids = at == 0 or bool(_list_read_names(one) & names)
+            of_ids = at == 0 or bool(list_read_names(one) & names)
             is_change = (
                 (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice))
                 or (isinstance(one, ast.BinOp | ast.AugAssign) and any(isinstance(n, ast.List) for n in ast.walk(one)))
@@ -265,7 +266,7 @@ def take_each_text_as_parameter(function: Function) -> Function:
         >>> ast.unparse(take_each_text_as_parameter(several))
         'def predict(text):\\n    split(text)'
     """
-    arguments = {one.arg for one in (*function.args.posonlyargs, *function.args.args)}
+    arguments = list_positional_parameters(function)
     body = [*_flatten_with_and_try_blocks(function.body)]
     for at, loop in enumerate(body):
         if not isinstance(loop, ast.For):
@@ -325,16 +326,16 @@ def _find_text_and_statements_that_tokens_need(
     request; the statements that the tokens need; and the tokens. Return None if the tokens need another parameter that
     has no default."""
     kept: list[ast.stmt] = []
-    needed = _list_read_names(split.tokens)
+    needed = list_read_names(split.tokens)
     for one in reversed(split.statements):
         if needed & list_changed_names(one):
             is_function = isinstance(one, Function)
             if not is_function and any(isinstance(part, ast.Return) for part in ast.walk(one)):
                 return None
             kept.insert(0, one)
-            needed |= list_needed_names(one) if is_function else _list_read_names(one)
+            needed |= list_needed_names(one) if is_function else list_read_names(one)
     defaults = find_defaults(function)
-    arguments = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    arguments = list_parameters(function)
     texts = [one for one in arguments if one in needed and one not in defaults]
     if texts == ["self"] or not texts or (len(texts) > 1 and not {*texts} <= {*fields}):
         return None
@@ -424,14 +425,9 @@ def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path)
         return None
     found: list[ast.stmt] | None = None
     with contextlib.suppress(InputError):
-        there = [one for cell in read_python_cells(file) for one in cell.statements]
-        found = _list_needed_statements([original], (), there, file)
+        found = _list_needed_statements([original], (), read_python_statements(file), file)
     renamed = ast.parse(f"{name} = {original}").body if name != original else []
     return None if found is None else [*found, *renamed]
-
-
-def _list_read_names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
 
 
 REQUEST: Final = "request"
