@@ -65,6 +65,7 @@ from pocketrnn_export.commands.proposed_options import (
     UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
+    describe_label_order,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
     list_weights_of_same_shapes,
@@ -76,6 +77,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_answers_beside,
     read_labels,
     read_weight_sizes,
 )
@@ -359,7 +361,11 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    with _try_weights_of_other_files(module, named, options["weights"]), _propose_vocabulary_with_rows(named, options):
+    with (
+        _try_weights_of_other_files(module, named, options["weights"]),
+        _compare_label_order(named, description, options),
+        _propose_vocabulary_with_rows(named, options),
+    ):
         manifest = export_with_rules_from_answers(
             lambda given: _write_bundle(module, output, given, options),
             description,
@@ -393,6 +399,31 @@ def _try_weights_of_other_files(
                 yield str(file), other
 
     return try_weights_if_answers_differ(list_modules)
+
+
+def _compare_label_order(
+    named: ModuleName | None, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the order of the labels is compared with answers that lie in the working folder, if
+    there is no --pairs."""
+    from pocketrnn_export.module_check_by_owner_answers import AnswersBeside, compare_label_order
+    from pocketrnn_export.vocabularies.answer_distances import AnsweredText
+
+    of_texts = options["labels"] is not None and "channels" not in description
+    if not of_texts or any(options[name] for name in ("pairs", "multi_label", "two_texts", "labels_of")):
+        return contextlib.nullcontext()
+    labels, function = description["labels"], description.get("tokenizer")
+    file, answers = read_answers_beside(labels)
+    answered = []
+    is_external = getattr(description["rules"], "tokenizer", "") == "external"
+    for text, answer in answers:
+        # The owner's function may raise any exception, or be missing.
+        with contextlib.suppress(Exception):
+            read = cast("Any", function)(text) if is_external else text
+            answered.append(AnsweredText(text, read, answer))
+    is_typed = "," in options["labels"] and not Path(options["labels"]).is_file()
+    note = describe_label_order(None if named is None else named.path, labels, options["weights"]) if is_typed else ""
+    return compare_label_order(AnswersBeside(file, answered, note))
 
 
 @contextlib.contextmanager

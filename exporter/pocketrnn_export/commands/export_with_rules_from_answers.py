@@ -74,7 +74,7 @@ def export_with_rules_from_answers(
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
                 raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **widths}) from None
             _raise_again_with_function_names(error, options, given_tokenizer)
-            raise _make_error_of_lines(error, given_tokenizer, error.remedy, {}) from None
+            raise _make_error_of_lines(error, given_tokenizer, error.remedy, error.nearer_options) from None
         changed = write_rules_option(agreeing, before)
         is_split_otherwise = _is_split_otherwise(json.loads(changed))
         of_function = parse_module_name(options["tokenizer"] or "") is not None
@@ -198,7 +198,7 @@ def _raise_again_with_function_names(
             given_tokenizer,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
             f"{error.remedy}",
-            {"tokenizer": found[0].option, **widths},
+            {**error.nearer_options, "tokenizer": found[0].option, **widths},
         ) from None
 
 
@@ -210,7 +210,8 @@ def _make_error_of_lines(
     line = format_command_with_changes(changes)
     running = (format_command_with_changes({}), format_command_with_changes({"tokenizer": given_tokenizer}))
     write = "" if line in running else f" Write: {line}"
-    return ParityError(error.count, f"\n{escape_line(cause)}\n{escape_line(error.example)}{write}")
+    lines = "".join(f"\n{escape_line(one)}" for one in (cause, error.example) if one)
+    return ParityError(error.count, f"{lines}{write}")
 
 
 def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) -> dict[str, str | None]:
@@ -236,7 +237,7 @@ def _raise_again_with_changed_text(
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
         if both is not None and both[1] != tokenizer:
-            changes = {"tokenizer": both[1], **_make_width_options(error, options)}
+            changes = {**error.nearer_options, "tokenizer": both[1], **_make_width_options(error, options)}
             raise _make_error_of_lines(error, given_tokenizer, both[0], changes) from None
 
 
