@@ -334,6 +334,14 @@ def test_a_script_that_answers_what_is_typed_leads_to_a_copy_of_its_lines(folder
     assert run_source(Path("out-words.py").read_text())["words"]("A b") == ["a", "b"]
 
 
+def test_a_file_of_code_is_no_tokenizer_without_the_name_of_a_function(folder: Path) -> None:
+    Path("cut.py").write_text("def tokenize(text):\n    return text.split()\n")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    found = export("net.py:Net", *given, "--tokenizer", "cut.py").stderr
+    assert "already contains" not in found
+    assert "--tokenizer cut.py:tokenize" in found.splitlines()[-1]
+
+
 def test_a_function_that_answers_is_never_taken_for_one_that_splits(folder: Path) -> None:
     Path("page.py").write_text("def page(text):\n    return model(cut(text))\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Final
 
@@ -9,8 +10,12 @@ import pytest
 from module_sources import run_source
 
 from pocketrnn_export.source_code.answering_function import answers_texts
+from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
+from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 CODE: Final = {
     "service": """
@@ -263,3 +268,52 @@ def test_the_beginning_of_a_function_holds_what_reads_the_text(tmp_path: Path) -
     made = run_source(f"nlp = str.split\n{skeleton.code}")
     with pytest.raises(NotImplementedError):
         made["words"]("a")
+
+
+def test_a_function_of_a_list_by_its_name_or_annotation_gets_a_list() -> None:
+    def encode(texts):  # type: ignore[no-untyped-def]
+        return [[{"oil": 1, "film": 2}.get(word, 0) for word in text.split()] for text in texts]
+
+    def letters(given: list[str]) -> list[str]:
+        return [*"".join(given).replace(" ", "")]
+
+    vocabulary = read_vocabulary(["<unk>", "oil", "film"])
+    assert adapt_owner_function(encode, vocabulary)("film oil") == [2, 1]
+    taken = adapt_owner_function(letters, read_vocabulary(["<unk>", "a", "b"]))
+    assert not taken.takes_only_text
+    assert taken("ab a") == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("model", "Net"), ("nett", "Net"), ("make", ""), ("Net", ""), ("other", "")]
+)
+def test_a_wrong_name_means_a_class_of_the_file(name: str, meant: str, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "class Net(Module):\n  def forward(self): ...\nclass Gate(Module):\n  def forward(self): ...\n"
+        "def make(): ...\nmodel = Net().eval()\n"
+    )
+    assert find_class_meant_by_name(tmp_path / "a.py", name) == meant
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("re.sub('^ | $', '', re.sub(r'\\s+', ' ', text)).split(' ')", True),
+        ("re.sub('^ | $', '', re.sub('[^a-z]', '', text)).split(' ')", True),
+        ("re.sub(r'^ | \\Z', '', text).split(' ')", True),
+        ("re.sub('^ | $', '', text).split(' ')", False),
+        ("re.sub('^ | $', '', re.sub(r'\\s{2,}', ' ', text)).split(' ')", False),
+        ("re.sub('^ | $', '', re.sub(r'\\s+', '\\n', text)).split(' ')", False),
+        ("re.sub('^ | $', '', re.sub('.+', ' ', text)).split(' ')", False),
+    ],
+)
+def test_the_end_of_a_text_is_read_where_no_line_break_is_left(line: str, expected: bool, tmp_path: Path) -> None:
+    (tmp_path / "cut.py").write_text(f"import re\ndef cut(text):\n    return {line}\n")
+    spec = importlib.util.spec_from_file_location("cut_at_end", tmp_path / "cut.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rules = read_rules_in_code(module.cut)
+    assert rules is not None
+    assert (rules.unsaid == ()) == expected

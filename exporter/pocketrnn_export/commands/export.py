@@ -1181,6 +1181,8 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             f"There is neither a tokenizer nor a file with the name {short_repr(given, 60)}.",
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
+    if Path(given).suffix in (".py", ".ipynb"):
+        _refuse_tokenizer_file_of_code(Path(given))
     if options["vocabulary"] is not None:
         raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
     found = read_tokenizer(given)
@@ -1193,6 +1195,19 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
+
+
+def _refuse_tokenizer_file_of_code(file: Path) -> None:
+    """Refuse a file of code as --tokenizer, and name the functions in it, or near it, that seem to split texts."""
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+
+    found = [one.option for one in list_text_functions(file)]
+    found = [one for one in found if one.startswith(f"{file}:")] or found
+    raise OptionCorrectionsError(
+        f"--tokenizer {file} is a file of code without the name of a function.",
+        f"Name the function that splits a text: {', '.join(found) or f'{file}:NAME'}.",
+        make_options_of_tokenizer_function(found[0]) if found else {"tokenizer": f"{file}:NAME"},
+    )
 
 
 def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
@@ -1263,6 +1278,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
+    from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
     from pocketrnn_export.source_code.needed_code import NeededNamesError
 
     weights = None if options["weights"] is None else read_weights(options["weights"])
@@ -1279,6 +1295,11 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     except MissingArgumentsError as error:
         refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})
         raise _propose_weights_in_error(refused, named, options) from None
+    except InputError as error:
+        meant = "" if isinstance(error, OptionCorrectionsError) else find_class_meant_by_name(named.path, named.name)
+        if not meant:
+            raise
+        raise OptionCorrectionsError(error.problem, error.remedy, {"source": f"{named.path}:{meant}"}) from None
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:

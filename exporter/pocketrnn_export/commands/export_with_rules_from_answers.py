@@ -175,8 +175,9 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
         _raise_again_with_changed_text(error, named.path, str(tried), options)
-    is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
-    if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
+    # A function that splits otherwise is named beside them, but the line to copy keeps the stated rules.
+    is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
+    if named is None or (options["tokenizer"] is not None and tried is None):
         return
     given = {"" if tried is None else str(tried), options[GIVEN_TOKENIZER]}
     found = [one for one in list_text_functions(named.path) if not {f"{one.file}:{one.name}", one.option} & given]
@@ -195,7 +196,7 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
             options,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
             f"{error.remedy}",
-            {"tokenizer": found[0].option, **widths},
+            {} if is_stated else {"tokenizer": found[0].option, **widths},
         ) from None
 
 

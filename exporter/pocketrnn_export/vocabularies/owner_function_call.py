@@ -6,8 +6,10 @@ and their number. A few texts of words of the vocabulary show which call gives t
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import operator
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -25,6 +27,9 @@ _SINGLE: Final = (
     inspect.Parameter.KEYWORD_ONLY,
 )
 _TRIED_TEXTS: Final = 8
+_NAMES_TEXTS: Final = re.compile(
+    r"(texts|sentences|reviews|documents|docs|comments|tweets|lines|batch)$", re.IGNORECASE
+)
 # A text that code which cleans texts changes.
 _UNLIKE: Final = "An, odd <TEXT>!"
 _UNKNOWN: Final = "qzxqzx"
@@ -155,7 +160,8 @@ def _list_ways_to_call(
     given: list[tuple[str, dict[str, Any]]] = [
         (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
     ]
-    lists = (False,) if _returns_list_unchanged(function) else (False, True)
+    lists: tuple[bool, ...] = (False,) if _returns_list_unchanged(function) else (False, True)
+    lists = lists[::-1] if _asks_for_list(function) else lists
     forms = [
         OwnersFunction(function, text, arguments, takes_list=as_list)
         for text, arguments in given or [("", {})]
@@ -255,6 +261,16 @@ def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
         return [*form(text)]
     except (Exception, SystemExit):
         return []
+
+
+def _asks_for_list(function: Any) -> bool:
+    """Return whether the first parameter of a function is a list of texts by its name or annotation."""
+    with contextlib.suppress(ValueError, TypeError):
+        for one in inspect.signature(function).parameters.values():
+            written = str(one.annotation if one.annotation is not one.empty else "").lower()
+            is_list = re.search(r"(list|sequence|iterable|tuple)\[\w*\.?str|^<class 'list'>$|^list$", written)
+            return is_list is not None or (not written and _NAMES_TEXTS.search(one.name) is not None)
+    return False
 
 
 def _returns_list_unchanged(function: Any) -> bool:
