@@ -60,6 +60,7 @@ from pocketrnn_export.export_arguments import (
     FeaturesGiven,
     NumberArguments,
     OwnersPair,
+    TextExportArguments,
     check_export_options,
     choose_texts_with_features,
     compare_characters_for_provenance,
@@ -76,9 +77,9 @@ from pocketrnn_export.export_arguments import (
 from pocketrnn_export.export_lock_and_exceptions import keep_module_and_convert_exceptions, run_one_export_on_one_core
 from pocketrnn_export.forms.edge_profile_graph import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_entry
-from pocketrnn_export.forms.onnx.character_inputs_from_word_ids import replace_ids_by_characters
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
+from pocketrnn_export.forms.onnx.word_and_character_inputs import replace_ids_by_characters
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
@@ -372,108 +373,139 @@ def export(
             thresholds=thresholds, priors=priors, **numbers,
         )  # fmt: skip
         check_export_options(wanted)
-        with (
-            run_one_export_on_one_core(),
-            show_progress(progress),
-            restore_random_state(),
-            keep_module_and_convert_exceptions(module),
-        ):
+        with _prepare_process(module, progress=progress):
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError(
             "The output is values, but a classifier of texts gives labels.", "Give output=LabelOutput(...)."
         )
-    several = None
-    if heads is not None:
-        several = make_heads_output(heads, multi_label=multi_label)
-        refuse_arguments_with_heads(
-            labels=labels, labels_of=labels_of, thresholds=thresholds, two_texts=two_texts, streaming=streaming
-        )
-        labels = several.labels
-    if labels is None:
-        raise InputError(
-            "There are no labels.",
-            "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
-        )
-    check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
-    excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True}
-    spelled = None if characters is None else read_characters(characters)
-    if spelled is not None:
-        refuse_options_with_characters(
-            of_tokens=labels_of == "tokens", two_texts=two_texts, heads=several is not None,
-            features=features is not None, one_text=one_text, **excluded,
-        )  # fmt: skip
-        torchscript = False
-    example_ids, owners_characters = (
-        (example_ids, []) if spelled is None else separate_characters_from_texts(example_ids)
-    )
-    text, pairs = read_text_arguments(vocabulary, tokenizer, rules), convert_example_pairs(example_ids)
-    answers = (
-        map_head_answers(pairs, several.heads)
-        if several
-        else map_answers_to_labels(pairs, validate_labels(labels), multi_label=multi_label)
-    )
-    beside = () if features is None else make_features(features)
-    if beside and two_texts:
-        raise InputError("A bundle cannot have both features and two texts.", "Leave the features out.")
-    shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
-    each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
-    each_text = [text for text, _ in shown] if beside else each_text
-    tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
-    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_texts_with_ids(pairs), tried)
-    description = Description(
-        validate_name(name),
-        _make_text_input(chosen, text.vocabulary.tokens, beside, spelled, two_texts=two_texts),
-        several or make_text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
-        {**(provenance or {}), "versions": read_package_versions()},
-    )
-    _refuse_tokens_without_ids_or_answer(chosen, pairs)
-    verdict = _judge_text_rules(description, text, pairs, each_text)
-    description = description.add_provenance({TEXT_RULES: verdict.document})
-    if text.tokenizer is None:
-        warn_of_cut_that_no_text_shows(chosen, text.vocabulary.tokens, [one.text for one in pairs])
-    if spelled is not None:
-        said = compare_characters_for_provenance(description.text, spelled, owners_characters)
-        description = description.add_provenance({"characters": said})
-        if not owners_characters:
-            _log.warning(
-                "The characters of words were not compared with the owner's pipeline. Give example_ids=[(text, ids, "
-                "characters), ...], with the ids of the characters of each token"
-            )
-    check_export_options(wanted)
-    if description.output.of_tokens:
-        _refuse_options_with_token_labels(chosen, pairs, streaming=streaming, edge=edge)
-    if two_texts or beside:
-        (refuse_options_with_two_texts if two_texts else refuse_options_with_features)(description, pairs, **excluded)
-        torchscript = False
-    kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
-    description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
-    if spelled is not None:
-        description = replace(description, spellings=make_spellings_for_proof(description.text, spelled, texts))
-    _warn_of_labels_of_unknown_order(description, _make_answered_texts(description, answers))
-    make = functools.partial(
-        _export_text_module,
-        module,
-        path,
-        description,
-        wanted,
-        kinds,
-        given,
-        texts,
-        answers,
-        ids_compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False),
-        force=force,
-    )
+    given = TextExportArguments(
+        name, vocabulary, tokenizer, rules, labels, heads, labels_of, priors, thresholds, example_ids, example_texts,
+        features, characters, torchscript, provenance, multi_label=multi_label, edge=edge,
+    )  # fmt: skip
+    return _export_text_classifier(module, path, given, wanted, force=force, progress=progress)
+
+
+@contextlib.contextmanager
+def _prepare_process(module: nn.Module, *, progress: bool) -> Iterator[None]:
+    """Run one export at a time, on one core, with its progress shown. In the end, the module and the state of random
+    numbers are as before, and every exception is one of pocketrnn's."""
     with (
         run_one_export_on_one_core(),
         show_progress(progress),
         restore_random_state(),
         keep_module_and_convert_exceptions(module),
     ):
+        yield
+
+
+def _export_text_classifier(
+    module: nn.Module, path: Path, given: TextExportArguments, options: ExportOptions, *, force: bool, progress: bool
+) -> Manifest:
+    """Export a classifier of texts: read the arguments, describe the bundle, choose the texts of the proof, and make
+    and prove the bundle."""
+    labels, heads = _find_labels_and_heads(given, options)
+    check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
+    characters = None if given.characters is None else read_characters(given.characters)
+    excluded = {"streaming": options.streaming, "edge": given.edge, "torchscript": given.torchscript is True}
+    example_ids, owners_characters = given.example_ids, list[tuple[str, Any]]()
+    if characters is not None:
+        refuse_options_with_characters(
+            of_tokens=given.labels_of == "tokens", two_texts=options.two_texts, heads=heads is not None,
+            features=given.features is not None, one_text=options.one_text, **excluded,
+        )  # fmt: skip
+        example_ids, owners_characters = separate_characters_from_texts(example_ids)
+    text = read_text_arguments(given.vocabulary, given.tokenizer, given.rules)
+    pairs = convert_example_pairs(example_ids)
+    answers = (
+        map_answers_to_labels(pairs, validate_labels(labels), multi_label=given.multi_label)
+        if heads is None
+        else map_head_answers(pairs, heads.heads)
+    )
+    features = () if given.features is None else make_features(given.features)
+    if features and options.two_texts:
+        raise InputError("A bundle cannot have both features and two texts.", "Leave the features out.")
+    shown: Any = freeze_texts_with_features(given.example_texts, features) if features else given.example_texts
+    each_text = flatten_pairs(shown) if options.two_texts else [text for text, _ in shown] if features else shown
+    tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
+    rules = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_texts_with_ids(pairs), tried)
+    description = Description(
+        validate_name(given.name),
+        _make_text_input(rules, text.vocabulary.tokens, features, characters, two_texts=options.two_texts),
+        heads or make_text_output(labels, given.labels_of, given.thresholds, given.priors,
+                                  multi_label=given.multi_label),
+        {**(given.provenance or {}), "versions": read_package_versions()},
+    )  # fmt: skip
+    description = _add_comparison_of_texts(description, text, pairs, each_text)
+    if characters is not None:
+        description = _add_comparison_of_characters(description, characters, owners_characters)
+    check_export_options(options)
+    _refuse_options_with_token_labels(description, pairs, streaming=options.streaming, edge=given.edge)
+    if options.two_texts:
+        refuse_options_with_two_texts(description, pairs, **excluded)
+    elif features:
+        refuse_options_with_features(description, pairs, **excluded)
+    copied = given.torchscript if not (characters or features or options.two_texts) else False
+    kinds = _choose_form_kinds(module, rules, torchscript=copied, streaming=options.streaming, edge=given.edge)
+    chosen = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=options.examples)
+    description, users, texts = chosen
+    if characters is not None:
+        description = replace(description, spellings=make_spellings_for_proof(description.text, characters, texts))
+    _warn_of_labels_of_unknown_order(description, _make_answered_texts(description, answers))
+    make = functools.partial(
+        _export_text_module, module, path, description, options, kinds, users, texts, answers,
+        ids_compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False), force=force,
+    )  # fmt: skip
+    with _prepare_process(module, progress=progress):
         _warn_of_small_vocabulary(module, text.vocabulary.tokens)
         manifest = export_without_faulty_rules(make)
-    _log_verdicts(manifest, _list_hints_from_owners_code(module, chosen, text, pairs, manifest))
+    _log_verdicts(manifest, _list_hints_from_owners_code(module, rules, text, pairs, manifest))
     return manifest
+
+
+def _find_labels_and_heads(
+    given: TextExportArguments, options: ExportOptions
+) -> tuple[Sequence[str], HeadsOutput | None]:
+    """Return the labels, which are those of all heads if there are several, and the output of the heads. Refuse
+    arguments without labels."""
+    if given.heads is not None:
+        heads = make_heads_output(given.heads, multi_label=given.multi_label)
+        refuse_arguments_with_heads(
+            labels=given.labels, labels_of=given.labels_of, thresholds=given.thresholds,
+            two_texts=options.two_texts, streaming=options.streaming,
+        )  # fmt: skip
+        return heads.labels, heads
+    if given.labels is None:
+        raise InputError(
+            "There are no labels.",
+            "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
+        )
+    return given.labels, None
+
+
+def _add_comparison_of_texts(
+    description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
+) -> Description:
+    """Add to the provenance the verdict on the text rules: what they were compared with."""
+    _refuse_tokens_without_ids_or_answer(description.text.rules, pairs)
+    verdict = _judge_text_rules(description, text, pairs, texts)
+    if text.tokenizer is None:
+        warn_of_cut_that_no_text_shows(description.text.rules, text.vocabulary.tokens, [one.text for one in pairs])
+    return description.add_provenance({TEXT_RULES: verdict.document})
+
+
+def _add_comparison_of_characters(
+    description: Description, characters: Characters, owners_characters: Sequence[Any]
+) -> Description:
+    """Add to the provenance on how many texts the characters of words were compared with the owner's. Warn if that is
+    none."""
+    said = compare_characters_for_provenance(description.text, characters, owners_characters)
+    if not owners_characters:
+        _log.warning(
+            "The characters of words were not compared with the owner's pipeline. Give example_ids=[(text, ids, "
+            "characters), ...], with the ids of the characters of each token"
+        )
+    return description.add_provenance({"characters": said})
 
 
 def _list_hints_from_owners_code(
@@ -887,9 +919,12 @@ def _choose_form_kinds(
 
 
 def _refuse_options_with_token_labels(
-    rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool
+    description: Description, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool
 ) -> None:
-    """Refuse options that a bundle with labels of tokens cannot have."""
+    """If the labels are of tokens, refuse options that such a bundle cannot have."""
+    rules = description.text.rules
+    if not description.output.of_tokens:
+        return
     if streaming or edge:
         raise InputError(
             f"A bundle with labels of tokens cannot have a {'step graph' if streaming else 'profile edge'}.",

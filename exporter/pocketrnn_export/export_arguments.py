@@ -3,15 +3,16 @@ features, pairs of texts, heads and characters."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict
 
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
+from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput, Priors
 from pocketrnn.errors import DataError, InputError, TextError, short_repr
-from pocketrnn.text import EXTERNAL
+from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.features_beside_text import (
     Category,
@@ -23,16 +24,18 @@ from pocketrnn.text.features_beside_text import (
 )
 from pocketrnn.text.pairs import check_pair
 from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn.text.token_characters import Characters, add_character_ids, make_characters
 from pocketrnn.text.token_positions import locate_text_tokens
-from pocketrnn_export.bundle_description import Description, make_label_output
+from pocketrnn_export.bundle_description import Description, LabelsOf, make_label_output
 from pocketrnn_export.comparing.parity_verdict import write_report
 from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.json_reading_and_writing import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
-from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords
+from pocketrnn_export.vocabularies.vocabulary import VocabularySource, read_vocabulary
 
 # A text with its ids, tokens or None; and the answer of the owner's classifier, if given.
 OwnersPair = tuple[str, object] | tuple[str, object, object]
@@ -117,6 +120,30 @@ class ExportOptions:
     report: str | Path | None = None
     crf: bool | Crf = True
     two_texts: bool = False
+
+
+@dataclass(frozen=True)
+class TextExportArguments:
+    """The arguments of `export` that describe a classifier of texts, but for those in `ExportOptions`. `export`
+    documents each."""
+
+    name: str
+    vocabulary: VocabularySource | None
+    tokenizer: str | os.PathLike[str] | Tokenizer | None
+    rules: AnyTextRules | Subwords | Mapping[str, Any] | None
+    labels: Sequence[str] | None
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None
+    labels_of: LabelsOf
+    priors: Priors
+    thresholds: Sequence[float] | None
+    example_ids: Iterable[OwnersPair]
+    example_texts: Sequence[Any]
+    features: FeaturesGiven | None
+    characters: CharactersGiven | None
+    torchscript: bool | None
+    provenance: Mapping[str, object] | None
+    multi_label: bool = False
+    edge: bool = False
 
 
 def check_export_options(options: ExportOptions) -> None:

@@ -72,15 +72,15 @@ from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.export_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards
-from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
-from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
-from pocketrnn_export.forms.packed_file.packed_forms import (
+from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
+from pocketrnn_export.forms.packed_program.packed_forms import (
     WAYS,
     make_packed_form,
     make_packed_run,
     make_packed_step_form,
 )
-from pocketrnn_export.forms.packed_file.packed_operator_comparison import refuse_differing_operations
+from pocketrnn_export.forms.packed_program.packed_operator_comparison import refuse_differing_operations
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.integer_packing import (

@@ -79,7 +79,7 @@ def changed_in_one_place(document: Any, most: int = 12) -> Iterator[tuple[tuple[
             yield at, other, json.dumps(whole)
 
 
-def check_each(document: Any, read: Callable[[str], object], most: int = 12) -> None:
+def assert_each_read_or_refused(document: Any, read: Callable[[str], object], most: int = 12) -> None:
     """Assert that each changed document is read, or refused in a sentence that can be printed."""
     refused = []
     for at, other, text in changed_in_one_place(document, most):
@@ -105,7 +105,7 @@ def test_a_tokenizer_json_with_another_value_anywhere_is_read_or_refused(name: s
         made = read_tokenizer_json(text, "tokenizer.json")
         TextEncoder(made.rules, made.tokens).encode("Some text, 12 é")
 
-    check_each(json.loads(FAMILIES[name].to_str()), read, most=4)
+    assert_each_read_or_refused(json.loads(FAMILIES[name].to_str()), read, most=4)
 
 
 KNOWN: Final = Vocabulary(("<unk>", "<pad>", "<eos>", "oil"), 0)
@@ -172,7 +172,7 @@ def compared_pairs(path: Path) -> None:
 def test_a_json_file_with_another_value_anywhere_is_read_or_refused(
     document: Any, reader: Callable[[Path], Callable[[str], object]], tmp_path: Path
 ) -> None:
-    check_each(document, reader(tmp_path))
+    assert_each_read_or_refused(document, reader(tmp_path))
 
 
 def test_rules_of_numbers_with_another_value_anywhere_are_read_or_refused() -> None:
@@ -180,7 +180,7 @@ def test_rules_of_numbers_with_another_value_anywhere_are_read_or_refused() -> N
         found = json.loads(text)
         return make_number_rules(1, None, found if isinstance(found, dict) else {"mean": found})
 
-    check_each(RULES, read)
+    assert_each_read_or_refused(RULES, read)
 
 
 def test_a_tokenizer_of_several_files_with_another_value_anywhere_is_read_or_refused(tmp_path: Path) -> None:
@@ -196,14 +196,14 @@ def test_a_tokenizer_of_several_files_with_another_value_anywhere_is_read_or_ref
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "sep_token": {"content": "[SEP]"}}
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\noil\n##s\n")
-    check_each(config, in_folder("bert/tokenizer_config.json"))
+    assert_each_read_or_refused(config, in_folder("bert/tokenizer_config.json"))
     (tmp_path / "roberta").mkdir()
     (tmp_path / "roberta" / "merges.txt").write_text("#version: 0.2\no i\n")
     ids = {token: number for number, token in enumerate(("<s>", "<pad>", "</s>", "<unk>", "<mask>", "o", "i", "oi"))}
     (tmp_path / "roberta" / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}')
-    check_each(ids, in_folder("roberta/vocab.json"))
+    assert_each_read_or_refused(ids, in_folder("roberta/vocab.json"))
     (tmp_path / "roberta" / "vocab.json").write_text(json.dumps(ids))
-    check_each({"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True},
+    assert_each_read_or_refused({"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True},
                in_folder("roberta/tokenizer_config.json"))  # fmt: skip
 
 
@@ -218,7 +218,7 @@ def test_a_manifest_with_another_value_anywhere_is_read_or_refused(tmp_path: Pat
     document = json.loads((VECTORS / "words" / "classifier.json").read_bytes())
     del document["digest"]
     assert read(json.dumps(document))
-    check_each(document, read, most=4)
+    assert_each_read_or_refused(document, read, most=4)
 
 
 @pytest.mark.parametrize("digits", ["0e-400", "-0e-400", "1e-99999", "0.0e-999999999999"])

@@ -53,12 +53,12 @@ GAINS = [1.0] * 700 + [0.0] * 200 + [1.0] * 5000
 @pytest.mark.slow
 def test_a_step_that_does_something_else_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
-    is_refused_at(71, lambda t, word, h: (word, -h if t == 70 else h))
+    assert_refused_at(71, lambda t, word, h: (word, -h if t == 70 else h))
     marks = np.zeros((5000, 6), np.float32)
     marks[70] = 2
-    is_refused_at(71, lambda t, word, h: (word + torch.tensor(marks[t]), h))
+    assert_refused_at(71, lambda t, word, h: (word + torch.tensor(marks[t]), h))
     rows = [array.array("f", row) for row in marks]
-    is_refused_at(71, lambda t, word, h: (word + torch.tensor(rows[t]), h))
+    assert_refused_at(71, lambda t, word, h: (word + torch.tensor(rows[t]), h))
 
 
 @pytest.mark.slow
@@ -74,10 +74,10 @@ def test_a_step_that_does_something_else_is_refused_with_its_place(monkeypatch: 
     ],
 )
 def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(step: Step, at: int) -> None:
-    is_refused_at(at, step)
+    assert_refused_at(at, step)
 
 
-def is_refused_at(at: int, step: Step) -> None:
+def assert_refused_at(at: int, step: Step) -> None:
     with pytest.raises(ExportError, match=rf"test_loop_iterations\.py:\d+: `for t, .*\b{at} tokens"):
         find_right_program(stepping(step), EXAMPLE)
 
@@ -92,15 +92,15 @@ def test_a_step_that_does_something_else_for_a_rare_word_only_is_refused(
     at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
-    is_refused_at(at + 1, lambda t, word, h: (word, turned_by_a_rare_word(word, h) if t == at else h))
+    assert_refused_at(at + 1, lambda t, word, h: (word, turned_by_a_rare_word(word, h) if t == at else h))
     # The same functions, with another number.
-    is_refused_at(at + 1, lambda t, word, h: (word.clamp(max=250.0 if t == at else 1e9), h))
+    assert_refused_at(at + 1, lambda t, word, h: (word.clamp(max=250.0 if t == at else 1e9), h))
 
 
 @pytest.mark.slow
 def test_a_step_that_lacks_a_call_of_the_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
-    is_refused_at(46, lambda t, word, h: (word if t == 45 else word.clamp(max=1e6), h))
+    assert_refused_at(46, lambda t, word, h: (word if t == 45 else word.clamp(max=1e6), h))
 
 
 class Shortened(nn.Module):

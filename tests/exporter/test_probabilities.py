@@ -130,7 +130,7 @@ def ending(end: Callable[[Tensor], Tensor], classes: int) -> nn.Module:
         return Ends(end, classes)
 
 
-def refusal(module: nn.Module, classes: int, **options: Any) -> ExportError:
+def assert_refused_with_advice(module: nn.Module, classes: int, **options: Any) -> ExportError:
     with pytest.raises(ExportError) as raised:
         prepared(module, classes, **options)
     assert raised.value.remedy is not None
@@ -140,15 +140,15 @@ def refusal(module: nn.Module, classes: int, **options: Any) -> ExportError:
 
 @pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 18, first=16))
 def test_numbers_of_one_sign_are_asked_about(name: str) -> None:
-    refusal(ending(ONE_SIGN[name], 1), 1)
-    refusal(ending(ONE_SIGN[name], 4), 4, multi_label=True)
+    assert_refused_with_advice(ending(ONE_SIGN[name], 1), 1)
+    assert_refused_with_advice(ending(ONE_SIGN[name], 4), 4, multi_label=True)
     assert prepared(ending(ONE_SIGN[name], 1), 1, gives="logits").convention.gives == "logits, as its owner says"
 
 
 @pytest.mark.parametrize("name", mostly_slow(list(SUMS), 3))
 def test_numbers_that_sum_to_one_are_asked_about(name: str) -> None:
     classes = 2 if name == "beside its own" else 4
-    refusal(ending(SUMS[name], classes), classes)
+    assert_refused_with_advice(ending(SUMS[name], classes), classes)
 
 
 @pytest.mark.parametrize("name", mostly_slow(list(CONVERTED), 5))
@@ -184,7 +184,7 @@ def test_distances_are_taken_for_logits_with_a_warning_that_says_how_to_turn_the
 
 @pytest.mark.parametrize("made", [Mixture, pytest.param(OfTogether, marks=pytest.mark.slow)])
 def test_probabilities_that_a_product_of_matrices_gives_are_asked_about(made: Callable[[], nn.Module]) -> None:
-    refusal(made(), 1 if made is Mixture else 4, multi_label=made is OfTogether)
+    assert_refused_with_advice(made(), 1 if made is Mixture else 4, multi_label=made is OfTogether)
 
 
 @pytest.mark.parametrize(

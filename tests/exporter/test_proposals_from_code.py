@@ -26,6 +26,7 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
 from pocketrnn.errors import InputError
+from pocketrnn_export.commands.export import export as export_command
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
@@ -121,6 +122,22 @@ def name_proposed_function() -> str:
 
 def export(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["export", *arguments, "-o", "out", "--no-torchscript"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["src/net.py"], "net.bundle"),
+        (["net.py:Net(path='a.py:b')"], "net.bundle"),
+        (["notebooks/My Net.ipynb:Net"], "My_Net.bundle"),
+        (["news.checkpoint"], "news.bundle"),
+        (["net.pt", "--profile", "packed"], "net.prnn"),
+        (["net.py", "-o", "mine"], "mine"),
+    ],
+)
+def test_a_bundle_is_named_after_its_source_by_default(arguments: list[str], output: str) -> None:
+    with export_command.make_context("export", arguments) as context:
+        assert context.params["output"] == Path(output)
 
 
 def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners_function(folder: Path) -> None:
@@ -859,6 +876,18 @@ def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embeddin
     assert {*script.made} == {"tag_vocab", "word2idx"}
     assert script.others == (f"char2idx ({tmp_path / 'net.py'}, line 5)",)
     assert len(run_script(script.write(rows), tmp_path)) == size
+
+
+@pytest.mark.parametrize(("rows", "kind"), [(5, list), (6, dict), (7, dict)])
+def test_the_script_saves_the_dict_whose_ids_begin_at_one_if_the_embedding_has_that_row(
+    rows: int, kind: type, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "vocab = sorted({*'badce'})\nvocab_to_int = {word: i for i, word in enumerate(vocab, 1)}\n"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert isinstance(run_script(script.write(rows), tmp_path), kind)
 
 
 @pytest.mark.parametrize(

@@ -110,16 +110,16 @@ def inputs_of(rows: int, steps: int, *, with_lengths: bool) -> tuple[Tensor, ...
     return (tokens, lengths) if with_lengths else (tokens,)
 
 
-def check(module: nn.Module, *, with_lengths: bool = False) -> None:
+def assert_program_answers_as_module(module: nn.Module, *, with_lengths: bool = False) -> None:
     module.eval()
     with torch.no_grad():
         module(*inputs_of(3, 7, with_lengths=with_lengths))
-    check_answers(
+    assert_equal_answers(
         module, find_right_program(module, inputs_of(3, 7, with_lengths=with_lengths)), with_lengths=with_lengths
     )
 
 
-def check_answers(module: nn.Module, found: TracedProgram, *, with_lengths: bool) -> None:
+def assert_equal_answers(module: nn.Module, found: TracedProgram, *, with_lengths: bool) -> None:
     run = make_runnable_program(found).run
     for rows, steps in ((1, 1), (1, 9), (2, 10), (5, 3), (3, 40)):
         inputs = inputs_of(rows, steps, with_lengths=with_lengths)
@@ -141,7 +141,7 @@ def check_answers(module: nn.Module, found: TracedProgram, *, with_lengths: bool
     ],
 )
 def test_a_program_of_packed_layers_answers_as_its_module(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
-    check(Packed(kind, **options), with_lengths=True)
+    assert_program_answers_as_module(Packed(kind, **options), with_lengths=True)
 
 
 class Encoded(nn.Module):
@@ -201,7 +201,7 @@ class Masked(nn.Module):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*enable_nested_tensor is True")
 def test_masks_of_encoders_may_be_made_of_the_number_of_tokens() -> None:
-    check(Masked(), with_lengths=False)
+    assert_program_answers_as_module(Masked(), with_lengths=False)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_sizes_that_pytorch_cannot_take_are_limits() -> None:
 
 @pytest.mark.slow
 def test_a_program_of_two_branches_answers_as_its_module(two_branches: tuple[nn.Module, TracedProgram]) -> None:
-    check_answers(*two_branches, with_lengths=False)
+    assert_equal_answers(*two_branches, with_lengths=False)
 
 
 class OfNineTokens(nn.Module):
@@ -406,13 +406,13 @@ def test_a_branch_behind_a_gate_that_no_text_opens_is_followed(kind: type[RareSu
 @pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 99, first=16))
 def test_a_program_with_its_loop_put_back_answers_as_its_module(kind: type[nn.Module]) -> None:
     module = kind()
-    check(module, with_lengths=len(inspect.signature(module.forward).parameters) > 1)
+    assert_program_answers_as_module(module, with_lengths=len(inspect.signature(module.forward).parameters) > 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [UpToTheLongest, OfAList, NamesItsInputs])
 def test_ways_to_write_a_loop_are_one_program(kind: type[nn.Module]) -> None:
-    check(kind(), with_lengths=True)
+    assert_program_answers_as_module(kind(), with_lengths=True)
 
 
 def test_a_program_that_departs_from_its_module_is_seen(two_branches: tuple[nn.Module, TracedProgram]) -> None:

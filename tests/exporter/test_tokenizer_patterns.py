@@ -179,7 +179,7 @@ def differing(pattern: str, how: str, inverted: bool, number: int, seed: int) ->
     ]
 
 
-def compare(name: str, number: int) -> None:
+def assert_cuts_as_library(name: str, number: int) -> None:
     pattern, kind = KNOWN[name]
     assert isinstance(parse_split(pattern, "isolated", inverted=False), kind)
     assert differing(pattern, "isolated", False, number, seed=5) == []
@@ -187,13 +187,13 @@ def compare(name: str, number: int) -> None:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_patterns_of_tokenizers_cut_as_in_the_library(name: str) -> None:
-    compare(name, 400)
+    assert_cuts_as_library(name, 400)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KNOWN)
 def test_patterns_of_tokenizers_cut_as_in_the_library_on_a_hundred_thousand_texts(name: str) -> None:
-    compare(name, 100_000)
+    assert_cuts_as_library(name, 100_000)
 
 
 @pytest.mark.parametrize("pattern", mostly_slow([*RUNS, *LONGER], 3))

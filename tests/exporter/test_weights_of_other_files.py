@@ -18,7 +18,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.commands.proposed_options import propose_pairs
+from pocketrnn_export.commands.proposed_options import propose_labels, propose_pairs
 from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.vocabularies.agreeing_weights import find_agreeing_weights
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
@@ -176,9 +176,10 @@ def test_answers_in_another_order_of_the_labels_are_told_too(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     Path("answers.csv").write_text("text,label,probability\nthe oil,a,0.1\nthe film,b,0.4\n")
     for labels, is_found in ((["a", "b"], True), (["b", "a"], True), (["b", "c"], False)):
-        found = propose_pairs(labels, multi_label=False, in_any_order=True)
+        found = propose_pairs(labels, multi_label=False)
         assert (found is not None) == is_found
-    assert propose_pairs(["b", "a"], multi_label=False) is None
+    Path("net.py").write_text('LABELS = ["b", "a"]')
+    assert propose_labels(Path("net.py"), None, Path("answers.csv"), multi_label=False).value == "a,b"
 
 
 def test_a_table_with_tabs_is_read_and_one_without_names_is_refused(tmp_path: Path) -> None:

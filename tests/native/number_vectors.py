@@ -19,8 +19,8 @@ from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, Num
 from pocketrnn.bundle.output_kinds import Activation, build_output
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
-from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_products_to_integers
+from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.integer_product_conversion import convert_products_to_integers
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]

@@ -12,7 +12,7 @@ from compiled_programs import compiled_once
 from documentation_code import blocks_of
 from operation_vectors import _TOKENS, WIDTH, _Maker
 
-from pocketrnn_export.forms.packed_file import packed_program
+from pocketrnn_export.forms.packed_program import packed_program
 from pocketrnn_native import EngineError, Packed
 
 ROOT = Path(__file__).parents[2]

@@ -11,18 +11,18 @@ import torch
 from packing_tools import graph_of, logits_of, packed_graph
 from shared_results import made_once
 from slow_case_sampling import mostly_slow
-from test_packed_programs import check_packed, vocabulary_of
+from test_packed_programs import assert_engine_answers_as_onnxruntime, vocabulary_of
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_enums import Layer, Storage
-from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
-from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_products_to_integers
-from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
-from pocketrnn_export.forms.packed_file.previous_step_folding import fold_previous_step_into_layers
-from pocketrnn_export.forms.packed_file.size_dependent_values import Size
+from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.integer_product_conversion import convert_products_to_integers
+from pocketrnn_export.forms.packed_program.packed_program import FLOAT, NONE, Op, Program
+from pocketrnn_export.forms.packed_program.previous_step_folding import fold_previous_step_into_layers
+from pocketrnn_export.forms.packed_program.size_dependent_values import Size
 from pocketrnn_export.forms.weight_quantization import Storage as Stored
 from pocketrnn_export.forms.weight_quantization import quantize_graph
 from pocketrnn_native import Packed
@@ -101,7 +101,7 @@ def weights_of(program: Program, op: Op) -> list[tuple[int, ...] | None]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(list(CASES), 6, first=4))
 def test_the_engine_answers_as_onnxruntime_does(name: str) -> None:
-    check_packed(*graph_of_case(name), vocabulary_of(WORDS))
+    assert_engine_answers_as_onnxruntime(*graph_of_case(name), vocabulary_of(WORDS))
 
 
 @pytest.mark.slow

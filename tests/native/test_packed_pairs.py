@@ -14,14 +14,14 @@ from packing_tools import logits_of
 import pocketrnn_native
 from pocketrnn import Classifier
 from pocketrnn.errors import InputError, TextError
-from pocketrnn_export.forms.packed_file.pair_size_factors import (
+from pocketrnn_export.forms.packed_program.pair_size_factors import (
     compute_size,
     fit_two_factors,
     is_divisible,
     join_factors,
     split_factors,
 )
-from pocketrnn_export.forms.packed_file.size_dependent_values import Span, fit_affine, multiply_sizes
+from pocketrnn_export.forms.packed_program.size_dependent_values import Span, fit_affine, multiply_sizes
 from pocketrnn_native import EngineError, Packed, _engine
 
 FILE = Path(__file__).parents[1] / "vectors" / "packed" / "pairs.prnn"

@@ -24,7 +24,7 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.engines.text_embedding_output import add_graph_output, find_last_layer_input
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
-from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_native import Packed
 
@@ -53,7 +53,7 @@ def rows_of(graph: Graph) -> list[np.ndarray]:
     return [generator.integers(0, graph.embedding_rows, length) for length in LENGTHS]
 
 
-def check_packed(content: bytes, graph: Graph, vocabulary: tuple[str, ...]) -> None:
+def assert_engine_answers_as_onnxruntime(content: bytes, graph: Graph, vocabulary: tuple[str, ...]) -> None:
     engine = Packed(packed_graph(content, graph, vocabulary, LABELS))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     texts = [" ".join(vocabulary[i] for i in ids if i > 1) for ids in rows_of(graph)]
@@ -94,14 +94,14 @@ def test_nearly_all_modules_as_people_write_them_can_be_packed() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", PACKED, ids=lambda kind: kind.__name__)
 def test_a_packed_module_answers_as_onnxruntime_does(kind: type[nn.Module]) -> None:
-    check_packed(*graph_of_kind(kind), vocabulary_of(user_modules.WORDS))
+    assert_engine_answers_as_onnxruntime(*graph_of_kind(kind), vocabulary_of(user_modules.WORDS))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 99), ids=family.named)
 def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool, str]) -> None:
     content, graph = graph_of(family.classifier(*configuration), tuple(family.VOCABULARY), LABELS)
-    check_packed(content, graph, tuple(family.VOCABULARY))
+    assert_engine_answers_as_onnxruntime(content, graph, tuple(family.VOCABULARY))
 
 
 @pytest.mark.slow
@@ -229,7 +229,7 @@ class _Numbers(nn.Module):
 
 @pytest.mark.slow
 def test_operations_on_numbers_axes_and_planes_answer_as_onnxruntime_does() -> None:
-    check_packed(*graph_of_kind(_Numbers), vocabulary_of(50))
+    assert_engine_answers_as_onnxruntime(*graph_of_kind(_Numbers), vocabulary_of(50))
 
 
 @made_once
@@ -387,4 +387,4 @@ def test_an_odd_operator_is_refused_by_its_name_and_place(
 
 def test_bounds_that_are_attributes_are_those_of_old_operators() -> None:
     content, graph = _asked("Clip", 9, min=0.5, max=0.75)
-    check_packed(content, graph, vocabulary_of(50))
+    assert_engine_answers_as_onnxruntime(content, graph, vocabulary_of(50))

@@ -34,7 +34,7 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack

@@ -69,7 +69,7 @@ def whole_so_far(content: bytes) -> str:
     raise AssertionError(content)
 
 
-def check_in_bytes(packed: Packed, text: str, cuts: list[int]) -> None:
+def assert_equal_answers_in_pieces(packed: Packed, text: str, cuts: list[int]) -> None:
     """A text that is cut between any bytes is answered as all of it so far, by a stream that is saved now and then."""
     content = text.encode("utf-8", "surrogatepass")
     stream, at = Stream(packed), 0
@@ -92,7 +92,7 @@ ODD_TEXTS = st.lists(st.sampled_from(PARTS), max_size=14).map("".join)
 @settings(deadline=None, max_examples=examples(10, 3000))
 @given(text=ODD_TEXTS, data=st.data())
 def test_a_text_that_is_cut_anywhere_is_answered_as_all_of_it_so_far(name: str, text: str, data: st.DataObject) -> None:
-    check_in_bytes(engine(name), text, data.draw(st.lists(st.integers(0, bytes_of(text)), max_size=6)))
+    assert_equal_answers_in_pieces(engine(name), text, data.draw(st.lists(st.integers(0, bytes_of(text)), max_size=6)))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -127,7 +127,7 @@ def test_a_file_has_a_step_where_the_rules_are_followed_and_is_refused_elsewhere
         return
     packed = Packed(content)
     for text in some:
-        check_in_bytes(packed, text, data.draw(st.lists(st.integers(0, bytes_of(text)), max_size=4)))
+        assert_equal_answers_in_pieces(packed, text, data.draw(st.lists(st.integers(0, bytes_of(text)), max_size=4)))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -144,7 +144,7 @@ def test_texts_of_the_families_are_answered_as_all_of_them_so_far(name: str, num
         return
     packed, drawn = Packed(packed_with(rules, tokens)), random.Random(5)
     for text in texts(number, seed=12):
-        check_in_bytes(packed, text, [drawn.randrange(bytes_of(text) + 1) for _ in range(3)])
+        assert_equal_answers_in_pieces(packed, text, [drawn.randrange(bytes_of(text) + 1) for _ in range(3)])
 
 
 @pytest.mark.parametrize("name", RULES)

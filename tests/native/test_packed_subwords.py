@@ -107,22 +107,22 @@ def test_a_file_without_a_trie_gives_the_same_ids(name: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_engine_makes_the_ids_of_the_families(name: str) -> None:
-    compare_on_family(name, examples(40, 100))
+    assert_equal_ids_of_family(name, examples(40, 100))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_engine_makes_the_ids_of_the_families_on_many_texts(name: str) -> None:
-    compare_on_family(name, 20_000)
+    assert_equal_ids_of_family(name, 20_000)
 
 
-def compare_on_family(name: str, number: int) -> None:
+def assert_equal_ids_of_family(name: str, number: int) -> None:
     from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 
-    compare(read_tokenizer_json(FAMILIES[name].to_str(), name), number)
+    assert_equal_ids(read_tokenizer_json(FAMILIES[name].to_str(), name), number)
 
 
-def compare(made: Any, number: int, *more: str) -> None:
+def assert_equal_ids(made: Any, number: int, *more: str) -> None:
     reference, engine = TextEncoder(made.rules, made.tokens), engine_of(made.rules, tuple(made.tokens))
     for text in (*texts(number, seed=11), *more):
         assert engine.encode(text) == reference.encode(text), ascii(text)
@@ -139,25 +139,25 @@ def test_the_engine_finds_added_tokens_as_the_rules_do(number: int) -> None:
             made = read_tokenizer_json(tokenizer.to_str(), "tokenizer.json")
         except InputError:
             continue
-        compare(made, 0, *asked)
+        assert_equal_ids(made, 0, *asked)
 
 
 @pytest.mark.parametrize("name", mostly_slow(list(MODELS), 4))
 def test_the_engine_makes_the_ids_of_sentencepiece(name: str) -> None:
-    compare_on_model(name, examples(40, 100))
+    assert_equal_ids_of_model(name, examples(40, 100))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_engine_makes_the_ids_of_sentencepiece_on_many_texts(name: str) -> None:
-    compare_on_model(name, 20_000)
+    assert_equal_ids_of_model(name, 20_000)
 
 
-def compare_on_model(name: str, number: int) -> None:
+def assert_equal_ids_of_model(name: str, number: int) -> None:
     from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
 
     made = read_sentencepiece(trained(**MODELS[name]), name)
-    compare(made, number, " ".join(texts(600, seed=7)))
+    assert_equal_ids(made, number, " ".join(texts(600, seed=7)))
 
 
 @pytest.mark.parametrize("rule", TABLES)
@@ -167,7 +167,7 @@ def test_the_engine_follows_a_table_by_clusters(rule: str, number: int) -> None:
     from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 
     made = read_tokenizer_json(with_table(read_charsmap(trained(normalization_rule_name=rule))).to_str(), rule)
-    compare(made, 100, *odd_clusters(number))
+    assert_equal_ids(made, 100, *odd_clusters(number))
 
 
 # --- Any rules ---

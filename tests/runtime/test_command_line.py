@@ -310,6 +310,22 @@ def test_the_examples_in_the_help_run(
     assert result.stdout or "--output" in words
 
 
+def test_the_default_bundle_names_the_bundle_of_the_current_folder(
+    padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pocketrnn.bundle.bundle_lookup._list_shipped_classifiers", lambda: {"languages": padded.absolute()}
+    )
+    monkeypatch.chdir(tmp_path)
+    assert not run("classify", "a text").stderr
+    shutil.copytree(padded, tmp_path / "mine")
+    said = run("classify", "a text").stderr.splitlines()
+    assert said[-1].strip() == "pocketrnn classify 'a text' -b mine"
+    assert not run("classify", "a text", "-b", "mine").stderr
+    shutil.copytree(padded, tmp_path / "languages")
+    assert not run("classify", "a text").stderr
+
+
 def test_a_command_of_an_absent_package_is_not_listed_and_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         pocketrnn.commands.cli, "_OTHER_PACKAGES_COMMANDS", {"train": ("package_that_is_absent.cli", "train")}

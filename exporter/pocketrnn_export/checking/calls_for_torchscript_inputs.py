@@ -148,16 +148,18 @@ class _MeaningSearch:
         return way
 
     def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield types and axes of the inputs that differ from those in `way` in one input, or in one size that is
-        replaced in all inputs. Stop when the time is over."""
+        """Yield types and axes of the inputs that differ from those in `way` in one input, or in one size or all sizes
+        that are replaced in all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
             for some in (way, itertools.chain(*self.choices))
         )
+        # Layers that read two joined inputs take sizes with the right sum, such as 5 and 3 for twice 4.
+        replaced = [*({size} for size in sizes), {*sizes} - {1}]
         exchanged = (
-            {n: (kind, tuple(new if role == old else role for role in roles)) for n, (kind, roles) in enumerate(way)}
-            for old, new in itertools.product(sizes, others)
+            {n: (kind, tuple(new if role in old else role for role in roles)) for n, (kind, roles) in enumerate(way)}
+            for old, new in itertools.product(replaced, others)
         )
         for change in itertools.chain(one, exchanged):
             if time.process_time() > self.until:

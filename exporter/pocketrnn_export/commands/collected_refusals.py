@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
@@ -87,7 +88,9 @@ class CollectedRefusals:
         """Write text rules to a new file beside the output. Return the file's path, or an empty string if writing
         fails."""
         for number in range(1, _MOST_FILES):
-            path = self._output.with_name(f"{self._output.name}-rules{number if number > 1 else ''}.json")
+            path = self._output.with_name(
+                f"{make_classifier_name(self._output)}-rules{number if number > 1 else ''}.json"
+            )
             try:
                 with write_whole_file(path, force=False) as file:
                     file.write(rules.encode() + b"\n")

@@ -6,6 +6,8 @@ import contextlib
 import copy
 import json
 import os
+import re
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder
-from pocketrnn.bundle.names_from_paths import suggest_near_file
+from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
-from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
     format_example_note,
@@ -43,7 +46,6 @@ from pocketrnn_export.commands.compression_and_integer_options import (
     write_compressed_bundle,
 )
 from pocketrnn_export.commands.export_with_rules_from_answers import (
-    GIVEN_TOKENIZER,
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
@@ -119,7 +121,19 @@ _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", 
 # A vocabulary of labels may have words such as <unk> and <pad> beside them, and an embedding has many more words.
 _SPECIAL_WORDS: Final = 2
 _FEW_WORDS: Final = 10
+# In place of a file that is not known.
+_UNKNOWN_FILE: Final = "FILE"
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
+
+
+def _choose_output(context: click.Context, _option: click.Parameter, output: Path | None) -> Path:
+    """Return the output, or the default one: the source's name, in the current folder."""
+    if output is not None:
+        return output
+    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", context.params["source"])
+    # A name that a shell takes without quotes.
+    name = re.sub(r"[^\w.+-]+", "_", Path(make_classifier_name(Path(path))).stem) or "classifier"
+    return Path(f"{name}{'.prnn' if context.params.get('profile') == 'packed' else '.bundle'}")
 
 
 @click.command(
@@ -169,9 +183,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
+    callback=_choose_output,
     metavar="FOLDER",
-    help="The folder of the new bundle.",
+    help="The new bundle's folder.  [default: SOURCE.bundle]",
 )
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The weights of the module: .safetensors, or a saved state_dict.")  # fmt: skip
@@ -313,7 +327,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     named = parse_source(source := complete_source(source), options)
-    options[GIVEN_TOKENIZER] = options["tokenizer"]
+    given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
@@ -347,9 +361,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    with _try_weights_of_other_files(module, named, options["weights"]):
+    with _try_weights_of_other_files(module, named, options["weights"]), _propose_vocabulary_with_rows(named, options):
         manifest = export_with_rules_from_answers(
-            lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
+            lambda given: _write_bundle(module, output, given, options),
+            description,
+            {**options, "source": source},
+            given_tokenizer,
         )
     if "channels" in description:
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
@@ -378,6 +395,29 @@ def _try_weights_of_other_files(
                 yield str(file), other
 
     return try_weights_if_answers_differ(list_modules)
+
+
+@contextlib.contextmanager
+def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
+    """While the block runs, add to the error of a vocabulary with more words than the embedding has rows another
+    vocabulary that the user's code names or makes. If the code takes only the ids that have rows, say so instead."""
+    from pocketrnn_export.intake.call_discovery.call_failures import ID_WITHOUT_ROW
+    from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
+
+    try:
+        yield
+    except ExportError as error:
+        rows = read_weight_sizes(options["weights"]).embedding_rows
+        if ID_WITHOUT_ROW not in error.problem or named is None or options["vocabulary"] is None or not rows:
+            raise
+        if place := find_limit_of_ids(named.path, rows):
+            said = f"Your code takes no ids from {rows:,} on ({place}): give a file of the first {rows:,} words alone."
+            raise ExportError(error.problem, f"{error.remedy} {said}") from None
+        found = _propose_vocabulary(named, options["weights"])
+        changes = {"vocabulary": None, found.option: found.value}
+        is_other = found.value not in (_UNKNOWN_FILE, str(options["vocabulary"]))
+        write = f" Write: {format_command_with_changes(changes)}" * is_other
+        raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
 def _print_written_bundle(
@@ -442,7 +482,7 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
     --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(labels, multi_label=options["multi_label"], in_any_order=True)
+    return propose_pairs(labels, multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
@@ -690,7 +730,7 @@ def _refuse_missing_options(
     changes: dict[str, str | None] = {"tokenizer": options["tokenizer"]} if tokenizer_sentence else {}
     given = options["weights"]
     is_open = given is None and not options["random_weights"]
-    if is_open and named is not None and (found := propose_weights(named.path)) is not None:
+    if is_open and named is not None and (found := propose_weights(named.path, named.name)) is not None:
         options["weights"] = found.path
         changes["weights"] = str(found.path)
         remedy.append(f"The weights seem to be {found.description}.")
@@ -746,7 +786,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
 
     if named is not None and (found := propose_vocabulary(named.path, weights)) is not None:
-        said = f"The vocabulary seems to be {found.path} ({found.place_in_code})."
+        said = f"The vocabulary seems to be {found.path} ({found.place_in_code}).{found.note}"
         return ProposedOption("vocabulary", said, str(found.path))
     if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
         return tokenizer
@@ -756,21 +796,22 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
         script = find_or_write_code_file(output, "vocabulary", code.write(rows))
         file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
-        nearest = f", of the one whose size is nearest to the {rows:,} rows of the embedding" if rows else ""
+        is_chosen = rows and len(code.made) > 1
+        fits = f": the vocabulary whose ids fit the {rows:,} rows of the embedding best" if is_chosen else ""
         also = f" Other code makes {' and '.join(code.others)}." if code.others else ""
         if code.unsorted:
             also += (
                 f" {code.unsorted} lists files in an order that may differ on another machine: if the answers differ, "
-                f"run python {script} sorted."
+                f"run python {shlex.quote(str(script))} sorted."
             )
         return ProposedOption(
             "vocabulary",
-            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python {script}, "
-            f"with the data of the training. It writes {file}{nearest * (len(code.made) > 1)}.{also}",
+            f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python "
+            f"{shlex.quote(str(script))}, with the data of the training. It writes {file}{fits}.{also}",
             str(file),
         )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
-    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", "FILE")
+    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", _UNKNOWN_FILE)
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -1323,7 +1364,7 @@ def _propose_weights_in_error(error: InputError, named: ModuleName, options: dic
     """Return an error whose remedy is the file of weights that the owner's code names, if no weights are given. Return
     the error itself if no such file is found."""
     is_open = options["weights"] is None and not options["random_weights"]
-    found = propose_weights(named.path) if is_open else None
+    found = propose_weights(named.path, named.name) if is_open else None
     if found is None:
         return error
     said = f"The weights seem to be {found.description}. --weights also uses the sizes that its tensors show."

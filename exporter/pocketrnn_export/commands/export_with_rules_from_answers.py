@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
-# The key in the options of `export` for --tokenizer as it was given: a file with a part of it may take its place.
-GIVEN_TOKENIZER: Final = "given tokenizer"
 _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
@@ -35,6 +33,7 @@ def export_with_rules_from_answers(
     write: Callable[[dict[str, Any]], Manifest],
     description: dict[str, Any],
     options: Mapping[str, Any],
+    given_tokenizer: str | None,
     tries_left: int = 3,
 ) -> Manifest:
     """Export a classifier. If its probabilities differ from the owner's, but agree under other text rules, export it
@@ -44,6 +43,7 @@ def export_with_rules_from_answers(
         write: exports with the arguments of `pocketrnn_export.export`.
         description: the arguments.
         options: the options of the command.
+        given_tokenizer: --tokenizer as it was given; in the options, a file with a part of it may have its place.
         tries_left: how many more times the rules may be replaced, since rules that agree on some texts may fail on
             others.
 
@@ -72,9 +72,9 @@ def export_with_rules_from_answers(
         if not isinstance(agreeing, TextRules):
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
-                raise _make_error_of_lines(error, options, error.remedy, {**error.options, **widths}) from None
-            _raise_again_with_function_names(error, options)
-            raise _make_error_of_lines(error, options, error.remedy, {}) from None
+                raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **widths}) from None
+            _raise_again_with_function_names(error, options, given_tokenizer)
+            raise _make_error_of_lines(error, given_tokenizer, error.remedy, {}) from None
         changed = write_rules_option(agreeing, before)
         is_split_otherwise = _is_split_otherwise(json.loads(changed))
         of_function = parse_module_name(options["tokenizer"] or "") is not None
@@ -82,7 +82,7 @@ def export_with_rules_from_answers(
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if error.options or is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
             rules = _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
-            raise _make_error_of_lines(error, options, error.remedy, {**error.options, **rules}) from None
+            raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **rules}) from None
     preferred, function = _prefer_rules_in_code(agreeing, description, options)
     changed = write_rules_option(preferred, before) if function else changed
     print_line(
@@ -90,7 +90,8 @@ def export_with_rules_from_answers(
         f"--rules {shlex.quote(changed)}{f', which are those of {function}' * bool(function)}. So these are taken.",
         err=True,
     )
-    return export_with_rules_from_answers(write, {**description, "rules": preferred}, options, tries_left - 1)
+    description = {**description, "rules": preferred}
+    return export_with_rules_from_answers(write, description, options, given_tokenizer, tries_left - 1)
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
@@ -166,7 +167,9 @@ def _print_rules_that_agree_as_well(
         print_line(f"Write: {line}{' --force' * (not options['force'])}", err=True)
 
 
-def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[str, Any]) -> None:
+def _raise_again_with_function_names(
+    error: OtherAnswersError, options: Mapping[str, Any], given_tokenizer: str | None
+) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
     from pocketrnn_export.source_code.answering_code import list_code_parts
@@ -174,12 +177,12 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
-        _raise_again_with_changed_text(error, named.path, str(tried), options)
+        _raise_again_with_changed_text(error, named.path, str(tried), options, given_tokenizer)
     # A function that splits otherwise is named beside them, but the line to copy keeps the stated rules.
     is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
     if named is None or (options["tokenizer"] is not None and tried is None):
         return
-    given = {"" if tried is None else str(tried), options[GIVEN_TOKENIZER]}
+    given = {"" if tried is None else str(tried), given_tokenizer}
     found = [one for one in list_text_functions(named.path) if not {f"{one.file}:{one.name}", one.option} & given]
     called = {one.name: one.called_names for one in list_code_parts(named.path) if one.name and one.is_answering}
     tried_names = {one.rpartition(":")[2] for one in given if one}
@@ -193,7 +196,7 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
         other = "Other f" if tried_names else "F"
         raise _make_error_of_lines(
             error,
-            options,
+            given_tokenizer,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
             f"{error.remedy}",
             {} if is_stated else {"tokenizer": found[0].option, **widths},
@@ -201,12 +204,12 @@ def _raise_again_with_function_names(error: OtherAnswersError, options: Mapping[
 
 
 def _make_error_of_lines(
-    error: OtherAnswersError, options: Mapping[str, Any], cause: str, changes: Mapping[str, str | None]
+    error: OtherAnswersError, given_tokenizer: str | None, cause: str, changes: Mapping[str, str | None]
 ) -> ParityError:
     """Make the error with a line for each of these: how many answers differ, the likely cause, and the first of them.
     Another line has the command with changed options, unless it is the command that runs."""
     line = format_command_with_changes(changes)
-    running = (format_command_with_changes({}), format_command_with_changes({"tokenizer": options[GIVEN_TOKENIZER]}))
+    running = (format_command_with_changes({}), format_command_with_changes({"tokenizer": given_tokenizer}))
     write = "" if line in running else f" Write: {line}"
     return ParityError(error.count, f"\n{escape_line(cause)}\n{escape_line(error.example)}{write}")
 
@@ -223,7 +226,7 @@ def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) ->
 
 
 def _raise_again_with_changed_text(
-    error: OtherAnswersError, file: Path, tokenizer: str, options: Mapping[str, Any]
+    error: OtherAnswersError, file: Path, tokenizer: str, options: Mapping[str, Any], given_tokenizer: str | None
 ) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
@@ -235,9 +238,8 @@ def _raise_again_with_changed_text(
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
         if both is not None and both[1] != tokenizer:
-            raise _make_error_of_lines(
-                error, options, both[0], {"tokenizer": both[1], **_make_width_options(error, options)}
-            ) from None
+            changes = {"tokenizer": both[1], **_make_width_options(error, options)}
+            raise _make_error_of_lines(error, given_tokenizer, both[0], changes) from None
 
 
 def _is_split_otherwise(members: Mapping[str, Any]) -> bool:

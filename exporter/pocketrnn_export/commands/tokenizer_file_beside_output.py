@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
@@ -390,7 +391,7 @@ def _find_or_write_content(output: Path, kind: str, code: str) -> Path:
         if written.is_file() and written.stat().st_size == len(content) and written.read_bytes() == content:
             return written
     for number in range(1, _MOST_FILES):
-        path = output.with_name(f"{output.name}-{kind}{number if number > 1 else ''}.py")
+        path = output.with_name(f"{make_classifier_name(output)}-{kind}{number if number > 1 else ''}.py")
         if not path.exists():
             with write_whole_file(path, force=False) as file:
                 file.write(content)

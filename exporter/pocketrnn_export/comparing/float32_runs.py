@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 from torch import Tensor
 
@@ -17,6 +16,9 @@ from pocketrnn.text.pairs import make_pair_inputs
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
@@ -78,6 +80,9 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
     Raises:
         ExportError: onnxruntime cannot open it.
     """
+    # The right program of a module is found without it.
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # Log fatal errors only: a failure is raised and need not be printed too.

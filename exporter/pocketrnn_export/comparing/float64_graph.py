@@ -19,11 +19,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
 from pocketrnn_export.comparing.float32_runs import list_graph_inputs
 from pocketrnn_export.comparing.float64_operators import OPERATORS
-
-Ids = npt.NDArray[np.int64]
-Doubles = npt.NDArray[np.float64]
-# (tokens int64 [batch, sequence], lengths int64 [batch]) -> logits float64 [batch, classes]
-Run64 = Callable[[Ids, Ids], Doubles]
+from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 
 _FLOAT: Final = int(TensorProto.FLOAT)
 _DOUBLE: Final = int(TensorProto.DOUBLE)

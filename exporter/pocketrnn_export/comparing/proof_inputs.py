@@ -22,6 +22,9 @@ Logits = npt.NDArray[np.floating[Any]]
 # (tokens int64 [batch, sequence], lengths int64 [batch]) -> a row of logits for each text, [batch, classes]; a tagger
 # gives a row for each token, [tokens, classes], in the order of the texts
 Run = Callable[[Ids, Ids], Logits]
+Doubles = npt.NDArray[np.float64]
+# The same in double precision.
+Run64 = Callable[[Ids, Ids], Doubles]
 
 # Exporters specialise for one row and one step; 7 and 33 do not fill a vector register; 257 is longer than any unrolled
 # loop. The sizes of the traced example occur nowhere else in the module. They are not 1, since PyTorch treats a size of

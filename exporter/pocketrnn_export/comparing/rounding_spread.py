@@ -23,13 +23,12 @@ from onnx import numpy_helper
 from torch import nn
 
 from pocketrnn_export.comparing.float64_graph import (
-    Run64,
     convert_model_to_float64,
     list_perturbable_weights,
     make_float64_model_run,
 )
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_copy_run
-from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.comparing.proof_inputs import Case, Run64
 from pocketrnn_export.progress import log_item_progress
 
 Doubles = npt.NDArray[np.float64]

@@ -13,8 +13,7 @@ from torch.export import ExportedProgram
 from pocketrnn.bundle.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.float64_graph import Run64
-from pocketrnn_export.comparing.proof_inputs import Run
+from pocketrnn_export.comparing.proof_inputs import Run, Run64
 from pocketrnn_export.intake.module_preparation import ExportableModule
 
 _log = logging.getLogger(__name__)

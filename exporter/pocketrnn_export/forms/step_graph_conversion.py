@@ -18,8 +18,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.graph_observation import find_needed_nodes, find_size_values
-from pocketrnn_export.forms.packed_file.size_dependent_values import Affine, SizeValues, read_attributes
+from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes, find_size_values
+from pocketrnn_export.forms.packed_program.size_dependent_values import Affine, SizeValues, read_attributes
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
 # The operators that compute each token by itself, if their other inputs are the same for every token.

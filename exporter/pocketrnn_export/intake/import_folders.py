@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
+from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 
 # Files at the top of a project. Its code is run from there.
 _PROJECT_FILES: Final = (".git", "pyproject.toml", "setup.py", "requirements.txt")
@@ -78,8 +78,8 @@ def import_package_of_file(path: Path) -> str:
     The name has as many folders as the relative imports go up. If the code of the package itself fails, for example on
     a library that only training needs, an empty package replaces it.
     """
-    statements = [node for cell in read_python_cells_if_readable(path) for node in cell.statements]
-    levels = [node.level for top in statements for node in ast.walk(top) if isinstance(node, ast.ImportFrom)]
+    nodes = (node for top in read_python_statements_if_readable(path) for node in ast.walk(top))
+    levels = [node.level for node in nodes if isinstance(node, ast.ImportFrom)]
     if not max(levels, default=0):
         return ""
     folder = path.absolute().parent

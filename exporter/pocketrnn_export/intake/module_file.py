@@ -51,8 +51,8 @@ from pocketrnn_export.source_code.notebook import (
     Cell,
     pretend_jupyter,
     read_notebook,
-    read_python_cells_if_readable,
     read_python_file,
+    read_python_statements_if_readable,
     replace_dunder_name_by_main,
 )
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
@@ -145,7 +145,7 @@ def set_values_of_vocabulary_and_weights(named: ModuleName, error: InputError, t
     ids = find_word_ids_in_code(code, tokens)
     made = [ast.parse(text) for text in code.values()]
     used = {*code, *(one.id for tree in made for one in ast.walk(tree) if isinstance(one, ast.Name))}
-    statements = [one for cell in read_python_cells_if_readable(named.path) for one in cell.statements]
+    statements = read_python_statements_if_readable(named.path)
     # Other code makes the vocabulary.
     uses = [*(one for one in statements if isinstance(one, ast.ClassDef)), *map(ast.parse, error.made_from.values())]
     given = {*ids, *(named.values or {})}

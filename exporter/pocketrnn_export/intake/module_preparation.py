@@ -17,7 +17,6 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_differing_operation
 from pocketrnn_export.comparing.float32_runs import make_module_run
-from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     Reference,
@@ -28,6 +27,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
     Case,
+    Run64,
     Widths,
     choose_non_padding_id,
     convert_to_pairs,

@@ -28,8 +28,9 @@ from pocketrnn_export.intake.arguments_from_weights import find_size_expression_
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_stored_parameters
 from pocketrnn_export.source_code.files_near_module import list_files_near
-from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
+from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 from pocketrnn_export.source_code.settings_in_code import SettingsInCode, read_settings_in_code
+from pocketrnn_export.source_code.syntax_tree_parts import list_assigned_names
 
 # The methods of a dict by which code reads it.
 _METHODS: Final = ("get", "items", "keys", "values", "copy", "pop", "setdefault", "update")
@@ -376,7 +377,7 @@ def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: S
     classes = _read_classes(path)
     nodes = [node for one in classes for node in ast.walk(one)]
     own = {node.arg for node in nodes if isinstance(node, ast.arg)}
-    own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    own |= {name for one in classes for name in list_assigned_names(one)}
     read = {
         node.value.id
         for node in nodes
@@ -399,5 +400,4 @@ def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: S
 
 def _read_classes(path: Path) -> list[ast.ClassDef]:
     """Return the classes of a file; none for a file that cannot be read."""
-    cells = read_python_cells_if_readable(path)
-    return [node for cell in cells for node in cell.statements if isinstance(node, ast.ClassDef)]
+    return [node for node in read_python_statements_if_readable(path) if isinstance(node, ast.ClassDef)]

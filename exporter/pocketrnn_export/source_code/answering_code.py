@@ -15,10 +15,12 @@ from typing import Final, NamedTuple
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
 from pocketrnn_export.source_code.files_near_module import is_named, list_files_near
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
+    find_keyword_arguments,
     find_methods,
+    list_positional_parameters,
     read_last_name,
 )
 from pocketrnn_export.source_code.values_of_call_arguments import list_assigned_values
@@ -35,20 +37,18 @@ class CodePart:
     Attributes:
         file: the file.
         name: the name of the function or class; empty for the other code of a file.
-        cells: the statements, each with the name of its cell.
+        cells: the statements, each with its cell.
     """
 
     file: Path
     name: str
-    cells: Sequence[tuple[str, ast.stmt]]
+    cells: Sequence[tuple[Cell, ast.stmt]]
 
     @functools.cached_property
     def nodes(self) -> list[tuple[str, ast.AST]]:
         """The syntax nodes, each with its file and line."""
-        return [
-            (f"{self.file}, {f'{cell}, ' if cell else ''}line {getattr(node, 'lineno', 1)}", node)
-            for cell, statement in self.cells for node in ast.walk(statement)
-        ]  # fmt: skip
+        nodes = ((cell, node) for cell, statement in self.cells for node in ast.walk(statement))
+        return [(cell.describe_place(self.file, node), node) for cell, node in nodes]
 
     @functools.cached_property
     def calls(self) -> list[tuple[str, ast.Call]]:
@@ -87,15 +87,15 @@ def list_code_parts(path: Path) -> list[CodePart]:
     found: list[CodePart] = []
     for file in list_files_near(path):
         with contextlib.suppress(InputError, OSError):
-            others: list[tuple[str, ast.stmt]] = []
+            others: list[tuple[Cell, ast.stmt]] = []
             for cell in read_python_cells(file):
                 for one in cell.statements:
                     if isinstance(one, Function) or (
                         isinstance(one, ast.ClassDef) and not find_methods(one, "forward")
                     ):
-                        found.append(CodePart(file, one.name, [(cell.name, one)]))
+                        found.append(CodePart(file, one.name, [(cell, one)]))
                     elif not isinstance(one, ast.ClassDef):
-                        others.append((cell.name, one))
+                        others.append((cell, one))
             found.append(CodePart(file, "", others))
     return found
 
@@ -266,7 +266,7 @@ def _list_values(name: str, part: CodePart, parts: Sequence[CodePart]) -> Iterat
     for _, one in part.cells if not own else ():
         functions = find_methods(one, "__init__") if isinstance(one, ast.ClassDef) else [one]
         for function in (each for each in functions if isinstance(each, Function)):
-            parameters = [each.arg for each in function.args.args][isinstance(one, ast.ClassDef) :]
+            parameters = list_positional_parameters(function)[isinstance(one, ast.ClassDef) :]
             if name in parameters:
                 yield from _list_values_of_parameter(name, parameters, part, parts)
                 return
@@ -283,8 +283,7 @@ def _list_values_of_parameter(
     for caller in parts:
         for _, node in caller.nodes:
             if isinstance(node, ast.Call) and read_last_name(node.func) == part.name:
-                given = dict(zip(parameters, node.args, strict=False))
-                given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                given = dict(zip(parameters, node.args, strict=False)) | find_keyword_arguments(node)
                 if name in given:
                     yield given[name], caller
 

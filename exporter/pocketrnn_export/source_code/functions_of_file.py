@@ -14,7 +14,7 @@ from typing import Any
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     find_first_parameter_name,
@@ -39,7 +39,7 @@ def find_functions(statements: Sequence[ast.stmt], path: Path | None = None) -> 
         if (file := find_relatively_imported_file(path, node)) is None:
             continue
         with contextlib.suppress(InputError):
-            there = find_functions([one for cell in read_python_cells(file) for one in cell.statements])
+            there = find_functions(read_python_statements(file))
             found |= {one.asname or one.name: there[one.name] for one in node.names if one.name in there}
     return found | {one.name: one for one in map(_read_lambda, statements) if isinstance(one, Function)}
 
@@ -61,7 +61,7 @@ def read_statements_with_methods_as_functions(path: Path, name: str) -> tuple[li
         path: the file.
         name: the function, or Class.method.
     """
-    statements = [one for cell in read_python_cells(path) for one in cell.statements]
+    statements = read_python_statements(path)
     held, _, method = name.rpartition(".")
     if not held:
         return statements, name

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pocketrnn_export.source_code.syntax_tree_parts import Function, read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import Function, list_read_names, read_last_name
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
@@ -169,8 +169,8 @@ class _CollectKeys:
             self.leaves_out |= all(isinstance(part, ast.Pass | ast.Continue) for h in one.handlers for part in h.body)
             self._take_lists(one)
             return append
-        if isinstance(one, ast.If) and (self._looks_up(one) or self._ids & _list_read_names(one)):
-            if self._ids & _list_read_names(one.test):
+        if isinstance(one, ast.If) and (self._looks_up(one) or self._ids & list_read_names(one)):
+            if self._ids & list_read_names(one.test):
                 self.leaves_out = True
                 self._take_lists(one)
                 return []
@@ -184,7 +184,7 @@ class _CollectKeys:
             if isinstance(one, ast.Assign):
                 self._ids |= {target.id for target in one.targets if isinstance(target, ast.Name)}
             return append
-        if self._ids & _list_read_names(one):
+        if self._ids & list_read_names(one):
             self._take_lists(one)
             return []
         return [one]
@@ -196,10 +196,6 @@ class _CollectKeys:
         for call in (one for one in ast.walk(node) if isinstance(one, ast.Call)):
             if isinstance(call.func, ast.Attribute) and call.func.attr == "append":
                 self.collected |= {call.func.value.id} if isinstance(call.func.value, ast.Name) else set()
-
-
-def _list_read_names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
 
 
 def _list_stored_names(node: ast.AST) -> Iterator[str]:
@@ -248,14 +244,14 @@ def _list_keys(node: ast.AST) -> Iterator[ast.expr]:
 def _find_only_key(parts: Sequence[ast.AST], names: set[str], counters: set[str]) -> ast.expr | None:
     """Return the only expression of some names that code looks up. Return None if there is none, or if the code also
     uses these names otherwise where it does so."""
-    keys = [one for part in parts for one in _list_keys(part) if _list_read_names(one) & names]
+    keys = [one for part in parts for one in _list_keys(part) if list_read_names(one) & names]
     keys = [one for one in keys if not (isinstance(one, ast.Name) and one.id in counters)]
     inner = {part for one in keys for part in ast.walk(one) if part is not one}
     keys = [one for one in keys if one not in inner]
     if len({ast.unparse(one) for one in keys}) != 1:
         return None
     written, allowed = ast.unparse(keys[0]), {part for one in keys for part in ast.walk(one)}
-    of_key = _list_read_names(keys[0]) & names
+    of_key = list_read_names(keys[0]) & names
     for part in parts:
         for statement in _list_statements_with_keys(part, keys):
             for node in ast.walk(statement):

@@ -35,6 +35,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     find_defaults,
     find_first_parameter_name,
     find_methods,
+    list_assigned_names,
     list_head_expressions,
     list_imported_modules,
     list_imported_names,
@@ -354,8 +355,7 @@ class _MentionReader:
     def read_comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> set[str]:
         """Collect the names in a comprehension. Its own variables are local."""
         before = self.local
-        own = {n.id for g in node.generators for n in ast.walk(g.target)
-               if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}  # fmt: skip
+        own = {name for one in node.generators for name in list_assigned_names(one.target)}
         self.local = {**before, **{name: f"{_name_function(node)}*{name}" for name in own}}
         for generator in node.generators:
             self.assign(generator.target, self.read_items(generator.iter))

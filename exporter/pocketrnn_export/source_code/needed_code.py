@@ -31,6 +31,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     Import,
     list_head_expressions,
     list_imported_modules,
+    list_read_names,
 )
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
@@ -528,5 +529,4 @@ def _surely_binds(node: ast.stmt, name: str) -> bool:
 
 def _find_names_in_head(node: ast.stmt) -> set[str]:
     """Return the names that Python reads when it defines a class or function, such as base classes."""
-    loaded = (n for head in list_head_expressions(node) for n in ast.walk(head) if isinstance(n, ast.Name))
-    return {n.id for n in loaded if isinstance(n.ctx, ast.Load)}
+    return {name for head in list_head_expressions(node) for name in list_read_names(head)}

@@ -77,6 +77,10 @@ class Cell:
     count: int | None = None
     whole: str = ""
 
+    def describe_place(self, path: Path, node: ast.AST) -> str:
+        """Return the place of a syntax node: the path of the file, the cell if it has a name, and the line."""
+        return f"{path}, {f'{self.name}, ' if self.name else ''}line {getattr(node, 'lineno', 1)}"
+
 
 def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
     """Return the Python cells of a notebook, and the names of the cells that are not Python 3.
@@ -139,12 +143,26 @@ def _read_cells_once(_place: Path, path: Path, _changed: int, _size: int) -> tup
     return tuple(read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)])
 
 
+def read_python_statements(path: Path) -> list[ast.stmt]:
+    """Return the top-level statements of all cells of a notebook, or of a Python file.
+
+    Raises:
+        InputError: as `read_python_cells`.
+    """
+    return [one for cell in read_python_cells(path) for one in cell.statements]
+
+
 def read_python_cells_if_readable(path: Path) -> list[Cell]:
     """Return the cells as `read_python_cells` does, or an empty list for a file that it refuses."""
     try:
         return read_python_cells(path)
     except InputError:
         return []
+
+
+def read_python_statements_if_readable(path: Path) -> list[ast.stmt]:
+    """Return the statements as `read_python_statements` does, or an empty list for a file that it refuses."""
+    return [one for cell in read_python_cells_if_readable(path) for one in cell.statements]
 
 
 def _read_text(path: Path) -> str:

@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.files_near_module import (
     list_files_near,
     make_import_absolute,
 )
-from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
+from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,
@@ -40,10 +40,19 @@ import json, sys
 sys.path[:0] = {folders!r}
 {sorting}{code}
 found = [getattr(one, "stoi", None) or getattr(one, "word2idx", None) or one for one in ({made},)]
-words = {chosen}
+{counting}words = {chosen}
 file = sys.argv[0].removesuffix(".py") + ".json"
 json.dump(words, open(file, "w"), default=int)
 print(len(words), "words are in", file)
+{comparing}"""
+# A list of words and the dict made of it have as many words, but the ids of the dict may begin at 1.
+_COUNTING: Final = """\
+def count_ids(words):
+    return max(map(int, words.values()), default=0) + 1 if isinstance(words, dict) else len(words)
+"""
+_COMPARING: Final = """\
+if len(words) > {rows}:
+    print("They are more than the {rows} rows of the embedding: use the data that the module was trained with.")
 """
 _SORTING: Final = """\
 # {place} lists files in the order of the file system, which may differ on another machine, and with it the order of
@@ -82,10 +91,13 @@ class VocabularyScript:
         """Return a complete script that makes the vocabulary and saves it as JSON beside the script, under its name. If
         the code makes several, it saves the one whose size is nearest to `rows`, the number of embedding rows; without
         `rows`, the largest."""
-        chosen = f"min(found, key=lambda one: abs(len(one) - {rows}))" if rows else "max(found, key=len)"
+        chosen = f"min(found, key=lambda one: abs(count_ids(one) - {rows}))" if rows else "max(found, key=len)"
+        chosen = chosen if len(self.made) > 1 else "found[0]"
         sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
+        comparing = _COMPARING.format(rows=rows) if rows else ""
+        counting = _COUNTING if rows and len(self.made) > 1 else ""
         return _COMPLETE.format(folders=[*self.folders], sorting=sorting, code=self.code, made=", ".join(self.made),
-                                chosen=chosen if len(self.made) > 1 else "found[0]")  # fmt: skip
+                                counting=counting, chosen=chosen, comparing=comparing)  # fmt: skip
 
 
 def find_vocabulary_code(path: Path) -> VocabularyScript | None:
@@ -99,7 +111,7 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
     script: VocabularyScript | None = None
     others: dict[str, str] = {}
     for file in list_files_near(path):
-        statements = [one for cell in read_python_cells_if_readable(file) for one in cell.statements]
+        statements = read_python_statements_if_readable(file)
         top = [*_flatten_blocks(statements)]
         by_scope: dict[Function | None, dict[str, ast.Assign]] = {}
         for maker, made in _list_makers(file, statements, top):

@@ -7,13 +7,19 @@ import ast
 import contextlib
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
-from pocketrnn_export.source_code.syntax_tree_parts import find_defaults, find_methods, read_last_name
+from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    find_defaults,
+    find_keyword_arguments,
+    find_methods,
+    list_assignments,
+    read_last_name,
+)
 
 _CLASS: Final = re.compile(r"config|cfg|settings?$|args|arguments|opt(ion)?s?$|param|^hp", re.IGNORECASE)
 
@@ -45,9 +51,9 @@ def read_settings_in_code(paths: Iterable[Path]) -> list[SettingsInCode]:
     Args:
         paths: the files.
     """
-    files = {path: [node for cell in read_python_cells_if_readable(path) for node in cell.statements] for path in paths}
+    files = {path: read_python_statements_if_readable(path) for path in paths}
     assigned = functools.cache(
-        lambda: {path: [*_list_assignments(ast.walk(ast.Module(body, [])))] for path, body in files.items()}
+        lambda: {path: [*list_assignments(ast.walk(ast.Module(body, [])))] for path, body in files.items()}
     )
     found = []
     for path, statements in files.items():
@@ -68,14 +74,14 @@ def _read_class_of_settings(definition: ast.ClassDef) -> dict[str, Any]:
     """Return the attributes with plain values that a class sets in its body or in `__init__`, also by the default of an
     argument."""
     found: dict[str, list[Any]] = {}
-    for target, value in _list_assignments(definition.body):
+    for target, value in list_assignments(definition.body):
         if isinstance(target, ast.Name):
             found.setdefault(target.id, []).append(_read_plain_value(value, {}))
     for init in find_methods(definition, "__init__"):
         defaults = find_defaults(init)
         # `__init__` replaces what the body has set.
         own: dict[str, list[Any]] = {}
-        for target, value in _list_assignments(ast.walk(init)):
+        for target, value in list_assignments(ast.walk(init)):
             if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":
                 own.setdefault(target.attr, []).append(_read_plain_value(value, defaults))
         found |= own
@@ -84,14 +90,6 @@ def _read_class_of_settings(definition: ast.ClassDef) -> dict[str, Any]:
         for name, values in found.items()
         if values[0] is not ... and values.count(values[0]) == len(values)
     }
-
-
-def _list_assignments(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
-    for node in nodes:
-        if isinstance(node, ast.Assign):
-            yield from ((target, node.value) for target in node.targets)
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            yield node.target, node.value
 
 
 def _read_plain_value(node: ast.expr, defaults: Mapping[str, ast.expr]) -> Any:
@@ -148,7 +146,7 @@ def find_parser_defaults(statements: Iterable[ast.stmt]) -> dict[str, Any]:
 def _read_option(call: ast.Call) -> tuple[str, Any]:
     """Return the name and the default of a command-line option from its `add_argument` call. The default is `...` if it
     is not a plain value."""
-    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    given = find_keyword_arguments(call)
     flags = [str(one.value) for one in call.args if isinstance(one, ast.Constant)]
     longest = next((flag for flag in flags if flag.startswith("--")), flags[0] if flags else "")
     stated = given.get("dest")

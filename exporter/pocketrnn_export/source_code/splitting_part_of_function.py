@@ -30,6 +30,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     find_defaults,
     list_changed_names,
     list_needed_names,
+    list_read_names,
     read_last_name,
 )
 from pocketrnn_export.source_code.text_as_parameter import (
@@ -108,11 +109,10 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
                 continue
             given = assigned.get(ast.unparse(call.args[0]), call.args[0])
             called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call) and not _reads_field(one)]
-            texts = _list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
+            texts = list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
             is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called)
             if is_changed and len(texts) == 1 and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
-                place = f"{path}, {f'{cell.name}, ' if cell.name else ''}line {call.lineno}"
-                found = ChangedText(place, ast.unparse(given), texts.pop())
+                found = ChangedText(cell.describe_place(path, call), ast.unparse(given), texts.pop())
     return found
 
 
@@ -307,7 +307,7 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], found: LookedUpT
         if (at == first and found.statements) or isinstance(statement, Function):
             continue
         for one in ast.walk(statement):
-            of_ids = at <= first or bool(_list_read_names(one) & names)
+            of_ids = at <= first or bool(list_read_names(one) & names)
             has_list = any(isinstance(n, ast.List) and (at >= first or n.elts) for n in ast.walk(one))
             is_change = (
                 (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice))
@@ -378,14 +378,14 @@ def _list_statements_that_tokens_need(split: _Split) -> tuple[list[ast.stmt], se
     """Return the statements on which the tokens depend, without the parts of loops and branches that they do not need,
     and the names that these need."""
     kept: list[ast.stmt] = []
-    needed = _list_read_names(split.tokens)
+    needed = list_read_names(split.tokens)
     for one in reversed(split.statements):
         if not needed & list_changed_names(one):
             continue
         if isinstance(one, Function):
             needed |= list_needed_names(one)
         elif isinstance(one, ast.Assign) and all(isinstance(target, ast.Name) for target in one.targets):
-            needed = (needed - list_changed_names(one)) | _list_read_names(one)
+            needed = (needed - list_changed_names(one)) | list_read_names(one)
         else:
             one, needed = _drop_unneeded_parts(one, needed)
         kept.insert(0, one)
@@ -398,10 +398,10 @@ def _drop_unneeded_parts(statement: ast.stmt, needed: set[str]) -> tuple[ast.stm
     if not isinstance(statement, ast.For | ast.If | ast.While) or any(
         isinstance(one, ast.Return) for one in ast.walk(statement)
     ):
-        return statement, needed | _list_read_names(statement)
+        return statement, needed | list_read_names(statement)
     while True:
         made = _KeepNeeded(needed).visit(copy.deepcopy(statement))
-        if (wider := needed | _list_read_names(made)) == needed:
+        if (wider := needed | list_read_names(made)) == needed:
             return made, needed
         needed = wider
 
@@ -428,7 +428,7 @@ def _list_statements_of_text(code: TextAndCode) -> list[ast.stmt]:
     """List the statements that depend on the text, and those that set what these change, such as `ids = []`."""
     names = {code.name}
     for one in code.statements:
-        names |= list_changed_names(one) if names & _list_read_names(one) else set()
+        names |= list_changed_names(one) if names & list_read_names(one) else set()
     return [one for one in code.statements if names & list_changed_names(one)]
 
 
@@ -459,7 +459,3 @@ def _make_text_function(
     # Unparsed and parsed again, since the owner's nodes must not change.
     body = ast.parse(ast.unparse(ast.Module([*statements, ast.Return(tokens)], []))).body
     return ast.fix_missing_locations(ast.FunctionDef(name, parameters, body, []))
-
-
-def _list_read_names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}

@@ -11,7 +11,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, list_changed_names, list_needed_names
 
 _BUILTINS: Final = frozenset(dir(builtins))
@@ -80,7 +80,7 @@ def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path)
         return None
     found: list[ast.stmt] | None = None
     with contextlib.suppress(InputError):
-        there = [one for cell in read_python_cells(file) for one in cell.statements]
+        there = read_python_statements(file)
         found = _list_needed_statements([original], (), there, file)
     renamed = ast.parse(f"{name} = {original}").body if name != original else []
     return None if found is None else [*found, *renamed]

@@ -4,7 +4,7 @@ statement, and a function's or class's defaults, annotations, decorators, method
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -51,9 +51,44 @@ def find_methods(node: ast.ClassDef, *names: str) -> list[Function]:
     return [part for part in node.body if isinstance(part, Function) and (part.name in names or not names)]
 
 
+def list_parameters(function: Definition) -> list[str]:
+    """Return the names of a function's parameters, first those that may be given by position."""
+    return [*list_positional_parameters(function), *(one.arg for one in function.args.kwonlyargs)]
+
+
+def list_positional_parameters(function: Definition, *, required: bool = False) -> list[str]:
+    """Return the names of the parameters that may be given by position; with `required`, those without a default."""
+    names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    return names[: len(names) - len(function.args.defaults)] if required else names
+
+
+def find_keyword_arguments(call: ast.Call) -> dict[str, ast.expr]:
+    """Return a dict from the names of a call's keyword arguments to their code. Those of `**more` are left out."""
+    return {one.arg: one.value for one in call.keywords if one.arg}
+
+
+def list_assignments(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield each target of the assignments among some syntax nodes, with the code of its value."""
+    for node in nodes:
+        if isinstance(node, ast.Assign):
+            yield from ((target, node.value) for target in node.targets)
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            yield node.target, node.value
+
+
+def list_read_names(node: ast.AST) -> set[str]:
+    """Return the names that a piece of code reads."""
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+
+
+def list_assigned_names(node: ast.AST) -> set[str]:
+    """Return the names to which a piece of code assigns, also in a loop or a comprehension."""
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+
+
 def find_first_parameter_name(function: Definition) -> str:
     """Return the name of a function's first parameter. Return an empty string for a function without parameters."""
-    return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
+    return next(iter(list_positional_parameters(function)), "")
 
 
 def takes_class_as_first_argument(method: Function) -> bool:
@@ -91,22 +126,16 @@ def list_changed_names(node: ast.stmt) -> set[str]:
 
 def list_needed_names(node: ast.stmt) -> set[str]:
     """Return the names that a statement reads and does not bind itself before."""
-    names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
     inner = (
         [node] if isinstance(node, _Compound) else [one for one in ast.walk(node) if isinstance(one, ast.comprehension)]
     )
-    own = {
-        one.id
-        for part in inner
-        for one in ast.walk(part)
-        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
-    }
+    own = {name for part in inner for name in list_assigned_names(part)}
     own |= {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
     own |= {one.name for one in ast.walk(node) if isinstance(one, ast.ExceptHandler) and one.name}
     # Such as `import random` in a function.
     own |= {name for one in ast.walk(node) if isinstance(one, Import) for name in list_changed_names(one)}
     own |= {one.name for one in ast.walk(node) if isinstance(one, Function) and one is not node}
-    return {one.id for one in names if isinstance(one.ctx, ast.Load)} - own
+    return list_read_names(node) - own
 
 
 Import = ast.Import | ast.ImportFrom

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 
@@ -33,7 +33,7 @@ def write_tokenizer_of_columns(path: Path) -> str | None:
         def words(text):
             return text.lower().split()
     """
-    statements = [one for cell in read_python_cells(path) for one in cell.statements]
+    statements = read_python_statements(path)
     made: dict[tuple[str, str], ast.expr | None] = {}
     last: ast.expr | None = None
     for one in statements:

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from pocketrnn_export.source_code.files_near_module import find_imported_file
 from pocketrnn_export.source_code.known_side_effects import PURE_METHODS, REACH_ANY
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -27,6 +27,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     Import,
     find_first_parameter_name,
     find_methods,
+    list_assigned_names,
     list_changed_names,
     list_imported_modules,
     list_imported_names,
@@ -62,7 +63,7 @@ def list_read_attributes(path: Path, class_name: str, method: str) -> dict[str, 
         >>> list_read_attributes(Path("text.py"), "Processor", "encode")
         {'stoi': 12, 'max_length': 14}
     """
-    statements = _list_statements(path)
+    statements = read_python_statements(path)
     classes = _list_class_and_its_bases(statements, class_name)
     found = _find_read_parts(classes, [method]) if classes else None
     return None if found is None else dict(found.attributes)
@@ -100,7 +101,7 @@ def write_text_function(
         _made.most = 60
         words = _made.cut
     """
-    statements = _list_statements(path)
+    statements = read_python_statements(path)
     called, made = f"{name}{f'.{method}' * bool(method)}", list[ast.stmt]()
     if any(isinstance(one, ast.ClassDef) and one.name == name for one in statements):
         called = called.replace(name, _MADE_NAME, 1)
@@ -124,10 +125,6 @@ def write_text_function(
         lines = f"{_CALLED_NAME} = {called}\ndef {WRITTEN_NAME}(text):\n    return {call.format(_CALLED_NAME)}"
         written += ast.parse(lines if call != PLAIN_CALL else f"{WRITTEN_NAME} = {called}").body
     return ast.unparse(ast.Module(written, [])) + "\n"
-
-
-def _list_statements(path: Path) -> list[ast.stmt]:
-    return [one for cell in read_python_cells(path) for one in cell.statements]
 
 
 def _list_class_and_its_bases(statements: Sequence[ast.stmt], name: str) -> list[ast.ClassDef]:
@@ -314,7 +311,7 @@ def _only_computes(code: str) -> bool:
                     return False
                 imported.add(name)
     known |= {one.arg for one in ast.walk(tree) if isinstance(one, ast.arg)} | imported
-    known |= {one.id for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    known |= list_assigned_names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.While) or (isinstance(node, ast.Attribute) and node.attr.startswith("_")):
             return False

@@ -13,13 +13,15 @@ from typing import NamedTuple
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.answering_function import computes_answer, is_name_of_answering_function
 from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_files_near
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
+    Import,
     find_first_parameter_name,
     find_methods,
     list_imported_names,
+    list_positional_parameters,
 )
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.values_of_call_arguments import (
@@ -72,12 +74,10 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
     Raises:
         InputError: it needs others.
     """
-    found = [one for one in _list_statements(path) if getattr(one, "name", None) == name]
+    found = [one for one in read_python_statements(path) if getattr(one, "name", None) == name]
     if not found or not isinstance(function := found[-1], ast.FunctionDef) or function.decorator_list:
         return
-    arguments = function.args
-    plain = [*arguments.posonlyargs, *arguments.args]
-    needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given_arguments]
+    needed = [one for one in list_positional_parameters(function, required=True) if one not in given_arguments]
     # Without any that it needs, whether it can be called with one is seen when it is loaded.
     if len(needed) > 1 and find_vocabulary_argument(needed) is None:
         error = make_function_arguments_error(f"{path}:{name}", needed)
@@ -184,8 +184,7 @@ def _find_text_function(near: Sequence[Path], file: Path, name: str, function: F
     """Find how to give an owner's function as --tokenizer, with the values that calls in the files `near` pass for its
     other arguments. Return None if its first argument is not a text, or if a value is not known and the part that
     splits the text cannot be copied either."""
-    needed = [one.arg for one in function.args.args[: len(function.args.args) - len(function.args.defaults)]]
-    needed = needed["." in name :]
+    needed = list_positional_parameters(function, required=True)["." in name :]
     texts = [one for one in needed if not is_vocabulary_name(one)]
     if not texts or _NO_TEXT.search(texts[0]):
         return None
@@ -214,12 +213,11 @@ def is_of_class_with_arguments(path: Path, name: str) -> bool:
         name: the function, or Class.method.
     """
     held, _, method = name.rpartition(".")
-    classes = [one for one in _list_statements(path) if isinstance(one, ast.ClassDef) and one.name == held and method]
-    needed = [
-        one.arg
-        for init in (found for made in classes for found in find_methods(made, "__init__"))
-        for one in init.args.args[1 : len(init.args.args) - len(init.args.defaults)]
+    classes = [
+        one for one in read_python_statements(path) if isinstance(one, ast.ClassDef) and one.name == held and method
     ]
+    inits = [init for made in classes for init in find_methods(made, "__init__")]
+    needed = [one for init in inits for one in list_positional_parameters(init, required=True)[1:]]
     if all(map(is_vocabulary_name, needed)):
         return False
     read = list_read_attributes(path, held, method)
@@ -240,11 +238,11 @@ def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
         >>> find_text_library(Path("api.py"), "tokenize")
         'jieba'
     """
-    statements = _list_statements(path)
+    statements = read_python_statements(path)
     function = dict(_list_functions_and_methods(path)).get(name)
     libraries: dict[str, str] = {}
     for node in ast.walk(ast.Module(statements, [])):
-        if isinstance(node, ast.Import | ast.ImportFrom):
+        if isinstance(node, Import):
             for imported, full_name in list_imported_names(node):
                 package = full_name.split(".")[0]
                 # The stop words of NLTK are data.
@@ -282,7 +280,7 @@ def _is_answering(function: Function) -> bool:
 
 def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
     """Yield the name and the code of each function of a file, and of each method of its classes without a forward."""
-    for one in _list_statements(path):
+    for one in read_python_statements(path):
         if isinstance(one, Function):
             yield one.name, one
         elif isinstance(one, ast.ClassDef) and not find_methods(one, "forward"):
@@ -324,16 +322,12 @@ def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, fun
 def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, ast.FunctionDef]]:
     """Return the functions that a function calls, each with its file. Only functions of the same file, or of Python
     files near it that it imports, are found."""
-    statements = _list_statements(path)
+    statements = read_python_statements(path)
     places = {one.name: (path, one) for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
     for node in statements:
         if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
-            held = {one.name: one for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
+            held = {one.name: one for one in read_python_statements(file) if isinstance(one, ast.FunctionDef)}
             places |= {one.name: (file, held[one.name]) for one in node.names if one.name in held and not one.asname}
     called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
               if isinstance(node.func, ast.Name)]  # fmt: skip
     return [places[name] for name in dict.fromkeys(called) if name in places]
-
-
-def _list_statements(path: Path) -> list[ast.stmt]:
-    return [one for cell in read_python_cells(path) for one in cell.statements]

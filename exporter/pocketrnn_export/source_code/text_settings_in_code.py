@@ -19,7 +19,7 @@ from pocketrnn_export.source_code.files_near_module import (
     list_syntax_nodes_near,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
-from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import find_keyword_arguments, read_last_name
 from pocketrnn_export.source_code.values_of_call_arguments import list_named_values
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,
@@ -39,6 +39,7 @@ WORD_TO_ID: Final = re.compile(
 )
 # The methods of tokenizers that return the id of a word.
 _LOOKUPS: Final = ("token_to_id", "convert_tokens_to_ids", "piece_to_id", "PieceToId")
+_LIMITING: Final = ("min", "minimum", "clamp", "clamp_", "clip", "clip_")
 _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
 
 
@@ -94,11 +95,11 @@ def find_settings_that_rules_lack(
             for name, value in list_named_values(node) if node not in of_modules else ():
                 number = value.value if isinstance(value, ast.Constant) else None
                 if type(number) is int and is_name_of_text_length(name) and 1 < number <= _LONGEST:
-                    found.setdefault((name, number), _describe_place(path, cell, value))
+                    found.setdefault((name, number), cell.describe_place(path, value))
             if (unknown_id_in_code := _read_id_of_unknown(node)) is not None:
-                unknown.setdefault(unknown_id_in_code, _CodeLine(_describe_place(path, cell, node), ast.unparse(node)))
+                unknown.setdefault(unknown_id_in_code, _CodeLine(cell.describe_place(path, node), ast.unparse(node)))
         sigmoids += [
-            _CodeLine(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids_and_losses(tree)
+            _CodeLine(cell.describe_place(path, node), ast.unparse(node)) for node in _list_sigmoids_and_losses(tree)
         ]
     # Those that were saved with the weights come first; the code may have others for other runs.
     of_code = [
@@ -127,6 +128,33 @@ def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int 
                 if is_name_of_text_length(key) and int(number) > max(1, longest_compared_text or 0):
                     found.setdefault(key, NamedLength(str(file), key, int(number)))
     return list(found.values())
+
+
+def find_limit_of_ids(path: Path, rows: int) -> str:
+    """Return the place in the code near a module that takes no ids from `rows` on, as in `i if i < 5000 else 2` or
+    `ids.clamp(max=4999)`. Return an empty string if there is none.
+
+    Args:
+        path: the file of the module.
+        rows: the number of rows of the embedding.
+    """
+    nodes = [*list_syntax_nodes_near(path)]
+    numbers = {str(number) for number in (rows - 1, rows)}
+    limits = numbers | {name for _, node in nodes for name, value in list_named_values(node)
+                        if ast.unparse(value) in numbers}  # fmt: skip
+    for where, node in nodes:
+        given: list[ast.expr] = []
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+            sides = [node.left, *node.comparators]
+            # A vocabulary that grows up to a size has only the words of these ids.
+            given = [] if any(isinstance(one, ast.Call) for one in sides) else sides
+        elif isinstance(node, ast.Call) and read_last_name(node.func) in _LIMITING:
+            given = [*node.args, *(one.value for one in node.keywords)]
+        elif isinstance(node, ast.Call):
+            given = [one.value for one in node.keywords if one.arg == "num_words"]
+        if any(read_last_name(one) in limits or ast.unparse(one) in numbers for one in given):
+            return where
+    return ""
 
 
 def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> dict[str, int]:
@@ -197,8 +225,7 @@ def _list_cut_sides(tree: ast.AST) -> Iterator[str]:
 
 def _read_side(call: ast.Call, argument: str) -> str:
     """Return the side that an argument of Keras's `pad_sequences` says: left by default."""
-    given = {one.arg: one.value for one in call.keywords}
-    return "right" if getattr(given.get(argument), "value", "pre") == "post" else "left"
+    return "right" if getattr(find_keyword_arguments(call).get(argument), "value", "pre") == "post" else "left"
 
 
 def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
@@ -325,7 +352,7 @@ def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
                 line = f'{{"tokens": {made}.get_itos(), "default_index": {made}.get_default_index()}}'
             # The first field is that of the texts.
             if made.rpartition(".")[0].isidentifier() or made.isidentifier():
-                where = _describe_place(file, cell, node)
+                where = cell.describe_place(file, node)
                 return f'{where} makes {made}: save it after that, json.dump({line}, open("vocab.json", "w")).'
     return _describe_dict_to_save(paths)
 
@@ -392,10 +419,6 @@ def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell,
             tree = ast.Module(list(cell.statements), [])
             yield path, cell, tree
         waiting += [(file, False) for file in list_imported_files(path)] if follows else []
-
-
-def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
-    return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {getattr(node, 'lineno', 1)}"
 
 
 def _read_id_of_unknown(node: ast.AST) -> int | None:

@@ -20,6 +20,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     list_annotations,
     list_head_expressions,
     list_imported_names,
+    list_parameters,
 )
 
 
@@ -114,16 +115,10 @@ def list_file_names(statements: Iterable[ast.stmt]) -> FileNames:
     count = Counter(node.name for node in (*functions, *classes))
     return FileNames(
         {name: full for one in imports for name, full in list_imported_names(one)},
-        {node.name: _list_parameters(node) if count[node.name] == 1 else [] for node in functions},
-        {node.name: [name for one in find_methods(node, "__init__") for name in _list_parameters(one)[1:]
+        {node.name: list_parameters(node) if count[node.name] == 1 else [] for node in functions},
+        {node.name: [name for one in find_methods(node, "__init__") for name in list_parameters(one)[1:]
          if count[node.name] == 1] for node in classes},
     )  # fmt: skip
-
-
-def _list_parameters(function: Function) -> list[str]:
-    """Return the names of the parameters of a function, first those that may be given by position."""
-    given = function.args
-    return [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
 
 
 def _split_statement_and_mark_main_parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
-from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
 
 _FIELDS: Final = ("Field", "ReversibleField")
@@ -59,7 +59,7 @@ def find_field_split(path: Path) -> FieldSplit | None:
         >>> find_field_split(Path("train.py")).names
         frozenset({'TEXT'})
     """
-    own = [node for cell in read_python_cells(path) for one in cell.statements for node in ast.walk(one)]
+    own = [node for one in read_python_statements(path) for node in ast.walk(one)]
     if not (codes := _find_methods_of_fields(own)):
         near = (*list_syntax_nodes_near(path), *list_syntax_nodes_near(path, in_notebooks=True))
         codes = _find_methods_of_fields(node for _, node in near)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn_export.source_code.files_near_module import list_files_near
-from pocketrnn_export.source_code.notebook import read_python_cells_if_readable
+from pocketrnn_export.source_code.notebook import read_python_cells_if_readable, read_python_statements_if_readable
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Definition,
@@ -20,9 +20,12 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     Import,
     find_defaults,
     find_first_parameter_name,
+    find_keyword_arguments,
     find_methods,
     list_changed_names,
     list_imported_names,
+    list_parameters,
+    list_positional_parameters,
     read_last_name,
 )
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
@@ -63,7 +66,7 @@ def write_call_of_text_function(name: str, text: str, called: CallArguments, wri
     parameters = [text, *(one for one in called.code if is_vocabulary_name(one) and one != text)][:2]
     given = [f"{one}={one if one in parameters else called.code[one]}" for one in called.code]
     made = ast.parse(f"def {written_name}({', '.join(parameters)}):\n    return {name}({', '.join(given)})").body
-    statements = [one for cell in read_python_cells_if_readable(called.file) for one in cell.statements]
+    statements = read_python_statements_if_readable(called.file)
     helpers = list_file_statements_that_code_needs(made, statements, called.file)
     if helpers is None or any(written_name in list_changed_names(one) for one in helpers):
         return None
@@ -133,7 +136,7 @@ def find_call_arguments(
             for call, around in _list_calls(tree, function.name, ()):
                 if function in around:
                     continue
-                place = f"{one}, {f'{cell.name}, ' if cell.name else ''}line {call.lineno}"
+                place = cell.describe_place(one, call)
                 scopes: list[Sequence[ast.AST]] = [[*ast.walk(scope)] for scope in around[::-1]]
                 scopes.append([node for each in trees for node in ast.walk(each)])
                 rank = not any(is_preferred(scope.name) for scope in around)
@@ -157,7 +160,7 @@ def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -
         >>> find_attribute_values(Path("text.py"), "Processor", ["max_length", "model"])
         {'max_length': 60}
     """
-    statements = [one for cell in read_python_cells_if_readable(path) for one in cell.statements]
+    statements = read_python_statements_if_readable(path)
     found: dict[str, Any] = {}
     for definition in (one for one in statements if isinstance(one, ast.ClassDef) and one.name == class_name):
         for init in find_methods(definition, "__init__"):
@@ -190,7 +193,7 @@ def _find_arguments_of_init(path: Path, class_name: str, init: Function) -> dict
     arguments = copy.copy(init.args)
     arguments.args = init.args.args[1:]
     maker = ast.FunctionDef(class_name, arguments, [], [])
-    names = [one.arg for one in (*arguments.args, *arguments.kwonlyargs)]
+    names = list_parameters(maker)
     called = find_call_arguments(list_files_near(path), path, maker, names, lambda _: False)
     if called is None:
         return found
@@ -226,8 +229,7 @@ def _read_arguments(
 ) -> CallArguments:
     """Read the arguments of one call of a function. `scopes` has the syntax nodes of each function or class around the
     call, the innermost first, and then those of the file."""
-    given = dict(zip([one.arg for one in (*function.args.posonlyargs, *function.args.args)], call.args, strict=False))
-    given |= {one.arg: one.value for one in call.keywords if one.arg}
+    given = dict(zip(list_positional_parameters(function), call.args, strict=False)) | find_keyword_arguments(call)
     defaults = find_defaults(function)
     values, unknown = dict[str, Any](), list[str]()
     for name in names:
@@ -256,10 +258,8 @@ def _find_value(node: ast.expr, scopes: Sequence[Sequence[ast.AST]], files: Sequ
     name = str(node.slice.value) if is_member else read_last_name(node)  # type: ignore[attr-defined]
     if not name or not steps_left:
         raise ValueError(ast.unparse(node))
-    everywhere = (
-        part for one in files for cell in read_python_cells_if_readable(one) for each in cell.statements
-        for part in ast.walk(each)
-    )  # fmt: skip
+    statements = (each for one in files for each in read_python_statements_if_readable(one))
+    everywhere = (part for each in statements for part in ast.walk(each))
     for scope in (*scopes, everywhere):
         found: list[Any] = []
         for part in scope:

@@ -11,7 +11,7 @@ from pocketrnn.bundle.hub_download import SCHEME, download_bundle, parse_hub_add
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 
-__all__ = ["find_or_download_bundle"]
+__all__ = ["find_or_download_bundle", "list_bundles_of_folder"]
 
 # Data only: each classifier has a folder with its bundle in the folder `bundle`. There is no __init__.py, so that
 # several distributions can add classifiers.
@@ -72,6 +72,14 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
         f"There is no file or folder {given!r}, and no classifier that ships with pocketrnn has this name ({names}).",
         suggest_near_bundle(folder, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )
+
+
+def list_bundles_of_folder(folder: Path) -> list[str]:
+    """List the bundles and packed files in a folder, sorted by name; empty for a folder that cannot be read."""
+    try:
+        return sorted(one.name for one in folder.iterdir() if one.suffix == ".prnn" or _is_bundle_folder(one))
+    except OSError:
+        return []
 
 
 def _is_bundle_folder(folder: Path) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from pocketrnn.commands.file_options import FileOptions, add_file_options, choose_free_columns
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
@@ -276,7 +278,22 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
     from pocketrnn.classifier import Classifier
 
     function = None if tokenizer is None else load_tokenizer_function(tokenizer)
-    return Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
+    classifier = Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
+    if click.get_current_context().get_parameter_source("bundle") is ParameterSource.DEFAULT:
+        _show_bundle_that_default_leaves_out(bundle)
+    return classifier
+
+
+def _show_bundle_that_default_leaves_out(default: str) -> None:
+    """Say that the default bundle answers if the current folder holds a bundle, which the user may have meant."""
+    from pocketrnn.bundle.bundle_lookup import list_bundles_of_folder
+
+    beside = list_bundles_of_folder(Path())
+    # A folder that has the default's name is what answers.
+    if beside and default not in beside:
+        line = format_command_with_changes({"bundle": beside[0]})
+        print_text(f"The bundle {default} answers, since --bundle is not given. To ask {beside[0]}, write:", err=True)
+        print_text(f"  {line}", err=True)
 
 
 def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) -> None:

@@ -34,6 +34,9 @@ ProblemAndAdvice: TypeAlias = tuple[str, str]
 CallAndPart: TypeAlias = tuple[str, str]
 SAY_TWO_TEXTS: Final = "If the module takes two texts, give --two-texts (two_texts=True in Python)."
 
+# Part of the message of an embedding that gets an id without a row.
+ID_WITHOUT_ROW: Final = "index out of range in self"
+
 # The names of logits in an answer.
 _NAMED: Final = re.compile(r"logit|prob")
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
@@ -108,12 +111,11 @@ def explain_exception(error: BaseException, facts: ModuleFacts, line: str) -> Pr
             f" If your code calls it for one token after the other with {state[0]}, write that loop as a function of "
             "(module, tokens, lengths), whose states have a row for each text: docs/modules.md shows one."
         )
-    if isinstance(error, IndexError) and "out of range in self" in str(error):
+    if isinstance(error, IndexError) and ID_WITHOUT_ROW in str(error):
         rows = max((one.num_embeddings for one in facts.module.modules() if isinstance(one, nn.Embedding)), default=0)
         few = f", but the embedding only {rows:,} rows: the ids from {rows:,} on have none" * (0 < rows < facts.ids)
         advice = f"The vocabulary has {facts.ids:,} ids{few}. " + (
-            "Give the vocabulary that these weights were trained with; if your code takes the words of other ids as "
-            f"unknown, a file with the first {rows:,} alone."
+            "Give the vocabulary that these weights were trained with."
             if few
             else "Check that the embedding has a row for each id, and check the arguments of forward."
         )

@@ -31,15 +31,15 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
-from pocketrnn_export.forms.packed_file.graph_observation import find_needed_nodes
-from pocketrnn_export.forms.packed_file.operator_lowering import (
+from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes
+from pocketrnn_export.forms.packed_program.operator_lowering import (
     HANDLERS,
     Lowering,
     compute_array_strides,
     make_packing_error,
 )
-from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program, UnsupportedOperatorError
-from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_program.packed_program import FLOAT, INT, Program, UnsupportedOperatorError
+from pocketrnn_export.forms.packed_program.size_dependent_values import Size, multiply_sizes, read_attributes
 from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
 
 Array = npt.NDArray[Any]

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from pocketrnn_export.forms.packed_file.pair_size_factors import Lengths, compute_size, fit_two_factors, is_divisible
+from pocketrnn_export.forms.packed_program.pair_size_factors import Lengths, compute_size, fit_two_factors, is_divisible
 
 # a * tokens + b
 Size = tuple[int, int]

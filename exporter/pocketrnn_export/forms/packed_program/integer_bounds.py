@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pocketrnn_export.forms.packed_file.pair_size_factors import sum_absolute_factors
-from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, Affine, Size
+from pocketrnn_export.forms.packed_program.pair_size_factors import sum_absolute_factors
+from pocketrnn_export.forms.packed_program.size_dependent_values import HOLDS, Affine, Size
 
 # The engine's largest integer.
 LARGEST: Final = HOLDS["int32"]

@@ -12,13 +12,13 @@ import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.forms.packed_file.float32_in_place_of_double import (
+from pocketrnn_export.forms.packed_program.float32_in_place_of_double import (
     MOST_WHOLE,
     Precision,
     makes_integers_from_integers,
 )
-from pocketrnn_export.forms.packed_file.graph_observation import ObservedGraph, evaluate_node, find_needed_nodes
-from pocketrnn_export.forms.packed_file.integer_bounds import (
+from pocketrnn_export.forms.packed_program.graph_observation import ObservedGraph, evaluate_node, find_needed_nodes
+from pocketrnn_export.forms.packed_program.integer_bounds import (
     LARGEST,
     Bound,
     compute_bound_between,
@@ -27,7 +27,7 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
     multiply_bound_by_sizes,
     sum_bounds,
 )
-from pocketrnn_export.forms.packed_file.packed_program import (
+from pocketrnn_export.forms.packed_program.packed_program import (
     BOOL,
     COMPUTE_IN_FLOAT32,
     FLOAT,
@@ -37,9 +37,9 @@ from pocketrnn_export.forms.packed_file.packed_program import (
     UnsupportedOperatorError,
     convert_float_to_bits,
 )
-from pocketrnn_export.forms.packed_file.pair_size_factors import Lengths, compute_size
-from pocketrnn_export.forms.packed_file.previous_step_folding import fold_previous_step_into_layers
-from pocketrnn_export.forms.packed_file.size_dependent_values import (
+from pocketrnn_export.forms.packed_program.pair_size_factors import Lengths, compute_size
+from pocketrnn_export.forms.packed_program.previous_step_folding import fold_previous_step_into_layers
+from pocketrnn_export.forms.packed_program.size_dependent_values import (
     Numbers,
     Size,
     fit_affine,

@@ -1,0 +1,461 @@
+"""Read the code that chooses between labels by a prediction, or between numbers by a label. Nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from pocketrnn_export.source_code.syntax_tree_parts import Function, find_defaults, read_last_name
+
+_ANSWERS: Final = re.compile(
+    "pred|prob|label|class|score|out|sent|result|logit|conf|ans|argmax|sigmoid|softmax|round|y_?hat|^[py]$",
+    re.IGNORECASE,
+)
+_THRESHOLDS: Final = re.compile("thr|cut_?off", re.IGNORECASE)
+# A truth value with such a name is a prediction, and not a list that may be empty.
+_PREDICTIONS: Final = re.compile("pred|argmax|round", re.IGNORECASE)
+# Functions that give a prediction, whatever the owner's language calls the result.
+_GIVES_PREDICTION: Final = re.compile("argmax|softmax|sigmoid|topk|expit|^predict")
+_CONVERSIONS: Final = frozenset(("int", "float", "round", "bool"))
+_AT_LEAST: Final = (ast.Gt, ast.GtE)
+_LESS: Final = (ast.Lt, ast.LtE)
+_Values: TypeAlias = Sequence[ast.expr | None]
+# How much code shows the order of labels: a list alone, a number beside each label, a choice by a prediction.
+IN_LIST: Final = 0
+NUMBERED: Final = 1
+BY_PREDICTION: Final = 2
+
+
+class OrderedLabels(NamedTuple):
+    """Strings that may be labels, in the order of their numbers.
+
+    Attributes:
+        labels: the strings.
+        is_named: whether names in the code say that these are labels. If not, only known labels count.
+        evidence: IN_LIST, NUMBERED or BY_PREDICTION.
+    """
+
+    labels: Sequence[str]
+    is_named: bool
+    evidence: int = BY_PREDICTION
+
+
+class _Case(NamedTuple):
+    """A branch of code that chooses by a prediction.
+
+    Attributes:
+        left: the code of the prediction.
+        is_answer: whether its names are those of predictions.
+        number: the number to which it must be equal.
+        is_split: whether the test parts the numbers 0 and 1, as `> 0.5` does, and is not one of many.
+        then: what the branch does.
+    """
+
+    left: str
+    is_answer: bool
+    number: int
+    is_split: bool
+    then: Sequence[ast.AST]
+
+
+class NameMeanings:
+    """Says which names in the owner's code hold a prediction, and which have only one value in all files.
+
+    Args:
+        nodes: all syntax nodes, each with its place, as `list_syntax_nodes_near` yields them.
+    """
+
+    def __init__(self, nodes: Iterable[tuple[str, ast.AST]]) -> None:
+        self._values: dict[str, ast.expr | None] = {}
+        self._predictions: set[tuple[str, str]] = set()
+        assigned: list[tuple[str, str, ast.expr]] = []
+        for where, node in nodes:
+            for name, value in _list_assigned_names(node):
+                is_plain = isinstance(value, ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.Call)
+                known = self._values.setdefault(name, value if is_plain else None)
+                if known is not value and (known is None or ast.dump(known) != ast.dump(value)):
+                    self._values[name] = None
+                assigned.append((_find_file(where), name, value))
+        # A name may get its value from another one: i = int(best).
+        for _, (file, name, value) in itertools.product(range(2), assigned):
+            if _gives_prediction(value) or self._holds_prediction(file, _strip_conversions(value)):
+                self._predictions.add((file, name))
+
+    def resolve(self, node: ast.expr | None) -> ast.expr | None:
+        """Return the value of a name, if it has only one. Return any other code as it is."""
+        name = read_last_name(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+        return self._values.get(name) or node
+
+    def read_constant(self, node: ast.expr | None) -> object:
+        """Return the string or number that code holds, as a constant or by a name. Return None for other code."""
+        node = self.resolve(node)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            number = getattr(node.operand, "value", None)
+            return -number if isinstance(number, int | float) else None
+        return node.value if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str) else None
+
+    def read_strings(self, nodes: _Values) -> list[str]:
+        """Return the strings of a list of nodes; an empty list if one of them is not a string."""
+        found = [one for node in nodes if isinstance(one := self.read_constant(node), str)]
+        return found if len(found) == len(nodes) else []
+
+    def is_answer(self, where: str, node: ast.expr) -> bool:
+        """Return whether a name in some code means a prediction, such as `pred` or `probability`, or holds one."""
+        return any(map(_ANSWERS.search, _list_names(node))) or self.is_prediction(where, node)
+
+    def is_prediction(self, where: str, node: ast.expr) -> bool:
+        """Return whether a name in some code says that it is a prediction, or whether it holds one."""
+        file = _find_file(where)
+        names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
+        named = any(map(_PREDICTIONS.search, _list_names(node)))
+        return named or any(self._holds_prediction(file, one) for one in names)
+
+    def _holds_prediction(self, file: str, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and (file, node.id) in self._predictions
+
+
+def _list_assigned_names(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Yield each name that a statement assigns, or a parameter with a default, with the code of its value."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            for one in target.elts if isinstance(target, ast.Tuple) else [target]:
+                # An item of a dict has no name.
+                if name := read_last_name(one):
+                    yield name, node.value
+    elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+        yield read_last_name(node.target), node.value
+    elif isinstance(node, Function):
+        yield from find_defaults(node).items()
+
+
+def _find_file(where: str) -> str:
+    return where.partition(", ")[0]
+
+
+def _gives_prediction(value: ast.expr) -> bool:
+    """Return whether code calls a function that gives a prediction, such as `torch.argmax` or `max(dim=1)`."""
+    for one in ast.walk(value):
+        if isinstance(one, ast.Call):
+            name = read_last_name(one.func)
+            is_of_axis = name == "max" and isinstance(one.func, ast.Attribute) and bool(one.args or one.keywords)
+            if is_of_axis or _GIVES_PREDICTION.search(name):
+                return True
+    return False
+
+
+def _strip_conversions(node: ast.expr) -> ast.expr:
+    """Return what code converts or takes an item of: `x` for `int(x[0].item())`."""
+    while True:
+        if isinstance(node, ast.Subscript):
+            node = node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args:
+            node = node.func.value
+        elif isinstance(node, ast.Call) and read_last_name(node.func) in _CONVERSIONS and node.args:
+            node = node.args[0]
+        else:
+            return node
+
+
+class LabelChoices:
+    """Reads choices, of which the outer ones come first.
+
+    Args:
+        nodes: all syntax nodes, each with its place.
+        meanings: what the names in this code mean.
+        known: the labels in any order; empty if they are not known.
+        outputs: the number of outputs of the module; 0 if it is not known.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[tuple[str, ast.AST]],
+        meanings: NameMeanings,
+        known: Sequence[str] = (),
+        outputs: int = 0,
+    ) -> None:
+        # By the identity of an `if`: the statement before it and those after it; and those that are a branch of an
+        # earlier one.
+        self._before: dict[int, ast.stmt] = {}
+        self._following: dict[int, Sequence[ast.stmt]] = {}
+        self._inner: set[int] = set()
+        self._meanings, self._known, self._outputs = meanings, known, outputs
+        words = "|".join(re.escape(one.casefold()) for one in known)
+        self._names_label = re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])" if words else "(?!)")
+        for _, node in nodes:
+            for name in ("body", "orelse", "finalbody"):
+                block = getattr(node, name, ())
+                for at, one in enumerate(block) if isinstance(block, list) else ():
+                    if isinstance(one, ast.If):
+                        self._following[id(one)] = block[at + 1 :]
+                        self._before |= {id(one): block[at - 1]} if at else {}
+
+    def read_choice(self, where: str, node: ast.AST) -> Iterator[OrderedLabels]:
+        """Yield the labels between which code chooses by a prediction, in the order of the predicted numbers: "bad" and
+        "good" for `"good" if prediction == 1 else "bad"`. Also yield those between whose numbers it chooses: `1 if
+        kind == "good" else 0`."""
+        choice = _convert_to_choice(node)
+        if choice is None or id(node) in self._inner:
+            return
+        cases: list[_Case] = []
+        other: Sequence[ast.AST] = ()
+        if isinstance(choice, ast.Match):
+            left, is_answer = ast.unparse(choice.subject), self._meanings.is_answer(where, choice.subject)
+            for case in choice.cases:
+                number = ast.unparse(case.pattern)
+                if number.isdecimal():
+                    cases.append(_Case(left, is_answer, int(number), is_split=False, then=case.body))
+                else:
+                    other = case.body
+        else:
+            yield from self._read_numbers_of_labels(choice)
+            cases, other = self._list_cases(where, choice)
+        if not cases or self._names_label.search(cases[0].left.casefold()):
+            # p_bad > 0.5 is not about the second label.
+            return
+        branches = [one.then for one in cases]
+        # After branches for all numbers, a function may raise an error.
+        for some in ([*branches, other], branches) if other else (branches,):
+            found = [
+                OrderedLabels(labels, is_plain and (len(labels) > 2 or cases[0].is_answer))
+                for values, is_plain in _list_values_of_branches(some)
+                if (labels := _order_by_number(cases, self._meanings.read_strings(values)))
+            ]
+            if found:
+                yield from found
+                return
+
+    def _list_cases(self, where: str, node: ast.IfExp | ast.If) -> tuple[list[_Case], Sequence[ast.AST]]:
+        """Return the branches of a chain of `if` that test the same prediction, and the statements or expressions for
+        all other cases."""
+        cases: list[_Case] = []
+        rest: Sequence[ast.AST] = [node]
+        while rest and isinstance(rest[0], ast.IfExp | ast.If):
+            first = rest[0]
+            then = first.body if isinstance(first, ast.If) else [first.body]
+            case = self._read_test(where, first.test, then)
+            if case is None or (cases and case.left != cases[0].left):
+                break
+            self._inner.add(id(first))
+            cases.append(case)
+            otherwise = first.orelse if isinstance(first, ast.If) else [first.orelse]
+            following = self._following.get(id(first), ())
+            is_next = isinstance(then[-1], ast.Return) or (following and isinstance(following[0], ast.If))
+            rest = otherwise or (following if is_next else self._list_default(first))
+        return cases, rest
+
+    def _list_default(self, node: ast.IfExp | ast.If) -> Sequence[ast.AST]:
+        """Return the statement before an `if` that assigns the same name: `x = "bad"` before `if p > 0.5: x = "good"`.
+        Return an empty sequence if there is none."""
+        before = self._before.get(id(node))
+        if not isinstance(before, ast.Assign) or not isinstance(node, ast.If) or len(node.body) > 1:
+            return ()
+        targets = [[ast.unparse(one) for one in getattr(given, "targets", ())] for given in (before, node.body[0])]
+        return [before] if targets[0] == targets[1] else ()
+
+    def _read_test(self, where: str, test: ast.expr, then: Sequence[ast.AST]) -> _Case | None:
+        """Read a test of a prediction, such as `prediction == 1`, `p > threshold` or `not prediction`. Return a case
+        with the predicted number for which the branch `then` is chosen; None for another test."""
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            opposite = self._read_test(where, test.operand, then)
+            both = opposite is not None and opposite.is_split and opposite.number in (0, 1)
+            return opposite._replace(number=1 - opposite.number) if opposite is not None and both else None
+        if isinstance(test, ast.Name | ast.Attribute | ast.Call):
+            return _Case(ast.unparse(test), self._meanings.is_prediction(where, test), 1, is_split=True, then=then)
+        if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+            return None
+        (operator,), left, (right,) = test.ops, test.left, test.comparators
+        is_reversed = isinstance(left, ast.Constant)
+        if is_reversed:
+            left, right = right, left
+        is_greater = isinstance(operator, _LESS if is_reversed else _AT_LEAST)
+        number, is_answer = self._meanings.read_constant(right), self._meanings.is_answer(where, left)
+        if is_greater or isinstance(operator, _AT_LEAST if is_reversed else _LESS):
+            return self._read_comparison(left, right, then, is_greater=is_greater, is_answer=is_answer)
+        if not isinstance(operator, ast.Eq | ast.NotEq) or not isinstance(number, int | float) or number % 1:
+            return None
+        if isinstance(operator, ast.NotEq):
+            is_split = is_answer and number in (0, 1)
+            return _Case(ast.unparse(left), True, 1 - int(number), is_split=True, then=then) if is_split else None
+        return _Case(ast.unparse(left), is_answer, int(number), is_split=False, then=then)
+
+    def _read_comparison(
+        self, left: ast.expr, right: ast.expr, then: Sequence[ast.AST], *, is_greater: bool, is_answer: bool
+    ) -> _Case | None:
+        """Read a test whether `left` is greater than `right`, or less, as `_read_test` does: a number and a threshold,
+        or the numbers of two labels, such as `p[1] > p[0]`."""
+        text, index, other = ast.unparse(left), _read_last_index(left), _read_last_index(right)
+        if index is not None and other is not None:
+            is_of_both = index[0] == other[0] and {index[1], other[1]} == {0, 1}
+            greater = index[1] if is_greater else other[1]
+            return _Case(index[0], True, greater, is_split=True, then=then) if is_of_both else None
+        written = right.value if isinstance(right, ast.Constant) else None
+        number = self._meanings.read_constant(right)
+        # A number between is a threshold, whatever its left side is called.
+        is_threshold = isinstance(written, float) and 0 < written < 1
+        is_named = any(map(_THRESHOLDS.search, _list_names(right)))
+        is_named |= isinstance(right, ast.Attribute) or isinstance(number, float)
+        is_threshold |= is_answer and (written in (0, 1) or is_named)
+        if not is_threshold and not isinstance(number, int | float):
+            return None
+        # One of two numbers is that of a label, and not that of the only text.
+        is_first = self._outputs == 2 and index is not None and index[1] == 0
+        return _Case(text, is_threshold, int(is_greater is not is_first), is_split=True, then=then)
+
+    def _read_numbers_of_labels(self, node: ast.IfExp | ast.If) -> Iterator[OrderedLabels]:
+        """Yield the labels in the order of the numbers between which code chooses by the label of a row. Only known
+        labels are read."""
+        numbers: dict[str, object] = {}
+        rest: Sequence[ast.AST] = [node] if self._known else []
+        while rest and isinstance(rest[0], ast.IfExp | ast.If):
+            first = rest[0]
+            label, then = _read_tested_string(first.test), first.body
+            if label is None:
+                return
+            self._inner.add(id(first))
+            numbers[label] = self._read_number(then if isinstance(then, list) else [then])
+            rest = first.orelse if isinstance(first.orelse, list) else [first.orelse]
+        left = [one for one in self._known if fold_label(one) not in map(fold_label, numbers)]
+        if rest and len(left) == 1:
+            numbers[left[0]] = self._read_number(rest)
+        if all(type(one) is int for one in numbers.values()) and len({*numbers.values()}) == len(numbers) > 1:
+            yield OrderedLabels(sorted(numbers, key=lambda one: str(numbers[one]).zfill(9)), is_named=False,
+                                evidence=NUMBERED)  # fmt: skip
+
+    def _read_number(self, branch: Sequence[ast.AST]) -> object:
+        """Return the number that a branch assigns, returns or is."""
+        first = branch[0] if len(branch) == 1 else None
+        return self._meanings.read_constant(first if isinstance(first, ast.expr) else getattr(first, "value", None))
+
+
+def _convert_to_choice(node: ast.AST) -> ast.IfExp | ast.If | ast.Match | None:
+    """Return code that chooses, also `where(test, a, b)`, `test and a or b`, and a test that is made a number, as a
+    syntax node with branches. Return None for other code."""
+    if isinstance(node, ast.IfExp | ast.If | ast.Match):
+        return node
+    if isinstance(node, ast.Call):
+        name = read_last_name(node.func)
+        if name == "where" and len(node.args) == 3:
+            test, first, other = node.args
+            return ast.IfExp(test, first, other)
+        given = node.args[0] if name in _CONVERSIONS and len(node.args) == 1 else getattr(node.func, "value", None)
+        if isinstance(given, ast.Compare) and name in (*_CONVERSIONS, "astype"):
+            return ast.IfExp(given, ast.Constant(1), ast.Constant(0))
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and len(node.values) == 2:
+        both, other = node.values
+        if isinstance(both, ast.BoolOp) and isinstance(both.op, ast.And) and len(both.values) == 2:
+            test, first = both.values
+            return ast.IfExp(test, first, other)
+    return None
+
+
+def _read_tested_string(test: ast.expr) -> str | None:
+    """Return the string with which a test compares something: "good" for `kind.lower() == "good"`."""
+    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+        for one in (test.comparators[0], test.left):
+            if isinstance(one, ast.Constant) and isinstance(one.value, str):
+                return one.value
+    return None
+
+
+def _read_last_index(node: ast.expr) -> tuple[str, int] | None:
+    """Return the constant last index of an item, and the code of all before it: `logits[0]` and 1 for `logits[0,
+    1].item()`. Return None for other code."""
+    while isinstance(node, ast.Call):
+        is_method = isinstance(node.func, ast.Attribute) and not node.args
+        of_number = node.args[0] if len(node.args) == 1 and read_last_name(node.func) in _CONVERSIONS else None
+        inner = node.func.value if is_method and isinstance(node.func, ast.Attribute) else of_number
+        if inner is None:
+            return None
+        node = inner
+    if not isinstance(node, ast.Subscript):
+        return None
+    indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    last = getattr(indices[-1], "value", None)
+    before = ", ".join(map(ast.unparse, indices[:-1]))
+    return (f"{ast.unparse(node.value)}[{before}]", last) if type(last) is int else None
+
+
+def read_label_index(node: ast.expr | None) -> int | None:
+    """Return the number of the label whose probability some code is: 1 for `probs[0][1].item()`, 0 for `1 - p`. Return
+    None for other code."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and getattr(node.left, "value", None) == 1:
+        return 0
+    found = None if node is None else _read_last_index(node)
+    return None if found is None else found[1]
+
+
+def fold_label(label: str) -> str:
+    """Return a label without blanks around it, in the form by which its spellings are compared."""
+    return " ".join(label.split()).casefold()
+
+
+def _order_by_number(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence[str]:
+    """Return the strings of the branches in the order of their predicted numbers. One string more than there are cases
+    is that of the remaining number. Return an empty sequence if numbers are missing."""
+    numbers, has_other = [one.number for one in cases], len(strings) == len(cases) + 1
+    if len(strings) < 2:
+        return ()
+    if numbers[0] not in (0, 1) if len(cases) == 1 else any(one.is_split for one in cases):
+        return ()
+    for first in (0, min(numbers)):
+        left = {*range(first, first + len(strings))} - {*numbers}
+        if len(left) == has_other and len({*numbers}) == len(cases):
+            both = zip([*numbers, *left], strings, strict=True)
+            return [label for _, label in sorted(both)]
+    return ()
+
+
+def _list_values_of_branches(branches: Sequence[Sequence[ast.AST]]) -> Iterator[tuple[_Values, bool]]:
+    """Yield sequences of values that correspond in all branches, such as the strings that each assigns or returns. For
+    printed strings that differ in one word, as in `print("It is good.")`, yield the words. Also yield whether the
+    values are those of the branches, and not arguments of a call."""
+    for alike in dict.fromkeys([*zip(*branches, strict=False), tuple(one[-1] for one in branches)]):
+        values = [one if isinstance(one, ast.expr) else getattr(one, "value", None) for one in alike]
+        if all(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "print" for one in values):
+            words = _list_differing_words([_write_plain_parts(one.args) for one in values if isinstance(one, ast.Call)])
+            yield words, True
+        else:
+            yield from _list_alike_values(values)
+
+
+def _list_alike_values(values: _Values) -> Iterator[tuple[_Values, bool]]:
+    """Yield sequences of values that stand at the same place in tuples, lists, dicts or calls: the label and its
+    probability, say."""
+    parts: list[dict[object, ast.expr]] = []
+    for one in values:
+        if isinstance(one, ast.Tuple | ast.List):
+            parts.append({**dict(enumerate(one.elts))})
+        elif isinstance(one, ast.Dict):
+            parts.append({getattr(key, "value", None): value for key, value in zip(one.keys, one.values, strict=True)})
+        elif isinstance(one, ast.Call):
+            parts.append({**dict(enumerate(one.args)), **{word.arg: word.value for word in one.keywords}})
+    if len(parts) < len(values) or len({type(one) for one in values}) > 1:
+        yield values, True
+        return
+    is_call = isinstance(values[0], ast.Call)
+    for key in parts[0]:
+        if all(key in one for one in parts):
+            for inner, is_plain in _list_alike_values([one[key] for one in parts]):
+                yield inner, is_plain and not is_call
+
+
+def _list_differing_words(texts: Sequence[str]) -> _Values:
+    """Return the words at the only place in which the texts differ. Return an empty sequence if they differ in several
+    places, or in the number of words."""
+    words = [re.findall(r"[\w-]+", text) for text in texts]
+    differing = [alike for alike in itertools.zip_longest(*words) if len({*alike}) > 1]
+    return [ast.Constant(one) for one in differing[0]] if len(differing) == 1 and None not in differing[0] else ()
+
+
+def _write_plain_parts(nodes: Sequence[ast.expr]) -> str:
+    """Join the constant strings among printed expressions, including those of f-strings."""
+    parts = [part for node in nodes for part in (node.values if isinstance(node, ast.JoinedStr) else [node])]
+    return " ".join(part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))
+
+
+def _list_names(node: ast.AST) -> list[str]:
+    """Return the last part of each name and attribute in some code: `label` for `row.label`."""
+    return [read_last_name(one) for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute)]

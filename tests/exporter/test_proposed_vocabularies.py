@@ -1,0 +1,183 @@
+"""The vocabulary that `export` proposes fits the embedding of the weights; one that failed is not proposed again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import DataError
+from pocketrnn_export.commands.proposed_options import propose_vocabulary
+from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+pytestmark = pytest.mark.usefixtures("scant_proofs")
+ROWS = 30
+NET = """
+import pickle
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, vocab_size):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, 4)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(self.embedding(x).mean(1))
+"""
+COUNTS = """
+def build_vocab(texts):
+    return {word: i for i, word in enumerate(texts)}
+
+if __name__ == "__main__":
+    with open("words.pkl", "rb") as file:
+        texts = pickle.load(file)["texts"]
+    vocab = build_vocab(texts)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module of 30 words, and a file that it names with 40."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET + COUNTS)
+    sizes = {"embedding.weight": (ROWS, 4), "fc.weight": (2, 4), "fc.bias": (2,)}
+    torch.save({name: torch.rand(size) for name, size in sizes.items()}, "net.pt")
+    held = {"word2idx": {f"w{i}": i for i in range(40)}, "texts": [f"w{i}" for i in range(ROWS)]}
+    Path("words.pkl").write_bytes(pickle.dumps(held))
+    return tmp_path
+
+
+def write_words(file: str, count: int) -> None:
+    Path(file).write_text(json.dumps([f"w{i}" for i in range(count)]))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "proposed", "note"),
+    [
+        ({"a.json": ROWS + 1}, "", ""),
+        ({"a.json": ROWS - 1}, "a.json", "29 words, but the embedding has 30 rows"),
+        ({"a.json": ROWS + 1, "b.json": ROWS, "c.json": ROWS - 1}, "b.json", ""),
+        ({"char.json": ROWS, "word.json": ROWS}, "word.json", ""),
+        ({"a.json": ROWS - 1, "b.json": ROWS - 2}, "", ""),
+    ],
+)
+def test_a_vocabulary_with_as_many_words_as_the_embedding_has_rows_is_proposed(
+    folder: Path, sizes: dict[str, int], proposed: str, note: str
+) -> None:
+    for file, count in sizes.items():
+        write_words(file, count)
+    Path("net.py").write_text(f"files = {[*sizes]}\n")
+    found = propose_vocabulary(Path("net.py"), Path("net.pt"))
+    assert ("" if found is None else found.path.name) == proposed
+    assert found is None or (note in found.note and bool(note) == bool(found.note))
+
+
+def test_the_embedding_may_have_any_name(folder: Path) -> None:
+    write_words("a.json", 90)
+    Path("net.py").write_text('open("a.json")\n')
+    torch.save({"pos_emb.weight": torch.zeros(8, 4), "table.weight": torch.zeros(90, 4),
+                "fc.weight": torch.zeros(2, 4), "fc.bias": torch.zeros(2)}, "net.pt")  # fmt: skip
+    found = propose_vocabulary(Path("net.py"), Path("net.pt"))
+    assert found is not None
+    assert not found.note
+
+
+def test_after_a_vocabulary_that_is_too_large_the_code_that_counts_one_is_written(folder: Path) -> None:
+    given = ["export", "net.py:Net", "-o", "out", "--weights", "net.pt", "--labels", "a,b"]
+    for arguments in (given, [*given, "--vocabulary", "words.pkl"]):
+        said = CliRunner().invoke(main, arguments).stderr
+        assert "python out-vocabulary.py" in said
+        assert "Write: pocketrnn export net.py:Net" in said
+        assert "--vocabulary words.pkl" not in said.partition("Write: ")[2]
+        assert "alone" not in said
+    # Where the code takes no ids without a row, it says so.
+    Path("use.py").write_text("ids = [i if i < 30 else 1 for i in ids]\n")
+    said = CliRunner().invoke(main, [*given, "--vocabulary", "words.pkl"]).stderr
+    assert "use.py, line 1" in said
+    assert "Write: " not in said
+
+
+@pytest.mark.parametrize(
+    ("code", "is_limit"),
+    [
+        ("ids = [i if i < 30 else 1 for i in ids]", True),
+        ("SIZE = 30\nids = [i for i in ids if i < SIZE]", True),
+        ("ids.clamp(max=29)", True),
+        ("imdb.load_data(num_words=30)", True),
+        ("while len(vocab) < 30:\n    add(vocab)", False),
+        ("if epoch > 20: stop()", False),
+        ("net = Net(vocab_size=30)", False),
+    ],
+)
+def test_code_that_takes_no_ids_without_a_row_is_found(folder: Path, code: str, *, is_limit: bool) -> None:
+    Path("net.py").write_text(code)
+    assert bool(find_limit_of_ids(Path("net.py"), ROWS)) == is_limit
+
+
+WORDS = {f"w{i}": i for i in range(ROWS)}
+
+
+def write_table(file: str) -> None:
+    with Path(file).open("w", newline="") as table:
+        csv.writer(table).writerows([("word", "count", "id"), *((word, 3, i) for word, i in WORDS.items())])
+
+
+def write_vectors(file: str) -> None:
+    lines = [f"{word} {' '.join(f'{i + j}.5' for j in range(5))}" for word, i in WORDS.items()]
+    Path(file).write_text("\n".join([f"{ROWS} 5", *lines, ""]))
+
+
+@pytest.mark.parametrize(
+    ("file", "write"),
+    [
+        ("vocab.csv", write_table),
+        ("list.npy", lambda file: np.save(file, np.array([*WORDS]))),
+        ("dict.npy", lambda file: np.save(file, np.array(WORDS, dtype=object), allow_pickle=True)),
+        ("words.txt", write_vectors),
+        ("inner.pt", lambda file: torch.save({"meta": {"text": {"tok2i": WORDS}, "sizes": {"a": 0, "b": 1}}}, file)),
+        # No code names it.
+        ("words.lst", lambda file: Path(file).write_text("\n".join(WORDS))),
+    ],
+)
+def test_vocabularies_of_further_kinds_are_read_and_proposed(
+    file: str, write: Callable[[str], object], folder: Path
+) -> None:
+    Path("words.pkl").unlink()
+    torch.save({"embedding.weight": torch.rand(ROWS, 5), "fc.weight": torch.zeros(2, 5), "fc.bias": torch.zeros(2)},
+               "net.pt")  # fmt: skip
+    write(file)
+    Path("net.py").write_text("" if file.endswith(".lst") else f"open({file!r})\n")
+    found = propose_vocabulary(Path("net.py"), Path("net.pt"))
+    assert found is not None
+    assert str(found.path) == file
+    if file != "words.txt":
+        assert read_vocabulary(file).tokens == (*WORDS,)
+
+
+@pytest.mark.parametrize("content", [b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{", b"a,id\nx,1\n" * 20])
+def test_a_damaged_array_or_a_table_without_ids_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"words\.csv"):
+        read_vocabulary(tmp_path / "words.csv")
+
+
+def test_files_in_commands_are_found_those_of_a_command_that_answers_first(folder: Path) -> None:
+    for name in ("a.pt", "b.pt", "c.pt"):
+        Path(name).touch()
+    Path("net.py").write_text('save("a.pt")\n')
+    Path("README.md").write_text("It writes c.pt in the end.\n\n    python predict.py --model b.pt text\n")
+    assert list_data_files_named_in_code(Path("net.py"), "pt") == {
+        Path("b.pt"): "README.md, line 3", Path("a.pt"): "net.py, line 1",
+    }  # fmt: skip
