@@ -178,8 +178,9 @@ def _raise_again_with_function_names(
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
         _raise_again_with_changed_text(error, named.path, str(tried), options, given_tokenizer)
-    is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
-    if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
+    # A function that splits otherwise is named beside them, but the line to copy keeps the stated rules.
+    is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
+    if named is None or (options["tokenizer"] is not None and tried is None):
         return
     given = {"" if tried is None else str(tried), given_tokenizer}
     found = [one for one in list_text_functions(named.path) if not {f"{one.file}:{one.name}", one.option} & given]
@@ -198,7 +199,7 @@ def _raise_again_with_function_names(
             given_tokenizer,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
             f"{error.remedy}",
-            {**error.nearer_options, "tokenizer": found[0].option, **widths},
+            {**error.nearer_options, **({} if is_stated else {"tokenizer": found[0].option, **widths})},
         ) from None
 
 
@@ -230,7 +231,8 @@ def _raise_again_with_changed_text(
 ) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     answering = [one.option for one in list_text_functions(file) if is_name_of_answering_function(one.name)]
     for one in (tokenizer, *answering):

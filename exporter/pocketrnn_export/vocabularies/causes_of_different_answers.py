@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
@@ -41,6 +42,8 @@ from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vo
 _log = logging.getLogger(__name__)
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 MOST_TEXTS: Final = 200
+# All cuts and widths of a usual classifier take a third of it.
+_MOST_SECONDS_OF_WAYS: Final = 60.0
 _WAYS: Final = 600
 _ENOUGH: Final = 2
 # Answers of seven digits that agree better than this are those of these rules.
@@ -422,6 +425,7 @@ def find_other_truncation_or_padding(
         *(i for i in range(len(rows)) if i not in {*wrong_indices}),
     ]
     agreeing = []
+    started = time.process_time()
     changes = _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first]))
     for said, changed in log_item_progress(changes, "Trying cuts and widths"):
         exceptions, largest = [], 0.0
@@ -439,7 +443,8 @@ def find_other_truncation_or_padding(
                     agreeing.append((len(exceptions), largest, said, changed, exceptions))
         # Answers of many digits show which of several near widths is right.
         sure = sum(largest < _SURELY for _, largest, *_ in agreeing)
-        if len(agreeing) == _WAYS or (sure == _ENOUGH and not most_exceptions):
+        is_late = time.process_time() - started > _MOST_SECONDS_OF_WAYS
+        if is_late or len(agreeing) == _WAYS or (sure == _ENOUGH and not most_exceptions):
             break
     if not agreeing:
         return None
