@@ -94,7 +94,7 @@ def read_weights(path: Path) -> SavedWeights:
 
 def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
     """List the files that hold tensors of the names and shapes of those in a file of weights, but with other numbers.
-    Files that cannot be read, and copies, are left out.
+    Files that cannot be read or hold tensors without numbers, and copies, are left out.
 
     Args:
         path: the file of weights.
@@ -108,6 +108,7 @@ def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
             with contextlib.suppress(InputError):
                 tensors = read_weights(one).tensors
                 is_alike = {name: tensor.shape for name, tensor in tensors.items()} == shapes
+                is_alike = is_alike and not any(one.is_meta for held in (tensors, known[0]) for one in held.values())
                 if is_alike and not any(all(torch.equal(tensors[name], held[name]) for name in held) for held in known):
                     known.append(tensors)
                     found.append(one)
