@@ -425,7 +425,7 @@ def _export_text_classifier(
     features = () if given.features is None else make_features(given.features)
     if features and options.two_texts:
         raise InputError("A bundle cannot have both features and two texts.", "Leave the features out.")
-    shown = [*(freeze_texts_with_features(given.example_texts, features) if features else given.example_texts)]
+    shown: Any = freeze_texts_with_features(given.example_texts, features) if features else given.example_texts
     each_text = flatten_pairs(shown) if options.two_texts else [text for text, _ in shown] if features else shown
     tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
     rules = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_texts_with_ids(pairs), tried)

@@ -24,8 +24,9 @@ ABOUT_PADDING: Final = "padding"
 ABOUT_SOFTMAX: Final = "softmax"
 ABOUT_LENGTHS: Final = "lengths"
 ABOUT_SPLITTING: Final = "splitting"
-# Each note on this topic replaces the one before: an export may try several text rules.
+# Each note on one of these topics replaces the one before: an export may try several text rules.
 ABOUT_WORDS: Final = "words"
+ABOUT_MARKS: Final = "marks"
 # The seconds without a line after which the progress of another step, or of the same one, is shown.
 _SECONDS: Final = 10.0
 _SECONDS_OF_ONE_STEP: Final = 30.0

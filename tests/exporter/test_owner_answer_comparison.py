@@ -56,7 +56,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     map_head_answers,
     read_pairs,
 )
-from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
+from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers, find_rules_with_marks
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
@@ -438,6 +438,25 @@ def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_togethe
 
     assert [one.rules for one in find_rules_from_answers(rules, words, texts, measure, 1e-3)] == [own]
     assert sum(read) < 200_000
+
+
+@pytest.mark.parametrize(("first", "last"), [(2, 3), (2, None), (None, 3)])
+def test_words_around_a_text_are_tried_at_once_with_the_likeliest_rules(first: int | None, last: int | None) -> None:
+    words = ["<pad>", "<unk>", "<SOS>", "<EOS>", *SYLLABLES]
+    implied = make_implied_rules(read_vocabulary(words))
+    own = replace(implied, tokenizer="whitespace", first_id=first, last_id=last)
+    encoder = TextEncoder(own, words)
+    texts = [f"{' '.join(split(text))}, x. kab" for text in drawn(20, 5, 8)]
+    calls: list[int] = []
+
+    def measure(number: int, ids: Sequence[int]) -> float:
+        calls.append(number)
+        return float(list(ids) != encoder.encode(texts[number]))
+
+    assert [one.rules for one in find_rules_with_marks(implied, words, texts, measure, 1e-3)] == [own]
+    assert len(calls) < 200
+    assert find_rules_with_marks(own, words, texts, measure, 1e-3) == []
+    assert find_rules_with_marks(implied, SYLLABLES, texts, measure, 1e-3) == []
 
 
 @pytest.mark.parametrize(("distance", "is_told"), [(1.0, True), (0.0, False)])

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from pocketrnn.commands.cli import main
+from pocketrnn.errors import DataError
 from pocketrnn_export.commands.proposed_options import propose_vocabulary
+from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 ROWS = 30
@@ -118,3 +124,60 @@ def test_after_a_vocabulary_that_is_too_large_the_code_that_counts_one_is_writte
 def test_code_that_takes_no_ids_without_a_row_is_found(folder: Path, code: str, *, is_limit: bool) -> None:
     Path("net.py").write_text(code)
     assert bool(find_limit_of_ids(Path("net.py"), ROWS)) == is_limit
+
+
+WORDS = {f"w{i}": i for i in range(ROWS)}
+
+
+def write_table(file: str) -> None:
+    with Path(file).open("w", newline="") as table:
+        csv.writer(table).writerows([("word", "count", "id"), *((word, 3, i) for word, i in WORDS.items())])
+
+
+def write_vectors(file: str) -> None:
+    lines = [f"{word} {' '.join(f'{i + j}.5' for j in range(5))}" for word, i in WORDS.items()]
+    Path(file).write_text("\n".join([f"{ROWS} 5", *lines, ""]))
+
+
+@pytest.mark.parametrize(
+    ("file", "write"),
+    [
+        ("vocab.csv", write_table),
+        ("list.npy", lambda file: np.save(file, np.array([*WORDS]))),
+        ("dict.npy", lambda file: np.save(file, np.array(WORDS, dtype=object), allow_pickle=True)),
+        ("words.txt", write_vectors),
+        ("inner.pt", lambda file: torch.save({"meta": {"text": {"tok2i": WORDS}, "sizes": {"a": 0, "b": 1}}}, file)),
+        # No code names it.
+        ("words.lst", lambda file: Path(file).write_text("\n".join(WORDS))),
+    ],
+)
+def test_vocabularies_of_further_kinds_are_read_and_proposed(
+    file: str, write: Callable[[str], object], folder: Path
+) -> None:
+    Path("words.pkl").unlink()
+    torch.save({"embedding.weight": torch.rand(ROWS, 5), "fc.weight": torch.zeros(2, 5), "fc.bias": torch.zeros(2)},
+               "net.pt")  # fmt: skip
+    write(file)
+    Path("net.py").write_text("" if file.endswith(".lst") else f"open({file!r})\n")
+    found = propose_vocabulary(Path("net.py"), Path("net.pt"))
+    assert found is not None
+    assert str(found.path) == file
+    if file != "words.txt":
+        assert read_vocabulary(file).tokens == (*WORDS,)
+
+
+@pytest.mark.parametrize("content", [b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{", b"a,id\nx,1\n" * 20])
+def test_a_damaged_array_or_a_table_without_ids_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"words\.csv"):
+        read_vocabulary(tmp_path / "words.csv")
+
+
+def test_files_in_commands_are_found_those_of_a_command_that_answers_first(folder: Path) -> None:
+    for name in ("a.pt", "b.pt", "c.pt"):
+        Path(name).touch()
+    Path("net.py").write_text('save("a.pt")\n')
+    Path("README.md").write_text("It writes c.pt in the end.\n\n    python predict.py --model b.pt text\n")
+    assert list_data_files_named_in_code(Path("net.py"), "pt") == {
+        Path("b.pt"): "README.md, line 3", Path("a.pt"): "net.py, line 1",
+    }  # fmt: skip

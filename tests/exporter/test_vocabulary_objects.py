@@ -7,6 +7,7 @@ import copy
 import json
 import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
@@ -139,6 +141,21 @@ def test_a_stage_and_the_note_on_words_are_printed_once(capsys: pytest.CaptureFi
     assert len(kept) == 1
     assert "basic_english" in kept[0]
     assert capsys.readouterr().err.count("Finding out how") == 1
+
+
+def test_a_blank_is_found_between_letters_and_words_around_a_text_have_a_note_of_their_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    words = ["<pad>", "<unk>", "<SOS>", "<EOS>", " ", "a", "b"]
+    rules = TextRules("characters", unknown_id=1, padding_id=0, steps=cleaning(("sub", r"^ +", "")))
+    warn_of_unreachable_words(TextEncoder(rules, words), words)
+    (note,) = caplog.messages
+    assert '--rules: {"first_id": "<SOS>", "last_id": "<EOS>"}' in note
+    caplog.clear()
+    warn_of_unreachable_words(TextEncoder(replace(rules, first_id=2), words), words)
+    (note,) = caplog.messages
+    assert "1 word of the vocabulary" in note
+    assert "<EOS>" in note
 
 
 def test_dots_in_place_of_a_value_are_refused_and_sizes_after_a_star_are_not_read(

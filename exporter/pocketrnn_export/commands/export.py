@@ -184,7 +184,7 @@ def _choose_output(context: click.Context, _option: click.Parameter, output: Pat
     type=click.Path(path_type=Path),
     callback=_choose_output,
     metavar="FOLDER",
-    help="The folder of the new bundle.  [default: SOURCE's name with .bundle, in the current folder]",
+    help="The new bundle's folder.  [default: SOURCE.bundle]",
 )
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The weights of the module: .safetensors, or a saved state_dict.")  # fmt: skip
@@ -767,7 +767,7 @@ def _refuse_missing_options(
     changes: dict[str, str | None] = {"tokenizer": options["tokenizer"]} if tokenizer_sentence else {}
     given = options["weights"]
     is_open = given is None and not options["random_weights"]
-    if is_open and named is not None and (found := propose_weights(named.path)) is not None:
+    if is_open and named is not None and (found := propose_weights(named.path, named.name)) is not None:
         options["weights"] = found.path
         changes["weights"] = str(found.path)
         remedy.append(f"The weights seem to be {found.description}.")
@@ -1383,7 +1383,7 @@ def _propose_weights_in_error(error: InputError, named: ModuleName, options: dic
     """Return an error whose remedy is the file of weights that the owner's code names, if no weights are given. Return
     the error itself if no such file is found."""
     is_open = options["weights"] is None and not options["random_weights"]
-    found = propose_weights(named.path) if is_open else None
+    found = propose_weights(named.path, named.name) if is_open else None
     if found is None:
         return error
     said = f"The weights seem to be {found.description}. --weights also uses the sizes that its tensors show."

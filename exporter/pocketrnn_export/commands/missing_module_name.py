@@ -4,18 +4,26 @@ module."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands.missing_option_files import correct_missing_source
-from pocketrnn_export.commands.proposed_options import propose_weights
+from pocketrnn_export.commands.proposed_options import (
+    list_classes_that_fit,
+    list_weight_files_near,
+    propose_weights,
+)
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_weight_names
+
+_MOST_NAMED: Final = 8
 
 
 def complete_source(source: str) -> str:
@@ -38,7 +46,6 @@ def complete_source(source: str) -> str:
     from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import (
         find_calls_of_classes,
-        list_classes_with_layers,
         list_module_classes,
         list_module_classes_near,
     )
@@ -48,7 +55,7 @@ def complete_source(source: str) -> str:
     proposed = propose_weights(path) if len(names) > 1 else None
     weights = parameters["weights"] or (None if proposed is None or proposed.others else proposed.path)
     layers = list_weight_names(weights) if weights is not None and len(names) > 1 and weights.is_file() else []
-    fitting = list_classes_with_layers(path, names, layers) if layers else names
+    fitting = list_classes_that_fit(path, names, weights) if layers and weights is not None else names
     calls = find_calls_of_classes(path, fitting) if len(fitting) > 1 else {}
     if len(fitting) == 1 or len(calls) == 1:
         ((name, where),) = calls.items() or [(fitting[0], "")]
@@ -58,7 +65,9 @@ def complete_source(source: str) -> str:
         print_line(f"Note: {path} is taken as {completed}, the only module there that {why}.", err=True)
         parameters["source"] = completed
         return completed
-    found = [f"{path}:{name}" for name in names] or list_module_classes_near(path)
+    found = [f"{path}:{name}" for name in names] or _list_modules_that_fit(
+        list_module_classes_near(path), [] if is_code else [path]
+    )
     chosen = find_module_of_answering_code([f"{path}:{name}" for name in fitting] or found)
     if names and chosen is not None and chosen[1].is_only:
         others = [one for one in found if one != chosen[0]]
@@ -82,7 +91,7 @@ def complete_source(source: str) -> str:
         given = f", and give --weights {path}" if "weights" in changes else ""
         other = f"Name the Python file or notebook with the module, such as model.py{given}."
         raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
-    said = f"Name one of them: {', '.join(found)}.{f' {why}' if why else ''}"
+    said = f"Name one of them: {', '.join(found[:_MOST_NAMED])}.{f' {why}' if why else ''}"
     raise OptionCorrectionsError(problem, said, changes)
 
 
@@ -120,6 +129,20 @@ def _refuse_name_without_module(source: str) -> None:
     raise InputError(problem, remedy)
 
 
+def _list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path]) -> list[str]:
+    """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that some of
+    them fit. Return all of them if none fits."""
+    named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in modules)]
+    for one in weights:
+        if fitting := [
+            f"{file}:{name}"
+            for file, name in named
+            if list_classes_that_fit(file, [name], one, has_rivals=len(named) > 1)
+        ]:
+            return fitting
+    return [*modules]
+
+
 def _refuse_folder_of_code(folder: Path) -> None:
     """Refuse a folder whose Python files define modules, and name these."""
     from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
@@ -128,10 +151,12 @@ def _refuse_folder_of_code(folder: Path) -> None:
     inside = folder / "__init__.py"
     near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
     if found := [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]:
+        given = click.get_current_context().params["weights"]
+        found = _list_modules_that_fit(found, list_weight_files_near(inside) if given is None else [given])
         chosen = find_module_of_answering_code(found)
         why, source = ("", found[0]) if chosen is None else (f" {chosen[1].sentence}", chosen[0])
         raise OptionCorrectionsError(
             f"{folder} holds no config.json, so that it is not a folder that `pocketrnn train` wrote, but holds code.",
-            f"Name one of its modules: {', '.join(found)}.{why}",
+            f"Name one of its modules: {', '.join(found[:_MOST_NAMED])}.{why}",
             {"source": source},
         )

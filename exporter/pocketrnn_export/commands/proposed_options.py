@@ -22,10 +22,18 @@ if TYPE_CHECKING:
 # Some of 600 rules agree with a few texts by chance.
 TEXTS_TO_DECIDE_BY: Final = 20
 _TO_IDS: Final = r"\w+_?(?:to|2)_?(?:idx|ids?|index)"
-_OF_VOCABULARIES: Final = f"json|pkl|pickle|joblib|txt|pth?|bin|vocab|dict|words|tsv|gz|{_TO_IDS}"
+_OF_VOCABULARIES: Final = f"json|pkl|pickle|joblib|txt|pth?|bin|vocab|dict|words|[ct]sv|npy|vec|gz|{_TO_IDS}"
 _OF_LABELS: Final = f"json|pkl|pickle|joblib|txt|npy|pth?|{_TO_IDS}"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
+# The endings of files that are not looked at for a vocabulary, unless code names them.
+_NOT_VOCABULARIES: Final = re.compile(
+    r"(?i)\.(py[cx]?|ipynb|md|rst|html|jsonl|png|jpe?g|gif|pdf|sh|toml|cfg|ini|ya?ml|log)"
+)
+_LARGEST_NEAR: Final = 2**23
+# Reading a file of word vectors of this size takes some seconds.
+_LARGEST_VECTORS: Final = 2**28
+_MOST_NEAR: Final = 60
 _FEWEST_WORDS: Final = 20
 # An embedding may have more rows than the vocabulary has tokens, as with a largest number of words.
 _MOST_ROWS_PER_WORD: Final = 4
@@ -105,22 +113,26 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     """
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
-    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
-    from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, read_vocabulary
 
     sizes = read_weight_sizes(weights)
     labels = _find_label_files(path, sizes)
     found: dict[FileNamedInCode, tuple[str, ...]] = {}
-    for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
+
+    def add_if_it_fits(file: Path, where: str, *, is_named: bool) -> None:
         with contextlib.suppress(InputError, OSError), hide_log_records():
-            is_read = file.stat().st_size <= LARGEST_FILE and not holds_weights(file)
-            tokens = read_vocabulary(file).tokens if is_read else ()
+            tokens = _read_tokens(file, weights)
             # A pickled object of text processing may hold both.
             is_of_labels = file in labels and {*tokens} <= {*labels[file].labels}
             # The lines of a file of texts have blanks.
             is_of_texts = 2 * sum(" " in token.strip() for token in tokens) >= len(tokens)
-            if sizes.may_have_words(len(tokens)) and not is_of_labels and not is_of_texts:
+            fits = sizes.may_have_words(len(tokens)) if is_named else len(tokens) in sizes.table_rows
+            if fits and not is_of_labels and not is_of_texts:
                 found[FileNamedInCode(file, where)] = tokens
+
+    for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
+        add_if_it_fits(file, where, is_named=True)
+    for file in [] if found else _list_small_files_near(path):
+        add_if_it_fits(file, f"a file near {path.name}, with as many words as the embedding has rows", is_named=False)
     exact = {one: tokens for one, tokens in found.items() if len(tokens) in sizes.table_rows}
     if len({*exact.values()}) == 1:
         # The words of a module that reads characters are these, too.
@@ -130,6 +142,33 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     ((one, tokens),) = found.items()
     rows = f"{len(tokens):,} words, but the embedding has {sizes.embedding_rows:,} rows"
     return one._replace(note=f" It has {rows}." if sizes.embedding_rows else "")
+
+
+def _read_tokens(file: Path, weights: Path | None) -> tuple[str, ...]:
+    """Read the tokens in a file that may be a vocabulary or, with weights, hold word vectors. Return none for a file
+    that is too large or holds weights."""
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
+    from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, is_word_vector_file, read_vocabulary
+
+    size = file.stat().st_size
+    if weights is not None and size <= _LARGEST_VECTORS and is_word_vector_file(file):
+        from pocketrnn_export.intake.weights_file import read_weights
+        from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
+
+        return read_word_vector_vocabulary(file, read_weights(weights)).tokens
+    largest = _LARGEST_NEAR if file.suffix.lower() in (".csv", ".tsv") else LARGEST_FILE
+    return read_vocabulary(file).tokens if size <= largest and not holds_weights(file) else ()
+
+
+def _list_small_files_near(path: Path) -> list[Path]:
+    """List the first small files in and below the working folder and the folder of a file. Code, tables and documents
+    are left out."""
+    from pocketrnn_export.source_code.files_near_module import list_data_files_below
+
+    folders = dict.fromkeys((Path(), path.parent))
+    unique = {one.resolve(): one for folder in folders for one in list_data_files_below(folder)}
+    named = [one for one in unique.values() if not _NOT_VOCABULARIES.fullmatch(one.suffix) and one.name[0] != "."]
+    return [one for one in named if one.stat().st_size <= _LARGEST_NEAR][:_MOST_NEAR]
 
 
 def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, *, multi_label: bool) -> ProposedOption:
@@ -345,35 +384,40 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
     return None
 
 
-def propose_weights(path: Path) -> FileNamedInCode | None:
-    """Find the file of weights that the code of a module, or of the files near it, names; if it names none, one beside
-    the module. If there are several with the module's layers, the file is taken that the answering code loads, or that
-    code saves last; or else the first one with the others. Return it with the place in the code, and with the files of
-    weights near it that have the same shapes; None if there is no such file.
+def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
+    """Find the file of weights that the code of a module, or of the files near it, names; if it names none with the
+    module's layers, one near the module that has them, or else one beside it. If there are several with the module's
+    layers, the file is taken that the answering code loads, or that code saves last; or else the first one with the
+    others. Return it with the place in the code, and with the files of weights near it that have the same shapes; None
+    if there is no such file.
 
     Args:
         path: the file of the module.
+        name: the class of the module; by default, any class of the file.
     """
     from pocketrnn_export.source_code.answering_code import list_used_files
-    from pocketrnn_export.source_code.class_definitions import list_classes_with_layers, list_module_classes
+    from pocketrnn_export.source_code.class_definitions import list_module_classes
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
-    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, list_weight_names
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
-    if len(found) > 1:
-        # Other modules have other layers.
-        names = list_module_classes(path)
-        found = [
-            one for one in found if list_classes_with_layers(path, names, list_weight_names(one.path))
-        ] or found  # fmt: skip
+    # Other modules have other layers.
+    names = list_module_classes(path)
+    names = [name] if name in names else names
+    fitting = [one for one in found if list_classes_that_fit(path, names, one.path, has_rivals=len(found) > 1)]
+    if not fitting:
+        near = list_weight_files_near(path)
+        near = [one for one in near if list_classes_that_fit(path, names, one, has_rivals=len(near) > 1)]
+        only = f"{'the only' if len(near) == 1 else 'a'} file near {path.name} with the layers of its module"
+        fitting = [FileNamedInCode(one, only) for one in near]
+    found = fitting or found
     for group in list_used_files(path, [one.path for one in found]) if len(found) > 1 else ():
         if group:
             found = [FileNamedInCode(file, where) for file, where in group.items()]
             break
     if not found:
-        beside = [one for one in path.parent.iterdir() if re.fullmatch(rf"\.({_OF_WEIGHTS})", one.suffix)]
-        beside = sorted(one for one in beside if one.is_file() and holds_weights(one))
+        beside = _list_weight_files_in(path.parent)
         only = "the only file" if len(beside) == 1 else "a file"
         found = [FileNamedInCode(one, f"{only} of weights beside {path.name}") for one in beside]
     if not found:
@@ -381,6 +425,69 @@ def propose_weights(path: Path) -> FileNamedInCode | None:
     others = tuple(one.path for one in found[1:])
     alike = tuple(one for one in list_weights_of_same_shapes(path, found[0].path) if one not in others)
     return found[0]._replace(others=others, alike=alike)
+
+
+def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path, *, has_rivals: bool = False) -> list[str]:
+    """List the classes among `names` that have the layers in a file of weights. If there are several, list those with
+    its kinds of layers and its sizes.
+
+    Args:
+        path: the file of the classes.
+        names: their names.
+        weights: the file of weights.
+        has_rivals: whether to compare kinds and sizes even if only one class has the layers.
+    """
+    from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_classes_with_layers
+    from pocketrnn_export.vocabularies.checkpoint_file import list_weight_names
+
+    layers = list_weight_names(weights)
+    found = list_classes_with_layers(path, names, layers) if layers else []
+    if len(found) < 1 + (not has_rivals):
+        return found
+    from pocketrnn_export.intake.arguments_from_weights import has_kinds_and_sizes
+    from pocketrnn_export.intake.weights_file import read_weights
+    from pocketrnn_export.progress import hide_log_records
+
+    with contextlib.suppress(InputError), hide_log_records():
+        tensors = read_weights(weights).tensors
+        held = {name: find_class_in_file_or_imports(path, name) for name in found}
+        found = [name for name, one in held.items() if one is None or has_kinds_and_sizes(one[1], tensors)]
+    return found
+
+
+def list_weight_files_near(path: Path) -> list[Path]:
+    """List the files of weights in and below the working folder and the folder of a file, by their contents. Of files
+    whose names differ by a number, that with the highest comes first. Large files are left out.
+
+    Args:
+        path: the file.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_data_files_below
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_of_torch
+
+    folders = dict.fromkeys((Path(), path.parent))
+    unique = {one.resolve(): one for folder in folders for one in list_data_files_below(folder)}
+    found: list[Path] = []
+    for one in sorted(unique.values(), key=_order_by_highest_number):
+        # Only few of many data files are read whole.
+        with contextlib.suppress(OSError):
+            if len(found) < _MOST_WEIGHTS and one.stat().st_size <= _LARGEST_WEIGHTS and may_be_of_torch(one):
+                found += [one] * holds_weights(one)
+    return found
+
+
+def _order_by_highest_number(file: Path) -> tuple[str, list[int]]:
+    """Return what sorts files by their folders and names, but the highest number first."""
+    return re.sub(r"\d+", "0", str(file)), [-int(one[:18]) for one in re.findall(r"\d+", file.name)]
+
+
+def _list_weight_files_in(folder: Path) -> list[Path]:
+    """List the files of weights in a folder by their usual suffixes, or by the number at the end of their names."""
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
+
+    usual = re.compile(rf"\.({_OF_WEIGHTS}|\D*\d+)")
+    files = [one for one in folder.iterdir() if usual.fullmatch(one.suffix) and one.is_file()]
+    return [one for one in sorted(files, key=_order_by_highest_number) if holds_weights(one)]
 
 
 def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
@@ -394,8 +501,7 @@ def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
-    beside = sorted(one for one in weights.parent.iterdir() if re.fullmatch(rf"\.({_OF_WEIGHTS})", one.suffix))
-    near = [*beside, *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
+    near = [*_list_weight_files_in(weights.parent), *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
     unique = {one.resolve(): one for one in near if one.is_file()}
     unique.pop(weights.resolve(), None)
     few = [one for one in unique.values() if one.stat().st_size <= _LARGEST_WEIGHTS and holds_weights(one)]

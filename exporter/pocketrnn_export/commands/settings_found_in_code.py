@@ -123,20 +123,29 @@ def print_uncompared_steps_and_kept_notes(
     Args:
         steps: a sentence for each step that was not compared.
         one_number: whether the module gives one number for a text. Notes on its softmax are then left out.
-        is_answered: whether the user's answers were compared. Notes on padding are then left out.
+        is_answered: whether the user's answers were compared. Notes on padding, and on words around a text, are then
+            left out.
         has_answers_beside: whether the next command compares the user's answers. Notes on lengths and on how texts are
             split are then left out.
         rules: the text rules. If they cut or pad texts, notes on lengths are left out.
     """
-    from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_PADDING, ABOUT_SOFTMAX, ABOUT_SPLITTING
+    from pocketrnn_export.progress import (
+        ABOUT_LENGTHS,
+        ABOUT_MARKS,
+        ABOUT_PADDING,
+        ABOUT_SOFTMAX,
+        ABOUT_SPLITTING,
+    )
 
     has_width = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
+    has_marks = bool(getattr(rules, "first_ids", ()) or getattr(rules, "last_ids", ()))
     is_left_out = {
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
         ABOUT_LENGTHS: has_width or has_answers_beside,
         ABOUT_SPLITTING: has_answers_beside,
+        ABOUT_MARKS: is_answered or has_answers_beside or has_marks,
     }
     kept = get_lines_to_print_at_end(click.get_current_context())
     lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,9 +17,12 @@ from torch import Tensor
 from pocketrnn_export.intake.constructor_arguments_without_effect import find_values_for_arguments_without_effect
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates, count_layers, reads_both_directions
 from pocketrnn_export.source_code.class_definitions import (
+    find_class_in_file_or_imports,
     find_stored_parameters,
     list_init_defaults,
     list_init_names_and_whether_assigned,
+    list_set_attributes,
+    read_prefix,
     walk_init_without_optional_branches,
 )
 from pocketrnn_export.source_code.syntax_tree_parts import find_methods, list_positional_parameters, read_last_name
@@ -38,17 +42,20 @@ _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
 _BY_NAMES: Final = (("num_layers", 2, count_layers), ("bidirectional", 6, reads_both_directions))
 
 
-def find_size_expression_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def find_size_expression_values(
+    definition: ast.ClassDef, tensors: Mapping[str, Tensor], path: Path | None = None
+) -> dict[str, int]:
     """Return the values that the weights show for the expressions by which a class sizes its layers, such as 64 for
     `hidden_dim`.
 
     Only embeddings, linear and recurrent layers of the form `self.NAME = nn.Layer(...)` are read, also in an
-    nn.Sequential. An expression such as `name + 1` shows the value of `name`; `self.name` shows that of the parameter
-    that it holds. An expression with two different values is left out.
+    nn.Sequential, and in the owner's classes that the class makes. An expression such as `name + 1` shows the value of
+    `name`; `self.name` shows that of the parameter that it holds. An expression with two different values is left out.
 
     Args:
         definition: the class.
         tensors: the weights by name, where `NAME.weight` may have a prefix.
+        path: the file of the class, from which it may import the classes that it makes.
     """
     found: dict[str, set[int]] = {}
     stored = find_stored_parameters(definition)
@@ -58,7 +65,14 @@ def find_size_expression_values(definition: ast.ClassDef, tensors: Mapping[str, 
         gates, shown = GATES.get(read_last_name(layer.func).removesuffix("Cell")), count_gates(tensors, name)
         if gates is not None and shown not in (gates, None):
             continue
-        given = _list_arguments_shown_by_weights(layer, name, tensors)
+        given = [*_list_arguments_shown_by_weights(layer, name, tensors)]
+        inner = _find_made_class(definition, layer, path)
+        if inner is not None:
+            held = _take_tensors_inside(tensors, name)
+            # The weights may be those of another branch.
+            if not held or not {*map(read_prefix, held)} <= list_set_attributes(*inner):
+                continue
+            given += _list_arguments_shown_inside(layer, inner, held)
         sizes = {_solve_expression(argument, n) for argument, n in given if not isinstance(argument, ast.Constant)}
         if sizes or read_last_name(layer.func) in _LAYERS:
             # Each recurrent layer of these gates counts by itself.
@@ -68,6 +82,57 @@ def find_size_expression_values(definition: ast.ClassDef, tensors: Mapping[str, 
         for expression, size in set.intersection(*either):
             found.setdefault(stored.get(expression, expression), set()).add(size)
     return {expression: sizes.pop() for expression, sizes in found.items() if len(sizes) == 1}
+
+
+def _find_made_class(definition: ast.ClassDef, call: ast.Call, path: Path | None) -> tuple[Path, ast.ClassDef] | None:
+    """Find the owner's class that a class makes by a call: one of its file or its imports, or one inside of it, such as
+    `self.Encoder(...)`. Return its file and its code; None for other code."""
+    name = read_last_name(call.func)
+    if path is None:
+        return None
+    if isinstance(call.func, ast.Attribute):
+        nested = [one for one in definition.body if isinstance(one, ast.ClassDef) and one.name == name]
+        return (path, nested[0]) if nested else None
+    return find_class_in_file_or_imports(path, name) if name and name != definition.name else None
+
+
+def _take_tensors_inside(tensors: Mapping[str, Tensor], layer_name: str) -> dict[str, Tensor]:
+    """Return the tensors of a layer by their names inside of it. The name of the layer may have a prefix."""
+    start = f"{layer_name}."
+    found = {key.removeprefix(start): one for key, one in tensors.items() if key.startswith(start)}
+    return found or {
+        key.partition(f".{start}")[2]: one for key, one in tensors.items() if f".{start}" in key
+    }  # fmt: skip
+
+
+def _list_arguments_shown_inside(
+    call: ast.Call, inner: tuple[Path, ast.ClassDef], tensors: Mapping[str, Tensor]
+) -> Iterator[tuple[ast.expr, int]]:
+    """Yield each argument of the call of an owner's class whose value its weights show, with this value."""
+    path, definition = inner
+    values = find_parameter_values(definition, tensors, path)
+    names = [one for one in list_init_names_and_whether_assigned(definition) if one != "self"]
+    given = dict(zip(names, itertools.takewhile(lambda one: not isinstance(one, ast.Starred), call.args), strict=False))
+    given |= {str(one.arg): one.value for one in call.keywords}
+    yield from ((given[name], value) for name, value in values.items() if name in given)
+
+
+def has_kinds_and_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether weights may be those of a class: no recurrent layer has other gates than the code says, and no
+    layer another size than the number in the code.
+
+    Args:
+        definition: the class.
+        tensors: the weights by name, where `NAME.weight` may have a prefix.
+    """
+    for name, layer in _find_assigned_layers(definition):
+        gates, shown = GATES.get(read_last_name(layer.func).removesuffix("Cell")), count_gates(tensors, name)
+        if gates is not None and shown not in (gates, None):
+            return False
+        for argument, size in _list_arguments_shown_by_weights(layer, name, tensors):
+            if isinstance(argument, ast.Constant) and argument.value != size:
+                return False
+    return True
 
 
 def _list_arguments_shown_by_weights(
@@ -113,12 +178,17 @@ def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
     return ast.unparse(expression), value
 
 
-def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def find_parameter_values(
+    definition: ast.ClassDef, tensors: Mapping[str, Tensor], path: Path | None = None
+) -> dict[str, int]:
     """Return the parameters of a class whose values the shapes of the weights show, with these values.
 
     A parameter that `__init__` assigns again is left out.
+
+    Args:
+        definition, tensors, path: as in `find_size_expression_values`.
     """
-    sizes = find_size_expression_values(definition, tensors)
+    sizes = find_size_expression_values(definition, tensors, path)
     return {
         name: sizes[name]
         for name, stored in list_init_names_and_whether_assigned(definition).items()

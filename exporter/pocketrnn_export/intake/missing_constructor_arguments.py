@@ -95,7 +95,7 @@ def find_values_for_missing_arguments(
     stated, place = _find_checkpoint_arguments_and_place(takes, weights)
     shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if definition is not None and weights is not None:
-        shown |= find_parameter_values(definition, weights.tensors)
+        shown |= find_parameter_values(definition, weights.tensors, named.path)
         taken |= {name: shown[name] for name in takes if name in shown and _differs_from_default(takes[name], shown)}
         unused |= find_values_for_arguments_without_effect(definition) if _inherits_only_from_torch(maker) else {}
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]

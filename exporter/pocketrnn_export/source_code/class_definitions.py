@@ -10,13 +10,21 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import list_files_near, list_syntax_nodes_near
-from pocketrnn_export.source_code.notebook import read_python_statements
+from pocketrnn_export.source_code.files_near_module import (
+    list_files_near,
+    list_imported_files,
+    list_syntax_nodes_near,
+)
+from pocketrnn_export.source_code.notebook import (
+    read_python_cells_if_readable,
+    read_python_statements,
+)
 from pocketrnn_export.source_code.syntax_tree_parts import (
     find_defaults,
     find_methods,
     list_assignments,
     list_parameters,
+    read_last_name,
 )
 
 
@@ -116,7 +124,9 @@ def _walk_without_optional_branches(node: ast.AST, absent: Collection[str]) -> I
             yield from _walk_without_optional_branches(child, absent)
 
 
-_MOST_NAMED: Final = 8
+# The methods by which a module gets a layer or a tensor of a name.
+_SETTERS: Final = ("add_module", "register_module", "register_buffer", "register_parameter", "setattr")
+_DEEPEST_BASE: Final = 4
 _BESIDE_THE_CODE: Final = frozenset(("example", "examples", "test", "tests", "scripts", "docs", "benchmarks", "venv"))
 
 
@@ -162,7 +172,8 @@ def is_class_without_forward(path: Path, name: str) -> bool:
 
 
 def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
-    """List the classes among `names` that fit a state_dict: they set an attribute for each layer that its weights name.
+    """List the classes among `names` that fit a state_dict: they or their base classes set an attribute for each layer
+    that its weights name, before or after a prefix that all names have, such as `module.`.
 
     Args:
         path: a Python file or notebook.
@@ -173,14 +184,59 @@ def list_classes_with_layers(path: Path, names: Collection[str], weight_names: C
         >>> list_classes_with_layers(Path("model.py"), ["Plain", "Attentive"], ["lstm.weight_ih_l0", "attention.bias"])
         ['Attentive']
     """
-    layers = {name.partition(".")[0] for name in weight_names}
     found = []
     for one in read_python_statements(path):
         if isinstance(one, ast.ClassDef) and one.name in names:
-            parts = [part for part in ast.walk(one) if isinstance(part, ast.Attribute)]
-            if layers <= {part.attr for part in parts if isinstance(part.ctx, ast.Store)}:
-                found.append(one.name)
+            attributes, rest = list_set_attributes(path, one), [*weight_names]
+            is_fitting = {*map(read_prefix, rest)} <= attributes
+            while not is_fitting and all("." in name for name in rest) and len({*map(read_prefix, rest)}) == 1:
+                rest = [name.partition(".")[2] for name in rest]
+                is_fitting = {*map(read_prefix, rest)} <= attributes
+            found += [one.name] * is_fitting
     return found
+
+
+def read_prefix(weight_name: str) -> str:
+    """Return the part of a weight's name before its first dot: the attribute of a module."""
+    return weight_name.partition(".")[0]
+
+
+def list_set_attributes(path: Path, definition: ast.ClassDef, depth: int = 0) -> set[str]:
+    """Return the attributes and tensors that the methods of a class and of its base classes set. Base classes are
+    looked for in its file, and in those that this file imports from.
+
+    Args:
+        path: the file of the class.
+        definition: the class.
+        depth: how many classes inherit from it, of those that were asked.
+    """
+    found = {part.attr for part in ast.walk(definition)
+             if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)}  # fmt: skip
+    for call in ast.walk(definition):
+        if isinstance(call, ast.Call) and read_last_name(call.func) in _SETTERS:
+            found |= {
+                one.value for one in call.args[:2] if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            }
+    for base in definition.bases if depth < _DEEPEST_BASE else ():
+        if (held := find_class_in_file_or_imports(path, read_last_name(base))) is not None:
+            found |= list_set_attributes(*held, depth + 1)
+    return found
+
+
+def find_class_in_file_or_imports(path: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
+    """Find a class of a file, or of the owner's files from which it imports. Return the file and the class; None if
+    there is none.
+
+    Args:
+        path: the file.
+        name: the class.
+    """
+    for file in (path, *list_imported_files(path)):
+        for cell in reversed(read_python_cells_if_readable(file)):
+            for one in cell.statements:
+                if isinstance(one, ast.ClassDef) and one.name == name:
+                    return file, one
+    return None
 
 
 def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
@@ -205,17 +261,28 @@ def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
 
 
 def list_module_classes_near(path: Path, *, in_scripts: bool = False) -> list[str]:
-    """List the classes with a forward in the files near a file, each as file.py:name.
+    """List the classes with a forward in the files near a file, each as file.py:name. Those that a class of another
+    file uses, as a layer or a base class, are left out, unless no others remain.
 
     Args:
         path: the file, whose own classes are left out.
         in_scripts: whether to look in folders with the name scripts, too.
     """
-    found: list[str] = []
+    found: dict[tuple[Path, str], ast.ClassDef] = {}
     # These folders of a project are not where its classifier is, unless the file lies there.
     left_out = _BESIDE_THE_CODE - {*path.absolute().parts, *(["scripts"] if in_scripts else [])}
     for file in list_files_near(path):
         if file != path and left_out.isdisjoint(file.parts[:-1]):
             with contextlib.suppress(InputError):
-                found += [f"{file}:{name}" for name in list_module_classes(file)]
-    return found[:_MOST_NAMED]
+                for name in list_module_classes(file):
+                    if (held := find_class_in_file_or_imports(file, name)) is not None:
+                        found[file, name] = held[1]
+    used = {
+        (file.resolve(), node.id)
+        for (path, _), definition in found.items()
+        for file in list_imported_files(path)
+        for node in ast.walk(definition)
+        if isinstance(node, ast.Name)
+    }
+    outer = [one for one in found if (one[0].resolve(), one[1]) not in used] or [*found]
+    return [f"{file}:{name}" for file, name in outer]

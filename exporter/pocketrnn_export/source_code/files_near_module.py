@@ -21,6 +21,10 @@ _LARGEST_CODE: Final = 4 * 2**20
 # seconds.
 _LARGEST_FILE_NEAR: Final = 2**17
 _SETTINGS: Final = re.compile(r"(?i)\.(ya?ml|toml|ini|cfg)$|config\w*\.json$")
+# Files whose lines show how the owner runs the code.
+_COMMANDS: Final = re.compile(r"(?i)^readme(\.\w+)?$|^(gnu)?makefile$|^dockerfile$|^procfile$|\.(sh|bat|ps1)$")
+_RUNS: Final = re.compile(r"\bpython|\.py\b|\s--\w")
+_RUNS_ANSWERS: Final = re.compile(r"(?i)(predict|infer|classif|eval|answer|demo|serve|app)\w*\.py\b")
 _LARGEST_SETTINGS: Final = 2**16
 # Most of a notebook are its pictures, and reading 4 MB takes a tenth of a second.
 _LARGEST_NOTEBOOK: Final = 2**23
@@ -203,8 +207,9 @@ def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
 def list_data_files_named_in_code(
     path: Path, suffix_pattern: str, names_in_folder: Collection[str] = ()
 ) -> dict[Path, str]:
-    """Find the data files that the code of a module, or a settings file, names. Return a dict from each file to the
-    place where it is named. The files must exist in or below the working folder or the module's folder.
+    """Find the data files that the code of a module, a settings file, or a command in a script or README names. Return
+    a dict from each file to the place where it is named; those of a command that answers texts come first. The files
+    must exist in or below the working folder or the module's folder.
 
     Args:
         path: the file of the module.
@@ -216,19 +221,26 @@ def list_data_files_named_in_code(
         >>> list_data_files_named_in_code(Path("api.py"), "json|pkl")
         {PosixPath('vocab.json'): 'api.py, line 9'}
     """
-    named: dict[str, str] = {}
+    files: dict[Path, tuple[Path, str]] = {}
+    beside = [file for folder in dict.fromkeys((Path(), path.parent)) for file in list_data_files_below(folder)]
+    lines = [
+        (file, number, line)
+        for file in beside if is_settings_file(file) or _is_command_file(file)
+        for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1)
+        if is_settings_file(file) or _RUNS.search(line)
+    ]  # fmt: skip
+    in_lines = {
+        found[0]: (f"{file}, line {number}", _RUNS_ANSWERS.search(line) is not None)
+        for file, number, line in reversed(lines)
+        for found in re.finditer(rf"(?i)[\w.-]+\.({suffix_pattern})\b", line)
+    }
+    named = {name: where for name, (where, is_answering) in in_lines.items() if is_answering}
     for where, node in list_syntax_nodes_near(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value.replace("\\", "/").rstrip("/").rpartition("/")[2]
             if re.search(rf"(?i)(?:^|\.)(?:{suffix_pattern})$", name) or (names_in_folder and name.strip(".")):
                 named.setdefault(name, where)
-    files: dict[Path, tuple[Path, str]] = {}
-    beside = [file for folder in dict.fromkeys((Path(), path.parent)) for file in _list_data_files(folder)]
-    for file in beside:
-        if is_settings_file(file):
-            for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
-                for found in re.finditer(rf"(?i)[\w.-]+\.({suffix_pattern})\b", line):
-                    named.setdefault(found[0], f"{file}, line {number}")
+    named |= {name: where for name, (where, _) in in_lines.items() if name not in named}
     for file in beside:
         name = next((one for one in named if is_named(file, one)), "")
         if not name and file.name in names_in_folder and file.parent.name in named:
@@ -249,8 +261,17 @@ def is_settings_file(path: Path) -> bool:
     return _SETTINGS.search(path.name) is not None and path.is_file() and path.stat().st_size <= _LARGEST_SETTINGS
 
 
-def _list_data_files(folder: Path) -> Iterator[Path]:
-    """Yield the files in and below a folder, up to a limit of depth and number."""
+def _is_command_file(path: Path) -> bool:
+    """Return whether a path is a small file with commands, such as README.md, run.sh or Makefile."""
+    return _COMMANDS.search(path.name) is not None and path.stat().st_size <= _LARGEST_SETTINGS
+
+
+def list_data_files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in and below a folder, up to a limit of depth and number.
+
+    Args:
+        folder: the folder.
+    """
     waiting, count = [(folder, 0)], 0
     while waiting:
         place, depth = waiting.pop(0)

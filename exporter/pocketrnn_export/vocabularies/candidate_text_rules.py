@@ -48,6 +48,10 @@ _OUTSIDE_ENCODINGS: Final = tuple(product((r"[^\x00-\xff]", r"[^\x00-\x7f]"), ("
 TRIED_PATTERNS: Final = (*((one, "") for one in (*_REMOVED, _LINE_BREAKS, *_SHORT_WORDS)), *_OUTSIDE_ENCODINGS)
 # Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
 _MOST_RANGES: Final = 24
+# Words that a text's first and last token may be.
+_FIRST: Final = re.compile(r"(?i)<s>|[<\[{_]+(sos|bos|cls|start|go|begin|s_?start)(_token)?[>\]}_]+")
+_LAST: Final = re.compile(r"(?i)</s>|[<\[{_]+(eos|sep|end|stop|s_?end)(_token)?[>\]}_]+")
+_MOST_MARKS: Final = 8
 _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
 make_cleaning_steps: Final = functools.cache(cleaning)
 STEPS_OUTSIDE_ENCODINGS: Final = tuple(make_cleaning_steps(("sub", *one)) for one in _OUTSIDE_ENCODINGS)
@@ -83,6 +87,21 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
     for lowercase in () if rules.steps else (False, True):
         removal = make_cleaning_steps(("sub", _LINE_BREAKS, ""))
         yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=removal)
+
+
+def list_rules_with_marks(rules: TextRules, tokens: Sequence[str]) -> list[TextRules]:
+    """Return text rules that put words of the vocabulary such as `<s>` and `</s>` around each text: both, the first one
+    alone, and the last one alone. Return an empty list if the rules have such ids, or the vocabulary no such words.
+
+    Args:
+        rules: the other rules.
+        tokens: the words of the vocabulary.
+    """
+    if rules.first_ids or rules.last_ids:
+        return []
+    firsts, lasts = ([i for i, token in enumerate(tokens) if one.fullmatch(token)] for one in (_FIRST, _LAST))
+    around = [*product(firsts, lasts), *((first, None) for first in firsts), *((None, last) for last in lasts)]
+    return [replace(rules, first_id=first, last_id=last) for first, last in around[:_MOST_MARKS]]
 
 
 def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:

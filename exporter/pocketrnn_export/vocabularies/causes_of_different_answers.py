@@ -30,7 +30,11 @@ from pocketrnn_export.vocabularies.answer_distances import (
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules, write_rules_option
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
-from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
+from pocketrnn_export.vocabularies.rules_from_answers import (
+    AgreeingRules,
+    find_rules_from_answers,
+    find_rules_with_marks,
+)
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
@@ -97,12 +101,17 @@ def explain_difference(
     some = [rows[i] for i in tried]
     most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
     ids_agree = rows[wrong_indices[0]][0].ids_agree
+    marked = None if ids_agree else find_other_rules(source, some, tolerance, most, find=find_rules_with_marks)
+    if marked is not None and not marked.exceptions:
+        return Explanation(marked.advice, marked.rules, marked.is_only, marked.rules)
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
     ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
     if ways[0] is None and most:
         ways.append(find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
-        ways.append(find_other_rules(source, some, tolerance, most, lambda: find_weights(True) is not None))
+        ways.append(
+            find_other_rules(source, some, tolerance, most, stops_before_rare=lambda: find_weights(True) is not None)
+        )
     if all(way is None or way.exceptions for way in ways) and not ids_agree:
         # These found nothing before the rare rules, or were not tried yet.
         weights = find_weights(True)
@@ -219,11 +228,11 @@ def find_other_rules(
     rows: Sequence[Row],
     tolerance: float,
     most_exceptions: int = 0,
-    stops_before_rare: Callable[[], bool] = lambda: False,
-    seconds: float = 60.0,
+    find: Callable[..., list[AgreeingRules]] = find_rules_from_answers,
+    **given: Any,
 ) -> _Way | None:
     """Find text rules for which all answers agree, except at most `most_exceptions`, and describe them. Return None if
-    no tried rules do. `stops_before_rare` and `seconds` are as for `find_rules_from_answers`."""
+    no tried rules do. `find` is the search, and `given` are further arguments of it."""
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -233,9 +242,7 @@ def find_other_rules(
             return _measure_distance_to_answer_for_ids(source, rows[number][0].answer, ids)
         return math.inf
 
-    found = find_rules_from_answers(
-        rules, tokens, [one.text for one, _ in rows], measure, tolerance, most_exceptions, stops_before_rare, seconds
-    )
+    found = find(rules, tokens, [one.text for one, _ in rows], measure, tolerance, most_exceptions, **given)
     if not found:
         return None
     best = found[0]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, find_file_error_reason, first_line, short_repr
-from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_checkpoint
+from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_checkpoint
 
 # Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.
 _LARGEST: Final = 1 << 26
 # How many dicts may be around a state_dict.
 _DEEPEST_STATE_DICT: Final = 2
+_DEEPEST_PART: Final = 50
+# The pickle of torch's magic number, with which the older form begins.
+_OLD_FORM: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 # The functions that build tensors, as a pickle names them.
 _BUILDS: Final = "_rebuild_"
 
@@ -22,6 +27,17 @@ def is_checkpoint(path: Path) -> bool:
     with path.open("rb") as file:
         beginning = file.read(4)
     return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
+
+
+def may_be_of_torch(path: Path) -> bool:
+    """Return whether a file begins like one of `torch.save`, in its present form or the one before torch 1.6, or has
+    the suffix of safetensors. A zip archive may be something else.
+
+    Args:
+        path: the file.
+    """
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(len(_OLD_FORM)).startswith((b"PK\x03\x04", _OLD_FORM))
 
 
 def read_checkpoint_root(path: Path, remedy: str) -> Any:
@@ -75,15 +91,30 @@ def holds_weights(path: Path) -> bool:
 
 
 def list_weight_names(path: Path) -> list[str]:
-    """Return the names of the weights in a file that `torch.save` wrote; an empty list for another file.
+    """Return the names of the weights in a file of safetensors or one that `torch.save` wrote; an empty list for
+    another file.
 
     Args:
         path: the file.
     """
+    if path.suffix == ".safetensors":
+        with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
+            # Its header is JSON, after the header's size.
+            header = json.loads(file.read(min(_LARGEST, int.from_bytes(file.read(8), "little"))))
+            return [name for name in header if name != "__metadata__"]
+        return []
     return _list_names_in_state_dict(find_checkpoint_root(path))
 
 
 def _list_names_in_state_dict(value: Any, depth: int = 0) -> list[str]:
+    if isinstance(value, PickledObject):
+        # A whole module: each of its parts holds dicts of tensors and of parts.
+        held: list[Any] = [getattr(value, one, None) for one in ("_parameters", "_buffers", "_modules")]
+        if not all(isinstance(one, dict) for one in held) or depth > _DEEPEST_PART:
+            return []
+        parameters, buffers, parts = held
+        inner = [f"{name}.{one}" for name, part in parts.items() for one in _list_names_in_state_dict(part, depth + 1)]
+        return [*(name for name, one in (*parameters.items(), *buffers.items()) if one is not None), *inner]
     if not isinstance(value, dict) or depth > _DEEPEST_STATE_DICT:
         return []
     of_layers = [name for name in value if isinstance(name, str) and "." in name]

@@ -79,6 +79,8 @@ _PYTHON_2: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _OF_WORDS: Final = re.compile("vocab|stoi|itos|word|token|char", re.IGNORECASE)
 _OF_LABELS: Final = re.compile("label|class|tag|categor|target", re.IGNORECASE)
 _NAMED_KEYS: Final = 12
+_DEEPEST: Final = 4
+_FEWEST_UNNAMED: Final = 20
 _PICKLES: Final = (".pkl", ".pickle")
 
 
@@ -358,6 +360,8 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
         if len(found) > 1:
             named = {key: value for key, value in found.items() if bool(names.search(key)) is (names is _OF_WORDS)}
             found = named or found
+    if not found and (inner := _find_deeper_vocabularies(root)):
+        return _find_vocabulary_member(inner, source)
     first, *others = found.items() or [("", None)]
     if not found or any(
         _list_words_for_comparison(value) != _list_words_for_comparison(first[1]) for _, value in others
@@ -373,6 +377,20 @@ def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | l
     if len(root) > 1:
         _log.warning("%s has several members. The vocabulary is %s.", source, describe_member(first[0]))
     return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source)
+
+
+def _find_deeper_vocabularies(root: dict[Any, Any], path: str = "", depth: int = 0) -> dict[str, Any]:
+    """Return the vocabularies in the dicts that a dict holds, by their paths, such as `config.words`. A short list or
+    dict is a setting, unless its key means words."""
+    found: dict[str, Any] = {}
+    for key, value in root.items() if depth < _DEEPEST else ():
+        inner = f"{path}.{key}" if path else str(key)
+        if depth and _is_vocabulary(value) and not _OF_LABELS.search(str(key)):
+            is_known = isinstance(value, _RecordedObject) or len(value) >= _FEWEST_UNNAMED
+            found |= {inner: value} if is_known or _OF_WORDS.search(str(key)) else {}
+        elif isinstance(value, dict):
+            found |= _find_deeper_vocabularies(value, inner, depth + 1)
+    return found
 
 
 def _is_vocabulary(value: Any) -> bool:

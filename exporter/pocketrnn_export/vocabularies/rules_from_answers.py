@@ -7,6 +7,7 @@ the tokenizer. So both are tried together, on one text after the other: a wrong 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,11 @@ from typing import Final, Literal, TypeAlias
 
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.progress import log_item_progress
-from pocketrnn_export.vocabularies.candidate_text_rules import STEPS_OUTSIDE_ENCODINGS, list_candidate_rules
+from pocketrnn_export.vocabularies.candidate_text_rules import (
+    STEPS_OUTSIDE_ENCODINGS,
+    list_candidate_rules,
+    list_rules_with_marks,
+)
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 
 _log = logging.getLogger(__name__)
@@ -39,6 +44,9 @@ _COMPARED: Final = 3
 # How many rules, of those with the most known words, are tried first with all widths, and with another handling of
 # unknown words.
 _BEST: Final = 8
+# How many of them are also tried with words such as <s> and </s> around each text and all widths.
+_MARKED: Final = 2
+_SECONDS_FOR_MARKS: Final = 20.0
 # How many words of the vocabulary are asked whether rules can give them.
 _WORDS: Final = 300
 _SIDES: Final[tuple[Literal["right", "left"], ...]] = ("right", "left")
@@ -175,6 +183,32 @@ def find_rules_from_answers(
     return [one for one in found if bool(one.exceptions) == bool(found[0].exceptions)]
 
 
+def find_rules_with_marks(
+    rules: TextRules,
+    tokens: Sequence[str],
+    texts: Sequence[str],
+    measure: Measure,
+    tolerance: float,
+    most_exceptions: int = 0,
+) -> list[AgreeingRules]:
+    """Find the text rules that put words such as `<s>` and `</s>` around each text, with which the module gives the
+    owner's answers. Return them with the fewest exceptions first. The list may be empty.
+
+    Args:
+        rules, tokens, texts, measure, tolerance, most_exceptions: as for `find_rules_from_answers`.
+    """
+    if not list_rules_with_marks(rules, tokens):
+        return []
+    by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
+    trial = _Trial(tokens, by_length, measure, tolerance, most_exceptions, _SECONDS_FOR_MARKS)
+    splits, _ = _list_rules_with_different_ids(trial, rules)
+    found: list[AgreeingRules] = []
+    with contextlib.suppress(_EnoughError):
+        for split in [rules, *splits[:_BEST]]:
+            found += trial.list_agreeing(list_rules_with_marks(split, tokens))
+    return sorted({one.rules: one for one in found}.values(), key=_rank)
+
+
 def _rank(found: AgreeingRules) -> tuple[int, float]:
     """Return the key by which rules are sorted: the fewest exceptions first, then the smallest distance."""
     return len(found.exceptions), found.distance
@@ -222,7 +256,8 @@ def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[lis
     # The last id is the -1 that `str.find` gives.
     others = dict.fromkeys([rules.unknown_id, None, rules.padding_id, 0, len(trial.tokens) - 1])
     best = [replace(split, unknown_id=id_) for id_ in others for split in ranked[:_BEST]]
-    return best, ranked[_BEST:]
+    marked = [one for split in ranked[:_MARKED] for one in list_rules_with_marks(split, trial.tokens)]
+    return [*best[:_BEST], *marked, *best[_BEST:]], ranked[_BEST:]
 
 
 def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:

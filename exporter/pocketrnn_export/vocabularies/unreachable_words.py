@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +11,8 @@ from typing import Final
 
 from pocketrnn.errors import short_repr
 from pocketrnn.text import SubwordRules, TextEncoder, TextRules
-from pocketrnn_export.progress import ABOUT_WORDS, AFTER_AN_ERROR
-from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
+from pocketrnn_export.progress import ABOUT_MARKS, ABOUT_WORDS, AFTER_AN_ERROR
+from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, list_rules_with_marks
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,19 @@ def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]
 def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
     """Log how many words of the vocabulary the rules find in no text, since they split, change or drop these words."""
     never = find_unreachable_words(encoder, enumerate(tokens))
-    if never and isinstance(encoder.rules, TextRules):
+    if not isinstance(encoder.rules, TextRules):
+        return
+    marked = list_rules_with_marks(encoder.rules, tokens)[:1]
+    marks = [(name, tokens[number]) for one in marked for name in ("first_id", "last_id")
+             if (number := getattr(one, name)) is not None]  # fmt: skip
+    never = [one for one in never if one not in {word for _, word in marks}]
+    if marks:
+        _log.warning(
+            "The rules put no %s around a text. If your code does, say so in --rules: %s",
+            " and no ".join(short_repr(word) for _, word in marks), json.dumps(dict(marks)),
+            extra={AFTER_AN_ERROR: ABOUT_MARKS},
+        )  # fmt: skip
+    if never:
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         is_cured = False
         if encoder.rules.lowercase and encoder.rules.tokenizer != "basic_english":
@@ -70,3 +83,6 @@ def _list_spellings(word: str) -> Iterator[str]:
             if written in spelling:
                 yield spelling.replace(written, composed)
     yield unicodedata.normalize("NFC", upper)
+    # A blank may be a token between letters only.
+    if word != word.strip():
+        yield f"a{word}b"

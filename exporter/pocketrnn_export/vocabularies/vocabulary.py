@@ -9,6 +9,8 @@ import ast
 import codecs
 import collections
 import contextlib
+import csv
+import io
 import itertools
 import json
 import logging
@@ -21,11 +23,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.names_from_paths import suggest_near_file
-from pocketrnn.errors import DataError, InputError, OutputError
+from pocketrnn.errors import DataError, InputError, OutputError, first_line
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
+from pocketrnn_export.safe_pickle_reader import read_pickle
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 from pocketrnn_export.vocabularies.pickled_vocabulary import (
     SAVE_PLAIN,
@@ -34,6 +39,7 @@ from pocketrnn_export.vocabularies.pickled_vocabulary import (
     read_zipped_vocabulary,
 )
 from pocketrnn_export.vocabularies.text_lines_and_compressed_files import decompress_content
+from pocketrnn_training.rows.array_files import read_array_header
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +63,10 @@ _GIVE_FILE: Final = (
 )
 _KNOWN_BINARIES: Final = {
     b"\x28\xb5\x2f\xfd": "a zstd file",
-    b"\x93NUMPY": "a numpy array",
     b"PAR1": "a Parquet file",
     b"\x89HDF": "an HDF5 file",
 }
+_NUMPY: Final = b"\x93NUMPY"
 # A pickle of protocol 0 or 1 has no signature: it is recognized only by the file's suffix.
 _PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".joblib", ".pth", ".pt"})
 _OLD_PICKLE: Final = re.compile(rb"[(\]})c].*\.\Z", re.DOTALL)
@@ -142,6 +148,8 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
     - the path of a Vocab, a list, a tuple or a dict that `torch.save`, `pickle.dump` or `joblib.dump` wrote. Nothing in
       it is run; see `pickled_vocabulary.py`. A checkpoint may hold it under any key, beside weights: the key is logged
+    - the path of a table, .csv or .tsv, with a line of names, a column of words and one of their ids
+    - the path of an array of strings, or of a list or dict, that `numpy.save` wrote. Nothing in it is run
     - the path of one of these files, compressed by zlib, gzip, bzip2 or xz
 
     A torchtext Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, your own
@@ -350,12 +358,14 @@ def _read_file(path: Path) -> Vocabulary:
         return _convert_pickled_to_vocabulary(read_zipped_vocabulary(content, str(path)), str(path))
     if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
         return _convert_pickled_to_vocabulary(read_pickled_vocabulary(content, str(path)), str(path))
+    if content.startswith(_NUMPY):
+        return _read_document(_read_array(content, path), str(path))
     text = _decode_text(content, path)
     if (document := _parse_literal(text)) is not None:
         return _read_document(document, str(path))
     if path.suffix.lower() == ".json" or _JSON.match(text):
         return _read_json(text, path)
-    if (ids := _read_lines_of_words_and_ids(text)) is not None:
+    if (ids := _read_lines_of_words_and_ids(text) or _read_table_of_words_and_ids(text, path)) is not None:
         return _read_document(ids, str(path))
     return _make_vocabulary_with_unknown(_read_token_lines(text, path))
 
@@ -374,6 +384,43 @@ def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
         if len(ids) == len(lines) and sorted(ids.values()) in ([*range(len(ids))], [*range(1, len(ids) + 1)]):
             return ids
     return None
+
+
+def _read_table_of_words_and_ids(text: str, path: Path) -> dict[str, int] | None:
+    """Return the ids of words from a .csv or .tsv file with a line of names: the first column whose values are all ids
+    from 0 or 1 on, each once, and the first other one with as many different values. Return None for other files."""
+    separators = {".csv": ",;", ".tsv": "\t"}.get(path.suffix.lower(), "")
+    for separator in separators:
+        with contextlib.suppress(csv.Error):
+            rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+            if len(rows) <= _FEWEST_IDS or {*map(len, rows)} != {len(rows[0])}:
+                continue
+            columns = [[row[place] for row in rows[1:]] for place in range(len(rows[0]))]
+            count = len(rows) - 1
+            for ids in (one for one in columns if all(re.fullmatch("[0-9]{1,9}", number) for number in one)):
+                words = [one for one in columns if one is not ids and len({*one}) == count and any(map(str.strip, one))]
+                words = [one for one in words if not all(word.isdecimal() for word in one)]
+                if words and sorted(map(int, ids)) in ([*range(count)], [*range(1, count + 1)]):
+                    return dict(zip(words[0], map(int, ids), strict=True))
+    return None
+
+
+def _read_array(content: bytes, path: Path) -> Sequence[Any] | Mapping[Any, Any]:
+    """Return the words in a file of numpy's, which holds an array of strings, or a list or dict as an object. No code
+    in the file is run."""
+    try:
+        header = read_array_header(content)
+        if header.dtype.hasobject:
+            found = read_pickle(content[header.size :], ())
+        else:
+            found = np.load(io.BytesIO(content), allow_pickle=False)
+        plain = found.tolist() if isinstance(found, np.ndarray) else found
+    # Damaged bytes may raise any exception.
+    except Exception as error:
+        raise DataError(f"{path} cannot be read: {first_line(error)}.", _GIVE_FILE) from None
+    if not isinstance(plain, list | tuple | dict):
+        raise DataError(f"{path} holds {brief_text(plain)}, not a vocabulary.", _GIVE_FILE)
+    return plain
 
 
 def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:

@@ -1,0 +1,163 @@
+"""Weights with unusual names are found by their contents, and the class by the layers that they name."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+
+from pocketrnn.commands.cli import main
+from pocketrnn_export.commands.proposed_options import propose_weights
+from pocketrnn_export.intake.arguments_from_weights import find_parameter_values, has_kinds_and_sizes
+from pocketrnn_export.source_code.class_definitions import list_classes_with_layers, list_module_classes_near
+
+pytestmark = pytest.mark.usefixtures("scant_proofs")
+EMBEDDING = """
+from torch import nn
+class embed(nn.Module):
+    def __init__(self, chars, words):
+        super().__init__()
+        for kind, dim in {"cnn": 3, "lookup": 4}.items():
+            if kind == "cnn":
+                self.char_embed = self.cnn(chars, dim)
+            elif kind == "lookup":
+                self.word_embed = nn.Embedding(words, dim)
+            else:
+                self.word_embed = self.sae(words, dim)
+    def forward(self, x): ...
+    class cnn(nn.Module):
+        def __init__(self, size, dim):
+            super().__init__()
+            self.embed = nn.Embedding(size, dim)
+        def forward(self, x): ...
+    class sae(nn.Module):
+        def __init__(self, size, dim):
+            super().__init__()
+            self.embed = nn.Embedding(size, dim)
+            self.layer = nn.Linear(dim, dim)
+        def forward(self, x): ...
+"""
+NETS = """
+import sys
+from torch import nn
+from embedding import embed
+class {name}(nn.Module):
+    def __init__(self, chars, words, labels):
+        super().__init__()
+        self.embed = embed(chars, words)
+        self.{layer} = nn.Linear(7, labels)
+    def forward(self, x): ...
+"""
+SHAPES = {"embed.char_embed.embed.weight": (49, 3), "embed.word_embed.weight": (49, 4), "out.weight": (6, 7),
+          "out.bias": (6,)}  # fmt: skip
+
+
+def make_tensors(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    return {name: torch.rand(shape) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two modules that use a third one; the weights of the second with unusual names."""
+    monkeypatch.chdir(tmp_path)
+    Path("embedding.py").write_text(EMBEDDING)
+    for name, layer in (("cnn", "conv"), ("rnn", "out")):
+        Path(name).mkdir()
+        Path(name, "model.py").write_text(NETS.format(name=name, layer=layer))
+    Path("data").mkdir()
+    for epoch in (9, 10):
+        torch.save({"state_dict": make_tensors(SHAPES), "epoch": epoch}, f"data/rnn.epoch{epoch}")
+    torch.save({"words": ["a"]}, "data/words.lst")
+    Path("data/texts.zip").write_bytes(b"PK\x03\x04")
+    return tmp_path
+
+
+def test_a_part_of_other_modules_is_not_offered(folder: Path) -> None:
+    assert list_module_classes_near(Path("x.py")) == ["cnn/model.py:cnn", "rnn/model.py:rnn"]
+    Path("cnn/model.py").unlink()
+    Path("rnn/model.py").unlink()
+    assert list_module_classes_near(Path("x.py")) == ["embedding.py:embed"]
+
+
+@pytest.mark.parametrize("source", [".", "data/rnn.epoch10"])
+def test_the_class_with_the_layers_of_the_weights_is_named(source: str, folder: Path) -> None:
+    Path("predict.py").write_text("def predict(x):\n    model = cnn(1)\n")
+    said = CliRunner().invoke(main, ["export", source, "-o", "out"]).stderr
+    line = shlex.split(said.partition("Write: pocketrnn ")[2])
+    assert line[1] == "rnn/model.py:rnn"
+    assert "embedding.py" not in said
+    assert ("--weights" in line) == (source != ".")
+
+
+def test_weights_with_unusual_names_are_proposed_and_show_sizes_of_inner_classes(folder: Path) -> None:
+    found = propose_weights(Path("rnn/model.py"))
+    assert found is not None
+    # The tenth comes after the ninth.
+    assert (str(found.path), [*map(str, found.others)]) == ("data/rnn.epoch10", ["data/rnn.epoch9"])
+    assert propose_weights(Path("cnn/model.py")) is None
+    definition = ast.parse(Path("rnn/model.py").read_text()).body[-1]
+    assert isinstance(definition, ast.ClassDef)
+    shown = find_parameter_values(definition, make_tensors({**SHAPES, "embed.word_embed.weight": (50, 4)}),
+                                  Path("rnn/model.py"))  # fmt: skip
+    assert shown == {"chars": 49, "words": 50, "labels": 6}
+
+
+@pytest.mark.parametrize(
+    ("names", "fitting"),
+    [
+        (["module.out.weight", "module.embed.word_embed.weight"], ["rnn", "heir"]),
+        (["model.net.out.weight", "model.net.embed.word_embed.weight"], ["rnn", "heir"]),
+        (["out.weight", "more.weight", "table"], ["heir"]),
+        (["out.weight", "other.weight"], []),
+        (["weight", "bias"], []),
+    ],
+)
+def test_layers_of_base_classes_and_prefixes_are_seen(names: list[str], fitting: list[str], folder: Path) -> None:
+    made = "self.add_module('more', 1)\n        setattr(self, 'table', 1)\n"
+    heir = f"class heir(rnn):\n    def __init__(self):\n        {made}"
+    Path("rnn/model.py").write_text(NETS.format(name="rnn", layer="out") + heir)
+    assert list_classes_with_layers(Path("rnn/model.py"), ["rnn", "heir"], names) == fitting
+
+
+@pytest.mark.parametrize(
+    ("layer", "fits"),
+    [("nn.LSTM(7, 5)", True), ("nn.GRU(7, 5)", False), ("nn.LSTM(7, hidden)", True), ("nn.LSTM(8, 5)", False)],
+)
+def test_gates_and_numbers_tell_one_class_from_another(layer: str, *, fits: bool) -> None:
+    code = f"class A(nn.Module):\n    def __init__(self, hidden):\n        self.rnn = {layer}\n"
+    (definition,) = ast.parse(code).body
+    assert isinstance(definition, ast.ClassDef)
+    tensors = make_tensors({"rnn.weight_ih_l0": (20, 7), "rnn.weight_hh_l0": (20, 5)})
+    assert has_kinds_and_sizes(definition, tensors) == fits
+
+
+def test_the_class_of_safetensors_is_found_by_its_header(folder: Path) -> None:
+    save_file(make_tensors(SHAPES), "data/best.safetensors")
+    said = CliRunner().invoke(main, ["export", "data/best.safetensors", "-o", "out"]).stderr
+    assert "Write: pocketrnn export rnn/model.py:rnn -o out --weights data/best.safetensors" in said
+    Path("data/best.safetensors").write_bytes(b"\xff" * 7 + json.dumps({}).encode())
+    said = CliRunner().invoke(main, ["export", "data/best.safetensors", "-o", "out"]).stderr
+    assert "Traceback" not in said
+
+
+def test_each_of_two_classes_gets_its_own_weights(folder: Path) -> None:
+    kinds = {"Gru": "nn.GRU(7, 5)", "Lstm": "nn.LSTM(7, 5)"}
+    classes = [f"class {name}(nn.Module):\n    def __init__(self):\n        self.rnn = {layer}\n"
+               "    def forward(self, x): ...\n" for name, layer in kinds.items()]  # fmt: skip
+    Path("two.py").write_text("\n".join(classes))
+    for name, gates in (("a.pt", 3), ("b.pt", 4)):
+        sizes = {"rnn.weight_ih_l0": (5 * gates, 7), "rnn.weight_hh_l0": (5 * gates, 5)}
+        torch.save(make_tensors(sizes), name)
+    for name, weights in (("Gru", "a.pt"), ("Lstm", "b.pt")):
+        found = propose_weights(Path("two.py"), name)
+        assert found is not None
+        assert (str(found.path), found.others) == (weights, ())
+        said = CliRunner().invoke(main, ["export", weights, "-o", "out"]).stderr
+        assert f"Write: pocketrnn export two.py:{name} -o out --weights {weights}" in said
