@@ -24,7 +24,7 @@ from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, require_module, short_repr
+from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
     format_example_note,
@@ -49,6 +49,7 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
+from pocketrnn_export.commands.missing_option_files import correct_missing_files
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -328,11 +329,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
-    named = parse_source(source := complete_source(source), options)
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
-    _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
+    source, named = _read_source(source, options, refusals)
+    refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
+    correct_missing_files(named, options, refusals)
+    is_corrected = bool(refusals)
     with print_stages():
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
@@ -340,7 +343,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # A missing file is told before PyTorch is loaded, which takes seconds.
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    if named is None or is_text or not all(one.exists() for one in files):
+    if named is None or is_corrected or is_text or not all(one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -661,16 +664,46 @@ def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
         from pocketrnn.engines.native import import_native_module
 
         import_native_module()
+    try:
+        _check_output(output, packed=packed, force=force)
+    except OutputError as error:
+        if force:
+            raise
+        # Only what stands in the way of the output is told with --force.
+        _check_output(output, packed=packed, force=True)
+        raise OptionCorrectionsError(error.problem, error.remedy, {"force": "--force"}) from None
+
+
+def _check_output(output: Path, *, packed: bool, force: bool) -> None:
+    if packed:
         check_output_file(output, force=force)
     else:
         check_output_folder(output, force=force, marker_file="classifier.json")
 
 
+def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
+    """Complete and parse SOURCE. If it is refused, and the right one is known, collect the refusal, and return the
+    right one: what else is wrong or missing is then told in the same message."""
+
+    def read() -> tuple[str, ModuleName | None]:
+        completed = complete_source(source)
+        return completed, parse_source(completed, options)
+
+    found = refusals.collect(read)
+    if found is None:
+        if "source" not in (corrected := refusals.changes):
+            refusals.raise_collected()
+        source = str(corrected["source"])
+        if corrected.get("weights"):
+            options["weights"] = Path(str(corrected["weights"]))
+        if (found := refusals.collect(read)) is None:
+            refusals.raise_collected()
+    return cast("tuple[str, ModuleName | None]", found)
+
+
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     """Parse a SOURCE of the form file.py:name. Return None for a folder or another file, and refuse a missing one."""
     named = parse_module_name(source, options["set"])
-    if named is not None and named.method:
-        raise click.UsageError(f"{source} names a method. Name a class, a module, or a function that makes a module.")
     path = Path(source)
     if named is None and not path.is_dir() and not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
@@ -727,7 +760,7 @@ def _read_text_arguments(
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
     _take_vocabulary_and_labels_from_checkpoint(needed, options)
-    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options, proposed))
+    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options, proposed, refusals))
     return _read_vocabulary_rules_and_pairs(options, refusals, subwords=subwords)
 
 
@@ -743,7 +776,12 @@ def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str
 
 
 def _refuse_missing_options(
-    source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any], tokenizer_sentence: str
+    source: str,
+    named: ModuleName | None,
+    needed: Sequence[str],
+    options: dict[str, Any],
+    tokenizer_sentence: str,
+    refusals: CollectedRefusals,
 ) -> None:
     """Refuse the export if the vocabulary or the labels are not given and the file of weights does not hold them. The
     error proposes options, such as a vocabulary file, that the user's code names.
@@ -752,10 +790,11 @@ def _refuse_missing_options(
         source, named, options: as in `_read_text_arguments`.
         needed: the options that the export needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
+        refusals: what was refused before. If nothing is missing, these get the proposals on how texts are split.
     """
-    from pocketrnn_export.progress import hide_log_records
-
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
+        if refusals:
+            refusals.propose(*_propose_text_options(named, options, {}))
         return
     remedy: list[str] = [tokenizer_sentence] if tokenizer_sentence else []
     changes: dict[str, str | None] = {"tokenizer": options["tokenizer"]} if tokenizer_sentence else {}
@@ -777,6 +816,26 @@ def _refuse_missing_options(
         remedy.append(proposed.sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
+    of_texts, changes = _propose_text_options(named, options, changes)
+    remedy += of_texts
+    missing = ["tokenizer", *missing] if tokenizer_sentence else missing
+    asked = missing or [one for one in changes if one not in ("tokenizer", "rules", "pairs")]
+    said = " and ".join(f"--{option}" for option in asked)
+    numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
+    lines = "".join(f"\n{escape_line(one)}" for one in remedy)
+    refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
+    refused.of_lines = True
+    raise refused
+
+
+def _propose_text_options(
+    named: ModuleName | None, options: Mapping[str, Any], changes: dict[str, str | None]
+) -> tuple[list[str], dict[str, str | None]]:
+    """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
+    them. Return a sentence on each, and the options of the next command, which `changes` are among."""
+    from pocketrnn_export.progress import hide_log_records
+
+    remedy: list[str] = []
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules"))
     function = propose_tokenizer_function(named.path) if is_open and named is not None else None
     # Answers alone show text rules, but not what a library does. The lines of answering code need no search.
@@ -794,14 +853,7 @@ def _refuse_missing_options(
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
             changes = pairs.complete(changes)
-    missing = ["tokenizer", *missing] if tokenizer_sentence else missing
-    of_texts = ("tokenizer", "rules", "pairs")
-    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one not in of_texts])
-    numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
-    lines = "".join(f"\n{escape_line(one)}" for one in remedy)
-    refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
-    refused.of_lines = True
-    raise refused
+    return remedy, changes
 
 
 def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -196,6 +196,22 @@ def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClas
     return None
 
 
+def find_module_made_by(path: Path, name: str, modules: Sequence[str]) -> tuple[str, MadeClass] | None:
+    """Find the first of several modules, each as file.py:name, that a function or class, or code that it calls, makes.
+    Return it with where it is made; None if it makes none.
+
+    Args:
+        path: the file of the function or class.
+        name: its name.
+        modules: the modules.
+    """
+    parts = list_code_parts(path)
+    own = [one for one in parts if one.file == path and one.name == name]
+    of_names = {one.rpartition(":")[2]: one for one in reversed(modules)}
+    made = _list_made_classes([*own, *_list_called_parts(own, parts)], of_names)
+    return (of_names[made[0].name], made[0]) if made else None
+
+
 def list_used_files(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:
     """List the files, of some given ones, with which the code near a module answers, in the groups of
     `list_answering_code`; in further groups, those that each file of code uses last. Each group is a dict from files to

@@ -158,6 +158,21 @@ def list_module_classes(path: Path) -> list[str]:
     return [name for name in found if name not in used] or [*found]
 
 
+def is_class_without_forward(path: Path, name: str) -> bool:
+    """Return whether a name of a file is that of a class that is surely not a module: it has no bases, which may have a
+    `forward`, and no methods by which it may stand for one.
+
+    Args:
+        path: a Python file or notebook.
+        name: the name.
+    """
+    found = [one for one in read_python_statements(path) if getattr(one, "name", "") == name]
+    if not found or not isinstance(definition := found[-1], ast.ClassDef) or definition.keywords:
+        return False
+    stands_for_another = any(find_methods(definition, one) for one in ("forward", "__call__", "__new__"))
+    return not definition.bases and not stands_for_another
+
+
 def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
     """List the classes among `names` that fit a state_dict: they or their base classes set an attribute for each layer
     that its weights name, before or after a prefix that all names have, such as `module.`.
