@@ -134,7 +134,8 @@ def write_tokenizer_of_function(
         field = find_field_split(path)
         statements = statements if field is None else replace_methods_of_field(statements, field)
     functions = {one.name: one for one in statements if isinstance(one, Function)}
-    functions = {**_find_imported_functions(statements, path), **functions}
+    imported = find_imported_functions(statements, path)
+    functions = {**{one: function for one, (_, function) in imported.items()}, **functions}
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
     later: list[str] = []
@@ -154,15 +155,21 @@ def write_tokenizer_of_function(
     return WrittenTokenizer(code, later, fields if len(fields) > 1 else ())
 
 
-def _find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict[str, Function]:
-    """Return a dict from the names that a file imports to functions of the files near it."""
-    found: dict[str, Function] = {}
+def find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict[str, tuple[Path, Function]]:
+    """Return a dict from the names that a file imports to functions of the files near it, each with its file. A file
+    that cannot be read has none.
+
+    Args:
+        statements: the statements of the file.
+        path: the file.
+    """
+    found: dict[str, tuple[Path, Function]] = {}
     for node in statements:
         if not isinstance(node, ast.ImportFrom) or (file := find_relatively_imported_file(path, node)) is None:
             continue
         with contextlib.suppress(InputError):
             there = {one.name: one for one in read_python_statements(file) if isinstance(one, Function)}
-            found |= {one.asname or one.name: there[one.name] for one in node.names if one.name in there}
+            found |= {one.asname or one.name: (file, there[one.name]) for one in node.names if one.name in there}
     return found
 
 
