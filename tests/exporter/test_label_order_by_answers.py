@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import torch
 from click.testing import CliRunner
 
 from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.commands.proposed_options import describe_label_order, read_answers_beside
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
+from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText, map_answers_to_labels
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 LABELS = ["bad", "good"]
@@ -132,3 +135,19 @@ def test_answers_beside_are_read_in_any_order_of_labels(
     Path("answers.csv").write_text(table)
     found = [answer for _, answer in read_answers_beside(LABELS)[1]]
     assert [{*one} for one in found] == [{*one} for one in named]
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "expected"),
+    [
+        (["Bad", "Good"], "good", ("Good",)),
+        (["bad", "good"], " GOOD ", ("good",)),
+        (["Bad", "Good"], {"bad": 0.25, "good": 0.75}, {"Bad": 0.25, "Good": 0.75}),
+        # These are two labels.
+        (["good", "Good"], "Good", ("Good",)),
+        (["good", "Good"], "GOOD", None),
+    ],
+)
+def test_answers_may_be_spelled_with_other_case_and_blanks(labels: list[str], given: Any, expected: Any) -> None:
+    with pytest.raises(InputError, match="'GOOD'") if expected is None else nullcontext():
+        assert map_answers_to_labels([OwnersText("a film", answer=given)], labels)[0][1] == expected

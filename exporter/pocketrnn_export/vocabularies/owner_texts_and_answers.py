@@ -22,6 +22,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
+from pocketrnn_export.label_spelling import fold_label
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import hide_log_records
 from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
@@ -779,7 +780,7 @@ def map_answers_to_labels(
             replace(one, answer=_split_labels(one.answer, labels), label=_split_labels(one.label, labels))
             for one in texts
         ]
-    texts = _replace_class_numbers_of_answers(texts, labels)
+    texts = _replace_class_numbers_of_answers(_spell_answers_as_labels(texts, labels), labels)
     numbers = [_read_single_probability(one.answer) if len(labels) > 1 else None for one in texts]
     # A label that has less than a half of two is not the one whose probability this is.
     of_second = len(labels) == 2 and any(
@@ -861,6 +862,35 @@ def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | N
         values = [values[label] for label in labels]
     is_of_both = isinstance(values, list | tuple) and len(values) == len(labels) == 2
     return values[1] if is_of_both and all(isinstance(one, float) for one in values) else None
+
+
+def _spell_answers_as_labels(texts: Sequence[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
+    """Return the texts with the labels in place of answers that differ from them only in case or blanks, unless two
+    labels differ only in these."""
+    spelled = {fold_label(one): one for one in labels}
+
+    def spell(given: Any) -> Any:
+        if isinstance(given, str) and given not in labels:
+            return spelled.get(fold_label(given), given)
+        if isinstance(given, list | tuple):
+            return [*map(spell, given)]
+        if isinstance(given, Mapping):
+            return {spell(name): number for name, number in given.items()}
+        return given
+
+    found = [replace(one, answer=spell(one.answer), label=spell(one.label)) for one in texts]
+    other = [
+        before for one, new in zip(texts, found, strict=True)
+        for before, after in ((one.answer, new.answer), (one.label, new.label))
+        if isinstance(before, str | Mapping) and before != after
+    ]  # fmt: skip
+    if len(spelled) < len(labels):
+        return [*texts]
+    if other:
+        _log.warning(
+            "Answers such as %s are read as the labels that differ only in case or blanks", short_repr(other[0])
+        )
+    return found
 
 
 def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
