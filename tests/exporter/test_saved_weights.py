@@ -24,6 +24,7 @@ from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_co
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
+from pocketrnn_export.vocabularies.checkpoint_file import list_weight_names
 
 MODEL = """
 from torch import nn
@@ -161,10 +162,36 @@ def test_missing_arguments_are_refused_with_all_that_is_known_of_them(tmp_path: 
     assert "model.py:Net(words=5, kind=...)" in said
 
 
+class Whole(Outer):
+    """Has a part that is used twice, and buffers, of which one is not saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(3, 2, num_layers=2, bidirectional=True)
+        self.heads = nn.ModuleList([nn.Sequential(nn.Linear(4, 2, bias=False), nn.Dropout()), nn.BatchNorm1d(2)])
+        self.again, self.layers, self.max_len = self.heads[0], 2, 64
+        self.register_buffer("scale", torch.ones(2))
+        self.register_buffer("mask", torch.ones(3), persistent=False)
+
+
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: {"epoch": 3, "model": one}, nn.DataParallel])
+def test_the_tensors_of_a_whole_module_are_read_and_none_of_its_code_is_run(
+    wrap: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, path = Whole(), tmp_path / "w.pt"
+    torch.save(wrap(module), path)
+    monkeypatch.setattr(nn.Module, "__setstate__", lambda *_: pytest.fail("a module was made"))
+    weights = read_weights(path)
+    expected = module.state_dict()
+    assert weights.tensors.keys() == expected.keys()
+    assert all(torch.equal(weights.tensors[name], tensor) for name, tensor in expected.items())
+    assert {"layers": 2, "max_len": 64} in weights.settings.values()
+    assert {name.removeprefix("module.") for name in list_weight_names(path)} >= {*expected}
+
+
 @pytest.mark.parametrize(
     "saved",
     [
-        {"model": nn.Linear(2, 2)},
         {"student": state(), "teacher": state()},
         {"epoch": 3},
         {"state_dict": {}},
@@ -173,7 +200,7 @@ def test_missing_arguments_are_refused_with_all_that_is_known_of_them(tmp_path: 
         argparse.Namespace(weights=state()),
         {"state_dict": {3: torch.ones(1)}},
     ],
-    ids=["a module", "two models", "no tensor", "empty", "a number", "a list", "an object", "a name that is no string"],
+    ids=["two models", "no tensor", "empty", "a number", "a list", "an object", "a name that is no string"],
 )
 def test_what_is_no_single_set_of_weights_is_refused(saved: Any, tmp_path: Path) -> None:
     torch.save(saved, tmp_path / "w.pt")

@@ -35,6 +35,9 @@ _MOST_SETTINGS: Final = 200
 _NOT_SETTINGS: Final = re.compile(
     r"optim|sched|vocab|stoi|itos|2i|to_?i(nd|d)?x?|label|class_|state_dict", re.IGNORECASE
 )
+# The attributes of a torch.nn.Module that hold its tensors and its parts.
+_PARTS_OF_MODULE: Final = ("_parameters", "_buffers", "_modules")
+_DEEPEST_PART: Final = 50
 _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(module.state_dict(), 'weights.pt')."
 
 
@@ -69,11 +72,12 @@ def read_weights(path: Path) -> SavedWeights:
     checkpoint.
 
     Nothing in the file is executed: it is read with `weights_only=True`, and objects of other classes (Lightning's
-    hyper-parameters, argparse.Namespace, numpy's numbers) become inert stand-ins. The prefixes of
+    hyper-parameters, argparse.Namespace, numpy's numbers) become inert stand-ins, and so does a whole pickled
+    module, whose parameters and buffers are its weights. The prefixes of
     nn.DataParallel and torch.compile are removed from the names.
 
     Raises:
-        InputError: the file is missing, is of another kind, or holds a whole pickled module.
+        InputError: the file is missing, is of another kind, or holds objects other than tensors and modules.
     """
     check_weights_exist(path)
     if path.suffix == ".safetensors":
@@ -227,9 +231,11 @@ def _read_torch_save(path: Path) -> Any:
     # torch.load fails on damaged files with errors of many classes.
     except Exception as error:
         raise _make_damaged_file_error(path, error) from None
-    if not isinstance(saved, Mapping) and few:
+    if not isinstance(saved, Mapping) and few and not _is_module(saved):
         raise _make_unsafe_pickle_error(path, few)
-    if few:
+    if _is_module(saved):
+        _log.warning("%s holds a whole module: only its tensors are read.", path)
+    elif few:
         _log.warning("%s holds objects besides tensors, whose classes are not imported: %s.", path, _join_names(few, 3))
     return saved
 
@@ -246,7 +252,8 @@ def _find_classes_outside_torch(path: Path) -> list[str]:
 class _UnreadObject:
     """A stand-in for an object of a class outside torch. It accepts any arguments and any state, and does nothing."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *args: Any) -> None:
+        self.args = args
         self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
@@ -260,9 +267,31 @@ class _DictStandIn:
         return OrderedDict()
 
 
+def _is_module(saved: Any) -> bool:
+    """Return whether an object in a file is a stand-in for a torch.nn.Module, by the attributes that each one has."""
+    state = saved.state if isinstance(saved, _UnreadObject) else None
+    return isinstance(state, Mapping) and all(isinstance(state.get(one), Mapping) for one in _PARTS_OF_MODULE)
+
+
+def _list_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield the parameters and the persistent buffers of a pickled module and of its parts by the names that its
+    state_dict has."""
+    parameters, buffers, parts = (module.state[one] for one in _PARTS_OF_MODULE)
+    left_out = module.state.get("_non_persistent_buffers_set", ())
+    left_out = {*(left_out.args[0] if isinstance(left_out, _UnreadObject) and left_out.args else left_out)}
+    for name, tensor in (*parameters.items(), *((name, one) for name, one in buffers.items() if name not in left_out)):
+        if tensor is not None:
+            yield f"{prefix}{name}", tensor
+    for name, part in parts.items():
+        if _is_module(part) and depth < _DEEPEST_PART:
+            yield from _list_module_tensors(part, f"{prefix}{name}.", depth + 1)
+
+
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
     """Return the weights by name from the object in a file: the object itself, or the member of it, such as
     `state_dict`, that holds them."""
+    if _is_module(saved):
+        saved = dict(_list_module_tensors(saved))
     if not isinstance(saved, Mapping) or not saved:
         kind = "an empty dict" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(
@@ -272,7 +301,7 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
     if _is_state_dict(saved):
         return {str(name): tensor for name, tensor in saved.items()}
     for key in _NESTED:
-        if isinstance(saved.get(key), Mapping) and within.count(".") < len(_NESTED):
+        if (isinstance(saved.get(key), Mapping) or _is_module(saved.get(key))) and within.count(".") < len(_NESTED):
             others = [k for k, v in saved.items() if k != key and isinstance(v, Mapping) and _is_state_dict(v)]
             if others:
                 names = _join_names([str(other)[:60] for other in others], 3)
@@ -323,6 +352,12 @@ def _find_dicts_of_settings(saved: Any, place: str = "") -> Iterator[tuple[str, 
     """Yield each dict of a checkpoint that may hold settings, with its place. Vocabularies, labels, and the states of
     optimizers are left out."""
     held = saved.state if isinstance(saved, _UnreadObject) else saved
+    if _is_module(saved):
+        parts: Mapping[str, Any] = saved.state["_modules"]
+        wrapped = [part for name, part in parts.items() if f"{name}." in _WRAPPERS and _is_module(part)]
+        held = wrapped[0].state if len(wrapped) == len(parts) == 1 else held
+        own = vars(nn.Module())
+        held = {name: value for name, value in held.items() if name not in own}
     if not isinstance(held, Mapping) or place.count(".") > 2:
         return
     plain = {

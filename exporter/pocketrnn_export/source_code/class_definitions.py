@@ -12,13 +12,14 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import (
+    find_relatively_imported_file,
     list_files_near,
     list_imported_files,
     list_syntax_nodes_near,
 )
 from pocketrnn_export.source_code.notebook import (
-    read_python_cells_if_readable,
     read_python_statements,
+    read_python_statements_if_readable,
 )
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
@@ -47,15 +48,14 @@ def find_class_of_name_and_its_call(
     return None
 
 
-def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path) -> tuple[Path, str] | None:
-    """Find the class of an object that these statements make by `name = Class(...)`, if they import the class from a
-    file in `folder`. Return this file and the name of the class there; else None."""
+def find_imported_class(statements: Iterable[ast.stmt], name: str, path: Path) -> tuple[Path, str] | None:
+    """Find the class of an object that the statements of the file `path` make by `name = Class(...)`, if they import
+    the class from a file near it. Return that file and the name of the class there; else None."""
     imported: dict[str, tuple[Path, str]] = {}
     made: dict[str, str] = {}
     for node in statements:
-        if isinstance(node, ast.ImportFrom) and node.module is not None and node.level < 2:
-            file = folder.joinpath(*node.module.split(".")).with_suffix(".py")
-            imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names if file.is_file()}
+        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
+            imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names}
         elif isinstance(node, ast.Assign):
             calls = [call for call in ast.walk(node.value) if isinstance(call, ast.Call)]
             kinds = [kind for call in calls if (kind := getattr(call.func, "id", "")) in imported]
@@ -219,10 +219,9 @@ def find_class_in_file_or_imports(path: Path, name: str) -> tuple[Path, ast.Clas
         name: the class.
     """
     for file in (path, *list_imported_files(path)):
-        for cell in reversed(read_python_cells_if_readable(file)):
-            for one in cell.statements:
-                if isinstance(one, ast.ClassDef) and one.name == name:
-                    return file, one
+        for one in reversed(read_python_statements_if_readable(file)):
+            if isinstance(one, ast.ClassDef) and one.name == name:
+                return file, one
     return None
 
 

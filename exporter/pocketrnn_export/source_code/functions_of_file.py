@@ -32,16 +32,27 @@ def find_functions(statements: Sequence[ast.stmt], path: Path | None = None) -> 
         statements: the statements of the file.
         path: the path of the file.
     """
-    found: dict[str, Function] = {}
+    imported = {} if path is None else find_imported_functions(statements, path)
+    found = {name: function for name, (_, function) in imported.items()}
+    return found | {one.name: one for one in map(_read_lambda, statements) if isinstance(one, Function)}
+
+
+def find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict[str, tuple[Path, Function]]:
+    """Return a dict from the names that a file imports to functions of the files near it, each with its file. A file
+    that cannot be read has none.
+
+    Args:
+        statements: the statements of the file.
+        path: the file.
+    """
+    found: dict[str, tuple[Path, Function]] = {}
     for node in statements:
-        if path is None or not isinstance(node, ast.ImportFrom):
-            continue
-        if (file := find_relatively_imported_file(path, node)) is None:
+        if not isinstance(node, ast.ImportFrom) or (file := find_relatively_imported_file(path, node)) is None:
             continue
         with contextlib.suppress(InputError):
             there = find_functions(read_python_statements(file))
-            found |= {one.asname or one.name: there[one.name] for one in node.names if one.name in there}
-    return found | {one.name: one for one in map(_read_lambda, statements) if isinstance(one, Function)}
+            found |= {one.asname or one.name: (file, there[one.name]) for one in node.names if one.name in there}
+    return found
 
 
 def _read_lambda(node: ast.stmt) -> ast.stmt:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.answering_function import computes_answer, is_name_of_answering_function
-from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_files_near
+from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.functions_of_file import find_imported_functions
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -319,15 +320,12 @@ def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, fun
     return None
 
 
-def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, ast.FunctionDef]]:
+def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, Function]]:
     """Return the functions that a function calls, each with its file. Only functions of the same file, or of Python
     files near it that it imports, are found."""
     statements = read_python_statements(path)
-    places = {one.name: (path, one) for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
-    for node in statements:
-        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
-            held = {one.name: one for one in read_python_statements(file) if isinstance(one, ast.FunctionDef)}
-            places |= {one.name: (file, held[one.name]) for one in node.names if one.name in held and not one.asname}
+    own = {one.name: (path, one) for one in statements if isinstance(one, Function) and one is not function}
+    places = {**find_imported_functions(statements, path), **own}
     called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
               if isinstance(node.func, ast.Name)]  # fmt: skip
     return [places[name] for name in dict.fromkeys(called) if name in places]

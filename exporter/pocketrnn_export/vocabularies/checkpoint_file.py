@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, find_file_error_reason, first_line, short_repr
-from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_checkpoint
+from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_checkpoint
 
 # Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.
 _LARGEST: Final = 1 << 26
 # How many dicts may be around a state_dict.
 _DEEPEST_STATE_DICT: Final = 2
+_DEEPEST_PART: Final = 50
 # The pickle of torch's magic number, with which the older form begins.
 _OLD_FORM: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 # The functions that build tensors, as a pickle names them.
@@ -106,6 +107,14 @@ def list_weight_names(path: Path) -> list[str]:
 
 
 def _list_names_in_state_dict(value: Any, depth: int = 0) -> list[str]:
+    if isinstance(value, PickledObject):
+        # A whole module: each of its parts holds dicts of tensors and of parts.
+        held: list[Any] = [getattr(value, one, None) for one in ("_parameters", "_buffers", "_modules")]
+        if not all(isinstance(one, dict) for one in held) or depth > _DEEPEST_PART:
+            return []
+        parameters, buffers, parts = held
+        inner = [f"{name}.{one}" for name, part in parts.items() for one in _list_names_in_state_dict(part, depth + 1)]
+        return [*(name for name, one in (*parameters.items(), *buffers.items()) if one is not None), *inner]
     if not isinstance(value, dict) or depth > _DEEPEST_STATE_DICT:
         return []
     of_layers = [name for name in value if isinstance(name, str) and "." in name]
