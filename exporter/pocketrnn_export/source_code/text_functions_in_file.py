@@ -15,10 +15,7 @@ from pocketrnn_export.source_code.answering_function import computes_answer, is_
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.functions_of_file import find_imported_functions
 from pocketrnn_export.source_code.notebook import read_python_statements
-from pocketrnn_export.source_code.splitting_part_of_function import (
-    WRITTEN_NAME,
-    write_tokenizer_of_function,
-)
+from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,
