@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from pocketrnn_export.source_code.notebook import (
     read_python_statements_if_readable,
 )
 from pocketrnn_export.source_code.syntax_tree_parts import (
+    Function,
     find_defaults,
     find_methods,
     list_assignments,
@@ -156,6 +158,21 @@ def list_module_classes(path: Path) -> list[str]:
     return [name for name in found if name not in used] or [*found]
 
 
+def is_class_without_forward(path: Path, name: str) -> bool:
+    """Return whether a name of a file is that of a class that is surely not a module: it has no bases, which may have a
+    `forward`, and no methods by which it may stand for one.
+
+    Args:
+        path: a Python file or notebook.
+        name: the name.
+    """
+    found = [one for one in read_python_statements(path) if getattr(one, "name", "") == name]
+    if not found or not isinstance(definition := found[-1], ast.ClassDef) or definition.keywords:
+        return False
+    stands_for_another = any(find_methods(definition, one) for one in ("forward", "__call__", "__new__"))
+    return not definition.bases and not stands_for_another
+
+
 def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
     """List the classes among `names` that fit a state_dict: they or their base classes set an attribute for each layer
     that its weights name, before or after a prefix that all names have, such as `module.`.
@@ -242,6 +259,31 @@ def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
         if isinstance(node, ast.Call) and (name := ast.unparse(node.func).rpartition(".")[2]) in names:
             (inside if where.startswith(f"{path}, ") else outside).setdefault(name, where)
     return outside or inside
+
+
+def find_class_meant_by_name(path: Path, name: str) -> str:
+    """Return the class of a module that a wrong name in a file means: the class of which the name is an object, the one
+    with the most similar name, or the only one. Return an empty string if the name is that of a class or function.
+
+    Args:
+        path: a Python file or notebook.
+        name: the name, such as `model` or a mistyped class.
+
+    Example:
+        >>> find_class_meant_by_name(Path("model.py"), "Clasifier")
+        'Classifier'
+    """
+    statements = read_python_statements(path)
+    if any(isinstance(one, Function | ast.ClassDef) and one.name == name for one in statements):
+        return ""
+    names = list_module_classes(path)
+    for node in (one for part in statements for one in ast.walk(part) if isinstance(one, ast.Assign)):
+        made = {read_last_name(one.func) for one in ast.walk(node.value) if isinstance(one, ast.Call)}
+        if name in map(read_last_name, node.targets) and (found := made & {*names}):
+            return found.pop()
+    lower = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(name.lower(), lower, 1)
+    return lower[near[0]] if near else names[0] if len(names) == 1 else ""
 
 
 def list_module_classes_near(path: Path, *, in_scripts: bool = False) -> list[str]:

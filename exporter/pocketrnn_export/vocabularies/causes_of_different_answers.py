@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import shlex
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
@@ -30,6 +30,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules, write_rules_option
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
+from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
@@ -46,6 +47,8 @@ from pocketrnn_export.vocabularies.vocabulary_with_first_tokens import (
 _log = logging.getLogger(__name__)
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 MOST_TEXTS: Final = 200
+# All cuts and widths of a usual classifier take a third of it.
+_MOST_SECONDS_OF_WAYS: Final = 60.0
 _WAYS: Final = 600
 _ENOUGH: Final = 2
 # Answers of seven digits that agree better than this are those of these rules.
@@ -72,14 +75,15 @@ _NAMED_LENGTHS: Final = 3
 
 class Explanation(NamedTuple):
     """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
-    as well, rules with which the most agree, options of `export` with which all answers agree, and the vocabulary with
-    which they do if it is another."""
+    as well, rules with which the most agree, options of `export` with which all answers agree, options with which more
+    of them do, and the vocabulary with which all do if it is another."""
 
     advice: str
     agreeing: AnyTextRules | None = None
     is_only: bool = True
     nearest: AnyTextRules | None = None
     options: Mapping[str, str] = MappingProxyType({})
+    nearer_options: Mapping[str, str] = MappingProxyType({})
     tokens: Sequence[str] = ()
 
 
@@ -96,10 +100,14 @@ def explain_difference(
 
     `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
     argument is True."""
-    if (order := _describe_other_order(source, rows, tolerance)) is not None:
-        return order
+    if (exact := _describe_other_order(source, rows, tolerance)) is not None:
+        return exact
     if (weights := find_weights(False)) is not None:
         return weights
+    order = find_likelier_order(source, rows)
+    turned = _explain_with_order(source, rows, tolerance, order) if order.is_sure else None
+    if turned is not None and turned.agreeing is not None:
+        return turned
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
@@ -120,6 +128,8 @@ def explain_difference(
         return Explanation(marked.advice, marked.rules, marked.is_only, marked.rules)
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
     ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
+    if ways[0] is None and turned is not None:
+        return turned
     if ways[0] is None and most:
         ways.append(find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
@@ -136,16 +146,23 @@ def explain_difference(
     if found := [way for way in ways if way is not None]:
         best = min(found, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
-    if (both := _explain_with_likelier_order(source, rows, tolerance)) is not None:
+    if not order.is_sure and (both := _explain_with_order(source, rows, tolerance, order)) is not None:
         return both
-    if ids_agree:
+    return _advise_without_rules(source, rows, some, wrong_indices, tolerance)
+
+
+def _advise_without_rules(
+    source: AnswerSource, rows: Sequence[Row], tried: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
+) -> Explanation:
+    """Return advice on answers with which no rules agree that were tried on some of the texts, `tried`."""
+    if rows[wrong_indices[0]][0].ids_agree:
         return Explanation(
             "Give the weights of the classifier that gave these answers, and the labels that it predicted, not the "
             "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
     said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
-            _advise_on_other_split(source, some, tolerance))  # fmt: skip
+            _advise_on_other_split(source, tried, tolerance))  # fmt: skip
     return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
 
 
@@ -195,41 +212,24 @@ def _explain_with_first_tokens(
     return None
 
 
-def _explain_with_likelier_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> Explanation | None:
+def _explain_with_order(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, order: LabelOrder
+) -> Explanation | None:
     """Explain the difference with the labels in another order, with which more answers agree and which text rules then
-    complete. Return None without such an order or rules."""
-    order = _find_likelier_order(source, rows)
-    if order == [*source.labels]:
+    complete. Return None if the order is the given one, or if it is not sure and no rules complete it."""
+    if order.labels == [*source.labels]:
         return None
-    other = replace(source, labels=order)
+    other = replace(source, labels=order.labels)
     wrong = [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, other) > tolerance]
     found = explain_difference(other, rows, wrong, tolerance)
-    if not isinstance(found.agreeing, TextRules):
+    options, give = _make_labels_option(order.labels), "Give the labels in the order of your classifier's logits."
+    if isinstance(found.agreeing, TextRules):
+        said = f"With the labels in another order, {', '.join(order.labels)}: {found.advice} {give}"
+        return Explanation(said, found.agreeing, options=options, tokens=found.tokens)
+    if not order.is_sure:
         return None
-    said = f"With the labels in another order, {', '.join(order)}: {found.advice} "
-    said += "Give the labels in the order of your classifier's logits."
-    return Explanation(said, found.agreeing, options=_make_labels_option(order), tokens=found.tokens)
-
-
-def _find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> list[str]:
-    """Return the order of the labels with which most answers agree: one after the other, the label and the column that
-    are most often the likeliest ones of the same texts. Return the given order if it is as good."""
-    counts: Counter[tuple[str, int]] = Counter()
-    for one, found in rows:
-        named = [max(one.answer, key=one.answer.__getitem__)] if isinstance(one.answer, Mapping) else one.answer
-        if len(named) == 1:
-            counts[named[0], int(found.argmax())] += 1
-    taken: dict[int, str] = {}
-    for label, column in sorted(counts, key=lambda pair: -counts[pair]):
-        if label not in taken.values() and column not in taken:
-            taken[column] = label
-    columns, labels = {*range(len(source.labels))} - {*taken}, {*source.labels} - {*taken.values()}
-    if len(columns) == 1:
-        taken[columns.pop()] = labels.pop()
-    agreed = sum(counts[label, i] for i, label in taken.items())
-    own = sum(counts[label, i] for i, label in enumerate(source.labels))
-    is_better = agreed > max(own, counts.total() // 2) and len(taken) == len(source.labels)
-    return [taken[i] for i in range(len(taken))] if is_better else [*source.labels]
+    advice = f"{order.sentence} {give} The others have another cause. {found.advice}"
+    return Explanation(advice, nearest=found.nearest, nearer_options={**options, **found.options})
 
 
 def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
@@ -479,6 +479,7 @@ def find_other_truncation_or_padding(
     # The shortest text, if possible one that surely has a token.
     first = min(wrong_indices, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
     # The shortest differing text first: most ways fail on it.
+    started = time.process_time()
     order = [*dict.fromkeys([first, *wrong_indices, *range(len(rows))])]
     agreeing: list[tuple[int, float, str, AnyTextRules, list[int]]] = []
     changes = [*_list_named_size_changes(rules, source.lengths, max(map(len, ids)))]
@@ -505,7 +506,8 @@ def find_other_truncation_or_padding(
         # Answers of many digits show which of several near widths is right: those that agree first are taken.
         sure = [largest for _, largest, *_ in agreeing if largest < _SURELY]
         is_found = len(sure) == _ENOUGH or any(sure)
-        if len(agreeing) == _WAYS or (is_found and not most_exceptions):
+        is_late = time.process_time() - started > _MOST_SECONDS_OF_WAYS
+        if is_late or len(agreeing) == _WAYS or (is_found and not most_exceptions):
             break
     if not agreeing:
         return None
