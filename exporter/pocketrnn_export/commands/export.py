@@ -66,6 +66,7 @@ from pocketrnn_export.commands.proposed_options import (
     UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
+    describe_label_order,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
     list_weights_of_same_shapes,
@@ -77,6 +78,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_answers_beside,
     read_labels,
     read_weight_sizes,
 )
@@ -88,11 +90,13 @@ from pocketrnn_export.commands.settings_found_in_code import (
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     find_or_write_code_file,
+    refuse_answering_function,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
     replace_tokenizer_that_cleans_before_keras,
     write_tokenizer_of_columns_to_file,
+    write_tokenizer_of_script_to_file,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -362,7 +366,11 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    with _try_weights_of_other_files(module, named, options["weights"]), _propose_vocabulary_with_rows(named, options):
+    with (
+        _try_weights_of_other_files(module, named, options["weights"]),
+        _compare_label_order(named, description, options),
+        _propose_vocabulary_with_rows(named, options),
+    ):
         manifest = export_with_rules_from_answers(
             lambda given: _write_bundle(module, output, given, options),
             description,
@@ -396,6 +404,31 @@ def _try_weights_of_other_files(
                 yield str(file), other
 
     return try_weights_if_answers_differ(list_modules)
+
+
+def _compare_label_order(
+    named: ModuleName | None, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the order of the labels is compared with answers that lie in the working folder, if
+    there is no --pairs."""
+    from pocketrnn_export.module_check_by_owner_answers import AnswersBeside, compare_label_order
+    from pocketrnn_export.vocabularies.answer_distances import AnsweredText
+
+    of_texts = options["labels"] is not None and "channels" not in description
+    if not of_texts or any(options[name] for name in ("pairs", "multi_label", "two_texts", "labels_of")):
+        return contextlib.nullcontext()
+    labels, function = description["labels"], description.get("tokenizer")
+    file, answers = read_answers_beside(labels)
+    answered = []
+    is_external = getattr(description["rules"], "tokenizer", "") == "external"
+    for text, answer in answers:
+        # The owner's function may raise any exception, or be missing.
+        with contextlib.suppress(Exception):
+            read = cast("Any", function)(text) if is_external else text
+            answered.append(AnsweredText(text, read, answer))
+    is_typed = "," in options["labels"] and not Path(options["labels"]).is_file()
+    note = describe_label_order(None if named is None else named.path, labels, options["weights"]) if is_typed else ""
+    return compare_label_order(AnswersBeside(file, answered, note))
 
 
 @contextlib.contextmanager
@@ -805,13 +838,13 @@ def _propose_text_options(
     remedy: list[str] = []
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules"))
     function = propose_tokenizer_function(named.path) if is_open and named is not None else None
-    # Answers alone show text rules, but not what a library does.
-    if options["pairs"] is not None and (function is None or not find_library_of_tokenizer_function(function.option)):
-        is_open, function = False, None
+    # Answers alone show text rules, but not what a library does. The lines of answering code need no search.
+    if options["pairs"] is not None and function is not None and not function.is_answering:
+        function = function if find_library_of_tokenizer_function(function.option) else None
     if function is not None:
         changes |= make_options_of_tokenizer_function(function.option)
         remedy.append(describe_tokenizer_function(function))
-    elif is_open and named is not None and (copied := write_tokenizer_of_columns_to_file(named.path)):
+    elif is_open and named is not None and (copied := _copy_tokenizer_of_script(named.path, options)):
         changes |= make_options_of_tokenizer_function(copied[1])
         remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
@@ -821,6 +854,13 @@ def _propose_text_options(
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
             changes = pairs.complete(changes)
     return remedy, changes
+
+
+def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Copy the code outside of functions that splits a text that it answers or, without answers to compare, a column of
+    texts. Return a sentence on it, and the tokenizer."""
+    copied = write_tokenizer_of_script_to_file(path)
+    return copied or (write_tokenizer_of_columns_to_file(path) if options["pairs"] is None else None)
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
@@ -893,10 +933,8 @@ def _read_vocabulary_rules_and_pairs(
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Refuse missing files before the work starts. Also refuse a tokenizer function that needs more than the text,
     unless the part of it that splits texts can be taken."""
-    from pocketrnn_export.source_code.text_functions_in_file import (
-        is_name_of_answering_function,
-        refuse_function_with_more_arguments,
-    )
+    from pocketrnn_export.source_code.answering_function import answers_texts, is_name_of_answering_function
+    from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
     if options["weights"] is not None:
@@ -905,18 +943,23 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
         if options[name] is not None and not options[name].exists():
             read_lines(options[name])
     function = parse_module_name(options["tokenizer"] or "")
-    if function is not None and not function.args:
-        replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
-        if is_answering := is_name_of_answering_function(function.name):
-            replacements.reverse()
-        try:
-            refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
-        except InputError:
-            if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
-                raise
-        else:
-            if is_answering:
-                replace_tokenizer_by_its_splitting_part(options)
+    if function is None or function.args or not function.path.is_file():
+        return
+    name = ".".join(filter(None, (function.name, function.method)))
+    replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
+    if answers_texts(function.path, name):
+        # Its results are never taken for tokens or ids.
+        if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
+            refuse_answering_function(function, Path(click.get_current_context().params["output"]))
+        return
+    try:
+        refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
+    except InputError:
+        if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
+            raise
+    else:
+        if is_name_of_answering_function(function.method or function.name):
+            replace_tokenizer_by_its_splitting_part(options)
 
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
@@ -1262,6 +1305,8 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             f"There is neither a tokenizer nor a file with the name {short_repr(given, 60)}.",
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
+    if Path(given).suffix in (".py", ".ipynb"):
+        _refuse_tokenizer_file_of_code(Path(given))
     if options["vocabulary"] is not None:
         raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
     found = read_tokenizer(given)
@@ -1274,6 +1319,19 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
+
+
+def _refuse_tokenizer_file_of_code(file: Path) -> None:
+    """Refuse a file of code as --tokenizer, and name the functions in it, or near it, that seem to split texts."""
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+
+    found = [one.option for one in list_text_functions(file)]
+    found = [one for one in found if one.startswith(f"{file}:")] or found
+    raise OptionCorrectionsError(
+        f"--tokenizer {file} is a file of code without the name of a function.",
+        f"Name the function that splits a text: {', '.join(found) or f'{file}:NAME'}.",
+        make_options_of_tokenizer_function(found[0]) if found else {"tokenizer": f"{file}:NAME"},
+    )
 
 
 def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
@@ -1344,6 +1402,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
+    from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
     from pocketrnn_export.source_code.needed_code import NeededNamesError
 
     weights = None if options["weights"] is None else read_weights(options["weights"])
@@ -1360,6 +1419,11 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     except MissingArgumentsError as error:
         refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})
         raise _propose_weights_in_error(refused, named, options) from None
+    except InputError as error:
+        meant = "" if isinstance(error, OptionCorrectionsError) else find_class_meant_by_name(named.path, named.name)
+        if not meant:
+            raise
+        raise OptionCorrectionsError(error.problem, error.remedy, {"source": f"{named.path}:{meant}"}) from None
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:

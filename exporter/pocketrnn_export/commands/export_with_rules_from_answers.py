@@ -74,7 +74,7 @@ def export_with_rules_from_answers(
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
                 raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **widths}) from None
             _raise_again_with_function_names(error, options, given_tokenizer)
-            raise _make_error_of_lines(error, given_tokenizer, error.remedy, {}) from None
+            raise _make_error_of_lines(error, given_tokenizer, error.remedy, error.nearer_options) from None
         changed = write_rules_option(agreeing, before)
         is_split_otherwise = _is_split_otherwise(json.loads(changed))
         of_function = parse_module_name(options["tokenizer"] or "") is not None
@@ -178,8 +178,9 @@ def _raise_again_with_function_names(
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
         _raise_again_with_changed_text(error, named.path, str(tried), options, given_tokenizer)
-    is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
-    if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
+    # A function that splits otherwise is named beside them, but the line to copy keeps the stated rules.
+    is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
+    if named is None or (options["tokenizer"] is not None and tried is None):
         return
     given = {"" if tried is None else str(tried), given_tokenizer}
     found = [one for one in list_text_functions(named.path) if not {f"{one.file}:{one.name}", one.option} & given]
@@ -198,7 +199,7 @@ def _raise_again_with_function_names(
             given_tokenizer,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
             f"{error.remedy}",
-            {"tokenizer": found[0].option, **widths},
+            {**error.nearer_options, **({} if is_stated else {"tokenizer": found[0].option, **widths})},
         ) from None
 
 
@@ -210,7 +211,8 @@ def _make_error_of_lines(
     line = format_command_with_changes(changes)
     running = (format_command_with_changes({}), format_command_with_changes({"tokenizer": given_tokenizer}))
     write = "" if line in running else f" Write: {line}"
-    return ParityError(error.count, f"\n{escape_line(cause)}\n{escape_line(error.example)}{write}")
+    lines = "".join(f"\n{escape_line(one)}" for one in (cause, error.example) if one)
+    return ParityError(error.count, f"{lines}{write}")
 
 
 def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) -> dict[str, str | None]:
@@ -229,14 +231,15 @@ def _raise_again_with_changed_text(
 ) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     answering = [one.option for one in list_text_functions(file) if is_name_of_answering_function(one.name)]
     for one in (tokenizer, *answering):
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
         if both is not None and both[1] != tokenizer:
-            changes = {"tokenizer": both[1], **_make_width_options(error, options)}
+            changes = {**error.nearer_options, "tokenizer": both[1], **_make_width_options(error, options)}
             raise _make_error_of_lines(error, given_tokenizer, both[0], changes) from None
 
 

@@ -98,7 +98,7 @@ def read_weights(path: Path) -> SavedWeights:
 
 def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
     """List the files that hold tensors of the names and shapes of those in a file of weights, but with other numbers.
-    Files that cannot be read or hold tensors without numbers, and copies, are left out.
+    Files that cannot be read, and copies, are left out.
 
     Args:
         path: the file of weights.
@@ -112,7 +112,6 @@ def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
             with contextlib.suppress(InputError):
                 tensors = read_weights(one).tensors
                 is_alike = {name: tensor.shape for name, tensor in tensors.items()} == shapes
-                is_alike = is_alike and not any(one.is_meta for held in (tensors, known[0]) for one in held.values())
                 if is_alike and not any(all(torch.equal(tensors[name], held[name]) for name in held) for held in known):
                     known.append(tensors)
                     found.append(one)
@@ -354,8 +353,9 @@ def _find_dicts_of_settings(saved: Any, place: str = "") -> Iterator[tuple[str, 
     optimizers are left out."""
     held = saved.state if isinstance(saved, _UnreadObject) else saved
     if _is_module(saved):
-        (wrapped,) = held["_modules"].values() if len(held["_modules"]) == 1 else (None,)
-        held = wrapped.state if _is_module(wrapped) and f"{next(iter(held['_modules']))}." in _WRAPPERS else held
+        parts: Mapping[str, Any] = saved.state["_modules"]
+        wrapped = [part for name, part in parts.items() if f"{name}." in _WRAPPERS and _is_module(part)]
+        held = wrapped[0].state if len(wrapped) == len(parts) == 1 else held
         own = vars(nn.Module())
         held = {name: value for name, value in held.items() if name not in own}
     if not isinstance(held, Mapping) or place.count(".") > 2:

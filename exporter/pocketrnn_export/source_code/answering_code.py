@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
 from pocketrnn_export.source_code.files_near_module import is_named, list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -22,7 +23,6 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     list_positional_parameters,
     read_last_name,
 )
-from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function
 from pocketrnn_export.source_code.values_of_call_arguments import list_assigned_values
 
 _TRAINS: Final = re.compile(r"train|(^|_)fit|epoch", re.IGNORECASE)

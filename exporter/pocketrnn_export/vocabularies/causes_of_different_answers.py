@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import shlex
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
@@ -29,6 +29,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules, write_rules_option
+from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
@@ -41,6 +42,8 @@ from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vo
 _log = logging.getLogger(__name__)
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 MOST_TEXTS: Final = 200
+# All cuts and widths of a usual classifier take a third of it.
+_MOST_SECONDS_OF_WAYS: Final = 60.0
 _WAYS: Final = 600
 _ENOUGH: Final = 2
 # Answers of seven digits that agree better than this are those of these rules.
@@ -62,13 +65,15 @@ _FEW_WRONG: Final = 8
 
 class Explanation(NamedTuple):
     """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
-    as well, rules with which the most agree, and options of `export` with which all answers agree."""
+    as well, rules with which the most agree, options of `export` with which all answers agree, and options with which
+    more of them do."""
 
     advice: str
     agreeing: AnyTextRules | None = None
     is_only: bool = True
     nearest: AnyTextRules | None = None
     options: Mapping[str, str] = MappingProxyType({})
+    nearer_options: Mapping[str, str] = MappingProxyType({})
 
 
 def explain_difference(
@@ -84,10 +89,14 @@ def explain_difference(
 
     `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
     argument is True."""
-    if (order := _describe_other_order(source, rows, tolerance)) is not None:
-        return order
+    if (exact := _describe_other_order(source, rows, tolerance)) is not None:
+        return exact
     if (weights := find_weights(False)) is not None:
         return weights
+    order = find_likelier_order(source, rows)
+    turned = _explain_with_order(source, rows, tolerance, order) if order.is_sure else None
+    if turned is not None and turned.agreeing is not None:
+        return turned
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
@@ -106,6 +115,8 @@ def explain_difference(
         return Explanation(marked.advice, marked.rules, marked.is_only, marked.rules)
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
     ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
+    if ways[0] is None and turned is not None:
+        return turned
     if ways[0] is None and most:
         ways.append(find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
@@ -122,55 +133,45 @@ def explain_difference(
     if found := [way for way in ways if way is not None]:
         best = min(found, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
-    if (both := _explain_with_likelier_order(source, rows, tolerance)) is not None:
+    if not order.is_sure and (both := _explain_with_order(source, rows, tolerance, order)) is not None:
         return both
-    if ids_agree:
+    return _advise_without_rules(source, rows, some, wrong_indices, tolerance)
+
+
+def _advise_without_rules(
+    source: AnswerSource, rows: Sequence[Row], tried: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
+) -> Explanation:
+    """Return advice on answers with which no rules agree that were tried on some of the texts, `tried`."""
+    if rows[wrong_indices[0]][0].ids_agree:
         return Explanation(
             "Give the weights of the classifier that gave these answers, and the labels that it predicted, not the "
             "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
-    split = _advise_on_other_split(source, some, tolerance)
+    split = _advise_on_other_split(source, tried, tolerance)
     return Explanation(
         f"{describe_likely_cause(rows, wrong_indices)}{split}The ids beside some answers show which is wrong."
     )
 
 
-def _explain_with_likelier_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> Explanation | None:
+def _explain_with_order(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, order: LabelOrder
+) -> Explanation | None:
     """Explain the difference with the labels in another order, with which more answers agree and which text rules then
-    complete. Return None without such an order or rules."""
-    order = _find_likelier_order(source, rows)
-    if order == [*source.labels]:
+    complete. Return None if the order is the given one, or if it is not sure and no rules complete it."""
+    if order.labels == [*source.labels]:
         return None
-    other = replace(source, labels=order)
+    other = replace(source, labels=order.labels)
     wrong = [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, other) > tolerance]
     found = explain_difference(other, rows, wrong, tolerance)
-    if not isinstance(found.agreeing, TextRules):
+    options, give = _make_labels_option(order.labels), "Give the labels in the order of your classifier's logits."
+    if isinstance(found.agreeing, TextRules):
+        said = f"With the labels in another order, {', '.join(order.labels)}: {found.advice} {give}"
+        return Explanation(said, found.agreeing, options=options)
+    if not order.is_sure:
         return None
-    said = f"With the labels in another order, {', '.join(order)}: {found.advice} "
-    said += "Give the labels in the order of your classifier's logits."
-    return Explanation(said, found.agreeing, options=_make_labels_option(order))
-
-
-def _find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> list[str]:
-    """Return the order of the labels with which most answers agree: one after the other, the label and the column that
-    are most often the likeliest ones of the same texts. Return the given order if it is as good."""
-    counts: Counter[tuple[str, int]] = Counter()
-    for one, found in rows:
-        named = [max(one.answer, key=one.answer.__getitem__)] if isinstance(one.answer, Mapping) else one.answer
-        if len(named) == 1:
-            counts[named[0], int(found.argmax())] += 1
-    taken: dict[int, str] = {}
-    for label, column in sorted(counts, key=lambda pair: -counts[pair]):
-        if label not in taken.values() and column not in taken:
-            taken[column] = label
-    columns, labels = {*range(len(source.labels))} - {*taken}, {*source.labels} - {*taken.values()}
-    if len(columns) == 1:
-        taken[columns.pop()] = labels.pop()
-    agreed = sum(counts[label, i] for i, label in taken.items())
-    own = sum(counts[label, i] for i, label in enumerate(source.labels))
-    is_better = agreed > max(own, counts.total() // 2) and len(taken) == len(source.labels)
-    return [taken[i] for i in range(len(taken))] if is_better else [*source.labels]
+    advice = f"{order.sentence} {give} The others have another cause. {found.advice}"
+    return Explanation(advice, nearest=found.nearest, nearer_options={**options, **found.options})
 
 
 def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
@@ -424,6 +425,7 @@ def find_other_truncation_or_padding(
         *(i for i in range(len(rows)) if i not in {*wrong_indices}),
     ]
     agreeing = []
+    started = time.process_time()
     changes = _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first]))
     for said, changed in log_item_progress(changes, "Trying cuts and widths"):
         exceptions, largest = [], 0.0
@@ -441,7 +443,8 @@ def find_other_truncation_or_padding(
                     agreeing.append((len(exceptions), largest, said, changed, exceptions))
         # Answers of many digits show which of several near widths is right.
         sure = sum(largest < _SURELY for _, largest, *_ in agreeing)
-        if len(agreeing) == _WAYS or (sure == _ENOUGH and not most_exceptions):
+        is_late = time.process_time() - started > _MOST_SECONDS_OF_WAYS
+        if is_late or len(agreeing) == _WAYS or (sure == _ENOUGH and not most_exceptions):
             break
     if not agreeing:
         return None

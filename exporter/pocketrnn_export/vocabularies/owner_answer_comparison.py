@@ -54,6 +54,7 @@ class OtherAnswersError(ParityError):
         numbers: how many of the texts show by probabilities that no other rules agree as well.
         nearest: the text rules with which it gives the most of these answers; None if none are found.
         options: the options of `export` with which it gives these answers, such as labels in another order.
+        nearer_options: those with which it gives more of them.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class OtherAnswersError(ParityError):
         numbers: int = 0,
         nearest: AnyTextRules | None = None,
         options: Mapping[str, str] = MappingProxyType({}),
+        nearer_options: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(f"{count} {example}".rstrip(), remedy)
         self.count, self.example = count, example
         self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
-        self.options = dict(options)
+        self.options, self.nearer_options = dict(options), dict(nearer_options)
 
 
 def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
@@ -169,19 +171,18 @@ def refuse_other_answers(
         def find_weights(of_other_rules: bool) -> Explanation | None:
             return find_agreeing_weights(prepared(), [*answered, *others], tolerance, of_other_rules=of_other_rules)
 
-        remedy, agreeing, is_only, nearest, options = explain_difference(
-            source, rows, wrong, tolerance, others, find_weights
-        )
+        cause = explain_difference(source, rows, wrong, tolerance, others, find_weights)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}.",
-            remedy,
+            cause.advice,
             f"The first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
             f"{_describe_read_tokens(source, one)}",
-            None if agreeing is None else source.text.rules,
-            agreeing,
-            sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if is_only else 0,
-            nearest,
-            options,
+            None if cause.agreeing is None else source.text.rules,
+            cause.agreeing,
+            sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if cause.is_only else 0,
+            cause.nearest,
+            cause.options,
+            cause.nearer_options,
         )
     return rows
 
