@@ -6,6 +6,8 @@ import json
 import shlex
 from pathlib import Path
 
+import click
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -13,6 +15,11 @@ from click.testing import CliRunner
 import pocketrnn_export.commands.export as command
 from pocketrnn.bundle.names_from_paths import find_near_file
 from pocketrnn.commands.cli import main
+from pocketrnn.errors import ParityError
+from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
+from pocketrnn_export.vocabularies import owner_answer_comparison
+from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
+from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
 MODULE = """
 from torch import nn
@@ -130,3 +137,36 @@ def test_a_file_of_another_name_is_not_taken(folder: Path) -> None:
         Path(one).touch()
     assert find_near_file(Path("rnn3.pt")) is None
     assert find_near_file(Path("elsewhere/vocab.json")) == Path("vocab.json")
+
+
+@pytest.mark.parametrize(
+    ("own", "tokenizer"), [(True, "service.py:split_words"), (True, None), (False, "service.py:f")]
+)
+def test_true_labels_are_told_first_with_the_file_of_answers(own: bool, tokenizer: str | None, folder: Path) -> None:
+    if not own:
+        Path("answers.csv").unlink()
+
+    def write(_: object) -> None:
+        raise OtherAnswersError("7 differ.", "Give the text rules.", seem_true_labels=True)
+
+    options = {"rules": None, "tokenizer": tokenizer, "pairs": Path("test.csv"), "multi_label": False,
+               "source": "net.py:Net", "max_tokens": None}  # fmt: skip
+    running = click.Context(command.export, info_name="pocketrnn export")
+    running.params = dict.fromkeys(str(one.name) for one in command.export.params)
+    with running, pytest.raises(ParityError) as caught:
+        export_with_rules_from_answers(write, {}, options, tokenizer)  # type: ignore[arg-type]
+    said = str(caught.value)
+    assert "test.csv seems to hold the true labels" in said
+    assert ("Write: pocketrnn export --pairs answers.csv" in said) == own
+    assert own or "Write:" not in said
+
+
+@pytest.mark.parametrize(("wrong", "seem"), [(8, True), (20, False)])
+def test_labels_agree_like_true_ones_far_above_chance(wrong: int, seem: bool) -> None:
+    rows = [
+        (AnsweredText("", "", (("bad", "good")[(i + (i < wrong)) % 2],)), np.eye(2, dtype=np.float32)[i % 2])
+        for i in range(40)
+    ]
+    source = AnswerSource.__new__(AnswerSource)
+    object.__setattr__(source, "labels", ["bad", "good"])
+    assert owner_answer_comparison._agree_like_true_labels(source, rows, range(wrong)) is seem

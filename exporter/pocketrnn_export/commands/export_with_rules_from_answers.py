@@ -16,6 +16,7 @@ from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
     describe_tokenizer_function,
     make_options_of_tokenizer_function,
+    propose_pairs,
     propose_tokenizer_function,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import write_tokenizer_with_changed_text
@@ -68,6 +69,8 @@ def export_with_rules_from_answers(
         _print_rules_that_agree_as_well(made, description, options)
         return made
     except OtherAnswersError as error:
+        if error.seem_true_labels and (refused := _make_error_on_true_labels(error, options, given_tokenizer)):
+            raise refused from None
         agreeing, numbers, before, tokens, said = (
             error.agreeing, error.numbers, error.before, error.tokens, error.remedy,
         )  # fmt: skip
@@ -103,6 +106,29 @@ def export_with_rules_from_answers(
         )
     description = {**description, "rules": preferred}
     return export_with_rules_from_answers(write, description, options, given_tokenizer, tries_left - 1)
+
+
+def _make_error_on_true_labels(
+    error: OtherAnswersError, options: Mapping[str, Any], given_tokenizer: str | None
+) -> ParityError | None:
+    """Make the error of labels that seem to be the true ones of the data. It proposes the file of the classifier's own
+    answers that lies beside, and no command that was refused with these labels. Return None if there is no such file
+    and no function was tried, which may be the cause."""
+    found = propose_pairs([], multi_label=options["multi_label"])
+    given = options["pairs"]
+    others = [] if found is None else [one for one in (found.file, *found.others) if Path(one) != given]
+    said = (
+        f"{given} seems to hold the true labels of the data: the module agrees far more often than by chance, but not "
+        "always, with all rules that were tried. --pairs takes the labels that your classifier predicts"
+    )
+    if others:
+        own = f"{said}. They seem to be in {others[0]}."
+        return _make_error_of_lines(error, given_tokenizer, own, {"pairs": others[0]})
+    if parse_module_name(given_tokenizer or "") is None:
+        return None
+    made = "let your code write the columns text, label and probability to answers.csv, or leave --pairs out."
+    kept = f"{said}: {made} If these are its own labels: {error.remedy}"
+    return _make_error_of_lines(error, given_tokenizer, kept, {})
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
