@@ -35,6 +35,7 @@ WINGS = (
         "module_runs",
         "comparing",
         "json_reading_and_writing",
+        "label_spelling",
         "option_corrections_error",
         "safe_pickle_reader",
         "vocabularies",

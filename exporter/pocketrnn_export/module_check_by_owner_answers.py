@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,14 +17,35 @@ from torch import nn
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
-from pocketrnn.errors import LimitError, ParityError
+from pocketrnn.errors import LimitError, ParityError, PocketRNNError
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, Probabilities
+from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
+from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AnswersBeside:
+    """Answers that lie beside an export and are not given to it. They are compared with the order of the labels only.
+
+    Attributes:
+        file: their file.
+        answered: the texts with the answers; empty if there are none.
+        note: what to log if they do not show the order; empty for nothing.
+    """
+
+    file: str
+    answered: Sequence[AnsweredText]
+    note: str
+
+
+_beside: Final[ContextVar[AnswersBeside | None]] = ContextVar("beside", default=None)
 _others: Final[ContextVar[Callable[[], Iterable[tuple[str, nn.Module]]]]] = ContextVar("others", default=tuple)
+_lengths: Final[ContextVar[Callable[[], Sequence[NamedLength]]]] = ContextVar("lengths", default=tuple)
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each. Some have characters
 # outside ASCII, and some are the longest: these tell most about text rules.
 _TEXTS: Final = 200
@@ -32,21 +54,64 @@ _LONGEST: Final = 10
 
 
 @contextlib.contextmanager
-def try_weights_if_answers_differ(list_modules: Callable[[], Iterable[tuple[str, nn.Module]]]) -> Iterator[None]:
-    """While the block runs, try the weights of other files if a module gives other answers than its owner's classifier.
+def try_weights_and_lengths_if_answers_differ(
+    list_modules: Callable[[], Iterable[tuple[str, nn.Module]]], list_lengths: Callable[[], Sequence[NamedLength]]
+) -> Iterator[None]:
+    """While the block runs, try the weights of other files, and the lengths of texts that the owner's files name.
+
+    They are tried if a module gives other answers than its owner's classifier.
 
     Args:
         list_modules: makes the module with the weights of each file, and returns it with the file.
+        list_lengths: lists the lengths.
     """
-    before = _others.set(list_modules)
+    before = _others.set(list_modules), _lengths.set(list_lengths)
     try:
         yield
     finally:
-        _others.reset(before)
+        _others.reset(before[0])
+        _lengths.reset(before[1])
+
+
+@contextlib.contextmanager
+def compare_label_order(beside: AnswersBeside) -> Iterator[None]:
+    """While the block runs, compare the order of the labels with answers that are not given to `export`.
+
+    Args:
+        beside: the answers.
+    """
+    before = _beside.set(beside)
+    try:
+        yield
+    finally:
+        _beside.reset(before)
+
+
+def _refuse_other_label_order(prepared: ExportableModule, description: Description) -> None:
+    """Refuse labels in another order than that with which most answers of `compare_label_order` agree. Its text rules
+    may be wrong, so other differences do not count."""
+    beside, output = _beside.get(), description.output
+    if beside is None or not isinstance(output, LabelOutput) or output.activation == "sigmoid":
+        return
+    source = _make_answer_source(prepared, description, output, slice(0, len(output.labels)))
+    rows = []
+    for one in _choose_texts_to_compare(beside.answered):
+        with contextlib.suppress(PocketRNNError):
+            rows.append((one, source.answer_text(one.read)))
+    order = find_likelier_order(source, rows)
+    if order.is_sure and order.labels != [*output.labels]:
+        raise OtherAnswersError(
+            f"The labels are in another order than the answers in {beside.file}.",
+            f"{order.sentence} Give the labels in the order of your classifier's logits.",
+            options={"labels": ",".join(order.labels), "pairs": beside.file},
+        )
+    if not order.is_sure and beside.note:
+        _log.warning("%s", beside.note)
 
 
 def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
-    """Yield the module with the weights of each file that `try_weights_if_answers_differ` names, and the file."""
+    """Yield the module with the weights of each file that `try_weights_and_lengths_if_answers_differ` lists, and the
+    file."""
     yield from _others.get()()
 
 
@@ -70,7 +135,10 @@ def refuse_module_with_other_answers(
         ParityError: an answer differs; the message has the likely cause.
     """
     text, output = description.text, description.output
-    if not answered or text.pairs or text.features or description.spellings is not None or output.of_tokens:
+    if text.pairs or text.features or description.spellings is not None or output.of_tokens:
+        return
+    if not answered:
+        _refuse_other_label_order(prepared, description)
         return
     _log.info("Comparing the module with your classifier's answers")
     heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
@@ -136,4 +204,6 @@ def _make_answer_source(
     return AnswerSource(
         "module", output.labels, output.activation, description.text, encode_text_or_tokens, answer_ids,
         lambda read: answer_ids(encode_text_or_tokens(read)), output.thresholds, moved.get(convention.units, ""),
+        max((one.num_embeddings for one in prepared.module.modules() if isinstance(one, nn.Embedding)), default=0),
+        _lengths.get()(),
     )  # fmt: skip

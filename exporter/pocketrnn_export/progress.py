@@ -71,7 +71,8 @@ def log_item_progress(
     items, log = list(items), logging.getLogger(PROGRESS)
     total = len(items) if total is None else total
     for done, item in enumerate(items, done_before):
-        count = f": {done} of {total}" if total > 1 else ""
+        # That none is done says nothing.
+        count = f": {done} of {total}" if done and total > 1 else ""
         log.debug("%s%s", step, count, extra={"step": step, "done": done})
         yield item
 

@@ -26,6 +26,7 @@ __all__ = [
     "Terminated",
     "TextError",
     "find_file_error_reason",
+    "find_similar_name",
     "first_line",
     "replace_error_subject",
     "require_module",
@@ -188,9 +189,14 @@ def short_repr(value: object, length: int = 60) -> str:
 
 
 def suggest_similar_name(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
-    """Suggest the known name that is most similar to a wrong name, as a sentence.
+    """Suggest the known name that is most similar to a wrong name, as a sentence. Empty if none is similar. The
+    arguments are those of `find_similar_name`."""
+    near = find_similar_name(given, known, least=least)
+    return f"Did you mean {near}?" if near else ""
 
-    Case is ignored. Empty if none is similar.
+
+def find_similar_name(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
+    """Return the known name that is most similar to a wrong name; an empty string if none is similar. Case is ignored.
 
     Args:
         given: the wrong name.
@@ -201,4 +207,4 @@ def suggest_similar_name(given: str, known: Iterable[str], *, least: float = 0.6
 
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(given.lower(), names, n=1, cutoff=least)
-    return f"Did you mean {names[near[0]]}?" if near else ""
+    return names[near[0]] if near else ""

@@ -140,7 +140,7 @@ def test_line_to_write_has_the_class_and_weights_that_answer(tmp_path: Path, mon
     # Answering code that makes both leaves the choice to the user.
     Path("net.py").write_text(f"{MODULES}{PREDICT}    First(9, 4)\n")
     said = CliRunner().invoke(main, ["export", "net.py", "-o", "mine"]).stderr
-    assert "Write: pocketrnn export net.py:First -o mine\n" in said
+    assert "Write: pocketrnn export net.py:First -o mine --weights " in said
     Path("net.py").write_text(f"{MODULES}{PREDICT}OLD = 'best_loss.pt'\n")
     Path("words.json").write_text('["a", "b", "c", "d", "e", "f", "g", "h", "i"]')
     # With random weights and with sizes that only the weights show, the line has the weights and no dots to fill in.

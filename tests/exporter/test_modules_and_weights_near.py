@@ -93,7 +93,7 @@ def test_the_class_with_the_layers_of_the_weights_is_named(source: str, folder: 
     line = shlex.split(said.partition("Write: pocketrnn ")[2])
     assert line[1] == "rnn/model.py:rnn"
     assert "embedding.py" not in said
-    assert ("--weights" in line) == (source != ".")
+    assert line[line.index("--weights") + 1] == "data/rnn.epoch10"
 
 
 def test_weights_with_unusual_names_are_proposed_and_show_sizes_of_inner_classes(folder: Path) -> None:

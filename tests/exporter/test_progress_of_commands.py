@@ -93,9 +93,9 @@ def test_the_count_of_a_step_only_rises_or_says_which_time_it_is(
             list(log_item_progress(range(2), "Moving", done_before=2 * i, total=4))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        *("  Comparing: 0 of 3 ...", "  Comparing: 2 of 3 ...", "  Answering ..."),
-        *("  Comparing, time 2: 0 of 3 ...", "  Comparing, time 2: 2 of 3 ...", "  Answering, time 2 ..."),
-        *("  Moving: 0 of 4 ...", "  Moving: 2 of 4 ..."),
+        *("  Comparing ...", "  Comparing: 2 of 3 ...", "  Answering ..."),
+        *("  Comparing, time 2 ...", "  Comparing, time 2: 2 of 3 ...", "  Answering, time 2 ..."),
+        *("  Moving ...", "  Moving: 2 of 4 ..."),
     ]
 
 
@@ -108,9 +108,11 @@ def test_answers_with_moved_weights_are_counted_over_all_draws(caplog: pytest.Lo
     with caplog.at_level(logging.DEBUG, progress.PROGRESS):
         compute_exact_answers(run, iter([run] * DRAWS), cases, "shapes")
     told = [record.getMessage() for record in caplog.records]
-    assert told[:3] == [f"Answering shapes in double precision: {i} of 3" for i in range(3)]
-    moved = [f"Answering shapes with slightly changed weights: {i} of {3 * DRAWS}" for i in range(3 * DRAWS)]
-    assert told[3:] == moved
+    # A count of none is left out.
+    steps = ["Answering shapes in double precision", "Answering shapes with slightly changed weights"]
+    assert [told[0], told[3]] == steps
+    assert told[1:3] == [f"{steps[0]}: {i} of 3" for i in (1, 2)]
+    assert told[4:] == [f"{steps[1]}: {i} of {3 * DRAWS}" for i in range(1, 3 * DRAWS)]
 
 
 def test_a_step_of_one_item_has_no_count(caplog: pytest.LogCaptureFixture) -> None:

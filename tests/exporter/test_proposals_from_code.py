@@ -318,7 +318,7 @@ def test_a_tokenizer_that_the_code_names_is_proposed(code: str, proposed: str | 
     ],
 )
 def test_a_function_near_the_module_is_proposed_if_it_splits_texts(code: str, proposed: str, folder: Path) -> None:
-    Path("net.py").write_text(FILE.replace("def predict", "def other"))
+    Path("net.py").write_text(FILE.split("def predict")[0])
     Path("text").mkdir()
     Path("text/split.py").write_text(code)
     assert name_proposed_function() == proposed
@@ -342,6 +342,31 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
     split = f"from {dot}split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
     Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
     assert name_proposed_function() == proposed
+
+
+def test_a_script_that_answers_what_is_typed_leads_to_a_copy_of_its_lines(folder: Path) -> None:
+    Path("net.py").write_text(FILE.split("def predict")[0])
+    Path("app.py").write_text("text = input()\nids = [vocab.get(w, 1) for w in text.lower().split()]\nmodel(ids)\n")
+    assert "--tokenizer out-words.py:words" in export("net.py").stderr.splitlines()[-1]
+    assert run_source(Path("out-words.py").read_text())["words"]("A b") == ["a", "b"]
+
+
+def test_a_file_of_code_is_no_tokenizer_without_the_name_of_a_function(folder: Path) -> None:
+    Path("cut.py").write_text("def tokenize(text):\n    return text.split()\n")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    found = export("net.py:Net", *given, "--tokenizer", "cut.py").stderr
+    assert "already contains" not in found
+    assert "--tokenizer cut.py:tokenize" in found.splitlines()[-1]
+
+
+def test_a_function_that_answers_is_never_taken_for_one_that_splits(folder: Path) -> None:
+    Path("page.py").write_text("def page(text):\n    return model(cut(text))\n")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    found = export("net.py:Net", *given, "--tokenizer", "page.py:page")
+    assert found.exit_code == 2
+    assert "page.py:page answers a text" in found.stderr
+    assert "--tokenizer out-words.py:words" in found.stderr.splitlines()[-1]
+    assert "NotImplementedError" in Path("out-words.py").read_text()
 
 
 PREPROCESS = """
@@ -485,7 +510,7 @@ def test_a_method_whose_class_needs_more_than_words_and_a_function_of_many_texts
      "  return [t.lemma_ for t in self.nlp(text)]"],
 )  # fmt: skip
 def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, folder: Path) -> None:
-    Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
+    Path("net.py").write_text(FILE.split("def predict")[0])
     Path("cut.py").write_text(code)
     proposed = propose_tokenizer_function(Path("net.py"))
     assert proposed is not None
@@ -494,7 +519,7 @@ def test_a_function_that_calls_a_library_is_proposed_before_others(code: str, fo
 
 
 def test_the_first_line_to_copy_has_the_library_that_splits_texts_and_the_answers(folder: Path) -> None:
-    Path("net.py").write_text(FILE.replace("def predict", "def tokenize_only"))
+    Path("net.py").write_text(FILE.split("def predict")[0])
     Path("cut.py").write_text("import jieba\nclass Texts:\n def tokenize(self, text):\n  return [*jieba.cut(text)]")
     rows = "".join(f"film {i},good\n" for i in range(25))
     Path("answers.csv").write_text(f"text,label\n{rows}")
@@ -1120,7 +1145,7 @@ def test_a_text_function_that_needs_what_is_not_run_is_named_and_no_value_is_ask
     Path("app/words.pkl").write_bytes(b"")
     Path("app/page.py").write_text(
         "import pickle\nwords = pickle.load(open('words.pkl', 'rb'))\nclass Net:\n  size = len(words)\n"
-        "net = Net()\ndef encode(text):\n  return net(text)\n"
+        "cut = Net()\ndef encode(text):\n  return cut(text)\n"
     )
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
     line = export("net.py:Net", *given, "--tokenizer", "app/page.py:encode").stderr
@@ -1142,6 +1167,9 @@ def test_a_library_that_torchtext_calls_is_named(made: str, folder: Path) -> Non
         (["ids = [v[w] for w in t.split()][::-1]"], [3]),
         (["ids = [v[w] for w in t.split()]", "ids = ids[-9:]", "ids = [2] + ids", "ids.append(3)"], [4, 5, 6]),
         (["x = encode(t)[::-1]"], [3]),
+        # A batch of one text.
+        (["rows = []", "rows.append([v[w] for w in t.split()])"], []),
+        (["rows = [2]", "rows.extend([v[w] for w in t.split()])"], [4]),
     ],
 )
 def test_what_changes_the_ids_after_the_split_is_listed(tmp_path: Path, lines: list[str], changes: list[int]) -> None:
@@ -1194,8 +1222,6 @@ def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> Non
         "def f(t, model):\n    return model(t)",
         "def f(t, splitter):\n    return [v[w] for w in splitter(t)]",
         "def f(t, m):\n    return [v[w] for w in unknown(t)]",
-        "def f(t, m):\n    return [v[w] for w in t.split() if w in v]",
-        "def f(t, m):\n    return [v[w.lower()] for w in t.split()]",
         "def f(t, m):\n    return [v.get(w, v.get(w.lower(), 1)) for w in t.split()]",
         "def f(t, m):\n    if t.isupper():\n        t = t.lower()\n        if t == 'x':\n            return 0\n"
         "    return [v[w] for w in t.split()]",

@@ -223,14 +223,17 @@ def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, fo
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", tokenizer)
     assert result.exit_code == 2
     assert re.search(said, result.stderr)
+    # The length in the checkpoint is not why, and no bundle is written that may lack it.
+    assert "max_len" not in result.stderr
 
 
 def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
     (hint,) = advise_on_checkpoint_settings(Path("whole.pt"), has_stop_words=False, has_thresholds=False)
     assert re.search(r"best_threshold=0\.43.*--thresholds 0\.43", hint)
     assert advise_on_checkpoint_settings(Path("whole.pt"), has_stop_words=False, has_thresholds=True) == []
-    (length,) = describe_lengths(list_text_lengths_in_checkpoint(Path("whole.pt"), 0))
+    (length,) = describe_lengths(2 * list_text_lengths_in_checkpoint(Path("whole.pt"), 0))
     assert re.search(r"max_len=50.*--max-tokens 50", length)
+    assert length.count("max_len") == 1
     assert (
         list_text_lengths_in_checkpoint(Path("whole.pt"), None)
         == list_text_lengths_in_checkpoint(Path("whole.pt"), 50)

@@ -131,6 +131,17 @@ def test_the_members_of_a_pickled_tuple_are_named_by_their_place(
     assert describe_member("model.vocab") == "its 'model.vocab'"
 
 
+def test_characters_with_a_vocabulary_of_words_are_told_plainly(caplog: pytest.LogCaptureFixture) -> None:
+    tokens = ["<unk>", "a", *(f"film{i}" for i in range(1_200))]
+    warn_of_unreachable_words(TextEncoder(TextRules("characters"), tokens), tokens)
+    assert "single characters" in caplog.text
+    assert "1,200 of 1,202" in caplog.text
+    caplog.clear()
+    reviews = [f"{i} a long review" * 40 for i in range(9)]
+    warn_of_unreachable_words(TextEncoder(TextRules("whitespace"), reviews), reviews)
+    assert len(caplog.messages[0]) < 300
+
+
 def test_a_stage_and_the_note_on_words_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     with click.Context(main) as context:
         for rules in (TextRules("whitespace", lowercase=True), TextRules("basic_english")) * 2:

@@ -11,6 +11,7 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import format_json_line, print_line_if_slow, print_text
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn.errors import ExportError, InputError, require_module
+from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
 from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.printed_stages import print_stages
@@ -105,7 +106,10 @@ def _check_file_of_module(source: str, onnx: Path, options: dict[str, Any]) -> V
     exit status 2, if the module cannot be loaded."""
     from pocketrnn_export.checking.check import check as check_module
 
-    source = complete_source(source)
+    refusals = CollectedRefusals(Path())
+    completed = refusals.collect(lambda: complete_source(source))
+    refusals.raise_collected()
+    source = completed or source
     named = parse_source(source, options)
     try:
         module, call = load_module_and_call(source, named, {**options, "run_notebook": None})

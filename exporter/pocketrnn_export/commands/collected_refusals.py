@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,9 +29,22 @@ class CollectedRefusals:
     def __init__(self, output: Path) -> None:
         self._output = output
         self._found: list[PocketRNNError] = []
+        self._proposed: list[str] = []
+        self._proposed_changes: dict[str, str | None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+    @property
+    def changes(self) -> dict[str, str | None]:
+        """The options to give or to change, by all errors and proposals."""
+        corrected = [one.changes for one in self._found if isinstance(one, OptionCorrectionsError)]
+        return {option: value for one in (*corrected, self._proposed_changes) for option, value in one.items()}
+
+    def propose(self, sentences: Sequence[str], changes: Mapping[str, str | None]) -> None:
+        """Add options that no error asks for, each with a sentence, to the message of the errors."""
+        self._proposed += sentences
+        self._proposed_changes |= changes
 
     def collect(self, make: Callable[[], _Made]) -> _Made | None:
         """Call a function, and return its result. If the function raises an error, keep the error and return None."""
@@ -52,25 +65,24 @@ class CollectedRefusals:
         """
         if not self._found:
             return
-        changes: dict[str, str | None] = {}
-        line = ""
+        changes, line = self.changes, ""
         for error in self._found:
-            if isinstance(error, OptionCorrectionsError):
-                changes |= error.changes
-                near = self._write_rules_to_file(error.nearest) if error.nearest else ""
+            if isinstance(error, OptionCorrectionsError) and error.nearest:
+                near = self._write_rules_to_file(error.nearest)
                 line += f" The nearest rules are in {near}." if near else ""
         line += f" Write: {format_command_with_changes(self._move_long_rules_to_file(changes))}" if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
             kind = ExportError if isinstance(error, ExportError) else InputError
-            corrected = kind(error.problem, f"{error.remedy}{line}")
+            more = "".join(f" {one}" for one in self._proposed)
+            corrected = kind(error.problem, f"{error.remedy}{more}{line}")
             corrected.of_lines = error.of_lines
             raise corrected from None
         said = [
-            f"({number}) {escape_line(' '.join(str(error).splitlines()))}"
+            f"({number}) {escape_line(' '.join(one.strip() for one in str(error).splitlines()))}"
             for number, error in enumerate(self._found, 1)
         ]
-        lines = "\n".join([*said, line.strip()]).rstrip()
+        lines = "\n".join([*said, *map(escape_line, self._proposed), line.strip()]).rstrip()
         # Each problem begins on a line of its own.
         all_of_them = InputError(f"There are {len(said)} problems.", f"\n{lines}")
         all_of_them.of_lines = True

@@ -24,7 +24,7 @@ from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, require_module, short_repr
+from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
     format_example_note,
@@ -49,6 +49,7 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
+from pocketrnn_export.commands.missing_option_files import correct_missing_files
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -65,6 +66,7 @@ from pocketrnn_export.commands.proposed_options import (
     UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
+    describe_label_order,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
     list_weights_of_same_shapes,
@@ -76,22 +78,26 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
+    read_answers_beside,
     read_labels,
     read_weight_sizes,
 )
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
+    list_lengths_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     find_or_write_code_file,
+    refuse_answering_function,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
     replace_tokenizer_that_cleans_before_keras,
     write_tokenizer_of_columns_to_file,
+    write_tokenizer_of_script_to_file,
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
@@ -324,11 +330,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
-    named = parse_source(source := complete_source(source), options)
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
-    _refuse_unusable_output(output, packed=packed, force=options["force"])
     refusals = CollectedRefusals(output)
+    source, named = _read_source(source, options, refusals)
+    refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
+    correct_missing_files(named, options, refusals)
+    is_corrected = bool(refusals)
     with print_stages():
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
@@ -336,7 +344,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # A missing file is told before PyTorch is loaded, which takes seconds.
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    if named is None or is_text or not all(one.exists() for one in files):
+    if named is None or is_corrected or is_text or not all(one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -359,7 +367,11 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    with _try_weights_of_other_files(module, named, options["weights"]), _propose_vocabulary_with_rows(named, options):
+    with (
+        _try_weights_and_lengths_of_files(module, named, options),
+        _compare_label_order(named, description, options),
+        _propose_vocabulary_with_rows(named, options),
+    ):
         manifest = export_with_rules_from_answers(
             lambda given: _write_bundle(module, output, given, options),
             description,
@@ -373,14 +385,16 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _print_written_bundle(manifest, output, description, options)
 
 
-def _try_weights_of_other_files(
-    module: Any, named: ModuleName | None, weights: Path | None
+def _try_weights_and_lengths_of_files(
+    module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which the weights of files near `weights`, of the same shapes, are tried if the module gives
-    other answers than the user's classifier."""
+    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts that the
+    user's files name, are tried if the module gives other answers than the user's classifier."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
-    from pocketrnn_export.module_check_by_owner_answers import try_weights_if_answers_differ
+    from pocketrnn_export.module_check_by_owner_answers import try_weights_and_lengths_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
+
+    weights = options["weights"]
 
     def list_modules() -> Iterator[tuple[str, Any]]:
         for file in [] if named is None or weights is None else list_weights_of_same_shapes(named.path, weights):
@@ -392,7 +406,32 @@ def _try_weights_of_other_files(
             if other is not None:
                 yield str(file), other
 
-    return try_weights_if_answers_differ(list_modules)
+    return try_weights_and_lengths_if_answers_differ(list_modules, lambda: list_lengths_in_files(named, options))
+
+
+def _compare_label_order(
+    named: ModuleName | None, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the order of the labels is compared with answers that lie in the working folder, if
+    there is no --pairs."""
+    from pocketrnn_export.module_check_by_owner_answers import AnswersBeside, compare_label_order
+    from pocketrnn_export.vocabularies.answer_distances import AnsweredText
+
+    of_texts = options["labels"] is not None and "channels" not in description
+    if not of_texts or any(options[name] for name in ("pairs", "multi_label", "two_texts", "labels_of")):
+        return contextlib.nullcontext()
+    labels, function = description["labels"], description.get("tokenizer")
+    file, answers = read_answers_beside(labels)
+    answered = []
+    is_external = getattr(description["rules"], "tokenizer", "") == "external"
+    for text, answer in answers:
+        # The owner's function may raise any exception, or be missing.
+        with contextlib.suppress(Exception):
+            read = cast("Any", function)(text) if is_external else text
+            answered.append(AnsweredText(text, read, answer))
+    is_typed = "," in options["labels"] and not Path(options["labels"]).is_file()
+    note = describe_label_order(None if named is None else named.path, labels, options["weights"]) if is_typed else ""
+    return compare_label_order(AnswersBeside(file, answered, note))
 
 
 @contextlib.contextmanager
@@ -628,16 +667,46 @@ def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
         from pocketrnn.engines.native import import_native_module
 
         import_native_module()
+    try:
+        _check_output(output, packed=packed, force=force)
+    except OutputError as error:
+        if force:
+            raise
+        # Only what stands in the way of the output is told with --force.
+        _check_output(output, packed=packed, force=True)
+        raise OptionCorrectionsError(error.problem, error.remedy, {"force": "--force"}) from None
+
+
+def _check_output(output: Path, *, packed: bool, force: bool) -> None:
+    if packed:
         check_output_file(output, force=force)
     else:
         check_output_folder(output, force=force, marker_file="classifier.json")
 
 
+def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
+    """Complete and parse SOURCE. If it is refused, and the right one is known, collect the refusal, and return the
+    right one: what else is wrong or missing is then told in the same message."""
+
+    def read() -> tuple[str, ModuleName | None]:
+        completed = complete_source(source)
+        return completed, parse_source(completed, options)
+
+    found = refusals.collect(read)
+    if found is None:
+        if "source" not in (corrected := refusals.changes):
+            refusals.raise_collected()
+        source = str(corrected["source"])
+        if corrected.get("weights"):
+            options["weights"] = Path(str(corrected["weights"]))
+        if (found := refusals.collect(read)) is None:
+            refusals.raise_collected()
+    return cast("tuple[str, ModuleName | None]", found)
+
+
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     """Parse a SOURCE of the form file.py:name. Return None for a folder or another file, and refuse a missing one."""
     named = parse_module_name(source, options["set"])
-    if named is not None and named.method:
-        raise click.UsageError(f"{source} names a method. Name a class, a module, or a function that makes a module.")
     path = Path(source)
     if named is None and not path.is_dir() and not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
@@ -694,7 +763,7 @@ def _read_text_arguments(
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
     _take_vocabulary_and_labels_from_checkpoint(needed, options)
-    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options, proposed))
+    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options, proposed, refusals))
     return _read_vocabulary_rules_and_pairs(options, refusals, subwords=subwords)
 
 
@@ -710,7 +779,12 @@ def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str
 
 
 def _refuse_missing_options(
-    source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any], tokenizer_sentence: str
+    source: str,
+    named: ModuleName | None,
+    needed: Sequence[str],
+    options: dict[str, Any],
+    tokenizer_sentence: str,
+    refusals: CollectedRefusals,
 ) -> None:
     """Refuse the export if the vocabulary or the labels are not given and the file of weights does not hold them. The
     error proposes options, such as a vocabulary file, that the user's code names.
@@ -719,10 +793,11 @@ def _refuse_missing_options(
         source, named, options: as in `_read_text_arguments`.
         needed: the options that the export needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
+        refusals: what was refused before. If nothing is missing, these get the proposals on how texts are split.
     """
-    from pocketrnn_export.progress import hide_log_records
-
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
+        if refusals:
+            refusals.propose(*_propose_text_options(named, options, {}))
         return
     remedy: list[str] = [tokenizer_sentence] if tokenizer_sentence else []
     changes: dict[str, str | None] = {"tokenizer": options["tokenizer"]} if tokenizer_sentence else {}
@@ -744,15 +819,35 @@ def _refuse_missing_options(
         remedy.append(proposed.sentence)
     if given is not None:
         remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
+    of_texts, changes = _propose_text_options(named, options, changes)
+    remedy += of_texts
+    missing = ["tokenizer", *missing] if tokenizer_sentence else missing
+    asked = missing or [one for one in changes if one not in ("tokenizer", "rules", "pairs")]
+    said = " and ".join(f"--{option}" for option in asked)
+    numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
+    lines = "".join(f"\n{escape_line(one)}" for one in remedy)
+    refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
+    refused.of_lines = True
+    raise refused
+
+
+def _propose_text_options(
+    named: ModuleName | None, options: Mapping[str, Any], changes: dict[str, str | None]
+) -> tuple[list[str], dict[str, str | None]]:
+    """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
+    them. Return a sentence on each, and the options of the next command, which `changes` are among."""
+    from pocketrnn_export.progress import hide_log_records
+
+    remedy: list[str] = []
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules"))
     function = propose_tokenizer_function(named.path) if is_open and named is not None else None
-    # Answers alone show text rules, but not what a library does.
-    if options["pairs"] is not None and (function is None or not find_library_of_tokenizer_function(function.option)):
-        is_open, function = False, None
+    # Answers alone show text rules, but not what a library does. The lines of answering code need no search.
+    if options["pairs"] is not None and function is not None and not function.is_answering:
+        function = function if find_library_of_tokenizer_function(function.option) else None
     if function is not None:
         changes |= make_options_of_tokenizer_function(function.option)
         remedy.append(describe_tokenizer_function(function))
-    elif is_open and named is not None and (copied := write_tokenizer_of_columns_to_file(named.path)):
+    elif is_open and named is not None and (copied := _copy_tokenizer_of_script(named.path, options)):
         changes |= make_options_of_tokenizer_function(copied[1])
         remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
@@ -761,14 +856,14 @@ def _refuse_missing_options(
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
             changes = pairs.complete(changes)
-    missing = ["tokenizer", *missing] if tokenizer_sentence else missing
-    of_texts = ("tokenizer", "rules", "pairs")
-    said = " and ".join(f"--{option}" for option in missing or [one for one in changes if one not in of_texts])
-    numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
-    lines = "".join(f"\n{escape_line(one)}" for one in remedy)
-    refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
-    refused.of_lines = True
-    raise refused
+    return remedy, changes
+
+
+def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Copy the code outside of functions that splits a text that it answers or, without answers to compare, a column of
+    texts. Return a sentence on it, and the tokenizer."""
+    copied = write_tokenizer_of_script_to_file(path)
+    return copied or (write_tokenizer_of_columns_to_file(path) if options["pairs"] is None else None)
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
@@ -841,10 +936,8 @@ def _read_vocabulary_rules_and_pairs(
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Refuse missing files before the work starts. Also refuse a tokenizer function that needs more than the text,
     unless the part of it that splits texts can be taken."""
-    from pocketrnn_export.source_code.text_functions_in_file import (
-        is_name_of_answering_function,
-        refuse_function_with_more_arguments,
-    )
+    from pocketrnn_export.source_code.answering_function import answers_texts, is_name_of_answering_function
+    from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
     if options["weights"] is not None:
@@ -853,18 +946,23 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
         if options[name] is not None and not options[name].exists():
             read_lines(options[name])
     function = parse_module_name(options["tokenizer"] or "")
-    if function is not None and not function.args:
-        replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
-        if is_answering := is_name_of_answering_function(function.name):
-            replacements.reverse()
-        try:
-            refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
-        except InputError:
-            if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
-                raise
-        else:
-            if is_answering:
-                replace_tokenizer_by_its_splitting_part(options)
+    if function is None or function.args or not function.path.is_file():
+        return
+    name = ".".join(filter(None, (function.name, function.method)))
+    replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
+    if answers_texts(function.path, name):
+        # Its results are never taken for tokens or ids.
+        if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
+            refuse_answering_function(function, Path(click.get_current_context().params["output"]))
+        return
+    try:
+        refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
+    except InputError:
+        if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
+            raise
+    else:
+        if is_name_of_answering_function(function.method or function.name):
+            replace_tokenizer_by_its_splitting_part(options)
 
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
@@ -1210,6 +1308,8 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             f"There is neither a tokenizer nor a file with the name {short_repr(given, 60)}.",
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
+    if Path(given).suffix in (".py", ".ipynb"):
+        _refuse_tokenizer_file_of_code(Path(given))
     if options["vocabulary"] is not None:
         raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
     found = read_tokenizer(given)
@@ -1222,6 +1322,19 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
+
+
+def _refuse_tokenizer_file_of_code(file: Path) -> None:
+    """Refuse a file of code as --tokenizer, and name the functions in it, or near it, that seem to split texts."""
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+
+    found = [one.option for one in list_text_functions(file)]
+    found = [one for one in found if one.startswith(f"{file}:")] or found
+    raise OptionCorrectionsError(
+        f"--tokenizer {file} is a file of code without the name of a function.",
+        f"Name the function that splits a text: {', '.join(found) or f'{file}:NAME'}.",
+        make_options_of_tokenizer_function(found[0]) if found else {"tokenizer": f"{file}:NAME"},
+    )
 
 
 def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
@@ -1292,6 +1405,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
+    from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
     from pocketrnn_export.source_code.needed_code import NeededNamesError
 
     weights = None if options["weights"] is None else read_weights(options["weights"])
@@ -1308,6 +1422,11 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     except MissingArgumentsError as error:
         refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})
         raise _propose_weights_in_error(refused, named, options) from None
+    except InputError as error:
+        meant = "" if isinstance(error, OptionCorrectionsError) else find_class_meant_by_name(named.path, named.name)
+        if not meant:
+            raise
+        raise OptionCorrectionsError(error.problem, error.remedy, {"source": f"{named.path}:{meant}"}) from None
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:

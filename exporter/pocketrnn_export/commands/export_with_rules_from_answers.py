@@ -16,6 +16,7 @@ from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
     describe_tokenizer_function,
     make_options_of_tokenizer_function,
+    propose_pairs,
     propose_tokenizer_function,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import write_tokenizer_with_changed_text
@@ -68,30 +69,66 @@ def export_with_rules_from_answers(
         _print_rules_that_agree_as_well(made, description, options)
         return made
     except OtherAnswersError as error:
-        agreeing, numbers, before = error.agreeing, error.numbers, error.before
+        if error.seem_true_labels and (refused := _make_error_on_true_labels(error, options, given_tokenizer)):
+            raise refused from None
+        agreeing, numbers, before, tokens, said = (
+            error.agreeing, error.numbers, error.before, error.tokens, error.remedy,
+        )  # fmt: skip
         if not isinstance(agreeing, TextRules):
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
                 raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **widths}) from None
             _raise_again_with_function_names(error, options, given_tokenizer)
-            raise _make_error_of_lines(error, given_tokenizer, error.remedy, {}) from None
+            raise _make_error_of_lines(error, given_tokenizer, error.remedy, error.nearer_options) from None
         changed = write_rules_option(agreeing, before)
         is_split_otherwise = _is_split_otherwise(json.loads(changed))
         of_function = parse_module_name(options["tokenizer"] or "") is not None
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if error.options or is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
-            rules = _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
+            # The rules are those of another vocabulary.
+            rules = (
+                {}
+                if error.tokens
+                else _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
+            )
             raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **rules}) from None
+    description = {**description, "vocabulary": tokens} if tokens else description
     preferred, function = _prefer_rules_in_code(agreeing, description, options)
     changed = write_rules_option(preferred, before) if function else changed
-    print_line(
-        f"Note: The module's answers differ from your classifier's with these rules, and agree on {numbers} texts with "
-        f"--rules {shlex.quote(changed)}{f', which are those of {function}' * bool(function)}. So these are taken.",
-        err=True,
-    )
+    if tokens:
+        print_line(f"Note: {escape_line(said)} The bundle has such a vocabulary.", err=True)
+    if json.loads(changed):
+        print_line(
+            f"Note: The module's answers agree with your classifier's on {numbers} texts with --rules "
+            f"{shlex.quote(changed)}{f', which are those of {function}' * bool(function)}. So these are taken.",
+            err=True,
+        )
     description = {**description, "rules": preferred}
     return export_with_rules_from_answers(write, description, options, given_tokenizer, tries_left - 1)
+
+
+def _make_error_on_true_labels(
+    error: OtherAnswersError, options: Mapping[str, Any], given_tokenizer: str | None
+) -> ParityError | None:
+    """Make the error of labels that seem to be the true ones of the data. It proposes the file of the classifier's own
+    answers that lies beside, and no command that was refused with these labels. Return None if there is no such file
+    and no function was tried, which may be the cause."""
+    found = propose_pairs([], multi_label=options["multi_label"])
+    given = options["pairs"]
+    others = [] if found is None else [one for one in (found.file, *found.others) if Path(one) != given]
+    said = (
+        f"{given} seems to hold the true labels of the data: the module agrees far more often than by chance, but not "
+        "always, with all rules that were tried. --pairs takes the labels that your classifier predicts"
+    )
+    if others:
+        own = f"{said}. They seem to be in {others[0]}."
+        return _make_error_of_lines(error, given_tokenizer, own, {"pairs": others[0]})
+    if parse_module_name(given_tokenizer or "") is None:
+        return None
+    made = "let your code write the columns text, label and probability to answers.csv, or leave --pairs out."
+    kept = f"{said}: {made} If these are its own labels: {error.remedy}"
+    return _make_error_of_lines(error, given_tokenizer, kept, {})
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
@@ -178,8 +215,9 @@ def _raise_again_with_function_names(
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
         _raise_again_with_changed_text(error, named.path, str(tried), options, given_tokenizer)
-    is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
-    if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
+    # A function that splits otherwise is named beside them, but the line to copy keeps the stated rules.
+    is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
+    if named is None or (options["tokenizer"] is not None and tried is None):
         return
     given = {"" if tried is None else str(tried), given_tokenizer}
     found = [one for one in list_text_functions(named.path) if not {f"{one.file}:{one.name}", one.option} & given]
@@ -198,7 +236,7 @@ def _raise_again_with_function_names(
             given_tokenizer,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
             f"{error.remedy}",
-            {"tokenizer": found[0].option, **widths},
+            {**error.nearer_options, **({} if is_stated else {"tokenizer": found[0].option, **widths})},
         ) from None
 
 
@@ -210,7 +248,8 @@ def _make_error_of_lines(
     line = format_command_with_changes(changes)
     running = (format_command_with_changes({}), format_command_with_changes({"tokenizer": given_tokenizer}))
     write = "" if line in running else f" Write: {line}"
-    return ParityError(error.count, f"\n{escape_line(cause)}\n{escape_line(error.example)}{write}")
+    lines = "".join(f"\n{escape_line(one)}" for one in (cause, error.example) if one)
+    return ParityError(error.count, f"{lines}{write}")
 
 
 def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) -> dict[str, str | None]:
@@ -229,14 +268,15 @@ def _raise_again_with_changed_text(
 ) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
-    from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function, list_text_functions
+    from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     answering = [one.option for one in list_text_functions(file) if is_name_of_answering_function(one.name)]
     for one in (tokenizer, *answering):
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
         if both is not None and both[1] != tokenizer:
-            changes = {"tokenizer": both[1], **_make_width_options(error, options)}
+            changes = {**error.nearer_options, "tokenizer": both[1], **_make_width_options(error, options)}
             raise _make_error_of_lines(error, given_tokenizer, both[0], changes) from None
 
 

@@ -3,6 +3,7 @@ module."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,14 +11,16 @@ from typing import Final
 import click
 
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import InputError
+from pocketrnn_export.commands.missing_option_files import correct_missing_source
 from pocketrnn_export.commands.proposed_options import (
     list_classes_that_fit,
     list_weight_files_near,
     propose_weights,
 )
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_weight_names
 
 _MOST_NAMED: Final = 8
@@ -29,8 +32,11 @@ def complete_source(source: str) -> str:
     unchanged.
 
     Raises:
-        InputError: the file defines several such classes, or none; or a folder is no checkpoint, but holds code.
+        InputError: the file is missing, or defines several such classes, or none; a folder is no checkpoint, but holds
+            code; or a name is not that of a module. `OptionCorrectionsError` gives the right SOURCE.
     """
+    correct_missing_source(source)
+    _refuse_name_without_module(source)
     path = Path(source)
     if path.is_dir() and not (path / "config.json").exists():
         _refuse_folder_of_code(path)
@@ -86,7 +92,41 @@ def complete_source(source: str) -> str:
         other = f"Name the Python file or notebook with the module, such as model.py{given}."
         raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
     said = f"Name one of them: {', '.join(found[:_MOST_NAMED])}.{f' {why}' if why else ''}"
-    raise InputError(problem, f"{said} Write: {format_command_with_changes(changes)}")
+    raise OptionCorrectionsError(problem, said, changes)
+
+
+def _refuse_name_without_module(source: str) -> None:
+    """Refuse a SOURCE file.py:name that names a method, a class without a forward, or the part of an object, and
+    propose the module class that the named code makes."""
+    from pocketrnn_export.source_code.answering_code import find_module_made_by, find_module_of_answering_code
+    from pocketrnn_export.source_code.class_definitions import (
+        is_class_without_forward,
+        list_module_classes,
+        list_module_classes_near,
+    )
+
+    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):\s*([A-Za-z_]\w*)(.*)", source)
+    if found is None or not Path(found[1]).is_file():
+        return
+    path, name, rest = Path(found[1]), found[2], found[3]
+    if is_class_without_forward(path, name):
+        problem = f"{name} in {path} is a class without a forward, and not a module."
+    elif not rest or (
+        rest[0] == "(" and rest[-1] == ")" and (parsed := parse_module_name(source)) and not parsed.method
+    ):
+        return
+    else:
+        problem = f"{source} names a part of an object or a method, and not a module."
+    own = [f"{path}:{one}" for one in list_module_classes(path)]
+    modules = [*own, *list_module_classes_near(path)]
+    remedy = "Name a class, a module, or a function that makes a module."
+    if f"{path}:{name}" in modules:
+        raise OptionCorrectionsError(problem, remedy, {"source": f"{path}:{name}"})
+    if (made := find_module_made_by(path, name, modules) or find_module_of_answering_code(modules)) is not None:
+        raise OptionCorrectionsError(problem, f"{made[1].sentence} Name it: {made[0]}.", {"source": made[0]})
+    if modules:
+        raise OptionCorrectionsError(problem, f"Name one of them: {', '.join(modules)}.", {"source": modules[0]})
+    raise InputError(problem, remedy)
 
 
 def _list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path]) -> list[str]:
@@ -115,8 +155,8 @@ def _refuse_folder_of_code(folder: Path) -> None:
         found = _list_modules_that_fit(found, list_weight_files_near(inside) if given is None else [given])
         chosen = find_module_of_answering_code(found)
         why, source = ("", found[0]) if chosen is None else (f" {chosen[1].sentence}", chosen[0])
-        raise InputError(
+        raise OptionCorrectionsError(
             f"{folder} holds no config.json, so that it is not a folder that `pocketrnn train` wrote, but holds code.",
-            f"Name one of its modules: {', '.join(found[:_MOST_NAMED])}.{why} Write: "
-            f"{format_command_with_changes({'source': source})}",
+            f"Name one of its modules: {', '.join(found[:_MOST_NAMED])}.{why}",
+            {"source": source},
         )

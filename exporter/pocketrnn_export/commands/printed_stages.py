@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_at_end_if_command_runs, print_line
-from pocketrnn.errors import PocketRNNError
+from pocketrnn.errors import ParityError, PocketRNNError
 
 if TYPE_CHECKING:
     import logging
@@ -23,7 +23,15 @@ def print_stages() -> Iterator[None]:
     print the progress. The verdicts are left out: a command prints them at its end. A command prints each stage and
     note once, though it may come to the same twice, as with other text rules."""
     from pocketrnn.verdicts import LOGGER
-    from pocketrnn_export.progress import ABOUT_SOFTMAX, ABOUT_WORDS, AFTER_AN_ERROR, ProgressLines, show_log_lines
+    from pocketrnn_export.progress import (
+        ABOUT_LENGTHS,
+        ABOUT_SOFTMAX,
+        ABOUT_SPLITTING,
+        ABOUT_WORDS,
+        AFTER_AN_ERROR,
+        ProgressLines,
+        show_log_lines,
+    )
 
     def is_first(line: str) -> bool:
         context = click.get_current_context(silent=True)
@@ -53,9 +61,12 @@ def print_stages() -> Iterator[None]:
     try:
         with show_log_lines(lines):
             yield
-    except PocketRNNError:
-        # It is about the probabilities of a bundle, which is not written.
+    except PocketRNNError as error:
+        # They are about a bundle, which is not written. Lengths may be why answers differ.
+        left_out = (
+            {ABOUT_SOFTMAX} if isinstance(error, ParityError) else {ABOUT_SOFTMAX, ABOUT_LENGTHS, ABOUT_SPLITTING}
+        )
         if (context := click.get_current_context(silent=True)) is not None:
             kept = get_lines_to_print_at_end(context)
-            kept[:] = [one for one in kept if one[1] != ABOUT_SOFTMAX]
+            kept[:] = [one for one in kept if one[1] not in left_out]
         raise

@@ -18,6 +18,7 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.source_code.text_functions_in_file import TextFunction
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 # Some of 600 rules agree with a few texts by chance.
 TEXTS_TO_DECIDE_BY: Final = 20
@@ -593,6 +594,56 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs 
             found += [ProposedPairs(str(file), number)] if number else []
     found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))
     return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
+
+
+def read_answers_beside(labels: Sequence[str]) -> tuple[str, list[tuple[str, Answer]]]:
+    """Read the answers of the owner's classifier that lie in the working folder. Return the file, and each text with
+    its answer as labels or a dict from labels to probabilities; an empty string and list if there is no file, or if its
+    answers do not name labels.
+
+    Args:
+        labels: the labels, perhaps in another order than that of the logits.
+    """
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import (
+        list_labels_of_answers,
+        map_answers_to_labels,
+        read_pairs,
+    )
+
+    found = propose_pairs(labels, multi_label=False)
+    with contextlib.suppress(InputError, OSError), hide_log_records():
+        # Numbers of classes have the order that they are given.
+        if found is not None and {*labels} & {*list_labels_of_answers(Path(found.file))}:
+            try:
+                pairs = read_pairs_in_label_order(Path(found.file), labels)
+            except OptionCorrectionsError as error:
+                labels = str(error.changes["labels"]).split(",")
+                pairs = read_pairs(Path(found.file), labels)
+            return found.file, [(one.text, answer) for one, answer in map_answers_to_labels(pairs, labels)]
+    return "", []
+
+
+def describe_label_order(path: Path | None, labels: Sequence[str], weights: Path | None) -> str:
+    """Return a sentence without its full stop on the order of labels that an option lists, if the code of a module, or
+    of the files near it, does not show this order. Return an empty string if it does.
+
+    Args:
+        path: the file of the module; None for another source.
+        labels: the labels.
+        weights: the weights of the module.
+    """
+    from pocketrnn_export.source_code.labels_in_code import find_label_order
+
+    orders = [] if path is None else find_label_order(path, labels, read_weight_sizes(weights).outputs)
+    given = ",".join(labels)
+    if not orders:
+        return f"Labels, not compared: their order, {given}, is taken from --labels alone"
+    if any(one.labels == tuple(labels) for one in orders):
+        return ""
+    shown = f"{','.join(orders[0].labels)} ({orders[0].where})"
+    return f"Labels, not compared: their order in --labels is {given}, but your code seems to have {shown}"
 
 
 def _count_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> int:

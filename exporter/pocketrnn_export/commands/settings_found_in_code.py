@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # The key in the options of `export` for those that correct them.
 CORRECTED: Final = "corrected"
 _LONG: Final = "Long texts, not compared"
+# A note on the length of texts says so; another one on the same topic is about the id of unknown words.
+_READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
 
 
@@ -46,7 +48,6 @@ def log_owner_hints_and_list_corrections(
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_SOFTMAX, ABOUT_SPLITTING, AFTER_AN_ERROR
-    from pocketrnn_export.source_code.files_near_module import list_files_that_import
     from pocketrnn_export.source_code.text_settings_in_code import (
         find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
@@ -67,8 +68,7 @@ def log_owner_hints_and_list_corrections(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )
     answered = [one for one in pairs if one.answer is not None]
-    files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
-    files += [] if named is None else list_files_that_import(named.path)
+    files = _list_code_files(named, options)
     lengths = _list_saved_lengths(weights, options["vocabulary"], longest)
     open_ones: dict[str, Any] = {"longest": longest, "unknown_id": unknown_id, "lengths": lengths}
     hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
@@ -103,6 +103,27 @@ def log_owner_hints_and_list_corrections(
     )
 
 
+def _list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
+    """Return the files of the module and of --tokenizer, and the files that import the module's."""
+    from pocketrnn_export.source_code.files_near_module import list_files_that_import
+
+    files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
+    return files + ([] if named is None else list_files_that_import(named.path))
+
+
+def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[NamedLength]:
+    """Return the lengths of texts that the checkpoint, settings beside it and the user's code name, in this order.
+
+    Args:
+        named: the module's file.
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
+
+    saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
+    return [*saved, *find_settings_that_rules_lack(_list_code_files(named, options), longest=0).lengths]
+
+
 def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: int | None) -> list[NamedLength]:
     """Return the lengths of texts that were saved with the weights: in their file, in the vocabulary's, or in files of
     settings beside them. Lengths up to `longest` are left out."""
@@ -125,8 +146,8 @@ def print_uncompared_steps_and_kept_notes(
         one_number: whether the module gives one number for a text. Notes on its softmax are then left out.
         is_answered: whether the user's answers were compared. Notes on padding, and on words around a text, are then
             left out.
-        has_answers_beside: whether the next command compares the user's answers. Notes on lengths and on how texts are
-            split are then left out.
+        has_answers_beside: whether the next command compares the user's answers. Notes on how texts are split and
+            on words around a text are then left out.
         rules: the text rules. If they cut or pad texts, notes on lengths are left out.
     """
     from pocketrnn_export.progress import (
@@ -143,13 +164,17 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
-        ABOUT_LENGTHS: has_width or has_answers_beside,
+        ABOUT_LENGTHS: has_width,
         ABOUT_SPLITTING: has_answers_beside,
         ABOUT_MARKS: is_answered or has_answers_beside or has_marks,
     }
     kept = get_lines_to_print_at_end(click.get_current_context())
-    lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]
-    lines += [line for line, about in kept if not is_left_out.get(about)]
+    shown = [(line, about) for line, about in kept if not is_left_out.get(about)]
+    # A note on a length that the user's files name says more.
+    is_said = any(about == ABOUT_LENGTHS and _READS_ALL in line for line, about in shown)
+    sorted_steps = sorted(steps, key=lambda step: step.startswith(_LONG))
+    lines = [f"Note: {step}" for step in sorted_steps if not (is_said and step.startswith(_LONG))]
+    lines += [line for line, _ in shown]
     kept.clear()
     for line in lines:
         print_line(line, err=True)

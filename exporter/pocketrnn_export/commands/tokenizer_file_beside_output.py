@@ -20,6 +20,7 @@ from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.files_near_module import WRITTEN_BY_EXPORT
 from pocketrnn_export.source_code.text_function_in_own_file import PLAIN_CALL, write_text_function
 
@@ -49,27 +50,26 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     if named is None or named.name == WRITTEN_NAME:
         return False
     keras = _read_keras_split_of_vocabulary(options["vocabulary"])
-    if (written := write_tokenizer_of_function(named.path, named.name, keras=keras)) is None:
+    name = ".".join(filter(None, (named.name, named.method)))
+    if (written := write_tokenizer_of_function(named.path, name, keras=keras)) is None:
         return False
     parameters = click.get_current_context().params
     if written.fields:
         _refuse_several_fields(named, Path(parameters["output"]), written)
     if written.later_changes:
         print_line(
-            f"Note: {named.path}:{named.name} changes the ids of a text afterwards, and only --rules and --pairs, or a "
+            f"Note: {named} changes the ids of a text afterwards, and only --rules and --pairs, or a "
             f"--tokenizer function that gives these ids, show that: {escape_line('; '.join(written.later_changes))}.",
             err=True,
         )
     if uses_only_basic_english_tokenizer(written.code):
         options["tokenizer"] = parameters["tokenizer"] = "basic_english"
-        print_line(
-            f"Note: {named.path}:{named.name} splits texts by torchtext's basic_english, which is taken.", err=True
-        )
+        print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
     path = find_or_write_code_file(Path(parameters["output"]), "words", written.code)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(
-        f"Note: The lines of {named.path}:{named.name} that split a text are now a function in {path}, and --tokenizer "
+        f"Note: The lines of {named} that split a text are now a function in {path}, and --tokenizer "
         f"{path}:{WRITTEN_NAME} is taken.",
         err=True,
     )
@@ -125,7 +125,11 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
 
     named = parse_module_name(options["tokenizer"])
-    found = None if named is None or named.kwargs else complete_text_function(named.path, named.name)
+    found = (
+        None
+        if named is None or named.kwargs
+        else complete_text_function(named.path, ".".join(filter(None, (named.name, named.method))))
+    )
     if named is None or found is None:
         return False
     parameters, taken = click.get_current_context().params, found.option
@@ -137,6 +141,30 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     return True
 
 
+def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
+    """Refuse a --tokenizer function that answers texts, since the part of it that splits them is not found. Its lines
+    that read the text are written beside the output, as the beginning of a function that the user completes.
+
+    Args:
+        named: the function.
+        output: the output of the command.
+    """
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+    from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
+
+    skeleton = write_skeleton(named.path, ".".join(filter(None, (named.name, named.method))))
+    path = find_or_write_code_file(output, WRITTEN_NAME, skeleton.code)
+    lines = f"its lines that read the text are copied there ({escape_line('; '.join(skeleton.lines))})"
+    lines = lines if skeleton.lines else "none of its lines seems to read the text"
+    needs = f". It needs {', '.join(skeleton.missing)}" if skeleton.missing else ""
+    tokenizer = f"{path}:{WRITTEN_NAME}"
+    raise OptionCorrectionsError(
+        f"{named} answers a text, but --tokenizer takes a function that gives the tokens or the ids of one text.",
+        f"Complete the function {WRITTEN_NAME} in {path}: {lines}{needs}. Then give --tokenizer {tokenizer}.",
+        {"tokenizer": tokenizer},
+    )
+
+
 def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
     """Write the lines of a function that splits several fields of a request to a file, and raise an error. The error
     says how the user completes the file to a tokenizer of one text."""
@@ -145,7 +173,7 @@ def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenToke
     path = find_or_write_code_file(output, "words", written.code)
     fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
     raise InputError(
-        f"{named.path}:{named.name} joins {len(written.fields)} fields of a request ({fields}) to one text.",
+        f"{named} joins {len(written.fields)} fields of a request ({fields}) to one text.",
         f"Its lines are now {NAME_WITH_FIELDS}({fields}) in {path}. Add there how your text becomes these fields, such "
         f"as: def {WRITTEN_NAME}(text): return {NAME_WITH_FIELDS}({example}). "
         f"Then give --tokenizer {path}:{WRITTEN_NAME}.",
@@ -295,6 +323,25 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
     return escape_line(said), f"{path}:{WRITTEN_NAME}"
 
 
+def write_tokenizer_of_script_to_file(path: Path) -> tuple[str, str] | None:
+    """Write what code outside of functions, in a file or near it, does to a text that it answers, to a file beside the
+    output, as a function of a text. Return a sentence on it, and the tokenizer as file.py:words; None if no such code
+    is found.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_files_near
+    from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
+
+    for file in list_files_near(path):
+        with contextlib.suppress(InputError):
+            if (answering := write_tokenizer_of_function(file, "")) is not None:
+                later = "; ".join(answering.later_changes)
+                return _write_copied_code(answering.code, f"The lines of {file} that split a text are", later)
+    return None
+
+
 def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
     """Write what code does to a column of texts to a file beside the output, as a function of a text. Return a sentence
     on it, and the tokenizer as file.py:words; None if no such code is found.
@@ -302,17 +349,19 @@ def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.source_code.text_columns_in_code import write_tokenizer_of_columns
 
     code = write_tokenizer_of_columns(path)
-    if code is None:
-        return None
+    return None if code is None else _write_copied_code(code, f"The steps of {path} on a column of texts are", "")
+
+
+def _write_copied_code(code: str, subject: str, later_changes: str) -> tuple[str, str]:
+    """Write code with a function `words` to a file beside the output. Return a sentence on it, and the tokenizer."""
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+
     written = find_or_write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
-    return (
-        f"The steps of {path} on a column of texts are copied to {written}, for one text.",
-        f"{written}:{WRITTEN_NAME}",
-    )
+    later = f" Later lines change the ids: {later_changes}." if later_changes else ""
+    return f"{subject} copied to {written}, for one text.{later}", f"{written}:{WRITTEN_NAME}"
 
 
 def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:

@@ -281,7 +281,10 @@ def _make_text_object(
     for name, value in changed.items():
         if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
             _log.warning(
-                "%s.%s of %s lacks words of --vocabulary, and is replaced by all of them", named.name, name, named.path
+                "%s.%s of %s lacks words of the vocabulary, and is replaced by all of them",
+                named.name,
+                name,
+                named.path,
             )
             changed[name] = WordIds(ids_of_words)
     if taken := {
@@ -507,7 +510,7 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
     if found is not None and is_class:
         found = found[0], ast.Call(ast.Name(named.name), [*named.args], keywords)
     if weights is None or found is None or found[1] is None:
-        imported = find_imported_class(statements, named.name, named.path.parent)
+        imported = find_imported_class(statements, named.name, named.path)
         return "" if imported is None else f" Or name its class: {shlex.quote(':'.join(map(str, imported)))}."
     definition = found[0]
     if not _are_needed_statements_safe(named, cells, [definition.name], frozenset()):

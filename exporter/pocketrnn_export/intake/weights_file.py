@@ -353,8 +353,9 @@ def _find_dicts_of_settings(saved: Any, place: str = "") -> Iterator[tuple[str, 
     optimizers are left out."""
     held = saved.state if isinstance(saved, _UnreadObject) else saved
     if _is_module(saved):
-        (wrapped,) = held["_modules"].values() if len(held["_modules"]) == 1 else (None,)
-        held = wrapped.state if _is_module(wrapped) and f"{next(iter(held['_modules']))}." in _WRAPPERS else held
+        parts: Mapping[str, Any] = saved.state["_modules"]
+        wrapped = [part for name, part in parts.items() if f"{name}." in _WRAPPERS and _is_module(part)]
+        held = wrapped[0].state if len(wrapped) == len(parts) == 1 else held
         own = vars(nn.Module())
         held = {name: value for name, value in held.items() if name not in own}
     if not isinstance(held, Mapping) or place.count(".") > 2:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
 from pocketrnn_export.source_code.files_near_module import is_named, list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -22,7 +23,6 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     list_positional_parameters,
     read_last_name,
 )
-from pocketrnn_export.source_code.text_functions_in_file import is_name_of_answering_function
 from pocketrnn_export.source_code.values_of_call_arguments import list_assigned_values
 
 _TRAINS: Final = re.compile(r"train|(^|_)fit|epoch", re.IGNORECASE)
@@ -194,6 +194,22 @@ def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClas
         if made := find_class_of_answering_code(Path(file), [name for other, _, name in named if other == file]):
             return f"{file}:{made.name}", made
     return None
+
+
+def find_module_made_by(path: Path, name: str, modules: Sequence[str]) -> tuple[str, MadeClass] | None:
+    """Find the first of several modules, each as file.py:name, that a function or class, or code that it calls, makes.
+    Return it with where it is made; None if it makes none.
+
+    Args:
+        path: the file of the function or class.
+        name: its name.
+        modules: the modules.
+    """
+    parts = list_code_parts(path)
+    own = [one for one in parts if one.file == path and one.name == name]
+    of_names = {one.rpartition(":")[2]: one for one in reversed(modules)}
+    made = _list_made_classes([*own, *_list_called_parts(own, parts)], of_names)
+    return (of_names[made[0].name], made[0]) if made else None
 
 
 def list_used_files(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:

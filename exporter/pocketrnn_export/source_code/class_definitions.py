@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import (
+    find_relatively_imported_file,
     list_files_near,
     list_imported_files,
     list_syntax_nodes_near,
 )
 from pocketrnn_export.source_code.notebook import (
-    read_python_cells_if_readable,
     read_python_statements,
+    read_python_statements_if_readable,
 )
 from pocketrnn_export.source_code.syntax_tree_parts import (
+    Function,
     find_defaults,
     find_methods,
     list_assignments,
@@ -45,15 +48,14 @@ def find_class_of_name_and_its_call(
     return None
 
 
-def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path) -> tuple[Path, str] | None:
-    """Find the class of an object that these statements make by `name = Class(...)`, if they import the class from a
-    file in `folder`. Return this file and the name of the class there; else None."""
+def find_imported_class(statements: Iterable[ast.stmt], name: str, path: Path) -> tuple[Path, str] | None:
+    """Find the class of an object that the statements of the file `path` make by `name = Class(...)`, if they import
+    the class from a file near it. Return that file and the name of the class there; else None."""
     imported: dict[str, tuple[Path, str]] = {}
     made: dict[str, str] = {}
     for node in statements:
-        if isinstance(node, ast.ImportFrom) and node.module is not None and node.level < 2:
-            file = folder.joinpath(*node.module.split(".")).with_suffix(".py")
-            imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names if file.is_file()}
+        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
+            imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names}
         elif isinstance(node, ast.Assign):
             calls = [call for call in ast.walk(node.value) if isinstance(call, ast.Call)]
             kinds = [kind for call in calls if (kind := getattr(call.func, "id", "")) in imported]
@@ -156,6 +158,21 @@ def list_module_classes(path: Path) -> list[str]:
     return [name for name in found if name not in used] or [*found]
 
 
+def is_class_without_forward(path: Path, name: str) -> bool:
+    """Return whether a name of a file is that of a class that is surely not a module: it has no bases, which may have a
+    `forward`, and no methods by which it may stand for one.
+
+    Args:
+        path: a Python file or notebook.
+        name: the name.
+    """
+    found = [one for one in read_python_statements(path) if getattr(one, "name", "") == name]
+    if not found or not isinstance(definition := found[-1], ast.ClassDef) or definition.keywords:
+        return False
+    stands_for_another = any(find_methods(definition, one) for one in ("forward", "__call__", "__new__"))
+    return not definition.bases and not stands_for_another
+
+
 def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
     """List the classes among `names` that fit a state_dict: they or their base classes set an attribute for each layer
     that its weights name, before or after a prefix that all names have, such as `module.`.
@@ -217,10 +234,9 @@ def find_class_in_file_or_imports(path: Path, name: str) -> tuple[Path, ast.Clas
         name: the class.
     """
     for file in (path, *list_imported_files(path)):
-        for cell in reversed(read_python_cells_if_readable(file)):
-            for one in cell.statements:
-                if isinstance(one, ast.ClassDef) and one.name == name:
-                    return file, one
+        for one in reversed(read_python_statements_if_readable(file)):
+            if isinstance(one, ast.ClassDef) and one.name == name:
+                return file, one
     return None
 
 
@@ -243,6 +259,31 @@ def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
         if isinstance(node, ast.Call) and (name := ast.unparse(node.func).rpartition(".")[2]) in names:
             (inside if where.startswith(f"{path}, ") else outside).setdefault(name, where)
     return outside or inside
+
+
+def find_class_meant_by_name(path: Path, name: str) -> str:
+    """Return the class of a module that a wrong name in a file means: the class of which the name is an object, the one
+    with the most similar name, or the only one. Return an empty string if the name is that of a class or function.
+
+    Args:
+        path: a Python file or notebook.
+        name: the name, such as `model` or a mistyped class.
+
+    Example:
+        >>> find_class_meant_by_name(Path("model.py"), "Clasifier")
+        'Classifier'
+    """
+    statements = read_python_statements(path)
+    if any(isinstance(one, Function | ast.ClassDef) and one.name == name for one in statements):
+        return ""
+    names = list_module_classes(path)
+    for node in (one for part in statements for one in ast.walk(part) if isinstance(one, ast.Assign)):
+        made = {read_last_name(one.func) for one in ast.walk(node.value) if isinstance(one, ast.Call)}
+        if name in map(read_last_name, node.targets) and (found := made & {*names}):
+            return found.pop()
+    lower = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(name.lower(), lower, 1)
+    return lower[near[0]] if near else names[0] if len(names) == 1 else ""
 
 
 def list_module_classes_near(path: Path, *, in_scripts: bool = False) -> list[str]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from pocketrnn_export.label_spelling import fold_label
 from pocketrnn_export.source_code.syntax_tree_parts import Function, find_defaults, read_last_name
 
 _ANSWERS: Final = re.compile(
@@ -385,11 +386,6 @@ def read_label_index(node: ast.expr | None) -> int | None:
         return 0
     found = None if node is None else _read_last_index(node)
     return None if found is None else found[1]
-
-
-def fold_label(label: str) -> str:
-    """Return a label without blanks around it, in the form by which its spellings are compared."""
-    return " ".join(label.split()).casefold()
 
 
 def _order_by_number(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.label_spelling import fold_label
 from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.label_choices_in_code import (
     BY_PREDICTION,
@@ -20,7 +21,6 @@ from pocketrnn_export.source_code.label_choices_in_code import (
     LabelChoices,
     NameMeanings,
     OrderedLabels,
-    fold_label,
     read_label_index,
 )
 from pocketrnn_export.source_code.notebook import read_python_statements

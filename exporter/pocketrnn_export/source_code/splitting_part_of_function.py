@@ -5,39 +5,53 @@ from __future__ import annotations
 
 import ast
 import builtins
-import contextlib
 import copy
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_syntax_nodes_near
-from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
+from pocketrnn_export.source_code.answering_function import (
+    computes_answer,
+    is_name_of_answering_function,
+    needs_torch,
+)
+from pocketrnn_export.source_code.files_near_module import list_files_near, list_syntax_nodes_near
+from pocketrnn_export.source_code.functions_of_file import (
+    find_functions,
+    read_statements_with_methods_as_functions,
+)
+from pocketrnn_export.source_code.looked_up_tokens import LookedUpTokens, find_looked_up_tokens
+from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,
     find_defaults,
     list_changed_names,
     list_needed_names,
-    list_parameters,
-    list_positional_parameters,
     list_read_names,
     read_last_name,
+)
+from pocketrnn_export.source_code.text_as_parameter import (
+    TextAndCode,
+    rename_text,
+    take_each_text_as_parameter,
+    take_request_fields_as_parameters,
+    take_typed_text_as_parameter,
 )
 from pocketrnn_export.source_code.torchtext_field_split import (
     METHODS_OF_FIELD,
     find_field_split,
     replace_methods_of_field,
 )
+from pocketrnn_export.source_code.values_of_call_arguments import find_call_arguments
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 
 WRITTEN_NAME: Final = "words"
 NAME_WITH_FIELDS: Final = "words_of_fields"
 _BUILTINS: Final = frozenset(dir(builtins))
 _MOST_CALLS: Final = 3
-_KEPT: Final = Import | Function | ast.ClassDef | ast.Assign
 _CHANGING_METHODS: Final = ("append", "extend", "insert", "pop", "remove", "reverse", "sort")
 
 
@@ -117,7 +131,7 @@ def write_tokenizer_of_function(
 
     Args:
         path: the file of the function.
-        name: the function.
+        name: the function, or Class.method; empty for the statements of the file outside of functions.
         changed_text: the change of the text before the function gets it; `words` then makes this change, too.
         keras: how the Keras Tokenizer that the function calls splits a text; by default this is read from the owner's
             code.
@@ -127,43 +141,39 @@ def write_tokenizer_of_function(
         def words(text):
             return text.lower().split()
     """
-    statements = read_python_statements(path)
-    if not any(isinstance(one, Function) and one.name == name for one in statements):
-        return None
+    statements, name = read_statements_with_methods_as_functions(path, name)
     if any(f".{method}(" in ast.unparse(one) for one in statements for method in METHODS_OF_FIELD):
         field = find_field_split(path)
         statements = statements if field is None else replace_methods_of_field(statements, field)
-    functions = {one.name: one for one in statements if isinstance(one, Function)}
-    functions = {**_find_imported_functions(statements, path), **functions}
+    functions = find_functions(statements, path)
+    if name not in functions and name:
+        return None
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
-    later: list[str] = []
+    code = _OwnersCode(path, functions, keras, [])
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
-    function, fields = take_request_fields_as_parameters(take_each_text_as_parameter(functions[name]))
-    made = _write_token_functions(function, functions, written_name, _MOST_CALLS, later, keras, fields)
+    function, fields = functions[name] if name else _make_function_of_file(statements), list[str]()
+    if name:
+        function, fields = take_request_fields_as_parameters(take_each_text_as_parameter(function))
+    made = _write_token_functions(function, code, written_name, _MOST_CALLS, fields, is_last=True)
     fields = [one.arg for one in made[-1].args.args] if made and isinstance(made[-1], Function) else []
+    fields = fields[: len(fields) - len(made[-1].args.defaults)] if made and isinstance(made[-1], Function) else []
     if made is not None and len(fields) > 1:
         made[-1] = ast.parse(ast.unparse(made[-1]).replace(written_name, NAME_WITH_FIELDS, 1)).body[0]
     if made is not None and changed_text is not None:
-        code = f"def {WRITTEN_NAME}({changed_text.text}):\n    return {written_name}({changed_text.code})"
-        made += ast.parse(code).body
+        call = f"def {WRITTEN_NAME}({changed_text.text}):\n    return {written_name}({changed_text.code})"
+        made += ast.parse(call).body
     helpers = None if made is None else list_file_statements_that_code_needs(made, statements, path)
     if made is None or helpers is None:
         return None
-    code = f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
-    return WrittenTokenizer(code, later, fields if len(fields) > 1 else ())
+    written = f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
+    return WrittenTokenizer(written, code.later_changes, fields if len(fields) > 1 else ())
 
 
-def _find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict[str, Function]:
-    """Return a dict from the names that a file imports to functions of the files near it."""
-    found: dict[str, Function] = {}
-    for node in statements:
-        if not isinstance(node, ast.ImportFrom) or (file := find_relatively_imported_file(path, node)) is None:
-            continue
-        with contextlib.suppress(InputError):
-            there = {one.name: one for one in read_python_statements(file) if isinstance(one, Function)}
-            found |= {one.asname or one.name: there[one.name] for one in node.names if one.name in there}
-    return found
+def _make_function_of_file(statements: Sequence[ast.stmt]) -> Function:
+    """Make a function without parameters of the statements of a file that define no function or class."""
+    body = [one for one in statements if not isinstance(one, Import | Function | ast.ClassDef)]
+    return ast.FunctionDef("", ast.arguments([], [], None, [], [], None, []), body, [])
 
 
 def uses_only_basic_english_tokenizer(code: str) -> bool:
@@ -189,36 +199,86 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
     return is_plain and not changes
 
 
+@dataclass(frozen=True)
+class _OwnersCode:
+    """A file of the owner's: its path, functions and Keras Tokenizer, and the lines found that later change the ids."""
+
+    path: Path
+    functions: Mapping[str, Function]
+    keras: KerasSplit | None
+    later_changes: list[str]
+
+    def list_called(self, node: ast.AST) -> list[tuple[ast.Call, Function]]:
+        """List the calls of the file's functions in a piece of code."""
+        calls = (one for one in ast.walk(node) if isinstance(one, ast.Call))
+        named = ((call, self.functions.get(getattr(call.func, "id", ""))) for call in calls)
+        return [(call, function) for call, function in named if function is not None]
+
+    def looks_up(self, node: ast.AST, seen: frozenset[str] = frozenset()) -> bool:
+        """Return whether some code looks up ids of words, or calls a function that does."""
+        statements = [one for one in ast.walk(node) if isinstance(one, ast.stmt) and one is not node]
+        if any(find_looked_up_tokens(one, self.keras) for one in (node, *statements) if isinstance(one, ast.stmt)):
+            return True
+        called = [one for _, one in self.list_called(node) if one.name not in seen]
+        return any(self.looks_up(one, seen | {one.name}) for one in called)
+
+
 def _write_token_functions(
     function: Function,
-    functions: dict[str, Function],
+    code: _OwnersCode,
     written_name: str,
     calls_left: int,
-    later: list[str],
-    keras: KerasSplit | None,
     fields: Sequence[str] = (),
+    *,
+    is_last: bool = False,
 ) -> list[ast.stmt] | None:
     """Return functions, the last of which makes the tokens of a text as `function` does. With `fields`, it makes them
-    from these fields of a web request. Add the lines of the owner's code that later change the ids to `later`. Return
-    None if the tokens are not found."""
-    helpers: list[ast.stmt] = []
-    found: _Split | None = None
-    for at, statement in enumerate(body := [*_flatten_with_and_try_blocks(function.body)]):
-        if (tokens := _find_looked_up_tokens(statement, keras)) is None and calls_left:
-            for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
-                called = functions.get(getattr(call.func, "id", ""))
-                if called is None or called is function or not call.args:
-                    continue
+    from these fields of a web request. Add the lines of the owner's code that later change the ids to those of `code`.
+    Return None if the tokens are not found.
+
+    Args:
+        function: a function of the owner's.
+        code: its file.
+        written_name: the name of the last function.
+        calls_left: how deep calls of the file's other functions are followed.
+        fields: its parameters that are fields of a web request.
+        is_last: whether nothing calls the last function, so that it takes only the text.
+    """
+    body = [*_flatten_blocks(function.body, code, function.name)]
+    code = replace(code, functions={**code.functions, **find_functions(body)})
+    for at, statement in enumerate(body):
+        helpers: list[ast.stmt] = []
+        found = find_looked_up_tokens(statement, code.keras)
+        for call, called in code.list_called(statement) if found is None and calls_left else ():
+            if called is not function and not isinstance(statement, Function):
                 inner = f"{written_name}_of_{called.name}"
-                if (made := _write_token_functions(called, functions, inner, calls_left - 1, later, keras)) is not None:
-                    helpers, tokens = made, ast.Call(ast.Name(inner, ast.Load()), [call.args[0]], [])
+                made = _write_token_functions(called, code, inner, calls_left - 1)
+                given = None if made is None else _bind_arguments(call, called, made[-1])
+                if made is not None and given is not None:
+                    helpers, found = made, LookedUpTokens(given)
                     break
-        if tokens is not None:
-            found = _Split(body[:at], tokens)
-            later += _list_lines_that_change_ids(body[at:], tokens)
-            break
-    text = None if found is None else _find_text_and_statements_that_tokens_need(function, found, fields)
-    return None if text is None else [*helpers, _make_text_function(written_name, *text)]
+        if found is not None:
+            lists = [one for one in body[:at] if {*found.collected} & list_changed_names(one)]
+            code.later_changes.extend(_list_lines_that_change_ids([*lists, *body[at:]], found, len(lists)))
+            split = _Split([*body[:at], *found.statements], found.tokens)
+            text = _find_text_and_statements_that_tokens_need(function, split, fields, code, is_last=is_last)
+            return None if text is None else [*helpers, _make_text_function(written_name, *text)]
+    return None
+
+
+def _bind_arguments(call: ast.Call, called: Function, written: ast.stmt) -> ast.expr | None:
+    """Return the call of a written function with the arguments that the owner's code gives the function of which it is
+    a part. Return None if a needed one is not given."""
+    if not isinstance(written, Function) or any(isinstance(one, ast.Starred) for one in call.args):
+        return None
+    given = dict(zip([one.arg for one in (*called.args.posonlyargs, *called.args.args)], call.args, strict=False))
+    given |= {one.arg: one.value for one in call.keywords if one.arg}
+    taken = [one.arg for one in written.args.args]
+    needed = taken[: len(taken) - len(written.args.defaults)]
+    if not {*needed} <= given.keys():
+        return None
+    by_name = [ast.keyword(one, given[one]) for one in taken[len(needed) :] if one in given]
+    return ast.Call(ast.Name(written.name, ast.Load()), [given[one] for one in needed], by_name)
 
 
 def _find_keras_split(path: Path) -> KerasSplit | None:
@@ -234,266 +294,173 @@ def _find_keras_split(path: Path) -> KerasSplit | None:
     return found
 
 
-def _list_lines_that_change_ids(statements: Sequence[ast.stmt], tokens: ast.expr) -> list[str]:
-    """List the lines in which code cuts, reverses or extends the ids of a text. The first of the statements makes the
-    ids from `tokens`."""
-    of_tokens = {ast.unparse(one) for one in ast.walk(tokens)}
-    names, found = list_changed_names(statements[0]), []
+def _list_lines_that_change_ids(statements: Sequence[ast.stmt], found: LookedUpTokens, first: int) -> list[str]:
+    """List the lines in which code cuts, reverses or extends the ids of a text, or leaves out words. The statement at
+    the index `first` makes the ids; those before it make the list that it extends."""
+    of_tokens = {ast.unparse(one) for one in ast.walk(found.tokens)}
+    names, lines = list_changed_names(statements[first]) | {*found.collected}, list[str]()
     for at, statement in enumerate(statements):
+        kinds = ast.BinOp | ast.AugAssign if at >= first else ast.BinOp | ast.AugAssign | ast.Assign
+        written = f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}"
+        if at == first and found.leaves_out:
+            lines.append(f"{written} (leaves out words that the vocabulary has not)")
+        if (at == first and found.statements) or isinstance(statement, Function):
+            continue
         for one in ast.walk(statement):
-            of_ids = at == 0 or bool(list_read_names(one) & names)
+            of_ids = at <= first or bool(list_read_names(one) & names)
+            has_list = any(isinstance(n, ast.List) and (at >= first or n.elts) for n in ast.walk(one))
             is_change = (
                 (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice))
-                or (isinstance(one, ast.BinOp | ast.AugAssign) and any(isinstance(n, ast.List) for n in ast.walk(one)))
-                or (isinstance(one, ast.Attribute) and one.attr in _CHANGING_METHODS)
+                or (isinstance(one, kinds) and has_list)
+                # `encoded.append([vocab[w] for w in words])` makes a batch of one text.
+                or (
+                    isinstance(one, ast.Attribute)
+                    and one.attr in _CHANGING_METHODS
+                    and (at, one.attr) != (first, "append")
+                )
                 or (isinstance(one, ast.Call) and read_last_name(one.func) == "pad_sequences")
             )
             if of_ids and is_change and ast.unparse(one) not in of_tokens:
-                found.append(f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}")
+                lines.append(written)
                 break
-    return found
+    return lines
 
 
-def take_each_text_as_parameter(function: Function) -> Function:
-    """Return a function of one text for a function of several texts: its loop over a parameter is replaced by the lines
-    in it. Return the function itself if it has no such loop.
-
-    Args:
-        function: a function that answers texts.
-
-    Example:
-        >>> several = ast.parse("def predict(texts):\\n    for text in texts:\\n        split(text)").body[0]
-        >>> ast.unparse(take_each_text_as_parameter(several))
-        'def predict(text):\\n    split(text)'
-    """
-    arguments = list_positional_parameters(function)
-    body = [*_flatten_with_and_try_blocks(function.body)]
-    for at, loop in enumerate(body):
-        if not isinstance(loop, ast.For):
-            continue
-        texts, text = loop.iter, loop.target
-        # As in enumerate(texts) and tqdm(texts).
-        if isinstance(texts, ast.Call) and texts.args:
-            pair = isinstance(text, ast.Tuple) and read_last_name(texts.func) == "enumerate" and len(text.elts) == 2
-            texts, text = texts.args[0], text.elts[1] if pair and isinstance(text, ast.Tuple) else text
-        if isinstance(texts, ast.Name) and texts.id in arguments and isinstance(text, ast.Name):
-            made = copy.deepcopy(function)
-            made.body = copy.deepcopy([*body[:at], *loop.body])
-            for one in (*made.args.posonlyargs, *made.args.args):
-                one.arg = text.id if one.arg == texts.id else one.arg
-            return made
-    return function
-
-
-def _flatten_with_and_try_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements. A `with`, a `try` or an `if request.method == "POST"` is replaced by the statements in its
-    body."""
+def _flatten_blocks(statements: Sequence[ast.stmt], code: _OwnersCode, name: str) -> Iterator[ast.stmt]:
+    """Yield the statements of a function. A `with` or a `try` is replaced by the statements in its body, and so is the
+    branch of an `if`, or the body of a `while`, in which alone the code looks up ids of words."""
     for one in statements:
-        is_request = isinstance(one, ast.If) and f"{REQUEST}.method" in ast.unparse(one.test)
-        if isinstance(one, ast.With | ast.Try) or (isinstance(one, ast.If) and is_request):
-            yield from _flatten_with_and_try_blocks(one.body)
+        if isinstance(one, ast.With | ast.AsyncWith | ast.Try):
+            yield from _flatten_blocks(one.body, code, name)
+        elif isinstance(one, ast.If | ast.While):
+            seen = frozenset([name])
+            reached = [some for some in (one.body, one.orelse) if code.looks_up(ast.Module(some, []), seen)]
+            yield from _flatten_blocks(reached[0], code, name) if len(reached) == 1 else [one]
         else:
             yield one
 
 
-def _find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> ast.expr | None:
-    """Return the expression of the tokens whose ids a statement looks up: TOKENS in `[vocab.get(word, 1) for word in
-    TOKENS]` or `[vocab[word] for word in TOKENS]`. For `tokenizer.texts_to_sequences([TEXT])`, write an expression of
-    the tokens. Return None for other code."""
-    for node in ast.walk(statement):
-        match node:
-            case ast.Call(func=ast.Attribute(attr="texts_to_sequences"), args=[ast.List(elts=[text])]) if keras:
-                return ast.parse(keras.write_tokens(f"({ast.unparse(text)})"), mode="eval").body
-        if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
-            continue
-        (generator,) = node.generators
-        word, parts = getattr(generator.target, "id", None), [*ast.walk(node.elt)]
-        got = [part.args[0] for part in parts if isinstance(part, ast.Call) and part.args
-               and getattr(part.func, "attr", "") == "get"]  # fmt: skip
-        got += [part.slice for part in parts if isinstance(part, ast.Subscript)]
-        asked = [part.left for part in parts if isinstance(part, ast.Compare)]
-        used = [part for part in parts if isinstance(part, ast.Name) and part.id == word]
-        # A word that is also looked up in lower case, say, is not looked up as it is.
-        if {*got} & {*used} and {*used} <= {*got, *asked} and not generator.ifs:
-            return generator.iter
-    return None
-
-
 def _find_text_and_statements_that_tokens_need(
-    function: Function, split: _Split, fields: Sequence[str]
-) -> tuple[str, list[ast.stmt], ast.expr] | None:
-    """Return three things: the name of the parameter that is the text, or the names of those that are fields of a web
-    request; the statements that the tokens need; and the tokens. Return None if the tokens need another parameter that
-    has no default."""
+    function: Function, split: _Split, fields: Sequence[str], code: _OwnersCode, *, is_last: bool
+) -> tuple[ast.arguments, Sequence[ast.stmt], ast.expr] | None:
+    """Return three things: the parameters that are the text, or fields of a web request, and further ones with a
+    default; the statements that the tokens need; and the tokens. Return None if the tokens need another parameter, or
+    the module's answer."""
+    kept, needed = _list_statements_that_tokens_need(split)
+    parts = [*kept, ast.Expr(split.tokens)]
+    if any(isinstance(node, ast.Return) for one in kept if not isinstance(one, Function) for node in ast.walk(one)):
+        return None
+    if any(computes_answer(one) or needs_torch(one) for one in parts if not isinstance(one, Function)):
+        return None
+    defaults = find_defaults(function)
+    arguments = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    taken = {one: ast.unparse(defaults[one]) for one in arguments if one in needed & {*defaults}}
+    texts = [one for one in arguments if one in needed and one not in defaults]
+    if not is_last:
+        return _make_parameters(texts, taken), kept, split.tokens
+    if len(texts) > 1 and not {*texts} <= {*fields}:
+        texts, given = _take_values_of_owners_call(function, texts, code)
+        taken |= given
+    if texts == ["self"] or (len(texts) > 1 and not {*texts} <= {*fields}):
+        return None
+    if len(texts) > 1:
+        return _make_parameters(texts, taken), kept, split.tokens
+    text = TextAndCode("".join(texts), kept, split.tokens)
+    if not texts:
+        typed = None if taken else take_typed_text_as_parameter(text, with_constants=not function.name)
+        if typed is None:
+            return None
+        text = typed
+    text = rename_text(text)
+    # Such as `args = parser.parse_args()`, of which only the text was needed.
+    kept, _ = _list_statements_that_tokens_need(_Split(text.statements, text.tokens))
+    # The others of a file are needed once, and not for each text.
+    kept = kept if function.name else _list_statements_of_text(text._replace(statements=kept))
+    return _make_parameters([text.name], taken), kept, text.tokens
+
+
+def _list_statements_that_tokens_need(split: _Split) -> tuple[list[ast.stmt], set[str]]:
+    """Return the statements on which the tokens depend, without the parts of loops and branches that they do not need,
+    and the names that these need."""
     kept: list[ast.stmt] = []
     needed = list_read_names(split.tokens)
     for one in reversed(split.statements):
-        if needed & list_changed_names(one):
-            is_function = isinstance(one, Function)
-            if not is_function and any(isinstance(part, ast.Return) for part in ast.walk(one)):
+        if not needed & list_changed_names(one):
+            continue
+        if isinstance(one, Function):
+            needed |= list_needed_names(one)
+        elif isinstance(one, ast.Assign) and all(isinstance(target, ast.Name) for target in one.targets):
+            needed = (needed - list_changed_names(one)) | list_read_names(one)
+        else:
+            one, needed = _drop_unneeded_parts(one, needed)
+        kept.insert(0, one)
+    return kept, needed
+
+
+def _drop_unneeded_parts(statement: ast.stmt, needed: set[str]) -> tuple[ast.stmt, set[str]]:
+    """Return a loop or branch without the statements in it that do not change what is needed, and the needed names with
+    those that it reads. Return another statement as it is."""
+    if not isinstance(statement, ast.For | ast.If | ast.While) or any(
+        isinstance(one, ast.Return) for one in ast.walk(statement)
+    ):
+        return statement, needed | list_read_names(statement)
+    while True:
+        made = _KeepNeeded(needed).visit(copy.deepcopy(statement))
+        if (wider := needed | list_read_names(made)) == needed:
+            return made, needed
+        needed = wider
+
+
+class _KeepNeeded(ast.NodeTransformer):
+    """Leave out the simple statements that change none of the needed names."""
+
+    def __init__(self, needed: set[str]) -> None:
+        self._needed = needed
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.For | ast.If | ast.While):
+            node.body = [one for part in node.body if (one := self.visit(part)) is not None]
+            node.orelse = [one for part in node.orelse if (one := self.visit(part)) is not None]
+            if not node.body and not node.orelse:
                 return None
-            kept.insert(0, one)
-            needed |= list_needed_names(one) if is_function else list_read_names(one)
-    defaults = find_defaults(function)
-    arguments = list_parameters(function)
-    texts = [one for one in arguments if one in needed and one not in defaults]
-    if texts == ["self"] or not texts or (len(texts) > 1 and not {*texts} <= {*fields}):
-        return None
-    given = [f"{one} = {ast.unparse(defaults[one])}" for one in arguments if one in needed & {*defaults}]
-    return ", ".join(texts), [*ast.parse("\n".join(given)).body, *kept], split.tokens
+            node.body = node.body or [ast.Pass()]
+        elif isinstance(node, ast.stmt) and not isinstance(node, ast.Continue | ast.Break | ast.Raise):
+            return node if list_changed_names(node) & self._needed else None
+        return node
 
 
-def _make_text_function(name: str, parameter: str, statements: Sequence[ast.stmt], tokens: ast.expr) -> ast.stmt:
-    """Make a function of a text. A parameter of which only one attribute is read, as `request.text`, is the text."""
+def _list_statements_of_text(code: TextAndCode) -> list[ast.stmt]:
+    """List the statements that depend on the text, and those that set what these change, such as `ids = []`."""
+    names = {code.name}
+    for one in code.statements:
+        names |= list_changed_names(one) if names & list_read_names(one) else set()
+    return [one for one in code.statements if names & list_changed_names(one)]
+
+
+def _take_values_of_owners_call(
+    function: Function, needed: Sequence[str], code: _OwnersCode
+) -> tuple[list[str], dict[str, str]]:
+    """Return the needed parameters of a function that are texts, and the code of the values that the owner's code gives
+    the others. A parameter that gets a variable of the same name is neither: the variable takes its place."""
+    others = [one for one in needed[1:] if one != needed[0]]
+    called = find_call_arguments(list_files_near(code.path), code.path, function, others, is_name_of_answering_function)
+    if called is None:
+        return [*needed], {}
+    given = {name: repr(value) for name, value in called.values.items()}
+    in_file = called.file == code.path
+    same = [name for name in called.unknown if in_file and called.code.get(name) == name]
+    return [one for one in needed if one not in (*given, *same)], given
+
+
+def _make_parameters(texts: Sequence[str], taken: Mapping[str, str]) -> ast.arguments:
+    written = ", ".join([*texts, *(f"{name}={value}" for name, value in taken.items())])
+    made = ast.parse(f"lambda {written}: 0", mode="eval").body
+    return cast("ast.Lambda", made).args
+
+
+def _make_text_function(
+    name: str, parameters: ast.arguments, statements: Sequence[ast.stmt], tokens: ast.expr
+) -> ast.stmt:
     # Unparsed and parsed again, since the owner's nodes must not change.
     body = ast.parse(ast.unparse(ast.Module([*statements, ast.Return(tokens)], []))).body
-    made: ast.stmt = ast.parse(f"def {name}({parameter}): ...").body[0]
-    made.body = body  # type: ignore[attr-defined]
-    read = [node for node in ast.walk(made) if isinstance(node, ast.Name) and node.id == parameter]
-    attributes = [node for node in ast.walk(made) if isinstance(node, ast.Attribute) and node.value in read]
-    names = {node.attr for node in attributes}
-    called = {node.func for node in ast.walk(made) if isinstance(node, ast.Call)}
-    if len(attributes) == len(read) and len(names) == 1 and not called & {*attributes}:
-        made = _ReplaceAttribute(parameter).visit(made)
-    return ast.fix_missing_locations(made)
-
-
-class _ReplaceAttribute(ast.NodeTransformer):
-    """Replace `NAME.attribute` by `NAME`."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        return node.value if getattr(node.value, "id", "") == self._name else self.generic_visit(node)
-
-
-def list_file_statements_that_code_needs(
-    made: Sequence[ast.stmt], statements: Sequence[ast.stmt], path: Path
-) -> list[ast.stmt] | None:
-    """Return the imports, functions, classes and constants of a file that some new code needs, in order. An import from
-    a file near it is replaced by the code that it imports. Return None if a name is not defined, or if its definition
-    is another kind of statement.
-
-    Args:
-        made: the new code.
-        statements: the statements of the file.
-        path: the file.
-    """
-    names = [name for one in made for name in list_needed_names(one)]
-    own = {name for one in made for name in list_changed_names(one)}
-    found = _list_needed_statements(names, own, statements, path)
-    # Two files may give a name different meanings.
-    makers = [(name, ast.unparse(one)) for one in found or () for name in list_changed_names(one)]
-    if found is not None and len({*makers}) > len({name for name, _ in makers}):
-        found = _list_needed_statements(names, own, statements, None)
-    return found
-
-
-def _list_needed_statements(
-    names: Sequence[str], own: Collection[str], statements: Sequence[ast.stmt], path: Path | None
-) -> list[ast.stmt] | None:
-    """Return the statements that define the names, and those that these need. Names in `own` are left out. If `path`,
-    the path of their file, is given, an import from a file near it is replaced by the code that it imports."""
-    defined, waiting = {*own}, [*names]
-    kept: set[ast.stmt] = set()
-    near: dict[str, ast.stmt] = {}
-    while waiting:
-        if (name := waiting.pop()) in defined or name in _BUILTINS:
-            continue
-        defined.add(name)
-        makers = [one for one in statements if name in list_changed_names(one)]
-        # nltk.download() and nltk.data.path are about where its data is.
-        makers = [one for one in makers if name != "nltk" or isinstance(one, Import)]
-        if not makers or not all(isinstance(one, _KEPT) for one in makers):
-            return None
-        if path is not None and (copied := _list_imported_statements(name, makers, path)) is not None:
-            near |= {ast.unparse(one): one for one in copied}
-            continue
-        kept.update(makers)
-        waiting += [other for one in makers for other in list_needed_names(one)]
-    return [*near.values(), *(one for one in statements if one in kept)]
-
-
-def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path) -> list[ast.stmt] | None:
-    """Return the statements that define an imported name in the file near it from which it is imported, and those that
-    they need. Return None if the name is not imported from such a file, or is not found there."""
-    if len(makers) != 1 or not isinstance(node := makers[0], ast.ImportFrom):
-        return None
-    original = next(one.name for one in node.names if (one.asname or one.name) == name)
-    if original == "*" or (file := find_relatively_imported_file(path, node)) is None or not node.module:
-        return None
-    found: list[ast.stmt] | None = None
-    with contextlib.suppress(InputError):
-        found = _list_needed_statements([original], (), read_python_statements(file), file)
-    renamed = ast.parse(f"{name} = {original}").body if name != original else []
-    return None if found is None else [*found, *renamed]
-
-
-REQUEST: Final = "request"
-
-
-def take_request_fields_as_parameters(function: Function) -> tuple[Function, list[str]]:
-    """Return a copy of a function in which each field of a web request is a parameter, and the names of these
-    parameters. If it reads no fields, return the function itself and an empty list.
-
-    Args:
-        function: a function that answers a web request, such as a page of Flask.
-
-    Example:
-        >>> page = ast.parse("def page(): return split(request.form['title'])").body[0]
-        >>> ast.unparse(take_request_fields_as_parameters(page)[0])
-        "def page(title):\\n    return split(title)"
-    """
-    records = {
-        node.targets[0].id
-        for node in ast.walk(function)
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        if _reads_request(node.value) and _find_key(node.value, {REQUEST}) is None
-    }
-    made = copy.deepcopy(function)
-    replace = _ReplaceFields({REQUEST, *records})
-    for one in made.body:
-        replace.visit(one)
-    held = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
-    fields = [*dict.fromkeys(replace.found.values())]
-    if not fields or held & {*fields, REQUEST}:
-        return function, []
-    made.args.kwonlyargs += [ast.arg(one) for one in fields]
-    made.args.kw_defaults += [None] * len(fields)
-    return ast.fix_missing_locations(made), fields
-
-
-class _ReplaceFields(ast.NodeTransformer):
-    """Replace `request.form["title"]`, or the same of an object made of the request, by a name."""
-
-    def __init__(self, roots: set[str]) -> None:
-        self._roots, self.found = roots, dict[str, str]()
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        if (key := _find_key(node, self._roots)) is None:
-            return self.generic_visit(node)
-        name = key if key.isidentifier() else f"field_{key}"
-        self.found[key] = name
-        return ast.copy_location(ast.Name(name, ast.Load()), node)
-
-
-def _find_key(node: ast.AST, roots: set[str]) -> str | None:
-    """Return the field that an expression reads of a web request: "title" for `request.form["title"]` and
-    `request.form.get("title")`. `roots` has the names that hold the request or its data. Return None for another
-    expression."""
-    key: ast.AST | None = None
-    root: ast.AST = node
-    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-        root, key = node.value, node.slice
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
-        root, key = node.func.value, node.args[0]
-    while isinstance(root, ast.Attribute | ast.Call):
-        root = root.func if isinstance(root, ast.Call) else root.value
-    is_field = isinstance(key, ast.Constant) and isinstance(root, ast.Name) and root.id in roots
-    name = str(key.value) if is_field and isinstance(key, ast.Constant) else ""
-    return name if f"field_{name}".isidentifier() and name else None
-
-
-def _reads_request(node: ast.AST) -> bool:
-    return any(isinstance(one, ast.Name) and one.id == REQUEST for one in ast.walk(node))
+    return ast.fix_missing_locations(ast.FunctionDef(name, parameters, body, []))

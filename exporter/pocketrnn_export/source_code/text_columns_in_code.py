@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code.notebook import read_python_statements
-from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, list_file_statements_that_code_needs
+from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 
 _EACH: Final = ("apply", "map", "progress_apply")
 # Methods that change the column and not its texts.

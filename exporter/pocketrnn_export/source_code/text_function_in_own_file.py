@@ -20,11 +20,8 @@ from typing import Any, Final, NamedTuple
 from pocketrnn_export.source_code.files_near_module import find_imported_file
 from pocketrnn_export.source_code.known_side_effects import PURE_METHODS, REACH_ANY
 from pocketrnn_export.source_code.notebook import read_python_statements
-from pocketrnn_export.source_code.splitting_part_of_function import (
-    WRITTEN_NAME,
-    list_file_statements_that_code_needs,
-    write_tokenizer_of_function,
-)
+from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
+from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file, list_files_near
+from pocketrnn_export.source_code.answering_function import computes_answer, is_name_of_answering_function
+from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.functions_of_file import find_imported_functions
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,
+    find_first_parameter_name,
     find_methods,
-    list_assigned_names,
     list_imported_names,
     list_positional_parameters,
 )
@@ -46,6 +48,7 @@ _LIBRARIES = re.compile(
     re.IGNORECASE,
 )
 _MAKES_OBJECT = re.compile(r"(?i)_*(build|create|load|train|fit|save|init)|\w*(make|get)\w*(tokenizer|encoder)")
+_TRAINS = re.compile(r"train|(^|_)fit|epoch|evaluat|valid|test", re.IGNORECASE)
 # The names of first arguments that are not a text.
 _NO_TEXT = re.compile(
     r"(?i)config|cfg|path|file|tokenizer|model|^args|^df|frame|state|ids$|tensor|tokens$|^words$|"
@@ -89,11 +92,6 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
         raise error
 
 
-def is_name_of_answering_function(name: str) -> bool:
-    """Return whether a function's name says that it answers a text, as `predict_sentiment` does."""
-    return re.search("predict|infer|classif|answer|analy[sz]e", name, re.IGNORECASE) is not None
-
-
 def only_cleans_texts(file: Path, name: str) -> bool:
     """Return whether a function cleans texts and does not split them. Its name must say so, as `preprocess` does, and
     its code must neither take a vocabulary nor look words up.
@@ -122,6 +120,7 @@ class TextFunction(NamedTuple):
         called: the owner's call of it, with the values of the arguments beside the text and the vocabulary; None if
             it needs none of them.
         code: the code of a file with a function `words` that calls it so, if a value is not plain.
+        is_answering: whether it answers a text, or splits the text of a function that does.
     """
 
     option: str
@@ -130,6 +129,7 @@ class TextFunction(NamedTuple):
     text: str = ""
     called: CallArguments | None = None
     code: str = ""
+    is_answering: bool = False
 
 
 def list_text_functions(path: Path) -> list[TextFunction]:
@@ -147,12 +147,11 @@ def list_text_functions(path: Path) -> list[TextFunction]:
     for file in near:
         with contextlib.suppress(InputError):
             for name, function in _list_functions_and_methods(file):
-                is_method = "." in name
-                is_answering = not is_method and is_name_of_answering_function(name)
-                if is_answering and (inner := _find_function_of_same_text(near, file, function)):
-                    found[inner.option] = -3 * kinds, inner
+                is_method, is_answering = "." in name, _is_answering(function)
+                if is_answering and (inner := _find_function_of_same_text(near, file, name, function)):
+                    found[inner.option] = -3 * kinds, inner._replace(is_answering=True)
                 elif is_answering and write_tokenizer_of_function(file, name):
-                    found[f"{file}:{name}"] = -3 * kinds, TextFunction(f"{file}:{name}", file, name)
+                    found[f"{file}:{name}"] = -3 * kinds, TextFunction(f"{file}:{name}", file, name, is_answering=True)
                 elif (ranks := _list_ranks(function)) and (one := _find_text_function(near, file, name, function)):
                     is_foreign = bool(find_text_library(file, name))
                     found.setdefault(one.option, (ranks[0] + kinds * is_method - 2 * kinds * is_foreign, one))
@@ -173,9 +172,9 @@ def complete_text_function(file: Path, name: str) -> TextFunction | None:
     near, function = list_files_near(file), dict(_list_functions_and_methods(file)).get(name)
     if function is None:
         return None
-    is_answering = is_name_of_answering_function(name)
+    is_answering = _is_answering(function)
     found = (
-        _find_function_of_same_text(near, file, function)
+        _find_function_of_same_text(near, file, name, function)
         if is_answering
         else _find_text_function(near, file, name, function)
     )
@@ -274,6 +273,12 @@ def _find_library(node: ast.AST, libraries: Mapping[str, str]) -> str:
     return next((libraries[one] for one in parts if one in libraries), "")
 
 
+def _is_answering(function: Function) -> bool:
+    """Return whether a function answers a text, by its name or by what it calls."""
+    is_named = is_name_of_answering_function(function.name)
+    return is_named or (computes_answer(function) and not _TRAINS.search(function.name))
+
+
 def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
     """Yield the name and the code of each function of a file, and of each method of its classes without a forward."""
     for one in read_python_statements(path):
@@ -293,28 +298,34 @@ def _list_ranks(function: Function) -> list[int]:
     return [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, function.name, re.IGNORECASE)]
 
 
-def _find_function_of_same_text(near: Sequence[Path], path: Path, function: Function) -> TextFunction | None:
-    """Find the function that splits or encodes the text for a function that answers it. The answering function must
-    pass its own argument to it unchanged, as in `model(encode(text))`."""
+def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, function: Function) -> TextFunction | None:
+    """Find the function or method that splits or encodes the text for one that answers it. The answering function must
+    pass its own argument to it unchanged, as in `model(encode(text))` and `model(self.encode(text))`."""
     nodes = [*ast.walk(function)]
-    own = {*list_positional_parameters(function)} - list_assigned_names(function)
-    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-              and any(getattr(one, "id", "") in own for one in node.args)}  # fmt: skip
+    changed = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    own = {one.arg for one in function.args.args} - changed
+    calls = [node for node in nodes if isinstance(node, ast.Call)
+             and any(getattr(one, "id", "") in own for one in node.args)]  # fmt: skip
     for file, inner in _find_called_functions(path, function):
-        if inner.name in called and _list_ranks(inner) and not only_cleans_texts(file, inner.name):
+        is_called = any(getattr(one.func, "id", "") == inner.name for one in calls)
+        if is_called and _list_ranks(inner) and not only_cleans_texts(file, inner.name):
             return _find_text_function(near, file, inner.name, inner)
+    held = name.rpartition(".")[0]
+    called = {f"{held}.{one.func.attr}" for one in calls if held and isinstance(one.func, ast.Attribute)
+              and ast.unparse(one.func.value) == find_first_parameter_name(function)}  # fmt: skip
+    for method, code in _list_functions_and_methods(path):
+        is_splitting = method in called and _list_ranks(code) and not only_cleans_texts(path, method)
+        if is_splitting and not is_of_class_with_arguments(path, method):
+            return _find_text_function(near, path, method, code)
     return None
 
 
-def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, ast.FunctionDef]]:
+def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, Function]]:
     """Return the functions that a function calls, each with its file. Only functions of the same file, or of Python
     files near it that it imports, are found."""
     statements = read_python_statements(path)
-    places = {one.name: (path, one) for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
-    for node in statements:
-        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
-            held = {one.name: one for one in read_python_statements(file) if isinstance(one, ast.FunctionDef)}
-            places |= {one.name: (file, held[one.name]) for one in node.names if one.name in held and not one.asname}
+    own = {one.name: (path, one) for one in statements if isinstance(one, Function) and one is not function}
+    places = {**find_imported_functions(statements, path), **own}
     called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
               if isinstance(node.func, ast.Name)]  # fmt: skip
     return [places[name] for name in dict.fromkeys(called) if name in places]

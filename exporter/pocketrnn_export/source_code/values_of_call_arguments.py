@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable, read_python_statements_if_readable
-from pocketrnn_export.source_code.splitting_part_of_function import list_file_statements_that_code_needs
+from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Definition,
     Function,

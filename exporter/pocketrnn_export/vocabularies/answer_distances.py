@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pocketrnn.classifier import Classifier, compute_logits_of_engine_input, get_answers_of_chosen_labels
 from pocketrnn.errors import LimitError
 from pocketrnn.text.text_row_encoder import Text
+from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 # The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
@@ -63,6 +64,8 @@ class AnswerSource:
         answer_text: a text -> the same.
         thresholds: for each label, the probability from which it is given; None for the usual ones.
         call: a line that calls the module and takes SHIFT from the second of two labels' logit; empty if there is none.
+        rows: how many ids the module's embedding has; 0 if that is not known.
+        lengths: the lengths of texts that the owner's code and files name.
     """
 
     name: str
@@ -74,6 +77,8 @@ class AnswerSource:
     answer_text: Callable[[Text], Probabilities]
     thresholds: Sequence[float] | None = None
     call: str = ""
+    rows: int = 0
+    lengths: Sequence[NamedLength] = ()
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:

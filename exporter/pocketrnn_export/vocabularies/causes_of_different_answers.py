@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import shlex
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
@@ -29,6 +29,8 @@ from pocketrnn_export.vocabularies.answer_distances import (
     measure_distance,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules, write_rules_option
+from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
+from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
@@ -37,10 +39,16 @@ from pocketrnn_export.vocabularies.rules_from_answers import (
 )
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
+from pocketrnn_export.vocabularies.vocabulary_with_first_tokens import (
+    describe_missing_words,
+    list_sources_with_first_tokens,
+)
 
 _log = logging.getLogger(__name__)
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 MOST_TEXTS: Final = 200
+# All cuts and widths of a usual classifier take a third of it.
+_MOST_SECONDS_OF_WAYS: Final = 60.0
 _WAYS: Final = 600
 _ENOUGH: Final = 2
 # Answers of seven digits that agree better than this are those of these rules.
@@ -49,6 +57,8 @@ MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
 _SMALL_WIDTHS: Final = range(2, 129)
+# The side of a cut, and which tokens remain.
+_SIDES: Final = (("right", "first"), ("left", "last"))
 # How many words of the vocabulary are asked whether rules find them in a text, how many rules without steps there are,
 # and the fewest texts whose answers tell between these.
 _WORDS: Final = 2_000
@@ -58,17 +68,23 @@ _TEXTS_TO_TELL_BY: Final = 8
 _TEXTS_FOR_AN_EXCEPTION: Final = 50
 # How many wrong answers are asked for a width with which half of them agree.
 _FEW_WRONG: Final = 8
+# How many lengths that the owner's code and files name are tried, and how many are told.
+_MOST_LENGTHS: Final = 12
+_NAMED_LENGTHS: Final = 3
 
 
 class Explanation(NamedTuple):
     """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
-    as well, rules with which the most agree, and options of `export` with which all answers agree."""
+    as well, rules with which the most agree, options of `export` with which all answers agree, options with which more
+    of them do, and the vocabulary with which all do if it is another."""
 
     advice: str
     agreeing: AnyTextRules | None = None
     is_only: bool = True
     nearest: AnyTextRules | None = None
     options: Mapping[str, str] = MappingProxyType({})
+    nearer_options: Mapping[str, str] = MappingProxyType({})
+    tokens: Sequence[str] = ()
 
 
 def explain_difference(
@@ -84,14 +100,20 @@ def explain_difference(
 
     `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
     argument is True."""
-    if (order := _describe_other_order(source, rows, tolerance)) is not None:
-        return order
+    if (exact := _describe_other_order(source, rows, tolerance)) is not None:
+        return exact
     if (weights := find_weights(False)) is not None:
         return weights
+    order = find_likelier_order(source, rows)
+    turned = _explain_with_order(source, rows, tolerance, order) if order.is_sure else None
+    if turned is not None and turned.agreeing is not None:
+        return turned
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
         return Explanation(empty)
+    if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
+        return moved
     _log.info(
         "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
     )
@@ -106,6 +128,8 @@ def explain_difference(
         return Explanation(marked.advice, marked.rules, marked.is_only, marked.rules)
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
     ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
+    if ways[0] is None and turned is not None:
+        return turned
     if ways[0] is None and most:
         ways.append(find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
@@ -122,55 +146,90 @@ def explain_difference(
     if found := [way for way in ways if way is not None]:
         best = min(found, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
-    if (both := _explain_with_likelier_order(source, rows, tolerance)) is not None:
+    if not order.is_sure and (both := _explain_with_order(source, rows, tolerance, order)) is not None:
         return both
-    if ids_agree:
+    return _advise_without_rules(source, rows, some, wrong_indices, tolerance)
+
+
+def _advise_without_rules(
+    source: AnswerSource, rows: Sequence[Row], tried: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
+) -> Explanation:
+    """Return advice on answers with which no rules agree that were tried on some of the texts, `tried`."""
+    if rows[wrong_indices[0]][0].ids_agree:
         return Explanation(
             "Give the weights of the classifier that gave these answers, and the labels that it predicted, not the "
             "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
-    split = _advise_on_other_split(source, some, tolerance)
-    return Explanation(
-        f"{describe_likely_cause(rows, wrong_indices)}{split}The ids beside some answers show which is wrong."
-    )
+    said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
+            _advise_on_other_split(source, tried, tolerance))  # fmt: skip
+    return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
 
 
-def _explain_with_likelier_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> Explanation | None:
-    """Explain the difference with the labels in another order, with which more answers agree and which text rules then
-    complete. Return None without such an order or rules."""
-    order = _find_likelier_order(source, rows)
-    if order == [*source.labels]:
+def _describe_tried_lengths(source: AnswerSource) -> str:
+    """Return a sentence on the lengths that the owner's files name, to which texts were cut and padded in vain; an
+    empty string if they name none or the rules state widths."""
+    rules, lengths = source.text.rules, source.lengths
+    if not lengths or rules.max_width is not None or rules.min_width is not None:
+        return ""
+    named = " and ".join(f"{one.where} says {one.name}={one.value}" for one in lengths[:_NAMED_LENGTHS])
+    return f"{named}, but cutting or padding texts to it does not suffice. "
+
+
+def _explain_with_first_tokens(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
+) -> Explanation | None:
+    """Explain the difference with tokens such as "<pad>" before the first word of the vocabulary, with which all
+    answers agree, also if texts are cut or padded. Return None if they do not, or if the ids are known."""
+    if any(one.ids_agree for one, _ in rows):
         return None
-    other = replace(source, labels=order)
+    least = sum(measure_distance(one.answer, found, source) <= tolerance for one, found in rows) + len(rows) // 10
+    tried = []
+    for other in list_sources_with_first_tokens(source):
+        with contextlib.suppress(PocketRNNError):
+            moved = [(one, other.answer_text(one.read)) for one, _ in rows]
+            tried.append((other, moved, [i for i, (one, found) in enumerate(moved)
+                                         if measure_distance(one.answer, found, other) > tolerance]))  # fmt: skip
+    # Other widths than those that code names are likely only where more texts agree already.
+    for only_named, (other, moved, wrong) in itertools.product((True, False), tried):
+        rules: AnyTextRules | None = other.text.rules
+        if wrong:
+            is_likely = only_named or len(rows) - len(wrong) > least
+            way = find_other_truncation_or_padding(
+                other, moved, wrong if is_likely else (), tolerance, others=further, only_named=only_named
+            )
+            rules = None if way is None else way.rules
+        elif not _agrees_with_all(other, other.text.rules, further, tolerance):
+            rules = None
+        if rules is not None:
+            tokens = other.text.vocabulary
+            added = tokens[: len(tokens) - len(source.text.vocabulary)]
+            return Explanation(
+                f"{describe_missing_words(source)}All {len(rows):,} texts agree if its ids begin at {len(added)}. Give "
+                f"a vocabulary file that begins with {' and '.join(added)}.",
+                rules, tokens=tokens,
+            )  # fmt: skip
+    return None
+
+
+def _explain_with_order(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, order: LabelOrder
+) -> Explanation | None:
+    """Explain the difference with the labels in another order, with which more answers agree and which text rules then
+    complete. Return None if the order is the given one, or if it is not sure and no rules complete it."""
+    if order.labels == [*source.labels]:
+        return None
+    other = replace(source, labels=order.labels)
     wrong = [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, other) > tolerance]
     found = explain_difference(other, rows, wrong, tolerance)
-    if not isinstance(found.agreeing, TextRules):
+    options, give = _make_labels_option(order.labels), "Give the labels in the order of your classifier's logits."
+    if isinstance(found.agreeing, TextRules):
+        said = f"With the labels in another order, {', '.join(order.labels)}: {found.advice} {give}"
+        return Explanation(said, found.agreeing, options=options, tokens=found.tokens)
+    if not order.is_sure:
         return None
-    said = f"With the labels in another order, {', '.join(order)}: {found.advice} "
-    said += "Give the labels in the order of your classifier's logits."
-    return Explanation(said, found.agreeing, options=_make_labels_option(order))
-
-
-def _find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> list[str]:
-    """Return the order of the labels with which most answers agree: one after the other, the label and the column that
-    are most often the likeliest ones of the same texts. Return the given order if it is as good."""
-    counts: Counter[tuple[str, int]] = Counter()
-    for one, found in rows:
-        named = [max(one.answer, key=one.answer.__getitem__)] if isinstance(one.answer, Mapping) else one.answer
-        if len(named) == 1:
-            counts[named[0], int(found.argmax())] += 1
-    taken: dict[int, str] = {}
-    for label, column in sorted(counts, key=lambda pair: -counts[pair]):
-        if label not in taken.values() and column not in taken:
-            taken[column] = label
-    columns, labels = {*range(len(source.labels))} - {*taken}, {*source.labels} - {*taken.values()}
-    if len(columns) == 1:
-        taken[columns.pop()] = labels.pop()
-    agreed = sum(counts[label, i] for i, label in taken.items())
-    own = sum(counts[label, i] for i, label in enumerate(source.labels))
-    is_better = agreed > max(own, counts.total() // 2) and len(taken) == len(source.labels)
-    return [taken[i] for i in range(len(taken))] if is_better else [*source.labels]
+    advice = f"{order.sentence} {give} The others have another cause. {found.advice}"
+    return Explanation(advice, nearest=found.nearest, nearer_options={**options, **found.options})
 
 
 def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
@@ -289,9 +348,9 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     if not own or unreached > len(own) // 2:
         return ""
     return (
-        f"Your pipeline may split texts in another way: with {_write_rules(best, tokens)}, {len(own) - unreached} of "
-        f"{len(own)} words of the vocabulary are found that these rules find in no text, such as "
-        f"{' and '.join(map(short_repr, own[:2]))}. "
+        f"Your pipeline may split texts in another way: these rules find {len(own):,} words of the vocabulary in no "
+        f"text, such as {' and '.join(map(short_repr, own[:2]))}, and {_write_rules(best, tokens)} finds "
+        f"{len(own) - unreached:,} of them. "
     )
 
 
@@ -407,10 +466,12 @@ def find_other_truncation_or_padding(
     tolerance: float,
     most_exceptions: int = 0,
     others: Sequence[AnsweredText] = (),
+    *,
+    only_named: bool = False,
 ) -> _Way | None:
     """Find a truncation or padding of texts for which all answers agree, except at most `most_exceptions`, and describe
     it. If no text is an exception, the answers to the `others` must agree, too. Return None if no truncation and no
-    padding does."""
+    padding does. The lengths that the owner's code and files name come first; `only_named` tries no others."""
     rules = source.text.rules
     if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -418,14 +479,17 @@ def find_other_truncation_or_padding(
     # The shortest text, if possible one that surely has a token.
     first = min(wrong_indices, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
     # The shortest differing text first: most ways fail on it.
-    order = [
-        first,
-        *(i for i in wrong_indices if i != first),
-        *(i for i in range(len(rows)) if i not in {*wrong_indices}),
-    ]
-    agreeing = []
-    changes = _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first]))
-    for said, changed in log_item_progress(changes, "Trying cuts and widths"):
+    started = time.process_time()
+    order = [*dict.fromkeys([first, *wrong_indices, *range(len(rows))])]
+    agreeing: list[tuple[int, float, str, AnyTextRules, list[int]]] = []
+    changes = [*_list_named_size_changes(rules, source.lengths, max(map(len, ids)))]
+    named = len(changes)
+    if not only_named:
+        changes += _list_size_changes_with_descriptions(rules, max(map(len, ids)), len(ids[first]))
+    for at, (said, changed) in enumerate(log_item_progress(changes, "Trying lengths to which texts are cut or padded")):
+        if at == named and agreeing:
+            # The lengths that code names decide between near ones.
+            break
         exceptions, largest = [], 0.0
         with contextlib.suppress(PocketRNNError):
             for i in order:
@@ -439,9 +503,11 @@ def find_other_truncation_or_padding(
             else:
                 if exceptions or _agrees_with_all(source, changed, others, tolerance):
                     agreeing.append((len(exceptions), largest, said, changed, exceptions))
-        # Answers of many digits show which of several near widths is right.
-        sure = sum(largest < _SURELY for _, largest, *_ in agreeing)
-        if len(agreeing) == _WAYS or (sure == _ENOUGH and not most_exceptions):
+        # Answers of many digits show which of several near widths is right: those that agree first are taken.
+        sure = [largest for _, largest, *_ in agreeing if largest < _SURELY]
+        is_found = len(sure) == _ENOUGH or any(sure)
+        is_late = time.process_time() - started > _MOST_SECONDS_OF_WAYS
+        if is_late or len(agreeing) == _WAYS or (is_found and not most_exceptions):
             break
     if not agreeing:
         return None
@@ -495,6 +561,25 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
     return measure_distance(answer, source.answer_ids(ids), source)
 
 
+def _list_named_size_changes(
+    rules: AnyTextRules, lengths: Sequence[NamedLength], longest: int
+) -> Iterator[tuple[str, AnyTextRules]]:
+    """Yield (description, rules) for rules that cut or pad texts to the lengths that the owner's code and files name:
+    cut only, both, and padded only, on each side."""
+    changed: Any = replace
+    values = [*dict.fromkeys(one.value for one in lengths if one.value <= _LONGEST)][:_MOST_LENGTHS]
+    for value in values:
+        for side, where in _SIDES if value < longest and rules.max_tokens is None else ():
+            said = f"only the {where} {value} tokens of each text are read"
+            yield said, changed(rules, max_tokens=value, cut_side=side)
+        for pad_side, (cut_side, _) in itertools.product(("right", "left"), _SIDES[: 1 + (value < longest)]):
+            said = f"each text is padded to {value} ids on the {pad_side}"
+            cut = f", or cut to as many{' on the left' * (cut_side == 'left')}" * (value < longest)
+            yield said + cut, changed(rules, min_width=value, max_width=value, pad_side=pad_side, cut_side=cut_side)
+            if cut and cut_side == "right":
+                yield f"{said}, and not cut", changed(rules, min_width=value, pad_side=pad_side)
+
+
 def _list_size_changes_with_descriptions(
     rules: AnyTextRules, longest: int, shortest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
@@ -504,7 +589,7 @@ def _list_size_changes_with_descriptions(
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
         for most_tokens in sorted(range(1, most + 1), key=lambda n: (n % 10 != 0 and n & (n - 1) != 0, -n))[:_WAYS]:
-            for side, where in (("right", "first"), ("left", "last")):
+            for side, where in _SIDES:
                 said = f"only the {where} {most_tokens} tokens of each text are read"
                 yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
     round_widths = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})

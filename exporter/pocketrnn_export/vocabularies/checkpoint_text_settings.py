@@ -17,6 +17,7 @@ from pocketrnn_export.safe_pickle_reader import PickledObject
 from pocketrnn_export.vocabularies.checkpoint_file import find_checkpoint_root, read_checkpoint_root
 
 _DEEPEST: Final = 3
+_MOST_PLACES: Final = 2
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,9 @@ def describe_lengths(
     """
     said = []
     for value in dict.fromkeys(one.value for one in lengths):
-        named = " and ".join(f"{one.where} says {one.name}={value}" for one in lengths if one.value == value)
+        # The vocabulary is often in the file of weights.
+        each = dict.fromkeys(f"{one.where} says {one.name}={value}" for one in lengths if one.value == value)
+        named = " and ".join([*each][:_MOST_PLACES])
         said.append(
             f"{named}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your code cuts texts "
             f"there, give --max-tokens {value}; if it pads all to that width and the module reads the padding, "

@@ -8,6 +8,7 @@ from the module, so only the answers of the owner's classifier can show errors i
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -40,6 +41,9 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
 
 _SHOWN_TOKENS: Final = 12
+# The fewest labels that look like true ones, and how far above chance these agree, in standard deviations.
+_TEXTS_TO_TELL_BY: Final = 20
+_DEVIATIONS: Final = 3
 
 
 class OtherAnswersError(ParityError):
@@ -54,6 +58,9 @@ class OtherAnswersError(ParityError):
         numbers: how many of the texts show by probabilities that no other rules agree as well.
         nearest: the text rules with which it gives the most of these answers; None if none are found.
         options: the options of `export` with which it gives these answers, such as labels in another order.
+        seem_true_labels: whether the answers seem to be the true labels of the data.
+        nearer_options: those with which it gives more of them.
+        tokens: the vocabulary with which it gives them, if it is another.
     """
 
     def __init__(
@@ -66,11 +73,17 @@ class OtherAnswersError(ParityError):
         numbers: int = 0,
         nearest: AnyTextRules | None = None,
         options: Mapping[str, str] = MappingProxyType({}),
+        nearer_options: Mapping[str, str] = MappingProxyType({}),
+        tokens: Sequence[str] = (),
+        *,
+        seem_true_labels: bool = False,
     ) -> None:
         super().__init__(f"{count} {example}".rstrip(), remedy)
+        self.seem_true_labels = seem_true_labels
         self.count, self.example = count, example
         self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
-        self.options = dict(options)
+        self.options, self.nearer_options = dict(options), dict(nearer_options)
+        self.tokens = tokens
 
 
 def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
@@ -169,21 +182,35 @@ def refuse_other_answers(
         def find_weights(of_other_rules: bool) -> Explanation | None:
             return find_agreeing_weights(prepared(), [*answered, *others], tolerance, of_other_rules=of_other_rules)
 
-        remedy, agreeing, is_only, nearest, options = explain_difference(
-            source, rows, wrong, tolerance, others, find_weights
-        )
+        cause = explain_difference(source, rows, wrong, tolerance, others, find_weights)
+        is_explained = cause.agreeing is not None or bool(cause.options)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}.",
-            remedy,
+            cause.advice,
             f"The first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}."
             f"{_describe_read_tokens(source, one)}",
-            None if agreeing is None else source.text.rules,
-            agreeing,
-            sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if is_only else 0,
-            nearest,
-            options,
+            None if cause.agreeing is None else source.text.rules,
+            cause.agreeing,
+            sum(isinstance(one.answer, Mapping) for one, _ in rows[:MOST_TEXTS]) if cause.is_only else 0,
+            cause.nearest,
+            cause.options,
+            cause.nearer_options,
+            cause.tokens,
+            seem_true_labels=not is_explained and _agree_like_true_labels(source, rows, wrong),
         )
     return rows
+
+
+def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int]) -> bool:
+    """Return whether labels without probabilities agree far more often than by chance, but not always: a good
+    classifier's answers agree so with the true labels of its data."""
+    if len(rows) < _TEXTS_TO_TELL_BY or any(isinstance(one.answer, Mapping) or one.ids_agree for one, _ in rows):
+        return False
+    given = [tuple(one.answer) for one, _ in rows]
+    found: list[tuple[str, ...]] = [(source.labels[int(numbers.argmax())],) for _, numbers in rows]
+    chance = sum(given.count(one) * found.count(one) for one in {*given}) / len(rows) ** 2
+    deviation = math.sqrt(len(rows) * chance * (1 - chance))
+    return len(rows) - len(wrong) > len(rows) * chance + _DEVIATIONS * deviation
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:

@@ -6,8 +6,10 @@ and their number. A few texts of words of the vocabulary show which call gives t
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import operator
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -25,6 +27,9 @@ _SINGLE: Final = (
     inspect.Parameter.KEYWORD_ONLY,
 )
 _TRIED_TEXTS: Final = 8
+_NAMES_TEXTS: Final = re.compile(
+    r"(texts|sentences|reviews|documents|docs|comments|tweets|lines|batch)$", re.IGNORECASE
+)
 # A text that code which cleans texts changes.
 _UNLIKE: Final = "An, odd <TEXT>!"
 _UNKNOWN: Final = "qzxqzx"
@@ -41,7 +46,7 @@ class OwnersFunction:
         takes_list: whether it takes a list of texts.
 
     Attributes:
-        function, arguments: as given.
+        function, arguments, takes_list: as given.
         gives_ids: whether it gives all ids of a text.
         has_own_ids: whether it gives all ids of a text without the vocabulary.
         gives_string: whether its last result was a string. Its words are then those between white space, or its
@@ -58,7 +63,7 @@ class OwnersFunction:
     def __init__(
         self, function: Callable[..., Any], text: str, arguments: Mapping[str, Any], *, takes_list: bool
     ) -> None:
-        self.function, self._text, self.arguments, self._takes_list = function, text, arguments, takes_list
+        self.function, self._text, self.arguments, self.takes_list = function, text, arguments, takes_list
         self.results: dict[str, list[Any]] = {}
         self.seconds = 0.0
 
@@ -69,11 +74,11 @@ class OwnersFunction:
     @property
     def takes_only_text(self) -> bool:
         """Whether the function is called with one string and nothing else."""
-        return not self._text and not self._takes_list
+        return not self._text and not self.takes_list
 
     def bind(self, text: Any) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and the keyword arguments with which the function is called for one text."""
-        given = [text] if self._takes_list else text
+        given = [text] if self.takes_list else text
         return ([], {**self.arguments, self._text: given}) if self._text else ([given], {**self.arguments})
 
     def __call__(self, text: str) -> list[Any]:
@@ -88,7 +93,7 @@ class OwnersFunction:
             self.seconds += time.monotonic() - started
         self.gives_string = isinstance(given, str)
         is_spelled = self.gives_string and self.reads_characters
-        found = list(given) if is_spelled else _read_tokens_or_ids(given, takes_list=self._takes_list)
+        found = list(given) if is_spelled else _read_tokens_or_ids(given, takes_list=self.takes_list)
         if isinstance(text, str) and isinstance(found, list):
             self.results[text] = found[:]
         return found
@@ -130,8 +135,9 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     ]
     if any(scores) or (not takes_vocabulary and not words):
         return forms[scores.index(max(scores))]
-    makes_ids = takes_vocabulary or forms[0].gives_ids
-    if makes_ids and _count_found_words_and_set_gives_ids(forms[0], words, vocabulary, only_ids=True, give_words=True):
+    plain = next(one for one in forms if not one.takes_list)
+    makes_ids = takes_vocabulary or plain.gives_ids
+    if makes_ids and _count_found_words_and_set_gives_ids(plain, words, vocabulary, only_ids=True, give_words=True):
         raise InputError(
             f"{where} takes the words of a text, and not a text.",
             "Name the function that makes the words, --tokenizer file.py:words; or write a function of the text that "
@@ -139,7 +145,7 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
         )
     if takes_vocabulary:
         raise make_function_arguments_error(
-            where, needed, "" if name is None else _describe_result_for_two_words(forms[0], words, name, where)
+            where, needed, "" if name is None else _describe_result_for_two_words(plain, words, name, where)
         )
     return forms[0]
 
@@ -155,7 +161,8 @@ def _list_ways_to_call(
     given: list[tuple[str, dict[str, Any]]] = [
         (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
     ]
-    lists = (False,) if _returns_list_unchanged(function) else (False, True)
+    lists: tuple[bool, ...] = (False,) if _returns_list_unchanged(function) else (False, True)
+    lists = lists[::-1] if _asks_for_list(function) else lists
     forms = [
         OwnersFunction(function, text, arguments, takes_list=as_list)
         for text, arguments in given or [("", {})]
@@ -255,6 +262,16 @@ def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
         return [*form(text)]
     except (Exception, SystemExit):
         return []
+
+
+def _asks_for_list(function: Any) -> bool:
+    """Return whether the first parameter of a function is a list of texts by its name or annotation."""
+    with contextlib.suppress(ValueError, TypeError):
+        for one in inspect.signature(function).parameters.values():
+            written = str(one.annotation if one.annotation is not one.empty else "").lower()
+            is_list = re.search(r"(list|sequence|iterable|tuple)\[\w*\.?str|^<class 'list'>$|^list$", written)
+            return is_list is not None or (not written and _NAMES_TEXTS.search(one.name) is not None)
+    return False
 
 
 def _returns_list_unchanged(function: Any) -> bool:

@@ -8,6 +8,7 @@ labels. So a text may have either, or both.
 from __future__ import annotations
 
 import csv
+import itertools
 import logging
 import math
 import operator
@@ -21,6 +22,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
+from pocketrnn_export.label_spelling import fold_label
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import hide_log_records
 from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
@@ -53,6 +55,7 @@ _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 # How far the sum of rounded probabilities may be from 1.
 _FROM_ONE: Final = 1e-3
 _LIKELY: Final = 0.5
+_IS_NUMBER: Final = re.compile(r"\d{1,3}(\.\d+)?(e-\d+)?")
 _MOST_LABELS: Final = 200
 _BEFORE_LABELS: Final = ("p_", "prob_", "proba_", "probability_", "score_", "confidence_")
 # The most files in which the texts of a file without them are looked for.
@@ -158,8 +161,9 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         # Beside probabilities of another label, they would be the true labels.
         named = [name for name in named if _fits_probabilities(rows, name, labels)]
         rows = _rename_only_column(path, rows, named, "label")
+    if len(labels) > 1 and not multi_label:
+        rows = _read_column_of_likelier_label(path, rows, labels)
     if len(labels) == 2 and not multi_label:
-        rows = _rename_only_column(path, rows, _list_columns_of_likelier_label(rows, labels), "probability")
         rows = _add_other_of_two_labels(rows, labels)
     if labels and rows and rows[0].keys() >= {*labels}:
         names = {label: column or label for label in labels} | {label: name for name, label in renamed.items()}
@@ -318,13 +322,14 @@ def _convert_percents(path: Path, rows: list[dict[str, Any]], labels: Sequence[s
     """Return the rows with probabilities in place of percents of the likeliest label, which no text has below an equal
     share of 100: logits are smaller."""
     for name in [one for one in (rows[0] if rows and labels else ()) if _is_probability_name(one)]:
-        given = [row[name] for row in rows if row[name]]
-        if not given or not all(re.fullmatch(r"\d{1,3}(\.\d+)?", one) for one in given):
+        given = [one.strip() for row in rows if (one := row[name])]
+        numbers = [float(one.rstrip("% ")) for one in given if _IS_NUMBER.fullmatch(one.rstrip("% "))]
+        if not given or len(numbers) < len(given):
             continue
-        numbers = [float(one) for one in given]
-        if max(100 / len(labels), 1) <= min(numbers) and 1 < max(numbers) <= 100:
+        is_signed = all(one.endswith("%") for one in given)
+        if is_signed or (max(100 / len(labels), 1) <= min(numbers) and 1 < max(numbers) <= 100):
             _log.warning("%s: the numbers of %s are read as percents", path, name)
-            rows = [{**row, name: row[name] and repr(float(row[name]) / 100)} for row in rows]
+            rows = [{**row, name: row[name] and repr(float(row[name].rstrip("% ")) / 100)} for row in rows]
     return rows
 
 
@@ -332,13 +337,33 @@ def _is_probability_name(name: str) -> bool:
     return _ANSWER.fullmatch(name) is not None and not name.lower().startswith("label")
 
 
-def _list_columns_of_likelier_label(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
-    """Return the columns whose numbers may be the probability of each row's label, or of the second of two labels.
-    Their numbers must show this label as the likelier one. Return an empty list if another column has probabilities."""
+def _read_column_of_likelier_label(
+    path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the rows with the name `probability` for the only column whose numbers may be the probability of each
+    row's label, or of the second of two labels, as a share or in percent. The labels of the rows show this, and not the
+    column's name. Return the rows unchanged if another column has probabilities."""
     columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
     if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
-        return []
-    return [name for name in columns if _is_of_likelier_label(rows, name, "label", labels)]
+        return rows
+    found: list[tuple[str, str, list[dict[str, Any]]]] = []
+    fractions: set[str] = set()
+    for name, (unit, divisor) in itertools.product(columns, (("", 1), (", in percent", 100))):
+        fields = [str(row[name]).strip().removesuffix("%") for row in rows]
+        # Whole numbers are counts or classes.
+        if all(map(_IS_NUMBER.fullmatch, fields)) and any(float(one) % 1 for one in fields):
+            fractions.add(name)
+            shares = [{**row, name: repr(float(one) / divisor)} for row, one in zip(rows, fields, strict=True)]
+            if max(float(row[name]) for row in shares) * divisor > divisor // 100 and _is_of_likelier_label(
+                shares, name, "label", labels
+            ):
+                found.append((name, unit, shares))
+    # With several labels, it may be the column of one of them.
+    if len(found) != 1 or (len(labels) > 2 and len(fractions) > 1):
+        return rows
+    name, unit, shares = found[0]
+    _log.warning("%s: the numbers of %s are read as the probability of the label%s", path, short_repr(name), unit)
+    return [{"probability" if one == name else one: field for one, field in row.items()} for row in shares]
 
 
 def _is_of_likelier_label(
@@ -347,8 +372,10 @@ def _is_of_likelier_label(
     """Return whether a column may have the probability of each row's label, or of the second of two labels: each row's
     label is the likelier one."""
     given = [(float(row[column]), row[label_column]) for row in rows if row[column] and _is_probability(row[column])]
-    of_second = all(number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given)
-    is_fitting = of_second or all(number >= _LIKELY for number, _ in given)
+    of_second = len(labels) == 2 and all(
+        number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given
+    )
+    is_fitting = of_second or all(number * len(labels) >= 1 for number, _ in given)
     return is_fitting and len(given) == len(rows) and any(0 < number < 1 for number, _ in given)
 
 
@@ -753,7 +780,7 @@ def map_answers_to_labels(
             replace(one, answer=_split_labels(one.answer, labels), label=_split_labels(one.label, labels))
             for one in texts
         ]
-    texts = _replace_class_numbers_of_answers(texts, labels)
+    texts = _replace_class_numbers_of_answers(_spell_answers_as_labels(texts, labels), labels)
     numbers = [_read_single_probability(one.answer) if len(labels) > 1 else None for one in texts]
     # A label that has less than a half of two is not the one whose probability this is.
     of_second = len(labels) == 2 and any(
@@ -835,6 +862,35 @@ def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | N
         values = [values[label] for label in labels]
     is_of_both = isinstance(values, list | tuple) and len(values) == len(labels) == 2
     return values[1] if is_of_both and all(isinstance(one, float) for one in values) else None
+
+
+def _spell_answers_as_labels(texts: Sequence[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
+    """Return the texts with the labels in place of answers that differ from them only in case or blanks, unless two
+    labels differ only in these."""
+    spelled = {fold_label(one): one for one in labels}
+
+    def spell(given: Any) -> Any:
+        if isinstance(given, str) and given not in labels:
+            return spelled.get(fold_label(given), given)
+        if isinstance(given, list | tuple):
+            return [*map(spell, given)]
+        if isinstance(given, Mapping):
+            return {spell(name): number for name, number in given.items()}
+        return given
+
+    found = [replace(one, answer=spell(one.answer), label=spell(one.label)) for one in texts]
+    other = [
+        before for one, new in zip(texts, found, strict=True)
+        for before, after in ((one.answer, new.answer), (one.label, new.label))
+        if isinstance(before, str | Mapping) and before != after
+    ]  # fmt: skip
+    if len(spelled) < len(labels):
+        return [*texts]
+    if other:
+        _log.warning(
+            "Answers such as %s are read as the labels that differ only in case or blanks", short_repr(other[0])
+        )
+    return found
 
 
 def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[str]) -> list[OwnersText]:

@@ -170,9 +170,7 @@ def find_rules_from_answers(
                 if stops_before_rare():
                     break
                 _log.info(
-                    "No answers agree with the usual text rules and widths. If the vocabulary or the weights are not "
-                    "those of the classifier that gave the answers, no rules will: stop this, and give others. Else, "
-                    "rarer ones are tried for up to a minute"
+                    "No answers agree with the usual text rules and widths: rarer ones are tried for up to a minute"
                 )
             found += _list_agreeing_rules(trial, whole, some_splits, widths)
             if not all(one.exceptions for one in found):

@@ -44,6 +44,7 @@ _ONE_CHARACTER: Final = re.compile(r"(\[(?:\\.|[^\]\\])+\]|\\[WDs]|.)[+*]?|\\s\{
 _ANCHOR_OR_WHITE_SPACE: Final = re.compile(r"[\^$. ]|\\[AZsWD]|\(\?[^:]")
 # A dot outside a class, or else what stands in its place.
 _PLAIN_DOT: Final = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\.", re.DOTALL)
+_PLAIN_DOLLAR: Final = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\$", re.DOTALL)
 # The last code point of encodings that have all before it, by the name that `codecs` has for them.
 _LAST_OF_ENCODINGS: Final = {"ascii": r"\x7f", "iso8859-1": r"\xff"}
 _DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b", ""),)}
@@ -144,6 +145,20 @@ def _removes_white_space_at_ends(step: Any) -> bool:
         case ("sub", pattern, ""):
             return _WHITE_SPACE_AT_ENDS.fullmatch(pattern) is not None
     return False
+
+
+def _leaves_no_line_break(text: _Text) -> bool:
+    """Return whether a text has no line breaks after its steps: one replaces each of them, and none after it makes one;
+    or it is split at white space."""
+    is_free = False
+    for step in text.steps:
+        match step:
+            case ("sub", str() as pattern, str() as by):
+                is_each = _ONE_CHARACTER.fullmatch(pattern) is not None and not re.sub(pattern, "", "\n")
+                is_free = (is_free or is_each) and "\n" not in by
+            case (str(), str() as by) | Replace(by=by) | Keep(by=by):
+                is_free = is_free and "\n" not in by
+    return is_free or (text.tokenizer == "whitespace" and not text.joined)
 
 
 def _may_see_white_space_at_ends(step: Any) -> bool:
@@ -590,6 +605,9 @@ class _Reader:
         # A number of matches, at which it stops.
         if pattern.flags & (re.ASCII | re.VERBOSE) or any(args[2:]):
             self.note_code_without_rule(node, None)
+        if _leaves_no_line_break(text):
+            # `$` also matches before a line break at the end.
+            written = _PLAIN_DOLLAR.sub(lambda one: one[1] or r"\Z", written)
         match name:
             case "sub" if isinstance(args[0], str):
                 return text.add_steps(("sub", written, args[0]))

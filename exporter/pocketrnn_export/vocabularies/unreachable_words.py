@@ -18,6 +18,7 @@ from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 _log = logging.getLogger(__name__)
 
 _NAMED_WORDS: Final = 5
+_LONGEST_WORD: Final = 20
 
 
 def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]]) -> list[str]:
@@ -56,11 +57,19 @@ def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> No
             extra={AFTER_AN_ERROR: ABOUT_MARKS},
         )  # fmt: skip
     if never:
-        words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
+        words = ", ".join(short_repr(one, _LONGEST_WORD) for one in never[:_NAMED_WORDS]) + (
+            " and others" if len(never) > _NAMED_WORDS else ""
+        )
         is_cured = False
         if encoder.rules.lowercase and encoder.rules.tokenizer != "basic_english":
             kept = TextEncoder(replace(encoder.rules, lowercase=False), tokens)
             is_cured = 2 * len(find_unreachable_words(kept, enumerate(tokens))) < len(never)
+        if encoder.rules.tokenizer == "characters" and 2 * len(never) > len(tokens):
+            _log.warning(
+                "The tokenizer gives single characters, but the vocabulary holds words: %s of %s are in no text",
+                f"{len(never):,}", f"{len(tokens):,}", extra={AFTER_AN_ERROR: ABOUT_WORDS},
+            )  # fmt: skip
+            return
         _log.warning(
             "The rules (%s) find %d %s of the vocabulary in no text, not even in one with capitals only: %s.%s",
             describe_rules(encoder.rules), len(never), "word" if len(never) == 1 else "words", words,

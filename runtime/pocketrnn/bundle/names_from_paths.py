@@ -12,9 +12,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import suggest_similar_name
+from pocketrnn.errors import find_similar_name, suggest_similar_name
 
-__all__ = ["choose_default_bundle_folder", "choose_import_name", "make_classifier_name", "suggest_near_file"]
+__all__ = [
+    "choose_default_bundle_folder",
+    "choose_import_name",
+    "find_near_file",
+    "make_classifier_name",
+    "suggest_near_file",
+]
 
 # Usual endings of the names of checkpoints, bundles and packed files. They are not part of a classifier's name.
 _ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
@@ -24,6 +30,8 @@ _MOST_LISTED = 4
 # How deep, and in how many folders of a depth, a file is looked for that lies below its path.
 _DEEPEST: Final = 3
 _MOST_FOLDERS: Final = 200
+# The similarity of a name that is taken for the meant one: chars.json is not vocab.json, which has 0.6.
+_MEANT: Final = 0.75
 
 
 def make_classifier_name(path: Path) -> str:
@@ -76,10 +84,42 @@ def suggest_near_file(
         folders_with: also suggest folders that hold a file with one of these names.
         other_names: names to suggest wherever the path lies.
     """
+    beside = _list_names_beside(path, ends, folders_with)
+    if len(numbered := _list_numbered_names(path, beside)) > 1:
+        listed = ", ".join(numbered[:_MOST_LISTED]) + (", ..." if len(numbered) > _MOST_LISTED else "")
+        return f"Did you mean one of {listed}?"
+    if (below := _find_file_below(path)) is not None:
+        return f"Did you mean {below}?"
+    return suggest_similar_name(path.name, [*beside, *other_names])
+
+
+def find_near_file(path: Path, ends: tuple[str, ...] = ()) -> Path | None:
+    """Return the existing file that is meant by the path of a missing one: the one that `suggest_near_file` names, or
+    the one of the same name below the working folder; for a path of Windows, the one that has its parts. Return None if
+    there is no such file, or several.
+
+    Args:
+        path, ends: as for `suggest_near_file`.
+    """
+    parts = Path(str(path).replace("\\", "/").strip())
+    for meant in (parts, Path(parts.name)):
+        if meant != path and meant.is_file():
+            return meant
+    beside = _list_names_beside(path, ends)
+    if len(_list_numbered_names(path, beside)) > 1:
+        return None
+    if (below := _find_file_below(path) or _find_file_below(Path(parts.name))) is not None:
+        return below
+    name = find_similar_name(path.name, beside, least=_MEANT)
+    return path.with_name(name) if name and path.with_name(name).is_file() else None
+
+
+def _list_names_beside(path: Path, ends: tuple[str, ...], folders_with: tuple[str, ...] = ()) -> list[str]:
+    """List the names beside a missing file that have one of the endings, or are folders with one of the files."""
     # Numbered files have other endings than the missing one: model.epoch10 and model.epoch2.
     endings = {_replace_digits(end) for end in ends or (path.suffix.lower(),)}
     try:
-        beside = [
+        return [
             other.name
             for other in path.absolute().parent.iterdir()
             # A broken link has the missing path's own name.
@@ -90,14 +130,12 @@ def suggest_near_file(
             )
         ]
     except (OSError, ValueError):
-        beside = []
-    numbered = sorted(name for name in beside if _replace_digits(name) == _replace_digits(path.name))
-    if len(numbered) > 1:
-        listed = ", ".join(numbered[:_MOST_LISTED]) + (", ..." if len(numbered) > _MOST_LISTED else "")
-        return f"Did you mean one of {listed}?"
-    if (below := _find_file_below(path)) is not None:
-        return f"Did you mean {below}?"
-    return suggest_similar_name(path.name, [*beside, *other_names])
+        return []
+
+
+def _list_numbered_names(path: Path, names: Iterable[str]) -> list[str]:
+    """List the names that differ from that of a path in digits only."""
+    return sorted(name for name in names if _replace_digits(name) == _replace_digits(path.name))
 
 
 def _find_file_below(path: Path) -> Path | None:

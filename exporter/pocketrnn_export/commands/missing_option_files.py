@@ -1,0 +1,111 @@
+"""Correct options that name a missing file, if the file that is meant is known: one of the same or a similar name, or
+the one that the owner's code names."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.bundle.names_from_paths import find_near_file
+from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.proposed_options import propose_pairs, propose_weights
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.source_code.files_near_module import is_written_by_export
+from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
+
+_OF_WEIGHTS: Final = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+_OF_VOCABULARIES: Final = (".txt", ".json", ".pt", ".pth", ".pkl")
+# The endings of files that an option may name.
+_ENDINGS: Final = {
+    "weights": _OF_WEIGHTS,
+    "vocabulary": _OF_VOCABULARIES,
+    "labels": (".json", ".txt", ".npy", ".pkl", ".pt"),
+    "pairs": (".csv", ".jsonl", ".tsv"),
+    "texts": (".txt", ".csv"),
+    "characters": _OF_VOCABULARIES,
+}
+_CODE: Final = (".py", ".ipynb")
+
+
+def correct_missing_files(named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals) -> None:
+    """Collect a refusal for each option that names a missing file, if the file that is meant is known, and put that
+    file into the options: what else is wrong is then told in the same message.
+
+    Args:
+        named: the module's file.
+        options: the options of `export`.
+        refusals: collects the refusals.
+    """
+    for option, endings in _ENDINGS.items():
+        if (given := options[option]) is not None and _is_missing_file(option, str(given)):
+            path = Path(given)
+            found = find_near_file(path, (*endings, path.suffix.lower()))
+            said = f"Did you mean {found}?"
+            if found is None:
+                said, found = _find_file_in_folder_or_code(option, path, named, options)
+            if found is not None:
+                _replace_value(
+                    option, str(given), said, found if isinstance(given, Path) else str(found), options, refusals
+                )
+    tokenizer = options["tokenizer"] or ""
+    file, colon, name = tokenizer.rpartition(":")
+    if colon and Path(file).suffix in _CODE and not Path(file).exists() and (near := find_near_file(Path(file), _CODE)):
+        said = f"Did you mean {near}?"
+        _replace_value("tokenizer", file, said, f"{near}:{name}", options, refusals)
+
+
+def correct_missing_source(source: str) -> None:
+    """Refuse a SOURCE whose file is missing, if the file that is meant is known.
+
+    Raises:
+        OptionCorrectionsError: the right SOURCE.
+    """
+    cut = max(source.find(f"{end}:") + len(end) for end in _CODE) if any(f"{end}:" in source for end in _CODE) else None
+    file, rest = Path(source[:cut]), "" if cut is None else source[cut:]
+    with contextlib.suppress(OSError, ValueError):
+        if not file.exists() and (near := find_near_file(file, (*_CODE, file.suffix.lower()))) is not None:
+            problem = f"{file} does not exist." if cut is None else f"{file} is not a file."
+            raise OptionCorrectionsError(problem, f"Did you mean {near}?", {"source": f"{near}{rest}"})
+
+
+def _is_missing_file(option: str, value: str) -> bool:
+    """Return whether the value of an option names a file that is missing, or a folder in its place."""
+    try:
+        path = Path(value)
+        if option == "labels" and ("," in value or not path.suffix or ".py:" in value or ".ipynb:" in value):
+            return False
+        # Another message says how to run the script that makes it.
+        is_made_by_script = option == "vocabulary" and is_written_by_export(path.with_suffix(".py"))
+        return not path.is_file() and not is_made_by_script and not (option == "vocabulary" and path.is_dir())
+    except (OSError, ValueError):
+        return False
+
+
+def _find_file_in_folder_or_code(
+    option: str, path: Path, named: ModuleName | None, options: dict[str, Any]
+) -> tuple[str, Path | None]:
+    """Return the only file of weights in a folder that stands in place of this file, or the file of weights or of
+    answers that the owner's code or the folder shows, with a sentence on it."""
+    if option == "weights" and path.is_dir():
+        inside = sorted(one for one in path.iterdir() if one.is_file() and holds_weights(one))
+        if len(inside) == 1:
+            return f"It is a folder: did you mean {inside[0]}?", inside[0]
+    if option == "weights" and named is not None and (weights := propose_weights(named.path)) is not None:
+        return f"The weights seem to be {weights.description}.", weights.path
+    if option == "pairs" and (pairs := propose_pairs([], multi_label=options["multi_label"])) is not None:
+        return pairs.sentence, Path(pairs.file)
+    return "", None
+
+
+def _replace_value(
+    option: str, given: str, said: str, value: Path | str, options: dict[str, Any], refusals: CollectedRefusals
+) -> None:
+    """Put a value into the options, and collect the refusal that proposes it."""
+
+    def refuse() -> None:
+        raise OptionCorrectionsError(f"{given} is not a file.", said, {option: str(value)})
+
+    refusals.collect(refuse)
+    options[option] = value

@@ -1,0 +1,274 @@
+"""Find the tokens of which a piece of code looks up the ids: the words in `[vocab.get(word, 1) for word in words]`. No
+file is run."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from pocketrnn_export.source_code.syntax_tree_parts import Function, list_read_names, read_last_name
+from pocketrnn_export.vocabularies.keras_split import KerasSplit
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
+
+# The list in which a loop collects its tokens.
+FOUND_NAME: Final = "found_tokens"
+_OF_ONE_WORD: Final = ("get", "token_to_id", "word_to_id", "word_to_index", "token_to_index", "lookup_token_id")
+_OF_WORDS: Final = ("lookup_indices", "convert_tokens_to_ids", "doc2idx", "tokens_to_ids", "numericalize")
+
+
+class LookedUpTokens(NamedTuple):
+    """The tokens that code looks up.
+
+    Attributes:
+        tokens: an expression of their list.
+        statements: what makes this list, such as a loop; often empty.
+        collected: the names of the lists in which the code collects the ids.
+        leaves_out: whether it leaves out the words that the vocabulary has not.
+    """
+
+    tokens: ast.expr
+    statements: Sequence[ast.stmt] = ()
+    collected: Collection[str] = ()
+    leaves_out: bool = False
+
+
+def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> LookedUpTokens | None:
+    """Return the tokens whose ids a statement looks up, by a comprehension, a loop, `map`, or a call such as
+    `vocab(words)`. For `tokenizer.texts_to_sequences([text])`, write an expression of the tokens. Return None for other
+    code.
+
+    Args:
+        statement: a statement of a function.
+        keras: how the Keras Tokenizer that the code calls splits texts.
+
+    Example:
+        >>> found = find_looked_up_tokens(ast.parse("ids = [vocab.get(w, 1) for w in text.split()]").body[0], None)
+        >>> ast.unparse(found.tokens)
+        'text.split()'
+    """
+    if isinstance(statement, ast.For):
+        return _read_loop(statement)
+    if isinstance(statement, ast.If | ast.While | Function | ast.ClassDef):
+        return None
+    every: dict[str, LookedUpTokens] = {}
+    for node in ast.walk(statement):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="texts_to_sequences"), args=[ast.List(elts=[text])]) if keras:
+                return LookedUpTokens(ast.parse(keras.write_tokens(f"({ast.unparse(text)})"), mode="eval").body)
+            case ast.Call(func=ast.Name(id="map"), args=[ast.Lambda(args=ast.arguments(args=[word])) as each, words]):
+                found = _read_comprehension(
+                    each.body, [ast.comprehension(ast.Name(word.arg, ast.Store()), words, [], 0)]
+                )
+            case ast.Call(func=ast.Name(id="map"), args=[looked_up, words]) if _is_lookup(looked_up):
+                found = LookedUpTokens(words)
+            case ast.Call(args=[words, *_], func=called) if _takes_words(called):
+                found = LookedUpTokens(words.elts[0] if isinstance(words, ast.List) and words.elts else words)
+            case ast.ListComp() | ast.GeneratorExp():
+                found = _read_comprehension(node.elt, node.generators)
+            case _:
+                continue
+        if found is not None:
+            every[ast.unparse(found.tokens)] = found
+    # Several may be those of several texts.
+    return next(iter(every.values())) if len(every) == 1 else None
+
+
+def looks_up_each(node: ast.For | ast.ListComp) -> bool:
+    """Return whether a loop looks up what it goes over: characters of a text, and not texts of a list.
+
+    Args:
+        node: the loop, or a comprehension with one generator.
+    """
+    target, parts = (node.target, node.body) if isinstance(node, ast.For) else (node.generators[0].target, [node.elt])
+    return any(ast.unparse(key) == ast.unparse(target) for part in parts for key in _list_keys(part))
+
+
+def _is_lookup(node: ast.expr) -> bool:
+    return read_last_name(node) in _OF_ONE_WORD or is_vocabulary_name(read_last_name(node))
+
+
+def _takes_words(called: ast.expr) -> bool:
+    """Return whether a called function gives the ids of several words: `vocab` or `vocab.lookup_indices`."""
+    name = read_last_name(called)
+    return name in _OF_WORDS or (is_vocabulary_name(name) and not isinstance(called, ast.Call) and "2" not in name)
+
+
+def _read_comprehension(element: ast.expr, generators: Sequence[ast.comprehension]) -> LookedUpTokens | None:
+    """Return the tokens that the element of a comprehension looks up; None if it looks none up."""
+    names = {name for one in generators for name in _list_stored_names(one.target)}
+    counters = {name for one in generators for name in _list_counters(one.target, one.iter)}
+    if any(isinstance(one.iter, ast.Tuple | ast.List | ast.Constant) for one in generators):
+        return None
+    key = _find_only_key([element], names, counters)
+    if key is None:
+        return None
+    asked = [(test, _asks_for(test, key)) for one in generators for test in one.ifs]
+    others = [test for test, is_asked in asked if not is_asked]
+    leaves_out = len(others) < len(asked)
+    if len(generators) == 1 and not others and ast.unparse(key) == ast.unparse(generators[0].target):
+        return LookedUpTokens(generators[0].iter, leaves_out=leaves_out)
+    kept = [
+        ast.comprehension(one.target, one.iter, [test for test in one.ifs if test in others], one.is_async)
+        for one in generators
+    ]
+    return LookedUpTokens(ast.ListComp(key, kept), leaves_out=leaves_out)
+
+
+def _read_loop(loop: ast.For) -> LookedUpTokens | None:
+    """Return the tokens that a loop looks up one by one, and the loop that collects them; None if it looks none up, or
+    if its ids depend on more than the tokens."""
+    if isinstance(loop.iter, ast.Tuple | ast.List | ast.Constant):
+        return None
+    names = {*_list_stored_names(loop)}
+    stores = [node for node in ast.walk(loop) if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)]
+    key = _find_only_key(loop.body, names, {*_list_counters(loop.target, loop.iter)})
+    # counts[word] = counts.get(word, 0) + 1 makes a vocabulary.
+    if key is None or any(ast.unparse(one.slice) == ast.unparse(key) for one in stores):
+        return None
+    collect = _CollectKeys(key)
+    made = copy.deepcopy(loop)
+    made.body = collect.rewrite(made.body)
+    if collect.is_refused or made.orelse or not made.body:
+        return None
+    for node in ast.walk(made):
+        if isinstance(node, ast.Name) and node.id in collect.collected:
+            node.id = FOUND_NAME
+    start = ast.parse(f"{FOUND_NAME} = []").body[0]
+    tokens: ast.expr = ast.Name(FOUND_NAME, ast.Load())
+    return LookedUpTokens(tokens, [start, ast.fix_missing_locations(made)], collect.collected, collect.leaves_out)
+
+
+class _CollectKeys:
+    """Rewrite the statements of a loop: they collect a key in place of its id."""
+
+    def __init__(self, key: ast.expr) -> None:
+        self._key = key
+        self.collected: set[str] = set()
+        self._ids: set[str] = set()
+        self.leaves_out = self.is_refused = False
+
+    def rewrite(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
+        made: list[ast.stmt] = []
+        for one in statements:
+            made += self._rewrite_statement(one)
+        return made
+
+    def _rewrite_statement(self, one: ast.stmt) -> list[ast.stmt]:
+        append = ast.parse(f"{FOUND_NAME}.append({ast.unparse(self._key)})").body
+        if isinstance(one, ast.If) and _asks_for(one.test, self._key):
+            # `if word not in vocab: word = "<unk>"` gives the id of an unknown word, as the vocabulary does.
+            leaves = any(isinstance(node, ast.Continue) for node in ast.walk(one))
+            self.is_refused |= any(isinstance(node, ast.Break) for node in ast.walk(one))
+            looks_up = self._looks_up(one)
+            self.leaves_out |= leaves or (looks_up and not one.orelse)
+            self._take_lists(one)
+            return append if looks_up else []
+        if isinstance(one, ast.Try) and self._looks_up(one):
+            self.leaves_out |= all(isinstance(part, ast.Pass | ast.Continue) for h in one.handlers for part in h.body)
+            self._take_lists(one)
+            return append
+        if isinstance(one, ast.If) and (self._looks_up(one) or self._ids & list_read_names(one)):
+            if self._ids & list_read_names(one.test):
+                self.leaves_out = True
+                self._take_lists(one)
+                return []
+            body, other = self.rewrite(one.body), self.rewrite(one.orelse)
+            return [ast.If(one.test, body or [ast.Pass()], other)]
+        if isinstance(one, ast.For) and self._looks_up(one):
+            return [ast.For(one.target, one.iter, self.rewrite(one.body), one.orelse)]
+        if self._looks_up(one):
+            self.is_refused |= isinstance(one, ast.While | ast.With)
+            self._take_lists(one)
+            if isinstance(one, ast.Assign):
+                self._ids |= {target.id for target in one.targets if isinstance(target, ast.Name)}
+            return append
+        if self._ids & list_read_names(one):
+            self._take_lists(one)
+            return []
+        return [one]
+
+    def _looks_up(self, node: ast.AST) -> bool:
+        return any(ast.unparse(one) == ast.unparse(self._key) for one in _list_keys(node))
+
+    def _take_lists(self, node: ast.AST) -> None:
+        for call in (one for one in ast.walk(node) if isinstance(one, ast.Call)):
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "append":
+                self.collected |= {call.func.value.id} if isinstance(call.func.value, ast.Name) else set()
+
+
+def _list_stored_names(node: ast.AST) -> Iterator[str]:
+    yield from (one.id for one in ast.walk(node) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load))
+
+
+def _list_counters(target: ast.expr, values: ast.expr) -> Iterator[str]:
+    """Yield the names of a loop that only count: `i` in `for i, word in enumerate(words)`."""
+    called = read_last_name(values.func) if isinstance(values, ast.Call) else ""
+    if called == "range":
+        yield from _list_names(target)
+    elif called == "enumerate" and isinstance(target, ast.Tuple):
+        yield from _list_names(target.elts[0])
+
+
+def _list_names(node: ast.AST) -> Iterator[str]:
+    yield from (one.id for one in ast.walk(node) if isinstance(one, ast.Name))
+
+
+def _asks_for(test: ast.expr, key: ast.expr) -> bool:
+    """Return whether a condition is `key in vocab`, `key not in vocab`, or `vocab.get(key) is not None`."""
+    parts = [one for one in ast.walk(test) if isinstance(one, ast.Compare)]
+    left = parts[0].left if len(parts) == 1 else None
+    left = left.args[0] if isinstance(left, ast.Call) and read_last_name(left.func) == "get" and left.args else left
+    tested = test.operand if isinstance(test, ast.UnaryOp) else test
+    if left is None or tested is not parts[0] or ast.unparse(left) != ast.unparse(key):
+        return False
+    held = parts[0].comparators[0]
+    held = held.func.value if isinstance(held, ast.Call) and isinstance(held.func, ast.Attribute) else held
+    stops = "stop" in read_last_name(held).lower() or "punct" in read_last_name(held).lower()
+    is_membership = isinstance(parts[0].ops[0], ast.In | ast.NotIn)
+    is_membership = is_membership and not stops and not isinstance(held, ast.Constant | ast.Set | ast.List | ast.Tuple)
+    return is_membership or left is not parts[0].left
+
+
+def _list_keys(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what code looks up in objects: `word` in `vocab[word]`, `vocab.get(word, 1)` and `vocab(word)`."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Subscript) and isinstance(part.ctx, ast.Load) and not isinstance(part.slice, ast.Slice):
+            yield part.slice
+        elif isinstance(part, ast.Call) and part.args and read_last_name(part.func) in _OF_ONE_WORD:
+            # `forms.get(word, word)` gives words.
+            yield from part.args[:1] if ast.unparse(part.args[0]) not in map(ast.unparse, part.args[1:]) else ()
+
+
+def _find_only_key(parts: Sequence[ast.AST], names: set[str], counters: set[str]) -> ast.expr | None:
+    """Return the only expression of some names that code looks up. Return None if there is none, or if the code also
+    uses these names otherwise where it does so."""
+    keys = [one for part in parts for one in _list_keys(part) if list_read_names(one) & names]
+    keys = [one for one in keys if not (isinstance(one, ast.Name) and one.id in counters)]
+    inner = {part for one in keys for part in ast.walk(one) if part is not one}
+    keys = [one for one in keys if one not in inner]
+    if len({ast.unparse(one) for one in keys}) != 1:
+        return None
+    written, allowed = ast.unparse(keys[0]), {part for one in keys for part in ast.walk(one)}
+    of_key = list_read_names(keys[0]) & names
+    for part in parts:
+        for statement in _list_statements_with_keys(part, keys):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Compare) and ast.unparse(node.left) == written:
+                    allowed |= {*ast.walk(node.left)}
+            used = [node for node in ast.walk(statement) if isinstance(node, ast.Name) and node.id in of_key - counters]
+            if any(node not in allowed and isinstance(node.ctx, ast.Load) for node in used):
+                return None
+    return keys[0]
+
+
+def _list_statements_with_keys(part: ast.AST, keys: Sequence[ast.expr]) -> list[ast.AST]:
+    """Return the simple statements of code that have one of the keys; an expression itself."""
+    if not isinstance(part, ast.stmt):
+        return [part]
+    inner = [one for one in ast.iter_child_nodes(part) if isinstance(one, ast.stmt | ast.ExceptHandler)]
+    if inner:
+        return [found for one in inner for each in (one.body if isinstance(one, ast.ExceptHandler) else [one])
+                for found in _list_statements_with_keys(each, keys)]  # fmt: skip
+    return [part] if any(one in keys for one in ast.walk(part)) else []

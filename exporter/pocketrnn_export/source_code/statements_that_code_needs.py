@@ -1,0 +1,92 @@
+"""List the statements of a file that some new code needs: imports, functions, classes and constants. No file is run."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file
+from pocketrnn_export.source_code.notebook import read_python_statements
+from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, list_changed_names, list_needed_names
+
+_BUILTINS: Final = frozenset(dir(builtins))
+_KEPT: Final = Import | Function | ast.ClassDef | ast.Assign | ast.AnnAssign
+# Methods that complete an object after it is made.
+_COMPLETING: Final = (
+    *("add", "append", "discard", "extend", "remove", "update"),
+    *("add_pipe", "add_special_case", "add_word", "load_userdict", "set_dictionary"),
+)
+
+
+def list_file_statements_that_code_needs(
+    made: Sequence[ast.stmt], statements: Sequence[ast.stmt], path: Path
+) -> list[ast.stmt] | None:
+    """Return the imports, functions, classes and constants of a file that some new code needs, in order. An import from
+    a file near it is replaced by the code that it imports. Return None if a name is not defined, or if its definition
+    is another kind of statement.
+
+    Args:
+        made: the new code.
+        statements: the statements of the file.
+        path: the file.
+    """
+    names = [name for one in made for name in list_needed_names(one)]
+    own = {name for one in made for name in list_changed_names(one)}
+    found = _list_needed_statements(names, own, statements, path)
+    # Two files may give a name different meanings.
+    makers = [(name, ast.unparse(one)) for one in found or () for name in list_changed_names(one)]
+    if found is not None and len({*makers}) > len({name for name, _ in makers}):
+        found = _list_needed_statements(names, own, statements, None)
+    return found
+
+
+def _list_needed_statements(
+    names: Sequence[str], own: Collection[str], statements: Sequence[ast.stmt], path: Path | None
+) -> list[ast.stmt] | None:
+    """Return the statements that define the names, and those that these need. Names in `own` are left out. If `path`,
+    the path of their file, is given, an import from a file near it is replaced by the code that it imports."""
+    defined, waiting = {*own}, [*names]
+    kept: set[ast.stmt] = set()
+    near: dict[str, ast.stmt] = {}
+    while waiting:
+        if (name := waiting.pop()) in defined or name in _BUILTINS:
+            continue
+        defined.add(name)
+        makers = [one for one in statements if name in list_changed_names(one)]
+        # nltk.download() and nltk.data.path are about where its data is.
+        makers = [one for one in makers if name != "nltk" or isinstance(one, Import)]
+        if not makers or not all(isinstance(one, _KEPT) or _completes_object(one) for one in makers):
+            return None
+        if path is not None and (copied := _list_imported_statements(name, makers, path)) is not None:
+            near |= {ast.unparse(one): one for one in copied}
+            continue
+        kept.update(makers)
+        waiting += [other for one in makers for other in list_needed_names(one)]
+    return [*near.values(), *(one for one in statements if one in kept)]
+
+
+def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path) -> list[ast.stmt] | None:
+    """Return the statements that define an imported name in the file near it from which it is imported, and those that
+    they need. Return None if the name is not imported from such a file, or is not found there."""
+    if len(makers) != 1 or not isinstance(node := makers[0], ast.ImportFrom):
+        return None
+    original = next(one.name for one in node.names if (one.asname or one.name) == name)
+    if original == "*" or (file := find_relatively_imported_file(path, node)) is None or not node.module:
+        return None
+    found: list[ast.stmt] | None = None
+    with contextlib.suppress(InputError):
+        there = read_python_statements(file)
+        found = _list_needed_statements([original], (), there, file)
+    renamed = ast.parse(f"{name} = {original}").body if name != original else []
+    return None if found is None else [*found, *renamed]
+
+
+def _completes_object(node: ast.stmt) -> bool:
+    """Return whether a statement is a call such as `stop_words.update(others)`."""
+    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    return isinstance(called, ast.Attribute) and called.attr in _COMPLETING

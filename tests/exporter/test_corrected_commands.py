@@ -1,0 +1,172 @@
+"""A mistaken SOURCE, file or output is refused once, with one whole line to copy: what is meant is put in its place."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import pocketrnn_export.commands.export as command
+from pocketrnn.bundle.names_from_paths import find_near_file
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import ParityError
+from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
+from pocketrnn_export.vocabularies import owner_answer_comparison
+from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
+from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
+
+MODULE = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, words=4, classes=2):
+        super().__init__()
+        self.embedding = nn.Embedding(words, 2)
+        self.fc = nn.Linear(2, classes)
+
+    def forward(self, x):
+        return self.fc(self.embedding(x).mean(1))
+"""
+ANSWERING = """
+import torch
+from net import Net
+
+
+def split_words(text):
+    return text.lower().split()
+
+
+class Service:
+    def __init__(self, path):
+        self.model = Net()
+        self.model.load_state_dict(torch.load(path))
+
+    @classmethod
+    def load(cls, path):
+        return cls(path)
+
+    def predict(self, text):
+        return self.model(split_words(text))
+
+
+def save():
+    torch.save(Net().state_dict(), "models/net.pt")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(MODULE)
+    Path("service.py").write_text(ANSWERING)
+    Path("models").mkdir()
+    state = {"embedding.weight": torch.zeros(4, 2), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
+    held = {"word2idx": {"<pad>": 0, "oil": 1, "bad": 2, "good": 3}, "classes": ["bad", "good"]}
+    torch.save({"model_state_dict": state, **held}, "models/net.pt")
+    Path("answers.csv").write_text("text,label\noil,bad\ngood oil,good\n")
+
+    def load() -> None:
+        raise AssertionError("PyTorch is loaded")
+
+    monkeypatch.setattr(command, "_load_pytorch", load)
+    return tmp_path
+
+
+def read_line_to_copy(*arguments: str) -> dict[str, str]:
+    """Return the options of the line that the refused command proposes, with SOURCE under an empty name."""
+    result = CliRunner().invoke(main, ["export", *arguments])
+    assert result.exit_code == 2, result.output
+    words = shlex.split(result.stderr.split("\nWrite: pocketrnn export ")[1])
+    flags = [one for one in words if one == "--force"]
+    words = [one for one in words if one != "--force"]
+    return {"": words[0], **dict(zip(words[1::2], words[2::2], strict=True)), **dict.fromkeys(flags, "")}
+
+
+@pytest.mark.parametrize(
+    ("source", "given"),
+    [
+        ("service.py:Service", []),
+        ("service.py:Service.load('models/net.pt').model", []),
+        ("service.py:Service.load", []),
+        ("net.py:Net().eval", []),
+        ("service.py", []),
+        ("models/net.pt", []),
+        (".", []),
+        ("nett.py:Net", []),
+        ("src\\net.py:Net", []),
+        ("net.py:Net", ["--weights", "net.pt"]),
+        ("net.py:Net", ["--weights", "models"]),
+        ("net.py:Net", ["--weights", "models\\net.pt"]),
+        ("net.py:Net", ["--weights", "models/net.pt", "--pairs", "answer.csv"]),
+        ("nett.py:Net", ["--weights", "net.pt", "--pairs", "C:\\data\\answers.csv"]),
+        ("net.py:Net", ["--weights", "models/net.pt", "--tokenizer", "servce.py:split_words"]),
+    ],
+)
+def test_one_refusal_has_the_whole_line(source: str, given: list[str], folder: Path) -> None:
+    found = read_line_to_copy(source, *given)
+    assert (found[""].partition("(")[0], found["--weights"]) == ("net.py:Net", "models/net.pt")
+    assert "--vocabulary" not in found
+    if "--pairs" not in given:
+        assert found["--tokenizer"] == "service.py:split_words"
+    assert found.get("--pairs", "answers.csv") == "answers.csv"
+    assert ("--pairs" in found) == ("--tokenizer" not in given or "--pairs" in found)
+
+
+def test_a_bundle_in_the_way_is_told_with_what_is_missing(folder: Path) -> None:
+    Path("out").mkdir()
+    Path("out/classifier.json").write_text("{}")
+    found = read_line_to_copy("net.py:Net", "-o", "out")
+    assert found["--weights"] == "models/net.pt"
+    assert "--force" in found
+    Path("out/classifier.json").rename("out/thesis.txt")
+    result = CliRunner().invoke(main, ["export", "net.py:Net", "-o", "out"])
+    assert (result.exit_code, "--force" in result.stderr) == (2, False)
+
+
+def test_a_file_of_another_name_is_not_taken(folder: Path) -> None:
+    Path("vocab.json").write_text(json.dumps(["a", "b"]))
+    assert find_near_file(Path("chars.json")) is None
+    for one in ("rnn1.pt", "rnn2.pt"):
+        Path(one).touch()
+    assert find_near_file(Path("rnn3.pt")) is None
+    assert find_near_file(Path("elsewhere/vocab.json")) == Path("vocab.json")
+
+
+@pytest.mark.parametrize(
+    ("own", "tokenizer"), [(True, "service.py:split_words"), (True, None), (False, "service.py:f")]
+)
+def test_true_labels_are_told_first_with_the_file_of_answers(own: bool, tokenizer: str | None, folder: Path) -> None:
+    if not own:
+        Path("answers.csv").unlink()
+
+    def write(_: object) -> None:
+        raise OtherAnswersError("7 differ.", "Give the text rules.", seem_true_labels=True)
+
+    options = {"rules": None, "tokenizer": tokenizer, "pairs": Path("test.csv"), "multi_label": False,
+               "source": "net.py:Net", "max_tokens": None}  # fmt: skip
+    running = click.Context(command.export, info_name="pocketrnn export")
+    running.params = dict.fromkeys(str(one.name) for one in command.export.params)
+    with running, pytest.raises(ParityError) as caught:
+        export_with_rules_from_answers(write, {}, options, tokenizer)  # type: ignore[arg-type]
+    said = str(caught.value)
+    assert "test.csv seems to hold the true labels" in said
+    assert ("Write: pocketrnn export --pairs answers.csv" in said) == own
+    assert own or "Write:" not in said
+
+
+@pytest.mark.parametrize(("wrong", "seem"), [(8, True), (20, False)])
+def test_labels_agree_like_true_ones_far_above_chance(wrong: int, seem: bool) -> None:
+    rows = [
+        (AnsweredText("", "", (("bad", "good")[(i + (i < wrong)) % 2],)), np.eye(2, dtype=np.float32)[i % 2])
+        for i in range(40)
+    ]
+    source = AnswerSource.__new__(AnswerSource)
+    object.__setattr__(source, "labels", ["bad", "good"])
+    assert owner_answer_comparison._agree_like_true_labels(source, rows, range(wrong)) is seem

@@ -1,0 +1,319 @@
+"""The lines of answering code that split a text: handlers, methods, loops, cells and scripts."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Final
+
+import pytest
+from module_sources import run_source
+
+from pocketrnn_export.source_code.answering_function import answers_texts
+from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
+from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
+from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
+from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+CODE: Final = {
+    "service": """
+import re
+class Service:
+    punct = "!?."
+    def __init__(self, model_path, vocab, max_len=5):
+        self.vocab = vocab
+        self.max_len = max_len
+        self.stop = {"the", "a"}
+    def clean(self, text):
+        for p in self.punct:
+            text = text.replace(p, " ")
+        return text.lower()
+    def preprocess(self, text):
+        words = [w for w in self.clean(text).split() if w not in self.stop]
+        return words[: self.max_len]
+    def predict(self, text):
+        tokens = self.preprocess(text)
+        ids = []
+        for t in tokens:
+            if t in self.vocab:
+                ids.append(self.vocab[t])
+            else:
+                ids.append(self.vocab["<unk>"])
+        while len(ids) < self.max_len:
+            ids.append(0)
+        with torch.no_grad():
+            out = self.model(torch.tensor([ids]))
+        return out.argmax(1).item()
+""",
+    "fastapi_dict": """
+@app.post("/p")
+async def predict(payload: dict):
+    text = payload["text"].strip()
+    words = text.lower().split()
+    seq = list(map(lambda w: word2idx.get(w, 1), words))
+    return {"label": int(model(torch.tensor([seq])).argmax())}
+""",
+    "lambda": """
+import json
+def handler(event, context):
+    body = json.loads(event["body"])
+    text = body["text"]
+    toks = text.lower().split(" ")
+    x = [vocab.get(t, vocab["<unk>"]) for t in toks[:10]]
+    return {"l": net(x)}
+""",
+    "streamlit": """
+import streamlit as st
+import re
+def main():
+    st.title("x")
+    review = st.text_area("Your review")
+    if st.button("Predict"):
+        if review:
+            t = re.sub("[^a-z ]", "", review.lower())
+            ids = [vocab[w] if w in vocab else vocab["<unk>"] for w in t.split()]
+            st.write(model(torch.tensor(ids)))
+        else:
+            st.write("no")
+""",
+    "toplevel": """
+import re
+vocab = load()
+stop = {"the"}
+stop.update({"a"})
+text = input("Text: ")
+words = [w for w in text.split() if w not in stop]
+ids = [vocab.get(w, 0) for w in words]
+print(model(torch.tensor([ids])).argmax())
+""",
+    "const": """
+def clean(t):
+    return t.lower()
+sentence = "I like it"
+x = clean(sentence).split()
+for i, w in enumerate(x):
+    arr[0][i] = word_to_index[w]
+print(model(arr))
+""",
+    "torchtext": """
+tokenizer = str.split
+text_pipeline = lambda x: vocab(tokenizer(x))
+def predict(text, text_pipeline):
+    with torch.no_grad():
+        text = torch.tensor(text_pipeline(text))
+        return model(text).argmax(1).item()
+""",
+    "spacyparam": """
+tok = str.split
+def predict_sentiment(text, model, tokenizer, vocab, device):
+    tokens = tokenizer(text)
+    ids = vocab.lookup_indices(tokens)
+    return model(torch.LongTensor(ids)).softmax(-1)
+tokenizer = tok
+predict_sentiment("a film", model, tokenizer, vocab, device)
+""",
+    "nested": """
+def classify(text):
+    def tok(t, lower=False):
+        return (t.lower() if lower else t).split()
+    ids = []
+    for sent in text.split("."):
+        for w in tok(sent, lower=True):
+            ids.append(w2i.get(w, w2i["UNK"]))
+    return clf(ids)
+""",
+    "trycatch": """
+def classify(text):
+    ids = [2]
+    for w in text.split():
+        try:
+            ids.append(w2i[w])
+        except KeyError:
+            ids.append(0)
+        if len(ids) >= 3: break
+    ids = ids[:10]
+    return clf(ids)
+""",
+    "idx": """
+def classify(text):
+    tokens = text.split()
+    ids = np.zeros(10)
+    for i in range(min(10, len(tokens))):
+        ids[i] = w2i.get(tokens[i], 0)
+    return clf(ids)
+""",
+    "list": """
+def classify(texts):
+    seqs = [[w2i.get(w, 0) for w in t.split()] for t in texts]
+    return clf(seqs)
+""",
+    "list2": """
+def encode(t):
+    return [w2i.get(w, 0) for w in t.split()]
+def classify(texts):
+    seqs = [encode(t) for t in texts]
+    return clf(seqs)
+""",
+    "slang": """
+slang = {"u": "you"}
+def classify(text):
+    words = [slang.get(w, w) for w in text.split()]
+    words = [slang[w] if w in slang else w for w in words]
+    ids = [w2i.get(w, 0) for w in words]
+    return clf(ids)
+""",
+    "argparse": """
+import argparse
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--text")
+    args = parser.parse_args()
+    ids = [w2i.get(w, 0) for w in args.text.lower().split()]
+    print(clf(ids))
+""",
+    "tk": """
+def on_click():
+    text = entry.get("1.0", "end-1c")
+    ids = [w2i.get(w, 0) for w in text.split()]
+    label.config(text=clf(ids))
+""",
+    "while": """
+while True:
+    s = input("> ")
+    if s == "quit":
+        break
+    ids = [w2i.get(w, 0) for w in s.split()]
+    print(clf(ids))
+""",
+    "django": """
+def predict(request):
+    if request.method == "POST":
+        text = request.POST.get("text")
+        ids = [w2i.get(w, 0) for w in text.split()]
+        return render(clf(ids))
+""",
+    "kw": """
+def encode(vocab, text=None, n=2):
+    return [vocab[w] for w in text.split()[:n]]
+def predict(text):
+    return model(encode(vocab, text=text, n=3))
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words", "changes"),
+    [
+        ("service", "Service.predict", "good u film b", 1),
+        ("fastapi_dict", "predict", "the good u. film a b", 0),
+        ("lambda", "handler", "the good u. film a b", 0),
+        ("streamlit", "main", "the good u film a b", 0),
+        ("toplevel", "", "The good u. film b", 0),
+        ("const", "", "the good u. film a b", 0),
+        ("torchtext", "predict", "The good u. film a b", 0),
+        ("spacyparam", "predict_sentiment", "The good u. film a b", 0),
+        ("nested", "classify", "the good u film a b", 0),
+        ("trycatch", "classify", "The good u.", 2),
+        ("idx", "classify", "The good u. film a b", 0),
+        ("list", "classify", "The good u. film a b", 0),
+        ("list2", "classify", "The good u. film a b", 0),
+        ("slang", "classify", "The good u. film a b", 0),
+        ("argparse", "main", "the good u. film a b", 0),
+        ("tk", "on_click", "The good u. film a b", 0),
+        ("while", "", "The good u. film a b", 0),
+        ("django", "predict", "The good u. film a b", 0),
+        ("kw", "predict", "The good u.", 0),
+    ],
+)
+def test_the_lines_of_answering_code_that_split_a_text_become_a_function(
+    kind: str, name: str, words: str, changes: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(CODE[kind])
+    written = write_tokenizer_of_function(tmp_path / "a.py", name)
+    assert written is not None
+    assert run_source(written.code)["words"]("The good u. film a b") == words.split()
+    assert len(written.later_changes) == changes
+    assert not name or answers_texts(tmp_path / "a.py", name)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ids = [v[w] for w in t.split()] if t else [v[w] for w in t]",
+        "if t: ids = [v[w] for w in t.split()]\n    else: ids = [v[w] for w in t]",
+        "names = [labels[i] for i in model(t)]",
+        "for w in t.split(): counts[w] = counts.get(w, 0) + 1",
+        "for i in range(9): out.append(t[i])",
+        "words = [forms.get(w, w) for w in t.split()]",
+    ],
+)
+def test_what_is_no_search_for_ids_is_not_taken_for_it(code: str, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(f"v = {{}}\ndef f(t):\n    {code}\n    return model(t)")
+    assert write_tokenizer_of_function(tmp_path / "a.py", "f") is None
+
+
+def test_the_beginning_of_a_function_holds_what_reads_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "import re\nfor nlp in load(): ...\ndef tidy(t):\n    return re.sub('x', '', t)\n"
+        "def predict(text):\n    text = tidy(text)\n    tokens = nlp(text)\n    with no_grad():\n"
+        "        out = model(tokens)\n    return {0: 'a'}[out]\n"
+    )
+    assert answers_texts(tmp_path / "a.py", "predict")
+    assert not answers_texts(tmp_path / "a.py", "tidy")
+    skeleton = write_skeleton(tmp_path / "a.py", "predict")
+    assert [line.partition(":")[0] for line in skeleton.lines] == ["line 6", "line 7"]
+    assert skeleton.missing == ["nlp"]
+    made = run_source(f"nlp = str.split\n{skeleton.code}")
+    with pytest.raises(NotImplementedError):
+        made["words"]("a")
+
+
+def test_a_function_of_a_list_by_its_name_or_annotation_gets_a_list() -> None:
+    def encode(texts):  # type: ignore[no-untyped-def]
+        return [[{"oil": 1, "film": 2}.get(word, 0) for word in text.split()] for text in texts]
+
+    def letters(given: list[str]) -> list[str]:
+        return [*"".join(given).replace(" ", "")]
+
+    vocabulary = read_vocabulary(["<unk>", "oil", "film"])
+    assert adapt_owner_function(encode, vocabulary)("film oil") == [2, 1]
+    taken = adapt_owner_function(letters, read_vocabulary(["<unk>", "a", "b"]))
+    assert not taken.takes_only_text
+    assert taken("ab a") == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("model", "Net"), ("nett", "Net"), ("make", ""), ("Net", ""), ("other", "")]
+)
+def test_a_wrong_name_means_a_class_of_the_file(name: str, meant: str, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "class Net(Module):\n  def forward(self): ...\nclass Gate(Module):\n  def forward(self): ...\n"
+        "def make(): ...\nmodel = Net().eval()\n"
+    )
+    assert find_class_meant_by_name(tmp_path / "a.py", name) == meant
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("re.sub('^ | $', '', re.sub(r'\\s+', ' ', text)).split(' ')", True),
+        ("re.sub('^ | $', '', re.sub('[^a-z]', '', text)).split(' ')", True),
+        ("re.sub(r'^ | \\Z', '', text).split(' ')", True),
+        ("re.sub('^ | $', '', text).split(' ')", False),
+        ("re.sub('^ | $', '', re.sub(r'\\s{2,}', ' ', text)).split(' ')", False),
+        ("re.sub('^ | $', '', re.sub(r'\\s+', '\\n', text)).split(' ')", False),
+        ("re.sub('^ | $', '', re.sub('.+', ' ', text)).split(' ')", False),
+    ],
+)
+def test_the_end_of_a_text_is_read_where_no_line_break_is_left(line: str, expected: bool, tmp_path: Path) -> None:
+    (tmp_path / "cut.py").write_text(f"import re\ndef cut(text):\n    return {line}\n")
+    spec = importlib.util.spec_from_file_location("cut_at_end", tmp_path / "cut.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rules = read_rules_in_code(module.cut)
+    assert rules is not None
+    assert (rules.unsaid == ()) == expected
