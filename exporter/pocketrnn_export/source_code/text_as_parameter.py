@@ -140,7 +140,7 @@ class TextAndCode(NamedTuple):
         return TextAndCode(name, statements, replace.visit(copy.deepcopy(self.tokens)))
 
 
-# What gives the text that a user types: in Streamlit, Tkinter, Qt or a terminal.
+# These give the text that a user types: in Streamlit, Tkinter, Qt or a terminal.
 _INPUTS: Final = (
     *("input", "raw_input", "text_input", "text_area", "chat_input", "askstring", "toPlainText", "getText", "prompt"),
 )
