@@ -152,6 +152,13 @@ _NO_TEXT_NAME: Final = re.compile("file|path|dir|col|len|size|max|num|count|dim"
 _TYPED: Final = "typed_text"
 
 
+def find_text_parameter(function: Function) -> str:
+    """Return the first parameter of a function that has a text's name, else its first parameter; `text` if it has
+    none."""
+    names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    return next((one for one in names if _TEXT_NAME.search(one) and not _NO_TEXT_NAME.search(one)), [*names, "text"][0])
+
+
 def take_typed_text_as_parameter(code: TextAndCode, *, with_constants: bool) -> TextAndCode | None:
     """Take as the text what a user types in code without a parameter for it, as in `text = input()`. Return None if the
     code reads nothing or several things.
