@@ -374,7 +374,7 @@ def test_a_wrong_file_is_said_before_what_the_right_one_lacks(folder: Path) -> N
     assert result.exit_code == 2
     assert "\n(1) notebok.ipynb is not a file. Did you mean notebook.ipynb?\n(2) " in result.stderr
     result = CliRunner().invoke(main, ["export", "notebok.py:Model", "-o", "b"])
-    assert result.stderr.startswith("Error: notebok.py is not a file. ")
+    assert "\n(1) notebok.py is not a file. " in result.stderr
 
 
 def test_arguments_may_name_and_call_what_the_file_defines(folder: Path) -> None:
