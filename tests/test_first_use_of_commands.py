@@ -156,8 +156,13 @@ def test_a_mistyped_file_of_an_export_is_helped(option: str, tmp_path: Path, mon
     Path("pairs.jsonl").write_text('{"text": "a", "ids": [2]}\n', encoding="utf-8")
     Path("texts.txt").write_text("a\n", encoding="utf-8")
     mistyped = given | {option: f"x{given[option]}"}
-    refused = refusal("export", "model.py:Net", *(part for pair in mistyped.items() for part in pair), "-o", "out")
-    assert refused.endswith(f"Did you mean {given[option]}?")
+    arguments = ("export", "model.py:Net", *(part for pair in mistyped.items() for part in pair), "-o", "out")
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 2
+    assert f"Did you mean {given[option]}?" in refused.stderr
+    # The line to copy has the file that is meant.
+    written = refused.stderr.partition("Write: ")[2]
+    assert not written or f"{option} {given[option]}" in written
 
 
 def test_wrong_usage_names_the_commands_own_help(tmp_path: Path) -> None:

@@ -368,13 +368,13 @@ def test_a_file_that_cannot_be_run_twice_is_refused_in_a_sentence(folder: Path, 
         refuse_random_construction(named("model.py:made"), load_module(named("model.py:made")))
 
 
-def test_a_wrong_file_is_said_before_anything_else_is_asked_for(folder: Path) -> None:
+def test_a_wrong_file_is_said_before_what_the_right_one_lacks(folder: Path) -> None:
     notebook(folder / "notebook.ipynb")
     result = CliRunner().invoke(main, ["export", "notebok.ipynb:Model", "-o", "b"])
     assert result.exit_code == 2
-    assert result.stderr.strip() == "Error: notebok.ipynb is not a file. Did you mean notebook.ipynb?"
+    assert "\n(1) notebok.ipynb is not a file. Did you mean notebook.ipynb?\n(2) " in result.stderr
     result = CliRunner().invoke(main, ["export", "notebok.py:Model", "-o", "b"])
-    assert result.stderr.startswith("Error: notebok.py is not a file. ")
+    assert "\n(1) notebok.py is not a file. " in result.stderr
 
 
 def test_arguments_may_name_and_call_what_the_file_defines(folder: Path) -> None:

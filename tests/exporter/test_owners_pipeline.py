@@ -472,7 +472,7 @@ def run(folder: Path, *more: str) -> Result:
 
 
 def test_other_ids_are_refused_before_the_module_is_loaded(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text("raise RuntimeError('loaded')\nclass Net: pass\n")
+    (tmp_path / "net.py").write_text("raise RuntimeError('loaded')\nclass Net:\n    def forward(self): pass\n")
     (tmp_path / "v.json").write_text(json.dumps(KNOWN.tokens))
     (tmp_path / "p.jsonl").write_text('["Oil rises", [3, 4]]\n')
     result = run(tmp_path, "--random-weights", "--pairs", str(tmp_path / "p.jsonl"))

@@ -107,7 +107,7 @@ def test_the_ids_of_another_tokenizer_are_not_taken_for_these(folder: Path) -> N
         (["--tokenizer", "tokenizer.json", "--vocabulary", "tokenizer.json"], "--vocabulary"),
         (["--tokenizer", "tokenizer.json", "--rules", '{"last_id": 3}'], "last_id"),
         (["--tokenizer", "tokenizer.json", "--rules", '{"max_tokens": 3}', "--max-tokens", "3"], "--max-tokens"),
-        (["--tokenizer", "model.py"], "JSON"),
+        (["--tokenizer", "model.py"], "model.py:NAME"),
         (["--tokenizer", "."], "tokenizer.json|Net"),
     ],
 )

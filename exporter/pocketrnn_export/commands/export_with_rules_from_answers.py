@@ -71,9 +71,8 @@ def export_with_rules_from_answers(
     except OtherAnswersError as error:
         if error.seem_true_labels and (refused := _make_error_on_true_labels(error, options, given_tokenizer)):
             raise refused from None
-        agreeing, numbers, before, tokens, said = (
-            error.agreeing, error.numbers, error.before, error.tokens, error.remedy,
-        )  # fmt: skip
+        agreeing, numbers, before, tokens = error.agreeing, error.numbers, error.before, error.tokens
+        said = error.remedy
         if not isinstance(agreeing, TextRules):
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
@@ -86,12 +85,8 @@ def export_with_rules_from_answers(
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if error.options or is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
-            # The rules are those of another vocabulary.
-            rules = (
-                {}
-                if error.tokens
-                else _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
-            )
+            # With other tokens, the rules are those of another vocabulary.
+            rules = {} if tokens else _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
             raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **rules}) from None
     description = {**description, "vocabulary": tokens} if tokens else description
     preferred, function = _prefer_rules_in_code(agreeing, description, options)

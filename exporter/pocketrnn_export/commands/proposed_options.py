@@ -457,8 +457,8 @@ def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path, *, ha
 
 
 def list_weight_files_near(path: Path) -> list[Path]:
-    """List the files of weights in and below the working folder and the folder of a file, by their contents. Of files
-    whose names differ by a number, that with the highest comes first. Large files are left out.
+    """List the files of weights in and below the working folder and the folder of a file, by their contents. If
+    the names of files differ by a number, the highest comes first. Large files are left out.
 
     Args:
         path: the file.

@@ -278,15 +278,7 @@ def _make_text_object(
         _log.warning("%s of %s is made without __init__%s, as %s reads no more", named.name, named.path, known, named)
     changed = getattr(found, "__dict__", {})
     changed.update({} if args or kwargs else saved_attributes)
-    for name, value in changed.items():
-        if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
-            _log.warning(
-                "%s.%s of %s lacks words of the vocabulary, and is replaced by all of them",
-                named.name,
-                name,
-                named.path,
-            )
-            changed[name] = WordIds(ids_of_words)
+    _complete_vocabularies(changed, named, ids_of_words)
     if taken := {
         name: value for name, value in defaults.items() if name in (read or ()) and changed.get(name) == value
     }:
@@ -296,6 +288,17 @@ def _make_text_object(
             named.name, named.path, written, named.path, named.name, written, f".{named.method}" * bool(named.method),
         )  # fmt: skip
     return found
+
+
+def _complete_vocabularies(attributes: dict[str, Any], named: ModuleName, ids_of_words: Mapping[str, int]) -> None:
+    """Replace each vocabulary among the attributes of a user's object that lacks words, with a note."""
+    for name, value in attributes.items():
+        if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
+            _log.warning(
+                "%s.%s of %s lacks words of the vocabulary, and is replaced by all of them",
+                named.name, name, named.path,
+            )  # fmt: skip
+            attributes[name] = WordIds(ids_of_words)
 
 
 def _make_text_object_error(

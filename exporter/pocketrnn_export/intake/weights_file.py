@@ -111,7 +111,8 @@ def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
         for one in others:
             with contextlib.suppress(InputError):
                 tensors = read_weights(one).tensors
-                is_alike = {name: tensor.shape for name, tensor in tensors.items()} == shapes
+                # A meta tensor has no numbers.
+                is_alike = {name: tensor.shape for name, tensor in tensors.items() if not tensor.is_meta} == shapes
                 if is_alike and not any(all(torch.equal(tensors[name], held[name]) for name in held) for held in known):
                     known.append(tensors)
                     found.append(one)

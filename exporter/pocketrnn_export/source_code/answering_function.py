@@ -10,7 +10,7 @@ from typing import Final
 from pocketrnn_export.source_code.functions_of_file import find_functions, read_statements_with_methods_as_functions
 from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
 
-# What only code calls that computes an answer.
+# Only code that computes an answer calls these.
 _ANSWERING_CALLS: Final = frozenset(
     (
         *("argmax", "inference_mode", "load_state_dict", "log_softmax", "no_grad", "sigmoid", "softmax", "topk"),

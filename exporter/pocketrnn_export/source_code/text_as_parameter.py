@@ -140,7 +140,7 @@ class TextAndCode(NamedTuple):
         return TextAndCode(name, statements, replace.visit(copy.deepcopy(self.tokens)))
 
 
-# What gives the text that a user types: in Streamlit, Tkinter, Qt or a terminal.
+# These give the text that a user types: in Streamlit, Tkinter, Qt or a terminal.
 _INPUTS: Final = (
     *("input", "raw_input", "text_input", "text_area", "chat_input", "askstring", "toPlainText", "getText", "prompt"),
 )
@@ -150,6 +150,13 @@ _TEXT_NAME: Final = re.compile(
 )
 _NO_TEXT_NAME: Final = re.compile("file|path|dir|col|len|size|max|num|count|dim", re.IGNORECASE)
 _TYPED: Final = "typed_text"
+
+
+def find_text_parameter(function: Function) -> str:
+    """Return the first parameter of a function that has a text's name, else its first parameter; `text` if it has
+    none."""
+    names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    return next((one for one in names if _TEXT_NAME.search(one) and not _NO_TEXT_NAME.search(one)), [*names, "text"][0])
 
 
 def take_typed_text_as_parameter(code: TextAndCode, *, with_constants: bool) -> TextAndCode | None:

@@ -14,6 +14,7 @@ from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import Function, list_changed_names, list_needed_names
 from pocketrnn_export.source_code.text_as_parameter import (
+    find_text_parameter,
     take_each_text_as_parameter,
     take_request_fields_as_parameters,
 )
@@ -47,7 +48,7 @@ def write_skeleton(path: Path, name: str) -> TokenizerSkeleton:
     statements, name = read_statements_with_methods_as_functions(path, name)
     function = find_functions(statements, path)[name]
     function, fields = take_request_fields_as_parameters(take_each_text_as_parameter(function))
-    texts = fields or [one.arg for one in (*function.args.posonlyargs, *function.args.args)][:1] or ["text"]
+    texts = fields or [find_text_parameter(function)]
     kept = _list_statements_on_text(function, {*texts})
     lines = [line for one in kept for line in ast.unparse(one).splitlines()]
     body = [f"def {WRITTEN_NAME}({texts[0]}):", *(f"    {line}" for line in lines)]
