@@ -201,3 +201,23 @@ def test_a_value_that_did_not_help_is_not_set_again(error: InputError, tmp_path:
     with pytest.raises(type(error)) as again:
         set_values_of_vocabulary_and_weights(once, error, WORDS)
     assert again.value is error
+
+
+class Settings:
+    """A user's object that a checkpoint holds beside the weights."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self.columns = columns
+
+
+@pytest.mark.parametrize(("rows", "is_vocabulary"), [(30, True), (50, False)])
+def test_a_long_list_without_a_name_of_words_is_a_vocabulary_if_the_embedding_has_as_many_rows(
+    rows: int, is_vocabulary: bool, tmp_path: Path
+) -> None:
+    columns = [f"column{i}" for i in range(30)]
+    torch.save({"model": {"e.weight": torch.zeros(rows, 4)}, "settings": Settings(columns)}, tmp_path / "w.pt")
+    if is_vocabulary:
+        assert [*read_vocabulary(tmp_path / "w.pt").tokens] == columns
+    else:
+        with pytest.raises(InputError):
+            read_vocabulary(tmp_path / "w.pt")

@@ -373,8 +373,11 @@ def _find_vocabulary_member(
         if len(found) > 1:
             named = {key: value for key, value in found.items() if bool(names.search(key)) is (names is _OF_WORDS)}
             found = named or found
-    if len(found) > 1:
-        found = {key: value for key, value in found.items() if _count_ids(value) in table_rows} or found
+    fitting = {key: value for key, value in found.items() if _count_ids(value) in table_rows}
+    # A long list in an object may be one of columns: without a name of words, only the embedding shows what it is.
+    is_open = bool(table_rows) and all("." in key and not _OF_WORDS.search(key) for key in found)
+    if len(found) > 1 or is_open:
+        found = fitting or ({} if is_open else found)
     first, *others = found.items() or [("", None)]
     if not found or any(
         _list_words_for_comparison(value) != _list_words_for_comparison(first[1]) for _, value in others
