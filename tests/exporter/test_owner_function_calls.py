@@ -624,7 +624,7 @@ def test_a_function_of_texts_and_a_vocabulary_needs_no_question(
     )
     assert result.exit_code == 0, result.output
     assert "the same ids" in result.stdout
-    assert "ot compared" not in result.output
+    assert "ext rules: not compared" not in result.output
     texts = ["A good film, isn't it?", "bad", "so good " * 9]
     found = Classifier.load("out")
     wanted = module(names["text_to_tensor"](texts, STOI)).detach().numpy()
