@@ -948,7 +948,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
     function = parse_module_name(options["tokenizer"] or "")
     if function is None or function.args or not function.path.is_file():
         return
-    name = ".".join(filter(None, (function.name, function.method)))
+    name = function.function_name
     replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
     if answers_texts(function.path, name):
         # Its results are never taken for tokens or ids.

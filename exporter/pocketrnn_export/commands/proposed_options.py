@@ -553,7 +553,7 @@ def find_library_of_tokenizer_function(function: str) -> str:
     from pocketrnn_export.source_code.text_functions_in_file import find_text_library
 
     named = parse_module_name(function)
-    return "" if named is None else find_text_library(named.path, ".".join(filter(None, (named.name, named.method))))
+    return "" if named is None else find_text_library(named.path, named.function_name)
 
 
 def describe_tokenizer_function(function: TextFunction) -> str:

@@ -50,7 +50,7 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     if named is None or named.name == WRITTEN_NAME:
         return False
     keras = _read_keras_split_of_vocabulary(options["vocabulary"])
-    name = ".".join(filter(None, (named.name, named.method)))
+    name = named.function_name
     if (written := write_tokenizer_of_function(named.path, name, keras=keras)) is None:
         return False
     parameters = click.get_current_context().params
@@ -125,11 +125,7 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
 
     named = parse_module_name(options["tokenizer"])
-    found = (
-        None
-        if named is None or named.kwargs
-        else complete_text_function(named.path, ".".join(filter(None, (named.name, named.method))))
-    )
+    found = None if named is None or named.kwargs else complete_text_function(named.path, named.function_name)
     if named is None or found is None:
         return False
     parameters, taken = click.get_current_context().params, found.option
@@ -152,7 +148,7 @@ def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
 
-    skeleton = write_skeleton(named.path, ".".join(filter(None, (named.name, named.method))))
+    skeleton = write_skeleton(named.path, named.function_name)
     path = find_or_write_code_file(output, WRITTEN_NAME, skeleton.code)
     lines = f"its lines that read the text are copied there ({escape_line('; '.join(skeleton.lines))})"
     lines = lines if skeleton.lines else "none of its lines seems to read the text"

@@ -47,7 +47,12 @@ class ModuleName:
     method_kwargs: Mapping[str, ast.expr] | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.name}{f'.{self.method}' if self.method else ''}"
+        return f"{self.path}:{self.function_name}"
+
+    @property
+    def function_name(self) -> str:
+        """The name of the function or class in the file; that of a method is `Class.method`."""
+        return f"{self.name}.{self.method}" if self.method else self.name
 
     @property
     def is_notebook(self) -> bool:

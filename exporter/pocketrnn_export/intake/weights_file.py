@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_memory_check import check_pickles, is_torchscript
+from pocketrnn_export.torch_internals import MODULE_TABLES
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +36,6 @@ _MOST_SETTINGS: Final = 200
 _NOT_SETTINGS: Final = re.compile(
     r"optim|sched|vocab|stoi|itos|2i|to_?i(nd|d)?x?|label|class_|state_dict", re.IGNORECASE
 )
-# The attributes of a torch.nn.Module that hold its tensors and its parts.
-_PARTS_OF_MODULE: Final = ("_parameters", "_buffers", "_modules")
 _DEEPEST_PART: Final = 50
 _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(module.state_dict(), 'weights.pt')."
 
@@ -271,13 +270,13 @@ class _DictStandIn:
 def _is_module(saved: Any) -> bool:
     """Return whether an object in a file is a stand-in for a torch.nn.Module, by the attributes that each one has."""
     state = saved.state if isinstance(saved, _UnreadObject) else None
-    return isinstance(state, Mapping) and all(isinstance(state.get(one), Mapping) for one in _PARTS_OF_MODULE)
+    return isinstance(state, Mapping) and all(isinstance(state.get(one), Mapping) for one in MODULE_TABLES)
 
 
 def _list_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield the parameters and the persistent buffers of a pickled module and of its parts by the names that its
     state_dict has."""
-    parameters, buffers, parts = (module.state[one] for one in _PARTS_OF_MODULE)
+    parameters, buffers, parts = (module.state[one] for one in MODULE_TABLES)
     left_out = module.state.get("_non_persistent_buffers_set", ())
     left_out = {*(left_out.args[0] if isinstance(left_out, _UnreadObject) and left_out.args else left_out)}
     for name, tensor in (*parameters.items(), *((name, one) for name, one in buffers.items() if name not in left_out)):
