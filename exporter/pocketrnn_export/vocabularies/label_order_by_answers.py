@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from pocketrnn_export.vocabularies.answer_distances import AnswerSource, Row
 
 # How many standard deviations an agreement is above that of two classifiers that have nothing in common.
-_SURELY: Final = 3.0
+SURELY: Final = 3.0
 
 
 class LabelOrder(NamedTuple):
@@ -67,8 +67,8 @@ def find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> LabelOrder
     # Texts of which one order has the right label, and the other does not.
     right = sum(counts[label, i] for i, label in enumerate(order) if own[i] != label)
     wrong = sum(counts[label, i] for i, label in enumerate(own) if order[i] != label)
-    is_nearer = order == own or right - wrong >= _SURELY * math.sqrt(right + wrong)
-    is_sure = is_nearer and _measure_agreement(counts, order) >= _SURELY
+    is_nearer = order == own or right - wrong >= SURELY * math.sqrt(right + wrong)
+    is_sure = is_nearer and _measure_agreement(counts, order) >= SURELY
     return LabelOrder(order, agreed, before, counts.total(), is_sure)
 
 
@@ -81,6 +81,16 @@ def _measure_agreement(counts: Mapping[tuple[str, int], int], order: Sequence[st
         by_label[label] += number
         by_column[column] += number
     share = sum(by_label[label] * by_column[i] for i, label in enumerate(order)) / max(1, total) ** 2
+    return measure_above_chance(sum(counts.get((label, i), 0) for i, label in enumerate(order)), total, share)
+
+
+def measure_above_chance(agreed: int, total: int, share: float) -> float:
+    """Return by how many standard deviations more texts agree than by chance.
+
+    Args:
+        agreed: how many texts agree.
+        total: how many there are.
+        share: the share that agrees by chance.
+    """
     spread = math.sqrt(total * share * (1 - share))
-    agreed = sum(counts.get((label, i), 0) for i, label in enumerate(order))
     return (agreed - total * share) / spread if spread else 0.0

@@ -8,7 +8,6 @@ from the module, so only the answers of the owner's classifier can show errors i
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -38,12 +37,12 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
     Explanation,
     explain_difference,
 )
+from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, measure_above_chance
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
 
 _SHOWN_TOKENS: Final = 12
-# The fewest labels that look like true ones, and how far above chance these agree, in standard deviations.
+# The fewest labels that look like true ones.
 _TEXTS_TO_TELL_BY: Final = 20
-_DEVIATIONS: Final = 3
 
 
 class OtherAnswersError(ParityError):
@@ -209,8 +208,7 @@ def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Se
     given = [tuple(one.answer) for one, _ in rows]
     found: list[tuple[str, ...]] = [(source.labels[int(numbers.argmax())],) for _, numbers in rows]
     chance = sum(given.count(one) * found.count(one) for one in {*given}) / len(rows) ** 2
-    deviation = math.sqrt(len(rows) * chance * (1 - chance))
-    return len(rows) - len(wrong) > len(rows) * chance + _DEVIATIONS * deviation
+    return measure_above_chance(len(rows) - len(wrong), len(rows), chance) > SURELY
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
