@@ -755,6 +755,9 @@ def _choose_proof_texts(
     )
     made = make_random_texts_with_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
     known = {**given, **made, **given} if examples else {**made, **given}
+    if function is not None and examples and given and not any(one.tokens for one in pairs):
+        # The runtime compares the function that is given when the bundle is loaded.
+        description = description.add_provenance({"examples_split_by": "function"})
     return _ProofTexts(replace(description, known=known), list(given), list(known))
 
 

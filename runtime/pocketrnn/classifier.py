@@ -117,7 +117,8 @@ class Classifier(TrainedEstimator):
                 yourself: see SECURITY.md.
             tokenizer: your own function, text -> its tokens, or its ids, which splits every string in place of the
                 bundle's tokenizer. If it gives a string, the tokens stand between white space. A bundle with the
-                tokenizer `external` cannot split strings (docs/text-rules.md).
+                tokenizer `external` cannot split strings (docs/text-rules.md): its golden examples are split by this
+                function first, and must have the same ids as at the export.
             out_of_range: for a bundle that takes sequences of numbers and knows the range of its training rows: what to
                 do about numbers far outside that range: `warn`, the default, warns once, `refuse` refuses the sequence,
                 `ignore` does neither.
@@ -128,8 +129,8 @@ class Classifier(TrainedEstimator):
 
         Raises:
             InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime lacks a provider,
-                `tokenizer` is not a function, `out_of_range` is not one of these words or is given for texts, or
-                `prior` is not valid for this classifier.
+                `tokenizer` is not a function or gives other ids than the bundle was exported with, `out_of_range` is
+                not one of these words or is given for texts, or `prior` is not valid for this classifier.
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
             MissingExtraError: the path is a packed file, and the native engine is not installed.
 
@@ -795,7 +796,10 @@ def _build_intake(
             from pocketrnn.feature_intake import FeatureIntake
 
             return FeatureIntake(manifest, engine, answers, tokenizer)
-        return TextIntake(manifest, engine, answers, tokenizer)
+        intake = TextIntake(manifest, engine, answers, tokenizer)
+        if tokenizer is not None:
+            intake.refuse_tokenizer_with_other_ids(manifest)
+        return intake
     if tokenizer is not None:
         raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")
     # Imported when needed: classifiers of texts do not need it.

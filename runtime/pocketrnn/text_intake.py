@@ -18,7 +18,7 @@ from pocketrnn.bundle.texts_beyond_limits import (
     mark_texts_beyond_limits,
 )
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
-from pocketrnn.errors import LimitError
+from pocketrnn.errors import InputError, LimitError
 from pocketrnn.text.chunks_of_checked_texts import Chunk, OnError, check_batches, divide_into_chunks
 from pocketrnn.text.text_row_encoder import Text, TextRowEncoder, Tokenizer
 
@@ -63,6 +63,28 @@ class TextIntake:
     def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
         """Return the engine if it encodes texts itself and the bundle's tokenizer splits strings; else None."""
         return engine if isinstance(engine, TextEngine) and self.row_encoder.splits else None
+
+    def refuse_tokenizer_with_other_ids(self, manifest: Manifest) -> None:
+        """Refuse a caller's tokenizer that gives other ids to the golden examples than the bundle was exported with.
+        This needs a bundle whose golden examples were split by its owner's function.
+
+        Args:
+            manifest: the manifest of the classifier.
+
+        Raises:
+            InputError: the ids of a golden example are others, or the tokenizer fails.
+        """
+        if manifest.provenance.get("examples_split_by") != "function":
+            return
+        # The last two are made of the rules.
+        examples = [one for one in manifest.golden_texts[:-2] if isinstance(one.text, str)]
+        differ = [one for one in examples if tuple(self.row_encoder.encode_text(one.text)) != one.ids]
+        if differ:
+            raise InputError(
+                f"The tokenizer gives other ids than at the export to {len(differ)} of the {len(examples)} golden "
+                f"examples of {manifest.name}: {differ[0].shown[:60]!r} had {[*differ[0].ids[:8]]}.",
+                "Give the function that the export was made with, with the same vocabulary and settings.",
+            )
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
         """Return a copy of the intake with another engine and other `Answers`."""

@@ -87,6 +87,16 @@ def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: 
             assert own.predict_proba([text])[0].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_a_function_that_gives_other_ids_than_at_the_export_is_refused(tmp_path: Path) -> None:
+    exported(tmp_path / "b", rules=FRAMED, tokenizer=split, example_texts=TEXTS)
+    assert Classifier.load(tmp_path / "b", tokenizer=split).classify("w1,w2")
+    with pytest.raises(InputError, match="4 of the 4 golden examples"):
+        Classifier.load(tmp_path / "b", tokenizer=lambda _: ["a word without an id"])
+    # Tokens that were given do not show how a function splits their text.
+    exported(tmp_path / "tokens", tokenizer="external", example_texts=[["w1 w2", "w3"]])
+    assert Classifier.load(tmp_path / "tokens", tokenizer=split).classify("w1,w2")
+
+
 @pytest.mark.slow
 def test_what_is_made_of_such_a_bundle_takes_the_same(bundle: Path, tmp_path: Path) -> None:
     made = compress(bundle, tmp_path / "small", storage=Storage("int8", "float32", 8))

@@ -133,7 +133,7 @@ def test_answers_beside_are_read_in_any_order_of_labels(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("answers.csv").write_text(table)
-    found = [answer for _, answer in read_answers_beside(LABELS)[1]]
+    found = [answer for _, answer in read_answers_beside(LABELS, None)[1]]
     assert [{*one} for one in found] == [{*one} for one in named]
 
 

@@ -270,7 +270,7 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
 ) -> None:
     for name, content in files.items():
         Path(name).write_text(content)
-    found = propose_pairs(["bad", "good"], multi_label=False)
+    found = propose_pairs(["bad", "good"], None, multi_label=False)
     assert ("" if found is None else found.file) == proposed
 
 
@@ -588,6 +588,27 @@ def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_c
     assert "net.py:Net" in export("README.md").stderr
 
 
+def test_answers_beside_the_module_are_named_from_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("answers.csv").write_text("text,label\noil up,bad\noil,good\n")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    message = export("../net.py:Net").stderr
+    assert "line 28: 'good' if prediction == 1 else 'bad')" in message
+    assert "--pairs ../answers.csv checks their order" in message
+    assert message.splitlines()[-1].endswith("--pairs ../answers.csv")
+
+
+def test_weights_of_another_class_name_the_class_that_has_their_layers(folder: Path) -> None:
+    init = "    def __init__(self):\n        super().__init__()\n        self.out = nn.Linear(2, 2)\n"
+    forward = "    def forward(self, x):\n        return self.out(x.float())\n"
+    Path("net.py").write_text(f"{FILE}\nclass Second(nn.Module):\n{init}{forward}")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    result = export("net.py:Second", *given)
+    assert result.exit_code == 2
+    assert "These are weights of net.py:Net" in result.stderr
+    assert "export net.py:Net" in result.stderr.splitlines()[-1]
+
+
 def test_the_one_of_several_modules_that_has_the_layers_of_the_weights_is_taken(folder: Path) -> None:
     second = "class Second(nn.Module):\n    def forward(self, x):\n        return x\n"
     Path("net.py").write_text(f"{FILE}\n{second}")
@@ -857,7 +878,7 @@ def test_of_several_files_of_answers_the_one_that_begins_with_that_name_is_propo
     monkeypatch.chdir(tmp_path)
     for name in ("my-answers.csv", "answers.csv", "mine-answers.csv"):
         Path(name).write_text("text,label,probability\noil,bad,0.75\n")
-    found = propose_pairs(["bad", "good"], multi_label=False)
+    found = propose_pairs(["bad", "good"], None, multi_label=False)
     assert found is not None
     assert (found.file, found.others) == ("answers.csv", ("mine-answers.csv", "my-answers.csv"))
     assert "my-answers.csv" in found.sentence

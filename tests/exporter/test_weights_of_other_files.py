@@ -176,7 +176,7 @@ def test_answers_in_another_order_of_the_labels_are_told_too(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     Path("answers.csv").write_text("text,label,probability\nthe oil,a,0.1\nthe film,b,0.4\n")
     for labels, is_found in ((["a", "b"], True), (["b", "a"], True), (["b", "c"], False)):
-        found = propose_pairs(labels, multi_label=False)
+        found = propose_pairs(labels, None, multi_label=False)
         assert (found is not None) == is_found
     Path("net.py").write_text('LABELS = ["b", "a"]')
     assert propose_labels(Path("net.py"), None, Path("answers.csv"), multi_label=False).value == "a,b"

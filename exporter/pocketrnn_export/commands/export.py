@@ -71,6 +71,7 @@ from pocketrnn_export.commands.proposed_options import (
     find_library_of_tokenizer_function,
     list_weights_of_same_shapes,
     make_options_of_tokenizer_function,
+    propose_class_of_weights,
     propose_labels,
     propose_named_tokenizer,
     propose_pairs,
@@ -334,6 +335,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
     source, named = _read_source(source, options, refusals)
+    options["source"] = source
     refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
     correct_missing_files(named, options, refusals)
     is_corrected = bool(refusals)
@@ -375,7 +377,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         manifest = export_with_rules_from_answers(
             lambda given: _write_bundle(module, output, given, options),
             description,
-            {**options, "source": source},
+            options,
             given_tokenizer,
         )
     if "channels" in description:
@@ -421,7 +423,7 @@ def _compare_label_order(
     if not of_texts or any(options[name] for name in ("pairs", "multi_label", "two_texts", "labels_of")):
         return contextlib.nullcontext()
     labels, function = description["labels"], description.get("tokenizer")
-    file, answers = read_answers_beside(labels)
+    file, answers = read_answers_beside(labels, options["source"])
     answered = []
     is_external = getattr(description["rules"], "tokenizer", "") == "external"
     for text, answer in answers:
@@ -519,7 +521,7 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
     --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(labels, multi_label=options["multi_label"])
+    return propose_pairs(labels, options["source"], multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
@@ -1428,7 +1430,14 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
             raise
         raise OptionCorrectionsError(error.problem, error.remedy, {"source": f"{named.path}:{meant}"}) from None
     if weights is not None:
-        load_weights(module, weights)
+        try:
+            load_weights(module, weights)
+        except InputError as error:
+            other = propose_class_of_weights(named.path, named.name, weights.path)
+            if other is None:
+                raise
+            said = f"These are weights of {other}, which has the layers in {weights.path}."
+            raise OptionCorrectionsError(error.problem, said, {"source": other}) from None
     if not options["random_weights"]:
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
             try:

@@ -109,7 +109,7 @@ def _make_error_on_true_labels(
     """Make the error of labels that seem to be the true ones of the data. It proposes the file of the classifier's own
     answers that lies beside, and no command that was refused with these labels. Return None if there is no such file
     and no function was tried, which may be the cause."""
-    found = propose_pairs([], multi_label=options["multi_label"])
+    found = propose_pairs([], options["source"], multi_label=options["multi_label"])
     given = options["pairs"]
     others = [] if found is None else [one for one in (found.file, *found.others) if Path(one) != given]
     said = (

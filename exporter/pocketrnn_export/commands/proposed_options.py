@@ -7,7 +7,7 @@ import ast
 import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -188,7 +188,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
 
     sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
-    in_answers = _find_labels_of_answers(pairs, sizes, multi_label=multi_label)
+    answers = _list_answer_files(pairs, path)
+    in_answers = _find_labels_of_answers(answers, sizes, multi_label=multi_label)
     if in_answers is not None and not any({*one.labels} == {*in_answers.labels} for one in files.values()):
         ordered = _propose_order_in_code(path, in_answers, sizes, multi_label=multi_label)
         if ordered is not None:
@@ -201,7 +202,6 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
             if len(one.labels) == sizes.labels or not sizes.labels:
                 found.setdefault(one.labels, (one, ",".join(one.labels)))
 
-    answers = _list_answer_files(pairs)
     fitting = [one for one in found if any(_holds_answers(file, one, multi_label=multi_label) for file in answers)]
     if in_answers is not None and not fitting:
         named = ",".join(in_answers.labels)
@@ -216,8 +216,9 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     fitting = by_prediction if len(by_prediction) == 1 else fitting
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
-        said = f"The labels seem to be {','.join(labels.labels)} ({labels.where}): check that their order is that of "
-        return ProposedOption("labels", f"{said}the logits.", value)
+        file = next((one for one in answers if _holds_answers(one, labels.labels, multi_label=multi_label)), None)
+        said = f"The labels seem to be {labels.description}. {_say_how_to_check_order(labels.labels, file, sizes)}"
+        return ProposedOption("labels", said, value)
     told = [
         f"{','.join(one[:_MOST_TOLD])}{',...' * (len(one) > _MOST_TOLD)} ({found[one][0].where})" for one in fitting
     ]
@@ -245,12 +246,20 @@ def _propose_order_in_code(
     ]
     if not orders:
         return None
-    told = [f"{','.join(one.labels)} ({one.where})" for one in orders[:_MOST_TOLD]]
-    said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}: "
-    shows = "check that their order is that of the logits." if len(told) == 1 else (
-        "a comparison with its answers, by --pairs, shows which is the order of the logits."
-    )  # fmt: skip
-    return ProposedOption("labels", f"{said}{shows}", ",".join(orders[0].labels))
+    told = [one.description for one in orders[:_MOST_TOLD]]
+    said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}."
+    shows = _say_how_to_check_order(orders[0].labels, file, sizes)
+    return ProposedOption("labels", f"{said} {shows}", ",".join(orders[0].labels))
+
+
+def _say_how_to_check_order(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
+    """Return a sentence on how the order of proposed labels is checked: by the owner's answers if there are some, else
+    by the owner."""
+    if answers is not None:
+        return f"--pairs {answers} checks their order."
+    if sizes.outputs == 1:
+        return f"Check that a high number of the module means {labels[1]}."
+    return "Check that their order is that of the logits."
 
 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
@@ -272,7 +281,7 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
     return found
 
 
-def _find_labels_of_answers(given: Path | None, sizes: WeightSizes, *, multi_label: bool) -> LabelsInCode | None:
+def _find_labels_of_answers(answers: Iterable[Path], sizes: WeightSizes, *, multi_label: bool) -> LabelsInCode | None:
     """Return the labels that the owner's answers have, if there are as many as the weights have, with the file. Numbers
     of classes may lack the highest ones. Return None if there are none, or if several files have different ones."""
     from pocketrnn_export.progress import hide_log_records
@@ -280,7 +289,7 @@ def _find_labels_of_answers(given: Path | None, sizes: WeightSizes, *, multi_lab
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_labels_of_answers
 
     found: dict[tuple[str, ...], Path] = {}
-    for file in _list_answer_files(given):
+    for file in answers:
         with contextlib.suppress(InputError, OSError), hide_log_records():
             labels = list_labels_of_answers(file, multi_label=multi_label)
             if labels and all(one.isdecimal() for one in labels):
@@ -456,6 +465,25 @@ def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path, *, ha
     return found
 
 
+def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None:
+    """Return the class near a module's file, as file.py:name, whose layers are those of the weights. Return None if
+    the named class has these layers, too, or if there is no such class.
+
+    Args:
+        path, name: the file and name of the module.
+        weights: the file of weights.
+    """
+    from pocketrnn_export.source_code.class_definitions import list_module_classes, list_module_classes_near
+
+    if name in list_classes_that_fit(path, [name], weights, has_rivals=True):
+        return None
+    near = [f"{path}:{one}" for one in list_module_classes(path)] + list_module_classes_near(path)
+    for file, _, other in (one.rpartition(":") for one in dict.fromkeys(near)):
+        if list_classes_that_fit(Path(file), [other], weights, has_rivals=True):
+            return f"{file}:{other}"
+    return None
+
+
 def list_weight_files_near(path: Path) -> list[Path]:
     """List the files of weights in and below the working folder and the folder of a file, by their contents. If
     the names of files differ by a number, the highest comes first. Large files are left out.
@@ -568,22 +596,24 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     return f"{said} {called.place}, {values}; its argument {function.text} is the text."
 
 
-def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs | None:
-    """Return the .csv or .jsonl file in the working folder that holds answers of the owner's classifier to texts, by
-    its name and its contents. Return None if there is no such file. The answers may contradict the order of the labels,
-    which a comparison with them tells.
+def propose_pairs(labels: Sequence[str], source: str | None, *, multi_label: bool) -> ProposedPairs | None:
+    """Return the .csv or .jsonl file in the working folder, or in the folder of the module, that holds answers of the
+    owner's classifier to texts, by its name and its contents. Return None if there is no such file. The answers may
+    contradict the order of the labels, which a comparison with them tells.
 
     If there are several, the first by its name is taken, and first those whose name begins with a word such as
     `answers`: `classify -o mine-answers.csv` writes the bundle's own answers in the same columns.
 
     Args:
         labels: the labels, in the order of the logits; empty if they are not known.
+        source: the module as file.py:name; another SOURCE has no such folder.
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.progress import hide_log_records
 
     found: list[ProposedPairs] = []
-    for file in _list_answer_files(None):
+    code = re.match(r"(?s).+\.(?:py|ipynb)(?=:|$)", source or "")
+    for file in _list_answer_files(None, Path(code[0]) if code is not None else None):
         with contextlib.suppress(InputError, OSError), hide_log_records():
             try:
                 number = _count_answers(file, labels, multi_label=multi_label)
@@ -596,13 +626,14 @@ def propose_pairs(labels: Sequence[str], *, multi_label: bool) -> ProposedPairs 
     return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
 
 
-def read_answers_beside(labels: Sequence[str]) -> tuple[str, list[tuple[str, Answer]]]:
-    """Read the answers of the owner's classifier that lie in the working folder. Return the file, and each text with
-    its answer as labels or a dict from labels to probabilities; an empty string and list if there is no file, or if its
-    answers do not name labels.
+def read_answers_beside(labels: Sequence[str], source: str | None) -> tuple[str, list[tuple[str, Answer]]]:
+    """Read the answers of the owner's classifier that lie in the working folder or in the folder of the module. Return
+    the file, and each text with its answer as labels or a dict from labels to probabilities; an empty string and list
+    if there is no file, or if its answers do not name labels.
 
     Args:
         labels: the labels, perhaps in another order than that of the logits.
+        source: the module as file.py:name.
     """
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
@@ -612,7 +643,7 @@ def read_answers_beside(labels: Sequence[str]) -> tuple[str, list[tuple[str, Ans
         read_pairs,
     )
 
-    found = propose_pairs(labels, multi_label=False)
+    found = propose_pairs(labels, source, multi_label=False)
     with contextlib.suppress(InputError, OSError), hide_log_records():
         # Numbers of classes have the order that they are given.
         if found is not None and {*labels} & {*list_labels_of_answers(Path(found.file))}:
@@ -668,12 +699,14 @@ def _holds_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> b
     return False
 
 
-def _list_answer_files(given: Path | None) -> list[Path]:
-    """List the .csv and .jsonl files in the working folder whose names are those of answers, or only the given file.
-    Large files are left out."""
+def _list_answer_files(given: Path | None, path: Path | None) -> list[Path]:
+    """List the .csv and .jsonl files in the working folder and in the folder of the module's file whose names are those
+    of answers, or only the given file. Large files are left out."""
+    folders = [Path()] if path is None or path.parent.resolve() == Path().resolve() else [Path(), path.parent]
     named = [
         one
-        for one in sorted(Path().iterdir())
+        for folder in folders
+        for one in sorted(folder.iterdir())
         if one.suffix in (".csv", ".jsonl") and any(name in one.stem.lower() for name in _NAMES_OF_ANSWERS)
     ]
     files = named if given is None else [given]

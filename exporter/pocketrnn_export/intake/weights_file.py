@@ -142,10 +142,10 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
             for name in other_shape[:3]
         ]
     if problems:
+        others = "Name the class that was trained" if missing or unknown else "Make the module as it was trained"
         raise InputError(
             f"{'; '.join(problems)}.",
-            f"Make the module with the sizes it was trained with; the file begins with: "
-            f"{weights.first_tensors_phrase}.",
+            f"{others}, with its sizes and numbers of layers; the file begins with: {weights.first_tensors_phrase}.",
         )
     for name, tensor in state.items():
         if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():

@@ -30,6 +30,8 @@ _NAMES: Final = re.compile(
     "label|class|categor|sentiment|emotion|intent|topic|target|columns|polarity|genre|mood", re.IGNORECASE
 )
 _MOST_LABELS: Final = 200
+# Characters of code in a message.
+_LONGEST_SHOWN: Final = 100
 # Functions that only convert or number a list.
 _LIKE_LISTS: Final = frozenset(
     ("array", "asarray", "list", "tuple", "dict", "OrderedDict", "Series", "Index", "enumerate")
@@ -46,11 +48,18 @@ class LabelsInCode:
         where: the file and line.
         labels: the labels.
         evidence: how much the code shows their order: IN_LIST, NUMBERED or BY_PREDICTION.
+        code: the code that names them, in one line; empty if it is long, or if a file holds the labels.
     """
 
     where: str
     labels: tuple[str, ...]
     evidence: int = IN_LIST
+    code: str = ""
+
+    @property
+    def description(self) -> str:
+        """The labels, with the place and the code."""
+        return f"{','.join(self.labels)} ({self.where}{': ' * bool(self.code)}{self.code})"
 
 
 def find_labels_in_code(
@@ -71,7 +80,7 @@ def find_labels_in_code(
 
     Example:
         >>> find_labels_in_code(Path("api.py"))
-        [LabelsInCode(where='api.py, line 9', labels=('bad', 'good'), evidence=2)]
+        [LabelsInCode(where='api.py, line 9', labels=('bad', 'good'), evidence=2, code="'good' if p == 1 else 'bad'")]
     """
     found: dict[tuple[str, ...], LabelsInCode] = {}
     nodes = [*list_syntax_nodes_near(path, in_notebooks=in_notebooks)]
@@ -82,7 +91,8 @@ def find_labels_in_code(
             is_whole = {*labels} == {*known} if known else one.is_named and not any("," in label for label in labels)
             is_whole = is_whole and 1 < len({*labels}) == len(labels) <= _MOST_LABELS and all(labels)
             if is_whole and (labels not in found or one.evidence > found[labels].evidence):
-                found[labels] = LabelsInCode(where, labels, one.evidence)
+                code = " ".join(ast.unparse(node).split())
+                found[labels] = LabelsInCode(where, labels, one.evidence, code if len(code) <= _LONGEST_SHOWN else "")
     return [*found.values()]
 
 
