@@ -121,6 +121,8 @@ def find_rules_of_function(
     )
     if rules is None:
         _log_agreement(best, make_implied_rules(vocabulary), usual, texts, code, same=same)
+    elif same not in ("ids", "tokens"):
+        _log.info("The text rules and your tokenizer give %d texts the same %s", len(usual), same)
     rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
     if rare:
         _log.warning(
