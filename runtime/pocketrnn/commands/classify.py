@@ -221,7 +221,6 @@ def classify(
       pocketrnn classify -b ag_news --threshold 0.9 "Oil prices rise again" "What is it?"
       pocketrnn classify -b ag_news --explain "Oil prices rise again"
       pocketrnn classify -b ag_news --tokens '["oil", "prices", "rise"]' "[17, 25]"
-      pocketrnn classify -b news.bundle --tokenizer news-words.py:words "Oil prices rise again"
       pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv
       pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
