@@ -210,10 +210,11 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
 
 
 @pytest.mark.slow
-def test_a_function_that_leaves_out_unknown_words_is_told_to_change_the_ids(folder: Path) -> None:
+def test_a_function_with_a_table_that_leaves_out_unknown_words_gives_them_no_id(folder: Path) -> None:
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "net.py:with_table")
     assert result.exit_code == 0, result.output
-    assert re.search(r"with_table changes the ids .*leaves out words", result.stderr)
+    assert re.search(r"with_table leaves out words", result.stderr)
+    assert read_manifest(Path("out")).text.rules.unknown_id is None
 
 
 @pytest.mark.parametrize(
@@ -342,3 +343,23 @@ def test_a_route_of_a_web_service_is_not_asked_for_a_value_of_the_service(folder
     assert result.exit_code == 2
     assert ("--set" in result.stderr, "decorates answer" in result.stderr) == (False, True)
     assert (folder / "use.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("rules", "body"),
+    [
+        (None, "ids = [words[w] for w in text.split() if w in words]"),
+        ('{"tokenizer": "external"}', "ids = [words.get(w) for w in text.split()]\n    ids = [i for i in ids if i]"),
+    ],
+)
+def test_words_that_the_owners_code_leaves_out_have_no_id(rules: str | None, body: str, folder: Path) -> None:
+    Path("use.py").write_text(
+        f"import torch\nwords = torch.load('whole.pt')['word2idx']\n\n\ndef predict(text):\n    {body}\n"
+        "    return model(torch.tensor([ids])).argmax(1)\n"
+    )
+    given = ["--weights", "whole.pt", "--tokenizer", "use.py:predict"]
+    result = export('net.py:Net(pooling="mean")', *given, *([] if rules is None else ["--rules", rules]))
+    assert result.exit_code == 0, result.output
+    assert read_manifest(Path("out")).text.rules.unknown_id is None
+    assert re.search(r"predict leaves out words.*line [67]: ids = ", result.stderr)
+    assert "give unknown_id" not in result.stderr

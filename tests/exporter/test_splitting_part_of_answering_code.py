@@ -239,6 +239,54 @@ def test_the_lines_of_answering_code_that_split_a_text_become_a_function(
 
 
 @pytest.mark.parametrize(
+    ("code", "leaves_out", "changes"),
+    [
+        ("ids = [v[w] for w in t.split() if w in v]", True, 0),
+        ("ids = [v[w] for w in t.split() if w in v and w != 'a']", True, 0),
+        ("ids = [v[w] for w in t.split() if v.get(w)]", True, 0),
+        ("ids = [i for w in t.split() if (i := v.get(w)) is not None]", True, 0),
+        ("ids = [i for i in map(v.get, t.split()) if i is not None]", True, 0),
+        ("ids = list(filter(None, map(v.get, t.split())))", True, 0),
+        ("ids = [v.get(w, 1) for w in t.split()]\n    ids = [i for i in ids if i != 1]", True, 0),
+        ("ids = [v.get(w, u) for w in t.split()]\n    ids = [i for i in ids if i != UNK_ID]", True, 0),
+        ("for w in t.split():\n        if w in v: ids.append(v[w])", True, 0),
+        ("for w in t.split():\n        if w in v and len(w) > 0: ids.append(v[w])", True, 0),
+        ("for w in t.split():\n        if w in v: ids.append(v[w])\n        else: pass", True, 0),
+        ("for w in t.split():\n        if w not in v: continue\n        ids.append(v[w])", True, 0),
+        ("for w in t.split():\n        i = v.get(w, 1)\n        if i != 1: ids.append(i)", True, 0),
+        ("for w in t.split():\n        try: ids.append(v[w])\n        except KeyError: pass", True, 0),
+        # Unknown words have an id.
+        ("for w in t.split():\n        if w in v: ids.append(v[w])\n        else: ids.append(1)", False, 0),
+        ("for w in t.split():\n        i = v.get(w)\n        if i is None: i = 1\n        ids.append(i)", False, 0),
+        ("for w in t.split():\n        i = 1\n        if w in v: i = v[w]\n        ids.append(i)", False, 0),
+        # Other ids are left out, which no rule says.
+        ("ids = [v.get(w, 1) for w in t.split()]\n    ids = [i for i in ids if i != 0]", False, 1),
+        ("ids = [i for w in t.split() if (i := v.get(w, 1)) < 9]", False, 1),
+        ("for w in t.split():\n        i = v.get(w, 1)\n        if i < 9: ids.append(i)", False, 1),
+        ("ids = np.array([v.get(w, 1) for w in t.split()])\n    ids = ids[ids < 9]", False, 1),
+    ],
+)
+def test_code_that_leaves_out_unknown_words_is_told_from_code_that_leaves_out_others(
+    code: str, leaves_out: bool, changes: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(f"def predict(t):\n    {code}\n    return model(torch.tensor([ids]))\n")
+    written = write_tokenizer_of_function(tmp_path / "a.py", "predict")
+    assert written is not None
+    assert bool(written.leaves_out) == leaves_out
+    assert run_source(written.code).get("LEAVES_OUT_UNKNOWN_WORDS", False) == leaves_out
+    assert len(written.later_changes) == changes
+
+
+@pytest.mark.parametrize("stops", ["if w not in v: break", "if v.get(w) is None: break"])
+def test_code_that_stops_at_an_unknown_word_is_not_taken(stops: str, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        f"def predict(t):\n    ids = []\n    for w in t.split():\n        {stops}\n        ids.append(v[w])\n"
+        "    return model(torch.tensor([ids]))\n"
+    )
+    assert write_tokenizer_of_function(tmp_path / "a.py", "predict") is None
+
+
+@pytest.mark.parametrize(
     "code",
     [
         "ids = [v[w] for w in t.split()] if t else [v[w] for w in t]",

@@ -128,20 +128,6 @@ def format_example_note(manifest: Manifest) -> list[str]:
     ]
 
 
-def print_example_note(option: str, rows_called: str) -> None:
-    """Print that the bundle will contain some of the user's texts or sequences.
-
-    Args:
-        option: the option that gave them.
-        rows_called: `texts` or `sequences`.
-    """
-    print_line(
-        f"Note: Up to 12 {rows_called} of {option} become golden examples in the bundle, and whoever has it can read "
-        "them: --no-examples leaves them out.",
-        err=True,
-    )
-
-
 def print_next_step(
     manifest: Manifest, output: Path, corrected_options: Mapping[str, str | None] | None = None, tokenizer: str = ""
 ) -> None:

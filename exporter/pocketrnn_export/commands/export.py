@@ -30,7 +30,6 @@ from pocketrnn_export.commands.closing_lines import (
     format_example_note,
     format_proof_summary,
     format_proof_table,
-    print_example_note,
     print_next_step,
     print_verdicts,
 )
@@ -366,9 +365,6 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
-    given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
-    if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
-        print_example_note(kept[0], "sequences" if "channels" in description else "texts")
     with (
         _try_weights_and_lengths_of_files(module, named, options),
         _compare_label_order(named, description, options),
@@ -464,7 +460,9 @@ def _print_written_bundle(
 ) -> None:
     """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
     command."""
+    from pocketrnn.text import TextRules
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
+    from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
@@ -481,6 +479,11 @@ def _print_written_bundle(
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
     limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
+    rules = manifest.text.rules
+    if isinstance(rules, TextRules) and rules.tokenizer != "external":
+        limits.insert(
+            0, f"The text rules: {describe_rules(rules)}. In full: pocketrnn inspect {shlex.quote(str(output))}."
+        )
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     named = parse_module_name(options["tokenizer"] or "")
@@ -1096,6 +1099,8 @@ def _add_rules_of_function(
     pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
     members = list_given_rule_members(options["rules"])
+    if function.leaves_out_unknown and text["rules"] is not None and "unknown_id" not in members:
+        text = {**text, "rules": replace(text["rules"], unknown_id=None)}
     if members and _BESIDE_A_FUNCTION.issuperset(members):
         found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})

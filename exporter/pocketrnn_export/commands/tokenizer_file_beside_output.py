@@ -62,8 +62,16 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
             f"--tokenizer function that gives these ids, show that: {escape_line('; '.join(written.later_changes))}.",
             err=True,
         )
+    if written.leaves_out:
+        print_line(
+            f"Note: {named} leaves out words that the vocabulary has not, and so does the bundle: "
+            f"{escape_line(written.leaves_out)}.",
+            err=True,
+        )
     if uses_only_basic_english_tokenizer(written.code):
         options["tokenizer"] = parameters["tokenizer"] = "basic_english"
+        if written.leaves_out and options["rules"] is None:
+            options["rules"] = parameters["rules"] = '{"unknown_id": null}'
         print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
     path = find_or_write_code_file(Path(parameters["output"]), "words", written.code)

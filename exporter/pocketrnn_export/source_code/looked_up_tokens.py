@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -15,6 +16,9 @@ from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabula
 # The list in which a loop collects its tokens.
 FOUND_NAME: Final = "found_tokens"
 _OF_ONE_WORD: Final = ("get", "token_to_id", "word_to_id", "word_to_index", "token_to_index", "lookup_token_id")
+_ADDING: Final = ("append", "extend")
+# Names of the id of unknown words.
+_UNKNOWN: Final = re.compile("(?i)unk|oov")
 _OF_WORDS: Final = ("lookup_indices", "convert_tokens_to_ids", "doc2idx", "tokens_to_ids", "numericalize")
 
 
@@ -26,12 +30,14 @@ class LookedUpTokens(NamedTuple):
         statements: what makes this list, such as a loop; often empty.
         collected: the names of the lists in which the code collects the ids.
         leaves_out: whether it leaves out the words that the vocabulary has not.
+        leaves_out_others: whether it leaves out further words, by a condition on their ids.
     """
 
     tokens: ast.expr
     statements: Sequence[ast.stmt] = ()
     collected: Collection[str] = ()
     leaves_out: bool = False
+    leaves_out_others: bool = False
 
 
 def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> LookedUpTokens | None:
@@ -101,19 +107,25 @@ def _read_comprehension(element: ast.expr, generators: Sequence[ast.comprehensio
     counters = {name for one in generators for name in _list_counters(one.target, one.iter)}
     if any(isinstance(one.iter, ast.Tuple | ast.List | ast.Constant) for one in generators):
         return None
-    key = _find_only_key([element], names, counters)
+    tests = [[part for test in one.ifs for part in _list_conditions(test)] for one in generators]
+    # [i for w in words if (i := vocab.get(w)) is not None]
+    named = {one.target.id: one.value for some in tests for test in some for one in ast.walk(test)
+             if isinstance(one, ast.NamedExpr)}  # fmt: skip
+    looked_up = named.get(element.id, element) if isinstance(element, ast.Name) else element
+    key = _find_only_key([looked_up], names, counters)
     if key is None:
         return None
-    asked = [(test, _asks_for(test, key)) for one in generators for test in one.ifs]
-    others = [test for test, is_asked in asked if not is_asked]
-    leaves_out = len(others) < len(asked)
-    if len(generators) == 1 and not others and ast.unparse(key) == ast.unparse(generators[0].target):
-        return LookedUpTokens(generators[0].iter, leaves_out=leaves_out)
+    of_ids = [test for some in tests for test in some if named.keys() & {*_list_names(test)}]
+    asked = [test for some in tests for test in some if test not in of_ids and _asks_for(test, key)]
+    tells = [tells_unknown(test, list_unknown_values(looked_up)) for test in of_ids]
+    leaves_out, leaves_out_others = bool(asked) or any(tells), not all(tells)
     kept = [
-        ast.comprehension(one.target, one.iter, [test for test in one.ifs if test in others], one.is_async)
-        for one in generators
+        ast.comprehension(one.target, one.iter, [test for test in some if test not in (*asked, *of_ids)], one.is_async)
+        for one, some in zip(generators, tests, strict=True)
     ]
-    return LookedUpTokens(ast.ListComp(key, kept), leaves_out=leaves_out)
+    if len(kept) == 1 and not kept[0].ifs and ast.unparse(key) == ast.unparse(kept[0].target):
+        return LookedUpTokens(kept[0].iter, (), (), leaves_out, leaves_out_others)
+    return LookedUpTokens(ast.ListComp(key, kept), (), (), leaves_out, leaves_out_others)
 
 
 def _read_loop(loop: ast.For) -> LookedUpTokens | None:
@@ -137,7 +149,8 @@ def _read_loop(loop: ast.For) -> LookedUpTokens | None:
             node.id = FOUND_NAME
     start = ast.parse(f"{FOUND_NAME} = []").body[0]
     tokens: ast.expr = ast.Name(FOUND_NAME, ast.Load())
-    return LookedUpTokens(tokens, [start, ast.fix_missing_locations(made)], collect.collected, collect.leaves_out)
+    made = ast.fix_missing_locations(made)
+    return LookedUpTokens(tokens, [start, made], collect.collected, collect.leaves_out, collect.leaves_out_others)
 
 
 class _CollectKeys:
@@ -147,7 +160,8 @@ class _CollectKeys:
         self._key = key
         self.collected: set[str] = set()
         self._ids: set[str] = set()
-        self.leaves_out = self.is_refused = False
+        self._unknown: set[str] = set()
+        self.leaves_out = self.leaves_out_others = self.is_refused = False
 
     def rewrite(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
         made: list[ast.stmt] = []
@@ -157,21 +171,30 @@ class _CollectKeys:
 
     def _rewrite_statement(self, one: ast.stmt) -> list[ast.stmt]:
         append = ast.parse(f"{FOUND_NAME}.append({ast.unparse(self._key)})").body
+        if isinstance(one, ast.If) and not one.orelse and len(conditions := _list_conditions(one.test)) > 1:
+            of_words = sorted(conditions, key=lambda test: _asks_for(test, self._key))
+            nested = one.body
+            for test in reversed(of_words):
+                nested = [ast.If(test, nested, [])]
+            return self.rewrite(nested)
         if isinstance(one, ast.If) and _asks_for(one.test, self._key):
-            # `if word not in vocab: word = "<unk>"` gives the id of an unknown word, as the vocabulary does.
-            leaves = any(isinstance(node, ast.Continue) for node in ast.walk(one))
-            self.is_refused |= any(isinstance(node, ast.Break) for node in ast.walk(one))
+            self.is_refused |= _leaves_loop(one)
             looks_up = self._looks_up(one)
-            self.leaves_out |= leaves or (looks_up and not one.orelse)
+            # `if word not in vocab: word = "<unk>"` gives the id of an unknown word, as the vocabulary does.
+            self.leaves_out |= _leaves_word_out(one)
             self._take_lists(one)
             return append if looks_up else []
         if isinstance(one, ast.Try) and self._looks_up(one):
+            self.is_refused |= _leaves_loop(one)
             self.leaves_out |= all(isinstance(part, ast.Pass | ast.Continue) for h in one.handlers for part in h.body)
             self._take_lists(one)
             return append
         if isinstance(one, ast.If) and (self._looks_up(one) or self._ids & list_read_names(one)):
             if self._ids & list_read_names(one.test):
-                self.leaves_out = True
+                self.is_refused |= _leaves_loop(one)
+                if _leaves_word_out(one):
+                    tells = tells_unknown(one.test, self._unknown)
+                    self.leaves_out, self.leaves_out_others = self.leaves_out or tells, not tells
                 self._take_lists(one)
                 return []
             body, other = self.rewrite(one.body), self.rewrite(one.orelse)
@@ -180,6 +203,7 @@ class _CollectKeys:
             return [ast.For(one.target, one.iter, self.rewrite(one.body), one.orelse)]
         if self._looks_up(one):
             self.is_refused |= isinstance(one, ast.While | ast.With)
+            self._unknown |= list_unknown_values(one)
             self._take_lists(one)
             if isinstance(one, ast.Assign):
                 self._ids |= {target.id for target in one.targets if isinstance(target, ast.Name)}
@@ -194,8 +218,104 @@ class _CollectKeys:
 
     def _take_lists(self, node: ast.AST) -> None:
         for call in (one for one in ast.walk(node) if isinstance(one, ast.Call)):
-            if isinstance(call.func, ast.Attribute) and call.func.attr == "append":
+            if isinstance(call.func, ast.Attribute) and call.func.attr in _ADDING:
                 self.collected |= {call.func.value.id} if isinstance(call.func.value, ast.Name) else set()
+
+
+def tells_unknown(test: ast.expr, unknown: Collection[str]) -> bool:
+    """Return whether a condition tells only the id of unknown words from other ids: `i is not None`, `i != UNK`.
+
+    Args:
+        test: the condition on an id.
+        unknown: what the code gives unknown words, as `list_unknown_values` returns it.
+    """
+    tested = test.operand if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) else test
+    match tested:
+        case ast.Name() | ast.NamedExpr() | ast.Call():
+            return bool({"None", "0"} & {*unknown})
+        case ast.Compare(ops=[ast.Is() | ast.IsNot() | ast.Eq() | ast.NotEq()], comparators=[value]):
+            written = ast.unparse(value)
+            return written == "None" or written in unknown or _UNKNOWN.search(written) is not None
+        case ast.Compare(ops=[ast.Gt()], comparators=[ast.Constant(value=0)]):
+            return bool({"0", "-1"} & {*unknown})
+        case ast.Compare(ops=[ast.GtE()], comparators=[ast.Constant(value=0)]):
+            return "-1" in unknown
+    return False
+
+
+def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: LookedUpTokens) -> list[ast.expr]:
+    """List the conditions by which a statement leaves out ids: `i` in `[i for i in ids if i]` and `filter(None, ids)`.
+
+    Args:
+        statement: the statement.
+        names: the names of the lists of ids.
+        found: the tokens of which the ids are.
+    """
+    conditions: list[ast.expr] = []
+    tokens = ast.unparse(found.tokens)
+    for node in ast.walk(statement):
+        generators = node.generators if isinstance(node, ast.ListComp | ast.GeneratorExp) else []
+        for one in generators:
+            # A list of ids, or the lookup itself: `[i for i in map(vocab.get, words) if i]`.
+            is_of_ids = _is_of_ids(one.iter, names, tokens)
+            conditions += [part for test in one.ifs for part in _list_conditions(test)] if is_of_ids else []
+        match node:
+            case ast.Call(func=ast.Name(id="filter"), args=[test, ids]) if _is_of_ids(ids, names, tokens):
+                conditions += [test.body if isinstance(test, ast.Lambda) else ast.Name("id_", ast.Load())]
+    return conditions
+
+
+def list_unknown_values(node: ast.AST) -> set[str]:
+    """Return the code of what a piece of code gives unknown words: `1` in `vocab.get(word, 1)` and in `vocab[word] if
+    word in vocab else 1`; `None` for `vocab.get(word)`.
+
+    Args:
+        node: the piece of code.
+    """
+    found = set[str]()
+    for one in ast.walk(node):
+        if isinstance(one, ast.Call) and read_last_name(one.func) == "get" and one.args:
+            found.add(ast.unparse(one.args[1]) if len(one.args) > 1 else "None")
+        elif isinstance(one, ast.Attribute) and one.attr == "get":
+            # map(vocab.get, words)
+            found.add("None")
+        elif isinstance(one, ast.IfExp):
+            found |= {ast.unparse(part) for part in (one.body, one.orelse) if not [*_list_keys(part)]}
+    return found
+
+
+def _is_of_ids(values: ast.expr, names: Collection[str], tokens: str) -> bool:
+    """Return whether an expression is a list of ids, or looks up those of the tokens."""
+    if isinstance(values, ast.Name):
+        return values.id in names
+    parts = [ast.unparse(one) for one in ast.walk(values) if one is not values and isinstance(one, ast.expr)]
+    return isinstance(values, ast.ListComp | ast.GeneratorExp | ast.Call) and tokens in parts and "filter" not in parts
+
+
+def _list_conditions(test: ast.expr) -> list[ast.expr]:
+    """List the conditions that `and` joins."""
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+        return [part for value in test.values for part in _list_conditions(value)]
+    return [test]
+
+
+def _leaves_word_out(branches: ast.If) -> bool:
+    """Return whether a loop adds no id for the words of one of two branches: the branch adds none and ends the step, or
+    the other one adds all ids."""
+    nodes = [[*ast.walk(ast.Module(some, []))] for some in (branches.body, branches.orelse)]
+    adds = [any(map(_adds, some)) for some in nodes]
+    ends = [any(isinstance(one, ast.Continue) for one in some) for some in nodes]
+    return any(not adds[at] and (ends[at] or (adds[1 - at] and not ends[1 - at])) for at in (0, 1))
+
+
+def _adds(node: ast.AST) -> bool:
+    """Return whether a node adds to a list."""
+    is_call = isinstance(node, ast.Call) and read_last_name(node.func) in _ADDING
+    return is_call or isinstance(node, ast.AugAssign | ast.Yield)
+
+
+def _leaves_loop(node: ast.AST) -> bool:
+    return any(isinstance(one, ast.Break | ast.Return) for one in ast.walk(node))
 
 
 def _list_stored_names(node: ast.AST) -> Iterator[str]:
@@ -216,8 +336,11 @@ def _list_names(node: ast.AST) -> Iterator[str]:
 
 
 def _asks_for(test: ast.expr, key: ast.expr) -> bool:
-    """Return whether a condition is `key in vocab`, `key not in vocab`, or `vocab.get(key) is not None`."""
+    """Return whether a condition is `key in vocab`, `vocab.get(key) is not None`, `vocab.get(key)`, or the opposite."""
     parts = [one for one in ast.walk(test) if isinstance(one, ast.Compare)]
+    called = test.operand if isinstance(test, ast.UnaryOp) else test
+    if isinstance(called, ast.Call) and read_last_name(called.func) == "get" and called.args:
+        return ast.unparse(called.args[0]) == ast.unparse(key) and tells_unknown(test, list_unknown_values(test))
     left = parts[0].left if len(parts) == 1 else None
     left = left.args[0] if isinstance(left, ast.Call) and read_last_name(left.func) == "get" and left.args else left
     tested = test.operand if isinstance(test, ast.UnaryOp) else test
@@ -228,7 +351,7 @@ def _asks_for(test: ast.expr, key: ast.expr) -> bool:
     stops = "stop" in read_last_name(held).lower() or "punct" in read_last_name(held).lower()
     is_membership = isinstance(parts[0].ops[0], ast.In | ast.NotIn)
     is_membership = is_membership and not stops and not isinstance(held, ast.Constant | ast.Set | ast.List | ast.Tuple)
-    return is_membership or left is not parts[0].left
+    return is_membership or (left is not parts[0].left and tells_unknown(test, list_unknown_values(test)))
 
 
 def _list_keys(node: ast.AST) -> Iterator[ast.expr]:

@@ -21,7 +21,13 @@ from pocketrnn_export.source_code.functions_of_file import (
     find_functions,
     read_statements_with_methods_as_functions,
 )
-from pocketrnn_export.source_code.looked_up_tokens import LookedUpTokens, find_looked_up_tokens
+from pocketrnn_export.source_code.looked_up_tokens import (
+    LookedUpTokens,
+    find_looked_up_tokens,
+    list_filters_of_ids,
+    list_unknown_values,
+    tells_unknown,
+)
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -47,6 +53,7 @@ from pocketrnn_export.source_code.torchtext_field_split import (
 )
 from pocketrnn_export.source_code.values_of_call_arguments import find_call_arguments
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
+from pocketrnn_export.vocabularies.owner_function_call import LEAVES_OUT_UNKNOWN
 
 WRITTEN_NAME: Final = "words"
 NAME_WITH_FIELDS: Final = "words_of_fields"
@@ -66,11 +73,12 @@ class _Split:
 class WrittenTokenizer(NamedTuple):
     """The code of a file with a function `words(text)`, and the lines of the owner's function that change the ids after
     that, each with its number. With several fields of a web request, the function is `words_of_fields`, and takes
-    these."""
+    these. `leaves_out` is the line that leaves out the words that the vocabulary has not; empty if none does."""
 
     code: str
     later_changes: Sequence[str] = ()
     fields: Sequence[str] = ()
+    leaves_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ def write_tokenizer_of_function(
         return None
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
-    code = _OwnersCode(path, functions, keras, [])
+    code = _OwnersCode(path, functions, keras, [], [])
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
     function, fields = functions[name] if name else _make_function_of_file(statements), list[str]()
     if name:
@@ -167,7 +175,9 @@ def write_tokenizer_of_function(
     if made is None or helpers is None:
         return None
     written = f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
-    return WrittenTokenizer(written, code.later_changes, fields if len(fields) > 1 else ())
+    written += f"\n{LEAVES_OUT_UNKNOWN} = True\n" if code.leaves_out else ""
+    fields = fields if len(fields) > 1 else []
+    return WrittenTokenizer(written, code.later_changes, fields, "".join(code.leaves_out[:1]))
 
 
 def _make_function_of_file(statements: Sequence[ast.stmt]) -> Function:
@@ -201,12 +211,14 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 
 @dataclass(frozen=True)
 class _OwnersCode:
-    """A file of the owner's: its path, functions and Keras Tokenizer, and the lines found that later change the ids."""
+    """A file of the owner's: its path, functions and Keras Tokenizer, and the lines found that later change the ids, or
+    leave out unknown words."""
 
     path: Path
     functions: Mapping[str, Function]
     keras: KerasSplit | None
     later_changes: list[str]
+    leaves_out: list[str]
 
     def list_called(self, node: ast.AST) -> list[tuple[ast.Call, Function]]:
         """List the calls of the file's functions in a piece of code."""
@@ -259,7 +271,7 @@ def _write_token_functions(
                     break
         if found is not None:
             lists = [one for one in body[:at] if {*found.collected} & list_changed_names(one)]
-            code.later_changes.extend(_list_lines_that_change_ids([*lists, *body[at:]], found, len(lists)))
+            _add_lines_that_change_ids([*lists, *body[at:]], found, len(lists), code)
             split = _Split([*body[:at], *found.statements], found.tokens)
             text = _find_text_and_statements_that_tokens_need(function, split, fields, code, is_last=is_last)
             return None if text is None else [*helpers, _make_text_function(written_name, *text)]
@@ -294,23 +306,31 @@ def _find_keras_split(path: Path) -> KerasSplit | None:
     return found
 
 
-def _list_lines_that_change_ids(statements: Sequence[ast.stmt], found: LookedUpTokens, first: int) -> list[str]:
-    """List the lines in which code cuts, reverses or extends the ids of a text, or leaves out words. The statement at
-    the index `first` makes the ids; those before it make the list that it extends."""
+def _add_lines_that_change_ids(
+    statements: Sequence[ast.stmt], found: LookedUpTokens, first: int, code: _OwnersCode
+) -> None:
+    """Add to `code` the lines that cut, reverse or extend the ids of a text, and those that leave out words. The
+    statement at the index `first` makes the ids; those before it make the list that it extends."""
     of_tokens = {ast.unparse(one) for one in ast.walk(found.tokens)}
-    names, lines = list_changed_names(statements[first]) | {*found.collected}, list[str]()
+    names = list_changed_names(statements[first]) | {*found.collected}
+    unknown = list_unknown_values(statements[first])
     for at, statement in enumerate(statements):
         kinds = ast.BinOp | ast.AugAssign if at >= first else ast.BinOp | ast.AugAssign | ast.Assign
         written = f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}"
-        if at == first and found.leaves_out:
-            lines.append(f"{written} (leaves out words that the vocabulary has not)")
+        filters = [] if isinstance(statement, Function) or at < first else list_filters_of_ids(statement, names, found)
+        tells = [tells_unknown(one, unknown) for one in filters]
+        if (at == first and found.leaves_out) or any(tells):
+            code.leaves_out.append(written)
+        if (at == first and found.leaves_out_others) or not all(tells):
+            code.later_changes.append(f"{written} (leaves out words by their ids)")
+            continue
         if (at == first and found.statements) or isinstance(statement, Function):
             continue
         for one in ast.walk(statement):
             of_ids = at <= first or bool(list_read_names(one) & names)
             has_list = any(isinstance(n, ast.List) and (at >= first or n.elts) for n in ast.walk(one))
             is_change = (
-                (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice))
+                (isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Slice | ast.Compare))
                 or (isinstance(one, kinds) and has_list)
                 # `encoded.append([vocab[w] for w in words])` makes a batch of one text.
                 or (
@@ -321,9 +341,8 @@ def _list_lines_that_change_ids(statements: Sequence[ast.stmt], found: LookedUpT
                 or (isinstance(one, ast.Call) and read_last_name(one.func) == "pad_sequences")
             )
             if of_ids and is_change and ast.unparse(one) not in of_tokens:
-                lines.append(written)
+                code.later_changes.append(written)
                 break
-    return lines
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt], code: _OwnersCode, name: str) -> Iterator[ast.stmt]:

@@ -387,7 +387,7 @@ def find_uncompared_length_and_unknown_id(
         tokens: the tokens of the vocabulary.
         pairs: the owner's texts.
         tokenizer: the owner's function. If it gives ids, they were compared on a long text and on unknown words
-            already.
+            already. Its file may say that unknown words are left out.
 
     Example:
         >>> find_uncompared_length_and_unknown_id(TextRules(), ["<unk>", "oil"], [], None)
@@ -395,13 +395,17 @@ def find_uncompared_length_and_unknown_id(
     """
     by_ids = getattr(tokenizer, "gives_ids", False)
     told = [one for one in pairs if one.ids is not None or one.answer is not None]
-    splits = isinstance(rules, TextRules) and not by_ids and not any(one.ids or one.answer is not None for one in pairs)
+    is_shown = by_ids or getattr(tokenizer, "leaves_out_unknown", False)
+    splits = (
+        isinstance(rules, TextRules) and not is_shown and not any(one.ids or one.answer is not None for one in pairs)
+    )
     unknown_id = rules.unknown_id if splits and isinstance(rules, TextRules) else -1
     cuts = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
     if cuts or by_ids:
         return None, unknown_id
     if rules is None or rules.tokenizer == EXTERNAL:
-        return max((len(one.ids or one.tokens or ()) for one in told), default=0), unknown_id
+        split = tokenizer if callable(tokenizer) else lambda _text: ()
+        return max((len(one.ids or one.tokens or split(one.text)) for one in told), default=0), unknown_id
     encoder = TextEncoder(rules, tokens)
     return max((len(encoder.encode(one.text)) for one in told), default=0), unknown_id
 

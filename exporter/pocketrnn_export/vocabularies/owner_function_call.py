@@ -34,6 +34,10 @@ _NAMES_TEXTS: Final = re.compile(
 _UNLIKE: Final = "An, odd <TEXT>!"
 _UNKNOWN: Final = "qzxqzx"
 
+# A file with a function `words` that an export wrote says by this name that the user's code leaves out the words that
+# the vocabulary has not.
+LEAVES_OUT_UNKNOWN: Final = "LEAVES_OUT_UNKNOWN_WORDS"
+
 
 class OwnersFunction:
     """An owner's function as a function of one text that gives a list of tokens or of ids. It is called once for each
@@ -70,6 +74,13 @@ class OwnersFunction:
     @property
     def has_own_ids(self) -> bool:
         return self.gives_ids and not self._text
+
+    @property
+    def leaves_out_unknown(self) -> bool:
+        """Whether the file of the function says that the user's code leaves out the words that the vocabulary has
+        not."""
+        plain = inspect.unwrap(getattr(self.function, "func", self.function))
+        return bool(getattr(plain, "__globals__", {}).get(LEAVES_OUT_UNKNOWN))
 
     @property
     def takes_only_text(self) -> bool:

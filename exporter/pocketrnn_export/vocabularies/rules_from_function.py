@@ -33,7 +33,7 @@ from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     collect_width_members,
     write_external_argument,
 )
-from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction, adapt_owner_function
+from pocketrnn_export.vocabularies.owner_function_call import LEAVES_OUT_UNKNOWN, OwnersFunction, adapt_owner_function
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
@@ -92,7 +92,7 @@ def find_rules_of_function(
     function = adapt_owner_function(function, vocabulary)
     code = None if rules is not None else read_rules_in_code(function)
     implied = make_implied_rules(vocabulary)
-    if code is not None and code.drops_unknown:
+    if function.leaves_out_unknown or (code is not None and code.drops_unknown):
         implied = replace(implied, unknown_id=None)
     plain = implied if rules is None else rules
     look_up = TextEncoder(TextRules(unknown_id=plain.unknown_id), vocabulary.tokens).look_up
@@ -119,7 +119,10 @@ def find_rules_of_function(
     same = (
         "ids, up to padding and cuts" if gives_ids and rules not in (None, plain) else "ids" if gives_ids else "tokens"
     )
-    _log_agreement(best, rules, implied, usual, texts, code, same=same)
+    if rules is None:
+        _log_agreement(best, make_implied_rules(vocabulary), usual, texts, code, same=same)
+    elif same not in ("ids", "tokens"):
+        _log.info("The text rules and your tokenizer give %d texts the same %s", len(usual), same)
     rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
     if rare:
         _log.warning(
@@ -168,7 +171,6 @@ def _refuse_other_tokens(
 
 def _log_agreement(
     best: AnyTextRules,
-    rules: AnyTextRules | None,
     implied: TextRules,
     usual: Sequence[_Compared],
     texts: Sequence[str],
@@ -176,20 +178,17 @@ def _log_agreement(
     *,
     same: str,
 ) -> None:
-    """Log that the rules `best` split all texts as the function does, and how many texts were compared. Without given
-    `rules`, also log the expressions in the function's source (`code`) that no text rule does and no text shows. `same`
-    names what is equal, such as tokens."""
+    """Log that the found rules `best` split all texts as the function does, and how many texts were compared. Also log
+    the expressions in the function's source (`code`) that no text rule does and no text shows. `same` names what is
+    equal, such as tokens."""
     found, compared = "The text rules", {one.text for one in usual}
-    if rules is None and isinstance(best, TextRules):
+    if isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
         found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
     counts = {"of yours": len(compared & {*texts}), "made of words of the vocabulary": len(compared - {*texts})}
     said = " and ".join(f"{count:,} texts {origin}" for origin, count in counts.items() if count)
-    _log.log(
-        logging.INFO if rules is not None else logging.WARNING,
-        "%s: the rules and your tokenizer split %s into the same %s", found, said, same,
-    )  # fmt: skip
-    if rules is None and code is not None and code.unsaid:
+    _log.warning("%s: the rules and your tokenizer split %s into the same %s", found, said, same)
+    if code is not None and code.unsaid:
         _log.warning(
             "%s No compared text shows the difference. Give texts that show it by --texts or --pairs",
             _describe_code_without_rule(code),
@@ -234,6 +233,7 @@ def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
     found = read_rules_in_code(names["words"]) if "words" in names else None
     if found is None or found.unsaid:
         return None
+    rules = replace(rules, unknown_id=None) if names.get(LEAVES_OUT_UNKNOWN) else rules
     of_code = _make_rules_of_code(found, rules)[-1]
     return replace(of_code, **{name: getattr(rules, name) for name in ("max_tokens", "cut_side")})
 

@@ -76,12 +76,13 @@ def choose_rules(
     """
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)
-        if not pairs:
+        if not pairs and not getattr(tokenizer, "leaves_out_unknown", False):
             _warn_of_unused_unknown_token(rules, vocabulary)
     if tokenizer == EXTERNAL and rules is None:
         rules = make_implied_rules(vocabulary, EXTERNAL)
     if rules is not None and rules.tokenizer == EXTERNAL:
-        if rules.unknown_id is None and not getattr(tokenizer, "gives_ids", False):
+        is_known = getattr(tokenizer, "gives_ids", False) or getattr(tokenizer, "leaves_out_unknown", False)
+        if rules.unknown_id is None and not is_known:
             _log.warning(
                 "Tokens outside the vocabulary are left out, since the rules have no unknown_id. If your code gives "
                 'them an id, say which: --rules \'{"tokenizer": "external", "unknown_id": ID}\''
