@@ -162,7 +162,7 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
     Path("pairs.jsonl").write_text("\n".join(answers))
     second = CliRunner().invoke(main, [*line, "--pairs", "pairs.jsonl", "--rules", '{"min_width": 4, "max_width": 4}'])
     assert second.exit_code == 0, second.stderr
-    assert "out-words.py:words" in second.stderr
+    assert "out_words.py:words" in second.stderr
     assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
 
 
@@ -347,8 +347,8 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
 def test_a_script_that_answers_what_is_typed_leads_to_a_copy_of_its_lines(folder: Path) -> None:
     Path("net.py").write_text(FILE.split("def predict")[0])
     Path("app.py").write_text("text = input()\nids = [vocab.get(w, 1) for w in text.lower().split()]\nmodel(ids)\n")
-    assert "--tokenizer out-words.py:words" in export("net.py").stderr.splitlines()[-1]
-    assert run_source(Path("out-words.py").read_text())["words"]("A b") == ["a", "b"]
+    assert "--tokenizer out_words.py:words" in export("net.py").stderr.splitlines()[-1]
+    assert run_source(Path("out_words.py").read_text())["words"]("A b") == ["a", "b"]
 
 
 def test_a_file_of_code_is_no_tokenizer_without_the_name_of_a_function(folder: Path) -> None:
@@ -365,8 +365,8 @@ def test_a_function_that_answers_is_never_taken_for_one_that_splits(folder: Path
     found = export("net.py:Net", *given, "--tokenizer", "page.py:page")
     assert found.exit_code == 2
     assert "page.py:page answers a text" in found.stderr
-    assert "--tokenizer out-words.py:words" in found.stderr.splitlines()[-1]
-    assert "NotImplementedError" in Path("out-words.py").read_text()
+    assert "--tokenizer out_words.py:words" in found.stderr.splitlines()[-1]
+    assert "NotImplementedError" in Path("out_words.py").read_text()
 
 
 PREPROCESS = """
@@ -423,8 +423,8 @@ def test_a_function_that_needs_an_object_beside_the_text_is_called_as_the_owners
     assert proposed.option == "net.py:encode"
     assert "its argument text is the text" in describe_tokenizer_function(proposed)
     message = export("net.py:Net", "--tokenizer", "net.py:encode").stderr
-    assert "--tokenizer out-words.py:words" in message.splitlines()[-1]
-    assert run_source(Path("out-words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
+    assert "--tokenizer out_words.py:words" in message.splitlines()[-1]
+    assert run_source(Path("out_words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
 
 
 @pytest.mark.parametrize(
@@ -797,10 +797,10 @@ def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path)
                                         f"io.StringIO('\\n'.join(texts)){COUNTED.replace('import helpers', '')}"
                                         "count_words = lambda texts: {**build_vocab(texts), '<UNK>': 4}")  # fmt: skip
     message = export("train/net.py:Net").stderr
-    assert "python out-vocabulary.py" in message
-    assert "--vocabulary out-vocabulary.json" in message
-    subprocess.run([sys.executable, "out-vocabulary.py"], check=True, capture_output=True)
-    assert json.loads(Path("out-vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
+    assert "python out_vocabulary.py" in message
+    assert "--vocabulary out_vocabulary.json" in message
+    subprocess.run([sys.executable, "out_vocabulary.py"], check=True, capture_output=True)
+    assert json.loads(Path("out_vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
 
 
 def run_script(code: str, folder: Path, *arguments: str) -> Any:
@@ -816,8 +816,8 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     code = "def words(text):\n    return text.split()\n"
     made = find_or_write_code_file(Path("out"), "words", code)
     # Another output needs no file of its own.
-    assert find_or_write_code_file(Path("b"), "words", code) == made == Path("out-words.py")
-    assert find_or_write_code_file(Path("out"), "words", f"{code}\n") == Path("out-words2.py")
+    assert find_or_write_code_file(Path("b"), "words", code) == made == Path("out_words.py")
+    assert find_or_write_code_file(Path("out"), "words", f"{code}\n") == Path("out_words2.py")
     assert [one.option for one in list_text_functions(Path("net.py"))] == ["net.py:encode"]
     # A file that the user names is read.
     assert list_files_near(made) == [made, Path("net.py")]
@@ -836,8 +836,8 @@ def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:
     find_or_write_code_file(Path("out"), "vocabulary", "words = 1\n")
-    made = export("net.py:Net", "--vocabulary", "out-vocabulary.json", "--labels", "a,b")
-    assert "python out-vocabulary.py" in made.stderr
+    made = export("net.py:Net", "--vocabulary", "out_vocabulary.json", "--labels", "a,b")
+    assert "python out_vocabulary.py" in made.stderr
     assert "is run" not in made.stderr
 
 
@@ -1054,8 +1054,8 @@ def test_a_string_that_the_owners_function_gives_is_split_as_keras_does(folder: 
     with click.Context(click.Command("export")) as context:
         context.params = {"output": Path("out"), **options}
         assert replace_tokenizer_that_cleans_before_keras(options, KerasSplit())
-    assert options["tokenizer"] == "out-words.py:words"
-    assert run_source(Path("out-words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
+    assert options["tokenizer"] == "out_words.py:words"
+    assert run_source(Path("out_words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
 
 
 @pytest.mark.parametrize(
@@ -1088,8 +1088,8 @@ def test_a_function_that_needs_a_removed_name_is_written_with_the_present_one(fo
         context.params = {"output": Path("out"), **options}
         assert replace_tokenizer_by_code_with_present_names(options)
         assert not replace_tokenizer_by_code_with_present_names({"tokenizer": "net.py:predict"})
-    assert options["tokenizer"] == "out-words.py:words"
-    assert "spacy.load('en_core_web_sm')" in Path("out-words.py").read_text()
+    assert options["tokenizer"] == "out_words.py:words"
+    assert "spacy.load('en_core_web_sm')" in Path("out_words.py").read_text()
 
 
 PAGE = """
@@ -1137,7 +1137,7 @@ def test_the_lines_of_a_page_with_several_fields_are_a_function_of_these(folder:
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
     line = export("net.py:Net", *given, "--tokenizer", "page.py:predict").stderr
     assert "2 fields of a request (title, body)" in line
-    assert "def words_of_fields(title, body):" in Path("out-words.py").read_text()
+    assert "def words_of_fields(title, body):" in Path("out_words.py").read_text()
 
 
 def test_a_text_function_that_needs_what_is_not_run_is_named_and_no_value_is_asked_for(folder: Path) -> None:

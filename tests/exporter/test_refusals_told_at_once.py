@@ -161,7 +161,7 @@ def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: P
     result = export('net.py:Net(pooling="mean")', *given)
     assert result.exit_code == 0, result.output
     # The file of weights is not read as the vocabulary in that line, and the lines that split a text do not need it.
-    said = "use.py:encode.*out-words.py" if vocabulary == "whole.pt" else "words of use.py .*words.json"
+    said = "use.py:encode.*out_words.py" if vocabulary == "whole.pt" else "words of use.py .*words.json"
     assert re.search(said, result.stderr)
     assert "No text rule" not in result.stderr
 
@@ -328,8 +328,8 @@ def test_a_function_of_a_label_whose_splitting_part_is_not_found_is_refused_with
     )
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "use.py:answer")
     assert result.exit_code == 2
-    assert re.search(r"use\.py:answer answers a text, .*out-words\.py: .*\nWrite: .*out-words\.py:words", result.stderr)
-    assert "def words(text" in Path("out-words.py").read_text()
+    assert re.search(r"use\.py:answer answers a text, .*out_words\.py: .*\nWrite: .*out_words\.py:words", result.stderr)
+    assert "def words(text" in Path("out_words.py").read_text()
     assert (folder / "use.py").exists()
 
 

@@ -11,11 +11,12 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
+from pocketrnn_export.commands.proposed_options import complete_rules_beside_tokenizer_function
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
 # Longer rules, as with stop words, are written to a file: a message has at most 2,000 characters.
-_LONGEST_OPTION: Final = 600
+_LONGEST_OPTION: Final = 300
 _MOST_FILES: Final = 20
 
 
@@ -66,6 +67,7 @@ class CollectedRefusals:
         if not self._found:
             return
         changes, line = self.changes, ""
+        changes = complete_rules_beside_tokenizer_function(changes) if changes else changes
         for error in self._found:
             if isinstance(error, OptionCorrectionsError) and error.nearest:
                 near = self._write_rules_to_file(error.nearest)

@@ -90,12 +90,13 @@ from pocketrnn_export.commands.settings_found_in_code import (
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
-    find_or_write_code_file,
     refuse_answering_function,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
     replace_tokenizer_that_cleans_before_keras,
+    take_function_of_written_file,
+    write_code_file,
     write_tokenizer_of_columns_to_file,
     write_tokenizer_of_script_to_file,
 )
@@ -330,6 +331,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
+    take_function_of_written_file(options)
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
@@ -879,7 +881,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         rows = read_weight_sizes(weights).embedding_rows
-        script = find_or_write_code_file(output, "vocabulary", code.write(rows))
+        script = write_code_file(output, "vocabulary", code.write(rows), code.file)
         file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
         is_chosen = rows and len(code.made) > 1
