@@ -39,9 +39,9 @@ from pocketrnn_export.commands.proposed_options import (
     propose_vocabulary,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
-    find_or_write_code_file,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_that_cleans_before_keras,
+    write_code_file,
 )
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
@@ -814,10 +814,10 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text("def encode(text):\n    return text.split()\n")
     code = "def words(text):\n    return text.split()\n"
-    made = find_or_write_code_file(Path("out"), "words", code)
+    made = write_code_file(Path("out"), "words", code)
     # Another output needs no file of its own.
-    assert find_or_write_code_file(Path("b"), "words", code) == made == Path("out_words.py")
-    assert find_or_write_code_file(Path("out"), "words", f"{code}\n") == Path("out_words2.py")
+    assert write_code_file(Path("b"), "words", code) == made == Path("out_words.py")
+    assert write_code_file(Path("out"), "words", f"{code}\n") == Path("out_words2.py")
     assert [one.option for one in list_text_functions(Path("net.py"))] == ["net.py:encode"]
     # A file that the user names is read.
     assert list_files_near(made) == [made, Path("net.py")]
@@ -835,7 +835,7 @@ def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:
-    find_or_write_code_file(Path("out"), "vocabulary", "words = 1\n")
+    write_code_file(Path("out"), "vocabulary", "words = 1\n")
     made = export("net.py:Net", "--vocabulary", "out_vocabulary.json", "--labels", "a,b")
     assert "python out_vocabulary.py" in made.stderr
     assert "is run" not in made.stderr

@@ -66,6 +66,7 @@ from pocketrnn_export.commands.proposed_options import (
     UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
+    complete_rules_beside_tokenizer_function,
     describe_label_order,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
@@ -1096,16 +1097,21 @@ def _add_rules_of_function(
     pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
     members = list_given_rule_members(options["rules"])
-    if members and _BESIDE_A_FUNCTION.issuperset(members):
-        found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
+    are_beside = bool(members) and _BESIDE_A_FUNCTION.issuperset(members)
+    try:
+        if are_beside:
+            found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
+        else:
+            rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
+    except OptionCorrectionsError as error:
+        if are_beside or options["rules"] is None:
+            _refuse_rules_in_place_of_library(options, text.get("labels", ()))
+        if are_beside and error.changes.get("rules"):
+            error.changes["rules"] = json.dumps({**json.loads(str(error.changes["rules"])), **members})
+        raise
+    if are_beside:
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
         refuse_other_ids(vocabulary, rules, pairs)
-    else:
-        try:
-            rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
-        except OptionCorrectionsError:
-            _refuse_rules_in_place_of_library(options, text.get("labels", ()))
-            raise
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
@@ -1115,14 +1121,15 @@ def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequen
     """If the --tokenizer function calls a library, refuse text rules, and give the whole command that lets the function
     split the texts: even the nearest rules split differently."""
     library = find_library_of_tokenizer_function(options["tokenizer"])
-    if not library or options["rules"] is not None:
+    if not library:
         return
-    changes, pairs = make_options_of_tokenizer_function(options["tokenizer"]), _propose_pairs(labels, options)
+    pairs = _propose_pairs(labels, options)
+    changes = complete_rules_beside_tokenizer_function({"tokenizer": options["tokenizer"]})
     raise OptionCorrectionsError(
         f"{options['tokenizer']} calls {library}, and no text rules do the same.",
         "Let your code split texts. The bundle then takes tokens or ids, and texts by Classifier.load(..., "
         "tokenizer=function). It cannot be packed.",
-        changes if pairs is None else pairs.complete(changes),
+        changes if pairs is None else {**changes, **pairs.complete(changes), "rules": changes["rules"]},
     ) from None
 
 
