@@ -815,9 +815,17 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     Path("net.py").write_text("def encode(text):\n    return text.split()\n")
     code = "def words(text):\n    return text.split()\n"
     made = write_code_file(Path("out"), "words", code)
-    # Another output needs no file of its own.
-    assert write_code_file(Path("b"), "words", code) == made == Path("out_words.py")
-    assert write_code_file(Path("out"), "words", f"{code}\n") == Path("out_words2.py")
+    assert made == Path("out_words.py")
+    # Another output has a file of its own, as a module of Python, and the same output the same file.
+    assert write_code_file(Path("3-b.x"), "words", code) == Path("_3_b_x_words.py")
+    assert write_code_file(Path("out"), "words", f"{code}\n") == made
+    assert made.read_text().endswith("split()\n\n")
+    # A file that the owner has changed stays, as that of an output that is not replaced does.
+    made.write_text(f"{made.read_text()}x = 1\n")
+    assert write_code_file(Path("out"), "words", code) == Path("out_words2.py")
+    Path("kept").mkdir()
+    kept = [write_code_file(Path("kept"), "words", f"{code}{'#' * number}") for number in range(2)]
+    assert kept == [Path("kept_words.py"), Path("kept_words2.py")]
     assert [one.option for one in list_text_functions(Path("net.py"))] == ["net.py:encode"]
     # A file that the user names is read.
     assert list_files_near(made) == [made, Path("net.py")]

@@ -1059,11 +1059,8 @@ def _add_rules_of_function(
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
-    from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
-    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
-    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
@@ -1093,9 +1090,37 @@ def _add_rules_of_function(
         if function.gives_string and keras and replace_tokenizer_that_cleans_before_keras(options, keras):
             return _add_rules_of_function(module_file, options, text)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
-    given, vocabulary = text["example_ids"], text["vocabulary"]
+    given = text["example_ids"]
     pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
+    rules = _choose_rules_of_function(function, options, text, pairs, texts)
+    if options["max_tokens"] is not None:
+        rules = replace(rules, max_tokens=options["max_tokens"])
+    return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
+
+
+def _choose_rules_of_function(
+    function: Any,
+    options: dict[str, Any],
+    text: dict[str, Any],
+    pairs: Sequence[tuple[str, Sequence[int]]],
+    texts: Sequence[str],
+) -> AnyTextRules:
+    """Return the text rules that do the same as the function of --tokenizer. An error keeps the widths that --rules
+    gives.
+
+    Args:
+        function: the function.
+        options: the options of the command.
+        text: the arguments of `export` that are read before.
+        pairs: texts with their ids.
+        texts: texts to try the function on.
+    """
+    from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
+    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
+
+    vocabulary = text["vocabulary"]
     members = list_given_rule_members(options["rules"])
     are_beside = bool(members) and _BESIDE_A_FUNCTION.issuperset(members)
     try:
@@ -1106,15 +1131,18 @@ def _add_rules_of_function(
     except OptionCorrectionsError as error:
         if are_beside or options["rules"] is None:
             _refuse_rules_in_place_of_library(options, text.get("labels", ()))
-        if are_beside and error.changes.get("rules"):
-            error.changes["rules"] = json.dumps({**json.loads(str(error.changes["rules"])), **members})
+            _keep_given_members(error, members)
         raise
     if are_beside:
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
         refuse_other_ids(vocabulary, rules, pairs)
-    if options["max_tokens"] is not None:
-        rules = replace(rules, max_tokens=options["max_tokens"])
-    return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
+    return rules
+
+
+def _keep_given_members(error: OptionCorrectionsError, members: Mapping[str, Any]) -> None:
+    """Add the members of --rules that were given to the rules that an error proposes."""
+    if rules := error.changes.get("rules"):
+        error.changes["rules"] = json.dumps({**json.loads(rules), **members})
 
 
 def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:

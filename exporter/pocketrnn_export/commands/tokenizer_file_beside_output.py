@@ -405,7 +405,8 @@ def _choose_code_file(output: Path, kind: str) -> Path:
     """Return the first file beside the output that is free, or that an export has written and may write again."""
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", f"{make_classifier_name(output)}_{kind}"))
     name = name if name.isidentifier() else f"_{name}"
-    is_kept = output.exists() and not click.get_current_context().params.get("force", False)
+    context = click.get_current_context(silent=True)
+    is_kept = output.exists() and not (context and context.params.get("force"))
     for number in range(1, _MOST_FILES):
         path = output.with_name(f"{name}{number if number > 1 else ''}.py")
         if not path.exists() or (not is_kept and is_unchanged_since_export(path)):

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import hashlib
 import re
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
@@ -154,6 +155,22 @@ def list_imported_files(path: Path) -> list[Path]:
     """
     found = [find_imported_file(path, module.lstrip(".")) for module in _list_modules_of_file(path)]
     return [one for one in dict.fromkeys(found) if one is not None and one.stat().st_size <= _LARGEST_FILE_NEAR]
+
+
+def list_imported_libraries(path: Path) -> list[str]:
+    """List the packages that a Python file, or a file near it that it imports, needs: neither those of Python nor files
+    near it.
+
+    Args:
+        path: the file.
+    """
+    names = {
+        module.partition(".")[0]
+        for file in (path, *list_imported_files(path))
+        for module in _list_modules_of_file(file)
+        if not module.startswith(".") and find_imported_file(file, module) is None
+    }
+    return sorted(one for one in names if one and one not in sys.stdlib_module_names)
 
 
 def _list_modules_of_file(path: Path) -> list[str]:
