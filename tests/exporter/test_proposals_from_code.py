@@ -26,10 +26,12 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
 from pocketrnn.errors import InputError
+from pocketrnn_export.commands.closing_lines import print_import_of_tokenizer
 from pocketrnn_export.commands.export import export as export_command
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
+    complete_rules_beside_tokenizer_function,
     describe_tokenizer_function,
     make_options_of_tokenizer_function,
     propose_labels,
@@ -41,6 +43,7 @@ from pocketrnn_export.commands.proposed_options import (
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_that_cleans_before_keras,
+    take_function_of_written_file,
     write_code_file,
 )
 from pocketrnn_export.intake.module_file import load_text_function
@@ -826,6 +829,7 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     Path("kept").mkdir()
     kept = [write_code_file(Path("kept"), "words", f"{code}{'#' * number}") for number in range(2)]
     assert kept == [Path("kept_words.py"), Path("kept_words2.py")]
+    assert write_code_file(Path("kept"), "words", code) == kept[0]
     assert [one.option for one in list_text_functions(Path("net.py"))] == ["net.py:encode"]
     # A file that the user names is read.
     assert list_files_near(made) == [made, Path("net.py")]
@@ -840,6 +844,65 @@ def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.
             message = export(folder).stderr
             assert "config.json" in message
             assert f"Write: pocketrnn export {name}/net.py:Net" in message
+
+
+def test_the_owners_function_is_taken_in_place_of_a_file_that_was_written_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("def encode(text):\n    return text.split()\n")
+    Path("in").mkdir()
+    code = "def words(text):\n    return text.split()\n"
+    named = parse_module_name("net.py:encode")
+    made = write_code_file(Path("in/out"), "words", code, named, "./net.py:encode(most=3)")
+    assert "return text.split()  # net.py, line 2" in made.read_text()
+
+    def take() -> str:
+        options = {"tokenizer": f"{made}:words"}
+        with click.Context(click.Command("export")):
+            take_function_of_written_file(options)
+        return options["tokenizer"]
+
+    assert Path(take().partition(":")[0]).resolve() == Path("net.py").resolve()
+    assert take().endswith(":encode(most=3)")
+    made.write_text(made.read_text() + "x = 1\n")
+    assert take() == "in/out_words.py:words"
+
+
+def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.py").write_text(
+        "import re\nimport nltk\nfrom clean import clean\n\ndef words(text):\n    return [text]\n"
+    )
+    Path("clean.py").write_text("import contractions\n")
+    assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
+    assert not print_import_of_tokenizer('Classifier.load("mine"', "my-cut.py:words")
+    heading, first, second, needs = capsys.readouterr().out.splitlines()
+    assert heading.startswith("In Python")
+    assert (first, second) == ("  from cut import words", '  classifier = Classifier.load("mine", tokenizer=words)')
+    assert re.findall(r"[\w.]+\.py|contractions|nltk|\bre\b", needs) == ["cut.py", "clean.py", "contractions", "nltk"]
+
+
+def test_a_command_to_copy_lets_a_function_that_calls_a_library_split_the_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.py").write_text("import nltk\n\ndef words(text):\n    return nltk.word_tokenize(text)\n")
+    widths = '{"max_width": 9}'
+
+    def complete(changes: dict[str, str | None], **given: str) -> dict[str, Any]:
+        with click.Context(click.Command("export")) as context:
+            context.params = given
+            return json.loads(complete_rules_beside_tokenizer_function(changes).get("rules") or "{}")
+
+    both = {"tokenizer": "external", "max_width": 9}
+    assert complete({"force": "--force"}, tokenizer="cut.py:words") == {"tokenizer": "external"}
+    assert complete({"tokenizer": "cut.py:words"}, rules=widths) == both
+    assert complete({"tokenizer": "cut.py:words", "rules": widths}) == both
+    assert complete({"rules": '{"tokenizer": "space"}'}, tokenizer="cut.py:words") == {"tokenizer": "space"}
+    assert complete({"tokenizer": "basic_english"}) == {}
 
 
 def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:

@@ -278,7 +278,13 @@ def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Pat
     result = export("net.py:Net", "--weights", "whole.pt", "--tokenizer", "stem.py:words", "--pairs", "pairs.jsonl")
     assert result.exit_code == 2
     assert re.search(r"(?s)rstrip.*\(2\) Net.*pooling.*out-rules\.json", result.stderr)
+    assert "stem.py, line 5: w.rstrip('s')" in result.stderr
     assert len(json.loads(Path("out-rules.json").read_text())["stop_words"]) == 200
+    # The same rules need no second file, and the widths that are given stay.
+    given = ["--weights", "whole.pt", "--tokenizer", "stem.py:words", "--rules", '{"min_width": 9, "max_width": 9}']
+    again = export("net.py:Net", *given).stderr
+    assert '--rules \'{"tokenizer": "external", "min_width": 9, "max_width": 9}\'' in again
+    assert not Path("out-rules2.json").exists()
 
 
 @pytest.mark.slow

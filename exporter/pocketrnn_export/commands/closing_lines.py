@@ -173,7 +173,7 @@ def print_next_step(
     )
     packed = output.suffix == ".prnn"
     load = f"Classifier.load({json.dumps(str(output), ensure_ascii=False)}"
-    if is_external and not packed and not manifest.has_two_texts and not _print_import_of_tokenizer(load, tokenizer):
+    if is_external and not packed and not manifest.has_two_texts and not print_import_of_tokenizer(load, tokenizer):
         calls.append(
             f"{load}, tokenizer=words) takes texts, of which your function words(text) gives the tokens or ids"
         )
@@ -191,7 +191,7 @@ def print_next_step(
     print_line(f"Next: pocketrnn classify --bundle {where} {given}")
 
 
-def _print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
+def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
     """Print how Python loads a bundle with the user's function that splits texts, and what this function needs. Return
     False, and print nothing, if Python cannot import it by its name.
 
@@ -211,7 +211,7 @@ def _print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
     print_line(f"  classifier = {load}, tokenizer={name})")
     libraries = [f"{one} with its data" if one in _WITH_DATA else one for one in list_imported_libraries(file)]
     needs = [file.name, *(one.name for one in list_imported_files(file) if one != file), *libraries]
-    print_line(f"A text needs {', '.join(needs)} where it is answered. Such a bundle cannot be packed.")
+    print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.")
     return True
 
 

@@ -8,8 +8,6 @@ import contextlib
 import functools
 import inspect
 import os
-import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.bundle.names_from_paths import make_classifier_name
+from pocketrnn.bundle.names_from_paths import choose_module_file
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
@@ -387,35 +385,33 @@ def write_code_file(
     from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 
     code, changes = replace_removed_names(code)
-    path, origin = _choose_code_file(output, kind), ""
+    origin = ""
     if isinstance(copied, ModuleName):
-        before = read_origin_of_written_file(copied.path)
         rest = (option or str(copied)).split(f"{copied.path.suffix}:", 1)[1]
-        origin = before or f"{_name_from_folder(copied.path, path.parent)}:{rest}"
+        folder = os.path.relpath(copied.path.absolute(), output.absolute().parent)
+        origin = read_origin_of_written_file(copied.path) or f"{folder}:{rest}"
     if copied is not None:
         code = _add_places_of_copied_lines(code, copied.path if isinstance(copied, ModuleName) else copied)
+    content = f"{write_first_line(code, origin)}{code}".encode()
+    path = _choose_code_file(output, kind, content)
     with write_whole_file(path, force=True) as file:
-        file.write(write_first_line(code, origin).encode() + code.encode())
+        file.write(content)
     for change in changes:
         print_line(f"Note: In {path}, {escape_line(change)}", err=True)
     return path
 
 
-def _choose_code_file(output: Path, kind: str) -> Path:
-    """Return the first file beside the output that is free, or that an export has written and may write again."""
-    name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", f"{make_classifier_name(output)}_{kind}"))
-    name = name if name.isidentifier() else f"_{name}"
+def _choose_code_file(output: Path, kind: str, content: bytes) -> Path:
+    """Return the first file beside the output that is free, that has this content, or that an export has written and
+    may write again."""
+    first = choose_module_file(output, kind)
     context = click.get_current_context(silent=True)
     is_kept = output.exists() and not (context and context.params.get("force"))
     for number in range(1, _MOST_FILES):
-        path = output.with_name(f"{name}{number if number > 1 else ''}.py")
-        if not path.exists() or (not is_kept and is_unchanged_since_export(path)):
+        path = first.with_stem(f"{first.stem}{number if number > 1 else ''}")
+        if not path.exists() or (is_unchanged_since_export(path) and (not is_kept or path.read_bytes() == content)):
             break
     return path
-
-
-def _name_from_folder(file: Path, folder: Path) -> str:
-    return os.path.relpath(file.absolute(), folder.absolute())
 
 
 def _add_places_of_copied_lines(code: str, file: Path) -> str:
