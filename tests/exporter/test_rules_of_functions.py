@@ -272,7 +272,7 @@ def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:
     found = read_rules_in_code(stemmed)
     assert found is not None
     assert found.steps == ("lowercase", ("sub", "[^a-z ]", ""))
-    assert re.search(r"^line \d+: word.rstrip\('s'\)$", found.unsaid[0])
+    assert re.search(r"test_rules_of_functions\.py, line \d+: word.rstrip\('s'\)$", found.unsaid[0])
     with pytest.raises(InputError, match=r"rstrip.*\"sub\": \[.*stop_words.*--tokenizer external"):
         choose_rules(KNOWN, None, stemmed, [], ["movies"])
 

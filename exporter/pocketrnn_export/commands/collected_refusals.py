@@ -15,8 +15,6 @@ from pocketrnn_export.commands.proposed_options import complete_rules_beside_tok
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
-# Longer rules, as with stop words, are written to a file: a message has at most 2,000 characters.
-_LONGEST_OPTION: Final = 300
 _MOST_FILES: Final = 20
 
 
@@ -96,8 +94,10 @@ class CollectedRefusals:
 def move_long_rules_to_file(output: Path, changes: Mapping[str, str | None]) -> dict[str, str | None]:
     """If options hold long text rules, write the rules to a file beside the output. Return the options with the name of
     the file in place of the rules."""
+    from pocketrnn_export.vocabularies.candidate_text_rules import LONGEST_OPTION
+
     rules = changes.get("rules")
-    if rules is None or len(rules) <= _LONGEST_OPTION:
+    if rules is None or len(rules) <= LONGEST_OPTION:
         return dict(changes)
     return {**changes, "rules": _write_rules_to_file(output, rules) or rules}
 

@@ -27,7 +27,7 @@ from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import log_item_progress
-from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
+from pocketrnn_export.vocabularies.candidate_text_rules import LONGEST_OPTION, describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     advise_external_tokenizer,
     collect_width_members,
@@ -45,8 +45,6 @@ _WORDS_TO_COMPARE: Final = 2_000
 _NAMED_PLACES: Final = 8
 _UNPADDED: Final[Mapping[str, Any]] = dict.fromkeys(("max_tokens", "max_width", "min_width"))
 _UNFRAMED: Final[Mapping[str, Any]] = {**_UNPADDED, **dict.fromkeys(("first_id", "last_id"))}
-# The longest rules that a note has; stop words make them long.
-_MOST_WRITTEN: Final = 400
 _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 _WRITTEN_FILE: Final = "<the owner's function>"
 # The seconds of calls that show how long all take.
@@ -183,7 +181,7 @@ def _log_agreement(
     found, compared = "The text rules", {one.text for one in usual}
     if rules is None and isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
-        found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
+        found = f"--rules {shlex.quote(written)}" if len(written) <= LONGEST_OPTION else describe_rules(best)
     counts = {"of yours": len(compared & {*texts}), "made of words of the vocabulary": len(compared - {*texts})}
     said = " and ".join(f"{count:,} texts {origin}" for origin, count in counts.items() if count)
     _log.log(
@@ -376,7 +374,7 @@ def _make_refusal(
             said.append(f"These rules {counted}")
     if isinstance(rules, TextRules):
         option = write_rules_option(rules, make_implied_rules(vocabulary), () if code is None else code.steps)
-        if len(option) <= _MOST_WRITTEN:
+        if len(option) <= LONGEST_OPTION:
             said.append(f"The nearest rules are --rules {shlex.quote(option)}.")
             option = ""
     said.append("docs/text-rules.md says what rules can do.")
