@@ -25,9 +25,10 @@ from notebook_maker import cell
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, ParityError
 from pocketrnn_export.commands.closing_lines import print_import_of_tokenizer
 from pocketrnn_export.commands.export import export as export_command
+from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
@@ -68,6 +69,7 @@ from pocketrnn_export.source_code.text_functions_in_file import list_text_functi
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
+from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -903,6 +905,26 @@ def test_a_command_to_copy_lets_a_function_that_calls_a_library_split_the_texts(
     assert complete({"tokenizer": "cut.py:words", "rules": widths}) == both
     assert complete({"rules": '{"tokenizer": "space"}'}, tokenizer="cut.py:words") == {"tokenizer": "space"}
     assert complete({"tokenizer": "basic_english"}) == {}
+
+
+def test_without_a_tokenizer_the_function_of_the_code_is_told_before_other_causes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("def tokenize(text):\n    return text.split()\n")
+    error = OtherAnswersError("9 of 9 answers differ.", "Give the vocabulary.")
+    names = ("source", "tokenizer", "rules", "max_tokens", "multi_label", "pairs")
+    options: dict[str, Any] = dict.fromkeys(names) | {"source": "net.py:Net"}
+
+    def refuse(_: Any) -> Any:
+        raise error
+
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": "out", "source": "net.py:Net"}
+        with pytest.raises(ParityError) as refused:
+            export_with_rules_from_answers(refuse, {}, options, None)
+    message = str(refused.value)
+    assert message.index("net.py:tokenize") < message.index("--tokenizer") < message.index("Give the vocabulary")
 
 
 def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:
