@@ -491,10 +491,10 @@ def test_classify_takes_the_file_in_place_of_a_function_beside_torch(
     with click.Context(click.Command("export")) as context:
         context.params = {"output": tmp_path / "mine"}
         assert replace_tokenizer_by_own_file(options, function, saved, adapt(function, ["oil"]))
-        assert context.params["tokenizer"] == options["tokenizer"] == f"{tmp_path}/mine-words.py:words"
+        assert context.params["tokenizer"] == options["tokenizer"] == f"{tmp_path}/mine_words.py:words"
         words = load_tokenizer_function(options["tokenizer"])
         assert not replace_tokenizer_by_own_file(options, words, saved, adapt(words, ["oil"]))
-    assert "torch" not in (tmp_path / "mine-words.py").read_text()
+    assert "torch" not in (tmp_path / "mine_words.py").read_text()
     assert load_tokenizer_function(options["tokenizer"])("Film of oil!") == given
 
 

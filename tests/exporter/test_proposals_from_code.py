@@ -25,11 +25,14 @@ from notebook_maker import cell
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, ParityError
+from pocketrnn_export.commands.closing_lines import print_import_of_tokenizer
 from pocketrnn_export.commands.export import export as export_command
+from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
+    complete_rules_beside_tokenizer_function,
     describe_tokenizer_function,
     make_options_of_tokenizer_function,
     propose_labels,
@@ -39,9 +42,10 @@ from pocketrnn_export.commands.proposed_options import (
     propose_vocabulary,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
-    find_or_write_code_file,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_that_cleans_before_keras,
+    take_function_of_written_file,
+    write_code_file,
 )
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
@@ -65,6 +69,7 @@ from pocketrnn_export.source_code.text_functions_in_file import list_text_functi
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
+from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -162,7 +167,7 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
     Path("pairs.jsonl").write_text("\n".join(answers))
     second = CliRunner().invoke(main, [*line, "--pairs", "pairs.jsonl", "--rules", '{"min_width": 4, "max_width": 4}'])
     assert second.exit_code == 0, second.stderr
-    assert "out-words.py:words" in second.stderr
+    assert "out_words.py:words" in second.stderr
     assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
 
 
@@ -347,8 +352,8 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
 def test_a_script_that_answers_what_is_typed_leads_to_a_copy_of_its_lines(folder: Path) -> None:
     Path("net.py").write_text(FILE.split("def predict")[0])
     Path("app.py").write_text("text = input()\nids = [vocab.get(w, 1) for w in text.lower().split()]\nmodel(ids)\n")
-    assert "--tokenizer out-words.py:words" in export("net.py").stderr.splitlines()[-1]
-    assert run_source(Path("out-words.py").read_text())["words"]("A b") == ["a", "b"]
+    assert "--tokenizer out_words.py:words" in export("net.py").stderr.splitlines()[-1]
+    assert run_source(Path("out_words.py").read_text())["words"]("A b") == ["a", "b"]
 
 
 def test_a_file_of_code_is_no_tokenizer_without_the_name_of_a_function(folder: Path) -> None:
@@ -365,8 +370,8 @@ def test_a_function_that_answers_is_never_taken_for_one_that_splits(folder: Path
     found = export("net.py:Net", *given, "--tokenizer", "page.py:page")
     assert found.exit_code == 2
     assert "page.py:page answers a text" in found.stderr
-    assert "--tokenizer out-words.py:words" in found.stderr.splitlines()[-1]
-    assert "NotImplementedError" in Path("out-words.py").read_text()
+    assert "--tokenizer out_words.py:words" in found.stderr.splitlines()[-1]
+    assert "NotImplementedError" in Path("out_words.py").read_text()
 
 
 PREPROCESS = """
@@ -423,8 +428,8 @@ def test_a_function_that_needs_an_object_beside_the_text_is_called_as_the_owners
     assert proposed.option == "net.py:encode"
     assert "its argument text is the text" in describe_tokenizer_function(proposed)
     message = export("net.py:Net", "--tokenizer", "net.py:encode").stderr
-    assert "--tokenizer out-words.py:words" in message.splitlines()[-1]
-    assert run_source(Path("out-words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
+    assert "--tokenizer out_words.py:words" in message.splitlines()[-1]
+    assert run_source(Path("out_words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
 
 
 @pytest.mark.parametrize(
@@ -818,10 +823,10 @@ def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path)
                                         f"io.StringIO('\\n'.join(texts)){COUNTED.replace('import helpers', '')}"
                                         "count_words = lambda texts: {**build_vocab(texts), '<UNK>': 4}")  # fmt: skip
     message = export("train/net.py:Net").stderr
-    assert "python out-vocabulary.py" in message
-    assert "--vocabulary out-vocabulary.json" in message
-    subprocess.run([sys.executable, "out-vocabulary.py"], check=True, capture_output=True)
-    assert json.loads(Path("out-vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
+    assert "python out_vocabulary.py" in message
+    assert "--vocabulary out_vocabulary.json" in message
+    subprocess.run([sys.executable, "out_vocabulary.py"], check=True, capture_output=True)
+    assert json.loads(Path("out_vocabulary.json").read_text()) == {"<PAD>": 0, "a": 1, "b": 2, "oil": 3, "<UNK>": 4}
 
 
 def run_script(code: str, folder: Path, *arguments: str) -> Any:
@@ -835,10 +840,19 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text("def encode(text):\n    return text.split()\n")
     code = "def words(text):\n    return text.split()\n"
-    made = find_or_write_code_file(Path("out"), "words", code)
-    # Another output needs no file of its own.
-    assert find_or_write_code_file(Path("b"), "words", code) == made == Path("out-words.py")
-    assert find_or_write_code_file(Path("out"), "words", f"{code}\n") == Path("out-words2.py")
+    made = write_code_file(Path("out"), "words", code)
+    assert made == Path("out_words.py")
+    # Another output has a file of its own, as a module of Python, and the same output the same file.
+    assert write_code_file(Path("3-b.x"), "words", code) == Path("_3_b_x_words.py")
+    assert write_code_file(Path("out"), "words", f"{code}\n") == made
+    assert made.read_text().endswith("split()\n\n")
+    # A file that the owner has changed stays, as that of an output that is not replaced does.
+    made.write_text(f"{made.read_text()}x = 1\n")
+    assert write_code_file(Path("out"), "words", code) == Path("out_words2.py")
+    Path("kept").mkdir()
+    kept = [write_code_file(Path("kept"), "words", f"{code}{'#' * number}") for number in range(2)]
+    assert kept == [Path("kept_words.py"), Path("kept_words2.py")]
+    assert write_code_file(Path("kept"), "words", code) == kept[0]
     assert [one.option for one in list_text_functions(Path("net.py"))] == ["net.py:encode"]
     # A file that the user names is read.
     assert list_files_near(made) == [made, Path("net.py")]
@@ -855,10 +869,89 @@ def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.
             assert f"Write: pocketrnn export {name}/net.py:Net" in message
 
 
+def test_the_owners_function_is_taken_in_place_of_a_file_that_was_written_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("def encode(text):\n    return text.split()\n")
+    Path("in").mkdir()
+    code = "def words(text):\n    return text.split()\n"
+    named = parse_module_name("net.py:encode")
+    made = write_code_file(Path("in/out"), "words", code, named, "./net.py:encode(most=3)")
+    assert "return text.split()  # net.py, line 2" in made.read_text()
+
+    def take() -> str:
+        options = {"tokenizer": f"{made}:words"}
+        with click.Context(click.Command("export")):
+            take_function_of_written_file(options)
+        return options["tokenizer"]
+
+    assert Path(take().partition(":")[0]).resolve() == Path("net.py").resolve()
+    assert take().endswith(":encode(most=3)")
+    made.write_text(made.read_text() + "x = 1\n")
+    assert take() == "in/out_words.py:words"
+
+
+def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.py").write_text(
+        "import re\nimport nltk\nfrom clean import clean\n\ndef words(text):\n    return [text]\n"
+    )
+    Path("clean.py").write_text("import contractions\n")
+    assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
+    assert not print_import_of_tokenizer('Classifier.load("mine"', "my-cut.py:words")
+    heading, first, second, needs = capsys.readouterr().out.splitlines()
+    assert heading.startswith("In Python")
+    assert (first, second) == ("  from cut import words", '  classifier = Classifier.load("mine", tokenizer=words)')
+    assert re.findall(r"[\w.]+\.py|contractions|nltk|\bre\b", needs) == ["cut.py", "clean.py", "contractions", "nltk"]
+
+
+def test_a_command_to_copy_lets_a_function_that_calls_a_library_split_the_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.py").write_text("import nltk\n\ndef words(text):\n    return nltk.word_tokenize(text)\n")
+    widths = '{"max_width": 9}'
+
+    def complete(changes: dict[str, str | None], **given: str) -> dict[str, Any]:
+        with click.Context(click.Command("export")) as context:
+            context.params = given
+            return json.loads(complete_rules_beside_tokenizer_function(changes).get("rules") or "{}")
+
+    both = {"tokenizer": "external", "max_width": 9}
+    assert complete({"force": "--force"}, tokenizer="cut.py:words") == {"tokenizer": "external"}
+    assert complete({"tokenizer": "cut.py:words"}, rules=widths) == both
+    assert complete({"tokenizer": "cut.py:words", "rules": widths}) == both
+    assert complete({"rules": '{"tokenizer": "space"}'}, tokenizer="cut.py:words") == {"tokenizer": "space"}
+    assert complete({"tokenizer": "basic_english"}) == {}
+
+
+def test_without_a_tokenizer_the_function_of_the_code_is_told_before_other_causes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("def tokenize(text):\n    return text.split()\n")
+    error = OtherAnswersError("9 of 9 answers differ.", "Give the vocabulary.")
+    names = ("source", "tokenizer", "rules", "max_tokens", "multi_label", "pairs")
+    options: dict[str, Any] = dict.fromkeys(names) | {"source": "net.py:Net"}
+
+    def refuse(_: Any) -> Any:
+        raise error
+
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": "out", "source": "net.py:Net"}
+        with pytest.raises(ParityError) as refused:
+            export_with_rules_from_answers(refuse, {}, options, None)
+    message = str(refused.value)
+    assert message.index("net.py:tokenize") < message.index("--tokenizer") < message.index("Give the vocabulary")
+
+
 def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:
-    find_or_write_code_file(Path("out"), "vocabulary", "words = 1\n")
-    made = export("net.py:Net", "--vocabulary", "out-vocabulary.json", "--labels", "a,b")
-    assert "python out-vocabulary.py" in made.stderr
+    write_code_file(Path("out"), "vocabulary", "words = 1\n")
+    made = export("net.py:Net", "--vocabulary", "out_vocabulary.json", "--labels", "a,b")
+    assert "python out_vocabulary.py" in made.stderr
     assert "is run" not in made.stderr
 
 
@@ -1075,8 +1168,8 @@ def test_a_string_that_the_owners_function_gives_is_split_as_keras_does(folder: 
     with click.Context(click.Command("export")) as context:
         context.params = {"output": Path("out"), **options}
         assert replace_tokenizer_that_cleans_before_keras(options, KerasSplit())
-    assert options["tokenizer"] == "out-words.py:words"
-    assert run_source(Path("out-words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
+    assert options["tokenizer"] == "out_words.py:words"
+    assert run_source(Path("out_words.py").read_text())["words"]("G0,  Now") == ["go", "now"]
 
 
 @pytest.mark.parametrize(
@@ -1109,8 +1202,8 @@ def test_a_function_that_needs_a_removed_name_is_written_with_the_present_one(fo
         context.params = {"output": Path("out"), **options}
         assert replace_tokenizer_by_code_with_present_names(options)
         assert not replace_tokenizer_by_code_with_present_names({"tokenizer": "net.py:predict"})
-    assert options["tokenizer"] == "out-words.py:words"
-    assert "spacy.load('en_core_web_sm')" in Path("out-words.py").read_text()
+    assert options["tokenizer"] == "out_words.py:words"
+    assert "spacy.load('en_core_web_sm')" in Path("out_words.py").read_text()
 
 
 PAGE = """
@@ -1158,7 +1251,7 @@ def test_the_lines_of_a_page_with_several_fields_are_a_function_of_these(folder:
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
     line = export("net.py:Net", *given, "--tokenizer", "page.py:predict").stderr
     assert "2 fields of a request (title, body)" in line
-    assert "def words_of_fields(title, body):" in Path("out-words.py").read_text()
+    assert "def words_of_fields(title, body):" in Path("out_words.py").read_text()
 
 
 def test_a_text_function_that_needs_what_is_not_run_is_named_and_no_value_is_asked_for(folder: Path) -> None:

@@ -98,7 +98,7 @@ def test_after_a_vocabulary_that_is_too_large_the_code_that_counts_one_is_writte
     given = ["export", "net.py:Net", "-o", "out", "--weights", "net.pt", "--labels", "a,b"]
     for arguments in (given, [*given, "--vocabulary", "words.pkl"]):
         said = CliRunner().invoke(main, arguments).stderr
-        assert "python out-vocabulary.py" in said
+        assert "python out_vocabulary.py" in said
         assert "Write: pocketrnn export net.py:Net" in said
         assert "--vocabulary words.pkl" not in said.partition("Write: ")[2]
         assert "alone" not in said

@@ -161,7 +161,7 @@ def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: P
     result = export('net.py:Net(pooling="mean")', *given)
     assert result.exit_code == 0, result.output
     # The file of weights is not read as the vocabulary in that line, and the lines that split a text do not need it.
-    said = "use.py:encode.*out-words.py" if vocabulary == "whole.pt" else "words of use.py .*words.json"
+    said = "use.py:encode.*out_words.py" if vocabulary == "whole.pt" else "words of use.py .*words.json"
     assert re.search(said, result.stderr)
     assert "No text rule" not in result.stderr
 
@@ -279,7 +279,13 @@ def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Pat
     result = export("net.py:Net", "--weights", "whole.pt", "--tokenizer", "stem.py:words", "--pairs", "pairs.jsonl")
     assert result.exit_code == 2
     assert re.search(r"(?s)rstrip.*\(2\) Net.*pooling.*out-rules\.json", result.stderr)
+    assert "stem.py, line 5: w.rstrip('s')" in result.stderr
     assert len(json.loads(Path("out-rules.json").read_text())["stop_words"]) == 200
+    # The same rules need no second file, and the widths that are given stay.
+    given = ["--weights", "whole.pt", "--tokenizer", "stem.py:words", "--rules", '{"min_width": 9, "max_width": 9}']
+    again = export("net.py:Net", *given).stderr
+    assert '--rules \'{"tokenizer": "external", "min_width": 9, "max_width": 9}\'' in again
+    assert not Path("out-rules2.json").exists()
 
 
 @pytest.mark.slow
@@ -329,8 +335,8 @@ def test_a_function_of_a_label_whose_splitting_part_is_not_found_is_refused_with
     )
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "use.py:answer")
     assert result.exit_code == 2
-    assert re.search(r"use\.py:answer answers a text, .*out-words\.py: .*\nWrite: .*out-words\.py:words", result.stderr)
-    assert "def words(text" in Path("out-words.py").read_text()
+    assert re.search(r"use\.py:answer answers a text, .*out_words\.py: .*\nWrite: .*out_words\.py:words", result.stderr)
+    assert "def words(text" in Path("out_words.py").read_text()
     assert (folder / "use.py").exists()
 
 

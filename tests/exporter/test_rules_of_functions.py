@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from pocketrnn.commands.terminal_text import escape_line
+from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
+from pocketrnn_export.commands.tokenizer_file_beside_output import write_code_file
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
@@ -270,9 +272,48 @@ def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:
     found = read_rules_in_code(stemmed)
     assert found is not None
     assert found.steps == ("lowercase", ("sub", "[^a-z ]", ""))
-    assert re.search(r"^line \d+: word.rstrip\('s'\)$", found.unsaid[0])
+    assert re.search(r"test_rules_of_functions\.py, line \d+: word.rstrip\('s'\)$", found.unsaid[0])
     with pytest.raises(InputError, match=r"rstrip.*\"sub\": \[.*stop_words.*--tokenizer external"):
         choose_rules(KNOWN, None, stemmed, [], ["movies"])
+
+
+def test_the_line_that_calls_a_library_is_named_and_all_else_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # A library may lie outside of Python's own folders.
+    Path("lib/fixer-1.0.dist-info").mkdir(parents=True)
+    Path("lib/fixer.py").write_text("def fix(text):\n    return text.translate(open('x'))[nothing]\n")
+    Path("own.py").write_text("def change(text):\n    return nothing[text]\n")
+    Path("split.py").write_text(
+        "import fixer\nfrom own import change\n\ndef words(text):\n"
+        "    text = fixer.fix(text)  # expands\n    text = change(text)\n    return text.lower().split()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    found = read_rules_in_code(load_tokenizer_function("split.py:words"))
+    assert found is not None
+    assert found.unsaid == ("split.py, line 5: fixer.fix(text)", "own.py, line 2: return nothing[text]")
+    assert (found.steps, found.tokenizer) == (("lowercase",), "whitespace")
+
+
+def test_a_copied_line_is_named_by_its_place_in_the_owners_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text("x = 1\n\ndef cut(text):\n    y = 2\n    return [w.rstrip('s') for w in text.split()]\n")
+    code = "def words(text):\n    return [w.rstrip('s') for w in text.split()]\n"
+    written = write_code_file(Path("out"), "words", code, Path("own.py"))
+    found = read_rules_in_code(load_tokenizer_function(f"{written}:words"))
+    assert found is not None
+    assert found.unsaid == ("own.py, line 5: w.rstrip('s')",)
+
+
+def test_words_that_no_code_names_are_not_proposed_as_stop_words() -> None:
+    hidden = eval("lambda text: [w for w in text.lower().split() if w not in ('oil', 'so')]")  # noqa: S307 - no source
+    with pytest.raises(OptionCorrectionsError, match="oil") as refused:
+        choose_rules(KNOWN, None, hidden, [], ["so oil is good"])
+    assert "stop" not in str(refused.value)
+    assert "stop" not in refused.value.nearest
 
 
 FULL = {"u": "good", "thx": "great"}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from pocketrnn import Classifier
+from pocketrnn import Classifier, classifier
+from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.commands.cli import main
-from pocketrnn.commands.tokenizer_function import load_tokenizer_function
+from pocketrnn.commands.tokenizer_function import find_written_tokenizer, load_tokenizer_function
+from pocketrnn.errors import InputError
 
 SPLIT = """
 from cleaning_beside import clean
@@ -80,7 +83,7 @@ def test_a_file_that_is_named_like_a_library_does_not_hide_it(library: str, spli
         ("split_texts.py:absent", "absent"),
         ("broken.py:words", "KeyError"),
         ("split_texts.py:end", "split_texts.py, line 13,"),
-        ("split_texts.py:count", "'Stocks', but a int"),
+        ("split_texts.py:count", "'Stocks', but an int"),
     ],
 )
 def test_what_is_no_function_is_refused_by_name(
@@ -91,3 +94,29 @@ def test_what_is_no_function_is_refused_by_name(
     result = CliRunner().invoke(main, ["classify", "-b", "ag_news", "--tokenizer", given, "Stocks"])
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_a_name_that_is_not_complete_leads_to_the_function_of_a_written_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = Path("my_mine_words.py")
+    written.write_text("def cut(text):\n    return text.split()\n\nwords = cut\n")
+    assert find_written_tokenizer(Path("my-mine.bundle")) == "my_mine_words.py:words"
+    assert find_written_tokenizer(Path("other")) == ""
+    with pytest.raises(InputError, match=r"my_mine_words\.py:words"):
+        load_tokenizer_function("my_mine_words.py")
+    with pytest.raises(InputError, match=r"mean my_mine_words\.py"):
+        load_tokenizer_function("words.py:words")
+
+
+def test_texts_that_a_written_function_splits_are_refused_with_the_whole_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(find_or_download_bundle("ag_news"), "mine")
+    monkeypatch.setattr(classifier, "can_split_texts", lambda _: False)
+    Path("mine_words.py").write_text("def words(text):\n    return text.split()\n")
+    result = CliRunner().invoke(main, ["classify", "-b", "mine", "a text"], catch_exceptions=False)
+    assert result.exit_code == 2
+    assert "--tokenizer mine_words.py:words" in result.stderr.splitlines()[-1]

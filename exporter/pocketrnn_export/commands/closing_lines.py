@@ -4,7 +4,9 @@ texts in the bundle, and the next command."""
 from __future__ import annotations
 
 import json
+import keyword
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.commands.standard_streams import print_line
@@ -13,12 +15,13 @@ from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pocketrnn.bundle.manifest import Manifest, Parity
 
 # The most ids that the next command shows.
 _SHOWN_IDS: Final = 30
+# Libraries that read data that is installed beside them.
+_WITH_DATA: Final = ("nltk", "spacy", "stanza")
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
 _COMPARE: Final = {
     "not compared": "Compare them: --pairs FILE, with texts, the ids that your pipeline gives and your classifier's "
@@ -156,7 +159,7 @@ def print_next_step(
     )
     packed = output.suffix == ".prnn"
     load = f"Classifier.load({json.dumps(str(output), ensure_ascii=False)}"
-    if is_external and not packed and not manifest.has_two_texts:
+    if is_external and not packed and not manifest.has_two_texts and not print_import_of_tokenizer(load, tokenizer):
         calls.append(
             f"{load}, tokenizer=words) takes texts, of which your function words(text) gives the tokens or ids"
         )
@@ -172,6 +175,30 @@ def print_next_step(
         print_line(f"Next: {format_command_with_changes({**corrected_options, 'force': 'given'})}")
         return
     print_line(f"Next: pocketrnn classify --bundle {where} {given}")
+
+
+def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
+    """Print how Python loads a bundle with the user's function that splits texts, and what this function needs. Return
+    False, and print nothing, if Python cannot import it by its name.
+
+    Args:
+        load: the beginning of the call that loads the bundle.
+        tokenizer: the function, as file.py:function.
+    """
+    from pocketrnn_export.source_code.files_near_module import list_imported_files, list_imported_libraries
+
+    named, _, name = tokenizer.rpartition(":")
+    file = Path(named)
+    if not (file.stem.isidentifier() and name.isidentifier()) or keyword.iskeyword(file.stem):
+        return False
+    folder = "" if file.parent == Path() else f", with {escape_line(str(file.parent))} in sys.path"
+    print_line(f"In Python{folder}:")
+    print_line(f"  from {file.stem} import {name}")
+    print_line(f"  classifier = {load}, tokenizer={name})")
+    libraries = [f"{one} with its data" if one in _WITH_DATA else one for one in list_imported_libraries(file)]
+    needs = [file.name, *(one.name for one in list_imported_files(file) if one != file), *libraries]
+    print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.")
+    return True
 
 
 def _format_example_ids(manifest: Manifest) -> str:

@@ -11,11 +11,10 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
+from pocketrnn_export.commands.proposed_options import complete_rules_beside_tokenizer_function
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
-# Longer rules, as with stop words, are written to a file: a message has at most 2,000 characters.
-_LONGEST_OPTION: Final = 600
 _MOST_FILES: Final = 20
 
 
@@ -66,11 +65,14 @@ class CollectedRefusals:
         if not self._found:
             return
         changes, line = self.changes, ""
+        changes = complete_rules_beside_tokenizer_function(changes) if changes else changes
         for error in self._found:
             if isinstance(error, OptionCorrectionsError) and error.nearest:
-                near = self._write_rules_to_file(error.nearest)
+                near = _write_rules_to_file(self._output, error.nearest)
                 line += f" The nearest rules are in {near}." if near else ""
-        line += f" Write: {format_command_with_changes(self._move_long_rules_to_file(changes))}" if changes else ""
+        line += (
+            f" Write: {format_command_with_changes(move_long_rules_to_file(self._output, changes))}" if changes else ""
+        )
         if len(self._found) == 1:
             (error,) = self._found
             kind = ExportError if isinstance(error, ExportError) else InputError
@@ -88,25 +90,30 @@ class CollectedRefusals:
         all_of_them.of_lines = True
         raise all_of_them from None
 
-    def _move_long_rules_to_file(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
-        """If the options hold long text rules, write the rules to a file. Return the options with the name of the file
-        in place of the rules."""
-        rules = changes.get("rules")
-        if rules is None or len(rules) <= _LONGEST_OPTION:
-            return dict(changes)
-        return {**changes, "rules": self._write_rules_to_file(rules) or rules}
 
-    def _write_rules_to_file(self, rules: str) -> str:
-        """Write text rules to a new file beside the output. Return the file's path, or an empty string if writing
-        fails."""
-        for number in range(1, _MOST_FILES):
-            path = self._output.with_name(
-                f"{make_classifier_name(self._output)}-rules{number if number > 1 else ''}.json"
-            )
-            try:
-                with write_whole_file(path, force=False) as file:
-                    file.write(rules.encode() + b"\n")
-            except OutputError:
-                continue
-            return str(path)
-        return ""
+def move_long_rules_to_file(output: Path, changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """If options hold long text rules, write the rules to a file beside the output. Return the options with the name of
+    the file in place of the rules."""
+    from pocketrnn_export.vocabularies.candidate_text_rules import LONGEST_OPTION
+
+    rules = changes.get("rules")
+    if rules is None or len(rules) <= LONGEST_OPTION:
+        return dict(changes)
+    return {**changes, "rules": _write_rules_to_file(output, rules) or rules}
+
+
+def _write_rules_to_file(output: Path, rules: str) -> str:
+    """Write text rules to a file beside the output, unless such a file holds the same rules. Return the file's path, or
+    an empty string if writing fails."""
+    content = rules.encode() + b"\n"
+    for number in range(1, _MOST_FILES):
+        path = output.with_name(f"{make_classifier_name(output)}-rules{number if number > 1 else ''}.json")
+        try:
+            if path.is_file() and path.read_bytes() == content:
+                return str(path)
+            with write_whole_file(path, force=False) as file:
+                file.write(content)
+        except (OutputError, OSError):
+            continue
+        return str(path)
+    return ""

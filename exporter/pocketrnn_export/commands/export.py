@@ -65,6 +65,7 @@ from pocketrnn_export.commands.proposed_options import (
     UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
+    complete_rules_beside_tokenizer_function,
     describe_label_order,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
@@ -90,12 +91,13 @@ from pocketrnn_export.commands.settings_found_in_code import (
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
-    find_or_write_code_file,
     refuse_answering_function,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
     replace_tokenizer_that_cleans_before_keras,
+    take_function_of_written_file,
+    write_code_file,
     write_tokenizer_of_columns_to_file,
     write_tokenizer_of_script_to_file,
 )
@@ -330,6 +332,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
+    take_function_of_written_file(options)
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
@@ -884,7 +887,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         rows = read_weight_sizes(weights).embedding_rows
-        script = find_or_write_code_file(output, "vocabulary", code.write(rows))
+        script = write_code_file(output, "vocabulary", code.write(rows), code.file)
         file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
         is_chosen = rows and len(code.made) > 1
@@ -1061,11 +1064,8 @@ def _add_rules_of_function(
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
-    from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
-    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
-    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
@@ -1095,39 +1095,76 @@ def _add_rules_of_function(
         if function.gives_string and keras and replace_tokenizer_that_cleans_before_keras(options, keras):
             return _add_rules_of_function(module_file, options, text)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
-    given, vocabulary = text["example_ids"], text["vocabulary"]
+    given = text["example_ids"]
     pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
-    members = list_given_rule_members(options["rules"])
-    if function.leaves_out_unknown and text["rules"] is not None and "unknown_id" not in members:
-        text = {**text, "rules": replace(text["rules"], unknown_id=None)}
-    if members and _BESIDE_A_FUNCTION.issuperset(members):
-        found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
-        rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
-        refuse_other_ids(vocabulary, rules, pairs)
-    else:
-        try:
-            rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
-        except OptionCorrectionsError:
-            _refuse_rules_in_place_of_library(options, text.get("labels", ()))
-            raise
+    rules = _choose_rules_of_function(function, options, text, pairs, texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
+
+
+def _choose_rules_of_function(
+    function: Any,
+    options: dict[str, Any],
+    text: dict[str, Any],
+    pairs: Sequence[tuple[str, Sequence[int]]],
+    texts: Sequence[str],
+) -> AnyTextRules:
+    """Return the text rules that do the same as the function of --tokenizer. An error keeps the widths that --rules
+    gives.
+
+    Args:
+        function: the function.
+        options: the options of the command.
+        text: the arguments of `export` that are read before.
+        pairs: texts with their ids.
+        texts: texts to try the function on.
+    """
+    from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
+    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
+
+    vocabulary = text["vocabulary"]
+    members = list_given_rule_members(options["rules"])
+    are_beside = bool(members) and _BESIDE_A_FUNCTION.issuperset(members)
+    if function.leaves_out_unknown and text["rules"] is not None and "unknown_id" not in members:
+        text = {**text, "rules": replace(text["rules"], unknown_id=None)}
+    try:
+        if are_beside:
+            found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
+        else:
+            rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
+    except OptionCorrectionsError as error:
+        if are_beside or options["rules"] is None:
+            _refuse_rules_in_place_of_library(options, text.get("labels", ()))
+            _keep_given_members(error, members)
+        raise
+    if are_beside:
+        rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
+        refuse_other_ids(vocabulary, rules, pairs)
+    return rules
+
+
+def _keep_given_members(error: OptionCorrectionsError, members: Mapping[str, Any]) -> None:
+    """Add the members of --rules that were given to the rules that an error proposes."""
+    if rules := error.changes.get("rules"):
+        error.changes["rules"] = json.dumps({**json.loads(rules), **members})
 
 
 def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:
     """If the --tokenizer function calls a library, refuse text rules, and give the whole command that lets the function
     split the texts: even the nearest rules split differently."""
     library = find_library_of_tokenizer_function(options["tokenizer"])
-    if not library or options["rules"] is not None:
+    if not library:
         return
-    changes, pairs = make_options_of_tokenizer_function(options["tokenizer"]), _propose_pairs(labels, options)
+    pairs = _propose_pairs(labels, options)
+    changes = complete_rules_beside_tokenizer_function({"tokenizer": options["tokenizer"]})
     raise OptionCorrectionsError(
         f"{options['tokenizer']} calls {library}, and no text rules do the same.",
         "Let your code split texts. The bundle then takes tokens or ids, and texts by Classifier.load(..., "
         "tokenizer=function). It cannot be packed.",
-        changes if pairs is None else pairs.complete(changes),
+        changes if pairs is None else {**changes, **pairs.complete(changes), "rules": changes["rules"]},
     ) from None
 
 

@@ -6,14 +6,19 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ParityError
+from pocketrnn_export.commands.collected_refusals import move_long_rules_to_file
 from pocketrnn_export.commands.proposed_options import (
+    SPLITTING_MEMBERS,
     TEXTS_TO_DECIDE_BY,
+    complete_rules_beside_tokenizer_function,
     describe_tokenizer_function,
     make_options_of_tokenizer_function,
     propose_pairs,
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
-
-_OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
 def export_with_rules_from_answers(
@@ -225,12 +228,14 @@ def _raise_again_with_function_names(
     found.sort(key=lambda one: bool(of_answers) and one.name.rpartition(".")[2] not in of_answers)
     if found:
         widths = {} if found[0].called is not None else _make_width_options(error, options)
-        other = "Other f" if tried_names else "F"
+        other, first = "Other f", ""
+        if not tried_names:
+            other, first = "F", "Give --tokenizer with the one that does first. If the answers still differ: "
         raise _make_error_of_lines(
             error,
             given_tokenizer,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
-            f"{error.remedy}",
+            f"{first}{error.remedy}",
             {**error.nearer_options, **({} if is_stated else {"tokenizer": found[0].option, **widths})},
         ) from None
 
@@ -240,7 +245,10 @@ def _make_error_of_lines(
 ) -> ParityError:
     """Make the error with a line for each of these: how many answers differ, the likely cause, and the first of them.
     Another line has the command with changed options, unless it is the command that runs."""
-    line = format_command_with_changes(changes)
+    output = Path(click.get_current_context().params["output"])
+    line = format_command_with_changes(
+        move_long_rules_to_file(output, complete_rules_beside_tokenizer_function(changes))
+    )
     running = (format_command_with_changes({}), format_command_with_changes({"tokenizer": given_tokenizer}))
     write = "" if line in running else f" Write: {line}"
     lines = "".join(f"\n{escape_line(one)}" for one in (cause, error.example) if one)
@@ -279,7 +287,7 @@ def _is_split_otherwise(members: Mapping[str, Any]) -> bool:
     """Return whether these members of the text rules split texts in another way than the function of --tokenizer."""
     from pocketrnn.text import EXTERNAL
 
-    return members.get("tokenizer") != EXTERNAL and any(name in members for name in _OF_SPLITTING)
+    return members.get("tokenizer") != EXTERNAL and any(name in members for name in SPLITTING_MEMBERS)
 
 
 def _make_corrected_rule_options(

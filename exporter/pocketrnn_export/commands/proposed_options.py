@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import click
+
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
@@ -46,6 +48,8 @@ _MOST_TOLD: Final = 3
 # The files of weights that are compared with the given one: reading one of this size takes a second.
 _LARGEST_WEIGHTS: Final = 2**29
 _MOST_WEIGHTS: Final = 6
+# The members of text rules that say how texts are split.
+SPLITTING_MEMBERS: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 # In place of labels that are not known.
 UNKNOWN_LABELS: Final = "a,b,c"
 
@@ -574,6 +578,27 @@ def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
 
     library = find_library_of_tokenizer_function(function)
     return {"tokenizer": function, **({"rules": json.dumps({"tokenizer": EXTERNAL})} if library else {})}
+
+
+def complete_rules_beside_tokenizer_function(changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return changed options of the running command, with --rules that leave the splitting to the --tokenizer function
+    if it calls a library. Widths that --rules has are kept, and rules that state how texts are split are unchanged.
+
+    Args:
+        changes: the options that the command changes.
+    """
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
+
+    given = click.get_current_context().params
+    tokenizer, rules = (changes.get(one, given.get(one)) for one in ("tokenizer", "rules"))
+    members: Mapping[str, object] = {}
+    with contextlib.suppress(InputError):
+        members = list_given_rule_members(rules)
+        if ":" in (tokenizer or "") and not any(one in members for one in SPLITTING_MEMBERS):
+            options = make_options_of_tokenizer_function(str(tokenizer))
+            if options.get("rules"):
+                return {**changes, "rules": json.dumps({**json.loads(str(options["rules"])), **members})}
+    return dict(changes)
 
 
 def find_library_of_tokenizer_function(function: str) -> str:

@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.bundle.names_from_paths import make_classifier_name
+from pocketrnn.bundle.names_from_paths import choose_module_file
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
-from pocketrnn_export.source_code.files_near_module import WRITTEN_BY_EXPORT
+from pocketrnn_export.source_code.files_near_module import (
+    is_unchanged_since_export,
+    read_origin_of_written_file,
+    write_first_line,
+)
+from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.text_function_in_own_file import PLAIN_CALL, write_text_function
 
 if TYPE_CHECKING:
@@ -74,7 +79,7 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
             options["rules"] = parameters["rules"] = '{"unknown_id": null}'
         print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
-    path = find_or_write_code_file(Path(parameters["output"]), "words", written.code)
+    path = write_code_file(Path(parameters["output"]), "words", written.code, named)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(
         f"Note: The lines of {named} that split a text are now a function in {path}, and --tokenizer "
@@ -115,7 +120,7 @@ def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: K
         return False
     code = code.replace(f"{WRITTEN_NAME} = {named.name}\n", "")
     code += f"\ndef {WRITTEN_NAME}(text):\n    return {keras.write_tokens(f'{named.name}(text)')}\n"
-    path = find_or_write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
+    path = write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code, named)
     options["tokenizer"] = click.get_current_context().params["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(
         f"Note: {named} gives a string, and {options['vocabulary']} splits it: {path} does both, and --tokenizer "
@@ -138,7 +143,7 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
         return False
     parameters, taken = click.get_current_context().params, found.option
     if found.code:
-        taken = f"{find_or_write_code_file(Path(parameters['output']), WRITTEN_NAME, found.code)}:{WRITTEN_NAME}"
+        taken = f"{write_code_file(Path(parameters['output']), WRITTEN_NAME, found.code, named)}:{WRITTEN_NAME}"
     options["tokenizer"] = parameters["tokenizer"] = taken
     is_called = "" if found.called is None else f", as {found.called.place}, calls it"
     print_line(f"Note: --tokenizer {named} is taken as {taken}{is_called}.", err=True)
@@ -157,7 +162,7 @@ def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
     from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
 
     skeleton = write_skeleton(named.path, named.function_name)
-    path = find_or_write_code_file(output, WRITTEN_NAME, skeleton.code)
+    path = write_code_file(output, WRITTEN_NAME, skeleton.code, named)
     lines = f"its lines that read the text are copied there ({escape_line('; '.join(skeleton.lines))})"
     lines = lines if skeleton.lines else "none of its lines seems to read the text"
     needs = f". It needs {', '.join(skeleton.missing)}" if skeleton.missing else ""
@@ -174,7 +179,7 @@ def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenToke
     says how the user completes the file to a tokenizer of one text."""
     from pocketrnn_export.source_code.splitting_part_of_function import NAME_WITH_FIELDS, WRITTEN_NAME
 
-    path = find_or_write_code_file(output, "words", written.code)
+    path = write_code_file(output, "words", written.code, named)
     fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
     raise InputError(
         f"{named} joins {len(written.fields)} fields of a request ({fields}) to one text.",
@@ -242,7 +247,7 @@ def replace_tokenizer_by_own_file(
         code = _write_import(named, Path(parameters["output"]), [*given, *words], call or PLAIN_CALL)
     if code is None or call is None:
         return False
-    path = find_or_write_code_file(Path(parameters["output"]), "words", code)
+    path = write_code_file(Path(parameters["output"]), "words", code, named, options["tokenizer"])
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     also = ", with the words of the vocabulary" if vocabulary else ""
     print_line(f"Note: {named} is now also in {path}, without PyTorch{also}, and --tokenizer {path}:{WRITTEN_NAME} is "
@@ -297,7 +302,7 @@ def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> boo
     if code is None or replace_removed_names(code)[0] == code:
         return False
     parameters = click.get_current_context().params
-    path = find_or_write_code_file(Path(parameters["output"]), WRITTEN_NAME, code)
+    path = write_code_file(Path(parameters["output"]), WRITTEN_NAME, code, named)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(f"Note: {named} cannot be loaded as it stands, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
                err=True)  # fmt: skip
@@ -322,7 +327,7 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
     both = None if changed is None else write_tokenizer_of_function(function.path, function.name, changed)
     if changed is None or both is None:
         return None
-    path = find_or_write_code_file(Path(click.get_current_context().params["output"]), "words", both.code)
+    path = write_code_file(Path(click.get_current_context().params["output"]), "words", both.code, function.path)
     said = f"{changed.place}, calls {function.name} with {changed.code}; {path} does both."
     return escape_line(said), f"{path}:{WRITTEN_NAME}"
 
@@ -363,41 +368,86 @@ def _write_copied_code(code: str, subject: str, later_changes: str) -> tuple[str
     """Write code with a function `words` to a file beside the output. Return a sentence on it, and the tokenizer."""
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
-    written = find_or_write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
+    written = write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
     later = f" Later lines change the ids: {later_changes}." if later_changes else ""
     return f"{subject} copied to {written}, for one text.{later}", f"{written}:{WRITTEN_NAME}"
 
 
-def find_or_write_code_file(output: Path, kind: str, code: str) -> Path:
-    """Write code to a new file beside the output, unless such a file already holds the same code. Return the file. Its
-    first line says that this command wrote it. Names that libraries have removed are replaced by their present names,
-    with a note.
+def write_code_file(
+    output: Path, kind: str, code: str, copied: ModuleName | Path | None = None, option: str = ""
+) -> Path:
+    """Write code to a file beside the output, whose name is that of a Python module. Return the file. Its first line
+    says that this command wrote it, and from which function. Names that libraries have removed are replaced by their
+    present names, with a note. Copied lines get their place in the owner's file.
+
+    A file that an export has written before is replaced, unless the owner has changed it, or it belongs to an output
+    that this command does not replace.
 
     Args:
         output: the output of the command, whose name begins the file's name.
         kind: the second part of the file's name, such as `words`.
         code: the Python code to write.
+        copied: the owner's function, from which a later export writes the file again; or only the file of the code.
+        option: the function with its arguments, as --tokenizer has it; by default that of `copied`.
     """
     from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 
     code, changes = replace_removed_names(code)
-    path = _find_or_write_content(output, kind, code)
+    origin = ""
+    if isinstance(copied, ModuleName):
+        rest = (option or str(copied)).split(f"{copied.path.suffix}:", 1)[1]
+        folder = os.path.relpath(copied.path.absolute(), output.absolute().parent)
+        origin = read_origin_of_written_file(copied.path) or f"{folder}:{rest}"
+    if copied is not None:
+        code = _add_places_of_copied_lines(code, copied.path if isinstance(copied, ModuleName) else copied)
+    content = f"{write_first_line(code, origin)}{code}".encode()
+    path = _choose_code_file(output, kind, content)
+    with write_whole_file(path, force=True) as file:
+        file.write(content)
     for change in changes:
         print_line(f"Note: In {path}, {escape_line(change)}", err=True)
     return path
 
 
-def _find_or_write_content(output: Path, kind: str, code: str) -> Path:
-    """Write code to a new file beside the output, unless a file that was written there for this or another output holds
-    the same code. Return the file."""
-    content = f"{WRITTEN_BY_EXPORT}\n{code}".encode()
-    for written in sorted(output.parent.glob(f"*-{kind}*.py")):
-        if written.is_file() and written.stat().st_size == len(content) and written.read_bytes() == content:
-            return written
+def _choose_code_file(output: Path, kind: str, content: bytes) -> Path:
+    """Return the first file beside the output that is free, that has this content, or that an export has written and
+    may write again."""
+    first = choose_module_file(output, kind)
+    context = click.get_current_context(silent=True)
+    is_kept = output.exists() and not (context and context.params.get("force"))
     for number in range(1, _MOST_FILES):
-        path = output.with_name(f"{make_classifier_name(output)}-{kind}{number if number > 1 else ''}.py")
-        if not path.exists():
-            with write_whole_file(path, force=False) as file:
-                file.write(content)
+        path = first.with_stem(f"{first.stem}{number if number > 1 else ''}")
+        if not path.exists() or (is_unchanged_since_export(path) and (not is_kept or path.read_bytes() == content)):
             break
     return path
+
+
+def _add_places_of_copied_lines(code: str, file: Path) -> str:
+    """Add the place in the owner's file to each line of the functions in `code` that stands there once."""
+    places: dict[str, list[str]] = {}
+    for cell in read_python_cells(file) if file.is_file() else ():
+        for node in ast.walk(ast.Module(list(cell.statements), [])):
+            if isinstance(node, ast.stmt):
+                places.setdefault(ast.unparse(node).splitlines()[0], []).append(cell.describe_place(file, node))
+    tree, lines = ast.parse(code), code.split("\n")
+    for function in (one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)):
+        for node in (one for part in function.body for one in ast.walk(part) if isinstance(one, ast.stmt)):
+            line = lines[node.lineno - 1]
+            found = places.get(line.strip(), [])
+            if len(found) == 1 and (node.lineno == node.end_lineno or line.endswith(":")):
+                lines[node.lineno - 1] = f"{line}  # {found[0]}"
+    changed = "\n".join(lines)
+    return changed if ast.dump(ast.parse(changed)) == ast.dump(tree) else code
+
+
+def take_function_of_written_file(options: dict[str, Any]) -> None:
+    """If --tokenizer names a file that an export has written from a function of the owner, set --tokenizer to this
+    function: the owner may have changed it since. A file that the owner has changed is taken as it stands."""
+    named = None if options["tokenizer"] is None else parse_module_name(options["tokenizer"])
+    origin = "" if named is None else read_origin_of_written_file(named.path)
+    if named is None or not origin or not is_unchanged_since_export(named.path):
+        return
+    folder = os.path.relpath(named.path.absolute().parent)
+    taken = origin if folder == "." else os.path.join(folder, origin)  # noqa: PTH118 - a file with a function
+    if Path(taken[: taken.index(":")]).is_file():
+        options["tokenizer"] = click.get_current_context().params["tokenizer"] = taken

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import re
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,9 @@ _LARGEST_NOTEBOOK: Final = 2**23
 _MOST_NOTEBOOKS: Final = 10
 # The first line of a file that the exporter writes beside its output. Such a file is not the owner's code.
 WRITTEN_BY_EXPORT: Final = "# Written by pocketrnn export, from your code."
+_WRITTEN_AGAIN: Final = re.compile(
+    re.escape(WRITTEN_BY_EXPORT) + r" Unless you change it, an export writes it again \((\w{12})(?:, from (.+))?\)\.\n"
+)
 
 
 def list_files_near(path: Path) -> list[Path]:
@@ -61,6 +66,43 @@ def is_written_by_export(file: Path) -> bool:
     with contextlib.suppress(OSError), file.open("rb") as content:
         return content.read(len(WRITTEN_BY_EXPORT)) == WRITTEN_BY_EXPORT.encode()
     return False
+
+
+def write_first_line(code: str, origin: str = "") -> str:
+    """Write the first line of a file that the exporter writes: the mark, what shows whether the owner has changed the
+    code since, and the function that the code was copied from.
+
+    Args:
+        code: all further lines.
+        origin: the function, as file.py:name, from the folder of the written file; empty without one.
+    """
+    said = f", from {origin}" if origin.isprintable() and origin else ""
+    digest = hashlib.sha256(code.encode()).hexdigest()[:12]
+    return f"{WRITTEN_BY_EXPORT} Unless you change it, an export writes it again ({digest}{said}).\n"
+
+
+def is_unchanged_since_export(file: Path) -> bool:
+    """Return whether `pocketrnn export` wrote a Python file, and nobody has changed it since."""
+    first, code = _read_written_file(file)
+    return first is not None and first[1] == hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
+def read_origin_of_written_file(file: Path) -> str:
+    """Return the function from which `pocketrnn export` wrote a Python file, as file.py:name from its folder. Return an
+    empty string for another file."""
+    first, _ = _read_written_file(file)
+    return "" if first is None else first[2] or ""
+
+
+def _read_written_file(file: Path) -> tuple[re.Match[str] | None, str]:
+    """Return the first line of a file that `pocketrnn export` wrote, and its code; None for another file."""
+    if not is_written_by_export(file):
+        return None, ""
+    with contextlib.suppress(OSError, ValueError):
+        text = file.read_bytes().decode()
+        if first := _WRITTEN_AGAIN.match(text):
+            return first, text[first.end() :]
+    return None, ""
 
 
 def list_notebooks_near(path: Path) -> list[Path]:
@@ -113,6 +155,22 @@ def list_imported_files(path: Path) -> list[Path]:
     """
     found = [find_imported_file(path, module.lstrip(".")) for module in _list_modules_of_file(path)]
     return [one for one in dict.fromkeys(found) if one is not None and one.stat().st_size <= _LARGEST_FILE_NEAR]
+
+
+def list_imported_libraries(path: Path) -> list[str]:
+    """List the packages that a Python file, or a file near it that it imports, needs: neither those of Python nor files
+    near it.
+
+    Args:
+        path: the file.
+    """
+    names = {
+        module.partition(".")[0]
+        for file in (path, *list_imported_files(path))
+        for module in _list_modules_of_file(file)
+        if not module.startswith(".") and find_imported_file(file, module) is None
+    }
+    return sorted(one for one in names if one and one not in sys.stdlib_module_names)
 
 
 def _list_modules_of_file(path: Path) -> list[str]:

@@ -151,6 +151,8 @@ def find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
 
 # The most characters of a message that describe steps: the set of `\w` alone has 740 ranges.
 _MOST_WRITTEN: Final = 120
+# The most characters of a --rules option in a message.
+LONGEST_OPTION: Final = 300
 
 
 def describe_rules(rules: TextRules) -> str:

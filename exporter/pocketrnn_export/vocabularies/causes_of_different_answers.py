@@ -28,7 +28,12 @@ from pocketrnn_export.vocabularies.answer_distances import (
     find_possible_columns,
     measure_distance,
 )
-from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules, write_rules_option
+from pocketrnn_export.vocabularies.candidate_text_rules import (
+    LONGEST_OPTION,
+    describe_rules,
+    list_candidate_rules,
+    write_rules_option,
+)
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
@@ -642,6 +647,8 @@ def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
 
 def _write_rules(rules: TextRules, tokens: Sequence[str]) -> str:
     """Write the option --rules for text rules. It has only the members that differ from those that the vocabulary
-    implies."""
+    implies. Long rules are described, and a command to copy has them in a file."""
     implied = make_implied_rules(read_vocabulary(tokens), TextRules().tokenizer)
-    return f"--rules {shlex.quote(write_rules_option(rules, implied))}"
+    option = write_rules_option(rules, implied)
+    is_long = len(option) > LONGEST_OPTION
+    return f"the rules {describe_rules(rules)}" if is_long else f"--rules {shlex.quote(option)}"

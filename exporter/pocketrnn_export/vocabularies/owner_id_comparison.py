@@ -12,7 +12,12 @@ from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
-from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_nearest_rules, write_rules_option
+from pocketrnn_export.vocabularies.candidate_text_rules import (
+    LONGEST_OPTION,
+    describe_rules,
+    write_nearest_rules,
+    write_rules_option,
+)
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_ids import (
@@ -23,8 +28,6 @@ from pocketrnn_export.vocabularies.rules_from_ids import (
 from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
-# The most characters of a --rules option in a message.
-LONGEST_OPTION: Final = 400
 _GIVE_FUNCTION: Final = (
     "Give your function that splits texts, --tokenizer file.py:name (tokenizer=function): its code shows the rules."
 )

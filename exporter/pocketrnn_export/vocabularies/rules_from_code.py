@@ -14,10 +14,12 @@ import functools
 import inspect
 import itertools
 import re
+import sys
 import sysconfig
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
@@ -47,6 +49,8 @@ _PLAIN_DOT: Final = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\.", re.DOTALL
 _PLAIN_DOLLAR: Final = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\$", re.DOTALL)
 # The last code point of encodings that have all before it, by the name that `codecs` has for them.
 _LAST_OF_ENCODINGS: Final = {"ascii": r"\x7f", "iso8859-1": r"\xff"}
+# The end of a line that the exporter has copied from the owner's file: where it stands there.
+PLACE_OF_COPIED_LINE: Final = re.compile(r"  # (\S.*\.(?:py|ipynb), (?:.*, )?line \d+)$", re.MULTILINE)
 _DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b", ""),)}
 
 
@@ -60,7 +64,7 @@ class RulesInCode:
         stop_words: the words that it drops.
         max_tokens, cut_side: how many tokens it keeps, and where it cuts.
         drops_unknown: whether it leaves out words that are not in the vocabulary.
-        unsaid: the expressions that no text rule does exactly, each with its line.
+        unsaid: the expressions that no text rule does exactly, each with its file and line.
     """
 
     steps: tuple[Any, ...] = ()
@@ -247,14 +251,19 @@ class _Reader:
         self.looked_up: _Text | None = None
         self.depth = 0
         self.first_line = 0
+        self.lines: Sequence[str] = ()
+        self.file = ""
 
     def note_code_without_rule(self, node: ast.AST, text: Any, why: str = "") -> Any:
         """Add an expression to `unsaid`, the list of expressions that no text rule does exactly, unless the code has
         already looked up the ids. Return `text` unchanged."""
         if self.looked_up is not None:
             return text
-        line = self.first_line + getattr(node, "lineno", 1) - 1
-        self.unsaid.append(f"line {line}: {short_repr(ast.unparse(node), 70)[1:-1]}{why}")
+        number = getattr(node, "lineno", 1)
+        end = getattr(node, "end_lineno", number)
+        copied = [found[1] for one in self.lines[number - 1 : end] if (found := PLACE_OF_COPIED_LINE.search(one))]
+        place = next(iter(copied), f"{self.file}, line {self.first_line + number - 1}".removeprefix(", "))
+        self.unsaid.append(f"{place}: {short_repr(ast.unparse(node), 70)[1:-1]}{why}")
         return text
 
     def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
@@ -289,7 +298,8 @@ class _Reader:
         if inspect.ismethod(function):
             values = {next(iter(inspect.signature(plain).parameters)): function.__self__, **values}
         scope = _Scope({**plain.__globals__, **closed}, values)
-        before, self.first_line = self.first_line, first
+        before = self.first_line, self.lines, self.file
+        self.first_line, self.lines, self.file = first, lines, _name_file_of_code(plain)
         self.depth += 1
         try:
             if self.depth > _DEEPEST:
@@ -299,7 +309,7 @@ class _Reader:
             return self.follow_statements(node.body, scope)
         finally:
             self.depth -= 1
-            self.first_line = before
+            self.first_line, self.lines, self.file = before
 
     def follow_statements(self, statements: Sequence[ast.stmt], scope: _Scope) -> Any:
         """Follow statements, without running them, up to the first return. Return its value; None without a return."""
@@ -311,7 +321,21 @@ class _Reader:
 
     def follow_statement(self, statement: ast.stmt, scope: _Scope) -> Any:
         """Follow one statement without running it. Return the value that it returns from the function; None if it
-        returns nothing."""
+        returns nothing. A statement that cannot be followed is noted, and the text stays as it was before it."""
+        try:
+            return self.follow_statement_of_known_kind(statement, scope)
+        # The user's code may raise any exception.
+        except (Exception, SystemExit):
+            if not scope.has_text(statement):
+                return None
+            names = [scope.values.get(one.id) for one in ast.walk(statement) if isinstance(one, ast.Name)]
+            text = self.note_code_without_rule(statement, _list_stand_ins(names)[0])
+            for name in _list_assigned_names(statement):
+                scope.values[name] = text
+            return text if isinstance(statement, ast.Return) else None
+
+    def follow_statement_of_known_kind(self, statement: ast.stmt, scope: _Scope) -> Any:
+        """Follow one statement, as `follow_statement` does. Raise the exception of one that cannot be followed."""
         match statement:
             case ast.Return(value=ast.expr() as value):
                 return self.evaluate(value, scope)
@@ -525,8 +549,7 @@ class _Reader:
         code = getattr(getattr(function, "__func__", function), "__code__", None)
         method = None if code or isinstance(function, type) else getattr(type(function), "__call__", None)  # noqa: B004 - its code is needed
         code = code or getattr(method, "__code__", None)
-        libraries = tuple(sysconfig.get_paths()[one] for one in ("stdlib", "purelib", "platlib"))
-        if code is None or code.co_filename.startswith(libraries):
+        if code is None or _is_of_library(code.co_filename):
             return self.note_code_without_rule(node, text)
         try:
             found = self.follow_call(function, args, kwargs)
@@ -713,11 +736,10 @@ class _Reader:
             case ast.Name() | ast.Call(func=ast.Attribute(attr="strip")):
                 return replace(part, stop_words=(*part.stop_words, ""))
             case ast.Compare(left=left, ops=[ast.NotIn()], comparators=[right]) if _is_word_itself(left, variable):
-                words = scope.evaluate(right)
-                words = [one for one in words if isinstance(one, str)]
-                return replace(
-                    part, stop_words=(*part.stop_words, *(words if isinstance(words, list) else sorted(words)))
-                )
+                given = scope.evaluate(right)
+                words = [one for one in given if isinstance(one, str)]
+                words = words if isinstance(given, list | tuple) else sorted(words)
+                return replace(part, stop_words=(*part.stop_words, *words))
             case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[ast.Constant(value=str() as word)]) if (
                 _is_word_itself(left, variable)
             ):
@@ -839,6 +861,31 @@ def _compile_expression(node: ast.expr, variable: str, scope: _Scope) -> Callabl
     code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
     function: Callable[[str], Any] = eval(code, {**scope.names, **scope.values})  # noqa: S307 - the owner's own code
     return function
+
+
+def _list_assigned_names(statement: ast.stmt) -> list[str]:
+    """Return the names that a statement assigns to."""
+    return [one.id for one in ast.walk(statement) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+
+
+def _name_file_of_code(function: Any) -> str:
+    """Return the path of the file of a function, from the working folder if it lies below. Return an empty string if
+    it is not a file."""
+    named = getattr(getattr(function, "__code__", None), "co_filename", "")
+    path = Path(named)
+    if not named or not path.is_file():
+        return ""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _is_of_library(file: str) -> bool:
+    """Return whether a file of code belongs to Python or an installed library: a folder of `sys.path` has it beside
+    the metadata of distributions, wherever that folder is."""
+    if file.startswith(tuple(sysconfig.get_paths()[one] for one in ("stdlib", "purelib", "platlib"))):
+        return True
+    folders = [Path(one) for one in sys.path if one and file.startswith(f"{Path(one)}/")]
+    return any(next(one.glob("*.dist-info"), None) is not None for one in folders)
 
 
 def _bind_names(target: ast.expr, value: Any, scope: _Scope) -> None:

@@ -27,7 +27,7 @@ from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import log_item_progress
-from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
+from pocketrnn_export.vocabularies.candidate_text_rules import LONGEST_OPTION, describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     advise_external_tokenizer,
     collect_width_members,
@@ -45,8 +45,7 @@ _WORDS_TO_COMPARE: Final = 2_000
 _NAMED_PLACES: Final = 8
 _UNPADDED: Final[Mapping[str, Any]] = dict.fromkeys(("max_tokens", "max_width", "min_width"))
 _UNFRAMED: Final[Mapping[str, Any]] = {**_UNPADDED, **dict.fromkeys(("first_id", "last_id"))}
-# The longest rules that a note has; stop words make them long.
-_MOST_WRITTEN: Final = 400
+_OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 _WRITTEN_FILE: Final = "<the owner's function>"
 # The seconds of calls that show how long all take.
 _SECONDS_TO_ESTIMATE: Final = 1.0
@@ -184,7 +183,7 @@ def _log_agreement(
     found, compared = "The text rules", {one.text for one in usual}
     if isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
-        found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
+        found = f"--rules {shlex.quote(written)}" if len(written) <= LONGEST_OPTION else describe_rules(best)
     counts = {"of yours": len(compared & {*texts}), "made of words of the vocabulary": len(compared - {*texts})}
     said = " and ".join(f"{count:,} texts {origin}" for origin, count in counts.items() if count)
     _log.warning("%s: the rules and your tokenizer split %s into the same %s", found, said, same)
@@ -202,8 +201,10 @@ def _find_best_rules(
     others agree on more than twice as many texts."""
     tried = [] if code is None else _make_rules_of_code(code, implied)
     find = functools.partial(
-        find_rules_from_ids, implied, vocabulary.tokens, pairs, tried_first=tried, may_have_outer_ids=gives_ids
-    )
+        find_rules_from_ids, implied, vocabulary.tokens, pairs, tried_first=tried, may_have_outer_ids=gives_ids,
+        # A list of the words that these texts lack would leave out too few of others.
+        may_have_stop_words=False,
+    )  # fmt: skip
     best, agreed = find()
     if tried and agreed < len(pairs):
         # Other rules agree by chance: the code is what is known.
@@ -359,22 +360,28 @@ def _make_refusal(
     that no rule covers, and the nearest rules. Its advice, to let the function split texts, repeats the widths of
     `framing_rules`."""
     rules, (agreed, compared) = encoder.rules, agreed_and_compared
-    problem = (
-        f"{_describe_first_difference(encoder, first_wrong)} These rules agree on {agreed} of {compared} texts, "
-        "most of them made of words of the vocabulary."
-    )
-    said, option = [], ""
+    difference = _describe_first_difference(encoder, first_wrong)
+    counted = f"agree on {agreed} of {compared} texts, most of them made of words of the vocabulary."
+    problem, said, option = f"{difference} These rules {counted}", list[str](), ""
     if code is not None and code.unsaid:
-        said.append(_describe_code_without_rule(code))
+        problem = f"{_describe_code_without_rule(code)} {difference}"
+        if isinstance(rules, TextRules) and any(
+            all(getattr(one, name) == getattr(rules, name) for name in _OF_SPLITTING)
+            for one in _make_rules_of_code(code, rules)
+        ):
+            said.append(f"All else in it is read as rules, which {counted}")
+        else:
+            said.append(f"These rules {counted}")
     if isinstance(rules, TextRules):
         option = write_rules_option(rules, make_implied_rules(vocabulary), () if code is None else code.steps)
-        if len(option) <= _MOST_WRITTEN:
+        if len(option) <= LONGEST_OPTION:
             said.append(f"The nearest rules are --rules {shlex.quote(option)}.")
             option = ""
     said.append("docs/text-rules.md says what rules can do.")
     # The function stays beside these rules: it splits the texts that are compared.
     own_code = json.dumps({"tokenizer": EXTERNAL, **collect_width_members(framing_rules)})
-    said.append(advise_external_tokenizer(vocabulary, framing_rules))
+    advice = {"condition": "To keep it,"} if code is not None and code.unsaid else {}
+    said.append(advise_external_tokenizer(vocabulary, framing_rules, **advice))
     return OptionCorrectionsError(problem, " ".join(said), {"rules": own_code}, option)
 
 

@@ -7,6 +7,7 @@ token, the width at which one long text was cut.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -42,6 +43,7 @@ def find_rules_from_ids(
     tried_first: Sequence[TextRules] = (),
     try_usual_rules: bool = True,
     may_have_outer_ids: bool = True,
+    may_have_stop_words: bool = True,
 ) -> tuple[TextRules, int]:
     """Return the text rules that give the owner's ids to the most texts, and the number of these texts.
 
@@ -52,6 +54,7 @@ def find_rules_from_ids(
         tried_first: rules that are tried before all others.
         try_usual_rules: whether usual rules are tried after these.
         may_have_outer_ids: whether the ids of a text may include a first id, a last id or padding.
+        may_have_stop_words: whether words that the ids never contain may become stop words.
     """
     rows = [ids for _, ids in pairs]
     tried = [
@@ -76,12 +79,15 @@ def find_rules_from_ids(
     ranked = sorted(tried, key=score_rules)[:_BEST]
     some = _choose_texts_to_complete_on(pairs)
     widest = longest if may_have_outer_ids else None
-    completed = [(one, *_complete_rules(one, tokens, some, widest)) for one in ranked]
+    complete = functools.partial(
+        _complete_rules, tokens=tokens, longest=widest, may_have_stop_words=may_have_stop_words
+    )
+    completed = [(one, *complete(one, pairs=some)) for one in ranked]
     begun, best, _ = max(completed, key=lambda found: found[2])
-    whole = [_complete_rules(best, tokens, pairs, widest)]
+    whole = [complete(best, pairs=pairs)]
     if best.stop_words and not begun.stop_words:
         # The other texts may hold words that only seemed to be left out.
-        whole.insert(0, _complete_rules(replace(best, stop_words=()), tokens, pairs, widest))
+        whole.insert(0, complete(replace(best, stop_words=()), pairs=pairs))
     return max(whole, key=lambda found: found[1])
 
 
@@ -111,13 +117,18 @@ def _choose_texts_to_complete_on(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def _complete_rules(
-    rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair], longest: int | None
+    rules: TextRules,
+    tokens: Sequence[str],
+    pairs: Sequence[Pair],
+    longest: int | None,
+    *,
+    may_have_stop_words: bool,
 ) -> tuple[TextRules, int]:
     """Change members of the rules, one after the other, as long as the rules then give the owner's ids to more texts.
     Return the rules and the number of these texts.
 
     Args:
-        rules, tokens, pairs: as in `find_rules_from_ids`.
+        rules, tokens, pairs, may_have_stop_words: as in `find_rules_from_ids`.
         longest: the length of the longest row of ids, at which texts may be cut; None if the ids belong to given
             tokens, which show no widths.
     """
@@ -134,7 +145,12 @@ def _complete_rules(
         missed = [pair for pair in pairs if not gives_owner_ids(encoder, *pair)]
         changed = [(count_agreeing_texts(one), one) for one in _list_changed_rules(encoder, best, missed, longest)]
         # A list of words can be made to fit any few texts.
-        dropped = [(count_agreeing_texts(one), one) for one in _list_rules_that_drop_words(encoder, best, pairs)]
+        drop = [
+            one
+            for one in _list_rules_that_drop_words(encoder, best, pairs)
+            if may_have_stop_words or one.stop_words == best.stop_words
+        ]
+        dropped = [(count_agreeing_texts(one), one) for one in drop]
         changed += [one for one in dropped if one[0] == len(pairs) or one[0] >= agreed + _TEXTS_TO_DROP_BY]
         more, found = max(changed, key=lambda one: one[0], default=(agreed, best))
         if more <= agreed:

@@ -18,8 +18,13 @@ from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.text_row_encoder import Text, Tokenizer
-from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, list_candidate_rules, write_rules_option
-from pocketrnn_export.vocabularies.owner_id_comparison import LONGEST_OPTION, describe_token, refuse_other_ids
+from pocketrnn_export.vocabularies.candidate_text_rules import (
+    LONGEST_OPTION,
+    describe_rules,
+    list_candidate_rules,
+    write_rules_option,
+)
+from pocketrnn_export.vocabularies.owner_id_comparison import describe_token, refuse_other_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_function import (
     find_rules_of_function,

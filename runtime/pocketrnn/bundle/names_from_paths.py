@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import sys
 import sysconfig
+import unicodedata
 from collections.abc import Iterable
 from importlib.machinery import PathFinder
 from itertools import islice
@@ -17,6 +18,7 @@ from pocketrnn.errors import find_similar_name, suggest_similar_name
 __all__ = [
     "choose_default_bundle_folder",
     "choose_import_name",
+    "choose_module_file",
     "find_near_file",
     "make_classifier_name",
     "suggest_near_file",
@@ -40,6 +42,21 @@ def make_classifier_name(path: Path) -> str:
     while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
         name = shorter
     return name
+
+
+def choose_module_file(output: Path, kind: str) -> Path:
+    """Choose the file of Python code beside an output. Its name, without the ending, is that of a module.
+
+    Args:
+        output: a bundle or packed file.
+        kind: what the file holds: the end of its name.
+
+    Example:
+        >>> str(choose_module_file(Path("my-model.bundle"), "words"))
+        'my_model_words.py'
+    """
+    name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", f"{make_classifier_name(output)}_{kind}"))
+    return output.with_name(f"{name if name.isidentifier() else f'_{name}'}.py")
 
 
 def choose_default_bundle_folder(checkpoint: Path) -> Path:

@@ -21,7 +21,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_lines,
 )
 from pocketrnn.commands.suggested_command import format_command_with_changes
-from pocketrnn.commands.tokenizer_function import load_tokenizer_function
+from pocketrnn.commands.tokenizer_function import find_written_tokenizer, load_tokenizer_function
 from pocketrnn.errors import DataError, InputError, LimitError, replace_error_subject
 from pocketrnn.tables.row_reader import TakenColumnError
 
@@ -230,6 +230,8 @@ def classify(
     _refuse_clashing_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _restrict_to_head_and_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
     answers, of_texts = get_answers_of_chosen_labels(classifier), isinstance(classifier.manifest.input, TextInput)
+    if of_texts and not as_tokens:
+        _refuse_texts_that_written_function_splits(classifier, bundle)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
         return
@@ -282,6 +284,19 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
     if click.get_current_context().get_parameter_source("bundle") is ParameterSource.DEFAULT:
         _show_bundle_that_default_leaves_out(bundle)
     return classifier
+
+
+def _refuse_texts_that_written_function_splits(classifier: Classifier, bundle: str) -> None:
+    """Refuse texts for a bundle that does not split them, with the whole command, if the function that does lies beside
+    the bundle."""
+    from pocketrnn.classifier import can_split_texts
+
+    if not can_split_texts(classifier) and (found := find_written_tokenizer(Path(bundle))):
+        line = format_command_with_changes({"tokenizer": found})
+        raise InputError(
+            f"{classifier.name} does not split texts: its tokenizer is external.",
+            f"{found}, beside it, does. Write: {line}",
+        )
 
 
 def _show_bundle_that_default_leaves_out(default: str) -> None:

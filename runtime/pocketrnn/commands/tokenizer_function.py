@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import glob
 import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pocketrnn.bundle.names_from_paths import choose_import_name
+from pocketrnn.bundle.names_from_paths import choose_import_name, choose_module_file, suggest_near_file
 from pocketrnn.errors import InputError, first_line
+
+# The function of a file that `pocketrnn export` writes.
+_WRITTEN: Final = "words"
+_MOST_NAMED: Final = 3
+
+
+def _list_functions(path: Path) -> list[str]:
+    """Return the functions of a Python file that a file may be meant by: `words`, which `pocketrnn export` writes, or
+    else all. Return an empty list for another file."""
+    if path.suffix != ".py" or not path.is_file():
+        return []
+    with contextlib.suppress(SyntaxError, ValueError, OSError):
+        statements = ast.parse(path.read_bytes()).body
+        made = {target.id for one in statements if isinstance(one, ast.Assign)
+                for target in one.targets if isinstance(target, ast.Name)}  # fmt: skip
+        found = [one.name for one in statements if isinstance(one, ast.FunctionDef)]
+        return [_WRITTEN] if _WRITTEN in {*found, *made} else found[:_MOST_NAMED]
+    return []
+
+
+def _suggest_longer_name(path: Path) -> str:
+    """Return a sentence with the files beside a missing one whose names end in its name, such as model_words.py for
+    words.py; an empty string if there are none."""
+    found = sorted(path.parent.glob(f"*_{glob.escape(path.name)}"))[:_MOST_NAMED]
+    return f"Did you mean {' or '.join(map(str, found))}?" if found else ""
 
 
 def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
@@ -26,11 +54,14 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     file, colon, name = file_and_function.rpartition(":")
     path = Path(file)
     if not colon or path.suffix != ".py":
+        named = ", ".join(f"{file_and_function}:{one}" for one in _list_functions(Path(file_and_function)))
         raise InputError(
-            f"--tokenizer {file_and_function} is not of the form file.py:function.", "Write it as split.py:words."
+            f"--tokenizer {file_and_function} is not of the form file.py:function.",
+            f"Write it as {named or 'split.py:words'}.",
         )
     if not path.is_file():
-        raise InputError(f"There is no file {path}.", "Give the Python file that has the function.")
+        near = suggest_near_file(path) or _suggest_longer_name(path)
+        raise InputError(f"There is no file {path}.", near or "Give the Python file that has the function.")
     spec = importlib.util.spec_from_file_location(choose_import_name(path), path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} cannot be imported.", "Give a Python file.")
@@ -57,3 +88,14 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
         raise InputError(f"{path} has no function {name}.", "Name the function that gives the tokens or ids of a text.")
     found: Callable[[str], Any] = function
     return found
+
+
+def find_written_tokenizer(bundle: Path) -> str:
+    """Return the function that `pocketrnn export` wrote beside a bundle, as file.py:words; an empty string if there is
+    none.
+
+    Args:
+        bundle: the folder of the bundle.
+    """
+    path = choose_module_file(bundle, _WRITTEN)
+    return f"{path}:{_WRITTEN}" if _WRITTEN in _list_functions(path) else ""

@@ -131,7 +131,7 @@ class TextRowEncoder:
             return _convert_text_items_to_list(made, "Its result")
         except TextError:
             raise InputError(
-                f"tokenizer gives no tokens for {short_repr(text, 40)}, but a {type(made).__name__}.",
+                f"tokenizer gives no tokens for {short_repr(text, 40)}, but {_describe_type(made)}.",
                 "Let it return a list of the text's tokens or ids, such as text.split().",
             ) from None
 
@@ -210,3 +210,9 @@ def _convert_text_items_to_list(text: object, text_name: str) -> list[Any]:
         )
     values: list[Any] = text.tolist()
     return values
+
+
+def _describe_type(value: Any) -> str:
+    """Return the name of a value's type with its article: `an int`, `a dict`, `None`."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
