@@ -164,12 +164,8 @@ class _Reader:
         bound |= {one.name for one in inner if isinstance(one, Function | ast.ClassDef)}
         bound -= {name for one in inner if isinstance(one, ast.Global | ast.Nonlocal) for name in one.names}
         own = {name: f"{path}*{name}" for name in bound}
-        if (
-            self.owner
-            and not self.function
-            and isinstance(node, Function)
-            and (first := find_first_parameter_name(node))
-        ):
+        is_of_class = self.owner and not self.function
+        if is_of_class and isinstance(node, Function) and (first := find_first_parameter_name(node)):
             own[first] = self.owner if takes_class_as_first_argument(node) else f"{self.owner}()"
         self.function, self.local = path, {**self.local, **own}
 
@@ -202,12 +198,7 @@ class _Reader:
         elif isinstance(node, Definition):
             self.read_definition(node)
         elif isinstance(node, ast.ClassDef):
-            bases = {find_top(one) for base in node.bases for one in self.hold(base)}
-            for base in bases & self.names.classes:
-                self.add_flows([f"{base}()"], [f"{node.name}()"])
-                self.add_flows([f"{node.name}()"], [f"{base}()"])
-            self.add_flows([node.name], bases)
-            self.add_flows([f"{node.name}*"], [f"{base}*" for base in bases])
+            self.add_flows([node.name], {find_top(one) for base in node.bases for one in self.hold(base)})
         self.read_assignment(node)
 
     def read_assignment(self, node: ast.AST) -> None:
@@ -221,13 +212,11 @@ class _Reader:
             targets, held = self.list_targets(node.target), {*self.hold_items(node.iter), "@operator"}
         elif isinstance(node, ast.withitem) and node.optional_vars:
             targets, held = self.list_targets(node.optional_vars), self.hold(node.context_expr) | {"@operator"}
-        elif isinstance(node, ast.Raise):
-            targets, held = ["?raised"], self.hold(node.exc)
-        elif isinstance(node, ast.ExceptHandler):
-            targets, held = [self.local.get(node.name or "", node.name or "")], {"?raised"}
-        elif isinstance(node, ast.Match):
-            made = (getattr(one, "name", getattr(one, "rest", None)) for case in node.cases for one in ast.walk(case))
-            targets, held = [self.local.get(name, name) for name in made if name], self.hold(node.subject)
+        elif isinstance(node, ast.Raise | ast.Match):
+            # They are not followed to another place.
+            self.found.touches |= {
+                find_top(one) for one in self.hold(node.exc if isinstance(node, ast.Raise) else node.subject)
+            }
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr):
             every = node.targets if isinstance(node, ast.Assign) else [node.target]
             targets, held = [name for one in every for name in self.list_targets(one)], self.hold(value)
@@ -390,8 +379,6 @@ class _Reader:
 
     def hold_items(self, node: ast.expr) -> set[str]:
         """Return the names of the objects that an item of a value may be."""
-        if isinstance(node, ast.Call) and self.find_called_function(node).startswith("builtins."):
-            return {one for argument in node.args for one in self.hold_items(argument)}
         return self.hold(node) if isinstance(node, _DISPLAYS) else _name_parts(self.hold(node))
 
     def hold_result(self, node: ast.Call) -> set[str]:
