@@ -20,15 +20,11 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.known_side_effects import (
     ALIVE,
-    GIVING_METHODS,
-    HARMLESS_METHODS,
-    LEAVE_ALONE,
     REACH_ANYTHING,
     RUN_BY_A_PICKLE,
     SETS_STATE,
     SWITCHES,
     UNPICKLE,
-    WEIGHT_METHODS,
 )
 from pocketrnn_export.source_code.names_and_object_flow import FileNames, Mentions, find_top, is_weight
 from pocketrnn_export.source_code.notebook import read_python_file
@@ -81,10 +77,6 @@ class ChangeFinder:
                 self._flows.setdefault(holder, set()).add(path)
         self._methods = [method for one in statements if isinstance(one.node, ast.ClassDef)
                          for method in find_methods(one.node)]  # fmt: skip
-        # The attributes that all objects of a class share.
-        self._shared = {f"{one.node.name}().{part.id}" for one in statements if isinstance(one.node, ast.ClassDef)
-                        for line in one.node.body if isinstance(line, ast.Assign)
-                        for part in line.targets if isinstance(part, ast.Name)}  # fmt: skip
         self._code: dict[str, Mentions] = {}
         self._kinds = self._classify_names()
         self.totals = {one.index: self._collect_total_mentions(one) for one in statements}
@@ -144,7 +136,7 @@ class ChangeFinder:
                 if one in seen:
                     continue
                 seen.add(one)
-                waiting += map(find_top, self._flows.get(one, set()) | self._flows.get(f"{one}()", set()))
+                waiting += map(find_top, self._flows.get(one, set()))
                 for statement in self._holding.get(one, ()):
                     total.add(statement.later)
                     waiting += map(find_top, statement.later.loads)
@@ -168,11 +160,11 @@ class ChangeFinder:
         packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *beside}
         packages |= {"os.chdir"} if beside else set()
         classes = {name for s in statements if isinstance(s.node, ast.ClassDef) for name in s.binds}
-        models = self.add_holders(f"{name}()" if self._kinds.get(name) == _CODE else name for name in wanted)
+        models = self.add_holders(f"{name}()" if name in self._names.classes else name for name in wanted)
         instances = models | self.add_holders(f"{name}()" for name in classes)
         changeable = {name for name in given if self._kinds.get(name) != _PLAIN and name not in models}
         names = self.add_holders(changeable | self.list_names_from_stars(packages))
-        return Needed(given, names - (models & self._binding.keys()), instances, models, packages)
+        return Needed(given, names - models, instances, models, packages)
 
     def add_holders(self, names: Iterable[str]) -> set[str]:
         """Return `names`, and all other names that may refer to the same objects or to objects that hold them."""
@@ -191,63 +183,27 @@ class ChangeFinder:
             found |= more
 
     def _passes_on(self, path: str, found: Set[str]) -> bool:
-        """Return whether the object of a path, such as `config.size` or `make()`, may be or hold an object named in
-        `found`."""
-        top, *rest = path.split(".")
-        methods = [one for one in rest if one.endswith("()")]
-        if any(f"@{one.removesuffix('()')}()" in found for one in rest):
-            return True
-        of_class = bool(rest) and f"{top}.{rest[0]}" in self._shared and top.removesuffix("()") in found
-        if not of_class and (top not in found or (rest and self._kinds.get(top) in (_PLAIN, _FLAT, _CODE))):
-            return False
-        return all(
-            one.removesuffix("()") in GIVING_METHODS
-            or any(path.split(".")[0].endswith("()") for path in self._flows.get(f"@{one}", ()))
-            for one in methods
-        )
+        """Return whether the object `x`, or the part `x.` of an object, may be or hold an object named in `found`."""
+        top = find_top(path)
+        return top in found and (path == top or self._kinds.get(top) not in (_PLAIN, _FLAT, _CODE))
 
     # --- changes by a statement
 
     def may_change_directly(self, statement: Statement, name: str) -> bool:
         """Return whether a statement may change the object of a name. Functions that the statement calls are not
         considered."""
-        of_file = any(path.removesuffix("()") in self._names.classes for path in self._flows.get(name, ()))
-        unknown = {method for path, method in statement.now.methods if find_top(path) == name and of_file}
-        return name in map(find_top, statement.now.writes) or any(map(self._may_method_change_object, unknown))
-
-    def _may_method_change_object(self, method: str) -> bool:
-        """Return whether a method with this name may change its object. All methods of the file with this name are
-        considered."""
-        found = [one for one in self._methods if one.name == method]
-        if not found:
-            return method not in HARMLESS_METHODS
-        return any(isinstance(part, ast.Attribute) and not isinstance(part.ctx, ast.Load)
-                   for one in found for part in ast.walk(one))  # fmt: skip
+        return any(find_top(one) == name and not one.endswith(".?") for one in statement.now.writes)
 
     def find_changed_names(self, statement: Statement, needed: Needed) -> list[str]:
         """Return the needed names that a statement may change."""
         total = self.totals[statement.index]
-        # `a.b()["c"] = 3` writes to `a`, and to what methods `b` return.
-        parts = {one if n == 0 else f"@{one.removesuffix('()')}()"
-                 for path in total.writes for n, one in enumerate(path.split("."))}  # fmt: skip
-        found = {one for one in parts - self._names.imports.keys() if {one, one.removesuffix("()")} & needed.names}
-        found |= {top for path in total.writes if (top := find_top(path)) in needed.instances and _sets_more(path)}
-        for path, called in total.passes:
-            method, top = called.rpartition(".")[2] if called.startswith("?") else "", find_top(path)
-            known = self._kinds.get(top) == _CODE or any(one.name == method for one in self._methods)
-            # `f = torch.Tensor.mul_; f(scale.data, 3)`
-            goes = path == top or (self._kinds.get(top) == _OBJECT and called.startswith(("?", "builtins.map")))
-            if (top in needed.names and goes and not known) or (path in needed.instances and self._is_unknown(called)):
-                found.add(top)
-        for path, method in total.methods:
-            top, changes = find_top(path), self._may_method_change_object(method)
-            if top in needed.names and (changes or method in WEIGHT_METHODS):
-                found.add(top)
-            if top in needed.instances and changes and method != "__call__" and not is_weight(path):
-                found.add(top)
+        written = {*map(find_top, total.writes)} - self._names.imports.keys()
         loads = set(map(find_top, total.loads))
+        found = written & needed.names
+        found |= {top for one in total.writes if (top := find_top(one)) in needed.instances and not is_weight(one)}
+        found |= {one for one in total.touches & needed.names if self._kinds.get(one) != _CODE}
         found |= loads & self._alive & needed.names
-        named = {one.removesuffix("()") for one in found} & self._binding.keys()
+        named = found & self._binding.keys()
         if found and found <= needed.models:
             named = (named | loads) & needed.models
         elif found and not named:
@@ -255,16 +211,6 @@ class ChangeFinder:
             named = set(map(find_top, statement.now.loads)) & every or loads & every
         packages = self._find_changed_packages(total) & {*needed.packages, ANY}
         return sorted(named or found) + ["any package" if one == ANY else one for one in sorted(packages)]
-
-    def _is_unknown(self, called: str) -> bool:
-        """Return whether a called function may come from another package than those that leave their arguments
-        unchanged."""
-        name = called.removeprefix("?").split(".")[0]
-        packages = {name}
-        if called.startswith("?"):
-            loads = (find_top(one) for given in self._binding.get(name, ()) for one in given.now.loads)
-            packages = {self._names.imports[one].split(".")[0] for one in loads if one in self._names.imports}
-        return not packages <= LEAVE_ALONE
 
     def _find_changed_packages(self, total: Mentions) -> set[str]:
         """Return the packages and files that code may change, also through files that it imports."""
@@ -284,13 +230,6 @@ class ChangeFinder:
         return bool(find_unlimited_change(total, self._names)) or (
             unpickles and bool(UNPICKLE & set(map(self._names.find_full_name, total.loads)))
         )
-
-
-def _sets_more(path: str) -> bool:
-    """Return whether an assignment to a path, such as `model.size`, may change more of a module than its weights."""
-    last = path.rpartition(".")[2]
-    sets = last.isidentifier() or last.startswith(("__setattr__", "add_module", "register_"))
-    return not is_weight(path) and last != "+=" and (sets or not {"*", "@"} & set(find_top(path)))
 
 
 def _keeps_results(node: ast.stmt) -> bool:
@@ -440,7 +379,7 @@ class ImportableFiles:
         given = {names.imports[path].split(".")[0] for _, path in every.flows if path in names.imports}
         for code, changes in ((now, facts.changes), (every, facts.changes_later)):
             changes |= {ANY} if find_unlimited_change(code, names) else find_written_packages(code, names)
-            changes |= given if any("*" in find_top(path) for path in code.writes) else set()
+            changes |= given if code.writes else set()
             changes |= imported.changes | (used.changes_later if code is every else set())
         facts.changes_later |= {top} if every.writes else set()
 

@@ -1,9 +1,8 @@
-"""Collect the names in a piece of a user's code, and where the objects of these names go. Nothing is run.
+"""Collect the names in a piece of a user's code, and which names may refer to the same objects. Nothing is run.
 
-An object is written as a path: `config`, `config.sizes`, `config.[]` for an item, `f()` for the result of a call of f,
-`K()` for an object of the class K, `config.get()` for the result of a method. `f*x` is the parameter or local variable
-x of the function f, and `f*` any of its parameters; `@m*` and `@m()` are those and the results of all methods m.
-`K@x` is the attribute x of objects of the class K, as its methods set it.
+Only names are compared: a name that is assigned from another holds its object, and a name of a function's own counts as
+a global one. `x.` is a part of the object of `x`. A function holds what it returns, and `f*` stands for the arguments
+of the function f. `@m` and `@m*` are those of all methods m of the file.
 """
 
 from __future__ import annotations
@@ -11,21 +10,24 @@ from __future__ import annotations
 import ast
 import builtins
 import itertools
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
 from pocketrnn_export.source_code.known_side_effects import (
     CHANGING_METHODS,
     FRESH_BUILTINS,
+    GIVING_METHODS,
     HARMLESS_MAGICS,
     HARMLESS_METHODS,
     HOLDING_BUILTINS,
     LEAVE_ALONE,
+    MAKING,
     PURE_METHODS,
     REACH_ANY,
     READING,
     REFLECTIVE,
+    WEIGHT_METHODS,
     WRITING,
 )
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -34,19 +36,18 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     Import,
     find_defaults,
     find_first_parameter_name,
-    find_methods,
     list_assigned_names,
-    list_head_expressions,
     list_imported_modules,
     list_imported_names,
     takes_class_as_first_argument,
 )
 
-_JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
-_DISPLAYS = (ast.Dict, ast.List, ast.Set, ast.Tuple, ast.BoolOp, ast.IfExp)
 _LOOK_UPS = frozenset({"dir", "globals", "locals", "vars"})
 # These reach any name only without arguments, or under another name.
 _SAFE_WITH_ARGUMENTS = frozenset({"delattr", "setattr", "vars"})
+_ANYTHING = REACH_ANY | {"_", "__", "In", "Out", "get_ipython"}
+_DISPLAYS = (ast.Dict, ast.List, ast.Set, ast.Tuple, ast.BoolOp, ast.IfExp)
+_Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 @dataclass
@@ -58,11 +59,9 @@ class Mentions:
         binds: the global names that it binds by `global`.
         imports: the names that it imports, with their full names.
         modules: the modules that it imports.
-        writes: the paths that it assigns to, or whose objects a called method changes.
-        flows: pairs of a name, or the first part of a path, and the path of an object that it may hold from now on.
-        passes: paths of objects that it passes to a function of a package, each with the full name of this function;
-            `?` for a function that is not known by its name.
-        methods: the paths of objects whose methods it calls, each with a method that may change the object.
+        writes: the names whose objects it changes, each with the changed part, as `config.size`.
+        touches: the names whose weights it changes, or that it passes to code which is not known.
+        flows: pairs of a name and another whose object it may hold from now on.
         anything: an expression in it that may reach any name or object; empty if there is none.
     """
 
@@ -71,9 +70,8 @@ class Mentions:
     imports: dict[str, str] = field(default_factory=dict)
     modules: set[str] = field(default_factory=set)
     writes: set[str] = field(default_factory=set)
+    touches: set[str] = field(default_factory=set)
     flows: set[tuple[str, str]] = field(default_factory=set)
-    passes: set[tuple[str, str]] = field(default_factory=set)
-    methods: set[tuple[str, str]] = field(default_factory=set)
     anything: str = ""
 
     def add(self, other: Mentions) -> None:
@@ -85,12 +83,21 @@ class Mentions:
 
 @dataclass(frozen=True)
 class FileNames:
-    """The imports of a file with their full names; its functions and its classes with the names of the parameters of
-    each."""
+    """The names of a file.
+
+    Attributes:
+        imports: the imported names with their full names.
+        functions: the functions and classes with the names of their parameters.
+        classes: the names of the classes.
+        methods: the names of all methods, each with whether such a method sets an attribute.
+        shared: the attributes that are set in the body of a class, with the classes.
+    """
 
     imports: Mapping[str, str]
     functions: Mapping[str, Sequence[str]]
-    classes: Mapping[str, Sequence[str]]
+    classes: Set[str]
+    methods: Mapping[str, bool]
+    shared: Mapping[str, Set[str]]
 
     def find_full_name(self, name: str) -> str:
         """Return the full name of an imported name: `torch.nn` for `nn`. Another name is returned unchanged."""
@@ -98,441 +105,384 @@ class FileNames:
         return ".".join([self.imports.get(top, top), *rest])
 
 
+def find_top(name: str) -> str:
+    """Return the first part of a name: `torch` for `torch.nn`."""
+    return name.split(".", 1)[0]
+
+
 def collect_mentions_now_and_in_calls(node: ast.stmt, names: FileNames) -> tuple[Mentions, Mentions]:
     """Return two objects: the names that a top-level statement uses when it runs, and the names that the functions in
     it use when they are called."""
-    reader = _MentionReader(names)
-    reader.read_statement(node)
-    return reader.now, reader.later
+    now, later = _Reader(names), _Reader(names)
+    _read(node, now, later)
+    return now.found, later.found
 
 
-def find_top(path: str) -> str:
-    """Return the first part of a path: `torch` for `torch.nn`."""
-    return path.split(".", 1)[0]
+def _read(node: ast.AST, now: _Reader, later: _Reader) -> None:
+    """Collect the names in some code: those that it uses when it runs, and those of its functions and generators."""
+    if _is_harmless_command(node):
+        return
+    now.read(node)
+    inner = now
+    if isinstance(node, ast.ClassDef):
+        inner = _Reader(now.names, now.found, node.name, local=now.local)
+    elif isinstance(node, Definition | ast.GeneratorExp):
+        inner = _Reader(later.names, later.found, now.owner, now.function, now.local)
+        if isinstance(node, Definition):
+            inner.enter(node)
+    for role, child in _list_children(node):
+        _read(child, now if isinstance(node, Definition) and role != "body" else inner, later)
 
 
-def is_part(path: str) -> bool:
-    """Return whether a path names a part of another object, as `config.size` does, and not a whole object."""
-    return "." in path or "@" in path
-
-
-def is_weight(path: str) -> bool:
-    """Return whether a path is a layer's weight, or a part of the weight. Only attribute names are read."""
-    parts = [one for one in path.split(".")[:0:-1] if one.isidentifier() or one == "parameters()"]
-    inner, last = parts[1:], parts[:1]
-    return bool(
-        {"data", "weight", "bias", "grad"} & set(inner) or {"grad", "requires_grad", "parameters()"} & set(last)
-    ) or (len(parts) > 1 and bool({"data", "weight", "bias"} & set(last)))
-
-
-class _MentionReader:
-    """Collects the names in a top-level statement, or in the body of a function.
+class _Reader:
+    """Collects the names in single syntax nodes.
 
     Args:
         names: the names of the file.
-        local: the function's own names with their paths.
-        owner: the class of the method.
+        found: where the names are added.
+        owner: the class whose code it is.
+        function: the function whose code it is.
+        local: the function's own names, each with the name that stands for it.
     """
 
     def __init__(
-        self, names: FileNames, local: Mapping[str, str] = MappingProxyType({}), owner: ast.ClassDef | None = None
+        self,
+        names: FileNames,
+        found: Mentions | None = None,
+        owner: str = "",
+        function: str = "",
+        local: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.names, self.local, self.owner = names, local, owner
-        self.attributes = _list_attributes(owner) if owner else set[str]()
-        self.now, self.later = Mentions(), Mentions()
-        self.returned: set[str] = set()
-        # The class whose body is read.
-        self.inside = ""
+        self.names, self.found = names, Mentions() if found is None else found
+        self.owner, self.function, self.local = owner, function, local
 
-    # --- statements
+    def enter(self, node: Definition) -> None:
+        """Take the own names of a function, whose body is read next."""
+        path = self.name_definition(node)
+        bound = {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)} | list_assigned_names(node)
+        inner = [one for one in ast.walk(node) if one is not node]
+        bound |= {one.name for one in inner if isinstance(one, Function | ast.ClassDef)}
+        bound -= {name for one in inner if isinstance(one, ast.Global | ast.Nonlocal) for name in one.names}
+        own = {name: f"{path}*{name}" for name in bound}
+        is_of_class = self.owner and not self.function
+        if is_of_class and isinstance(node, Function) and (first := find_first_parameter_name(node)):
+            own[first] = self.owner if takes_class_as_first_argument(node) else f"{self.owner}()"
+        self.function, self.local = path, {**self.local, **own}
 
-    def read_statement(self, node: ast.AST) -> None:
-        """Collect the names in a statement."""
-        if isinstance(node, Function):
-            if node.name in self.local:
-                self.add_flows([self.local[node.name]], {node.name})
-            self.read_head(node, node.name)
-            self.read_body(node, node.name)
-        elif isinstance(node, ast.ClassDef):
-            self.read_class(node)
-        elif isinstance(node, Import):
-            self.now.imports.update(list_imported_names(node))
-            self.now.modules |= list_imported_modules(node)
-        elif isinstance(node, ast.Global):
-            self.now.binds |= set(node.names)
-        elif isinstance(node, ast.Return):
-            self.returned |= self.read(node.value)
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            held = self.read(node.value)
-            self.read(getattr(node, "annotation", None))
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(node, ast.AugAssign) and isinstance(target, ast.Name):
-                    self.now.writes |= {f"{path}.+=" for path in self.read(ast.Name(target.id, ast.Load()))}
-                self.assign(target, held)
-        elif isinstance(node, ast.Delete):
-            for target in node.targets:
-                self.assign(target, set())
-                self.read(target)
-        else:
-            self.read_block(node)
-
-    def read_block(self, node: ast.AST) -> None:
-        """Collect the names in a statement with blocks, or in any other statement."""
-        if isinstance(node, ast.For | ast.AsyncFor):
-            self.assign(node.target, {*self.read_items(node.iter), "@__op__()"})
-        elif isinstance(node, ast.withitem) and node.optional_vars:
-            self.assign(node.optional_vars, {*self.read(node.context_expr), "@__op__()"})
-        elif isinstance(node, ast.Raise):
-            self.add_flows(["?raised"], self.read(node.exc))
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            self.assign(ast.Name(node.name, ast.Store()), {"?raised"})
-        elif isinstance(node, ast.Match):
-            held = self.read(node.subject)
-            names = (getattr(one, "name", getattr(one, "rest", None)) for case in node.cases for one in ast.walk(case))
-            for name in filter(None, names):
-                self.assign(ast.Name(name, ast.Store()), held)
-        for one in ast.iter_child_nodes(node):
-            if isinstance(one, ast.expr):
-                if not isinstance(getattr(one, "ctx", None), ast.Store):
-                    self.read(one)
-            else:
-                self.read_statement(one)
-
-    def read_class(self, node: ast.ClassDef) -> None:
-        """Collect the names in a class. An object of the class may be used wherever one of its base classes is."""
-        for base in self.read_all(list_head_expressions(node)):
-            if base in self.names.classes:
-                self.add_flows([f"{node.name}()"], {f"{base}()"})
-                self.add_flows([f"{base}()"], {f"{node.name}()"})
-                self.add_flows([f"{base}*"], {f"{node.name}*"})
-        if node.name in self.local:
-            self.add_flows([self.local[node.name]], {node.name})
-        outside, self.inside = self.inside, node.name
-        for part in node.body:
-            if isinstance(part, Function):
-                makes = part.name in ("__init__", "__new__")
-                is_operator = part.name.startswith("__") and not makes and part.name != "__call__"
-                path = node.name if makes else "@__op__" if is_operator else f"@{part.name}"
-                self.read_head(part, path)
-                self.read_body(part, path, node)
-            else:
-                self.read_statement(part)
-        self.inside = outside
-
-    def read_head(self, node: Function, path: str) -> None:
-        """Collect the names in the decorators, defaults and annotations of a function, which Python evaluates when it
-        defines the function. `path` is the function's name in the records."""
-        self.read_all(list_head_expressions(node))
-        self.add_flows([f"{path}*"], self.read_all(find_defaults(node).values()))
-        self.add_flows([path], {f"{one}()" for one in self.read_all(node.decorator_list) if not is_part(one)})
-
-    def read_body(self, node: Definition, path: str, owner: ast.ClassDef | None = None) -> None:
-        """Collect the names in the body of a function, which runs only when the function is called. `path` is the
-        function's name in the records; `owner` is the class of a method."""
-        parameters = {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
-        stored = (part for part in ast.walk(node) if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load))
-        bound = {part.id for part in stored}
-        bound |= {
-            part.name for part in ast.walk(node) if part is not node and isinstance(part, Function | ast.ClassDef)
-        }
-        bound -= {name for part in ast.walk(node) if isinstance(part, ast.Global | ast.Nonlocal) for name in part.names}
-        local = {**self.local, **{name: f"{path}*{name}" for name in bound | parameters}}
-        if owner and isinstance(node, Function) and (first := find_first_parameter_name(node)):
-            local[first] = owner.name if takes_class_as_first_argument(node) else f"{owner.name}()"
-            parameters.discard(first)
-        inner = _MentionReader(self.names, local, owner or self.owner)
-        for name in parameters:
-            inner.add_flows([local[name]], {f"{path}*"})
+    def name_definition(self, node: Definition) -> str:
+        """Return the name that stands for a function: the place of a lambda, the class for a method that makes its
+        objects, and one name for all methods that operators call."""
         if isinstance(node, ast.Lambda):
-            inner.returned = inner.read(node.body)
-        else:
-            for statement in node.body:
-                inner.read_statement(statement)
-        inner.add_flows([f"{path}()"], inner.returned)
-        self.later.add(inner.now)
-        self.later.add(inner.later)
+            return _name_place(node)
+        if not self.owner or self.function or node.name in MAKING:
+            return self.owner if self.owner and not self.function else node.name
+        return "@operator" if node.name.startswith("__") and node.name != "__call__" else f"@{node.name}"
 
-    def assign(self, target: ast.expr, held: Set[str]) -> None:
-        """Record that an assignment lets its target refer to the objects with the paths `held`."""
-        if isinstance(target, ast.Tuple | ast.List):
-            for one in target.elts:
-                self.assign(one, held)
-        elif isinstance(target, ast.Starred):
-            self.assign(target.value, held)
-        elif isinstance(target, ast.Name):
-            if self.inside:
-                self.add_flows([self.inside, f"{self.inside}()"], held)
-            else:
-                self.add_flows([self.local.get(target.id, target.id)], held)
-        elif isinstance(target, ast.Attribute | ast.Subscript):
-            paths = self.read(target)
-            own = {path for path in paths if "@" in path and "." not in path}
-            self.now.writes |= paths - own
-            self.add_flows({find_top(path) for path in paths}, held)
-            if own and self.owner:
-                self.add_flows([f"{self.owner.name}()"], held)
-
-    # --- expressions: the paths of the objects that the value may be, or hold
-
-    def read_all(self, nodes: Iterable[ast.AST | None]) -> set[str]:
-        """Collect the names in expressions. Return the paths of the objects that their values may hold."""
-        return {path for node in nodes for path in self.read(node)}
-
-    def read(self, node: ast.AST | None) -> set[str]:
-        """Collect the names in an expression. Return the paths of the objects that its value may hold."""
+    def read(self, node: ast.AST) -> None:
+        """Collect the names that a node uses itself. Its children are read on their own."""
         if isinstance(node, ast.Name):
-            return self.read_name(node.id)
-        if isinstance(node, ast.Attribute | ast.Subscript):
-            return self.read_attribute_or_item(node)
-        if isinstance(node, ast.Call):
-            return self.read_call(node)
-        if isinstance(node, ast.Lambda):
-            self.add_flows([f"{_name_function(node)}*"], self.read_all([*node.args.defaults, *node.args.kw_defaults]))
-            self.read_body(node, _name_function(node))
-            return {_name_function(node)}
-        if isinstance(node, ast.GeneratorExp):
-            # It runs later than the statement that makes it.
-            inner = _MentionReader(self.names, self.local, self.owner)
-            held = inner.read_comprehension(node)
-            self.later.add(inner.now)
-            self.later.add(inner.later)
-            self.read(node.generators[0].iter)
-            return held
-        if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
-            return self.read_comprehension(node)
-        if isinstance(node, ast.NamedExpr):
-            held = self.read(node.value)
-            self.assign(node.target, held)
-            return held
-        if isinstance(node, ast.Compare):
-            every = [node.left, *node.comparators]
-            self.read_all(one for one in every if not _looks_up_names(one))
-            return set()
-        held = self.read_all(ast.iter_child_nodes(node)) if node is not None else set()
-        if isinstance(node, ast.Yield | ast.YieldFrom):
-            self.returned |= held
-        if isinstance(node, ast.BinOp):
-            self.add_flows(["@__op__*"], held)
-        is_number = isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.BitOr | ast.LShift | ast.Mult)
-        return set() if is_number or isinstance(node, ast.FormattedValue | ast.UnaryOp | ast.Slice) else held
+            self.found.loads |= set() if isinstance(node.ctx, ast.Store) or node.id in self.local else {node.id}
+            if node.id in _ANYTHING and isinstance(node.ctx, ast.Load):
+                self.note_anything(node.id)
+        elif isinstance(node, ast.Attribute | ast.Subscript):
+            self.read_part(node)
+        elif isinstance(node, ast.Call):
+            self.read_call(node)
+        elif isinstance(node, Import):
+            self.found.imports.update(list_imported_names(node))
+            self.found.modules |= list_imported_modules(node)
+        elif isinstance(node, ast.Global):
+            self.found.binds |= set(node.names)
+        elif isinstance(node, ast.BinOp):
+            self.add_flows(["@operator*"], self.hold(node.left) | self.hold(node.right))
+        elif isinstance(node, Definition):
+            self.read_definition(node)
+        elif isinstance(node, ast.ClassDef):
+            self.add_flows([node.name], {find_top(one) for base in node.bases for one in self.hold(base)})
+        self.read_assignment(node)
 
-    def read_name(self, name: str) -> set[str]:
-        """Record the use of a name. Return its path."""
-        if name in self.local:
-            return {self.local[name]}
-        self.now.loads.add(name)
-        if name in REACH_ANY | _JUPYTERS:
-            self.note_anything(name)
-        return {name}
+    def read_assignment(self, node: ast.AST) -> None:
+        """Record which names hold an object after a node, by an assignment or in another way."""
+        value = getattr(node, "value", None)
+        held: set[str] = set()
+        targets: Iterable[str] = ()
+        if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom):
+            targets, held = [self.function if "@" in self.function else f"{self.function}()"], self.hold(value)
+        elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
+            targets, held = self.list_targets(node.target), {*self.hold_items(node.iter), "@operator"}
+        elif isinstance(node, ast.withitem) and node.optional_vars:
+            targets, held = self.list_targets(node.optional_vars), self.hold(node.context_expr) | {"@operator"}
+        elif isinstance(node, ast.Raise | ast.Match):
+            # They are not followed to another place.
+            self.found.touches |= {
+                find_top(one) for one in self.hold(node.exc if isinstance(node, ast.Raise) else node.subject)
+            }
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr):
+            every = node.targets if isinstance(node, ast.Assign) else [node.target]
+            targets, held = [name for one in every for name in self.list_targets(one)], self.hold(value)
+            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+                self.write({node.target.id}, node, "+=")
+                self.found.loads.add(node.target.id)
+        if isinstance(node, ast.AnnAssign) and self.owner and not self.function:
+            # An attribute of a dataclass.
+            self.add_flows([f"self@{ast.unparse(node.target)}"], [f"{self.owner}()"])
+        self.add_flows(targets, held)
+        if self.owner and not self.function and not isinstance(node, ast.comprehension):
+            self.add_flows([self.owner, f"{self.owner}()"] if targets else [], held)
 
-    def read_attribute_or_item(self, node: ast.Attribute | ast.Subscript) -> set[str]:
-        """Record the names in `a.b` or `a[b]`. Return its paths."""
-        if isinstance(node, ast.Subscript):
-            self.read(node.slice)
-            return self.read_items(node.value)
-        if node.attr in REFLECTIVE:
-            self.note_anything(ast.unparse(node))
-        objects = self.read(node.value)
-        paths = {f"{path}.{node.attr}" for path in objects}
-        if self.owner and f"{self.owner.name}()" in objects and node.attr in self.attributes:
-            paths = {f"{self.owner.name}@{node.attr}"}
-        if isinstance(node.ctx, ast.Load) and node.attr in CHANGING_METHODS:
-            # `map(config.update, ...)`
-            self.write(objects, node.attr)
-            return objects
-        self.now.loads |= {path for path in paths if find_top(path) in self.now.loads}
-        return paths
+    def list_targets(self, node: ast.expr) -> set[str]:
+        """Return the names that an assignment to an expression lets hold an object."""
+        parts = [one for one in ast.walk(node) if isinstance(one, ast.Attribute | ast.Subscript)]
+        names = {self.local.get(name, name) for name in list_assigned_names(node)}
+        names |= {name for one in parts if self.is_own(one) for name in self.hold(one)}
+        return names | {find_top(name) for one in parts for name in self.hold(one.value)}
 
-    def read_items(self, node: ast.expr) -> set[str]:
-        """Collect the names in an expression. Return the paths of the items of its value."""
-        paths = self.read(node)
-        if isinstance(node, _DISPLAYS):
-            return paths
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and hasattr(builtins, node.func.id):
-            return {path for argument in node.args for path in self.read_items(argument)}
-        return {f"{path}.[]" for path in paths}
+    def is_own(self, node: ast.AST) -> bool:
+        """Return whether a node is an attribute of the method's own object."""
+        root = self.local.get(getattr(getattr(node, "value", None), "id", ""), "")
+        return isinstance(node, ast.Attribute) and root == f"{self.owner}()"
 
-    def read_comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> set[str]:
-        """Collect the names in a comprehension. Its own variables are local."""
-        before = self.local
-        own = {name for one in node.generators for name in list_assigned_names(one.target)}
-        self.local = {**before, **{name: f"{_name_function(node)}*{name}" for name in own}}
-        for generator in node.generators:
-            self.assign(generator.target, self.read_items(generator.iter))
-            self.read_all(generator.ifs)
-        held = self.read_all([getattr(node, name, None) for name in ("elt", "key", "value")])
-        self.local = before
-        return held
+    def read_definition(self, node: Definition) -> None:
+        """Record that the parameters of a function hold its arguments and defaults, and what its decorators get."""
+        path = self.name_definition(node)
+        for parameter in (one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)):
+            self.add_flows([f"{path}*{parameter}"], [f"{path}*"])
+        if getattr(node, "name", "") in self.local:
+            self.add_flows([self.local[node.name]], [path])  # type: ignore[union-attr]
+        self.add_flows([f"{path}*"], {one for default in find_defaults(node).values() for one in self.hold(default)})
+        for decorator in getattr(node, "decorator_list", ()):
+            self.add_flows([path, f"{path}()"], {f"{find_top(one)}()" for one in self.hold(decorator)})
+            self.add_flows([f"{find_top(one)}*" for one in self.hold(decorator)], [path])
 
-    def read_call(self, node: ast.Call) -> set[str]:
-        """Record a call: its function, its arguments, the objects that it changes. Return the paths of its result."""
+    def read_part(self, node: ast.Attribute | ast.Subscript) -> None:
+        """Record the use or change of a part of an object."""
+        attribute = node.attr if isinstance(node, ast.Attribute) else ""
+        dotted = ast.unparse(node) if attribute else ""
+        if dotted.replace(".", "").isidentifier():
+            self.found.loads.add(dotted)
+        if attribute in REFLECTIVE:
+            self.note_anything(dotted)
+        if not isinstance(node.ctx, ast.Load) or attribute in CHANGING_METHODS:
+            # Also `map(config.update, ...)`.
+            self.write(self.hold(node.value), node)
+
+    def read_call(self, node: ast.Call) -> None:
+        """Record what a call may change, and which names hold its arguments."""
         function = node.func
-        name = function.id if isinstance(function, ast.Name) else ""
-        if _is_harmless_command(node):
-            return set()
-        called = set() if isinstance(function, ast.Attribute) or name in _SAFE_WITH_ARGUMENTS else self.read(function)
-        if name == "super" and name not in self.local:
-            return {f"{self.owner.name}()"} if self.owner else set()
-        receivers = self.read(function.value) if isinstance(function, ast.Attribute) else set()
-        if name in _SAFE_WITH_ARGUMENTS and not node.args:
-            self.read(function)
-        held = [self.read(argument) for argument in (*node.args, *(keyword.value for keyword in node.keywords))]
-        given = {path for one in held for path in one}
+        given = {one for part in _list_arguments(node) for one in self.hold(part)}
+        whole = {one for one in given if not one.endswith(".")}
+        called = self.find_called_function(node)
+        method = function.attr if isinstance(function, ast.Attribute) else ""
+        if called == "super":
+            return
+        # `self.layer(x)` calls an attribute.
+        is_method = isinstance(function, ast.Attribute) and (method in self.names.methods or not self.is_own(function))
+        receivers = self.hold(function.value if is_method else function)  # type: ignore[attr-defined]
         if any(keyword.arg in WRITING for keyword in node.keywords):
-            self.write(given)
-        if isinstance(function, ast.Attribute):
-            return self.read_method_call(function, receivers, given)
-        if name in self.local or not name:
-            self.add_flows({f"{find_top(path)}*" for path in called}, given)
-            self.now.methods |= {(path, "__call__") for path in called if self.is_of_file(path)}
-            self.pass_on(given, "?")
-            return given | {f"{find_top(path)}()" for path in called}
-        if name in ("setattr", "delattr"):
-            self.now.writes |= {f"{path}.{name}" for path in (held[0] if held else ())}
-            return set()
-        if name in self.names.imports:
-            return self.read_package_call(self.names.imports[name], given)
-        if name in self.names.classes or name in self.names.functions:
-            self.give_arguments(node, name, held)
-            if name in self.names.classes:
-                self.add_flows([f"{name}()"], given)
-            return {f"{name}()"}
-        if name in ("vars", "getattr", "type", "dir"):
-            if any(getattr(one, "value", None) in REFLECTIVE for one in node.args):
+            self.write(given, node)
+        functions = {one for one in given if one in self.names.functions or one.startswith("lambda:")}
+        self.add_flows([f"{one}*" for one in functions], given | receivers)
+        if called in ("setattr", "delattr"):
+            self.write(self.hold(node.args[0]) if node.args else set(), node)
+        elif called in ("getattr", "builtins.getattr", "vars"):
+            if {getattr(one, "value", None) for one in node.args} & REFLECTIVE:
                 self.note_anything(ast.unparse(node))
-            return {f"{path}.__class__" if name == "type" else f"{path}.[]" for path in (held[0] if held else ())}
-        if name in FRESH_BUILTINS:
-            return set()
-        if hasattr(builtins, name):
-            return self.read_package_call(f"builtins.{name}", given)
-        self.now.methods.add((name, "__call__"))
-        self.add_flows([f"{name}*"], given)
-        self.pass_on(given, f"?{name}")
-        return {*given, f"{name}()"}
+        elif called in self.names.functions:
+            self.give_arguments(node, called)
+        elif "." in called:
+            self.read_package_call(called, node, given, receivers)
+        elif called not in FRESH_BUILTINS | {"type"}:
+            changes = method in CHANGING_METHODS or (method.endswith("_") and not method.endswith("__"))
+            is_unknown = method not in HARMLESS_METHODS and method not in self.names.methods
+            if changes:
+                self.write(receivers or given, function)
+            elif self.names.methods.get(method) or (is_unknown and not isinstance(function, ast.Name)):
+                # In a function, the names of methods tell too little.
+                self.write({one for one in receivers if not {"*", "@"} & {*one}}, function)
+            if changes or is_unknown or method in self.names.methods:
+                self.add_flows(map(find_top, receivers), given if changes else filter(_is_whole, given))
+            if method in WEIGHT_METHODS | {"parameters", "named_parameters"}:
+                self.found.touches |= receivers
+            if not method or is_unknown:
+                self.found.touches |= {find_top(one) for one in given} | (set() if method else receivers)
+            elif method not in PURE_METHODS:
+                self.found.touches |= whole
+            self.add_flows([f"@{method or '__call__'}*", *(f"{find_top(one)}*" for one in receivers)], given)
 
-    def give_arguments(self, node: ast.Call, name: str, held: Sequence[Set[str]]) -> None:
-        """Record which objects the parameters of the file's function or class `name` get in a call. `held` has the
-        paths of the objects of each argument."""
-        known = (self.names.functions.get(name) or self.names.classes.get(name)) or ()
-        for place, paths in enumerate(held):
-            is_keyword = place >= len(node.args)
-            parameter = node.keywords[place - len(node.args)].arg if is_keyword else ""
-            if not is_keyword and place < len(known) and not any(isinstance(a, ast.Starred) for a in node.args):
-                parameter = known[place]
-            self.add_flows([f"{name}*{parameter if parameter in known else ''}"], paths)
+    def read_package_call(self, called: str, node: ast.Call, given: set[str], receivers: set[str]) -> None:
+        """Record what a call of a package's function or of a builtin may change."""
+        last = called.rpartition(".")[2]
+        if called in READING or called.removeprefix("builtins.") in HOLDING_BUILTINS:
+            return
+        if last in CHANGING_METHODS or (last.startswith("__") and last.endswith("__")):
+            self.write(given | receivers, node)
+            self.add_flows(map(find_top, receivers), given)
+        elif find_top(called) not in LEAVE_ALONE and find_top(called) != "builtins":
+            self.write(given, node, "?")
+        parts_too = called == "builtins.map" or last.endswith("_")
+        self.found.touches |= {find_top(one) for one in given if parts_too or not one.endswith(".")}
 
-    def read_package_call(self, called: str, given: set[str]) -> set[str]:
-        """Record a call of a package's function with the objects of the paths `given`. Return the paths of the objects
-        that its result may hold."""
-        if called in READING:
-            return set()
-        self.pass_on(given if called.removeprefix("builtins.") not in HOLDING_BUILTINS else (), called)
-        holds_parts = called.startswith("builtins.") or called.rpartition(".")[2][:1].isupper()
-        holds_whole = called.split(".")[0] in LEAVE_ALONE
-        held = {path for path in given if holds_parts or (holds_whole and not is_part(path))}
-        return held | self.call_given_functions(given, given)
-
-    def read_method_call(self, function: ast.Attribute, receivers: set[str], given: set[str]) -> set[str]:
-        """Record a call `object.method(...)`, such as `config.update(...)`, or of a package's function, such as
-        `np.copyto(...)`. Return the paths of the objects that its result may hold."""
-        method = function.attr
-        self.now.loads |= {f"{path}.{method}" for path in receivers if find_top(path) in self.now.loads}
-        if method in REFLECTIVE:
-            self.note_anything(ast.unparse(function))
-        changes = method in CHANGING_METHODS or (method.endswith("_") and not method.endswith("__"))
+    def find_called_function(self, node: ast.Call) -> str:
+        """Return the name of the function of a call: a full name such as `torch.nn.Linear`, the name of a function of
+        the file or of a builtin that changes nothing. Return an empty string for others."""
+        function = node.func
         root: ast.AST = function
         while isinstance(root, ast.Attribute):
             root = root.value
         top = root.id if isinstance(root, ast.Name) and root.id not in self.local else ""
-        if top in self.names.imports or (top and hasattr(builtins, top) and top not in self.names.functions):
-            if changes or method.startswith("__"):
-                self.write(given)
-                if method.startswith("__") or (method in CHANGING_METHODS and function.value is not root):
-                    self.write(receivers, method)
-                    self.add_flows(map(find_top, receivers), given)
-            return self.read_package_call(self.names.find_full_name(ast.unparse(function)), given)
-        if changes:
-            # `{}.__class__.update(config)` has no receiver.
-            self.write(receivers or given, method)
-        elif method not in PURE_METHODS:
-            self.now.methods |= {(path, method) for path in receivers if self.is_of_file(path)}
-            self.pass_on(given, f"?{top}.{method}")
-        if changes or method not in HARMLESS_METHODS:
-            self.add_flows(map(find_top, receivers), given)
-        self.add_flows([f"@{method}*"], given)
-        self.add_flows({f"{find_top(path)}*" for path in receivers}, given)
-        if method in ("parameters", "named_parameters"):
-            self.write(receivers, "parameters")
-        results = self.call_given_functions(given, receivers | given)
-        results |= {f"{path}.{method}()" for path in receivers} or {f"@{method}()"}
-        results |= receivers if isinstance(function.value, _DISPLAYS) else set()
-        whole = {path for path in given if not is_part(path)}
-        return results | (whole if method not in PURE_METHODS or method in ("get", "join") else set())
+        if isinstance(function, ast.Attribute):
+            is_builtin = hasattr(builtins, top) and top not in self.names.functions
+            return self.names.find_full_name(ast.unparse(function)) if top in self.names.imports or is_builtin else ""
+        name = top if isinstance(function, ast.Name) else ""
+        if name in self.names.functions or (name in _SAFE_WITH_ARGUMENTS and node.args):
+            return name
+        if name in self.names.imports:
+            full = self.names.imports[name]
+            return full if "." in full else f"{full}."
+        known = FRESH_BUILTINS | {"getattr", "type", "super"}
+        return name if name in known else f"builtins.{name}" if hasattr(builtins, name) else ""
+
+    def give_arguments(self, node: ast.Call, name: str) -> None:
+        """Record which objects the parameters of the file's function or class `name` get in a call."""
+        known = self.names.functions[name]
+        starred = any(isinstance(one, ast.Starred) for one in node.args)
+        for place, one in enumerate(_list_arguments(node)):
+            keyword = node.keywords[place - len(node.args)].arg if place >= len(node.args) else ""
+            parameter = known[place] if place < min(len(known), len(node.args)) and not starred else keyword
+            self.add_flows([f"{name}*{parameter}" if parameter in known else f"{name}*"], self.hold(one))
+            self.add_flows([f"{name}()"] if name in self.names.classes else [], self.hold(one))
+
+    # --- the names of the objects that a value may be, or hold
+
+    def hold(self, node: ast.AST | None) -> set[str]:
+        """Return the names of the objects that the value of an expression may be, or hold."""
+        if isinstance(node, ast.Name):
+            return {self.local.get(node.id, node.id)}
+        if isinstance(node, ast.Attribute):
+            if node.attr in CHANGING_METHODS:
+                return {find_top(one) for one in self.hold(node.value)}
+            if self.is_own(node):
+                return {f"self@{node.attr}"} | self.names.shared.get(node.attr, set())
+            more = {f"@{node.attr}"} if node.attr in self.names.methods else set[str]()
+            return _name_parts(self.hold(node.value)) | more | self.names.shared.get(node.attr, set())
+        if isinstance(node, ast.Subscript):
+            return self.hold_items(node.value)
+        if isinstance(node, ast.Call):
+            return self.hold_result(node)
+        if isinstance(node, ast.Lambda):
+            return {_name_place(node)}
+        is_number = isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.BitOr | ast.LShift | ast.Mult)
+        if node is None or is_number or isinstance(node, ast.Compare | ast.FormattedValue | ast.UnaryOp | ast.Slice):
+            return set()
+        children = [node.value] if isinstance(node, ast.NamedExpr) else ast.iter_child_nodes(node)
+        return {one for child in children if not isinstance(child, ast.comprehension) for one in self.hold(child)}
+
+    def hold_items(self, node: ast.expr) -> set[str]:
+        """Return the names of the objects that an item of a value may be."""
+        return self.hold(node) if isinstance(node, _DISPLAYS) else _name_parts(self.hold(node))
+
+    def hold_result(self, node: ast.Call) -> set[str]:
+        """Return the names of the objects that the result of a call may be, or hold."""
+        called = self.find_called_function(node)
+        given = {one for part in _list_arguments(node) for one in self.hold(part)}
+        if called in FRESH_BUILTINS | READING or _is_harmless_command(node):
+            return set()
+        if called in self.names.functions:
+            return {f"{called}()"} | (given if called in self.names.classes else set())
+        if called == "super":
+            return {f"{self.owner}()"}
+        if called in ("getattr", "vars", "type"):
+            return _name_parts(self.hold(node.args[0]))
+        if "." in called:
+            holds_parts = called.startswith("builtins.") or called.rpartition(".")[2][:1].isupper()
+            return {one for one in given if holds_parts or _is_whole(one)}
+        if not isinstance(node.func, ast.Attribute):
+            return given | {f"{find_top(one)}()" for one in self.hold(node.func)}
+        method, receivers = node.func.attr, self.hold(node.func.value)
+        held = {f"@{method}"} if method in self.names.methods else set[str]()
+        held |= receivers if isinstance(node.func.value, _DISPLAYS) else set()
+        held |= _name_parts(receivers) if method in GIVING_METHODS or method in self.names.methods else set()
+        return held | (
+            {*filter(_is_whole, given)} if method not in PURE_METHODS or method in ("get", "join") else set()
+        )
 
     # --- what is recorded
 
     def add_flows(self, holders: Iterable[str], held: Iterable[str]) -> None:
-        """Record that each of the `holders`, which are names or first parts of paths, may refer to each of the objects
-        `held`."""
-        for holder, path in itertools.product([*holders], [*held]):
-            if holder == path:
-                continue
-            self.now.flows.add((holder, path))
-            if path not in self.names.imports and not is_part(path) and not path.endswith(("()", "*")):
-                # A call of the holder may call the function of this name.
-                self.now.flows |= {(f"{holder}()", f"{path}()"), (f"{path}*", f"{holder}*")}
+        """Record that each of the `holders` may refer to each of the objects `held`."""
+        for holder, one in itertools.product([*holders], [*held]):
+            if holder and holder != one:
+                self.found.flows.add((holder, one))
+                if one not in self.names.imports and not one.endswith(("()", "*", ".")):
+                    # A call of the holder may call the function of this name.
+                    self.found.flows |= {(f"{holder}()", f"{one}()"), (f"{one}*", f"{holder}*")}
 
-    def call_given_functions(self, functions: Set[str], given: Iterable[str]) -> set[str]:
-        """Record that other code gets some functions and may call them with some objects. Return the paths of their
-        results."""
-        called = {path for path in functions if path in self.names.functions or path.startswith("lambda:")}
-        self.add_flows({f"{path}*" for path in called}, given)
-        return {f"{path}()" for path in called}
-
-    def pass_on(self, given: Iterable[str], called: str) -> None:
-        """Record that the code passes objects to the function `called`, whose code is not known."""
-        self.now.passes |= {(path, called) for path in given if self.is_of_file(path)}
-
-    def is_of_file(self, path: str) -> bool:
-        """Return whether a path begins with a global name of the file, and not with a local name of a function."""
-        return find_top(path).removesuffix("()") in self.now.loads
-
-    def write(self, paths: Iterable[str], method: str = "") -> None:
-        """Record that the code changes the objects of some paths, by an assignment or by this method. A method of a
-        class may change its own object, which is not recorded."""
-        own = f"{self.owner.name}()" if self.owner else ""
-        self.now.writes |= {f"{path}.{method}()" for path in paths if path != own}
+    def write(self, holders: Iterable[str], node: ast.AST, part: str = "") -> None:
+        """Record that the code changes objects, or a part of them. A method may change
+        its own object, which is not recorded, but not the values that its class has for all objects."""
+        part = part or _name_part(node)
+        changed = {find_top(one) for one in holders} - ({f"{self.owner}()"} if self.function else set())
+        self.found.writes |= {f"{one}.{part}" for one in changed}
 
     def note_anything(self, code: str) -> None:
         """Record code that may reach any name or object, such as `exec`. Only the first such code is kept."""
-        self.now.anything = self.now.anything or code[:60]
+        self.found.anything = self.found.anything or code[:60]
 
 
-def _list_attributes(node: ast.ClassDef) -> set[str]:
-    """Return the attributes that the methods of a class set in their object."""
-    return {
-        one.attr
-        for method in find_methods(node)
-        for one in ast.walk(method)
-        if isinstance(one, ast.Attribute)
-        and isinstance(one.ctx, ast.Store)
-        and getattr(one.value, "id", "") == find_first_parameter_name(method)
-    }
+def _list_arguments(node: ast.Call) -> list[ast.expr]:
+    return [*node.args, *(keyword.value for keyword in node.keywords)]
 
 
-def _name_function(node: ast.AST) -> str:
-    """Return the name of a function. For a lambda or a comprehension, the name is its place."""
-    return getattr(node, "name", "") or f"lambda:{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}"
+def _is_whole(name: str) -> bool:
+    """Return whether a name stands for a whole object, and not for a part or for a variable of a method."""
+    return not name.endswith(".") and "@" not in name
 
 
-def _is_harmless_command(node: ast.Call) -> bool:
-    """Return whether a call is a shell command, or a Jupyter command that changes no names."""
-    if not isinstance(node.func, ast.Attribute) or ast.unparse(node.func.value) != "get_ipython()":
+def _name_parts(holders: Iterable[str]) -> set[str]:
+    """Return the names that stand for parts of some objects."""
+    return {f"{find_top(one)}." for one in holders}
+
+
+def _name_part(node: ast.AST) -> str:
+    """Return the attributes of an expression, as `fc.weight` for `model.fc.weight[0]`."""
+    found: list[str] = []
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("setattr", "delattr") and node.args:
+        found, node = [str(getattr(node.args[-1 if len(node.args) < 3 else 1], "value", "*"))], node.args[0]
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        found += [node.attr] if isinstance(node, ast.Attribute) else []
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return ".".join(reversed(found))
+
+
+def is_weight(path: str) -> bool:
+    """Return whether a part of an object, such as `model.fc.weight.data`, is a layer's weight. Only names are read."""
+    *inner, last = path.split(".")[1:]
+    return bool({"data", "weight", "bias", "grad"} & {*inner}) or last in ("grad", "requires_grad") or (
+        bool(inner) and last in ("data", "weight", "bias")
+    )  # fmt: skip
+
+
+def _name_place(node: ast.AST) -> str:
+    """Return a name for a lambda: its place."""
+    return f"lambda:{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}"
+
+
+def _is_harmless_command(node: ast.AST) -> bool:
+    """Return whether a node is a shell command, or a Jupyter command that changes no names."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
     command, magic = node.func.attr, getattr(node.args[0], "value", None) if node.args else None
-    return command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
+    return ast.unparse(node.func.value) == "get_ipython()" and (
+        command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
+    )
 
 
-def _looks_up_names(node: ast.expr) -> bool:
-    """Return whether an expression is a call such as `globals()` without arguments."""
-    return isinstance(node, ast.Call) and getattr(node.func, "id", "") in _LOOK_UPS and not node.args
+def _list_children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the parts of a node that may change or hold something, each with its role. A function such as `globals` is
+    left out where it only looks up a name, or sets an attribute of a named object."""
+    for role, children in ast.iter_fields(node):
+        for child in children if isinstance(children, list) else [children]:
+            looks_up = isinstance(node, ast.Compare) and getattr(getattr(child, "func", None), "id", "") in _LOOK_UPS
+            sets = role == "func" and getattr(child, "id", "") in _SAFE_WITH_ARGUMENTS and getattr(node, "args", None)
+            if isinstance(child, ast.AST) and not sets and not (looks_up and not child.args):  # type: ignore[attr-defined]
+                yield role, child

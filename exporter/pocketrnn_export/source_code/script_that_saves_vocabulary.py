@@ -18,12 +18,12 @@ from pocketrnn_export.source_code.files_near_module import (
     make_import_absolute,
 )
 from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
+from pocketrnn_export.source_code.statements_that_code_needs import slice_statements
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,
     find_defaults,
     list_changed_names,
-    list_needed_names,
 )
 from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
@@ -213,22 +213,8 @@ def _find_needed_code(
             *defaults,
             *body,
         ]
-    kept: list[ast.stmt] = []
-    needed = {*makers}
-    for one in reversed(scope):
-        changed = list_changed_names(one)
-        if (
-            needed & changed
-            and one is not function
-            and not any(isinstance(part, ast.Return) for part in _walk_now(one))
-        ):
-            kept.insert(0, one)
-            needed |= list_needed_names(one)
-    # A function may call one that stands below it.
-    below = [one for one in scope if isinstance(one, Function | ast.ClassDef) and one is not function]
-    while more := [one for one in below if one.name in needed and one not in kept]:
-        kept = [*more, *kept]
-        needed |= {name for one in more for name in list_needed_names(one)}
+    usual = [one for one in scope if one is not function and not any(isinstance(n, ast.Return) for n in _walk_now(one))]
+    kept, needed = slice_statements(makers, usual, in_order=True)
     known = {name for one in kept for name in list_changed_names(one)} | _BUILTINS
     unknown_imports = [one for one in scope if "*" in list_changed_names(one)] if needed - known else []
     kept = [*unknown_imports, *kept]

@@ -45,29 +45,49 @@ def list_file_statements_that_code_needs(
     return found
 
 
+def slice_statements(
+    names: Collection[str], statements: Sequence[ast.stmt], *, in_order: bool = False
+) -> tuple[list[ast.stmt], set[str]]:
+    """Return the statements that define or change some names, and those that these need; and all names that they need.
+
+    With `in_order`, a statement needs only changes before it, but a function may be called at the end. Otherwise all
+    changes count, as a value may be changed later through another name.
+    """
+    at_end, more = set[str](), {*names}
+    kept, needed = list[ast.stmt](), set[str]()
+    while more != at_end:
+        at_end, kept, needed = more, [], {*more}
+        for one in reversed(statements):
+            if needed & list_changed_names(one):
+                kept.insert(0, one)
+                needed |= list_needed_names(one)
+        late = [one for one in kept if not in_order or isinstance(one, Function | ast.ClassDef)]
+        more = at_end.union(*map(list_needed_names, late))
+    return kept, needed
+
+
 def _list_needed_statements(
-    names: Sequence[str], own: Collection[str], statements: Sequence[ast.stmt], path: Path | None
+    names: Collection[str], own: Collection[str], statements: Sequence[ast.stmt], path: Path | None
 ) -> list[ast.stmt] | None:
     """Return the statements that define the names, and those that these need. Names in `own` are left out. If `path`,
     the path of their file, is given, an import from a file near it is replaced by the code that it imports."""
-    defined, waiting = {*own}, [*names]
-    kept: set[ast.stmt] = set()
+    # nltk.download() and nltk.data.path are about where its data is.
+    usual = [one for one in statements if isinstance(one, Import) or list_changed_names(one) != {"nltk"}]
+    usual = [one for one in usual if not list_changed_names(one) <= {*own}]
+    kept, needed = slice_statements({*names} - {*own}, usual)
+    defined = {name for one in kept for name in list_changed_names(one)}
+    if needed - defined - _BUILTINS - {*own} or not all(
+        isinstance(one, _KEPT) or _completes_object(one) for one in kept
+    ):
+        return None
     near: dict[str, ast.stmt] = {}
-    while waiting:
-        if (name := waiting.pop()) in defined or name in _BUILTINS:
-            continue
-        defined.add(name)
-        makers = [one for one in statements if name in list_changed_names(one)]
-        # nltk.download() and nltk.data.path are about where its data is.
-        makers = [one for one in makers if name != "nltk" or isinstance(one, Import)]
-        if not makers or not all(isinstance(one, _KEPT) or _completes_object(one) for one in makers):
-            return None
-        if path is not None and (copied := _list_imported_statements(name, makers, path)) is not None:
-            near |= {ast.unparse(one): one for one in copied}
-            continue
-        kept.update(makers)
-        waiting += [other for one in makers for other in list_needed_names(one)]
-    return [*near.values(), *(one for one in statements if one in kept)]
+    copied: set[str] = set()
+    for name in [*dict.fromkeys(name for one in kept for name in sorted(list_changed_names(one) & needed))]:
+        makers = [one for one in kept if name in list_changed_names(one)]
+        if path is not None and (found := _list_imported_statements(name, makers, path)) is not None:
+            near |= {ast.unparse(one): one for one in found}
+            copied.add(name)
+    return [*near.values(), *(one for one in kept if not list_changed_names(one) & needed <= copied)]
 
 
 def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path) -> list[ast.stmt] | None:

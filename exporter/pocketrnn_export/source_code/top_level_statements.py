@@ -18,6 +18,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     find_defaults,
     find_methods,
     list_annotations,
+    list_assigned_names,
     list_head_expressions,
     list_imported_names,
     list_parameters,
@@ -107,18 +108,36 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
 
 
 def list_file_names(statements: Iterable[ast.stmt]) -> FileNames:
-    """Return the imports, functions and classes of some statements. Imports inside functions count, too."""
+    """Return the names of some statements. Imports inside functions count, too."""
     nodes = [*statements]
-    imports = (part for node in nodes for part in ast.walk(node) if isinstance(part, Import))
-    functions = [node for node in nodes if isinstance(node, Function)]
-    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
-    count = Counter(node.name for node in (*functions, *classes))
+    parts = [part for node in nodes for part in ast.walk(node)]
+    classes = [part for part in parts if isinstance(part, ast.ClassDef)]
+    functions = [node for node in nodes if isinstance(node, Function | ast.ClassDef)]
+    count = Counter(node.name for node in functions)
+    methods: dict[str, bool] = {}
+    shared: dict[str, set[str]] = {}
+    for node in classes:
+        for method in find_methods(node):
+            sets = any(isinstance(part, ast.Attribute) and not isinstance(part.ctx, ast.Load)
+                       for part in ast.walk(method))  # fmt: skip
+            methods[method.name] = sets or methods.get(method.name, False)
+        for line in node.body:
+            for name in list_assigned_names(line) if isinstance(line, ast.Assign) else ():
+                shared.setdefault(name, set()).add(node.name)
     return FileNames(
-        {name: full for one in imports for name, full in list_imported_names(one)},
-        {node.name: list_parameters(node) if count[node.name] == 1 else [] for node in functions},
-        {node.name: [name for one in find_methods(node, "__init__") for name in list_parameters(one)[1:]
-         if count[node.name] == 1] for node in classes},
-    )  # fmt: skip
+        {name: full for one in parts if isinstance(one, Import) for name, full in list_imported_names(one)},
+        {node.name: _list_given_parameters(node) if count[node.name] == 1 else [] for node in functions},
+        {node.name for node in classes},
+        methods,
+        shared,
+    )
+
+
+def _list_given_parameters(node: ast.stmt) -> list[str]:
+    """Return the parameters of a function. For a class, return those of its constructor, without the object."""
+    if isinstance(node, ast.ClassDef):
+        return [name for one in find_methods(node, "__init__") for name in list_parameters(one)[1:]]
+    return list_parameters(node) if isinstance(node, Function) else []
 
 
 def _split_statement_and_mark_main_parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
