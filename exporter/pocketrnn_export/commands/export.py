@@ -507,8 +507,8 @@ def _note_torch_of_tokenizer(file: Path) -> None:
 
     if file.is_file() and loads_torch(file):
         print_line(
-            f"Note: {file} imports torch, or a file that does, and so does classify --tokenizer. To answer without "
-            "PyTorch, copy the function that splits texts, with what it needs, to a file of its own.",
+            f"Note: {file} imports torch, or a file or library that does, and so does classify --tokenizer. To answer "
+            "without PyTorch, copy the function that splits texts, with what it needs, to a file of its own.",
             err=True,
         )
 

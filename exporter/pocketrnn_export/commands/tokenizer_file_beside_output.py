@@ -28,6 +28,7 @@ from pocketrnn_export.source_code.files_near_module import (
 )
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.text_function_in_own_file import PLAIN_CALL, write_text_function
+from pocketrnn_export.source_code.torchtext_tokenizers import replace_torchtext_tokenizers
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.splitting_part_of_function import WrittenTokenizer
@@ -250,7 +251,8 @@ def replace_tokenizer_by_own_file(
     path = write_code_file(Path(parameters["output"]), "words", code, named, options["tokenizer"])
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     also = ", with the words of the vocabulary" if vocabulary else ""
-    print_line(f"Note: {named} is now also in {path}, without PyTorch{also}, and --tokenizer {path}:{WRITTEN_NAME} is "
+    without = "" if loads_torch(path) else ", without PyTorch"
+    print_line(f"Note: {named} is now also in {path}{without}{also}, and --tokenizer {path}:{WRITTEN_NAME} is "
                "taken.", err=True)  # fmt: skip
     return True
 
@@ -392,7 +394,7 @@ def write_code_file(
     """
     from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 
-    code, changes = replace_removed_names(code)
+    code, changes = replace_removed_names(replace_torchtext_tokenizers(code))
     origin = ""
     if isinstance(copied, ModuleName):
         rest = (option or str(copied)).split(f"{copied.path.suffix}:", 1)[1]

@@ -31,6 +31,12 @@ _LARGEST_SETTINGS: Final = 2**16
 # Most of a notebook are its pictures, and reading 4 MB takes a tenth of a second.
 _LARGEST_NOTEBOOK: Final = 2**23
 _MOST_NOTEBOOKS: Final = 10
+# PyTorch, and libraries that import it.
+_WITH_TORCH: Final = frozenset((
+    "allennlp", "fairseq", "fastai", "flair", "ignite", "lightning", "pytorch_lightning", "sentence_transformers",
+    "skorch", "stanza", "torch", "torchaudio", "torchdata", "torchinfo", "torchmetrics", "torchnlp", "torchsummary",
+    "torchtext", "torchvision",
+))  # fmt: skip
 # The first line of a file that the exporter writes beside its output. Such a file is not the owner's code.
 WRITTEN_BY_EXPORT: Final = "# Written by pocketrnn export, from your code."
 _WRITTEN_AGAIN: Final = re.compile(
@@ -134,14 +140,14 @@ def list_files_that_import(path: Path) -> list[Path]:
 
 
 def loads_torch(path: Path) -> bool:
-    """Return whether a Python file imports PyTorch, or imports a file near it that does. Files that are no valid
-    Python are passed over."""
+    """Return whether a Python file imports PyTorch or a library that does, or imports a file near it that does. Files
+    that are no valid Python are passed over."""
     waiting, seen = [path], set[Path]()
     while waiting and len(seen) < _MOST_FILES:
         file = waiting.pop()
         if file not in seen:
             seen.add(file)
-            if "torch" in {module.partition(".")[0] for module in _list_modules_of_file(file)}:
+            if _WITH_TORCH & {module.partition(".")[0] for module in _list_modules_of_file(file)}:
                 return True
             waiting += list_imported_files(file)
     return False

@@ -1,5 +1,5 @@
 """Write how a Field of torchtext splits a text, as the owner's code makes the Field. No file is run, and the code that
-is written needs no torchtext, except for its basic_english.
+is written needs no torchtext, except for its basic_english, which `torchtext_tokenizers.py` replaces.
 
 The source: `Field.preprocess` in torchtext/data/field.py, and `get_tokenizer` in torchtext/data/utils.py, of torchtext
 0.6. The later torchtext.legacy has the same.
