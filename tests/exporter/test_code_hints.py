@@ -72,6 +72,9 @@ def ask(model, words, text):
         ("max_words = 30\nembedding_length = 30\nmax_epochs = 30\nlength = 30\nmax_word_len = 30", ""),
         ("max_len = max(map(len, rows))\nmax_len = 30.5\nmax_len = True", ""),
         ("max_len = 3000000", ""),
+        ("vocab = build_vocab_from_iterator(cut(rows), max_tokens=10000)", ""),
+        ("max_tokens = 10000\nv = tf.keras.layers.TextVectorization(max_tokens=max_tokens)", ""),
+        ("vocab = build_vocab_from_iterator(cut(rows, max_len=30), max_tokens=10000)", "max_len=30"),
         # The table of positions of a module that the export compares; and a function of the same class that cuts texts.
         ("class P:\n  def __init__(self, maxlen=30): ...\n  def forward(self, x): ...", ""),
         ("class P:\n  def __init__(self): P.table(9)\n  def forward(self, x): ...\n  def table(n, maxlen=30): ...", ""),

@@ -1349,6 +1349,16 @@ def test_lines_that_need_more_than_the_text_are_no_function(tmp_path: Path, code
     assert write_tokenizer_of_function(tmp_path / "a.py", "f") is None
 
 
+def test_the_model_of_an_answering_function_is_not_its_text(tmp_path: Path) -> None:
+    code = "def predict(model, text):\n    ids = [vocab[word] for word in text.split()]\n    return model(ids)\n"
+    (tmp_path / "a.py").write_text(f"{code}net = Net(dim=len(words))\npredict(net, line)\n")
+    assert find_changed_text(tmp_path / "a.py", "predict") is None
+    (tmp_path / "a.py").write_text(f"{code}net = Net(dim=len(words))\npredict(net, clean(line))\n")
+    found = find_changed_text(tmp_path / "a.py", "predict")
+    assert found is not None
+    assert (found.code, found.text) == ("clean(line)", "line")
+
+
 @pytest.mark.parametrize(
     ("lines", "changed"),
     [
@@ -1357,6 +1367,8 @@ def test_lines_that_need_more_than_the_text_are_no_function(tmp_path: Path, code
         ("def answer(line):\n    return predict(clean(line).upper(), model, vocab)", "clean(line).upper()"),
         ("print(predict(line, model, vocab), predict(str(line), model, vocab), predict('a b', model, vocab))", ""),
         ("print(predict(clean(rows['text']), model, vocab))", ""),
+        ("predict(model=Net(len(vocab)), vocab=vocab, text=clean(line))", "clean(line)"),
+        ("predict(Net(len(vocab)), Net(len(vocab)), vocab)", ""),
     ],
 )
 def test_a_tokenizer_also_changes_a_text_as_the_code_does_before_the_function(

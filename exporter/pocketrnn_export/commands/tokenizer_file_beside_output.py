@@ -329,7 +329,9 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
     both = None if changed is None else write_tokenizer_of_function(function.path, function.name, changed)
     if changed is None or both is None:
         return None
-    path = write_code_file(Path(click.get_current_context().params["output"]), "words", both.code, function.path)
+    # The file of the function alone stays.
+    output = Path(click.get_current_context().params["output"])
+    path = write_code_file(output, "changed_words", both.code, function.path)
     said = f"{changed.place}, calls {function.name} with {changed.code}; {path} does both."
     return escape_line(said), f"{path}:{WRITTEN_NAME}"
 

@@ -54,6 +54,7 @@ from pocketrnn_export.source_code.torchtext_field_split import (
 from pocketrnn_export.source_code.values_of_call_arguments import find_call_arguments
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 from pocketrnn_export.vocabularies.owner_function_call import LEAVES_OUT_UNKNOWN
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 WRITTEN_NAME: Final = "words"
 NAME_WITH_FIELDS: Final = "words_of_fields"
@@ -108,20 +109,40 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
         >>> find_changed_text(Path("api.py"), "predict")
         ChangedText(place='api.py, line 9', code='clean(line)', text='line')
     """
-    found = None
+    found, (position, parameter) = None, _find_text_parameter(path, name)
     for cell in read_python_cells(path):
         nodes = [*ast.walk(ast.Module(list(cell.statements), []))]
         assigned = {ast.unparse(one.targets[0]): one.value for one in nodes if isinstance(one, ast.Assign)}
         for call in nodes:
-            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != name or not call.args:
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != name:
                 continue
-            given = assigned.get(ast.unparse(call.args[0]), call.args[0])
+            texts_given = [*call.args[position : position + 1], *(k.value for k in call.keywords if k.arg == parameter)]
+            if not texts_given or any(isinstance(one, ast.Starred) for one in call.args):
+                continue
+            given = assigned.get(ast.unparse(texts_given[0]), texts_given[0])
             called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call) and not _reads_field(one)]
             texts = list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
-            is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called)
-            if is_changed and len(texts) == 1 and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
+            is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called) and not computes_answer(
+                given
+            )
+            is_text = len(texts) == 1 and not any(map(is_vocabulary_name, texts))
+            if is_changed and is_text and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
                 found = ChangedText(cell.describe_place(path, call), ast.unparse(given), texts.pop())
     return found
+
+
+def _find_text_parameter(path: Path, name: str) -> tuple[int, str]:
+    """Return the position and the name of the parameter of a function that is the text: the second for
+    `predict(model, text)`. If its code does not show this, return the first."""
+    statements, name = read_statements_with_methods_as_functions(path, name)
+    function = find_functions(statements, path).get(name)
+    parameters = [] if function is None else [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    written = write_tokenizer_of_function(path, name) if parameters else None
+    made = ast.parse("" if written is None else written.code).body
+    functions = [one for one in made if isinstance(one, Function) and one.name == WRITTEN_NAME]
+    texts = [one.args.args[0].arg for one in functions if one.args.args]
+    position = parameters.index(texts[0]) if texts and texts[0] in parameters else 0
+    return position, "".join(parameters[position : position + 1])
 
 
 def _reads_field(call: ast.Call) -> bool:

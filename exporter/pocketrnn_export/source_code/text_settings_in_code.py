@@ -39,6 +39,8 @@ WORD_TO_ID: Final = re.compile(
 )
 # The methods of tokenizers that return the id of a word.
 _LOOKUPS: Final = ("token_to_id", "convert_tokens_to_ids", "piece_to_id", "PieceToId")
+# Functions and classes that make a vocabulary.
+_VOCABULARY: Final = re.compile(r"(?i)vocab|vectoriz")
 _LIMITING: Final = ("min", "minimum", "clamp", "clamp_", "clip", "clip_")
 _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
 
@@ -88,13 +90,15 @@ def find_settings_that_rules_lack(
     sigmoids: list[_CodeLine] = []
     pad_sides, cut_sides = set[str](), set[str]()
     for path, cell, tree in _list_code_with_imports(paths):
-        of_modules = _list_nodes_of_module_classes(tree)
+        of_modules, sizes = _list_nodes_of_module_classes(tree), _list_sizes_of_vocabularies(tree)
         cut_sides.update(_list_cut_sides(tree))
         for node in ast.walk(tree):
             pad_sides.add(_find_padded_side(node))
             for name, value in list_named_values(node) if node not in of_modules else ():
                 number = value.value if isinstance(value, ast.Constant) else None
-                if type(number) is int and is_name_of_text_length(name) and 1 < number <= _LONGEST:
+                is_size = name in sizes.values() or (name == "max_tokens" and node in sizes)
+                is_length = is_name_of_text_length(name) and not is_size
+                if type(number) is int and is_length and 1 < number <= _LONGEST:
                     found.setdefault((name, number), cell.describe_place(path, value))
             if (unknown_id_in_code := _read_id_of_unknown(node)) is not None:
                 unknown.setdefault(unknown_id_in_code, _CodeLine(cell.describe_place(path, node), ast.unparse(node)))
@@ -111,6 +115,15 @@ def find_settings_that_rules_lack(
     pad_side = "left" if pad_sides - {""} == {"left"} else "right" if "right" in pad_sides else ""
     cut_side = "left" if cut_sides == {"left"} else "right"
     return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pad_side, cut_side)
+
+
+def _list_sizes_of_vocabularies(tree: ast.Module) -> dict[ast.AST, str]:
+    """Return the calls that make a vocabulary, such as `build_vocab_from_iterator(rows, max_tokens=SIZE)`, in which
+    max_tokens is a number of words. The value is the name of the variable that the call gives it; else it is empty."""
+    calls = (
+        one for one in ast.walk(tree) if isinstance(one, ast.Call) and _VOCABULARY.search(read_last_name(one.func))
+    )
+    return {call: "".join(read_last_name(k.value) for k in call.keywords if k.arg == "max_tokens") for call in calls}
 
 
 def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
