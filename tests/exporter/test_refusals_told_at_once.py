@@ -19,7 +19,10 @@ from module_sources import make_net, run_source
 
 from pocketrnn.bundle.manifest import read_manifest
 from pocketrnn.commands.cli import main
+from pocketrnn_export.commands.missing_option_files import correct_missing_source
 from pocketrnn_export.intake.arguments_from_weights import list_strings_compared_with_argument
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.source_code.files_near_module import write_first_line
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     advise_on_checkpoint_settings,
     describe_lengths,
@@ -369,3 +372,17 @@ def test_words_that_the_owners_code_leaves_out_have_no_id(rules: str | None, bod
     assert read_manifest(Path("out")).text.rules.unknown_id is None
     assert re.search(r"predict leaves out words.*line [67]: ids = ", result.stderr)
     assert "give unknown_id" not in result.stderr
+
+
+def test_the_only_code_file_whose_name_goes_on_is_meant_by_a_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("nlp_text_classification.py").touch()
+    Path("nlp_words.py").write_text(write_first_line(""))
+    for source in ("nlp.py", "nlp.py:Net"):
+        with pytest.raises(OptionCorrectionsError) as refused:
+            correct_missing_source(source)
+        assert refused.value.changes["source"] == source.replace("nlp", "nlp_text_classification")
+    Path("nlp_other.py").touch()
+    correct_missing_source("nlp.py")

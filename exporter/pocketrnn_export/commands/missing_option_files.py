@@ -4,6 +4,7 @@ the one that the owner's code names."""
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,9 +66,18 @@ def correct_missing_source(source: str) -> None:
     cut = max(source.find(f"{end}:") + len(end) for end in _CODE) if any(f"{end}:" in source for end in _CODE) else None
     file, rest = Path(source[:cut]), "" if cut is None else source[cut:]
     with contextlib.suppress(OSError, ValueError):
-        if not file.exists() and (near := find_near_file(file, (*_CODE, file.suffix.lower()))) is not None:
+        near = None if file.exists() else find_near_file(file, (*_CODE, file.suffix.lower())) or _find_longer_name(file)
+        if near is not None:
             problem = f"{file} does not exist." if cut is None else f"{file} is not a file."
             raise OptionCorrectionsError(problem, f"Did you mean {near}?", {"source": f"{near}{rest}"})
+
+
+def _find_longer_name(file: Path) -> Path | None:
+    """Return the only file of the owner's code whose name begins with that of a missing one: nlp_texts.py for nlp.py.
+    Return None if there is none, or several."""
+    names = [one for one in file.parent.glob(f"*{file.suffix}") if re.match(rf"{re.escape(file.stem)}[\W_]", one.stem)]
+    found = [one for one in names if file.suffix in _CODE and one.is_file() and not is_written_by_export(one)]
+    return found[0] if len(found) == 1 else None
 
 
 def _is_missing_file(option: str, value: str) -> bool:
