@@ -1405,3 +1405,20 @@ def test_of_several_modules_the_one_that_other_files_make_is_found(tmp_path: Pat
     assert found == {"A": f"{tmp_path / 'net.py'}, line 3", "B": f"{tmp_path / 'net.py'}, line 3"}
     (tmp_path / "answer.py").write_text("import net\nmodel = net.B().eval()\n")
     assert find_calls_of_classes(tmp_path / "net.py", ["A", "B"]) == {"B": f"{tmp_path / 'answer.py'}, line 2"}
+
+
+def test_the_corrected_command_replaces_wrong_labels_and_keeps_the_answers(folder: Path) -> None:
+    Path("answers.csv").write_text("text,label\noil up,bad\noil,good\n")
+    Path("out").mkdir()
+    Path("out/classifier.json").touch()
+    given = ("--weights", "models/best.pt", "--vocabulary", "vocab.json", "--pairs", "answers.csv", "-o", "out")
+    line = export("net.py:Net", *given, "--labels", "bad").stderr.splitlines()[-1]
+    for said in ("--labels bad,good", "--pairs answers.csv", "--force", "--vocabulary vocab.json"):
+        assert said in line
+
+
+def test_weights_given_as_the_vocabulary_are_replaced_in_the_corrected_command(folder: Path) -> None:
+    given = ("--weights", "models/best.pt", "--vocabulary", "models/best.pt", "--labels", "bad,good")
+    line = export("net.py:Net", *given).stderr.splitlines()[-1]
+    assert "--vocabulary vocab.json" in line
+    assert "--vocabulary models/best.pt" not in line

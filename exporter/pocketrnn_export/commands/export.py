@@ -104,6 +104,7 @@ from pocketrnn_export.commands.tokenizer_file_beside_output import (
 from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -922,16 +923,27 @@ def _read_vocabulary_rules_and_pairs(
 
     read, has_tokens = None, subwords or options["vocabulary"] is not None
     if has_tokens:
-        read = refusals.collect(lambda: _read_tokens_and_rules(options, subwords=subwords))
+        read = refusals.collect(lambda: _read_tokens_or_propose_vocabulary(options, subwords=subwords))
     labels = refusals.collect(read_all_labels) or {}
     names, several = labels.get("labels", ()), options["multi_label"]
     file, texts = options["pairs"], None
     if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
         # A table with the texts of the pairs, and not lines of texts.
         texts, options["texts"] = options["texts"], None
-    pairs = refusals.collect(
-        lambda: [] if file is None else read_pairs_in_label_order(file, names, multi_label=several, texts=texts)
-    )
+
+    def read_pairs() -> Any:
+        if file is None:
+            return []
+        try:
+            return read_pairs_in_label_order(file, names, multi_label=several, texts=texts)
+        except InputError as error:
+            proposed = propose_labels(_find_file_of_source(options), options["weights"], file, multi_label=several)
+            # The answers have all given labels, and others.
+            if not names or not {*names} < {*proposed.value.split(",")}:
+                raise
+            raise OptionCorrectionsError(error.problem, proposed.sentence, {"labels": proposed.value}) from None
+
+    pairs = refusals.collect(read_pairs)
     if read is None or pairs is None or refusals:
         return None
     tokens, rules = read
@@ -939,6 +951,26 @@ def _read_vocabulary_rules_and_pairs(
     if rules is not None and not _is_function_name(options["tokenizer"]):
         rules = _choose_rules_agreeing_with_pairs(tokens, rules, pairs, options)
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
+
+
+def _find_file_of_source(options: Mapping[str, Any]) -> Path | None:
+    named = parse_module_name(options["source"] or "")
+    return None if named is None else named.path
+
+
+def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: bool) -> Any:
+    """Read the tokens and the text rules. If the file of the vocabulary holds only weights, add the vocabulary that the
+    user's code or folder shows to the error."""
+    try:
+        return _read_tokens_and_rules(options, subwords=subwords)
+    except InputError as error:
+        path = options["vocabulary"]
+        if subwords or path is None or not path.is_file() or not holds_weights(path):
+            raise
+        proposed = _propose_vocabulary(parse_module_name(options["source"] or ""), options["weights"])
+        if proposed.value == str(path):
+            raise
+        raise OptionCorrectionsError(error.problem, proposed.sentence, {proposed.option: proposed.value}) from None
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
