@@ -1415,6 +1415,10 @@ def test_the_corrected_command_replaces_wrong_labels_and_keeps_the_answers(folde
     line = export("net.py:Net", *given, "--labels", "bad").stderr.splitlines()[-1]
     for said in ("--labels bad,good", "--pairs answers.csv", "--force", "--vocabulary vocab.json"):
         assert said in line
+    # Without the answers, the weights show the number of labels.
+    Path("answers.csv").unlink()
+    line = export("net.py:Net", *given[:4], "-o", "out", "--labels", "bad").stderr.splitlines()[-1]
+    assert "--labels bad,good" in line
 
 
 def test_weights_given_as_the_vocabulary_are_replaced_in_the_corrected_command(folder: Path) -> None:

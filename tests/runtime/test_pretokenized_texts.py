@@ -293,3 +293,15 @@ def test_the_texts_of_a_file_are_split_by_the_users_function(external: Path, tmp
     assert result.exit_code == 0, result.output
     answers = [Classifier.load(external).classify(tokens) for tokens in (["the", "cup"], [], ["game"])]
     assert [row.split(",")[2] for row in result.stdout.splitlines()[1:]] == [answer.label for answer in answers]
+
+
+def test_several_texts_are_not_taken_for_the_tokens_of_one_beside_the_callers_tokenizer() -> None:
+    encoder = TextEncoder(TextRules(tokenizer="external", unknown_id=0), ("<unk>", "oil", "new york"))
+    rows = TextRowEncoder("c", encoder, 9, str.split)
+    with pytest.raises(TextError, match="predict"):
+        rows.encode_text(["oil is up", "so be it"])
+    # A known token of two words, a single one, and what a function gives may be tokens.
+    for tokens, ids in ((["new york", "a b"], [2, 0]), (["a b"], [0]), (["oil", "a b"], [1, 0])):
+        assert rows.encode_text(tokens) == ids
+    assert TextRowEncoder("c", encoder, 9, lambda text: [text, "a b"]).encode_text("so be it") == [0, 0]
+    assert TextRowEncoder("c", encoder, 9).encode_text(["a b", "c d"]) == [0, 0]

@@ -926,6 +926,13 @@ def _read_vocabulary_rules_and_pairs(
         read = refusals.collect(lambda: _read_tokens_or_propose_vocabulary(options, subwords=subwords))
     labels = refusals.collect(read_all_labels) or {}
     names, several = labels.get("labels", ()), options["multi_label"]
+    count = read_weight_sizes(options["weights"]).labels if refusals and names else 0
+    if count and count != len(names):
+        proposed = propose_labels(
+            _find_file_of_source(options), options["weights"], options["pairs"], multi_label=several
+        )
+        said = f"The weights seem to have {count} outputs, and --labels has {len(names)}: {proposed.sentence}"
+        refusals.propose([said], {"labels": proposed.value})
     file, texts = options["pairs"], None
     if {getattr(one, "suffix", "") for one in (file, options["texts"])} == {".csv"}:
         # A table with the texts of the pairs, and not lines of texts.

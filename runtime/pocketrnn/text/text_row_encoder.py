@@ -146,7 +146,8 @@ class TextRowEncoder:
             for index, value in enumerate(values):
                 if not isinstance(value, str):
                     raise _make_mixed_list_error(value, index, text_name, "tokens")
-            self._refuse_tokens_that_would_be_split(values, text_name)
+            if not of_function:
+                self._refuse_tokens_that_would_be_split(values, text_name)
             return self._encoder.encode_tokens(values)
         ids = []
         for index, value in enumerate(values):
@@ -171,17 +172,20 @@ class TextRowEncoder:
     def _refuse_tokens_that_would_be_split(self, tokens: Sequence[str], text_name: str) -> None:
         """Refuse a list whose items the bundle's tokenizer would split: it seems to hold several texts, not tokens.
 
-        The caller's own tokenizer may return any tokens.
+        The caller's own tokenizer may return any tokens: a list beside it is refused if it has several items, all of
+        them unknown and of several words.
         """
-        if not self._splits_strings:
+        if not self._splits_strings and (self.tokenizer is None or len(tokens) < 2):
             return
-        for token in tokens:
-            if not self._encoder.holds(token) and _would_split_token(token, self._rules.tokenizer):
-                raise TextError(
-                    f"{text_name} has the token {short_repr(token, 40)}, which {self._rules.tokenizer} would split.",
-                    "Here, a list of strings is one text, given as its tokens. To classify several texts, pass the "
-                    "list to predict().",
-                )
+        kind = self._rules.tokenizer if self._splits_strings else "whitespace"
+        split = [one for one in tokens if not self._encoder.holds(one) and _would_split_token(one, kind)]
+        if split and (self._splits_strings or len(split) == len(tokens)):
+            by = kind if self._splits_strings else "the tokenizer"
+            raise TextError(
+                f"{text_name} has the token {short_repr(split[0], 40)}, which {by} would split.",
+                "Here, a list of strings is one text, given as its tokens. To classify several texts, pass the list to "
+                "predict().",
+            )
 
 
 def _would_split_token(token: str, tokenizer: str) -> bool:
