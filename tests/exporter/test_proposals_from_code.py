@@ -43,6 +43,7 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     replace_tokenizer_by_code_with_present_names,
+    replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_that_cleans_before_keras,
     take_function_of_written_file,
     write_code_file,
@@ -1426,3 +1427,16 @@ def test_weights_given_as_the_vocabulary_are_replaced_in_the_corrected_command(f
     line = export("net.py:Net", *given).stderr.splitlines()[-1]
     assert "--vocabulary vocab.json" in line
     assert "--vocabulary models/best.pt" not in line
+
+
+def test_a_tokenizer_that_also_changes_a_text_has_a_file_of_its_own(folder: Path) -> None:
+    code = "def clean(text):\n    return text.replace('0', 'o')\n\ndef answer(model, text):\n"
+    code += "    return model([vocab[word] for word in text.split()])\n\nanswer(net, clean(line))\n"
+    Path("app.py").write_text(code)
+    options = {"tokenizer": "app.py:answer", "vocabulary": None, "rules": None}
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_by_its_splitting_part(options)
+    assert options["tokenizer"] == "out_words.py:words"
+    assert "clean" not in Path("out_words.py").read_text()
+    assert "clean" in Path("out_changed_words.py").read_text()
