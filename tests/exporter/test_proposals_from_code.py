@@ -992,6 +992,50 @@ def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embeddin
     assert len(run_script(script.write(rows), tmp_path)) == size
 
 
+@pytest.mark.parametrize(
+    "installed", ["raise OSError('undefined symbol')", "def build_vocab_from_iterator(rows): pass"]
+)
+def test_a_script_counts_a_vocabulary_as_torchtext_does_in_the_folder_of_the_data(
+    installed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("torchtext/data").mkdir(parents=True)
+    Path("torchtext/vocab.py").write_text(installed)
+    for name in ("__init__", "data/__init__", "data/utils"):
+        Path(f"torchtext/{name}.py").touch()
+    Path("net.py").touch()
+    Path("runs/texts.txt").write_text("Oil, OIL b a\na c c.\n")
+    # The owner's file of settings does not import a module that it needs.
+    Path("runs/settings.py").write_text("SETTINGS = {'most': 5, 'of': collections.Counter, 'name': 'texts.txt'}\n")
+    Path("runs/words.py").write_text(
+        "import collections\nfrom torchtext.data.utils import get_tokenizer\nfrom torchtext.vocab import *\n"
+        "from torchtext.vocab import GloVe, build_vocab_from_iterator\nfrom settings import SETTINGS\n"
+        "split = get_tokenizer('basic_english')\ndef build_vocab():\n"
+        "    vocab = build_vocab_from_iterator(map(split, open(SETTINGS['name'])), specials=['<unk>'], "
+        "max_tokens=SETTINGS['most'])\n    vocab.set_default_index(vocab['<unk>'])\n    return vocab\n"
+    )
+    Path("runs/main.py").write_text("from words import build_vocab\nvocab = build_vocab()\n")
+    if "OSError" not in installed:
+        Path("torchtext/vocab.py").write_text(f"{installed}\nGloVe = None\n")
+    script = find_vocabulary_code(Path("net.py"))
+    assert script is not None
+    Path("made").mkdir()
+    found = run_script(script.write(folder=Path("made")), Path("made"))
+    # By falling count, and words with equal counts by their letters.
+    assert [*found.items()] == [("<unk>", 0), ("a", 1), ("c", 2), ("oil", 3), (",", 4)]
+
+
+@pytest.mark.parametrize(("code", "is_needed"), [("build_vocab_from_iterator(t, specials=s)", True),
+    ("build_vocab_from_iterator(t).stoi", False), ("Vocab(counts, min_freq=2)", False)])  # fmt: skip
+def test_code_for_an_old_torchtext_keeps_its_functions(code: str, is_needed: bool, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(f"from torchtext.vocab import *\nt, s, counts = [], [], {{}}\nvocab = {code}\n"
+                                     f"def make_vocab():\n    return {code}\nvocab = make_vocab()\n")  # fmt: skip
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert script.needs_torchtext == is_needed
+
+
 @pytest.mark.parametrize(("rows", "kind"), [(5, list), (6, dict), (7, dict)])
 def test_the_script_saves_the_dict_whose_ids_begin_at_one_if_the_embedding_has_that_row(
     rows: int, kind: type, tmp_path: Path
