@@ -581,6 +581,17 @@ def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: 
     assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
+@pytest.mark.parametrize("source", ["models/best.pt", "."])
+def test_the_notebook_beside_weights_comes_before_other_files_that_fit(source: str, folder: Path) -> None:
+    # Its layers have the names of those in the weights, but not their sizes.
+    Path("a.py").write_text(FILE.replace("dim, batch_first", "dim * 2, batch_first").replace("Net", "Decoder"))
+    cells = {"cells": [cell(FILE)], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    Path("models/page.ipynb").write_text(json.dumps(cells))
+    result = export(source)
+    assert re.search(r"one of (them|its modules): models/page.ipynb:Net, net.py:Net\.", result.stderr)
+    assert re.search("export models/page.ipynb:Net .*--weights models/best.pt", result.stderr.splitlines()[-1])
+
+
 def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
     for name in ("examples/one", "scripts"):
         Path(name).mkdir(parents=True)
@@ -600,7 +611,7 @@ def test_answers_beside_the_module_are_named_from_another_folder(folder: Path, m
     message = export("../net.py:Net").stderr
     assert "line 28: 'good' if prediction == 1 else 'bad')" in message
     assert "--pairs ../answers.csv checks their order" in message
-    assert message.splitlines()[-1].endswith("--pairs ../answers.csv")
+    assert "--pairs ../answers.csv" in message.splitlines()[-1]
 
 
 def test_weights_of_another_class_name_the_class_that_has_their_layers(folder: Path) -> None:
