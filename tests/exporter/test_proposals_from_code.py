@@ -590,6 +590,7 @@ def test_the_notebook_beside_weights_comes_before_other_files_that_fit(source: s
     result = export(source)
     assert re.search(r"one of (them|its modules): models/page.ipynb:Net, net.py:Net\.", result.stderr)
     assert re.search("export models/page.ipynb:Net .*--weights models/best.pt", result.stderr.splitlines()[-1])
+    assert "its modules: models/page.ipynb:Net." in export("models").stderr
 
 
 def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
@@ -1034,13 +1035,18 @@ def test_a_script_counts_a_vocabulary_as_torchtext_does_in_the_folder_of_the_dat
     Path("made").mkdir()
     found = run_script(script.write(folder=Path("made")), Path("made"))
     # By falling count, and words with equal counts by their letters.
-    assert [*found.items()] == [("<unk>", 0), ("a", 1), ("c", 2), ("oil", 3), (",", 4)]
+    assert found == {"default_index": 0, "tokens": ["<unk>", "a", "c", "oil", ","]}
+    assert read_vocabulary(Path("made/v.json")).default_index == 0
 
 
-@pytest.mark.parametrize(("code", "is_needed"), [("build_vocab_from_iterator(t, specials=s)", True),
-    ("build_vocab_from_iterator(t).stoi", False), ("Vocab(counts, min_freq=2)", False)])  # fmt: skip
-def test_code_for_an_old_torchtext_keeps_its_functions(code: str, is_needed: bool, tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(f"from torchtext.vocab import *\nt, s, counts = [], [], {{}}\nvocab = {code}\n"
+@pytest.mark.parametrize(("imported", "code", "is_needed"), [
+    ("vocab", "build_vocab_from_iterator(t, specials=s)", True), ("vocab", "build_vocab_from_iterator(t).stoi", False),
+    ("vocab", "Vocab(counts, min_freq=2)", False), ("data.utils", "Vocab(get_tokenizer('basic_english')).stoi", True),
+    ("data", "Field(t)", False)])  # fmt: skip
+def test_code_for_an_old_torchtext_keeps_its_functions(
+    imported: str, code: str, is_needed: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(f"from torchtext.{imported} import *\nt, s, counts = [], [], {{}}\n"
                                      f"def make_vocab():\n    return {code}\nvocab = make_vocab()\n")  # fmt: skip
     script = find_vocabulary_code(tmp_path / "net.py")
     assert script is not None

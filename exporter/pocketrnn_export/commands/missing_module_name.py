@@ -151,15 +151,17 @@ def _list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], fold
 
 
 def _refuse_folder_of_code(folder: Path) -> None:
-    """Refuse a folder whose Python files define modules, and name these."""
+    """Refuse a folder whose Python files define modules, or whose notebooks define one that fits the weights, and name
+    these."""
     from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 
     inside = folder / "__init__.py"
     near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
-    if found := [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]:
-        given = click.get_current_context().params["weights"]
-        found = _list_modules_that_fit(found, list_weight_files_near(inside) if given is None else [given], folder)
+    found = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
+    given = click.get_current_context().params["weights"]
+    weights = list_weight_files_near(inside) if given is None else [given]
+    if found := _list_modules_that_fit(found, weights, folder):
         chosen = find_module_of_answering_code(found)
         why, source = ("", found[0]) if chosen is None else (f" {chosen[1].sentence}", chosen[0])
         raise OptionCorrectionsError(

@@ -46,8 +46,10 @@ _LISTS_FILES: Final = re.compile(r"(listdir|glob|iterdir)\(")
 # Functions of torchtext, and what shows that code is written for its releases up to 0.8, whose vocabularies begin with
 # two special words.
 _TORCHTEXT: Final = re.compile(r"\btorchtext\.(vocab|data)\b|\bfrom torchtext import .*\b(vocab|data)\b")
-_OF_OLD_TORCHTEXT: Final = re.compile(r"\bnum_lines\b|\bBucketIterator\b|\bField\(|\bVocab\(|\.(?:stoi|itos|freqs)\b")
-_OF_NEW_TORCHTEXT: Final = re.compile(r"\b(specials|special_first|set_default_index|max_tokens|get_[si]to[si])\b")
+_FIELDS_OF_OLD_TORCHTEXT: Final = re.compile(r"\b(num_lines|BucketIterator|Field)\b")
+_VOCAB: Final = re.compile(r"\btorchtext\.vocab\b|\bfrom torchtext import .*\bvocab\b")
+_OLD_VOCAB: Final = re.compile(r"\bVocab\(|\.(?:stoi|itos|freqs)\b")
+_NEW_VOCAB: Final = re.compile(r"\b(specials|special_first|set_default_index|max_tokens|get_[si]to[si])\b")
 _COMPLETE: Final = """\
 {torchtext}import json, os, sys
 file = os.path.abspath(__file__).removesuffix(".py") + ".json"
@@ -58,9 +60,12 @@ def list_words(one):
     names = ("get_stoi", "stoi", "word2idx", "get_itos", "itos")
     found = next(filter(None, (getattr(one, name, None) for name in names)), one)
     return found() if callable(found) and found is not one else found
-found = [list_words(one) for one in ({made},)]
+made = [{made}]
+found = [*map(list_words, made)]
 {counting}words = {chosen}
-json.dump(words, open(file, "w"), default=int)
+default = getattr(made[found.index(words)], "get_default_index", lambda: None)()
+saved = words if default is None else {{"default_index": default, "tokens": sorted(words, key=words.get)}}
+json.dump(saved, open(file, "w"), default=int)
 print(len(words), "words are in", file)
 {comparing}"""
 # A list of words and the dict made of it have as many words, but the ids of the dict may begin at 1.
@@ -307,7 +312,8 @@ def _needs_torchtext(parts: Iterable[Sequence[ast.stmt]]) -> bool:
     """Return whether code needs functions of torchtext that its release 0.6, which loads beside each PyTorch, has not,
     or has in another form."""
     code = "\n".join(ast.unparse(ast.Module([*one], [])) for one in parts)
-    is_old = _OF_OLD_TORCHTEXT.search(code) and not _OF_NEW_TORCHTEXT.search(code)
+    has_old_vocab = _VOCAB.search(code) and _OLD_VOCAB.search(code)
+    is_old = (_FIELDS_OF_OLD_TORCHTEXT.search(code) or has_old_vocab) and not _NEW_VOCAB.search(code)
     return _TORCHTEXT.search(code) is not None and not is_old
 
 
