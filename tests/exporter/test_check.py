@@ -894,7 +894,7 @@ class ForOneRow(Steps):
         return super().forward(x).view(1, 2)
 
 
-@pytest.mark.parametrize("fixed", [[0], [0, 1]])
+@pytest.mark.parametrize("fixed", [[0], pytest.param([0, 1], marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "module", [Kept, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (Squeezed, ForOneRow))]
 )

@@ -83,6 +83,7 @@ def read_line_to_copy(*arguments: str) -> dict[str, str]:
     """Return the options of the line that the refused command proposes, with SOURCE under an empty name."""
     result = CliRunner().invoke(main, ["export", *arguments])
     assert result.exit_code == 2, result.output
+    assert "\nWrite: pocketrnn export " in result.stderr, result.stderr
     words = shlex.split(result.stderr.split("\nWrite: pocketrnn export ")[1])
     flags = [one for one in words if one == "--force"]
     words = [one for one in words if one != "--force"]
@@ -152,7 +153,7 @@ def test_true_labels_are_told_first_with_the_file_of_answers(own: bool, tokenize
     options = {"rules": None, "tokenizer": tokenizer, "pairs": Path("test.csv"), "multi_label": False,
                "source": "net.py:Net", "max_tokens": None}  # fmt: skip
     running = click.Context(command.export, info_name="pocketrnn export")
-    running.params = dict.fromkeys(str(one.name) for one in command.export.params)
+    running.params = {**dict.fromkeys(str(one.name) for one in command.export.params), "output": "out"}
     with running, pytest.raises(ParityError) as caught:
         export_with_rules_from_answers(write, {}, options, tokenizer)  # type: ignore[arg-type]
     said = str(caught.value)

@@ -261,7 +261,7 @@ RANGES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "features", "kept"), RANGES)
+@pytest.mark.parametrize(("kind", "features", "kept"), mostly_slow(RANGES, 2, first=1, several=True))
 def test_a_module_that_fails_on_some_numbers_is_refused_with_a_line_that_keeps_them_in_a_range(
     kind: type[nn.Module], features: list[str], kept: str
 ) -> None:

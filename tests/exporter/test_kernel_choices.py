@@ -40,7 +40,7 @@ class Convolution(nn.Module):
         (nn.Conv3d(1, 2, 3, padding=1), lambda x: x[:, None, None]),
     ],
 )
-@pytest.mark.parametrize("batch", [3, 20])
+@pytest.mark.parametrize("batch", [pytest.param(3, marks=pytest.mark.slow), 20])
 def test_a_convolution_has_no_condition_on_the_number_of_rows(
     layer: nn.Module, arrange: Callable[[Tensor], Tensor], batch: int
 ) -> None:

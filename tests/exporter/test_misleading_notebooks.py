@@ -650,7 +650,9 @@ class O:
 }
 ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")
 CASES: Final[list[Any]] = [(subject, change) for subject, (_, _, changes) in SUBJECTS.items() for change in changes]
-CASES += [("config", change) for change in (*OF_REACHED.strip().splitlines(), *special_methods())]
+CASES += [("config", change) for change in OF_REACHED.strip().splitlines()]
+# One template, with a method each.
+CASES += mostly_slow([("config", change) for change in special_methods()], 4, several=True)
 CASES += [("name", change) for change in OF_USE]
 CASES += [("config", change) for change in OF_NO_NAME.strip().splitlines()]
 CASES += [pytest.param(*line.split(": ", 1), marks=pytest.mark.slow) for line in OF_MORE_WAYS]

@@ -256,6 +256,13 @@ def test_a_line_of_spaces_takes_no_time(folder: Path) -> None:
     assert read_notebook(folder / "n.ipynb") == ([], ["cell 1"])
 
 
+@pytest.mark.parametrize("call", ["type(", "getattr(", "size.get(", "zip(", "size" + ".get(3)" * 60 + ".get("])
+def test_nested_calls_take_no_time(folder: Path, call: str) -> None:
+    notebook(folder / "n.ipynb", [f"size = {{}}\nother = {call * 40}size{')' * 40}", "def build():\n    return size"])
+    with pytest.raises(InputError):
+        load_module(named("n.ipynb:build"))
+
+
 def test_what_a_needed_statement_raises_names_its_cell(folder: Path) -> None:
     notebook(folder / "n.ipynb", ["import not_installed", "size = 1 / 0", "def build():\n    return not_installed",
                                   "def other():\n    return size"])  # fmt: skip

@@ -546,13 +546,13 @@ def test_of_rules_that_agree_those_of_the_owners_code_are_taken(owners_folder: P
     assert (rules.tokenizer, rules.lowercase) == ("whitespace", False)
 
 
-@pytest.mark.parametrize(("digits", "shown"), [(9, len(UNFRAMED)), (2, 0)])
+@pytest.mark.parametrize(("digits", "shown"), [(9, 10), (2, 0)])
 def test_rounded_probabilities_do_not_show_which_of_near_widths_is_right(
     digits: int, shown: int, tmp_path: Path
 ) -> None:
     pairs = [
         (text, None, dict(zip(LABELS, (round(one, digits) for one in answer(ids_of(own), 210)), strict=True)))
-        for text, own in zip(UNFRAMED, TEXTS, strict=True)
+        for text, own in zip(UNFRAMED[:10], TEXTS, strict=False)
     ]
     with pytest.raises(OtherAnswersError) as caught:
         exported(tmp_path / "b", tokenizer=None, rules=TextRules("whitespace", padding_id=1), example_ids=pairs)
@@ -1365,8 +1365,9 @@ def test_answers_show_that_numbers_of_one_sign_are_logits(tmp_path: Path, caplog
     # Labels that are all the same show nothing.
     with pytest.raises(ExportError, match=r"--gives logits"):
         export(module, tmp_path / "b", **given, example_ids=[(one, None, "yes") for one in texts])
+    # So few that no other text rules are tried on them.
     with pytest.raises(ParityError):
-        export(module, tmp_path / "b", **given, example_ids=[(one, None, {"yes": 0.5}) for one in texts])
+        export(module, tmp_path / "b", **given, example_ids=[(one, None, {"yes": 0.5}) for one in texts[:4]])
     pairs = [(one, None, {"yes": float(torch.tensor(x).sigmoid())}) for one, x in zip(texts, made, strict=True)]
     assert read_text_verdict(export(module, tmp_path / "b", **given, example_ids=pairs)).answers is not None
     assert "show that they are logits" in caplog.text

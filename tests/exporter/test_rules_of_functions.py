@@ -228,7 +228,7 @@ def spaces_of_other_kinds(text: str) -> list[str]:
     return text.replace("\xa0", "\x85").replace("\u200b", "").replace("\U000e0001", "'").split()
 
 
-@pytest.mark.parametrize("stems", [False, True])
+@pytest.mark.parametrize("stems", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize(
     "function",
     [

@@ -322,7 +322,7 @@ def runs_of(
     return found
 
 
-@pytest.mark.parametrize("seed", range(examples(3, 60)))
+@pytest.mark.parametrize("seed", range(examples(1, 60)))
 def test_what_is_known_of_drawn_graphs_holds_for_every_number_of_tokens(seed: int) -> None:
     model, values = drawn_graph(np.random.default_rng(seed), operators=30)
     seen = [0, 1, 2, 6, 12, 21]

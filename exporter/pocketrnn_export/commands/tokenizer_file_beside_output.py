@@ -443,7 +443,9 @@ def _add_places_of_copied_lines(code: str, file: Path) -> str:
 def take_function_of_written_file(options: dict[str, Any]) -> None:
     """If --tokenizer names a file that an export has written from a function of the owner, set --tokenizer to this
     function: the owner may have changed it since. A file that the owner has changed is taken as it stands."""
-    named = None if options["tokenizer"] is None else parse_module_name(options["tokenizer"])
+    given = options["tokenizer"] or ""
+    # A missing file is refused later, with the file that is meant.
+    named = parse_module_name(given) if Path(given.rpartition(":")[0]).is_file() else None
     origin = "" if named is None else read_origin_of_written_file(named.path)
     if named is None or not origin or not is_unchanged_since_export(named.path):
         return

@@ -155,6 +155,7 @@ class _Reader:
     ) -> None:
         self.names, self.found = names, Mentions() if found is None else found
         self.owner, self.function, self.local = owner, function, local
+        self._held: dict[ast.AST | None, set[str]] = {}
 
     def enter(self, node: Definition) -> None:
         """Take the own names of a function, whose body is read next."""
@@ -356,6 +357,12 @@ class _Reader:
 
     def hold(self, node: ast.AST | None) -> set[str]:
         """Return the names of the objects that the value of an expression may be, or hold."""
+        if node not in self._held:
+            # Each part of a long chain of calls asks for all parts before it.
+            self._held[node] = self._find_held(node)
+        return self._held[node]
+
+    def _find_held(self, node: ast.AST | None) -> set[str]:
         if isinstance(node, ast.Name):
             return {self.local.get(node.id, node.id)}
         if isinstance(node, ast.Attribute):
@@ -392,7 +399,7 @@ class _Reader:
         if called == "super":
             return {f"{self.owner}()"}
         if called in ("getattr", "vars", "type"):
-            return _name_parts(self.hold(node.args[0]))
+            return _name_parts(given)
         if "." in called:
             holds_parts = called.startswith("builtins.") or called.rpartition(".")[2][:1].isupper()
             return {one for one in given if holds_parts or _is_whole(one)}
