@@ -128,7 +128,16 @@ def test_layers_of_base_classes_and_prefixes_are_seen(names: list[str], fitting:
 
 @pytest.mark.parametrize(
     ("layer", "fits"),
-    [("nn.LSTM(7, 5)", True), ("nn.GRU(7, 5)", False), ("nn.LSTM(7, hidden)", True), ("nn.LSTM(8, 5)", False)],
+    [
+        *[("nn.LSTM(7, 5)", True), ("nn.GRU(7, 5)", False), ("nn.LSTM(7, hidden)", True), ("nn.LSTM(8, 5)", False)],
+        ("nn.LSTM(hidden + 2, hidden)", True),
+        ("nn.LSTM(hidden, hidden)", False),
+        # The name has another value before, or the other branch made the layer.
+        ("nn.LSTM(hidden, hidden)\n        hidden = 3", True),
+        ("nn.LSTM(hidden, 5)\n        if hidden: self.out = nn.Linear(hidden, 2)", True),
+        # The weights have no such layer.
+        ("nn.LSTM(7, 5)\n        self.out = nn.Linear(5, 2)", False),
+    ],
 )
 def test_gates_and_numbers_tell_one_class_from_another(layer: str, *, fits: bool) -> None:
     code = f"class A(nn.Module):\n    def __init__(self, hidden):\n        self.rnn = {layer}\n"

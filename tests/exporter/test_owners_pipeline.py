@@ -581,6 +581,15 @@ def test_a_csv_file_of_pairs_that_cannot_be_used_is_refused(content: str, said: 
         read_pairs(tmp_path / "truth.csv")
 
 
+@pytest.mark.parametrize(("column", "is_named"), [("042", True), ("777", False), ("0421", False)])
+def test_labels_of_data_are_told_from_answers(column: str, is_named: bool, tmp_path: Path) -> None:
+    rows = "".join(f"oil {row},2009,{value}\n" for row, value in enumerate(column))
+    (tmp_path / "test.csv").write_text(f"text,date,sentiment\n{rows}")
+    with pytest.raises(InputError, match="no column") as caught:
+        read_pairs(tmp_path / "test.csv", ("bad", "good"))
+    assert ("'sentiment' seems to hold labels" in str(caught.value)) == is_named
+
+
 def test_brackets_that_a_pattern_escapes_are_not_taken_for_a_pattern(caplog: pytest.LogCaptureFixture) -> None:
     known = read_vocabulary(["<unk>", "oil"])
     choose_rules(known, TextRules(steps=cleaning(("sub", r"\[sensitive-no\]", ""))), None, [], [])

@@ -582,6 +582,18 @@ def test_a_file_that_is_no_code_leads_to_a_module_near_it(folder: Path, source: 
     assert re.search(rf"Write: .* export net\.py:Net .*{weights}", result.stderr)
 
 
+@pytest.mark.parametrize("source", ["models/best.pt", "."])
+def test_the_notebook_beside_weights_comes_before_other_files_that_fit(source: str, folder: Path) -> None:
+    # Its layers have the names of those in the weights, but not their sizes.
+    Path("a.py").write_text(FILE.replace("dim, batch_first", "dim * 2, batch_first").replace("Net", "Decoder"))
+    cells = {"cells": [cell(FILE)], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    Path("models/page.ipynb").write_text(json.dumps(cells))
+    result = export(source)
+    assert re.search(r"one of (them|its modules): models/page.ipynb:Net, net.py:Net\.", result.stderr)
+    assert re.search("export models/page.ipynb:Net .*--weights models/best.pt", result.stderr.splitlines()[-1])
+    assert "its modules: models/page.ipynb:Net." in export("models").stderr
+
+
 def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
     for name in ("examples/one", "scripts"):
         Path(name).mkdir(parents=True)
@@ -991,6 +1003,55 @@ def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embeddin
     assert {*script.made} == {"tag_vocab", "word2idx"}
     assert script.others == (f"char2idx ({tmp_path / 'net.py'}, line 5)",)
     assert len(run_script(script.write(rows), tmp_path)) == size
+
+
+@pytest.mark.parametrize(
+    "installed", ["raise OSError('undefined symbol')", "def build_vocab_from_iterator(rows): pass"]
+)
+def test_a_script_counts_a_vocabulary_as_torchtext_does_in_the_folder_of_the_data(
+    installed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("torchtext/data").mkdir(parents=True)
+    Path("torchtext/vocab.py").write_text(installed)
+    for name in ("__init__", "data/__init__", "data/utils"):
+        Path(f"torchtext/{name}.py").touch()
+    Path("net.py").touch()
+    Path("runs/texts.txt").write_text("Oil, OIL b a\na c c.\n")
+    # The owner's file of settings does not import a module that it needs.
+    Path("runs/settings.py").write_text("SETTINGS = {'most': 5, 'of': collections.Counter, 'name': 'texts.txt'}\n")
+    Path("runs/words.py").write_text(
+        "import collections\nfrom torchtext.data.utils import get_tokenizer\nfrom torchtext.vocab import *\n"
+        "from torchtext.vocab import GloVe, build_vocab_from_iterator\nfrom settings import SETTINGS\n"
+        "split = get_tokenizer('basic_english')\ndef build_vocab():\n"
+        "    vocab = build_vocab_from_iterator(map(split, open(SETTINGS['name'])), specials=['<unk>'], "
+        "max_tokens=SETTINGS['most'])\n    vocab.set_default_index(vocab['<unk>'])\n    return vocab\n"
+    )
+    Path("runs/main.py").write_text("from words import build_vocab\nvocab = build_vocab()\n")
+    if "OSError" not in installed:
+        Path("torchtext/vocab.py").write_text(f"{installed}\nGloVe = None\n")
+    script = find_vocabulary_code(Path("net.py"))
+    assert script is not None
+    Path("made").mkdir()
+    found = run_script(script.write(folder=Path("made")), Path("made"))
+    # By falling count, and words with equal counts by their letters.
+    assert found == {"default_index": 0, "tokens": ["<unk>", "a", "c", "oil", ","]}
+    assert read_vocabulary(Path("made/v.json")).default_index == 0
+
+
+@pytest.mark.parametrize(("imported", "code", "is_needed"), [
+    ("vocab", "build_vocab_from_iterator(t, specials=s)", True), ("vocab", "build_vocab_from_iterator(t).stoi", False),
+    ("vocab", "Vocab(counts, min_freq=2)", False), ("data.utils", "Vocab(get_tokenizer('basic_english')).stoi", True),
+    ("data", "Field(t)", False)])  # fmt: skip
+def test_code_for_an_old_torchtext_keeps_its_functions(
+    imported: str, code: str, is_needed: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(f"from torchtext.{imported} import *\nt, s, counts = [], [], {{}}\n"
+                                     f"def make_vocab():\n    return {code}\nvocab = make_vocab()\n")  # fmt: skip
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert script.needs_torchtext == is_needed
 
 
 @pytest.mark.parametrize(("rows", "kind"), [(5, list), (6, dict), (7, dict)])

@@ -401,6 +401,15 @@ def test_lines_of_words_and_ids_are_read_by_the_ids(separator: str, first: int, 
     assert read_vocabulary(path).tokens[1] == "很,4"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_table_without_ids_is_no_vocabulary(end: str, file: Callable[..., Path]) -> None:
+    rows = [f'"oil, {row}{end}",4,x' for row in range(12)]
+    assert "is a table without" in refusal(file("\n".join(["text,sentiment,user", *rows]), "train.csv"))
+    # Lines with some commas are tokens.
+    lines = [*"abcdefghijk", ",", "1,5"]
+    assert read_vocabulary(file("\n".join(lines), "vocab.csv")).tokens == tuple(lines)
+
+
 def test_a_text_file_keeps_spaces_and_the_characters_that_splitlines_would_split_at(file: Callable[..., Path]) -> None:
     tokens = (" ", "  a", "b ", "new york city", "x\x85y", "x\u2028y", "x\x0cy", "\t", "[PAD]", "{", "80.5")
     assert read_vocabulary(str(file("\n".join(tokens)))).tokens == tokens

@@ -321,6 +321,10 @@ def test_the_default_bundle_names_the_bundle_of_the_current_folder(
     shutil.copytree(padded, tmp_path / "mine")
     said = run("classify", "a text").stderr.splitlines()
     assert said[-1].strip() == "pocketrnn classify 'a text' -b mine"
+    # A text that is the path of a bundle is meant as the bundle.
+    for path in ("mine", "./mine"):
+        said = run("classify", path, "a text", "x" * 300).stderr.splitlines()
+        assert said[-1].strip() == f"pocketrnn classify 'a text' {'x' * 300} -b {path}"
     assert not run("classify", "a text", "-b", "mine").stderr
     shutil.copytree(padded, tmp_path / "languages")
     assert not run("classify", "a text").stderr

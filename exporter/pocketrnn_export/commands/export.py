@@ -888,7 +888,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
         output = Path(click.get_current_context().params["output"])
         rows = read_weight_sizes(weights).embedding_rows
-        script = write_code_file(output, "vocabulary", code.write(rows), code.file)
+        script = write_code_file(output, "vocabulary", code.write(rows, output.parent), code.file)
         file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
         is_chosen = rows and len(code.made) > 1

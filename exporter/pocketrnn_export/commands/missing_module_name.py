@@ -66,7 +66,7 @@ def complete_source(source: str) -> str:
         parameters["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names] or _list_modules_that_fit(
-        list_module_classes_near(path), [] if is_code else [path]
+        list_module_classes_near(path), [] if is_code else [path], path.parent
     )
     chosen = find_module_of_answering_code([f"{path}:{name}" for name in fitting] or found)
     if names and chosen is not None and chosen[1].is_only:
@@ -129,14 +129,21 @@ def _refuse_name_without_module(source: str) -> None:
     raise InputError(problem, remedy)
 
 
-def _list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path]) -> list[str]:
+def _list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folder: Path) -> list[str]:
     """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that some of
-    them fit. Return all of them if none fits."""
+    them fit. Those in notebooks of a folder count, too, and those beside the weights come first. Return all of the
+    given modules if none fits."""
+    from pocketrnn_export.source_code.class_definitions import list_module_classes
+    from pocketrnn_export.source_code.files_near_module import list_notebooks_near
+
     named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in modules)]
+    books = [one for one in list_notebooks_near(folder / "*") if one.resolve().is_relative_to(folder.resolve())]
+    named += [(file, name) for file in books for name in list_module_classes(file)]
     for one in weights:
+        nearest = sorted(named, key=lambda found: found[0].resolve().parent != one.resolve().parent)
         if fitting := [
             f"{file}:{name}"
-            for file, name in named
+            for file, name in nearest
             if list_classes_that_fit(file, [name], one, has_rivals=len(named) > 1)
         ]:
             return fitting
@@ -144,15 +151,17 @@ def _list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path]) -> l
 
 
 def _refuse_folder_of_code(folder: Path) -> None:
-    """Refuse a folder whose Python files define modules, and name these."""
+    """Refuse a folder whose Python files define modules, or whose notebooks define one that fits the weights, and name
+    these."""
     from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 
     inside = folder / "__init__.py"
     near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
-    if found := [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]:
-        given = click.get_current_context().params["weights"]
-        found = _list_modules_that_fit(found, list_weight_files_near(inside) if given is None else [given])
+    found = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
+    given = click.get_current_context().params["weights"]
+    weights = list_weight_files_near(inside) if given is None else [given]
+    if found := _list_modules_that_fit(found, weights, folder):
         chosen = find_module_of_answering_code(found)
         why, source = ("", found[0]) if chosen is None else (f" {chosen[1].sentence}", chosen[0])
         raise OptionCorrectionsError(

@@ -25,7 +25,12 @@ from pocketrnn_export.source_code.class_definitions import (
     read_prefix,
     walk_init_without_optional_branches,
 )
-from pocketrnn_export.source_code.syntax_tree_parts import find_methods, list_positional_parameters, read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    find_methods,
+    list_assigned_names,
+    list_positional_parameters,
+    read_last_name,
+)
 
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
@@ -118,19 +123,31 @@ def _list_arguments_shown_inside(
 
 
 def has_kinds_and_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether weights may be those of a class: no recurrent layer has other gates than the code says, and no
-    layer another size than the number in the code.
+    """Return whether weights may be those of a class: no recurrent layer has other gates than the code says, no layer
+    another size than the number in the code, or than another layer whose size has the same name, and no layer that the
+    class makes in any case is missing.
 
     Args:
         definition: the class.
         tensors: the weights by name, where `NAME.weight` may have a prefix.
     """
+    made = [one for method in find_methods(definition, "__init__") for one in method.body]
+    always = [one.value for one in made if isinstance(one, ast.Assign)]
+    changed = {name for one in made for name in list_assigned_names(one)}
+    sizes: dict[str, int] = {}
     for name, layer in _find_assigned_layers(definition):
-        gates, shown = GATES.get(read_last_name(layer.func).removesuffix("Cell")), count_gates(tensors, name)
-        if gates is not None and shown not in (gates, None):
+        kind = read_last_name(layer.func)
+        gates, shown = GATES.get(kind.removesuffix("Cell")), count_gates(tensors, name)
+        is_missing = kind in _LAYERS and layer in always and not any(f".{name}." in f".{key}" for key in tensors)
+        if is_missing or (gates is not None and shown not in (gates, None)):
             return False
         for argument, size in _list_arguments_shown_by_weights(layer, name, tensors):
             if isinstance(argument, ast.Constant) and argument.value != size:
+                return False
+            solved, value = _solve_expression(argument, size)
+            # A branch, or a new value of the name, may explain another size.
+            is_shown = layer in always and solved.isidentifier() and solved not in changed
+            if is_shown and sizes.setdefault(solved, value) != value:
                 return False
     return True
 

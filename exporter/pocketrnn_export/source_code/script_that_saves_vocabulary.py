@@ -5,16 +5,21 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import inspect
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from pocketrnn_export.source_code import torchtext_functions
 from pocketrnn_export.source_code.files_near_module import (
     find_imported_file,
     find_relatively_imported_file,
     list_files_near,
+    list_imported_files,
+    list_notebooks_near,
     make_import_absolute,
 )
 from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
@@ -24,25 +29,43 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     Import,
     find_defaults,
     list_changed_names,
+    list_needed_names,
 )
 from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__"}
 _MOST_STATEMENTS: Final = 60
+# The most characters of a string in code that may be the name of a file.
+_LONGEST_NAME: Final = 200
 # The beginnings of the names of functions that make a vocabulary, and do not load it.
 _MAKES: Final = re.compile(r"(?i)_?(build|make|create|get|gen|count|construct|prepare)")
 # Those of functions that load one, or read a model's settings.
 _LOADS: Final = re.compile(r"(?i)load(?!er)|read|open|from_|pars|dict$|^len$|^max$")
 # Functions that list files in an order that differs between machines.
 _LISTS_FILES: Final = re.compile(r"(listdir|glob|iterdir)\(")
+# Functions of torchtext, and what shows that code is written for its releases up to 0.8, whose vocabularies begin with
+# two special words.
+_TORCHTEXT: Final = re.compile(r"\btorchtext\.(vocab|data)\b|\bfrom torchtext import .*\b(vocab|data)\b")
+_FIELDS_OF_OLD_TORCHTEXT: Final = re.compile(r"\b(num_lines|BucketIterator|Field)\b")
+_VOCAB: Final = re.compile(r"\btorchtext\.vocab\b|\bfrom torchtext import .*\bvocab\b")
+_OLD_VOCAB: Final = re.compile(r"\bVocab\(|\.(?:stoi|itos|freqs)\b")
+_NEW_VOCAB: Final = re.compile(r"\b(specials|special_first|set_default_index|max_tokens|get_[si]to[si])\b")
 _COMPLETE: Final = """\
-import json, sys
-sys.path[:0] = {folders!r}
-{sorting}{code}
-found = [getattr(one, "stoi", None) or getattr(one, "word2idx", None) or one for one in ({made},)]
+{torchtext}import json, os, sys
+file = os.path.abspath(__file__).removesuffix(".py") + ".json"
+os.chdir(os.path.join(os.path.dirname(file), {place!r}))
+sys.path[:0] = map(os.path.abspath, {folders!r})
+{missing}{sorting}{code}
+def list_words(one):
+    names = ("get_stoi", "stoi", "word2idx", "get_itos", "itos")
+    found = next(filter(None, (getattr(one, name, None) for name in names)), one)
+    return found() if callable(found) and found is not one else found
+made = [{made}]
+found = [*map(list_words, made)]
 {counting}words = {chosen}
-file = sys.argv[0].removesuffix(".py") + ".json"
-json.dump(words, open(file, "w"), default=int)
+default = getattr(made[found.index(words)], "get_default_index", lambda: None)()
+saved = words if default is None else {{"default_index": default, "tokens": sorted(words, key=words.get)}}
+json.dump(saved, open(file, "w"), default=int)
 print(len(words), "words are in", file)
 {comparing}"""
 # A list of words and the dict made of it have as many words, but the ids of the dict may begin at 1.
@@ -75,6 +98,9 @@ class VocabularyScript:
         code: these lines.
         others: the vocabularies that other code near the module makes, each with its file and line.
         folders: those in which the modules that the code imports are looked for.
+        place: the folder in or below which the data files are that the code names.
+        missing: imports that a file that the code imports needs and does not have, as lines of code.
+        needs_torchtext: whether the code needs functions that torchtext has since 0.9.
         unsorted: the place in the owner's code that lists files, in an order that may differ between machines; empty if
             there is none.
     """
@@ -85,18 +111,24 @@ class VocabularyScript:
     code: str
     others: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    place: Path = Path()
+    missing: str = ""
+    needs_torchtext: bool = False
     unsorted: str = ""
 
-    def write(self, rows: int = 0) -> str:
+    def write(self, rows: int = 0, folder: Path = Path()) -> str:
         """Return a complete script that makes the vocabulary and saves it as JSON beside the script, under its name. If
         the code makes several, it saves the one whose size is nearest to `rows`, the number of embedding rows; without
-        `rows`, the largest."""
+        `rows`, the largest. The script goes to the folder of its data, from `folder`, in which it lies."""
         chosen = f"min(found, key=lambda one: abs(count_ids(one) - {rows}))" if rows else "max(found, key=len)"
         chosen = chosen if len(self.made) > 1 else "found[0]"
         sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
         comparing = _COMPARING.format(rows=rows) if rows else ""
         counting = _COUNTING if rows and len(self.made) > 1 else ""
-        return _COMPLETE.format(folders=[*self.folders], sorting=sorting, code=self.code, made=", ".join(self.made),
+        torchtext = f"{inspect.getsource(torchtext_functions)}\nprovide_torchtext()\n" if self.needs_torchtext else ""
+        folders = [os.path.relpath(one, self.place) for one in self.folders]
+        return _COMPLETE.format(torchtext=torchtext, place=os.path.relpath(self.place, folder), folders=folders,
+                                missing=self.missing, sorting=sorting, code=self.code, made=", ".join(self.made),
                                 counting=counting, chosen=chosen, comparing=comparing)  # fmt: skip
 
 
@@ -226,7 +258,63 @@ def _find_needed_code(
     folders = dict.fromkeys([str(path.parent), *(str(root) for _, root in imported)])
     unsorted = _find_unsorted_files([path, *(file for file, _ in imported)])
     code = ast.unparse(_AbsoluteImports(path).visit(copy.deepcopy(ast.Module(kept, []))))
-    return VocabularyScript(path, (*makers,), ", ".join(lines), code, folders=(*folders,), unsorted=unsorted)
+    folders_of_code = [Path(), path.parent, *(one.parent for one in list_notebooks_near(path))]
+    own = {file: [*read_python_statements_if_readable(file)] for file in _list_all_imported_files(imported)}
+    return VocabularyScript(
+        path, (*makers,), ", ".join(lines), code, folders=(*folders,), unsorted=unsorted,
+        place=_find_folder_of_data(folders_of_code, [*kept, *(one for part in own.values() for one in part)]),
+        missing=_write_missing_imports(own, top), needs_torchtext=_needs_torchtext([kept, *own.values()]),
+    )  # fmt: skip
+
+
+def _list_all_imported_files(imported: Iterable[tuple[Path, Path]]) -> list[Path]:
+    """List some imported files, and those that they import."""
+    waiting, seen = [file for file, _ in imported], dict[Path, None]()
+    while waiting:
+        if (file := waiting.pop()) not in seen:
+            seen[file] = None
+            waiting += list_imported_files(file)
+    return [*seen]
+
+
+def _find_folder_of_data(folders: Sequence[Path], statements: Sequence[ast.stmt]) -> Path:
+    """Return the one of some folders that has most of the files and folders that strings in code name."""
+    strings = {one.value for one in ast.walk(ast.Module([*statements], []))
+               if isinstance(one, ast.Constant) and isinstance(one.value, str)}  # fmt: skip
+    names = [one for one in strings if one.strip("./\\") and one.isprintable() and len(one) < _LONGEST_NAME]
+    return max(folders, key=lambda folder: sum((folder / one).exists() for one in names))
+
+
+def _write_missing_imports(own: Mapping[Path, Sequence[ast.stmt]], top: Sequence[ast.stmt]) -> str:
+    """Write lines that define, for all files, the names that the top level of the owner's files needs without an import
+    that another of the files has.
+
+    Args:
+        own: the statements of the imported files.
+        top: the top-level statements of the file that imports them.
+    """
+    imports = [one for part in (top, *own.values()) for one in part if isinstance(one, Import)]
+    lines: dict[str, None] = {}
+    for file, statements in own.items():
+        known = {name for one in statements for name in list_changed_names(one)} | _BUILTINS
+        now = {name for one in statements for name in list_needed_names(one) if not isinstance(one, Function)}
+        for name in sorted(now - known) if "*" not in known else ():
+            maker = next(
+                (one for one in imports if name in list_changed_names(one) and not getattr(one, "level", 0)), None
+            )
+            if maker is not None:
+                said = f"# {file.name} uses {name}, and does not import it."
+                lines[f"{ast.unparse(maker)}\nimport builtins\nbuiltins.{name} = {name}  {said}\n"] = None
+    return "".join(lines)
+
+
+def _needs_torchtext(parts: Iterable[Sequence[ast.stmt]]) -> bool:
+    """Return whether code needs functions of torchtext that its release 0.6, which loads beside each PyTorch, has not,
+    or has in another form."""
+    code = "\n".join(ast.unparse(ast.Module([*one], [])) for one in parts)
+    has_old_vocab = _VOCAB.search(code) and _OLD_VOCAB.search(code)
+    is_old = (_FIELDS_OF_OLD_TORCHTEXT.search(code) or has_old_vocab) and not _NEW_VOCAB.search(code)
+    return _TORCHTEXT.search(code) is not None and not is_old
 
 
 class _AbsoluteImports(ast.NodeTransformer):

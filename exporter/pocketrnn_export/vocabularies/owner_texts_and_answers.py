@@ -176,6 +176,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         name for name in (rows[0] if rows and labels else ())
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
     ]  # fmt: skip
+    if unread and {*rows[0]} - {*unread} == {"text"}:
+        _refuse_table_without_answers(path, rows, labels, unread)
     if unread:
         _log_unread_columns(path, rows, labels, unread)
     if not labels:
@@ -184,6 +186,22 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     rows = _leave_out_rows_without_answer(path, rows, unread, multi_label=multi_label)
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _refuse_table_without_answers(
+    path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], unread: Sequence[str]
+) -> None:
+    """Refuse a CSV file with texts and no answers, and name the column that may hold the true labels."""
+    # Data may have one class more than the classifier, such as neutral.
+    few = [name for name in unread if 2 <= len({row[name] for row in rows}) <= len(labels) + 1]
+    column = short_repr(few[0]) if few else ""
+    said = f"Its column {column} seems to hold labels of the data, and not these answers. " if few else ""
+    more = f" If {column} has the answers, rename it to label, and write them as --labels does." if few else ""
+    raise InputError(
+        f"{path} has no column of your classifier's answers.",
+        f"{said}Write what your classifier answers to each text to a CSV file with the columns text and label, or text "
+        f"and probability.{more}",
+    )
 
 
 def _leave_out_rows_without_answer(

@@ -18,7 +18,7 @@ import operator
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -389,20 +389,25 @@ def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
 def _read_table_of_words_and_ids(text: str, path: Path) -> dict[str, int] | None:
     """Return the ids of words from a .csv or .tsv file with a line of names: the first column whose values are all ids
     from 0 or 1 on, each once, and the first other one with as many different values. Return None for other files."""
-    separators = {".csv": ",;", ".tsv": "\t"}.get(path.suffix.lower(), "")
-    for separator in separators:
+    for rows in _read_tables(text, path):
+        columns = [[row[place] for row in rows[1:]] for place in range(len(rows[0]))]
+        count = len(rows) - 1
+        for ids in (one for one in columns if all(re.fullmatch("[0-9]{1,9}", number) for number in one)):
+            words = [one for one in columns if one is not ids and len({*one}) == count and any(map(str.strip, one))]
+            words = [one for one in words if not all(word.isdecimal() for word in one)]
+            if words and sorted(map(int, ids)) in ([*range(count)], [*range(1, count + 1)]):
+                return dict(zip(words[0], map(int, ids), strict=True))
+    return None
+
+
+def _read_tables(text: str, path: Path) -> Iterator[list[list[str]]]:
+    """Yield the rows of a .csv or .tsv file for each separator that gives them an equal number of fields, two or
+    more. Tables of few rows, which may be tokens such as a comma, are left out."""
+    for separator in {".csv": ",;", ".tsv": "\t"}.get(path.suffix.lower(), ""):
         with contextlib.suppress(csv.Error):
             rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
-            if len(rows) <= _FEWEST_IDS or {*map(len, rows)} != {len(rows[0])}:
-                continue
-            columns = [[row[place] for row in rows[1:]] for place in range(len(rows[0]))]
-            count = len(rows) - 1
-            for ids in (one for one in columns if all(re.fullmatch("[0-9]{1,9}", number) for number in one)):
-                words = [one for one in columns if one is not ids and len({*one}) == count and any(map(str.strip, one))]
-                words = [one for one in words if not all(word.isdecimal() for word in one)]
-                if words and sorted(map(int, ids)) in ([*range(count)], [*range(1, count + 1)]):
-                    return dict(zip(words[0], map(int, ids), strict=True))
-    return None
+            if len(rows) > _FEWEST_IDS and {*map(len, rows)} == {len(rows[0])} != {1}:
+                yield rows
 
 
 def _read_array(content: bytes, path: Path) -> Sequence[Any] | Mapping[Any, Any]:
@@ -490,6 +495,10 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
     lines = text.rstrip("\n").split("\n")
     if lines == [""]:
         raise DataError(f"{path} holds no token.", _GIVE_FILE)
+    if any(_read_tables(text, path)):
+        raise DataError(
+            f"{path} is a table without a column of words and one of their ids, and not a vocabulary.", _GIVE_FILE
+        )
     for wrong, what, remedy in (
         ("\r" in text, "\r", "Use one kind of line break, LF or CR LF; a token with a carriage return needs JSON."),
         ("\t" in text, "\t", "Give one token in each line, without counts or ids. A token with a tab needs JSON."),

@@ -11,7 +11,7 @@ from pocketrnn.bundle.hub_download import SCHEME, download_bundle, parse_hub_add
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 
-__all__ = ["find_or_download_bundle", "list_bundles_of_folder"]
+__all__ = ["find_or_download_bundle", "is_bundle", "list_bundles_of_folder"]
 
 # Data only: each classifier has a folder with its bundle in the folder `bundle`. There is no __init__.py, so that
 # several distributions can add classifiers.
@@ -77,9 +77,14 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
 def list_bundles_of_folder(folder: Path) -> list[str]:
     """List the bundles and packed files in a folder, sorted by name; empty for a folder that cannot be read."""
     try:
-        return sorted(one.name for one in folder.iterdir() if one.suffix == ".prnn" or _is_bundle_folder(one))
+        return sorted(one.name for one in folder.iterdir() if is_bundle(one))
     except OSError:
         return []
+
+
+def is_bundle(path: Path) -> bool:
+    """Return whether a path is that of a bundle's folder or of a packed file."""
+    return (path.suffix == ".prnn" and os.path.lexists(path)) or _is_bundle_folder(path)
 
 
 def _is_bundle_folder(folder: Path) -> bool:

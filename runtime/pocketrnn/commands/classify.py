@@ -300,14 +300,16 @@ def _refuse_texts_that_written_function_splits(classifier: Classifier, bundle: s
 
 
 def _show_bundle_that_default_leaves_out(default: str) -> None:
-    """Say that the default bundle answers if the current folder holds a bundle, which the user may have meant."""
-    from pocketrnn.bundle.bundle_lookup import list_bundles_of_folder
+    """Say that the default bundle answers if a text is the path of a bundle, or the current folder holds one, which the
+    user may have meant."""
+    from pocketrnn.bundle.bundle_lookup import is_bundle, list_bundles_of_folder
 
+    texts = click.get_current_context().params["texts"]
     beside = list_bundles_of_folder(Path())
     # A folder that has the default's name is what answers.
-    if beside and default not in beside:
-        line = format_command_with_changes({"bundle": beside[0]})
-        print_text(f"The bundle {default} answers, since --bundle is not given. To ask {beside[0]}, write:", err=True)
+    if meant := [one for one in texts if is_bundle(Path(one))] or ([] if default in beside else beside):
+        line = format_command_with_changes({"bundle": meant[0], "texts": [one for one in texts if one != meant[0]]})
+        print_text(f"The bundle {default} answers, since --bundle is not given. To ask {meant[0]}, write:", err=True)
         print_text(f"  {line}", err=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 from click.core import ParameterSource
@@ -12,11 +12,11 @@ from click.core import ParameterSource
 __all__ = ["format_command_with_changes"]
 
 
-def format_command_with_changes(changed: Mapping[str, str | None]) -> str:
+def format_command_with_changes(changed: Mapping[str, str | Sequence[str] | None]) -> str:
     """Write the running command again, quoted for a shell, with other values for some arguments.
 
     Args:
-        changed: the values by the names of the parameters; None for one to leave out.
+        changed: the values by the names of the parameters, in a list for a repeated one; None for one to leave out.
     """
     context = click.get_current_context()
     parts = []
