@@ -423,7 +423,7 @@ def _compare_label_order(
     if not of_texts or any(options[name] for name in ("pairs", "multi_label", "two_texts", "labels_of")):
         return contextlib.nullcontext()
     labels, function = description["labels"], description.get("tokenizer")
-    file, answers = read_answers_beside(labels, options["source"])
+    file, answers = read_answers_beside(labels, None if named is None else named.path)
     answered = []
     is_external = getattr(description["rules"], "tokenizer", "") == "external"
     for text, answer in answers:
@@ -485,9 +485,8 @@ def _print_written_bundle(
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     rules = manifest.text.rules
     if isinstance(rules, TextRules) and rules.tokenizer != "external":
-        limits.insert(
-            0, f"The text rules: {describe_rules(rules)}. In full: pocketrnn inspect {shlex.quote(str(output))}."
-        )
+        full = f"In full: pocketrnn inspect {shlex.quote(str(output))}."
+        limits = [f"The text rules: {describe_rules(rules)}. {full}", *limits]
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     named = parse_module_name(options["tokenizer"] or "")
@@ -528,7 +527,7 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
     --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(labels, options["source"], multi_label=options["multi_label"])
+    return propose_pairs(labels, _find_file_of_source(options), multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:

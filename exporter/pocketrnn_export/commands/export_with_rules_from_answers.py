@@ -16,7 +16,6 @@ from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.collected_refusals import move_long_rules_to_file
 from pocketrnn_export.commands.proposed_options import (
-    SPLITTING_MEMBERS,
     TEXTS_TO_DECIDE_BY,
     complete_rules_beside_tokenizer_function,
     describe_tokenizer_function,
@@ -112,7 +111,8 @@ def _make_error_on_true_labels(
     """Make the error of labels that seem to be the true ones of the data. It proposes the file of the classifier's own
     answers that lies beside, and no command that was refused with these labels. Return None if there is no such file
     and no function was tried, which may be the cause."""
-    found = propose_pairs([], options["source"], multi_label=options["multi_label"])
+    named = parse_module_name(options["source"])
+    found = propose_pairs([], None if named is None else named.path, multi_label=options["multi_label"])
     given = options["pairs"]
     others = [] if found is None else [one for one in (found.file, *found.others) if Path(one) != given]
     said = (
@@ -286,6 +286,7 @@ def _raise_again_with_changed_text(
 def _is_split_otherwise(members: Mapping[str, Any]) -> bool:
     """Return whether these members of the text rules split texts in another way than the function of --tokenizer."""
     from pocketrnn.text import EXTERNAL
+    from pocketrnn_export.vocabularies.candidate_text_rules import SPLITTING_MEMBERS
 
     return members.get("tokenizer") != EXTERNAL and any(name in members for name in SPLITTING_MEMBERS)
 

@@ -4,7 +4,6 @@ module."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.commands.missing_option_files import correct_missing_source
 from pocketrnn_export.commands.proposed_options import (
     list_classes_that_fit,
+    list_modules_that_fit,
     list_weight_files_near,
     propose_weights,
 )
@@ -65,9 +65,10 @@ def complete_source(source: str) -> str:
         print_line(f"Note: {path} is taken as {completed}, the only module there that {why}.", err=True)
         parameters["source"] = completed
         return completed
-    found = [f"{path}:{name}" for name in names] or _list_modules_that_fit(
-        list_module_classes_near(path), [] if is_code else [path], path.parent
-    )
+    found = [f"{path}:{name}" for name in names]
+    if not found:
+        near = list_module_classes_near(path)
+        found = list_modules_that_fit(near, [] if is_code else [path], path.parent) or near
     chosen = find_module_of_answering_code([f"{path}:{name}" for name in fitting] or found)
     if names and chosen is not None and chosen[1].is_only:
         others = [one for one in found if one != chosen[0]]
@@ -129,27 +130,6 @@ def _refuse_name_without_module(source: str) -> None:
     raise InputError(problem, remedy)
 
 
-def _list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folder: Path) -> list[str]:
-    """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that some of
-    them fit. Those in notebooks of a folder count, too, and those beside the weights come first. Return all of the
-    given modules if none fits."""
-    from pocketrnn_export.source_code.class_definitions import list_module_classes
-    from pocketrnn_export.source_code.files_near_module import list_notebooks_near
-
-    named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in modules)]
-    books = [one for one in list_notebooks_near(folder / "*") if one.resolve().is_relative_to(folder.resolve())]
-    named += [(file, name) for file in books for name in list_module_classes(file)]
-    for one in weights:
-        nearest = sorted(named, key=lambda found: found[0].resolve().parent != one.resolve().parent)
-        if fitting := [
-            f"{file}:{name}"
-            for file, name in nearest
-            if list_classes_that_fit(file, [name], one, has_rivals=len(named) > 1)
-        ]:
-            return fitting
-    return [*modules]
-
-
 def _refuse_folder_of_code(folder: Path) -> None:
     """Refuse a folder whose Python files define modules, or whose notebooks define one that fits the weights, and name
     these."""
@@ -161,7 +141,7 @@ def _refuse_folder_of_code(folder: Path) -> None:
     found = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
     given = click.get_current_context().params["weights"]
     weights = list_weight_files_near(inside) if given is None else [given]
-    if found := _list_modules_that_fit(found, weights, folder):
+    if found := list_modules_that_fit(found, weights, folder) or found:
         chosen = find_module_of_answering_code(found)
         why, source = ("", found[0]) if chosen is None else (f" {chosen[1].sentence}", chosen[0])
         raise OptionCorrectionsError(

@@ -104,10 +104,8 @@ def _find_file_in_folder_or_code(
             return f"It is a folder: did you mean {inside[0]}?", inside[0]
     if option == "weights" and named is not None and (weights := propose_weights(named.path)) is not None:
         return f"The weights seem to be {weights.description}.", weights.path
-    if (
-        option == "pairs"
-        and (pairs := propose_pairs([], options["source"], multi_label=options["multi_label"])) is not None
-    ):
+    code = None if named is None else named.path
+    if option == "pairs" and (pairs := propose_pairs([], code, multi_label=options["multi_label"])) is not None:
         return pairs.sentence, Path(pairs.file)
     return "", None
 

@@ -48,8 +48,6 @@ _MOST_TOLD: Final = 3
 # The files of weights that are compared with the given one: reading one of this size takes a second.
 _LARGEST_WEIGHTS: Final = 2**29
 _MOST_WEIGHTS: Final = 6
-# The members of text rules that say how texts are split.
-SPLITTING_MEMBERS: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 # In place of labels that are not known.
 UNKNOWN_LABELS: Final = "a,b,c"
 
@@ -479,13 +477,35 @@ def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None
     """
     from pocketrnn_export.source_code.class_definitions import list_module_classes, list_module_classes_near
 
-    if name in list_classes_that_fit(path, [name], weights, has_rivals=True):
-        return None
-    near = [f"{path}:{one}" for one in list_module_classes(path)] + list_module_classes_near(path)
-    for file, _, other in (one.rpartition(":") for one in dict.fromkeys(near)):
-        if list_classes_that_fit(Path(file), [other], weights, has_rivals=True):
-            return f"{file}:{other}"
-    return None
+    own = [f"{path}:{one}" for one in list_module_classes(path)]
+    fitting = list_modules_that_fit([*own, *list_module_classes_near(path)], [weights], path.parent)
+    return None if not fitting or f"{path}:{name}" in fitting else fitting[0]
+
+
+def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folder: Path) -> list[str]:
+    """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that some of
+    them fit. Those in notebooks of a folder count, too, and those beside the weights come first.
+
+    Args:
+        modules: the modules in Python files.
+        weights: the files of weights, the likeliest first.
+        folder: the folder of the notebooks.
+    """
+    from pocketrnn_export.source_code.class_definitions import list_module_classes
+    from pocketrnn_export.source_code.files_near_module import list_notebooks_near
+
+    named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in dict.fromkeys(modules))]
+    books = [one for one in list_notebooks_near(folder / "*") if one.resolve().is_relative_to(folder.resolve())]
+    named += [(file, name) for file in books for name in list_module_classes(file)]
+    for one in weights:
+        nearest = sorted(named, key=lambda found: found[0].resolve().parent != one.resolve().parent)
+        if fitting := [
+            f"{file}:{name}"
+            for file, name in nearest
+            if list_classes_that_fit(file, [name], one, has_rivals=len(named) > 1)
+        ]:
+            return fitting
+    return []
 
 
 def list_weight_files_near(path: Path) -> list[Path]:
@@ -587,6 +607,7 @@ def complete_rules_beside_tokenizer_function(changes: Mapping[str, str | None]) 
     Args:
         changes: the options that the command changes.
     """
+    from pocketrnn_export.vocabularies.candidate_text_rules import SPLITTING_MEMBERS
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
     given = click.get_current_context().params
@@ -621,7 +642,7 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     return f"{said} {called.place}, {values}; its argument {function.text} is the text."
 
 
-def propose_pairs(labels: Sequence[str], source: str | None, *, multi_label: bool) -> ProposedPairs | None:
+def propose_pairs(labels: Sequence[str], path: Path | None, *, multi_label: bool) -> ProposedPairs | None:
     """Return the .csv or .jsonl file in the working folder, or in the folder of the module, that holds answers of the
     owner's classifier to texts, by its name and its contents. Return None if there is no such file. The answers may
     contradict the order of the labels, which a comparison with them tells.
@@ -631,14 +652,13 @@ def propose_pairs(labels: Sequence[str], source: str | None, *, multi_label: boo
 
     Args:
         labels: the labels, in the order of the logits; empty if they are not known.
-        source: the module as file.py:name; another SOURCE has no such folder.
+        path: the file of the module; None for another source.
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.progress import hide_log_records
 
     found: list[ProposedPairs] = []
-    code = re.match(r"(?s).+\.(?:py|ipynb)(?=:|$)", source or "")
-    for file in _list_answer_files(None, Path(code[0]) if code is not None else None):
+    for file in _list_answer_files(None, path):
         with contextlib.suppress(InputError, OSError), hide_log_records():
             try:
                 number = _count_answers(file, labels, multi_label=multi_label)
@@ -651,14 +671,14 @@ def propose_pairs(labels: Sequence[str], source: str | None, *, multi_label: boo
     return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
 
 
-def read_answers_beside(labels: Sequence[str], source: str | None) -> tuple[str, list[tuple[str, Answer]]]:
+def read_answers_beside(labels: Sequence[str], path: Path | None) -> tuple[str, list[tuple[str, Answer]]]:
     """Read the answers of the owner's classifier that lie in the working folder or in the folder of the module. Return
     the file, and each text with its answer as labels or a dict from labels to probabilities; an empty string and list
     if there is no file, or if its answers do not name labels.
 
     Args:
         labels: the labels, perhaps in another order than that of the logits.
-        source: the module as file.py:name.
+        path: the file of the module; None for another source.
     """
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
@@ -668,7 +688,7 @@ def read_answers_beside(labels: Sequence[str], source: str | None) -> tuple[str,
         read_pairs,
     )
 
-    found = propose_pairs(labels, source, multi_label=False)
+    found = propose_pairs(labels, path, multi_label=False)
     with contextlib.suppress(InputError, OSError), hide_log_records():
         # Numbers of classes have the order that they are given.
         if found is not None and {*labels} & {*list_labels_of_answers(Path(found.file))}:

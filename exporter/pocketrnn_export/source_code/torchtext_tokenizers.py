@@ -14,7 +14,8 @@ from pocketrnn_export.source_code.syntax_tree_parts import Import, list_imported
 
 
 class _Tokenizer(NamedTuple):
-    """What a tokenizer needs before it, and the expression that makes it, with {language} for the second argument."""
+    """The code of a tokenizer: the imports and functions that it needs, and the expression that makes it, with
+    {language} for the second argument."""
 
     needs: str
     code: str

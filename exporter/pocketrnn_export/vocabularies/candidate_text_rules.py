@@ -153,6 +153,8 @@ def find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
 _MOST_WRITTEN: Final = 120
 # The most characters of a --rules option in a message.
 LONGEST_OPTION: Final = 300
+# The members of text rules that say how texts are split.
+SPLITTING_MEMBERS: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
 def describe_rules(rules: TextRules) -> str:

@@ -27,7 +27,12 @@ from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import log_item_progress
-from pocketrnn_export.vocabularies.candidate_text_rules import LONGEST_OPTION, describe_rules, write_rules_option
+from pocketrnn_export.vocabularies.candidate_text_rules import (
+    LONGEST_OPTION,
+    SPLITTING_MEMBERS,
+    describe_rules,
+    write_rules_option,
+)
 from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     advise_external_tokenizer,
     collect_width_members,
@@ -45,7 +50,6 @@ _WORDS_TO_COMPARE: Final = 2_000
 _NAMED_PLACES: Final = 8
 _UNPADDED: Final[Mapping[str, Any]] = dict.fromkeys(("max_tokens", "max_width", "min_width"))
 _UNFRAMED: Final[Mapping[str, Any]] = {**_UNPADDED, **dict.fromkeys(("first_id", "last_id"))}
-_OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 _WRITTEN_FILE: Final = "<the owner's function>"
 # The seconds of calls that show how long all take.
 _SECONDS_TO_ESTIMATE: Final = 1.0
@@ -366,7 +370,7 @@ def _make_refusal(
     if code is not None and code.unsaid:
         problem = f"{_describe_code_without_rule(code)} {difference}"
         if isinstance(rules, TextRules) and any(
-            all(getattr(one, name) == getattr(rules, name) for name in _OF_SPLITTING)
+            all(getattr(one, name) == getattr(rules, name) for name in SPLITTING_MEMBERS)
             for one in _make_rules_of_code(code, rules)
         ):
             said.append(f"All else in it is read as rules, which {counted}")
