@@ -17,10 +17,12 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.commands.proposed_options import describe_label_order, read_answers_beside
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
+from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
-from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText, map_answers_to_labels
+from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText, map_answers_to_labels, read_pairs
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 LABELS = ["bad", "good"]
@@ -151,3 +153,19 @@ def test_answers_beside_are_read_in_any_order_of_labels(
 def test_answers_may_be_spelled_with_other_case_and_blanks(labels: list[str], given: Any, expected: Any) -> None:
     with pytest.raises(InputError, match="'GOOD'") if expected is None else nullcontext():
         assert map_answers_to_labels([OwnersText("a film", answer=given)], labels)[0][1] == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [("logit_0,logit_1,logit_2", "{},{},{}"), ("p_0,p_1,p_2", "{},{},{}"), ("logits", "[{} {} {}]")],
+)
+def test_numbers_that_name_no_labels_do_not_show_their_order(columns: str, row: str, tmp_path: Path) -> None:
+    numbers = [(0.1, 0.7, 0.2), (0.8, 0.1, 0.1), (0.2, 0.2, 0.6)]
+    given, path = "abc", tmp_path / "answers.csv"
+    path.write_text("\n".join([f"text,{columns}", *(f"t{i},{row.format(*one)}" for i, one in enumerate(numbers))]))
+    assert [one.answer for one in read_pairs(path, [*given])] == [[*one] for one in numbers]
+    rows = [f"t{i},{label},{row.format(*one)}" for i, (label, one) in enumerate(zip(given, numbers, strict=True))]
+    path.write_text("\n".join([f"text,label,{columns}", *rows]))
+    with pytest.raises(OptionCorrectionsError) as caught:
+        read_pairs_in_label_order(path, [*given])
+    assert caught.value.changes == {"labels": "b,a,c"}

@@ -172,6 +172,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
             _log.warning("%s: the numbers of the labels are read as %s", path, kind)
             by_sigmoid = kind == "logits" and multi_label
             rows = [{**row, **_convert_to_probabilities(row, labels, by_sigmoid=by_sigmoid)} for row in rows]
+    if column is not None or _are_numbered(renamed):
+        rows = [_list_probabilities(row, labels) for row in rows]
     unread = [
         name for name in (rows[0] if rows and labels else ())
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
@@ -557,6 +559,24 @@ def _find_label_columns(
         if name and f"{before}{name}" in columns
     }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
+
+
+def _are_numbered(columns: Mapping[str, str]) -> bool:
+    """Return whether columns have the numbers of labels in their names, and not the labels: they are named by the
+    labels' order, which they cannot show."""
+    each = [*enumerate(columns.items())]
+    return bool(each) and all(
+        re.search(rf"(?<![0-9]){number}(?![0-9])", name) and label.casefold() not in name.casefold()
+        for number, (name, label) in each
+    )
+
+
+def _list_probabilities(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """Return a row with the numbers of all labels as a list in the labels' order, and not by the labels' names."""
+    if not all(row[label] for label in labels):
+        return dict(row)
+    others = {name: field for name, field in row.items() if name not in labels}
+    return {**others, "probabilities": f"[{', '.join(row[label] for label in labels)}]"}
 
 
 def _find_column_of_all_labels(
@@ -990,8 +1010,8 @@ def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -
             raise InputError(
                 f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but the highest "
                 f"probability for {short_repr(max(answer, key=answer.__getitem__), 40)}.",
-                "Leave the label out if it is the true label and not the answer of your classifier; else leave the "
-                "probabilities out.",
+                "Leave the label out if it is the true label and not the answer of your classifier. If it is the "
+                "answer, the order of the labels may be wrong: leave the probabilities out, and the labels show it.",
             )
     return answer
 
