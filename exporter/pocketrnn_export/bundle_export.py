@@ -113,7 +113,7 @@ from pocketrnn_export.source_code.text_settings_in_code import (
 )
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
-from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import warn_of_cut_that_no_text_shows
+from pocketrnn_export.vocabularies.doubtful_ids_refusal import warn_of_cut_that_no_text_shows
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_that_no_answer_names
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,

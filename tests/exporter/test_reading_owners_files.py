@@ -10,7 +10,7 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.class_definitions import find_imported_class
-from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.needed_code import find_needed_statements
 from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
 from pocketrnn_export.source_code.settings_in_code import find_parser_defaults

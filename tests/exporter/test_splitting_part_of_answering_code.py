@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 from module_sources import run_source
 
-from pocketrnn_export.source_code.answering_function import answers_texts
 from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
+from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function

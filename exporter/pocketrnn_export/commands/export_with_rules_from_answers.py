@@ -271,7 +271,7 @@ def _raise_again_with_changed_text(
 ) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
-    from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
+    from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     answering = [one.option for one in list_text_functions(file) if is_name_of_answering_function(one.name)]

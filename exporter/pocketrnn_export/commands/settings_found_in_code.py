@@ -105,7 +105,7 @@ def log_owner_hints_and_list_corrections(
 
 def _list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
     """Return the files of the module and of --tokenizer, and the files that import the module's."""
-    from pocketrnn_export.source_code.files_near_module import list_files_that_import
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_that_import
 
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
     return files + ([] if named is None else list_files_that_import(named.path))

@@ -21,7 +21,7 @@ from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
-from pocketrnn_export.source_code.files_near_module import (
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
     is_unchanged_since_export,
     read_origin_of_written_file,
     write_first_line,
@@ -213,7 +213,7 @@ def replace_tokenizer_by_own_file(
         saved_attributes: the attributes of its object that were saved.
         adapted: the function, as the export calls it.
     """
-    from pocketrnn_export.source_code.files_near_module import loads_torch
+    from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
 
@@ -344,7 +344,7 @@ def write_tokenizer_of_script_to_file(path: Path) -> tuple[str, str] | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.files_near_module import list_files_near
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
     from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 
     for file in list_files_near(path):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
-from pocketrnn_export.source_code.files_near_module import is_named, list_files_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import is_named, list_files_near
+from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
@@ -74,7 +74,7 @@ class CodePart:
 
     @property
     def is_training(self) -> bool:
-        """Whether the name, or that of the file, says that the code trains."""
+        """Whether the name of this part says that the code trains. The name of the file counts if the part has none."""
         return _TRAINS.search(self.name or self.file.stem) is not None
 
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from pocketrnn_export.source_code.answering_function import (
-    computes_answer,
-    is_name_of_answering_function,
-    needs_torch,
-)
-from pocketrnn_export.source_code.files_near_module import list_files_near, list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near, list_syntax_nodes_near
 from pocketrnn_export.source_code.functions_of_file import (
     find_functions,
     read_statements_with_methods_as_functions,
+)
+from pocketrnn_export.source_code.functions_that_answer_or_split import (
+    computes_answer,
+    is_name_of_answering_function,
+    needs_torch,
 )
 from pocketrnn_export.source_code.looked_up_tokens import (
     LookedUpTokens,

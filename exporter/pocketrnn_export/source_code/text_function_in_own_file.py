@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from pocketrnn_export.source_code.files_near_module import find_imported_file
+from pocketrnn_export.source_code.code_and_data_files_near_module import find_imported_file
 from pocketrnn_export.source_code.known_side_effects import PURE_METHODS, REACH_ANY
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.source_code.files_near_module import (
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
     is_settings_file,
     list_imported_files,
     list_syntax_nodes_near,
