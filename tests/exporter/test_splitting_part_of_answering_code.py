@@ -239,6 +239,52 @@ def test_the_lines_of_answering_code_that_split_a_text_become_a_function(
 
 
 @pytest.mark.parametrize(
+    ("lines", "tokens"),
+    [
+        ("[v.get(c, 0) for c in t]", "A b"),
+        ("[v[c.lower()] for c in t]", "a b"),
+        ("[v[c] for c in t if c in v]", "A b"),
+        ("[v[c] for _, c in enumerate(t)]", "A b"),
+        ("[v[t[i]] for i in range(len(t))]", "A b"),
+        ("[v[c] for c in reversed(t)]", "b A"),
+        ("[v[c] for c in clean(t)]", "a b"),
+        ("list(map(v.get, t))", "A b"),
+        ("list(map(lambda c: v.get(c, 0), t))", "A b"),
+        ("encode(clean(t))", "a b"),
+    ],
+)
+@pytest.mark.parametrize("head", ["def f(t):", "def f(self, t, v):"])
+def test_the_tokens_of_a_string_that_code_iterates_over_are_its_characters(
+    lines: str, tokens: str, head: str, tmp_path: Path
+) -> None:
+    helpers = "def clean(x): return x.lower()\ndef encode(x): return [v[c] for c in x]\n"
+    (tmp_path / "a.py").write_text(f"{helpers}{head}\n    return {lines}\n")
+    written = write_tokenizer_of_function(tmp_path / "a.py", "f")
+    assert written is not None
+    assert run_source(written.code)["words"]("A b") == [*tokens]
+
+
+@pytest.mark.parametrize(
+    ("lines", "tokens"),
+    [
+        ("words = t.split()\n    return [v[w] for w in words]", ["A", "b"]),
+        ("s = t.strip()\n    return [v[c] for c in s]", ["A", " ", "b"]),
+        ("return [v[t[i:i + 2]] for i in range(len(t) - 1)]", ["A ", " b"]),
+        ("return [v[a + b] for a, b in zip(t, t[1:])]", ["A ", " b"]),
+        ("for i, c in enumerate(t.lower()):\n        ids[i] = v[c]", ["a", " ", "b"]),
+        ("chars = [c for c in t]\n    return [v[c] for c in chars]", ["A", " ", "b"]),
+    ],
+)
+def test_names_and_parts_of_a_text_that_code_iterates_over_are_read_as_python_does(
+    lines: str, tokens: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(f"def f(t):\n    {lines}\n")
+    written = write_tokenizer_of_function(tmp_path / "a.py", "f")
+    assert written is not None
+    assert run_source(written.code)["words"]("A b") == tokens
+
+
+@pytest.mark.parametrize(
     ("code", "leaves_out", "changes"),
     [
         ("ids = [v[w] for w in t.split() if w in v]", True, 0),

@@ -223,6 +223,7 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
     own |= {ast.unparse(node.targets[0]) for node in nodes if isinstance(node, ast.Assign) and node.value in made}
     others = [call for call in calls if call not in made]
     # With the tokenizer's name as the only constant, nothing else is done to the text.
+    own |= {"list"}
     is_plain = all(ast.unparse(call.func) in own and len(call.args) == 1 and not call.keywords for call in others)
     changing = ast.Subscript | ast.BinOp | ast.IfExp | ast.stmt
     kept = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.Assign | ast.Return
@@ -293,7 +294,7 @@ def _write_token_functions(
         if found is not None:
             lists = [one for one in body[:at] if {*found.collected} & list_changed_names(one)]
             _add_lines_that_change_ids([*lists, *body[at:]], found, len(lists), code)
-            split = _Split([*body[:at], *found.statements], found.tokens)
+            split = _Split([*body[:at], *found.statements], found.write_list(body[:at]))
             text = _find_text_and_statements_that_tokens_need(function, split, fields, code, is_last=is_last)
             return None if text is None else [*helpers, _make_text_function(written_name, *text)]
     return None
