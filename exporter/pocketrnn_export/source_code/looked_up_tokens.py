@@ -23,7 +23,7 @@ FOUND_NAME: Final = "found_tokens"
 _OF_ONE_WORD: Final = ("get", "token_to_id", "word_to_id", "word_to_index", "token_to_index", "lookup_token_id")
 _ADDING: Final = ("append", "extend")
 _GIVING_LISTS: Final = ("split", "rsplit", "splitlines", "findall", "list", "sorted", "lcut")
-# What code does to a character or word where it looks it up.
+# Methods by which code changes a character or word where it looks it up.
 _CASES: Final = ("lower", "upper", "casefold", "strip")
 # Names of the id of unknown words.
 _UNKNOWN: Final = re.compile("(?i)unk|oov")

@@ -123,6 +123,11 @@ def find_rules_of_function(
         "ids, up to padding and cuts" if gives_ids and rules not in (None, plain) else "ids" if gives_ids else "tokens"
     )
     if rules is None:
+        same = (
+            "tokens. It gives a string: whether your code splits it so was not compared"
+            if function.gives_string
+            else same
+        )
         _log_agreement(best, make_implied_rules(vocabulary), usual, texts, code, same=same)
     elif same not in ("ids", "tokens"):
         _log.info("The text rules and your tokenizer give %d texts the same %s", len(usual), same)
