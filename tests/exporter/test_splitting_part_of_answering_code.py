@@ -9,12 +9,14 @@ from typing import Final
 import pytest
 from module_sources import run_source
 
+from pocketrnn.text import TextRules
 from pocketrnn_export.source_code.answering_function import answers_texts
 from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 CODE: Final = {
@@ -321,6 +323,41 @@ def test_code_that_leaves_out_unknown_words_is_told_from_code_that_leaves_out_ot
     assert bool(written.leaves_out) == leaves_out
     assert run_source(written.code).get("LEAVES_OUT_UNKNOWN_WORDS", False) == leaves_out
     assert len(written.later_changes) == changes
+
+
+@pytest.mark.parametrize(
+    ("code", "unknown"),
+    [
+        ("ids = [v.get(w, 3) for w in t.split()]", 3),
+        ("ids = [v[w] if w in v else 3 for w in t.split()]", 3),
+        ("ids = list(map(lambda w: v.get(w, 3), t.split()))", 3),
+        ("for w in t.split(): ids.append(v.get(w, 3))", 3),
+        ("for i, w in enumerate(t.split()): ids[i] = v.get(w, 3)", 3),
+        ("ids = encode(t)", 3),
+        # Nothing, several ids, or one that is not written there.
+        ("ids = [v[w] for w in t.split()]", 0),
+        ("ids = [v.get(w, UNK) for w in t.split()]", 0),
+        ("ids = [v.get(w, v.get('<unk>', 3)) for w in t.split()]", 0),
+        ("ids = [i for w in t.split() if (i := v.get(w, 3)) != 3]", None),
+        ("for w in t.split():\n        if w in v: ids.append(v.get(w, 3))\n        else: ids.append(1)", 0),
+    ],
+)
+def test_the_id_that_the_lines_that_split_a_text_give_unknown_words_is_taken(
+    code: str, unknown: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(
+        f"def encode(t):\n    return [v.get(w, 3) for w in t.split()]\n\ndef predict(t):\n    {code}\n"
+        "    return model(torch.tensor([ids]))\n"
+    )
+    written = write_tokenizer_of_function(tmp_path / "a.py", "predict")
+    assert written is not None
+    assert (written.unknown is not None) == (unknown == 3)
+    function = run_source(written.code)["words"]
+    rules = choose_rules(read_vocabulary(["<unk>", "good", "oil", "film"]), None, function, [], ["good x film"])
+    assert isinstance(rules, TextRules)
+    assert rules.unknown_id == unknown
+    # A smaller vocabulary has no token with this id.
+    assert adapt_owner_function(function, read_vocabulary(["<unk>", "oil"])).stated_rules.get("unknown_id") != 3
 
 
 @pytest.mark.parametrize("stops", ["if w not in v: break", "if v.get(w) is None: break"])

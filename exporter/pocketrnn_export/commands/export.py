@@ -1166,8 +1166,8 @@ def _choose_rules_of_function(
     vocabulary = text["vocabulary"]
     members = list_given_rule_members(options["rules"])
     are_beside = bool(members) and _BESIDE_A_FUNCTION.issuperset(members)
-    if function.leaves_out_unknown and text["rules"] is not None and "unknown_id" not in members:
-        text = {**text, "rules": replace(text["rules"], unknown_id=None)}
+    if text["rules"] is not None and "unknown_id" not in members:
+        text = {**text, "rules": replace(text["rules"], **function.stated_rules)}
     try:
         if are_beside:
             found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])

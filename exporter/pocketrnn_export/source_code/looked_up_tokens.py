@@ -313,16 +313,59 @@ def list_unknown_values(node: ast.AST) -> set[str]:
     Args:
         node: the piece of code.
     """
-    found = set[str]()
+    found, called = set[str](), {one.func for one in ast.walk(node) if isinstance(one, ast.Call)}
     for one in ast.walk(node):
         if isinstance(one, ast.Call) and read_last_name(one.func) == "get" and one.args:
             found.add(ast.unparse(one.args[1]) if len(one.args) > 1 else "None")
-        elif isinstance(one, ast.Attribute) and one.attr == "get":
+        elif isinstance(one, ast.Attribute) and one.attr == "get" and one not in called:
             # map(vocab.get, words)
             found.add("None")
         elif isinstance(one, ast.IfExp):
             found |= {ast.unparse(part) for part in (one.body, one.orelse) if not [*_list_keys(part)]}
     return found
+
+
+def find_unknown_id(statement: ast.stmt) -> int | None:
+    """Return the id that a statement that looks up words gives to those that the vocabulary has not: N in
+    `ids.append(vocab.get(word, N))`. Return None if it gives none, several, or one that is not written there.
+
+    Args:
+        statement: the statement.
+    """
+    found = set[int | None]()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Try) or (isinstance(node, ast.If) and "in" in ast.unparse(node.test).split()):
+            # A branch may give these words another id.
+            return None
+        match node:
+            case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made) | ast.Lambda(body=made) | ast.Assign(value=made):
+                found.add(read_unknown_id(made))
+            case ast.Call(func=ast.Attribute(attr="append"), args=[made]):
+                found.add(read_unknown_id(made))
+    numbers = [one for one in found if one is not None]
+    return numbers[0] if list_unknown_values(statement) == {*map(str, numbers)} and len(numbers) == 1 else None
+
+
+def read_unknown_id(looked_up: ast.expr) -> int | None:
+    """Return the id N of unknown words in `vocab.get(word, N)` or `vocab[word] if word in vocab else N`; None for other
+    code.
+
+    Args:
+        looked_up: the expression.
+    """
+    fallback: ast.expr | None = None
+    if isinstance(looked_up, ast.Call) and read_last_name(looked_up.func) == "get" and len(looked_up.args) == 2:
+        fallback = looked_up.args[1]
+    elif (
+        isinstance(looked_up, ast.IfExp)
+        and isinstance(looked_up.body, ast.Subscript)
+        and isinstance(looked_up.test, ast.Compare)
+    ):
+        is_looked_up = isinstance(looked_up.test.ops[0], ast.In)
+        is_same = ast.unparse(looked_up.test.comparators[0]) == ast.unparse(looked_up.body.value)
+        fallback = looked_up.orelse if is_looked_up and is_same else None
+    number = fallback.value if isinstance(fallback, ast.Constant) else None
+    return number if type(number) is int and number >= 0 else None
 
 
 def _is_of_ids(values: ast.expr, names: Collection[str], tokens: str) -> bool:
