@@ -151,6 +151,7 @@ def print_uncompared_steps_and_kept_notes(
         rules: the text rules. If they cut or pad texts, notes on lengths are left out.
     """
     from pocketrnn_export.progress import (
+        ABOUT_FIRST_ID,
         ABOUT_LENGTHS,
         ABOUT_MARKS,
         ABOUT_PADDING,
@@ -164,6 +165,8 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
+        # Unknown words have it.
+        ABOUT_FIRST_ID: getattr(rules, "unknown_id", None) == 0,
         ABOUT_LENGTHS: has_width,
         ABOUT_SPLITTING: has_answers_beside,
         ABOUT_MARKS: is_answered or has_answers_beside or has_marks,
