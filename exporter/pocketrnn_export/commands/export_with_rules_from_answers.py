@@ -110,8 +110,9 @@ def _replace_rules(description: dict[str, Any], rules: Any) -> dict[str, Any]:
     the end of the command."""
     from pocketrnn_export.progress import ABOUT_RULES
 
-    kept = get_lines_to_print_at_end(click.get_current_context())
-    kept[:] = [one for one in kept if one[1] not in ABOUT_RULES]
+    if (context := click.get_current_context(silent=True)) is not None:
+        kept = get_lines_to_print_at_end(context)
+        kept[:] = [one for one in kept if one[1] not in ABOUT_RULES]
     return {**description, "rules": rules}
 
 
