@@ -27,6 +27,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
     print_uncompared_steps_and_kept_notes,
 )
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.source_code.files_near_module import write_first_line
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_settings_that_rules_lack,
     list_hints_on_sigmoids_in_code,
@@ -461,3 +462,23 @@ def test_a_function_that_makes_other_ids_than_that_of_the_tokenizer_is_named_wit
     told = [one for one in caplog.messages if "other ids" in one]
     assert len(told) == bool(said)
     assert re.search(said, "".join(told))
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_function_that_gives_its_module_all_ids_alone_is_no_question_on_padding(
+    is_cut: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ids = f"[v.get(w, 0) for w in text.split(){'[:9]' * is_cut}]"
+    Path("api.py").write_text(f"def predict(text):\n    return model(torch.tensor({ids})).argmax()\n")
+    code = "def words(text):\n    return text.split()\n"
+    Path("out_words.py").write_text(f"{write_first_line(code, 'api.py:predict')}{code}")
+    with click.Context(click.Command("export")):
+        print_uncompared_steps_and_kept_notes(
+            ["Padding, not compared: none is added. If your code pads, say min_width"],
+            one_number=False, is_answered=False, has_answers_beside=False, rules=TextRules(),
+            tokenizer="out_words.py:words",
+        )  # fmt: skip
+    said = capsys.readouterr().err
+    assert ("min_width" in said) == is_cut
+    assert ("as in api.py:predict" in said) != is_cut

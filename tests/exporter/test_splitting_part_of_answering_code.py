@@ -10,7 +10,7 @@ import pytest
 from module_sources import run_source
 
 from pocketrnn.text import TextRules
-from pocketrnn_export.source_code.answering_function import answers_texts
+from pocketrnn_export.source_code.answering_function import answers_texts, gives_all_ids_alone
 from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
@@ -448,3 +448,21 @@ def test_the_end_of_a_text_is_read_where_no_line_break_is_left(line: str, expect
     rules = read_rules_in_code(module.cut)
     assert rules is not None
     assert (rules.unsaid == ()) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("return model(torch.tensor([v.get(w, 0) for w in t.split()]).unsqueeze(0)).argmax().item()", True),
+        ("return model(torch.tensor(pad([v.get(w, 0) for w in t.split()])))", False),
+        ("return model(torch.tensor([v.get(w, 0) for w in t.split()][:9]))", False),
+        ("return model(torch.tensor([v.get(w, 0) for w in t.split()] + [0]))", False),
+        ("x = torch.zeros(9)\n    for i, w in enumerate(t.split()): x[i] = v[w]\n    return model(x)", False),
+        ("return torch.tensor([v.get(w, 0) for w in t.split()])", False),
+    ],
+)
+def test_a_function_that_neither_pads_nor_cuts_is_told_from_one_that_may(
+    lines: str, expected: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(f"def predict(t):\n    {lines}\n")
+    assert gives_all_ids_alone(tmp_path / "a.py", "predict") == expected

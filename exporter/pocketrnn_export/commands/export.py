@@ -477,7 +477,7 @@ def _print_written_bundle(
     print_verdicts(manifest, summary, "" if proposed is None else proposed.sentence)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
-        is_answered=is_answered, rules=manifest.text.rules,
+        is_answered=is_answered, rules=manifest.text.rules, tokenizer=options["tokenizer"],
         has_answers_beside=proposed is not None and proposed.answer_count >= TEXTS_TO_DECIDE_BY,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)

@@ -139,7 +139,13 @@ def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: 
 
 
 def print_uncompared_steps_and_kept_notes(
-    steps: Sequence[str], *, one_number: bool, is_answered: bool, has_answers_beside: bool, rules: Any
+    steps: Sequence[str],
+    *,
+    one_number: bool,
+    is_answered: bool,
+    has_answers_beside: bool,
+    rules: Any,
+    tokenizer: str | None = None,
 ) -> None:
     """Print a note for each processing step of texts that the export could not compare with the user's code. Then print
     the notes that were kept for the end of the command, such as one on the length of texts.
@@ -152,6 +158,8 @@ def print_uncompared_steps_and_kept_notes(
         has_answers_beside: whether the next command compares the user's answers. Notes on how texts are split and
             on words around a text are then left out.
         rules: the text rules. If they cut or pad texts, notes on lengths are left out.
+        tokenizer: --tokenizer. If it is of a function that gives its module the ids as they are, a note says so, and
+            asks for no padding.
     """
     from pocketrnn_export.progress import (
         ABOUT_FIRST_ID,
@@ -179,11 +187,28 @@ def print_uncompared_steps_and_kept_notes(
     # A note on a length that the user's files name says more.
     is_said = any(about == ABOUT_LENGTHS and _READS_ALL in line for line, about in shown)
     sorted_steps = sorted(steps, key=lambda step: step.startswith(_LONG))
+    if not has_width and (function := _find_function_that_gives_all_ids_alone(tokenizer)):
+        unpadded = f"Padding: none is added, as in {function}."
+        sorted_steps = [unpadded if step.startswith(_PADDING) else step for step in sorted_steps]
     lines = [f"Note: {step}" for step in sorted_steps if not (is_said and step.startswith(_LONG))]
     lines += [line for line, _ in shown]
     kept.clear()
     for line in lines:
         print_line(line, err=True)
+
+
+def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
+    """Return the function of the owner's code from which the file of --tokenizer was written, if it gives its module
+    the ids of a text as they are. Else return an empty string."""
+    from pocketrnn_export.source_code.answering_function import gives_all_ids_alone
+    from pocketrnn_export.source_code.files_near_module import read_origin_of_written_file
+
+    written = parse_module_name(tokenizer or "")
+    origin = "" if written is None else read_origin_of_written_file(written.path)
+    named = parse_module_name(origin)
+    if written is None or named is None or not (path := written.path.parent / named.path).is_file():
+        return ""
+    return origin if gives_all_ids_alone(path, named.function_name) else ""
 
 
 def _describe_text_functions(named: ModuleName) -> list[str]:
