@@ -153,13 +153,16 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     words = [token for token in vocabulary.tokens if len(token) > 1 and token.isalpha()]
     words = words[:: max(1, len(words) // (2 * _TRIED_TEXTS))][: 2 * _TRIED_TEXTS]
     takes_vocabulary = len(needed) == 2
-    if takes_vocabulary and not words:
-        # A vocabulary of letters.
-        words = [token for token in vocabulary.tokens if token.isalpha()][: 2 * _TRIED_TEXTS]
     forms = _list_ways_to_call(function, needed if takes_vocabulary else [], name, vocabulary)
-    scores = [
-        _count_found_words_and_set_gives_ids(form, words, vocabulary, only_ids=takes_vocabulary) for form in forms
-    ]
+    # A function may give the ids of characters, also with a vocabulary of words.
+    letters = [token for token in vocabulary.tokens if len(token) == 1 and token.isalpha()] * takes_vocabulary
+    scores = [0]
+    for tried in (words, letters[: 2 * _TRIED_TEXTS]):
+        if not any(scores):
+            scores = [
+                _count_found_words_and_set_gives_ids(form, tried, vocabulary, only_ids=takes_vocabulary)
+                for form in forms
+            ]
     if any(scores) or (not takes_vocabulary and not words):
         return forms[scores.index(max(scores))]
     plain = next(one for one in forms if not one.takes_list)
