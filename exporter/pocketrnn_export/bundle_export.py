@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Unpack, overload
+from typing import Any, Final, Literal, NamedTuple, Unpack, overload
 
 from torch import nn
 
@@ -825,7 +825,8 @@ def _judge_text_rules(
             shown_too = _may_texts_have_unknown_words(description, text, [OwnersText(one) for one in given])
             return TextVerdict("compared", len(given), "ids", unknown_words=shown_too)
         shown_too = _may_texts_have_unknown_words(description, text, [one for one in pairs if one.answer is not None])
-        return TextVerdict("compared", len(given), "tokens", unknown_words=shown_too)
+        by: Literal["strings", "tokens"] = "strings" if getattr(tokenizer, "gives_string", False) else "tokens"
+        return TextVerdict("compared", len(given), by, unknown_words=shown_too)
     if read is not None:
         number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)

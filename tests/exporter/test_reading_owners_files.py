@@ -98,4 +98,4 @@ def test_the_texts_of_a_loop_with_a_counter_are_followed(folder: Path) -> None:
     Path("api.py").write_text(code)
     written = write_tokenizer_of_function(Path("api.py"), "predict")
     assert written is not None
-    assert written.code == "def words(text):\n    return text.lower().split()\n"
+    assert written.code == "def words(text):\n    return text.lower().split()\n\nUNKNOWN_WORD_ID = 1\n"

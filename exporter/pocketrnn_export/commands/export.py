@@ -477,7 +477,7 @@ def _print_written_bundle(
     print_verdicts(manifest, summary, "" if proposed is None else proposed.sentence)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
-        is_answered=is_answered, rules=manifest.text.rules,
+        is_answered=is_answered, rules=manifest.text.rules, tokenizer=options["tokenizer"],
         has_answers_beside=proposed is not None and proposed.answer_count >= TEXTS_TO_DECIDE_BY,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
@@ -1166,8 +1166,8 @@ def _choose_rules_of_function(
     vocabulary = text["vocabulary"]
     members = list_given_rule_members(options["rules"])
     are_beside = bool(members) and _BESIDE_A_FUNCTION.issuperset(members)
-    if function.leaves_out_unknown and text["rules"] is not None and "unknown_id" not in members:
-        text = {**text, "rules": replace(text["rules"], unknown_id=None)}
+    if text["rules"] is not None and "unknown_id" not in members:
+        text = {**text, "rules": replace(text["rules"], **function.stated_rules)}
     try:
         if are_beside:
             found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])

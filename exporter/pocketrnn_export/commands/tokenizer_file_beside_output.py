@@ -7,6 +7,7 @@ import ast
 import contextlib
 import functools
 import inspect
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,10 +75,14 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
             f"{escape_line(written.leaves_out)}.",
             err=True,
         )
+    if written.unknown is not None:
+        number, line = written.unknown
+        print_line(f"Note: {named} gives unknown words the id {number} ({line}), and so does the bundle.", err=True)
     if uses_only_basic_english_tokenizer(written.code):
         options["tokenizer"] = parameters["tokenizer"] = "basic_english"
-        if written.leaves_out and options["rules"] is None:
-            options["rules"] = parameters["rules"] = '{"unknown_id": null}'
+        stated = None if written.unknown is None else written.unknown[0]
+        if (written.leaves_out or written.unknown) and options["rules"] is None:
+            options["rules"] = parameters["rules"] = json.dumps({"unknown_id": stated})
         print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
     path = write_code_file(Path(parameters["output"]), "words", written.code, named)
