@@ -340,6 +340,11 @@ def test_code_that_leaves_out_unknown_words_is_told_from_code_that_leaves_out_ot
         ("ids = [v.get(w, v.get('<unk>', 3)) for w in t.split()]", 0),
         ("ids = [i for w in t.split() if (i := v.get(w, 3)) != 3]", None),
         ("for w in t.split():\n        if w in v: ids.append(v.get(w, 3))\n        else: ids.append(1)", 0),
+        # Later code computes other ids.
+        ("ids = [v.get(w, 3) for w in t.split()]\n    ids = [i + 1 for i in ids]", 0),
+        ("ids = [v.get(w, 3) for w in t.split()]\n    ids = [i if i < 9 else 0 for i in ids]", 0),
+        ("ids = [v.get(w, 3) for w in t.split()]\n    ids = np.array(ids) % 7", 0),
+        ("ids = [v.get(w, 3) + 1 for w in t.split()]", 0),
     ],
 )
 def test_the_id_that_the_lines_that_split_a_text_give_unknown_words_is_taken(
@@ -352,6 +357,7 @@ def test_the_id_that_the_lines_that_split_a_text_give_unknown_words_is_taken(
     written = write_tokenizer_of_function(tmp_path / "a.py", "predict")
     assert written is not None
     assert (written.unknown is not None) == (unknown == 3)
+    assert any(some in code for some in ("+ 1", "< 9", "% 7")) == bool(written.later_changes)
     function = run_source(written.code)["words"]
     rules = choose_rules(read_vocabulary(["<unk>", "good", "oil", "film"]), None, function, [], ["good x film"])
     assert isinstance(rules, TextRules)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -27,6 +27,7 @@ from pocketrnn_export.source_code.looked_up_tokens import (
     find_unknown_id,
     list_filters_of_ids,
     list_unknown_values,
+    read_unknown_id,
     tells_unknown,
 )
 from pocketrnn_export.source_code.notebook import read_python_cells
@@ -62,6 +63,7 @@ NAME_WITH_FIELDS: Final = "words_of_fields"
 _BUILTINS: Final = frozenset(dir(builtins))
 _MOST_CALLS: Final = 3
 _CHANGING_METHODS: Final = ("append", "extend", "insert", "pop", "remove", "reverse", "sort")
+_ARRAY_FUNCTIONS: Final = ("array", "asarray", "as_tensor", "int", "from_numpy", "list", "LongTensor", "tensor")
 
 
 @dataclass(frozen=True)
@@ -371,9 +373,36 @@ def _add_lines_that_change_ids(
                 )
                 or (isinstance(one, ast.Call) and read_last_name(one.func) == "pad_sequences")
             )
+            if _computes_with_ids(one, names if at > first else ()):
+                # Unknown words may have another id after that.
+                code.unknown.clear()
+                is_change = True
             if of_ids and is_change and ast.unparse(one) not in of_tokens:
                 code.later_changes.append(written)
                 break
+
+
+def _computes_with_ids(node: ast.AST, names: Collection[str]) -> bool:
+    """Return whether code computes other ids from ids: `[i + 1 for i in ids]`, `torch.tensor(ids) + 1` or
+    `vocab.get(word, 0) + 1`.
+
+    Args:
+        node: the code.
+        names: the names that hold ids.
+    """
+    match node:
+        case ast.ListComp(elt=made, generators=[of]) | ast.GeneratorExp(elt=made, generators=[of]):
+            return ast.unparse(of.iter) in names and ast.unparse(_unwrap_array(made)) != ast.unparse(of.target)
+        case ast.BinOp(left=left, right=right):
+            parts = [_unwrap_array(left), _unwrap_array(right)]
+            return any(ast.unparse(part) in names or read_unknown_id(part) is not None for part in parts)
+    return False
+
+
+def _unwrap_array(value: ast.expr) -> ast.expr:
+    """Return the ids that an expression makes an array or an integer of: `ids` for `torch.tensor(ids)`."""
+    is_made = isinstance(value, ast.Call) and value.args and read_last_name(value.func) in _ARRAY_FUNCTIONS
+    return value.args[0] if is_made and isinstance(value, ast.Call) else value
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt], code: _OwnersCode, name: str) -> Iterator[ast.stmt]:
