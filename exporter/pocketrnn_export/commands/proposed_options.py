@@ -115,7 +115,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
             fewer, or with as many labels as there are logits, is not a vocabulary.
     """
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.code_and_data_files_near_module import is_below, list_data_files_named_in_code
 
     sizes = read_weight_sizes(weights)
     labels = _find_label_files(path, sizes)
@@ -137,12 +137,16 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     for file in [] if found else _list_small_files_near(path):
         add_if_it_fits(file, f"a file near {path.name}, with as many words as the embedding has rows", is_named=False)
     exact = {one: tokens for one, tokens in found.items() if len(tokens) in sizes.table_rows}
-    if len({*exact.values()}) == 1:
+    best = exact or found
+    nearest = {one: tokens for one, tokens in best.items() if is_below(one.path, path.parent)} or best
+    others = tuple(one.path for one, tokens in best.items() if tokens not in nearest.values())
+    if exact and len({*nearest.values()}) == 1:
         # The words of a module that reads characters are these, too.
-        return min(exact, key=lambda one: "char" in one.path.name.lower())
-    if exact or len(found) != 1:
+        return min(nearest, key=lambda one: "char" in one.path.name.lower())._replace(others=others)
+    if exact or len(nearest) != 1:
         return None
-    ((one, tokens),) = found.items()
+    ((one, tokens),) = nearest.items()
+    one = one._replace(others=others)
     rows = f"{len(tokens):,} words, but the embedding has {sizes.embedding_rows:,} rows"
     return one._replace(note=f" It has {rows}." if sizes.embedding_rows else "")
 
@@ -745,9 +749,9 @@ def _holds_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> b
 
 
 def _list_answer_files(given: Path | None, path: Path | None) -> list[Path]:
-    """List the .csv and .jsonl files in the working folder and in the folder of the module's file whose names are those
+    """List the .csv and .jsonl files in the folder of the module's file and in the working folder whose names are those
     of answers, or only the given file. Large files are left out."""
-    folders = [Path()] if path is None or path.parent.resolve() == Path().resolve() else [Path(), path.parent]
+    folders = [Path()] if path is None or path.parent.resolve() == Path().resolve() else [path.parent, Path()]
     named = [
         one
         for folder in folders
