@@ -381,6 +381,9 @@ def test_code_that_stops_at_an_unknown_word_is_not_taken(stops: str, tmp_path: P
         "ids = [v[w] for w in t.split()] if t else [v[w] for w in t]",
         "if t: ids = [v[w] for w in t.split()]\n    else: ids = [v[w] for w in t]",
         "names = [labels[i] for i in model(t)]",
+        "y = torch.tensor([labels.index(t)])",
+        "y = torch.tensor([names.index(t)])",
+        "for name in t: y.append(label2id.get(name, 0))",
         "for w in t.split(): counts[w] = counts.get(w, 0) + 1",
         "for i in range(9): out.append(t[i])",
         "words = [forms.get(w, w) for w in t.split()]",
@@ -389,6 +392,20 @@ def test_code_that_stops_at_an_unknown_word_is_not_taken(stops: str, tmp_path: P
 def test_what_is_no_search_for_ids_is_not_taken_for_it(code: str, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(f"v = {{}}\ndef f(t):\n    {code}\n    return model(t)")
     assert write_tokenizer_of_function(tmp_path / "a.py", "f") is None
+
+
+def test_the_index_of_a_label_is_not_taken_for_the_ids_of_words(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "v, stop_words = [], ['the']\n"
+        "def encode(text, label, labels, vocabulary):\n    label = torch.LongTensor([labels.index(label)])\n"
+        "    ids = []\n    for word in text.lower().split():\n        if word in stop_words:\n            continue\n"
+        "        if word in vocabulary:\n            ids.append(vocabulary.index(word))\n"
+        "        else:\n            ids.append(vocabulary.index('#unk#'))\n    return ids, label\n"
+    )
+    written = write_tokenizer_of_function(tmp_path / "a.py", "encode")
+    assert written is not None
+    assert not written.leaves_out
+    assert run_source(written.code)["words"]("The good film") == ["good", "film"]
 
 
 def test_the_beginning_of_a_function_holds_what_reads_the_text(tmp_path: Path) -> None:

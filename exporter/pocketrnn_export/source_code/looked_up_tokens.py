@@ -7,7 +7,7 @@ import ast
 import copy
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
@@ -16,7 +16,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     read_last_name,
 )
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
-from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name, names_labels
 
 # The list in which a loop collects its tokens.
 FOUND_NAME: Final = "found_tokens"
@@ -25,6 +25,8 @@ _ADDING: Final = ("append", "extend")
 _GIVING_LISTS: Final = ("split", "rsplit", "splitlines", "findall", "list", "sorted", "lcut")
 # Methods by which code changes a character or word where it looks it up.
 _CASES: Final = ("lower", "upper", "casefold", "strip")
+# The method of a list that gives the place of one item.
+_OF_LIST: Final = "index"
 # Names of the id of unknown words.
 _UNKNOWN: Final = re.compile("(?i)unk|oov")
 _OF_WORDS: Final = ("lookup_indices", "convert_tokens_to_ids", "doc2idx", "tokens_to_ids", "numericalize")
@@ -139,6 +141,8 @@ def _is_lookup(node: ast.expr) -> bool:
 def _takes_words(called: ast.expr) -> bool:
     """Return whether a called function gives the ids of several words: `vocab` or `vocab.lookup_indices`."""
     name = read_last_name(called)
+    if isinstance(called, ast.Attribute) and name == _OF_LIST:
+        return False
     return name in _OF_WORDS or (is_vocabulary_name(name) and not isinstance(called, ast.Call) and "2" not in name)
 
 
@@ -439,9 +443,19 @@ def _asks_for(test: ast.expr, key: ast.expr) -> bool:
 
 
 def _list_keys(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield what code looks up in objects: `word` in `vocab[word]`, `vocab.get(word, 1)` and `vocab(word)`."""
+    """Yield what code looks up in objects: `word` in `vocab[word]`, `vocab.get(word, 1)`, `vocab.index(word)` and
+    `vocab(word)`. An object with the name of labels holds no words."""
     for part in ast.walk(node):
-        if isinstance(part, ast.Subscript) and isinstance(part.ctx, ast.Load) and not isinstance(part.slice, ast.Slice):
+        called = part.func if isinstance(part, ast.Call) else None
+        held = part if isinstance(part, ast.Subscript) else called
+        owner = read_last_name(held.value) if isinstance(held, ast.Subscript | ast.Attribute) else ""
+        if names_labels(owner):
+            continue
+        if isinstance(called, ast.Attribute) and called.attr == _OF_LIST and is_vocabulary_name(owner):
+            yield from cast("ast.Call", part).args[:1]
+        elif (
+            isinstance(part, ast.Subscript) and isinstance(part.ctx, ast.Load) and not isinstance(part.slice, ast.Slice)
+        ):
             yield part.slice
         elif isinstance(part, ast.Call) and part.args and read_last_name(part.func) in _OF_ONE_WORD:
             # `forms.get(word, word)` gives words.

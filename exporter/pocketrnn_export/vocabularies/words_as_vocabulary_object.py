@@ -15,8 +15,9 @@ _VOCABULARY: Final = re.compile(
     r"vocab|stoi|w(ord)?s?_?dict|^dictionary$|index|idx|w(ord)?s?_?(2|to)_?(i|n)|tok(en)?s?_?(2|to)_?(i|n)|(2|_to)_?i(x|d|nt)?s?$",
     re.IGNORECASE,
 )
+_LABELS: Final = re.compile(r"label|class|target", re.IGNORECASE)
 # Dicts of labels, and dicts from ids to words.
-_NO_VOCABULARY: Final = re.compile(r"label|class|target|^_*(idx?|index|int)_?(2|to)", re.IGNORECASE)
+_NO_VOCABULARY: Final = re.compile(rf"{_LABELS.pattern}|^_*(idx?|index|int)_?(2|to)", re.IGNORECASE)
 _WORDS_OF_IDS: Final = re.compile(r"(get_)?itos|(id|i|idx|ix|index|int)s?_?(2|to)_?(w(ord)?|t(ok(en)?)?)s?|index_word")
 _IDS_OF_WORDS: Final = re.compile(
     r"vocab(ulary)?|stoi|(w(ord)?|t(ok(en)?)?)s?_?(2|to)_?(i|id|idx|ix|index|int)s?|word_index|word_dict|lookup_indices"
@@ -88,6 +89,16 @@ def is_vocabulary_name(name: str) -> bool:
         (True, False)
     """
     return _VOCABULARY.search(name) is not None and not _NO_VOCABULARY.search(name)
+
+
+def names_labels(name: str) -> bool:
+    """Return whether the name of an object looks like labels, and so not like a vocabulary.
+
+    Example:
+        >>> names_labels("label2id"), names_labels("word2idx")
+        (True, False)
+    """
+    return _LABELS.search(name) is not None
 
 
 def is_vocabulary_attribute(name: str) -> bool:
