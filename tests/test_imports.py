@@ -66,7 +66,7 @@ WINGS = (
         "compression",
         "microcontroller",
         "packing",
-        "text_rules_without_graph",
+        "text_rules_packing",
         "mobile_profile",
         "checking",
         "pytest_fixture",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Unpack, overload
+from typing import Any, Final, Literal, NamedTuple, Unpack, overload
 
 from torch import nn
 
@@ -113,7 +113,7 @@ from pocketrnn_export.source_code.text_settings_in_code import (
 )
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
-from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import warn_of_cut_that_no_text_shows
+from pocketrnn_export.vocabularies.doubtful_ids_refusal import warn_of_cut_that_no_text_shows
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_that_no_answer_names
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
@@ -825,7 +825,8 @@ def _judge_text_rules(
             shown_too = _may_texts_have_unknown_words(description, text, [OwnersText(one) for one in given])
             return TextVerdict("compared", len(given), "ids", unknown_words=shown_too)
         shown_too = _may_texts_have_unknown_words(description, text, [one for one in pairs if one.answer is not None])
-        return TextVerdict("compared", len(given), "tokens", unknown_words=shown_too)
+        by: Literal["strings", "tokens"] = "strings" if getattr(tokenizer, "gives_string", False) else "tokens"
+        return TextVerdict("compared", len(given), by, unknown_words=shown_too)
     if read is not None:
         number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)

@@ -30,8 +30,8 @@ from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle_description import Description, require_onnx_graph
 from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.comparing.float32_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
 from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
 from pocketrnn_export.forms.form import Form

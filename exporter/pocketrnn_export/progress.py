@@ -27,6 +27,9 @@ ABOUT_SPLITTING: Final = "splitting"
 # Each note on one of these topics replaces the one before: an export may try several text rules.
 ABOUT_WORDS: Final = "words"
 ABOUT_MARKS: Final = "marks"
+ABOUT_RULES: Final = (ABOUT_WORDS, ABOUT_MARKS)
+# A vocabulary is read before its rules are known.
+ABOUT_FIRST_ID: Final = "first id"
 # The seconds without a line after which the progress of another step, or of the same one, is shown.
 _SECONDS: Final = 10.0
 _SECONDS_OF_ONE_STEP: Final = 30.0

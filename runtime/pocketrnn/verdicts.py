@@ -50,6 +50,8 @@ _HOW_TO_ORDER: Final = (
 )
 # How many labels a sentence names.
 _NAMED: Final = 6
+# The owner's function shows less than ids.
+_WITHOUT_IDS: Final = ("tokens", "strings")
 # The exporter's messages about a bundle that it has written go to this logger.
 LOGGER: Final = "pocketrnn_export.verdicts"
 _LIBRARIES: Final = ("tokenizers", "sentencepiece")
@@ -148,6 +150,7 @@ class TextVerdict:
             `not compared`, also for bundles that state nothing.
         texts: how many texts were compared; 0 for `read` rules that were not compared.
         by: the other side of the comparison: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer,
+            `strings` that it gives in place of tokens and that are split at white space or into characters,
             `answers` of the owner's classifier to texts without ids, or the name of the library of the file.
         source: the source of `read` rules, such as "a tokenizer.json".
         answers: the comparison with the owner's answers; None if they were not given.
@@ -156,7 +159,7 @@ class TextVerdict:
 
     kind: Literal["compared", "trained", "external", "read", "not compared"] = "not compared"
     texts: int = 0
-    by: Literal["ids", "tokens", "answers", "tokenizers", "sentencepiece"] = "ids"
+    by: Literal["ids", "tokens", "strings", "answers", "tokenizers", "sentencepiece"] = "ids"
     source: str = ""
     answers: AnswerComparison | None = None
     unknown_words: bool = True
@@ -179,7 +182,7 @@ class TextVerdict:
             return True
         if self.kind == "read":
             return not self.texts
-        return self.kind in ("not compared", "external") or (self.by == "tokens" and self.answers is None)
+        return self.kind in ("not compared", "external") or (self.by in _WITHOUT_IDS and self.answers is None)
 
     @property
     def remedy(self) -> str:
@@ -218,9 +221,12 @@ class TextVerdict:
             return f"compared with your pipeline on {texts}: the same ids.{known}"
         if self.by == "answers":
             return f"compared with your pipeline on {texts}, by its answers.{known}"
-        if self.answers is not None:
-            return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary."
-        return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary. The rest was not compared."
+        same = "the same tokens of the vocabulary" if self.by == "tokens" else (
+            "the same tokens of the string that it gives"
+        )  # fmt: skip
+        rest = "The rest" if self.by == "tokens" else "Whether your code splits the string so"
+        rest = "" if self.answers is not None else f" {rest} was not compared."
+        return f"compared with your tokenizer on {texts}: {same}.{rest}"
 
 
 def read_text_verdict(manifest: Manifest) -> TextVerdict:
@@ -232,9 +238,9 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
         answers = replace(answers, texts=texts)
     if stated.get("verdict") == "trained":
         return TextVerdict("trained")
-    known = by in ("ids", "tokens") or (by == "answers" and answers is not None)
+    known = by in ("ids", *_WITHOUT_IDS) or (by == "answers" and answers is not None)
     if stated.get("verdict") == "compared" and type(texts) is int and texts > 0 and known:
-        by = cast('Literal["ids", "tokens", "answers"]', by)
+        by = cast('Literal["ids", "tokens", "strings", "answers"]', by)
         return TextVerdict(
             "compared", texts, by, answers=answers, unknown_words=stated.get("unknown_words") is not False
         )
@@ -261,7 +267,7 @@ def describe_uncompared_steps(manifest: Manifest) -> list[str]:
     verdict, rules = read_text_verdict(manifest), manifest.text.rules
     if verdict.kind in ("trained", "read") or not isinstance(rules, TextRules):
         return []
-    is_compared = verdict.kind == "compared" and verdict.by != "tokens"
+    is_compared = verdict.kind == "compared" and verdict.by not in _WITHOUT_IDS
     cut, said = rules.max_width or rules.max_tokens, list[str]()
     if not is_compared and verdict.answers is None:
         side = "first" if rules.cut_side == "right" else "last"

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import nn
 
 from pocketrnn.commands.cli import main
-from pocketrnn_export.commands.proposed_options import propose_weights
-from pocketrnn_export.source_code.answering_code import find_class_of_answering_code
+from pocketrnn_export.commands.proposed_options import propose_pairs, propose_vocabulary, propose_weights
+from pocketrnn_export.source_code.answering_code import find_class_of_answering_code, find_module_of_answering_code
 
 MODULES = """
 import os, torch
@@ -42,6 +43,17 @@ def load(folder, name="best_acc.pt"):
 def predict_texts(texts):
     return load("saved")(texts)
 """
+
+
+class First(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(25, 4)
+        self.gru = nn.GRU(4, 4, batch_first=True)
+        self.fc = nn.Linear(4, 2)
+
+
+MODULE = First()
 
 
 @pytest.mark.parametrize(
@@ -151,3 +163,44 @@ def test_line_to_write_has_the_class_and_weights_that_answer(tmp_path: Path, mon
         assert refused.exit_code == 2, refused.output
         assert "..." not in refused.stderr.partition("Write: ")[2]
         assert "--weights best_acc.pt" in refused.stderr
+
+
+@pytest.mark.parametrize("names", [("net.pt", "net.pt"), ("old.pt", "new.pt"), ("new.pt", "old.pt")])
+@pytest.mark.parametrize("folder", ["v1", "v2"])
+def test_files_beside_the_code_come_before_those_of_another_version(
+    folder: str, names: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(names, 1):
+        beside = Path(f"v{number}")
+        beside.mkdir()
+        code = f"model = First(25, 4)\nmodel.load_state_dict(torch.load({name!r}))\nopen('words.txt')\n"
+        (beside / "net.py").write_text(f"{MODULES}def predict(text):\n    return model(text)\n{code}")
+        torch.save(MODULE.state_dict(), beside / name)
+        (beside / "words.txt").write_text("".join(f"{beside}{one}\n" for one in range(25)))
+        (beside / "answers.csv").write_text(f"text,label\na,{beside}\nb,z\n")
+    file = Path(folder, "net.py")
+    weights = propose_weights(file, "First")
+    assert weights is not None
+    assert weights.path == Path(folder, names[folder == "v2"])
+    assert weights.place_in_code.startswith(str(file))
+    vocabulary = propose_vocabulary(file, weights.path)
+    assert vocabulary is not None
+    assert vocabulary.path == Path(folder, "words.txt")
+    pairs = propose_pairs([], file, multi_label=False)
+    assert pairs is not None
+    assert pairs.file == str(Path(folder, "answers.csv"))
+
+
+@pytest.mark.parametrize(("code", "module"), [(MODULES, "run.py"), ("import torch\nfrom net import First\n", "net.py")])
+def test_the_one_of_several_equal_classes_that_answers_is_named(
+    code: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("learn.py", "net.py"):
+        Path(file).write_text(MODULES)
+    Path("run.py").write_text(f"{code}def predict(text):\n    return First(9, 4)(text)\n")
+    found = find_module_of_answering_code(["learn.py:First", "net.py:First", *["run.py:First"] * (code == MODULES)])
+    assert found is not None
+    assert found[0] == f"{module}:First"
+    assert found[1].place.startswith("run.py")

@@ -14,7 +14,7 @@ from torch import nn
 from pocketrnn import Classifier
 from pocketrnn.classifier import compute_logits_of_engine_input
 from pocketrnn_export import export
-from pocketrnn_export.comparing.float32_runs import make_onnx_run
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
 from pocketrnn_export.proof.right_program_search import copy_without_forgetting, find_right_program

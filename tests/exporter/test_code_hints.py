@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -21,7 +22,12 @@ from pocketrnn.commands.standard_streams import print_at_end_if_command_runs
 from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER
 from pocketrnn_export import export as export_in_python
-from pocketrnn_export.commands.settings_found_in_code import print_uncompared_steps_and_kept_notes
+from pocketrnn_export.commands.settings_found_in_code import (
+    log_owner_hints_and_list_corrections,
+    print_uncompared_steps_and_kept_notes,
+)
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_settings_that_rules_lack,
     list_hints_on_sigmoids_in_code,
@@ -402,21 +408,77 @@ def test_a_sigmoid_of_one_number_is_not_taken_for_several_labels(folder: Path) -
         ([], {}),
         (["padding"], {"is_answered": True}),
         (["softmax"], {"one_number": True}),
-        (["lengths"], {"rules": TextRules(max_tokens=3)}),
+        (["lengths"], {"rules": TextRules(max_tokens=3, unknown_id=1)}),
         (["splitting"], {"has_answers_beside": True}),
+        (["first id"], {"rules": TextRules(unknown_id=0)}),
     ],
 )
 def test_notes_that_the_bundle_or_the_next_command_settles_are_left_out(
     left_out: list[str], facts: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with click.Context(click.Command("export")):
-        for about in ("padding", "softmax", "lengths", "splitting", ""):
+        for about in ("padding", "softmax", "lengths", "splitting", "first id", ""):
             print_at_end_if_command_runs(f"on {about}: the bundle reads all tokens of a text", about)
-        known = {"one_number": False, "is_answered": False, "has_answers_beside": False, "rules": TextRules(), **facts}
+        known = {
+            "one_number": False,
+            "is_answered": False,
+            "has_answers_beside": False,
+            "rules": TextRules(unknown_id=1),
+            **facts,
+        }
         # A note on a length that code names says more than that no long text was compared.
         steps = ["Long texts, not compared: all tokens are read."] * ("lengths" not in left_out)
         print_uncompared_steps_and_kept_notes(steps, **known)
-    told = [about for about in ("padding", "softmax", "lengths", "splitting", "") if about not in left_out]
+    told = [about for about in ("padding", "softmax", "lengths", "splitting", "first id", "") if about not in left_out]
     assert capsys.readouterr().err.splitlines() == [
         f"on {about}: the bundle reads all tokens of a text" for about in told
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("[vocab.get(one, 0) for one in text]", "encode_text.*characters.*split.*whitespace.*--pairs"),
+        ("[vocab.get(one, 2) for one in text.split()]", "encode_text.*2.*0"),
+        ("[vocab.get(one, 0) for one in text.split()]", ""),
+    ],
+)
+def test_a_function_that_makes_other_ids_than_that_of_the_tokenizer_is_named_without_answers(
+    lines: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other.py").write_text(f"def encode_text(text, vocab):\n    return {lines}\n")
+    Path("split.py").write_text("def split(text):\n    return text.split()\n")
+    options = dict.fromkeys(
+        ["rules", "weights", "vocabulary", "labels_of", "multi_label", "head", "max_tokens", "pairs"]
+    )
+    text = {
+        "rules": TextRules("whitespace", lowercase=False, unknown_id=0),
+        "vocabulary": ["<pad>", "oil", "film"],
+        "example_ids": [],
+    }
+    named = parse_module_name("other.py:Net")
+    log_owner_hints_and_list_corrections(named, {**options, "tokenizer": "split.py:split"}, text)
+    told = [one for one in caplog.messages if "other ids" in one]
+    assert len(told) == bool(said)
+    assert re.search(said, "".join(told))
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_function_that_gives_its_module_all_ids_alone_is_no_question_on_padding(
+    is_cut: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ids = f"[v.get(w, 0) for w in text.split(){'[:9]' * is_cut}]"
+    Path("api.py").write_text(f"def predict(text):\n    return model(torch.tensor({ids})).argmax()\n")
+    code = "def words(text):\n    return text.split()\n"
+    Path("out_words.py").write_text(f"{write_first_line(code, 'api.py:predict')}{code}")
+    with click.Context(click.Command("export")):
+        print_uncompared_steps_and_kept_notes(
+            ["Padding, not compared: none is added. If your code pads, say min_width"],
+            one_number=False, is_answered=False, has_answers_beside=False, rules=TextRules(),
+            tokenizer="out_words.py:words",
+        )  # fmt: skip
+    said = capsys.readouterr().err
+    assert ("min_width" in said) == is_cut
+    assert ("as in api.py:predict" in said) != is_cut

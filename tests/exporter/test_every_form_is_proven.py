@@ -19,7 +19,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.float32_runs import make_onnx_run
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import ONNX, trace_onnx_graph

@@ -18,8 +18,8 @@ from torch import nn
 
 from pocketrnn_export import export
 from pocketrnn_export.comparing.first_operation_not_in_graph import find_differing_operation
-from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_module import make_float64_copy
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx.exact_optimizer import REWRITE_RULES, compute_rounded_constants, optimize_exactly
 from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph

@@ -22,7 +22,6 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
-from pocketrnn_export.comparing.float32_runs import make_module_run, make_onnx_run
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64, make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_operators import OPERATORS
@@ -36,6 +35,7 @@ from pocketrnn_export.comparing.float64_proof import (
     prove_module_graph,
 )
 from pocketrnn_export.comparing.logit_comparison import Reference, measure_difference
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run, make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Case, Run, make_one_row_cases, make_random_cases, make_shape_grid
 from pocketrnn_export.comparing.rounding_spread import (
     DRAWS,

@@ -25,7 +25,7 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.packing import pack
-from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.doubtful_ids_refusal import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 from pocketrnn_export.vocabularies.texts_with_known_ids import collect_given_ids
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary

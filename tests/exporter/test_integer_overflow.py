@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.float32_runs import open_session
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.right_program_search import find_right_program
 

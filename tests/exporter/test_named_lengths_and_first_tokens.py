@@ -7,9 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.commands import export_with_rules_from_answers as exporting
@@ -129,12 +131,17 @@ def test_the_vocabulary_with_padding_is_taken(capsys: pytest.CaptureFixture[str]
         return SimpleNamespace(input=None)
 
     options = dict.fromkeys(["max_tokens", "rules"])
-    exporting.export_with_rules_from_answers(
-        write,
-        {"rules": RULES, "vocabulary": ("oil",)},
-        {**options, "tokenizer": None, "source": "net.pt"},
-        None,
-    )
+    with click.Context(click.Command("export")) as context:
+        kept = get_lines_to_print_at_end(context)
+        # Those on the rules before are dropped.
+        kept += [("in no text", "words"), ("around a text", "marks"), ("on lengths", "lengths")]
+        exporting.export_with_rules_from_answers(
+            write,
+            {"rules": RULES, "vocabulary": ("oil",)},
+            {**options, "tokenizer": None, "source": "net.pt"},
+            None,
+        )
+        assert kept == [("on lengths", "lengths")]
     assert (given[1]["vocabulary"], given[1]["rules"]) == (("<pad>", "oil"), moved)
     said = capsys.readouterr().err
     assert "Give <pad> first." in said

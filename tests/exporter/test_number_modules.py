@@ -35,9 +35,9 @@ from pocketrnn import Classifier, LabelOutput, NumberInput, TextInput, ValueOutp
 from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, PocketRNNError, SequenceError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.logit_comparison import Reference
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.forms.onnx.nan_propagation import remove_nan_guards
 from pocketrnn_export.intake.export_copy import copy_for_export

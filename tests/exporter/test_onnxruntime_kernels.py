@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float32_runs import open_session
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx.onnx_conversion import convert_program
 from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog

@@ -12,7 +12,7 @@ from onnxscript import opset18
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float32_runs import open_session
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx import onnx_conversion
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.operator_comparison import find_first_wrong_number

@@ -39,7 +39,7 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
 from pocketrnn_export.vocabularies.causes_of_different_answers import describe_likely_cause
-from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import (
+from pocketrnn_export.vocabularies.doubtful_ids_refusal import (
     refuse_doubtful_ids,
     warn_of_cut_that_no_text_shows,
 )

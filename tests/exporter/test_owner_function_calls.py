@@ -25,13 +25,13 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextRules
+from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export import export
 from pocketrnn_export.commands.tokenizer_file_beside_output import replace_tokenizer_by_own_file
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.source_code.splitting_part_of_function import find_changed_text, write_tokenizer_of_function
-from pocketrnn_export.source_code.text_function_in_own_file import write_text_function
+from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes, write_text_function
 from pocketrnn_export.vocabularies import owner_function_call, rules_from_function
 from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
 from pocketrnn_export.vocabularies.owner_function_call import (
@@ -682,3 +682,23 @@ def test_a_slow_function_is_called_for_a_minute_and_for_seconds_if_no_rules_do_a
     with pytest.raises(InputError, match="agree on"):
         choose_rules(KNOWN, None, lambda text: called.append(text) or sorted(text.split()), [], ["oil film"])
     assert len(called) < 40, len(called)
+
+
+def test_the_ids_of_characters_are_compared_also_with_a_vocabulary_of_words() -> None:
+    def encode(text: str, vocab: dict[str, int]) -> list[int]:
+        return [vocab.get(char, 0) for char in text]
+
+    known = read_vocabulary(["<pad>", "oil", "film", "o", "a", "good", "words", "of", "texts"])
+    function = adapt_owner_function(encode, known)
+    assert function.gives_ids
+    rules = choose_rules(known, None, function, [], ["o a", "film oo"])
+    assert TextEncoder(rules, known.tokens).encode("o film a") == encode("o film a", {"o": 3, "a": 4})
+
+
+def test_a_method_that_reads_nothing_of_its_object_needs_no_base_class(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(
+        "class Rows(Dataset):\n    def encode(self, text, vocab):\n        return [vocab.get(c, 0) for c in text]\n"
+        "    def cut(self, text):\n        return text[:self.most]\n"
+    )
+    assert list_read_attributes(tmp_path / "data.py", "Rows", "encode") == {}
+    assert list_read_attributes(tmp_path / "data.py", "Rows", "cut") is None

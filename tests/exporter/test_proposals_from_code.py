@@ -53,7 +53,7 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.progress import ABOUT_SOFTMAX
 from pocketrnn_export.source_code import notebook
 from pocketrnn_export.source_code.class_definitions import find_calls_of_classes, list_module_classes
-from pocketrnn_export.source_code.files_near_module import (
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_data_files_named_in_code,
     list_files_near,
     loads_torch,

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError
 from pocketrnn_export.commands.proposed_options import propose_vocabulary
-from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 

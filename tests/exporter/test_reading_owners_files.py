@@ -10,7 +10,7 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.class_definitions import find_imported_class
-from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.needed_code import find_needed_statements
 from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
 from pocketrnn_export.source_code.settings_in_code import find_parser_defaults
@@ -98,4 +98,4 @@ def test_the_texts_of_a_loop_with_a_counter_are_followed(folder: Path) -> None:
     Path("api.py").write_text(code)
     written = write_tokenizer_of_function(Path("api.py"), "predict")
     assert written is not None
-    assert written.code == "def words(text):\n    return text.lower().split()\n"
+    assert written.code == "def words(text):\n    return text.lower().split()\n\nUNKNOWN_WORD_ID = 1\n"

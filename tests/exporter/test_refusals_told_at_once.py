@@ -22,7 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.missing_option_files import correct_missing_source
 from pocketrnn_export.intake.arguments_from_weights import list_strings_compared_with_argument
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
-from pocketrnn_export.source_code.files_near_module import write_first_line
+from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     advise_on_checkpoint_settings,
     describe_lengths,

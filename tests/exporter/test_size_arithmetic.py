@@ -14,9 +14,9 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_module_run
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
 

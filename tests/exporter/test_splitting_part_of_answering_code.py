@@ -9,12 +9,14 @@ from typing import Final
 import pytest
 from module_sources import run_source
 
-from pocketrnn_export.source_code.answering_function import answers_texts
+from pocketrnn.text import TextRules
 from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
+from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts, gives_all_ids_alone
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 CODE: Final = {
@@ -239,6 +241,52 @@ def test_the_lines_of_answering_code_that_split_a_text_become_a_function(
 
 
 @pytest.mark.parametrize(
+    ("lines", "tokens"),
+    [
+        ("[v.get(c, 0) for c in t]", "A b"),
+        ("[v[c.lower()] for c in t]", "a b"),
+        ("[v[c] for c in t if c in v]", "A b"),
+        ("[v[c] for _, c in enumerate(t)]", "A b"),
+        ("[v[t[i]] for i in range(len(t))]", "A b"),
+        ("[v[c] for c in reversed(t)]", "b A"),
+        ("[v[c] for c in clean(t)]", "a b"),
+        ("list(map(v.get, t))", "A b"),
+        ("list(map(lambda c: v.get(c, 0), t))", "A b"),
+        ("encode(clean(t))", "a b"),
+    ],
+)
+@pytest.mark.parametrize("head", ["def f(t):", "def f(self, t, v):"])
+def test_the_tokens_of_a_string_that_code_iterates_over_are_its_characters(
+    lines: str, tokens: str, head: str, tmp_path: Path
+) -> None:
+    helpers = "def clean(x): return x.lower()\ndef encode(x): return [v[c] for c in x]\n"
+    (tmp_path / "a.py").write_text(f"{helpers}{head}\n    return {lines}\n")
+    written = write_tokenizer_of_function(tmp_path / "a.py", "f")
+    assert written is not None
+    assert run_source(written.code)["words"]("A b") == [*tokens]
+
+
+@pytest.mark.parametrize(
+    ("lines", "tokens"),
+    [
+        ("words = t.split()\n    return [v[w] for w in words]", ["A", "b"]),
+        ("s = t.strip()\n    return [v[c] for c in s]", ["A", " ", "b"]),
+        ("return [v[t[i:i + 2]] for i in range(len(t) - 1)]", ["A ", " b"]),
+        ("return [v[a + b] for a, b in zip(t, t[1:])]", ["A ", " b"]),
+        ("for i, c in enumerate(t.lower()):\n        ids[i] = v[c]", ["a", " ", "b"]),
+        ("chars = [c for c in t]\n    return [v[c] for c in chars]", ["A", " ", "b"]),
+    ],
+)
+def test_names_and_parts_of_a_text_that_code_iterates_over_are_read_as_python_does(
+    lines: str, tokens: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(f"def f(t):\n    {lines}\n")
+    written = write_tokenizer_of_function(tmp_path / "a.py", "f")
+    assert written is not None
+    assert run_source(written.code)["words"]("A b") == tokens
+
+
+@pytest.mark.parametrize(
     ("code", "leaves_out", "changes"),
     [
         ("ids = [v[w] for w in t.split() if w in v]", True, 0),
@@ -275,6 +323,47 @@ def test_code_that_leaves_out_unknown_words_is_told_from_code_that_leaves_out_ot
     assert bool(written.leaves_out) == leaves_out
     assert run_source(written.code).get("LEAVES_OUT_UNKNOWN_WORDS", False) == leaves_out
     assert len(written.later_changes) == changes
+
+
+@pytest.mark.parametrize(
+    ("code", "unknown"),
+    [
+        ("ids = [v.get(w, 3) for w in t.split()]", 3),
+        ("ids = [v[w] if w in v else 3 for w in t.split()]", 3),
+        ("ids = list(map(lambda w: v.get(w, 3), t.split()))", 3),
+        ("for w in t.split(): ids.append(v.get(w, 3))", 3),
+        ("for i, w in enumerate(t.split()): ids[i] = v.get(w, 3)", 3),
+        ("ids = encode(t)", 3),
+        # Nothing, several ids, or one that is not written there.
+        ("ids = [v[w] for w in t.split()]", 0),
+        ("ids = [v.get(w, UNK) for w in t.split()]", 0),
+        ("ids = [v.get(w, v.get('<unk>', 3)) for w in t.split()]", 0),
+        ("ids = [i for w in t.split() if (i := v.get(w, 3)) != 3]", None),
+        ("for w in t.split():\n        if w in v: ids.append(v.get(w, 3))\n        else: ids.append(1)", 0),
+        # Later code computes other ids.
+        ("ids = [v.get(w, 3) for w in t.split()]\n    ids = [i + 1 for i in ids]", 0),
+        ("ids = [v.get(w, 3) for w in t.split()]\n    ids = [i if i < 9 else 0 for i in ids]", 0),
+        ("ids = [v.get(w, 3) for w in t.split()]\n    ids = np.array(ids) % 7", 0),
+        ("ids = [v.get(w, 3) + 1 for w in t.split()]", 0),
+    ],
+)
+def test_the_id_that_the_lines_that_split_a_text_give_unknown_words_is_taken(
+    code: str, unknown: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(
+        f"def encode(t):\n    return [v.get(w, 3) for w in t.split()]\n\ndef predict(t):\n    {code}\n"
+        "    return model(torch.tensor([ids]))\n"
+    )
+    written = write_tokenizer_of_function(tmp_path / "a.py", "predict")
+    assert written is not None
+    assert (written.unknown is not None) == (unknown == 3)
+    assert any(some in code for some in ("+ 1", "< 9", "% 7")) == bool(written.later_changes)
+    function = run_source(written.code)["words"]
+    rules = choose_rules(read_vocabulary(["<unk>", "good", "oil", "film"]), None, function, [], ["good x film"])
+    assert isinstance(rules, TextRules)
+    assert rules.unknown_id == unknown
+    # A smaller vocabulary has no token with this id.
+    assert adapt_owner_function(function, read_vocabulary(["<unk>", "oil"])).stated_rules.get("unknown_id") != 3
 
 
 @pytest.mark.parametrize("stops", ["if w not in v: break", "if v.get(w) is None: break"])
@@ -382,3 +471,21 @@ def test_the_end_of_a_text_is_read_where_no_line_break_is_left(line: str, expect
     rules = read_rules_in_code(module.cut)
     assert rules is not None
     assert (rules.unsaid == ()) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("return model(torch.tensor([v.get(w, 0) for w in t.split()]).unsqueeze(0)).argmax().item()", True),
+        ("return model(torch.tensor(pad([v.get(w, 0) for w in t.split()])))", False),
+        ("return model(torch.tensor([v.get(w, 0) for w in t.split()][:9]))", False),
+        ("return model(torch.tensor([v.get(w, 0) for w in t.split()] + [0]))", False),
+        ("x = torch.zeros(9)\n    for i, w in enumerate(t.split()): x[i] = v[w]\n    return model(x)", False),
+        ("return torch.tensor([v.get(w, 0) for w in t.split()])", False),
+    ],
+)
+def test_a_function_that_neither_pads_nor_cuts_is_told_from_one_that_may(
+    lines: str, expected: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(f"def predict(t):\n    {lines}\n")
+    assert gives_all_ids_alone(tmp_path / "a.py", "predict") == expected

@@ -21,7 +21,7 @@ from user_modules import WORDS
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.float32_runs import make_onnx_run
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.right_program_search import find_right_program
 

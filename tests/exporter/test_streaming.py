@@ -22,7 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.float32_runs import open_session
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms import step_graph_form
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph

@@ -23,8 +23,8 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows, split_by_text
-from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.logit_comparison import are_rows_independent, measure_difference
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.onnx.onnx_form import ONNX

@@ -9,7 +9,7 @@ import pytest
 from module_sources import run_source
 
 from pocketrnn_export.commands.tokenizer_file_beside_output import write_code_file
-from pocketrnn_export.source_code.files_near_module import loads_torch
+from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
 from pocketrnn_export.source_code.torchtext_tokenizers import replace_torchtext_tokenizers
 
 _IMPORT = "from torchtext.data.utils import get_tokenizer\n"

@@ -24,13 +24,15 @@ from pocketrnn_export.tracing.rules import (
     evenly_spaced_numbers,
     interpolation,
     lengths,
-    loops,
     new_and_squeeze,
     order_statistics_and_search,
     pooling,
 )
 from pocketrnn_export.tracing.rules import (
     slices_pads_and_given_sizes as slices,
+)
+from pocketrnn_export.tracing.rules import (
+    steps_of_loops as loops,
 )
 from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes

@@ -25,7 +25,7 @@ from torch.nn.utils import rnn
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.float32_runs import open_session
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.export_lock_and_exceptions import run_one_export_on_one_core
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 

@@ -137,6 +137,8 @@ def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytes
             {"tokenizer": str.split, "example_texts": ["w1 w2", "w3", "w3"]},
             TextVerdict("compared", 310, "tokens", unknown_words=False),
         ),
+        # How the owner's code splits the string was not compared.
+        ({"tokenizer": str.strip}, TextVerdict("compared", 309, "strings", unknown_words=False)),
         # Nobody can claim a comparison that was not made; that the rules are those of training can only be stated.
         ({"provenance": {"text_rules": {"verdict": "compared", "texts": 9, "by": "ids"}}}, TextVerdict()),
         ({"provenance": {"text_rules": {"verdict": "trained"}}}, TextVerdict("trained")),

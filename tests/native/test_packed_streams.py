@@ -31,7 +31,7 @@ from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.float32_runs import open_session
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph

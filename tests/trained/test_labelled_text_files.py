@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.rows import ag_news_files, column_files
+from pocketrnn_training.rows import ag_news_files, table_files
 from pocketrnn_training.rows.ag_news_files import AG_NEWS_LABELS, ag_news
 from pocketrnn_training.rows.disk_backed_data import StoredTexts
 from pocketrnn_training.rows.labelled_rows import split_rows
@@ -347,7 +347,7 @@ def test_a_file_that_is_read_in_many_chunks_gives_the_same(
         lines = [f'{label}{delimiter}"{text.replace(chr(34), chr(34) * 2)}"\n' for label, text in rows]
         path = write(tmp_path, f"rows.{kind}", f"label{delimiter}text\n" + "".join(lines))
     for name, small in (("_BLOCK", 300), ("_ROWS", 7)):
-        monkeypatch.setattr(column_files, name, small)
+        monkeypatch.setattr(table_files, name, small)
     assert rows_of(read_files([path])) == rows
 
 
@@ -366,7 +366,7 @@ def test_a_csv_file_of_another_delimiter_is_read_by_its_header(tmp_path: Path) -
 def test_bad_content_after_the_first_chunk_is_refused_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(column_files, "_BLOCK", 100)
+    monkeypatch.setattr(table_files, "_BLOCK", 100)
     good = "label,text\n" + "".join(f"{i % 2},text {i} ü\n" for i in range(50))
     assert "Row 51" in refusal(write(tmp_path, "a.csv", good + ",text\n"))
     assert "cannot be read" in refusal(write(tmp_path, "a.csv", good + "1,a,b\n"))
@@ -403,7 +403,7 @@ def test_files_without_an_end_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
             assert name in refusal(tmp_path / name)
         with pytest.raises(DataError):
             word_vectors.read_vectors(Path("/dev/zero"), ["a"])
-    monkeypatch.setattr(column_files, "_LONGEST_LINE", 40)
+    monkeypatch.setattr(table_files, "_LONGEST_LINE", 40)
     monkeypatch.setattr(word_vectors, "_LONGEST_LINE", 40)
     rows = '{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n'
     assert len(read_files([write(tmp_path, "rows.jsonl", rows)])) == 2

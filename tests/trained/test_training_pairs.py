@@ -29,9 +29,9 @@ from pocketrnn_training.measures.evaluation import compute_checkpoint_logits
 from pocketrnn_training.preparation.batch_augmentation import WordDropout
 from pocketrnn_training.preparation.text_preparation import prepare_texts
 from pocketrnn_training.rows import text_files
-from pocketrnn_training.rows.column_files import read_columns
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.rows.table_files import read_columns
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts import installed_vectors
 from pocketrnn_training.texts.word_vectors import write_table

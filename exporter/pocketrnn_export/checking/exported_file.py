@@ -22,10 +22,10 @@ from onnx.external_data_helper import load_external_data_for_model
 from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
-from pocketrnn_export.comparing.float32_runs import open_session
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
 from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
-from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 
 Array = npt.NDArray[Any]
 # The largest model that onnxruntime and protobuf read in one piece.

@@ -185,7 +185,10 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
         load: the beginning of the call that loads the bundle.
         tokenizer: the function, as file.py:function.
     """
-    from pocketrnn_export.source_code.files_near_module import list_imported_files, list_imported_libraries
+    from pocketrnn_export.source_code.code_and_data_files_near_module import (
+        list_imported_files,
+        list_imported_libraries,
+    )
 
     named, _, name = tokenizer.rpartition(":")
     file = Path(named)

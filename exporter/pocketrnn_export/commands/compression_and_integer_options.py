@@ -185,8 +185,8 @@ def read_int8_measure_arguments(
     if data is None:
         return read_labelled_texts(), allowed
     require_module("pyarrow", "train")
-    from pocketrnn_training.rows.column_files import read_column_names
     from pocketrnn_training.rows.sequence_files import read_sequences
+    from pocketrnn_training.rows.table_files import read_column_names
     from pocketrnn_training.rows.text_files import read_texts
     from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
 

@@ -477,7 +477,7 @@ def _print_written_bundle(
     print_verdicts(manifest, summary, "" if proposed is None else proposed.sentence)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
-        is_answered=is_answered, rules=manifest.text.rules,
+        is_answered=is_answered, rules=manifest.text.rules, tokenizer=options["tokenizer"],
         has_answers_beside=proposed is not None and proposed.answer_count >= TEXTS_TO_DECIDE_BY,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
@@ -503,7 +503,7 @@ def _print_written_bundle(
 def _note_torch_of_tokenizer(file: Path) -> None:
     """Print a note if a file imports PyTorch: its function splits texts, so PyTorch must then be installed to classify
     texts."""
-    from pocketrnn_export.source_code.files_near_module import loads_torch
+    from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
 
     if file.is_file() and loads_torch(file):
         print_line(
@@ -982,7 +982,7 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Refuse missing files before the work starts. Also refuse a tokenizer function that needs more than the text,
     unless the part of it that splits texts can be taken."""
-    from pocketrnn_export.source_code.answering_function import answers_texts, is_name_of_answering_function
+    from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts, is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -1166,8 +1166,8 @@ def _choose_rules_of_function(
     vocabulary = text["vocabulary"]
     members = list_given_rule_members(options["rules"])
     are_beside = bool(members) and _BESIDE_A_FUNCTION.issuperset(members)
-    if function.leaves_out_unknown and text["rules"] is not None and "unknown_id" not in members:
-        text = {**text, "rules": replace(text["rules"], unknown_id=None)}
+    if text["rules"] is not None and "unknown_id" not in members:
+        text = {**text, "rules": replace(text["rules"], **function.stated_rules)}
     try:
         if are_beside:
             found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
@@ -1422,7 +1422,7 @@ def _refuse_tokenizer_file_of_code(file: Path) -> None:
 def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
     show."""
-    from pocketrnn_export.source_code.files_near_module import is_written_by_export
+    from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
     from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
 
     path, weights = options["vocabulary"], options["weights"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ParityError
@@ -66,7 +66,7 @@ def export_with_rules_from_answers(
                 f"{shlex.quote(write_rules_option(preferred, description['rules']))}",
                 err=True,
             )
-            description = {**description, "rules": preferred}
+            description = _replace_rules(description, preferred)
         made = write(description)
         _print_rules_that_agree_as_well(made, description, options)
         return made
@@ -101,8 +101,19 @@ def export_with_rules_from_answers(
             f"{shlex.quote(changed)}{f', which are those of {function}' * bool(function)}. So these are taken.",
             err=True,
         )
-    description = {**description, "rules": preferred}
+    description = _replace_rules(description, preferred)
     return export_with_rules_from_answers(write, description, options, given_tokenizer, tries_left - 1)
+
+
+def _replace_rules(description: dict[str, Any], rules: Any) -> dict[str, Any]:
+    """Return the arguments of an export with other text rules. Drop the notes on the rules before, which were kept for
+    the end of the command."""
+    from pocketrnn_export.progress import ABOUT_RULES
+
+    if (context := click.get_current_context(silent=True)) is not None:
+        kept = get_lines_to_print_at_end(context)
+        kept[:] = [one for one in kept if one[1] not in ABOUT_RULES]
+    return {**description, "rules": rules}
 
 
 def _make_error_on_true_labels(
@@ -271,7 +282,7 @@ def _raise_again_with_changed_text(
 ) -> None:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
     that splits or answers the text, if there is such code."""
-    from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
+    from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     answering = [one.option for one in list_text_functions(file) if is_name_of_answering_function(one.name)]

@@ -13,7 +13,7 @@ from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.proposed_options import propose_pairs, propose_weights
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
-from pocketrnn_export.source_code.files_near_module import is_written_by_export
+from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
 from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
 _OF_WEIGHTS: Final = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")

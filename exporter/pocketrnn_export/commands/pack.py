@@ -148,7 +148,7 @@ def pack(
 
 
 def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
-    from pocketrnn_export.text_rules_without_graph import pack_text_rules
+    from pocketrnn_export.text_rules_packing import pack_text_rules
 
     with print_stages():
         name = pack_text_rules(bundle, path, force=force).name

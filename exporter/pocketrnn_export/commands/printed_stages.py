@@ -25,9 +25,9 @@ def print_stages() -> Iterator[None]:
     from pocketrnn.verdicts import LOGGER
     from pocketrnn_export.progress import (
         ABOUT_LENGTHS,
+        ABOUT_RULES,
         ABOUT_SOFTMAX,
         ABOUT_SPLITTING,
-        ABOUT_WORDS,
         AFTER_AN_ERROR,
         ProgressLines,
         show_log_lines,
@@ -48,7 +48,7 @@ def print_stages() -> Iterator[None]:
         line = f"Note: {record.getMessage()}"
         about = getattr(record, AFTER_AN_ERROR, None)
         context = click.get_current_context(silent=True)
-        if about == ABOUT_WORDS and context is not None:
+        if about in ABOUT_RULES and context is not None:
             kept = get_lines_to_print_at_end(context)
             kept[:] = [one for one in kept if one[1] != about]
         elif not is_first(line):

@@ -115,7 +115,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
             fewer, or with as many labels as there are logits, is not a vocabulary.
     """
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.code_and_data_files_near_module import is_below, list_data_files_named_in_code
 
     sizes = read_weight_sizes(weights)
     labels = _find_label_files(path, sizes)
@@ -137,12 +137,16 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     for file in [] if found else _list_small_files_near(path):
         add_if_it_fits(file, f"a file near {path.name}, with as many words as the embedding has rows", is_named=False)
     exact = {one: tokens for one, tokens in found.items() if len(tokens) in sizes.table_rows}
-    if len({*exact.values()}) == 1:
+    best = exact or found
+    nearest = {one: tokens for one, tokens in best.items() if is_below(one.path, path.parent)} or best
+    others = tuple(one.path for one, tokens in best.items() if tokens not in nearest.values())
+    if exact and len({*nearest.values()}) == 1:
         # The words of a module that reads characters are these, too.
-        return min(exact, key=lambda one: "char" in one.path.name.lower())
-    if exact or len(found) != 1:
+        return min(nearest, key=lambda one: "char" in one.path.name.lower())._replace(others=others)
+    if exact or len(nearest) != 1:
         return None
-    ((one, tokens),) = found.items()
+    ((one, tokens),) = nearest.items()
+    one = one._replace(others=others)
     rows = f"{len(tokens):,} words, but the embedding has {sizes.embedding_rows:,} rows"
     return one._replace(note=f" It has {rows}." if sizes.embedding_rows else "")
 
@@ -166,7 +170,7 @@ def _read_tokens(file: Path, weights: Path | None) -> tuple[str, ...]:
 def _list_small_files_near(path: Path) -> list[Path]:
     """List the first small files in and below the working folder and the folder of a file. Code, tables and documents
     are left out."""
-    from pocketrnn_export.source_code.files_near_module import list_data_files_below
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
 
     folders = dict.fromkeys((Path(), path.parent))
     unique = {one.resolve(): one for folder in folders for one in list_data_files_below(folder)}
@@ -268,7 +272,7 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
     """Find the files of labels that the code of a module, or of the files near it, names. Return a dict from each file
     to its labels and the place in the code. Files with another number of labels than the weights are left out."""
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.vocabularies.labels import read_labels
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
@@ -365,7 +369,7 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
 
@@ -384,7 +388,7 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
 
     for where, node in list_syntax_nodes_near(path):
         called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
@@ -409,7 +413,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     """
     from pocketrnn_export.source_code.answering_code import list_used_files
     from pocketrnn_export.source_code.class_definitions import list_module_classes
-    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
@@ -492,7 +496,7 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
         folder: the folder of the notebooks.
     """
     from pocketrnn_export.source_code.class_definitions import list_module_classes
-    from pocketrnn_export.source_code.files_near_module import list_notebooks_near
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_notebooks_near
 
     named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in dict.fromkeys(modules))]
     books = [one for one in list_notebooks_near(folder / "*") if one.resolve().is_relative_to(folder.resolve())]
@@ -515,7 +519,7 @@ def list_weight_files_near(path: Path) -> list[Path]:
     Args:
         path: the file.
     """
-    from pocketrnn_export.source_code.files_near_module import list_data_files_below
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_of_torch
 
     folders = dict.fromkeys((Path(), path.parent))
@@ -551,7 +555,7 @@ def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
         module_file: the file of the module.
         weights: the file of weights.
     """
-    from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     near = [*_list_weight_files_in(weights.parent), *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
@@ -745,9 +749,9 @@ def _holds_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> b
 
 
 def _list_answer_files(given: Path | None, path: Path | None) -> list[Path]:
-    """List the .csv and .jsonl files in the working folder and in the folder of the module's file whose names are those
+    """List the .csv and .jsonl files in the folder of the module's file and in the working folder whose names are those
     of answers, or only the given file. Large files are left out."""
-    folders = [Path()] if path is None or path.parent.resolve() == Path().resolve() else [Path(), path.parent]
+    folders = [Path()] if path is None or path.parent.resolve() == Path().resolve() else [path.parent, Path()]
     named = [
         one
         for folder in folders

@@ -31,6 +31,7 @@ _LONG: Final = "Long texts, not compared"
 # A note on the length of texts says so; another one on the same topic is about the id of unknown words.
 _READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
+_COMPARED_WORDS: Final = 2_000
 
 
 def log_owner_hints_and_list_corrections(
@@ -86,6 +87,8 @@ def log_owner_hints_and_list_corrections(
         hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named)
         if named is not None and (function := propose_tokenizer_function(named.path)) is not None:
             split = make_options_of_tokenizer_function(function.option)
+    if named is not None and not pairs:
+        hints[ABOUT_SPLITTING] += _describe_function_of_other_ids(named, options, plain, text["vocabulary"])
     given = "" if longest is None and unknown_id == -1 else _find_function_from_tokens_to_ids(options["tokenizer"])
     if given:
         hints[ABOUT_SPLITTING].append(
@@ -105,7 +108,7 @@ def log_owner_hints_and_list_corrections(
 
 def _list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
     """Return the files of the module and of --tokenizer, and the files that import the module's."""
-    from pocketrnn_export.source_code.files_near_module import list_files_that_import
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_that_import
 
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
     return files + ([] if named is None else list_files_that_import(named.path))
@@ -136,7 +139,13 @@ def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: 
 
 
 def print_uncompared_steps_and_kept_notes(
-    steps: Sequence[str], *, one_number: bool, is_answered: bool, has_answers_beside: bool, rules: Any
+    steps: Sequence[str],
+    *,
+    one_number: bool,
+    is_answered: bool,
+    has_answers_beside: bool,
+    rules: Any,
+    tokenizer: str | None = None,
 ) -> None:
     """Print a note for each processing step of texts that the export could not compare with the user's code. Then print
     the notes that were kept for the end of the command, such as one on the length of texts.
@@ -149,8 +158,11 @@ def print_uncompared_steps_and_kept_notes(
         has_answers_beside: whether the next command compares the user's answers. Notes on how texts are split and
             on words around a text are then left out.
         rules: the text rules. If they cut or pad texts, notes on lengths are left out.
+        tokenizer: --tokenizer. If it is of a function that gives its module the ids as they are, a note says so, and
+            asks for no padding.
     """
     from pocketrnn_export.progress import (
+        ABOUT_FIRST_ID,
         ABOUT_LENGTHS,
         ABOUT_MARKS,
         ABOUT_PADDING,
@@ -164,6 +176,8 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
+        # Unknown words have it.
+        ABOUT_FIRST_ID: getattr(rules, "unknown_id", None) == 0,
         ABOUT_LENGTHS: has_width,
         ABOUT_SPLITTING: has_answers_beside,
         ABOUT_MARKS: is_answered or has_answers_beside or has_marks,
@@ -173,11 +187,28 @@ def print_uncompared_steps_and_kept_notes(
     # A note on a length that the user's files name says more.
     is_said = any(about == ABOUT_LENGTHS and _READS_ALL in line for line, about in shown)
     sorted_steps = sorted(steps, key=lambda step: step.startswith(_LONG))
+    if not has_width and (function := _find_function_that_gives_all_ids_alone(tokenizer)):
+        unpadded = f"Padding: none is added, as in {function}."
+        sorted_steps = [unpadded if step.startswith(_PADDING) else step for step in sorted_steps]
     lines = [f"Note: {step}" for step in sorted_steps if not (is_said and step.startswith(_LONG))]
     lines += [line for line, _ in shown]
     kept.clear()
     for line in lines:
         print_line(line, err=True)
+
+
+def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
+    """Return the function of the owner's code from which the file of --tokenizer was written, if it gives its module
+    the ids of a text as they are. Else return an empty string."""
+    from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
+    from pocketrnn_export.source_code.functions_that_answer_or_split import gives_all_ids_alone
+
+    written = parse_module_name(tokenizer or "")
+    origin = "" if written is None else read_origin_of_written_file(written.path)
+    named = parse_module_name(origin)
+    if written is None or named is None or not (path := written.path.parent / named.path).is_file():
+        return ""
+    return origin if gives_all_ids_alone(path, named.function_name) else ""
 
 
 def _describe_text_functions(named: ModuleName) -> list[str]:
@@ -187,6 +218,45 @@ def _describe_text_functions(named: ModuleName) -> list[str]:
     found = [one.option for one in list_text_functions(named.path)]
     said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
     return [f"{said}, give it: --tokenizer {shlex.quote(found[0])}"] if found else []
+
+
+def _describe_function_of_other_ids(
+    named: ModuleName, options: Mapping[str, Any], rules: Any, vocabulary: Any
+) -> list[str]:
+    """Return a hint that names a function of the owner's code that gives texts other ids than the --tokenizer function,
+    or an empty list. Functions whose lines are no text rules are left out."""
+    from pocketrnn.text import TextEncoder, TextRules
+    from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
+    from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+    from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
+    from pocketrnn_export.vocabularies.rules_from_function import (
+        has_ordinary_characters,
+        make_texts_for_comparison,
+        read_split_in_code,
+    )
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    own = parse_module_name(options["tokenizer"] or "")
+    if own is None or not isinstance(rules, TextRules) or rules.tokenizer == "external":
+        return []
+    tokens = read_vocabulary(vocabulary).tokens
+    texts = [*filter(has_ordinary_characters, make_texts_for_comparison(tokens)), *tokens[:_COMPARED_WORDS]]
+    given = [*map(TextEncoder(rules, tokens).encode, texts)]
+    for one in list_text_functions(named.path):
+        written = write_tokenizer_of_function(one.file, one.name)
+        of_code = None if written is None or written.fields else read_split_in_code(written.code, rules)
+        if of_code is None or [*map(TextEncoder(of_code, tokens).encode, texts)] == given:
+            continue
+        kinds = [describe_rules(some) for some in (of_code, rules)]
+        if kinds[0] == kinds[1]:
+            kinds = [f"unknown words: {some.unknown_id}" for some in (of_code, rules)]
+        return [
+            f"{one.file}:{one.name} gives texts other ids ({kinds[0]}) than "
+            f"{read_origin_of_written_file(own.path) or own} ({kinds[1]}), whose rules the bundle has. The answers of "
+            "your classifier show which are right: --pairs FILE"
+        ]
+    return []
 
 
 def _find_function_from_tokens_to_ids(tokenizer: str | None) -> str:

@@ -7,6 +7,7 @@ import ast
 import contextlib
 import functools
 import inspect
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
-from pocketrnn_export.source_code.files_near_module import (
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
     is_unchanged_since_export,
     read_origin_of_written_file,
     write_first_line,
@@ -74,10 +75,14 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
             f"{escape_line(written.leaves_out)}.",
             err=True,
         )
+    if written.unknown is not None:
+        number, line = written.unknown
+        print_line(f"Note: {named} gives unknown words the id {number} ({line}), and so does the bundle.", err=True)
     if uses_only_basic_english_tokenizer(written.code):
         options["tokenizer"] = parameters["tokenizer"] = "basic_english"
-        if written.leaves_out and options["rules"] is None:
-            options["rules"] = parameters["rules"] = '{"unknown_id": null}'
+        stated = None if written.unknown is None else written.unknown[0]
+        if (written.leaves_out or written.unknown) and options["rules"] is None:
+            options["rules"] = parameters["rules"] = json.dumps({"unknown_id": stated})
         print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
     path = write_code_file(Path(parameters["output"]), "words", written.code, named)
@@ -213,7 +218,7 @@ def replace_tokenizer_by_own_file(
         saved_attributes: the attributes of its object that were saved.
         adapted: the function, as the export calls it.
     """
-    from pocketrnn_export.source_code.files_near_module import loads_torch
+    from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
 
@@ -344,7 +349,7 @@ def write_tokenizer_of_script_to_file(path: Path) -> tuple[str, str] | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.files_near_module import list_files_near
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
     from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 
     for file in list_files_near(path):

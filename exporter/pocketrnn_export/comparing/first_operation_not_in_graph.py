@@ -24,7 +24,7 @@ from torch import Tensor
 from pocketrnn_export.comparing.float64_graph import convert_model_to_float64
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
-from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode, count_in_place_writes
 
 # Finds the line of the user's code that a frame was called from; empty if there is none.

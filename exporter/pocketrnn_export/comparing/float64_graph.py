@@ -17,8 +17,8 @@ from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
-from pocketrnn_export.comparing.float32_runs import list_graph_inputs
 from pocketrnn_export.comparing.float64_operators import OPERATORS
+from pocketrnn_export.comparing.module_and_graph_as_functions import list_graph_inputs
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 
 _FLOAT: Final = int(TensorProto.FLOAT)

@@ -19,7 +19,7 @@ from torch.nn.functional import multi_head_attention_forward, rms_norm
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
-from pocketrnn_export.comparing.float32_runs import compute_rows_by_length
+from pocketrnn_export.comparing.module_and_graph_as_functions import compute_rows_by_length
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison

@@ -13,7 +13,7 @@ from typing import Final
 import onnxruntime
 
 from pocketrnn.bundle.manifest import Graph, StepGraph
-from pocketrnn_export.comparing.float32_runs import make_onnx_run
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.forms.form import Form, sha256
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 

@@ -16,8 +16,8 @@ from pocketrnn.errors import ExportError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import name_rules_against_streaming
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 from pocketrnn_export.forms.chunked_step_graph_runs import Floats, choose_chunk_counts, make_chunked_run
 from pocketrnn_export.forms.form import Form, FormKind, sha256

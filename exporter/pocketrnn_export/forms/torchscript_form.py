@@ -14,7 +14,7 @@ from pocketrnn.bundle.manifest import Graph, Limits, TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.float32_runs import make_module_run
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.torchscript_saving_and_loading import ignore_warnings, load_from_bytes, save_to_bytes

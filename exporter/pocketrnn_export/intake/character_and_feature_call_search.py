@@ -134,7 +134,7 @@ def _find_error_on_category_ids(
     """Run the module on texts whose category in the column `column` of the features takes these ids. Return its error,
     or None if it runs."""
     # As many rows as in the trials, or more.
-    tokens, lengths = facts.draw_batch(max(len(ids), facts.trial_rows), facts.trial_batch_widths[0][0])
+    tokens, lengths = facts.draw_batch(max(len(ids), facts.trial_rows), facts.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(facts.features), np.arange(len(tokens)))
     numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
     try:
@@ -180,7 +180,7 @@ def _find_failure_on_feature_number(
 ) -> str:
     """Run the module on texts with this number in the column `column` of the features. Return in words how it fails,
     or, with `must_be_finite`, that its answer is not finite; an empty string if it runs."""
-    tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_batch_widths[0][0])
+    tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(facts.features), np.arange(len(tokens)))
     numbers[:, column] = number
     try:
@@ -210,7 +210,7 @@ def _limit_categories_to_first_value(features: Features) -> Features:
 def _note_unused_features(facts: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Run the module with other values of each feature. Return a note that names the features that change no answer;
     else return an empty tuple."""
-    tokens, lengths = facts.draw_batch(facts.trial_rows, facts.trial_batch_widths[-1][-1])
+    tokens, lengths = facts.draw_batch(facts.trial_rows, facts.trial_widths[-1][-1])
     own = draw_feature_numbers(facts.features, np.arange(len(tokens)))
     before = call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, own))
     unused = []

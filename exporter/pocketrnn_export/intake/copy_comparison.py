@@ -18,7 +18,6 @@ from torch import nn
 
 from pocketrnn.errors import ParityError, first_line
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
-from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
@@ -27,6 +26,7 @@ from pocketrnn_export.comparing.logit_comparison import (
     measure_difference,
     summarize_differences,
 )
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer

@@ -16,13 +16,13 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features_beside_text import Features
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_differing_operation
-from pocketrnn_export.comparing.float32_runs import make_module_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     Reference,
     are_rows_independent,
     are_rows_independent_up_to_rounding,
 )
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,

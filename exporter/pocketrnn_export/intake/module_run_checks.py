@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.comparing.float32_runs import make_module_run
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths, choose_non_padding_id
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation

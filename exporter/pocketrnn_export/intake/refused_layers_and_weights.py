@@ -140,7 +140,7 @@ def refuse_direct_weight_reads(
         exceeded_norms: the embeddings with such rows, as `find_exceeded_max_norms` returns them.
         sizes: more sizes (texts, tokens) to try.
     """
-    usual = [(facts.trial_rows, width) for pair in facts.trial_batch_widths for width in pair]
+    usual = [(facts.trial_rows, width) for pair in facts.trial_widths for width in pair]
     for rows, width in [*usual, *sizes] if exceeded_norms else []:
         batch = facts.draw_batch(1 if convention.one_text else rows, facts.widths.clip(width))
         with restore_module(facts.module):

@@ -38,7 +38,7 @@ from pocketrnn_export.module_runs.numbers_that_count_calls import CallCounter, C
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, find_first_different_operator
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
-from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
 # The rounding of an answer where a cache has grown.
@@ -73,7 +73,7 @@ class _RecordedAnswer:
 
 def refuse_dependence_on_calls(facts: ModuleFacts, convention: Convention) -> None:
     """Refuse a module whose answer to a text depends on earlier texts, or on the number of earlier calls."""
-    rows, width = 1 if convention.one_text else facts.trial_rows, facts.trial_batch_widths[-1][-1]
+    rows, width = 1 if convention.one_text else facts.trial_rows, facts.trial_widths[-1][-1]
     text, other, longer = (
         facts.draw_batch(rows, width),
         (facts.draw_batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
@@ -372,7 +372,7 @@ def assigns_without_effect(facts: ModuleFacts, convention: Convention) -> bool:
     """
     rows = 1 if convention.one_text else facts.trial_rows
     # A cache may grow only for the longest text of the proof.
-    shapes = ((rows, facts.trial_batch_widths[-1][-1], _CALLS_AT_A_TIME), (1, facts.widths.clip(LONGEST), 2))
+    shapes = ((rows, facts.trial_widths[-1][-1], _CALLS_AT_A_TIME), (1, facts.widths.clip(LONGEST), 2))
     return any(_assigns_without_effect_at_size(facts, convention, *shape) for shape in shapes)
 
 
@@ -398,7 +398,7 @@ _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 def note_extracted_numbers(facts: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Run the module once. Return a note if forward takes numbers out of tensors and may keep them for later texts;
     else return an empty tuple."""
-    tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_batch_widths[-1][-1])
+    tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_widths[-1][-1])
     operations = OperatorRecorder()
     taken = _ExtractedNumberRecorder(operations)
     operations.label_tensors("text", tokens)

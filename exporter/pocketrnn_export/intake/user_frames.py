@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake import traceable_torchscript
-from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.torch_internals import TORCH_FILE, TORCH_FOLDER, FunctionMode
 
 # Stands for a line of the user's code in a message, where torch does not tell the line.

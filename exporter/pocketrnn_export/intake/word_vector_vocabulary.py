@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError, find_file_error_reason
 from pocketrnn_export.intake.weights_file import SavedWeights
-from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.vocabularies.vocabulary import PADDING, PLACEHOLDER, UNKNOWN, Vocabulary
 
 _log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from pocketrnn_export.module_runs.values_in_containers import Entry, replace_dict_values
+from pocketrnn_export.module_runs.temporary_dict_values import Entry, replace_dict_values
 from pocketrnn_export.torch_internals import replace_methods
 
 # The class of functions under functools.lru_cache and functools.cache.

@@ -31,8 +31,8 @@ from pocketrnn_export.bundle_proof import (
     refuse_dependence_on_batch_calls_or_copy,
 )
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.comparing.float32_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import Reference
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_entry, sha256

@@ -101,7 +101,8 @@ def find_mean_and_scale(
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
         raise InputError(
             f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
-            "If the scaler does nothing else, give only mean and scale. The scale is the square root of the variance.",
+            "If the scaler only subtracts the mean and divides by the scale, give only mean and scale. The scale is "
+            "the square root of the variance. A scaler that does more belongs into the module.",
         )
     pair = _read_mean_and_scale(values, kind, name)
     if asked:

@@ -31,7 +31,7 @@ from pocketrnn_export.module_runs.operator_recording import (
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
-from pocketrnn_export.module_runs.values_in_containers import Entry, replace_dict_values
+from pocketrnn_export.module_runs.temporary_dict_values import Entry, replace_dict_values
 from pocketrnn_export.proof.scripted_functions_as_python import list_global_replacements
 from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.user_frames import is_user_frame, list_call_frames
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
-from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.proof.program_runs_and_nodes import NodeValues
 from pocketrnn_export.torch_internals import DispatchMode, read_memory_address
 from pocketrnn_export.tracing.module_trace import TracedProgram

@@ -27,7 +27,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
-from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.progress import log_step
 from pocketrnn_export.proof.scripted_functions_as_python import use_unscripted_functions
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode

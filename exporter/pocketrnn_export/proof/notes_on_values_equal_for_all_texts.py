@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.comparing.float32_runs import list_graph_inputs
+from pocketrnn_export.comparing.module_and_graph_as_functions import list_graph_inputs
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
 from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS

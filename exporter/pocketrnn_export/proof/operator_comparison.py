@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float32_runs import open_session
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.intake.user_frames import describe_user_line_of_node
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.proof.program_runs_and_nodes import NodeValues

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pocketrnn_export.module_runs.values_in_containers import Entry, replace_dict_values
+from pocketrnn_export.module_runs.temporary_dict_values import Entry, replace_dict_values
 from pocketrnn_export.torch_internals import unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.answering_function import is_name_of_answering_function
-from pocketrnn_export.source_code.files_near_module import is_named, list_files_near
+from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports
+from pocketrnn_export.source_code.code_and_data_files_near_module import is_named, list_files_near
+from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
@@ -74,7 +75,7 @@ class CodePart:
 
     @property
     def is_training(self) -> bool:
-        """Whether the name, or that of the file, says that the code trains."""
+        """Whether the name of this part says that the code trains. The name of the file counts if the part has none."""
         return _TRAINS.search(self.name or self.file.stem) is not None
 
 
@@ -135,12 +136,14 @@ class MadeClass(NamedTuple):
     Attributes:
         name: its name.
         maker: the function, class or file that makes it.
+        file: the file of this code.
         place: where, as a file and a line.
         is_only: whether the code answers texts, and makes no other of the classes.
     """
 
     name: str
     maker: str
+    file: Path
     place: str
     is_only: bool
 
@@ -176,15 +179,16 @@ def find_class_of_answering_code(path: Path, names: Collection[str]) -> MadeClas
 def _list_made_classes(parts: Sequence[CodePart], names: Collection[str]) -> list[MadeClass]:
     """List the classes among `names` that parts of the code make, in the order of the code."""
     return [
-        MadeClass(made, part.name or part.file.name, where, is_only=False)
+        MadeClass(made, part.name or part.file.name, part.file, where, is_only=False)
         for part in parts for where, node in part.nodes
         if isinstance(node, ast.Call) and (made := read_last_name(node.func)) in names
     ]  # fmt: skip
 
 
 def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClass] | None:
-    """Find the first of several modules, each as file.py:name, that the answering code near its file makes. Return it
-    with where it is made; None if no such code makes one.
+    """Find the first of several modules, each as file.py:name, that the answering code near its file makes. If several
+    files define the class, it is the one that this code defines or imports. Return it with where it is made; None if no
+    such code makes one.
 
     Args:
         modules: the modules.
@@ -192,7 +196,10 @@ def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClas
     named = [one.rpartition(":") for one in modules]
     for file in dict.fromkeys(file for file, _, _ in named):
         if made := find_class_of_answering_code(Path(file), [name for other, _, name in named if other == file]):
-            return f"{file}:{made.name}", made
+            used = find_class_in_file_or_imports(made.file, made.name)
+            same = [other for other, _, name in named if name == made.name]
+            meant = [other for other in same if used is not None and Path(other).resolve() == used[0].resolve()]
+            return f"{(meant or [file])[0]}:{made.name}", made
     return None
 
 
@@ -231,12 +238,22 @@ def list_used_files(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:
     """
     parts = list_code_parts(path)
     answering = list_answering_code(parts)
-    groups = [[one for part in group for one in _list_files_in_use(part, parts, files)] for group in answering]
+    groups = [_order_files_in_use(group, parts, files) for group in answering]
     others = [one for one in parts if not any(one in group for group in answering)]
     for code in dict.fromkeys(one.file for one in others):
         used = [_list_files_in_use(one, parts, files) for one in others if one.file == code]
-        groups += [each[-1:] for each in used if each][-1:]
-    return [dict(reversed(group)) for group in groups]
+        groups += [dict(each[-1:]) for each in used if each][-1:]
+    return groups
+
+
+def _order_files_in_use(group: Sequence[CodePart], parts: Sequence[CodePart], files: Sequence[Path]) -> dict[Path, str]:
+    """Return the files, of some given ones, that a group of parts has in use, with the places: those of the module's
+    own file first, and of each file of code the last ones first."""
+    found: dict[Path, str] = {}
+    for code in dict.fromkeys(one.file for one in group):
+        used = [one for part in group if part.file == code for one in _list_files_in_use(part, parts, files)]
+        found |= {file: where for file, where in reversed(used) if file not in found}
+    return found
 
 
 def _list_files_in_use(part: CodePart, parts: Sequence[CodePart], files: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -252,7 +269,8 @@ def _list_files_in_use(part: CodePart, parts: Sequence[CodePart], files: Sequenc
         values = [*node.args, *(keyword.value for keyword in node.keywords)] if is_load or is_save else []
         written = [text for one in values for text in _list_strings(one, part, parts, set())]
         names = [one.replace("\\", "/").rpartition("/")[2] for one in written]
-        found = [(file, where) for name in names for file in files if is_named(file, name)]
+        # A name that several folders have is that of the first file.
+        found = [(file, where) for name in names for file in reversed(files) if is_named(file, name)]
         if is_save and found:
             loaded, saved = [], saved if id(node) in in_loops else found
         else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import (
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
     find_relatively_imported_file,
     list_files_near,
     list_imported_files,

@@ -13,7 +13,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.label_spelling import fold_label
-from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.label_choices_in_code import (
     BY_PREDICTION,
     IN_LIST,

@@ -9,7 +9,12 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
-from pocketrnn_export.source_code.syntax_tree_parts import Function, list_read_names, read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    Function,
+    list_changed_names,
+    list_read_names,
+    read_last_name,
+)
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name, names_labels
 
@@ -17,6 +22,9 @@ from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabula
 FOUND_NAME: Final = "found_tokens"
 _OF_ONE_WORD: Final = ("get", "token_to_id", "word_to_id", "word_to_index", "token_to_index", "lookup_token_id")
 _ADDING: Final = ("append", "extend")
+_GIVING_LISTS: Final = ("split", "rsplit", "splitlines", "findall", "list", "sorted", "lcut")
+# Methods by which code changes a character or word where it looks it up.
+_CASES: Final = ("lower", "upper", "casefold", "strip")
 # The method of a list that gives the place of one item.
 _OF_LIST: Final = "index"
 # Names of the id of unknown words.
@@ -33,6 +41,7 @@ class LookedUpTokens(NamedTuple):
         collected: the names of the lists in which the code collects the ids.
         leaves_out: whether it leaves out the words that the vocabulary has not.
         leaves_out_others: whether it leaves out further words, by a condition on their ids.
+        is_iterated: whether the code iterates over `tokens`. The tokens of a string are then its characters.
     """
 
     tokens: ast.expr
@@ -40,6 +49,26 @@ class LookedUpTokens(NamedTuple):
     collected: Collection[str] = ()
     leaves_out: bool = False
     leaves_out_others: bool = False
+    is_iterated: bool = False
+
+    def write_list(self, statements: Sequence[ast.stmt]) -> ast.expr:
+        """Return an expression of the list of the tokens, such as `list(text)` for the characters of a string.
+
+        Args:
+            statements: the statements before the lookup. They show which names are lists already.
+        """
+        made = self.tokens
+        assigned = [one for one in statements if {ast.unparse(made)} & list_changed_names(one)]
+        if isinstance(made, ast.Name) and assigned and isinstance(assigned[-1], ast.Assign):
+            made = assigned[-1].value
+        is_list = isinstance(made, ast.List | ast.ListComp) or (
+            isinstance(made, ast.Call) and read_last_name(made.func) in _GIVING_LISTS
+        )
+        return (
+            self.tokens
+            if is_list or not self.is_iterated
+            else ast.Call(ast.Name("list", ast.Load()), [self.tokens], [])
+        )
 
 
 def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> LookedUpTokens | None:
@@ -70,7 +99,7 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
                     each.body, [ast.comprehension(ast.Name(word.arg, ast.Store()), words, [], 0)]
                 )
             case ast.Call(func=ast.Name(id="map"), args=[looked_up, words]) if _is_lookup(looked_up):
-                found = LookedUpTokens(words)
+                found = LookedUpTokens(words, is_iterated=True)
             case ast.Call(args=[words, *_], func=called) if _takes_words(called):
                 found = LookedUpTokens(words.elts[0] if isinstance(words, ast.List) and words.elts else words)
             case ast.ListComp() | ast.GeneratorExp():
@@ -84,13 +113,25 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
 
 
 def looks_up_each(node: ast.For | ast.ListComp) -> bool:
-    """Return whether a loop looks up what it goes over: characters of a text, and not texts of a list.
+    """Return whether a loop looks up, or only lists, what it goes over: characters of a text, and not texts of a list.
 
     Args:
         node: the loop, or a comprehension with one generator.
     """
-    target, parts = (node.target, node.body) if isinstance(node, ast.For) else (node.generators[0].target, [node.elt])
-    return any(ast.unparse(key) == ast.unparse(target) for part in parts for key in _list_keys(part))
+    loop, parts = (node, node.body) if isinstance(node, ast.For) else (node.generators[0], [node.elt])
+    counters = {*_list_counters(loop.target, loop.iter)}
+    items = {*_list_stored_names(loop.target)} - counters
+    if isinstance(node, ast.ListComp) and ast.unparse(node.elt) in items:
+        # chars = [c for c in text]
+        return True
+    return any(ast.unparse(_read_looked_up(key)) in items for part in parts for key in _list_keys(part))
+
+
+def _read_looked_up(key: ast.expr) -> ast.expr:
+    """Return the character or word in a key: `c` for `c.lower()`."""
+    while isinstance(key, ast.Call) and isinstance(key.func, ast.Attribute) and key.func.attr in _CASES:
+        key = key.func.value
+    return key
 
 
 def _is_lookup(node: ast.expr) -> bool:
@@ -128,7 +169,7 @@ def _read_comprehension(element: ast.expr, generators: Sequence[ast.comprehensio
         for one, some in zip(generators, tests, strict=True)
     ]
     if len(kept) == 1 and not kept[0].ifs and ast.unparse(key) == ast.unparse(kept[0].target):
-        return LookedUpTokens(kept[0].iter, (), (), leaves_out, leaves_out_others)
+        return LookedUpTokens(kept[0].iter, (), (), leaves_out, leaves_out_others, is_iterated=True)
     return LookedUpTokens(ast.ListComp(key, kept), (), (), leaves_out, leaves_out_others)
 
 
@@ -276,16 +317,59 @@ def list_unknown_values(node: ast.AST) -> set[str]:
     Args:
         node: the piece of code.
     """
-    found = set[str]()
+    found, called = set[str](), {one.func for one in ast.walk(node) if isinstance(one, ast.Call)}
     for one in ast.walk(node):
         if isinstance(one, ast.Call) and read_last_name(one.func) == "get" and one.args:
             found.add(ast.unparse(one.args[1]) if len(one.args) > 1 else "None")
-        elif isinstance(one, ast.Attribute) and one.attr == "get":
+        elif isinstance(one, ast.Attribute) and one.attr == "get" and one not in called:
             # map(vocab.get, words)
             found.add("None")
         elif isinstance(one, ast.IfExp):
             found |= {ast.unparse(part) for part in (one.body, one.orelse) if not [*_list_keys(part)]}
     return found
+
+
+def find_unknown_id(statement: ast.stmt) -> int | None:
+    """Return the id that a statement that looks up words gives to those that the vocabulary has not: N in
+    `ids.append(vocab.get(word, N))`. Return None if it gives none, several, or one that is not written there.
+
+    Args:
+        statement: the statement.
+    """
+    found = set[int | None]()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Try) or (isinstance(node, ast.If) and "in" in ast.unparse(node.test).split()):
+            # A branch may give these words another id.
+            return None
+        match node:
+            case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made) | ast.Lambda(body=made) | ast.Assign(value=made):
+                found.add(read_unknown_id(made))
+            case ast.Call(func=ast.Attribute(attr="append"), args=[made]):
+                found.add(read_unknown_id(made))
+    numbers = [one for one in found if one is not None]
+    return numbers[0] if list_unknown_values(statement) == {*map(str, numbers)} and len(numbers) == 1 else None
+
+
+def read_unknown_id(looked_up: ast.expr) -> int | None:
+    """Return the id N of unknown words in `vocab.get(word, N)` or `vocab[word] if word in vocab else N`; None for other
+    code.
+
+    Args:
+        looked_up: the expression.
+    """
+    fallback: ast.expr | None = None
+    if isinstance(looked_up, ast.Call) and read_last_name(looked_up.func) == "get" and len(looked_up.args) == 2:
+        fallback = looked_up.args[1]
+    elif (
+        isinstance(looked_up, ast.IfExp)
+        and isinstance(looked_up.body, ast.Subscript)
+        and isinstance(looked_up.test, ast.Compare)
+    ):
+        is_looked_up = isinstance(looked_up.test.ops[0], ast.In)
+        is_same = ast.unparse(looked_up.test.comparators[0]) == ast.unparse(looked_up.body.value)
+        fallback = looked_up.orelse if is_looked_up and is_same else None
+    number = fallback.value if isinstance(fallback, ast.Constant) else None
+    return number if type(number) is int and number >= 0 else None
 
 
 def _is_of_ids(values: ast.expr, names: Collection[str], tokens: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code import torchtext_functions
-from pocketrnn_export.source_code.files_near_module import (
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
     find_imported_file,
     find_relatively_imported_file,
     list_files_near,

@@ -6,26 +6,28 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from pocketrnn_export.source_code.answering_function import (
-    computes_answer,
-    is_name_of_answering_function,
-    needs_torch,
-)
-from pocketrnn_export.source_code.files_near_module import list_files_near, list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near, list_syntax_nodes_near
 from pocketrnn_export.source_code.functions_of_file import (
     find_functions,
     read_statements_with_methods_as_functions,
 )
+from pocketrnn_export.source_code.functions_that_answer_or_split import (
+    computes_answer,
+    is_name_of_answering_function,
+    needs_torch,
+)
 from pocketrnn_export.source_code.looked_up_tokens import (
     LookedUpTokens,
     find_looked_up_tokens,
+    find_unknown_id,
     list_filters_of_ids,
     list_unknown_values,
+    read_unknown_id,
     tells_unknown,
 )
 from pocketrnn_export.source_code.notebook import read_python_cells
@@ -53,7 +55,7 @@ from pocketrnn_export.source_code.torchtext_field_split import (
 )
 from pocketrnn_export.source_code.values_of_call_arguments import find_call_arguments
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
-from pocketrnn_export.vocabularies.owner_function_call import LEAVES_OUT_UNKNOWN
+from pocketrnn_export.vocabularies.owner_function_call import LEAVES_OUT_UNKNOWN, UNKNOWN_ID
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 WRITTEN_NAME: Final = "words"
@@ -61,6 +63,7 @@ NAME_WITH_FIELDS: Final = "words_of_fields"
 _BUILTINS: Final = frozenset(dir(builtins))
 _MOST_CALLS: Final = 3
 _CHANGING_METHODS: Final = ("append", "extend", "insert", "pop", "remove", "reverse", "sort")
+_ARRAY_FUNCTIONS: Final = ("array", "asarray", "as_tensor", "int", "from_numpy", "list", "LongTensor", "tensor")
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,14 @@ class _Split:
 class WrittenTokenizer(NamedTuple):
     """The code of a file with a function `words(text)`, and the lines of the owner's function that change the ids after
     that, each with its number. With several fields of a web request, the function is `words_of_fields`, and takes
-    these. `leaves_out` is the line that leaves out the words that the vocabulary has not; empty if none does."""
+    these. `leaves_out` is the line that leaves out the words that the vocabulary has not; `unknown` is the id that they
+    get, and its line. Both are empty if no line does so."""
 
     code: str
     later_changes: Sequence[str] = ()
     fields: Sequence[str] = ()
     leaves_out: str = ""
+    unknown: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ def write_tokenizer_of_function(
         return None
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
-    code = _OwnersCode(path, functions, keras, [], [])
+    code = _OwnersCode(path, functions, keras, [], [], [])
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
     function, fields = functions[name] if name else _make_function_of_file(statements), list[str]()
     if name:
@@ -197,8 +202,11 @@ def write_tokenizer_of_function(
         return None
     written = f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
     written += f"\n{LEAVES_OUT_UNKNOWN} = True\n" if code.leaves_out else ""
+    # A later line that changes the ids may change this one.
+    unknown = code.unknown[0] if len(code.unknown) == 1 and not code.leaves_out else None
+    written += "" if unknown is None else f"\n{UNKNOWN_ID} = {unknown[0]}\n"
     fields = fields if len(fields) > 1 else []
-    return WrittenTokenizer(written, code.later_changes, fields, "".join(code.leaves_out[:1]))
+    return WrittenTokenizer(written, code.later_changes, fields, "".join(code.leaves_out[:1]), unknown)
 
 
 def _make_function_of_file(statements: Sequence[ast.stmt]) -> Function:
@@ -223,6 +231,7 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
     own |= {ast.unparse(node.targets[0]) for node in nodes if isinstance(node, ast.Assign) and node.value in made}
     others = [call for call in calls if call not in made]
     # With the tokenizer's name as the only constant, nothing else is done to the text.
+    own |= {"list"}
     is_plain = all(ast.unparse(call.func) in own and len(call.args) == 1 and not call.keywords for call in others)
     changing = ast.Subscript | ast.BinOp | ast.IfExp | ast.stmt
     kept = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.Assign | ast.Return
@@ -232,14 +241,15 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 
 @dataclass(frozen=True)
 class _OwnersCode:
-    """A file of the owner's: its path, functions and Keras Tokenizer, and the lines found that later change the ids, or
-    leave out unknown words."""
+    """A file of the owner's: its path, functions and Keras Tokenizer, and the lines found that later change the ids,
+    leave out unknown words, or give them an id."""
 
     path: Path
     functions: Mapping[str, Function]
     keras: KerasSplit | None
     later_changes: list[str]
     leaves_out: list[str]
+    unknown: list[tuple[int, str]]
 
     def list_called(self, node: ast.AST) -> list[tuple[ast.Call, Function]]:
         """List the calls of the file's functions in a piece of code."""
@@ -293,7 +303,7 @@ def _write_token_functions(
         if found is not None:
             lists = [one for one in body[:at] if {*found.collected} & list_changed_names(one)]
             _add_lines_that_change_ids([*lists, *body[at:]], found, len(lists), code)
-            split = _Split([*body[:at], *found.statements], found.tokens)
+            split = _Split([*body[:at], *found.statements], found.write_list(body[:at]))
             text = _find_text_and_statements_that_tokens_need(function, split, fields, code, is_last=is_last)
             return None if text is None else [*helpers, _make_text_function(written_name, *text)]
     return None
@@ -335,6 +345,8 @@ def _add_lines_that_change_ids(
     of_tokens = {ast.unparse(one) for one in ast.walk(found.tokens)}
     names = list_changed_names(statements[first]) | {*found.collected}
     unknown = list_unknown_values(statements[first])
+    if (unknown_id := find_unknown_id(statements[first])) is not None:
+        code.unknown.append((unknown_id, f"line {statements[first].lineno}"))
     for at, statement in enumerate(statements):
         kinds = ast.BinOp | ast.AugAssign if at >= first else ast.BinOp | ast.AugAssign | ast.Assign
         written = f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}"
@@ -361,9 +373,36 @@ def _add_lines_that_change_ids(
                 )
                 or (isinstance(one, ast.Call) and read_last_name(one.func) == "pad_sequences")
             )
+            if _computes_with_ids(one, names if at > first else ()):
+                # Unknown words may have another id after that.
+                code.unknown.clear()
+                is_change = True
             if of_ids and is_change and ast.unparse(one) not in of_tokens:
                 code.later_changes.append(written)
                 break
+
+
+def _computes_with_ids(node: ast.AST, names: Collection[str]) -> bool:
+    """Return whether code computes other ids from ids: `[i + 1 for i in ids]`, `torch.tensor(ids) + 1` or
+    `vocab.get(word, 0) + 1`.
+
+    Args:
+        node: the code.
+        names: the names that hold ids.
+    """
+    match node:
+        case ast.ListComp(elt=made, generators=[of]) | ast.GeneratorExp(elt=made, generators=[of]):
+            return ast.unparse(of.iter) in names and ast.unparse(_unwrap_array(made)) != ast.unparse(of.target)
+        case ast.BinOp(left=left, right=right):
+            parts = [_unwrap_array(left), _unwrap_array(right)]
+            return any(ast.unparse(part) in names or read_unknown_id(part) is not None for part in parts)
+    return False
+
+
+def _unwrap_array(value: ast.expr) -> ast.expr:
+    """Return the ids that an expression makes an array or an integer of: `ids` for `torch.tensor(ids)`."""
+    is_made = isinstance(value, ast.Call) and value.args and read_last_name(value.func) in _ARRAY_FUNCTIONS
+    return value.args[0] if is_made and isinstance(value, ast.Call) else value
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt], code: _OwnersCode, name: str) -> Iterator[ast.stmt]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.files_near_module import find_relatively_imported_file
+from pocketrnn_export.source_code.code_and_data_files_near_module import find_relatively_imported_file
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, list_changed_names, list_needed_names
 

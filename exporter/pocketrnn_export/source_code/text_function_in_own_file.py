@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from pocketrnn_export.source_code.files_near_module import find_imported_file
+from pocketrnn_export.source_code.code_and_data_files_near_module import find_imported_file
 from pocketrnn_export.source_code.known_side_effects import PURE_METHODS, REACH_ANY
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
@@ -56,7 +56,7 @@ def list_read_attributes(path: Path, class_name: str, method: str) -> dict[str, 
 
     Args:
         path: the file of the class.
-        class_name: the class. Its base classes must be in the same file.
+        class_name: the class. Its base classes must be in the same file, unless the method reads nothing of its object.
         method: the method.
 
     Example:
@@ -65,8 +65,9 @@ def list_read_attributes(path: Path, class_name: str, method: str) -> dict[str, 
     """
     statements = read_python_statements(path)
     classes = _list_class_and_its_bases(statements, class_name)
-    found = _find_read_parts(classes, [method]) if classes else None
-    return None if found is None else dict(found.attributes)
+    alone = [one for one in statements if isinstance(one, ast.ClassDef) and one.name == class_name]
+    found = _find_read_parts(classes or alone, [method])
+    return None if found is None or (found.attributes and not classes) else dict(found.attributes)
 
 
 def write_text_function(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.answering_function import computes_answer, is_name_of_answering_function
-from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.functions_of_file import find_imported_functions
+from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, is_name_of_answering_function
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.syntax_tree_parts import (

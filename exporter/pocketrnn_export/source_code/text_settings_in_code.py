@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.source_code.files_near_module import (
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
     is_settings_file,
     list_imported_files,
     list_syntax_nodes_near,
 )
+from pocketrnn_export.source_code.looked_up_tokens import read_unknown_id
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import find_keyword_arguments, read_last_name
 from pocketrnn_export.source_code.values_of_call_arguments import list_named_values
@@ -400,7 +401,7 @@ def find_uncompared_length_and_unknown_id(
         tokens: the tokens of the vocabulary.
         pairs: the owner's texts.
         tokenizer: the owner's function. If it gives ids, they were compared on a long text and on unknown words
-            already. Its file may say that unknown words are left out.
+            already. Its file may say which id they get, or that they are left out.
 
     Example:
         >>> find_uncompared_length_and_unknown_id(TextRules(), ["<unk>", "oil"], [], None)
@@ -408,7 +409,7 @@ def find_uncompared_length_and_unknown_id(
     """
     by_ids = getattr(tokenizer, "gives_ids", False)
     told = [one for one in pairs if one.ids is not None or one.answer is not None]
-    is_shown = by_ids or getattr(tokenizer, "leaves_out_unknown", False)
+    is_shown = by_ids or bool(getattr(tokenizer, "stated_rules", {}))
     splits = (
         isinstance(rules, TextRules) and not is_shown and not any(one.ids or one.answer is not None for one in pairs)
     )
@@ -441,17 +442,7 @@ def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell,
 def _read_id_of_unknown(node: ast.AST) -> int | None:
     """Return the id that code gives to unknown words: N in `[words.get(word, N) for word in text]`. Else return
     None."""
-    if not isinstance(node, ast.ListComp | ast.GeneratorExp):
-        return None
-    made, fallback = node.elt, None
-    if isinstance(made, ast.Call) and read_last_name(made.func) == "get" and len(made.args) == 2:
-        fallback = made.args[1]
-    elif isinstance(made, ast.IfExp) and isinstance(made.body, ast.Subscript) and isinstance(made.test, ast.Compare):
-        is_looked_up = isinstance(made.test.ops[0], ast.In)
-        is_same = ast.unparse(made.test.comparators[0]) == ast.unparse(made.body.value)
-        fallback = made.orelse if is_looked_up and is_same else None
-    number = fallback.value if isinstance(fallback, ast.Constant) else None
-    return number if type(number) is int and number >= 0 else None
+    return read_unknown_id(node.elt) if isinstance(node, ast.ListComp | ast.GeneratorExp) else None
 
 
 def _list_sigmoids_and_losses(tree: ast.Module) -> Iterator[ast.AST]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pocketrnn_export.source_code.answering_function import computes_answer, needs_torch
 from pocketrnn_export.source_code.functions_of_file import find_functions, read_statements_with_methods_as_functions
+from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, needs_torch
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import Function, list_changed_names, list_needed_names

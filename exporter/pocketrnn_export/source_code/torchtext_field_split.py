@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pocketrnn_export.source_code.files_near_module import list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells_if_readable, read_python_statements_if_readable
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import (

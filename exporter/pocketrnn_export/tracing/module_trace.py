@@ -64,11 +64,11 @@ from pocketrnn_export.tracing.rules.lengths import (
     record_lengths,
     run_unwrapped_call,
 )
-from pocketrnn_export.tracing.rules.loops import LOOPS
 from pocketrnn_export.tracing.rules.new_and_squeeze import NEW_AND_SQUEEZE
 from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slices_pads_and_given_sizes import SLICING
+from pocketrnn_export.tracing.rules.steps_of_loops import LOOPS
 from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts

@@ -119,7 +119,7 @@ def decline_never(_: TraceSession) -> str:
     return ""
 
 
-def decline_unless_exporting(session: TraceSession) -> str:
+def decline_for_torchscript(session: TraceSession) -> str:
     """Return "" in a trace for `torch.export`, where a size is a `torch.SymInt` and a rule may apply. In a trace for
     TorchScript, return the reason why the rule declines."""
     return "the trace is for TorchScript" if session.scripted else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import operator
 import re
 import time
@@ -37,6 +38,8 @@ _UNKNOWN: Final = "qzxqzx"
 # A file with a function `words` that an export wrote says by this name that the user's code leaves out the words that
 # the vocabulary has not.
 LEAVES_OUT_UNKNOWN: Final = "LEAVES_OUT_UNKNOWN_WORDS"
+# And by this name, the id that these words get.
+UNKNOWN_ID: Final = "UNKNOWN_WORD_ID"
 
 
 class OwnersFunction:
@@ -56,6 +59,7 @@ class OwnersFunction:
         gives_string: whether its last result was a string. Its words are then those between white space, or its
             characters are the tokens.
         reads_characters: whether the characters of a string are the tokens.
+        stated_rules: the id of unknown words, as a member of text rules, that the file of the function says.
         results: the tokens or ids of each text with which it was called.
         seconds: how long its calls have taken.
     """
@@ -70,17 +74,11 @@ class OwnersFunction:
         self.function, self._text, self.arguments, self.takes_list = function, text, arguments, takes_list
         self.results: dict[str, list[Any]] = {}
         self.seconds = 0.0
+        self.stated_rules: dict[str, int | None] = {}
 
     @property
     def has_own_ids(self) -> bool:
         return self.gives_ids and not self._text
-
-    @property
-    def leaves_out_unknown(self) -> bool:
-        """Whether the file of the function says that the user's code leaves out the words that the vocabulary has
-        not."""
-        plain = inspect.unwrap(getattr(self.function, "func", self.function))
-        return bool(getattr(plain, "__globals__", {}).get(LEAVES_OUT_UNKNOWN))
 
     @property
     def takes_only_text(self) -> bool:
@@ -110,6 +108,24 @@ class OwnersFunction:
         return found
 
 
+def read_stated_rules(names: Mapping[str, Any], size: float = math.inf) -> dict[str, int | None]:
+    """Return the id of unknown words, as a member of text rules, that a file with a function `words` says: None if they
+    are left out. Return an empty dict if it says nothing.
+
+    Args:
+        names: the names of the file.
+        size: the size of the vocabulary. The id is below it.
+
+    Example:
+        >>> read_stated_rules({"UNKNOWN_WORD_ID": 0}), read_stated_rules({"LEAVES_OUT_UNKNOWN_WORDS": True})
+        ({'unknown_id': 0}, {'unknown_id': None})
+    """
+    unknown = names.get(UNKNOWN_ID)
+    if names.get(LEAVES_OUT_UNKNOWN):
+        return {"unknown_id": None}
+    return {"unknown_id": unknown} if type(unknown) is int and 0 <= unknown < size else {}
+
+
 def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
     """Find out how to call a function with one text (as a string or a list, with or without the vocabulary). Return a
     function of one text that makes this call.
@@ -137,13 +153,16 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     words = [token for token in vocabulary.tokens if len(token) > 1 and token.isalpha()]
     words = words[:: max(1, len(words) // (2 * _TRIED_TEXTS))][: 2 * _TRIED_TEXTS]
     takes_vocabulary = len(needed) == 2
-    if takes_vocabulary and not words:
-        # A vocabulary of letters.
-        words = [token for token in vocabulary.tokens if token.isalpha()][: 2 * _TRIED_TEXTS]
     forms = _list_ways_to_call(function, needed if takes_vocabulary else [], name, vocabulary)
-    scores = [
-        _count_found_words_and_set_gives_ids(form, words, vocabulary, only_ids=takes_vocabulary) for form in forms
-    ]
+    # A function may give the ids of characters, also with a vocabulary of words.
+    letters = [token for token in vocabulary.tokens if len(token) == 1 and token.isalpha()] * takes_vocabulary
+    scores = [0]
+    for tried in (words, letters[: 2 * _TRIED_TEXTS]):
+        if not any(scores):
+            scores = [
+                _count_found_words_and_set_gives_ids(form, tried, vocabulary, only_ids=takes_vocabulary)
+                for form in forms
+            ]
     if any(scores) or (not takes_vocabulary and not words):
         return forms[scores.index(max(scores))]
     plain = next(one for one in forms if not one.takes_list)
@@ -181,7 +200,9 @@ def _list_ways_to_call(
     ]
     # Code that looks up what a string consists of finds characters. Words of one letter are few in other vocabularies.
     letters = sum(len(token) == 1 for token in held)
+    plain = inspect.unwrap(getattr(function, "func", function))
     for form in forms:
+        form.stated_rules = read_stated_rules(getattr(plain, "__globals__", {}), len(vocabulary.tokens))
         form.reads_characters = 2 * letters > len(held)
     return forms
 

@@ -237,9 +237,12 @@ def _list_agreeing_rules(
 
 
 def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[list[TextRules], list[TextRules]]:
-    """List usual text rules that give different ids to the texts. The first list has those that leave the fewest words
-    unknown or unused, each with several ids for unknown words, and without such an id; the second list has all
-    others."""
+    """List usual text rules. If several rules give the same ids to the texts of the trial, only one of them is listed.
+
+    Returns:
+        the rules that find the most words of the texts in the vocabulary, each several times: with other ids for
+        unknown words, and with unknown words left out; and all other rules.
+    """
     found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
     missed_id, words = len(trial.tokens), [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
     encoded = [replace(rules, steps=(*steps, *rules.steps)) for steps in STEPS_OUTSIDE_ENCODINGS]

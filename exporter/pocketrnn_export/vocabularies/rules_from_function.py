@@ -38,7 +38,7 @@ from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     collect_width_members,
     write_external_argument,
 )
-from pocketrnn_export.vocabularies.owner_function_call import LEAVES_OUT_UNKNOWN, OwnersFunction, adapt_owner_function
+from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction, adapt_owner_function, read_stated_rules
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
@@ -95,8 +95,8 @@ def find_rules_of_function(
     function = adapt_owner_function(function, vocabulary)
     code = None if rules is not None else read_rules_in_code(function)
     implied = make_implied_rules(vocabulary)
-    if function.leaves_out_unknown or (code is not None and code.drops_unknown):
-        implied = replace(implied, unknown_id=None)
+    stated = {"unknown_id": None} if code is not None and code.drops_unknown else function.stated_rules
+    implied = replace(implied, **stated)
     plain = implied if rules is None else rules
     look_up = TextEncoder(TextRules(unknown_id=plain.unknown_id), vocabulary.tokens).look_up
     for most_seconds_on_own, most_seconds in ((_SECONDS_TO_REFUSE, _SECONDS_TO_REFUSE), (math.inf, _MOST_SECONDS)):
@@ -123,6 +123,11 @@ def find_rules_of_function(
         "ids, up to padding and cuts" if gives_ids and rules not in (None, plain) else "ids" if gives_ids else "tokens"
     )
     if rules is None:
+        same = (
+            "tokens. It gives a string: whether your code splits it so was not compared"
+            if function.gives_string
+            else same
+        )
         _log_agreement(best, make_implied_rules(vocabulary), usual, texts, code, same=same)
     elif same not in ("ids", "tokens"):
         _log.info("The text rules and your tokenizer give %d texts the same %s", len(usual), same)
@@ -238,7 +243,7 @@ def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
     found = read_rules_in_code(names["words"]) if "words" in names else None
     if found is None or found.unsaid:
         return None
-    rules = replace(rules, unknown_id=None) if names.get(LEAVES_OUT_UNKNOWN) else rules
+    rules = replace(rules, **read_stated_rules(names))  # type: ignore[arg-type]
     of_code = _make_rules_of_code(found, rules)[-1]
     return replace(of_code, **{name: getattr(rules, name) for name in ("max_tokens", "cut_side")})
 

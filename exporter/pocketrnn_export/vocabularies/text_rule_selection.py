@@ -81,12 +81,12 @@ def choose_rules(
     """
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)
-        if not pairs and not getattr(tokenizer, "leaves_out_unknown", False):
+        if not pairs and not getattr(tokenizer, "stated_rules", {}):
             _warn_of_unused_unknown_token(rules, vocabulary)
     if tokenizer == EXTERNAL and rules is None:
         rules = make_implied_rules(vocabulary, EXTERNAL)
     if rules is not None and rules.tokenizer == EXTERNAL:
-        is_known = getattr(tokenizer, "gives_ids", False) or getattr(tokenizer, "leaves_out_unknown", False)
+        is_known = getattr(tokenizer, "gives_ids", False) or getattr(tokenizer, "stated_rules", {})
         if rules.unknown_id is None and not is_known:
             _log.warning(
                 "Tokens outside the vocabulary are left out, since the rules have no unknown_id. If your code gives "

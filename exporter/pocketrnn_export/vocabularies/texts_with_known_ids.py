@@ -16,7 +16,7 @@ from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.text_row_encoder import Text, TextRowEncoder, Tokenizer
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
-from pocketrnn_export.vocabularies.cut_padded_or_foreign_tokens import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.doubtful_ids_refusal import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 

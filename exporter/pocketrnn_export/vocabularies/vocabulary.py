@@ -30,6 +30,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, InputError, OutputError, first_line
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
+from pocketrnn_export.progress import ABOUT_FIRST_ID, AFTER_AN_ERROR
 from pocketrnn_export.safe_pickle_reader import read_pickle
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 from pocketrnn_export.vocabularies.pickled_vocabulary import (
@@ -322,8 +323,9 @@ def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
         _log.warning(
-            "%s has no token with the id 0. The bundle uses this id for padding, with the token %s.", source, PADDING
-        )
+            "%s has no token with the id 0. The bundle uses this id for padding, with the token %s.", source, PADDING,
+            extra={AFTER_AN_ERROR: ABOUT_FIRST_ID},
+        )  # fmt: skip
         taken[missing.pop(0)] = PADDING
     if missing:
         more = ", ..." if len(missing) > 5 else ""

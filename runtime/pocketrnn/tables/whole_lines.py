@@ -12,7 +12,8 @@ LONGEST_LINE: Final = 1 << 28
 
 
 def join_into_whole_lines(chunks: Iterable[bytes], make_error: Callable[[], Exception]) -> Iterator[bytes]:
-    """Yield the lines that each chunk ends, with their line ends; at last the rest without one.
+    """Join chunks of bytes into whole lines. Yield the lines that each chunk completes, as one bytes object with their
+    line ends. Yield the last line, which has no line end, after the last chunk.
 
     Args:
         chunks: the bytes, as they arrive.

@@ -178,12 +178,12 @@ def _apply_step_to_space(step: SubwordStep | Split, space: str, dropping_split: 
             if what == space and len(by) == 1:
                 return by
             if space in what:
-                raise _CannotCutError("a replacement of a space with others, or by nothing")
+                raise _CannotCutError("a step that replaces a space with other characters, or removes it")
             return space
         case Keep(ranges, by):
             made = space if make_range_test(ranges)(ord(space)) else by
             if len(made) != 1:
-                raise _CannotCutError("a step that drops spaces")
+                raise _CannotCutError("a step that removes spaces")
             return made
         case Prepend():
             return space

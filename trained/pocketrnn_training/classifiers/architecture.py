@@ -129,7 +129,7 @@ class Architecture:
     @property
     def summary(self) -> str:
         """The layers, in words for a report."""
-        return _describe_layers(self)
+        return _describe_recurrent_layers(self)
 
     @property
     def without_linear_part(self) -> Architecture:
@@ -207,7 +207,7 @@ class SequenceArchitecture:
     @property
     def summary(self) -> str:
         """The layers, in words for a report."""
-        return _describe_layers(self)
+        return _describe_recurrent_layers(self)
 
 
 AnyArchitecture = Architecture | LinearArchitecture | SequenceArchitecture | KernelArchitecture
@@ -220,7 +220,7 @@ def _compute_state_dim(a: _RecurrentArchitecture) -> int:
     return a.hidden_dim * (2 if a.bidirectional else 1)
 
 
-def _describe_layers(a: _RecurrentArchitecture) -> str:
+def _describe_recurrent_layers(a: _RecurrentArchitecture) -> str:
     """Return the cell, the layers, the pooling, the input and the classes, in words for a report."""
     ways = "both directions" if a.bidirectional else "one direction"
     of_tokens = "a label for each token" + (", decoded by a CRF" if isinstance(a, Architecture) and a.crf else "")

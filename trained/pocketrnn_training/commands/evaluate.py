@@ -141,7 +141,7 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
         click.UsageError: --outside is given.
     """
     from pocketrnn.text.features_beside_text import encode_values, parse_feature_values_from_strings
-    from pocketrnn_training.rows.column_files import read_columns
+    from pocketrnn_training.rows.table_files import read_columns
 
     if source.outside is not None:
         raise click.UsageError("--outside is not for a classifier that takes features: leave --outside out.")

@@ -21,10 +21,10 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
-from pocketrnn_training.rows.column_files import SUFFIXES, read_column_names, read_columns
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.rows.table_files import SUFFIXES, read_column_names, read_columns
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers, normalize_probabilities
 
 __all__ = ["read_teacher"]

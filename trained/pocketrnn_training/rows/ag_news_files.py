@@ -16,9 +16,9 @@ import numpy as np
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.errors import DataError, OutputError, short_repr
 from pocketrnn_training.rows.class_labels import convert_codes_to_targets
-from pocketrnn_training.rows.column_files import open_as_utf8, read_delimited
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.rows.table_files import open_as_utf8, read_delimited
 
 __all__ = ["AG_NEWS_LABELS", "ag_news"]
 

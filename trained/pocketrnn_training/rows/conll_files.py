@@ -13,7 +13,7 @@ import numpy as np
 from pocketrnn.errors import DataError, short_repr
 from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn.tables.encodings import UTF8, check_encoding
-from pocketrnn_training.rows.column_files import read_text_lines
+from pocketrnn_training.rows.table_files import read_text_lines
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
 __all__ = ["read_tagged"]

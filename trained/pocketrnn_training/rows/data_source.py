@@ -155,7 +155,7 @@ class DataSource:
             MissingExtraError: pyarrow is not installed.
         """
         require_module("pyarrow", "train")
-        from pocketrnn_training.rows.column_files import COLUMN_REMEDY, open_as_utf8, read_columns
+        from pocketrnn_training.rows.table_files import COLUMN_REMEDY, open_as_utf8, read_columns
         from pocketrnn_training.rows.text_files import SECOND_COLUMN_REMEDY
 
         if self.of_tokens:

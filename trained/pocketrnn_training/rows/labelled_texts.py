@@ -31,8 +31,10 @@ __all__ = [
 # The most rows times labels where a text can have several labels: each takes a byte of memory.
 _MOST_ANSWERS: Final = 2**31
 # The problem of a label for texts of none of the classes, where a text can have several labels.
+# The problem and the remedy.
 OUTSIDE_OF_SEVERAL: Final = (
-    "Where a text can have several labels, a text of none of the classes has no label, so outside has no meaning."
+    "Where a text can have several labels, a text of none of the classes has no label, so outside has no meaning.",
+    "Leave --outside out. Give the texts that belong to no class an empty list of labels.",
 )
 
 
@@ -208,7 +210,7 @@ def separate_outside_rows(data: _Rows, label: str) -> _Rows:
         DataError: no row has the label, only one class is left, or the rows have any number of labels.
     """
     if data.several_labels:
-        raise DataError(OUTSIDE_OF_SEVERAL, "Leave --outside out, and give these texts an empty list of labels.")
+        raise DataError(*OUTSIDE_OF_SEVERAL)
     if label not in data.labels:
         raise DataError(
             f"No row of {data.source} has the label {label!r} of --outside; there are {list_first_names(data.labels)}.",

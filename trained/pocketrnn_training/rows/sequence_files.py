@@ -21,8 +21,8 @@ from pocketrnn.errors import DataError, InputError, short_repr
 from pocketrnn.tables.file_kinds import ENDINGS, Kind
 from pocketrnn.tables.recording_reader import group_rows_by_sequence, read_columns, stack_channels
 from pocketrnn_training.rows.array_files import read_arrays
-from pocketrnn_training.rows.column_files import read_text_lines
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
+from pocketrnn_training.rows.table_files import read_text_lines
 from pocketrnn_training.settings.sequence_reading_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 
 __all__ = ["read_sequences", "read_ts_file"]
@@ -344,7 +344,7 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
         sizes = ", ".join(str(len(channel)) for channel in samples[:6])
         raise DataError(
             f"The channels of {where} have different numbers of samples: {sizes}.",
-            "Give each channel the same number of samples; ? is a missing one.",
+            "Give each channel the same number of samples. Write ? for a missing sample.",
         )
     return Recording(where, np.array(samples, np.float64).T, label)
 

@@ -20,7 +20,6 @@ from pocketrnn.errors import DataError, InputError, short_repr
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_training.rows.class_labels import convert_codes_to_targets, normalize_label, sort_and_check_classes
-from pocketrnn_training.rows.column_files import COLUMN_REMEDY, read_columns
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
@@ -30,6 +29,7 @@ from pocketrnn_training.rows.labelled_texts import (
     make_multi_label_texts,
     separate_outside_rows,
 )
+from pocketrnn_training.rows.table_files import COLUMN_REMEDY, read_columns
 
 __all__ = ["SECOND_COLUMN_REMEDY", "parse_labels", "read_files", "read_pairs", "read_texts", "with_unlabelled"]
 
@@ -211,7 +211,7 @@ def _read_labelled_columns(
     """
     if outside is not None:
         if multi_label:
-            raise InputError(OUTSIDE_OF_SEVERAL, "Leave --outside out, and give these texts an empty list of labels.")
+            raise InputError(*OUTSIDE_OF_SEVERAL)
         if labels is not None and outside in labels:
             raise InputError(
                 f"The label {outside!r} of --outside is one of the classes.",

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
-from pocketrnn_export.comparing.float32_runs import make_onnx_run, open_session
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run, open_session
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_conversion import (
     OPSET,

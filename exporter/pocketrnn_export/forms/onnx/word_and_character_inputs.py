@@ -14,8 +14,8 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
 from pocketrnn.text.token_characters import CHARACTER_INPUTS
 from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
-from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_graph import list_nested_graphs
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.intake.character_pair_and_feature_calls import CHARACTERS

@@ -29,8 +29,8 @@ from pocketrnn.bundle.packed_strings import encode_strings
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.comparing.float32_runs import open_session
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes
 from pocketrnn_export.forms.packed_program.operator_lowering import (
     HANDLERS,

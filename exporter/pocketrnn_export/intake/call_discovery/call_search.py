@@ -115,7 +115,7 @@ def _check_owners_call(facts: ModuleFacts, line: str, function: Call) -> Convent
     """Try the call that the owner wrote on trial texts. Return its convention if it works; else refuse it with the
     reason."""
     failures: list[FailedCall] = []
-    for one_text, widths in itertools.product((False, True), facts.trial_batch_widths):
+    for one_text, widths in itertools.product((False, True), facts.trial_widths):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
         if facts.one_text is not one_text and (facts.one_text or facts.features):
             continue
@@ -216,7 +216,7 @@ def _search_candidates(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
         if facts.one_text is not one_text and (facts.one_text or facts.features):
             continue
-        for widths, setup, around in itertools.product(facts.trial_batch_widths, setups, arounds):
+        for widths, setup, around in itertools.product(facts.trial_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]
             working_calls, failing = _find_working_calls(facts, given, widths, one_text=one_text)
             failures += failing
@@ -247,7 +247,7 @@ def _takes_documents(facts: ModuleFacts, working: WorkingCall) -> bool:
 def _find_failure_on_longer_texts(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a call that works on short texts and fails on longer ones. Return None if no candidate
     works on short texts."""
-    tried = max(facts.trial_batch_widths[0])
+    tried = max(facts.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
         working = _try_on_texts_of_width(facts, way, most)
         if not isinstance(working, WorkingCall) or _has_constant_inputs(working):

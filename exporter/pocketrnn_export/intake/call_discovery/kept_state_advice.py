@@ -17,7 +17,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 def find_changed_attributes(facts: ModuleFacts, line: str) -> list[ChangedAttribute]:
     """Return the attributes that every call changes, without the attributes that the line of the call sets."""
-    call, batch = facts.compile(line), facts.draw_batch(facts.trial_rows, facts.trial_batch_widths[-1][-1])
+    call, batch = facts.compile(line), facts.draw_batch(facts.trial_rows, facts.trial_widths[-1][-1])
 
     def run_module() -> None:
         with torch.no_grad(), run_quietly_on_cpu():

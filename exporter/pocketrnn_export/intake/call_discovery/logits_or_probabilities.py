@@ -166,7 +166,7 @@ def _take_logarithm_for_dependent_heads(
     stays, and its logits are computed from the probabilities. Else its logits are taken before the activation."""
     if head.activation is None:
         return head
-    batch = facts.draw_batch(1 if head.one_text else facts.trial_rows, facts.trial_batch_widths[0][0])
+    batch = facts.draw_batch(1 if head.one_text else facts.trial_rows, facts.trial_widths[0][0])
     for other in heads:
         own = call_and_read_numbers(facts, other, *batch)
         with run_quietly_and_undo_assignments(facts.module), ActivationSkipper(head.activation):
@@ -181,7 +181,7 @@ def _probe_answers(facts: ModuleFacts, convention: Convention) -> _ProbedAnswers
     """Return the module's answers to random texts of several lengths."""
     kind = "sigmoid" if facts.multi_label or convention.units == 1 else "softmax"
     rows = 1 if convention.one_text else facts.trial_rows
-    tried = [facts.draw_batch(rows, width) for width in itertools.chain(*facts.trial_batch_widths)]
+    tried = [facts.draw_batch(rows, width) for width in itertools.chain(*facts.trial_widths)]
     # Several texts, even if one at a time: the sum of a single text's numbers shows nothing.
     tokens, lengths = facts.draw_batch(16, facts.widths.clip(11))
     each = 1 if convention.one_text else len(tokens)

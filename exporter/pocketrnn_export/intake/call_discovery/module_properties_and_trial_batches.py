@@ -83,8 +83,9 @@ class ModuleFacts:
         return replace(self, classes=len(head.labels), multi_label=head.activation == "sigmoid", heads={})
 
     @property
-    def trial_batch_widths(self) -> list[tuple[int, ...]]:
-        """The widths of the batches for trial calls: one tuple of widths for each trial, the shortest first."""
+    def trial_widths(self) -> list[tuple[int, ...]]:
+        """The widths (tokens in a row) of the batches for trial calls: one tuple of widths for each trial, the shortest
+        first."""
         if self.widths.least == 1 and self.widths.most is None:
             return list(_WIDTHS)
         more = self.widths.least - 1

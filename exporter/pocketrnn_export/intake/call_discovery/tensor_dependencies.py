@@ -16,7 +16,7 @@ from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assi
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.values_in_containers import list_tensors_in
+from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
 _TABLES: Final = frozenset({"embedding", "embedding_bag"})

@@ -9,7 +9,7 @@ length is a size of the input runs `ITERATIONS` iterations, whatever that length
   iterations' results becomes `pocketrnn::stacked`. Their shapes are those of the whole length, so the code after the
   loop is traced as usual.
 
-The calls are rewritten by `pocketrnn_export.tracing.rules.loops`. The traced values themselves are not used:
+The calls are rewritten by `pocketrnn_export.tracing.rules.steps_of_loops`. The traced values themselves are not used:
 `pocketrnn_export.tracing.loops.loops_as_layers` makes layers of the iterations.
 """
 

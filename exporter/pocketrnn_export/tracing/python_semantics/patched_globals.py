@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pocketrnn_export.module_runs.values_in_containers import replace_dict_values
+from pocketrnn_export.module_runs.temporary_dict_values import replace_dict_values
 from pocketrnn_export.torch_internals import TRACED_TENSORS, replace_methods, sym_int, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics import size_arithmetic
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import Slices, find_stacked_loop, make_range_stand_in

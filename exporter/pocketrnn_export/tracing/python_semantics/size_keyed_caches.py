@@ -20,7 +20,7 @@ from pocketrnn_export.module_runs.function_caches import (
     get_function_of_method,
     replace_function_of_method,
 )
-from pocketrnn_export.module_runs.values_in_containers import replace_dict_values
+from pocketrnn_export.module_runs.temporary_dict_values import replace_dict_values
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
 from pocketrnn_export.tracing.session import TraceSession
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import describe_user_line, find_frame_outside_package
 from pocketrnn_export.torch_internals import TRACED_TENSORS
-from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 
-@rule(*TRUTHS, decline=decline_unless_exporting)
+@rule(*TRUTHS, decline=decline_for_torchscript)
 def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
     """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement, since a trace has no values
     to test."""
@@ -34,7 +34,7 @@ def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
     return True
 
 
-@rule("equal", "allclose", decline=decline_unless_exporting)
+@rule("equal", "allclose", decline=decline_for_torchscript)
 def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
     """Refuse `if torch.equal(x, y)` outside an `assert` statement. The error names the line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):

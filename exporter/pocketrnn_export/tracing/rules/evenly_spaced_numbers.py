@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max, without_dispatch_modes
-from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, decline_unless_exporting, declined, rule
+from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, decline_for_torchscript, declined, rule
 
 # The most numbers that a graph holds as a constant; more are computed when it runs.
 _MOST_NUMBERS: Final = 1 << 16
@@ -32,7 +32,7 @@ def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) 
     return torch.tensor(made.tolist(), dtype=made.dtype)
 
 
-@rule("arange", decline=decline_unless_exporting)
+@rule("arange", decline=decline_for_torchscript)
 def rewrite_arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
     """Rewrite `torch.arange(n - 1, -1, -1)` as a range from 0 that is subtracted from the start or added to it, and
     `torch.arange(0.0, 1.0, 0.1)` as a constant. onnxruntime turns a lookup at a range into a slice, and a negative end
@@ -52,7 +52,7 @@ def rewrite_arange(_session: TraceSession, *ends: Any, step: Any = 1, **options:
     return start - _arange(0, start - end, -step, **options)
 
 
-@rule("linspace", decline=decline_unless_exporting)
+@rule("linspace", decline=decline_for_torchscript)
 def rewrite_linspace(
     _session: TraceSession, start: Any, end: Any, steps: Any = None, *, dtype: Any = None, **_: Any
 ) -> Any:
@@ -72,7 +72,7 @@ def rewrite_linspace(
     return torch.where(below, first + position * step, last + (position - sym_max(steps - 1, 0)) * step)
 
 
-@rule("logspace", decline=decline_unless_exporting)
+@rule("logspace", decline=decline_for_torchscript)
 def rewrite_logspace(
     session: TraceSession, start: Any, end: Any, steps: Any = None, base: Any = 10.0, *, dtype: Any = None, **_: Any
 ) -> Any:

@@ -15,7 +15,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import describe_user_line_of_node
-from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
@@ -24,7 +24,7 @@ _POWERS: Final = (torch.ops.aten.pow.Tensor_Tensor, torch.ops.aten.pow.Scalar)
 _CAST: Final = "aten._to_copy.default"
 
 
-@rule("sum", decline=decline_unless_exporting)
+@rule("sum", decline=decline_for_torchscript)
 def rewrite_sum_in_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
     """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 and a cast, since onnxruntime does not wrap around."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():

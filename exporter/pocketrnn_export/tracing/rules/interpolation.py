@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max
-from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
 
 
-@rule("interpolate", decline=decline_unless_exporting)
+@rule("interpolate", decline=decline_for_torchscript)
 def rewrite_interpolate(
     _session: TraceSession,
     x: Any,

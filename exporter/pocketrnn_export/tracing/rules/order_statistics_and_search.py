@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.tracing.session import Rule, TraceSession, decline_unless_exporting, declined, rule
+from pocketrnn_export.tracing.session import Rule, TraceSession, decline_for_torchscript, declined, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 # The functions without an ONNX operator, with advice on what to write instead.
@@ -45,7 +45,7 @@ def _select_sorted_values_and_positions(
     return tuple(part if keepdim else part.squeeze(dim) for part in found)
 
 
-@rule("median", decline=decline_unless_exporting)
+@rule("median", decline=decline_for_torchscript)
 def rewrite_median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `x.median(1)` by sorting. The median of an even count is the lower of the two middle numbers."""
     if dim is None or more:
@@ -56,7 +56,7 @@ def rewrite_median(_session: TraceSession, x: Any, dim: Any = None, keepdim: boo
     )
 
 
-@rule("kthvalue", decline=decline_unless_exporting)
+@rule("kthvalue", decline=decline_for_torchscript)
 def rewrite_kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `x.kthvalue(2, 1)` by sorting."""
     if more or isinstance(k, Tensor):
@@ -64,7 +64,7 @@ def rewrite_kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keep
     return torch.return_types.kthvalue(_select_sorted_values_and_positions(x, k - 1, dim, keepdim=keepdim))
 
 
-@rule("quantile", decline=decline_unless_exporting)
+@rule("quantile", decline=decline_for_torchscript)
 def rewrite_quantile(
     _session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any
 ) -> Any:
@@ -86,7 +86,7 @@ def rewrite_quantile(
     return found if keepdim else found.squeeze(dim)
 
 
-@rule("take_along_dim", decline=decline_unless_exporting)
+@rule("take_along_dim", decline=decline_for_torchscript)
 def rewrite_take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
     """Rewrite `torch.take_along_dim(x, places, 1)` as `gather`, with axes of size 1 expanded first."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
@@ -116,7 +116,7 @@ def _make_bool_rule(function: Callable[..., Any], bool_results: int = 1) -> Call
     return compute_with_bools_as_integers
 
 
-@rule("searchsorted", decline=decline_unless_exporting)
+@rule("searchsorted", decline=decline_for_torchscript)
 def rewrite_searchsorted(
     _session: TraceSession,
     sorted_sequence: Any,
@@ -139,7 +139,7 @@ def rewrite_searchsorted(
 def _make_refusal_rule(name: str) -> Rule:
     """Return a rule that refuses calls of the torch function `name`, for which ONNX has no operator."""
 
-    @rule(name, decline=decline_unless_exporting)
+    @rule(name, decline=decline_for_torchscript)
     def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
         where = describe_user_line(sys._getframe(1))
         raise UntraceableError(f"No ONNX operator computes torch.{name}, {where}.", _WITHOUT[name])
@@ -147,7 +147,7 @@ def _make_refusal_rule(name: str) -> Rule:
     return refuse_call
 
 
-@rule("isin", decline=decline_unless_exporting)
+@rule("isin", decline=decline_for_torchscript)
 def rewrite_isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
     """Rewrite `torch.isin(x, stop_words)` by comparisons. For many numbers, torch would sort and search."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
@@ -157,10 +157,10 @@ def rewrite_isin(_session: TraceSession, elements: Any, test_elements: Any, **mo
 
 
 _TRUTHS: Final = (
-    *(Rule((function.__name__,), _make_bool_rule(function), decline_unless_exporting) for function in
+    *(Rule((function.__name__,), _make_bool_rule(function), decline_for_torchscript) for function in
       (torch.max, torch.min, torch.amax, torch.amin, torch.maximum, torch.minimum, torch.sort)),
-    Rule(("aminmax",), _make_bool_rule(torch.aminmax, 2), decline_unless_exporting),
-    Rule(("argsort",), _make_bool_rule(torch.argsort, 0), decline_unless_exporting),
+    Rule(("aminmax",), _make_bool_rule(torch.aminmax, 2), decline_for_torchscript),
+    Rule(("argsort",), _make_bool_rule(torch.argsort, 0), decline_for_torchscript),
 )  # fmt: skip
 ORDER_STATISTICS: Final = (
     *(rewrite_median, rewrite_kthvalue, rewrite_quantile, rewrite_take_along_dim, rewrite_searchsorted, rewrite_isin),

@@ -18,11 +18,11 @@ from pocketrnn_export.intake.user_frames import (
     is_user_frame,
 )
 from pocketrnn_export.torch_internals import TEXT_FILES
-from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
 from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
 
 
-@rule("__repr__", "__str__", "__format__", decline=decline_unless_exporting)
+@rule("__repr__", "__str__", "__format__", decline=decline_for_torchscript)
 def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
     """Refuse a string of a tensor in user code, unless it is only printed, logged or raised."""
     frame: FrameType | None = find_frame_outside_package(sys._getframe(1))

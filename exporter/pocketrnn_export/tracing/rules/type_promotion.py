@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import sym_float
-from pocketrnn_export.tracing.session import Rule, TraceSession, decline_unless_exporting, declined, rule
+from pocketrnn_export.tracing.session import Rule, TraceSession, decline_for_torchscript, declined, rule
 
 # The types that are not floating point.
 _WHOLE: Final = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -92,7 +92,7 @@ def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., An
     return compute_in_floats
 
 
-@rule("add", "__add__", decline=decline_unless_exporting)
+@rule("add", "__add__", decline=decline_for_torchscript)
 def rewrite_sum_of_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
     """Rewrite `(x > 0) + (x > 1)` as a logical or."""
     if isinstance(other, bool):
@@ -102,7 +102,7 @@ def rewrite_sum_of_bools(_session: TraceSession, x: Any, other: Any, **more: Any
     return torch.logical_or(x, other)
 
 
-@rule("pow", "__pow__", decline=decline_unless_exporting)
+@rule("pow", "__pow__", decline=decline_for_torchscript)
 def rewrite_power_of_integers(_session: TraceSession, base: Any, exponent: Any) -> Any:
     """Rewrite `ids ** weights`, integers to the power of floats, with the base converted to floats."""
     if not (_is_integer_or_bool_tensor(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
@@ -110,13 +110,13 @@ def rewrite_power_of_integers(_session: TraceSession, base: Any, exponent: Any) 
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
 
 
-@rule("nansum", decline=decline_unless_exporting)
+@rule("nansum", decline=decline_for_torchscript)
 def rewrite_nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
     """Rewrite `nansum` of integers as `sum`. Integers are never NaN."""
     return torch.sum(x, *given, **named) if _is_integer_or_bool_tensor(x) else declined("the numbers are floats")
 
 
-@rule("stack", decline=decline_unless_exporting)
+@rule("stack", decline=decline_for_torchscript)
 def rewrite_stack_of_several_dtypes(_session: TraceSession, tensors: Any, dim: int = 0, **more: Any) -> Any:
     """Rewrite `torch.stack([counts, shares], 1)` of integers and floats: convert all to one dtype."""
     if more or not isinstance(tensors, (list, tuple)) or len({one.dtype for one in tensors}) < 2:
@@ -126,12 +126,12 @@ def rewrite_stack_of_several_dtypes(_session: TraceSession, tensors: Any, dim: i
 
 
 MIXED_NUMBERS: Final = (
-    Rule(("clamp", "clip"), _make_clamp_rule(torch.clamp), decline_unless_exporting),
-    Rule(("clamp_", "clip_"), _make_inplace_clamp_rule(Tensor.clamp_), decline_unless_exporting),
-    Rule(("hardtanh",), _make_clamp_rule(nn.functional.hardtanh, -1.0, 1.0), decline_unless_exporting),
-    Rule(("hardtanh_",), _make_inplace_clamp_rule(nn.functional.hardtanh_), decline_unless_exporting),
-    Rule(("rsub", "__rsub__"), _make_float_operation_rule(torch.rsub), decline_unless_exporting),
-    Rule(("floor_divide", "__floordiv__"), _make_float_operation_rule(torch.floor_divide), decline_unless_exporting),
+    Rule(("clamp", "clip"), _make_clamp_rule(torch.clamp), decline_for_torchscript),
+    Rule(("clamp_", "clip_"), _make_inplace_clamp_rule(Tensor.clamp_), decline_for_torchscript),
+    Rule(("hardtanh",), _make_clamp_rule(nn.functional.hardtanh, -1.0, 1.0), decline_for_torchscript),
+    Rule(("hardtanh_",), _make_inplace_clamp_rule(nn.functional.hardtanh_), decline_for_torchscript),
+    Rule(("rsub", "__rsub__"), _make_float_operation_rule(torch.rsub), decline_for_torchscript),
+    Rule(("floor_divide", "__floordiv__"), _make_float_operation_rule(torch.floor_divide), decline_for_torchscript),
     rewrite_sum_of_bools,
     rewrite_power_of_integers,
     rewrite_nansum,

@@ -18,6 +18,16 @@ _ANSWERING_CALLS: Final = frozenset(
     )
 )
 _MOST_CALLS: Final = 3
+_MODULES: Final = frozenset(("model", "net", "network", "classifier", "clf"))
+# Calls that neither lengthen nor cut the ids of a text.
+_KEEPING_LENGTH: Final = frozenset(
+    (
+        *("LongTensor", "Tensor", "array", "as_tensor", "asarray", "cpu", "cuda", "detach", "device", "float"),
+        *("from_numpy", "int", "is_available", "list", "long", "numpy", "print", "round", "squeeze", "str", "tensor"),
+        *("to", "tolist", "unsqueeze", "get", "split", "lower", "strip", "eval", "no_grad", "inference_mode"),
+        *("argmax", "exp", "item", "max", "sigmoid", "softmax"),
+    )
+)
 
 
 def answers_texts(path: Path, name: str) -> bool:
@@ -66,3 +76,20 @@ def needs_torch(node: ast.AST) -> bool:
         node: the code.
     """
     return any(isinstance(one, ast.Name) and one.id == "torch" for one in ast.walk(node))
+
+
+def gives_all_ids_alone(path: Path, name: str) -> bool:
+    """Return whether a function looks up the ids of a text and gives them to its module as they are, so that its code
+    neither pads nor cuts them. False if a call, loop or slice in it may do so.
+
+    Args:
+        path: the file.
+        name: the function, or Class.method.
+    """
+    statements, name = read_statements_with_methods_as_functions(path, name)
+    function = find_functions(statements, path).get(name)
+    nodes = [] if function is None else [*ast.walk(function)]
+    called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
+    changing = ast.Slice | ast.For | ast.While | ast.AugAssign | ast.BinOp | ast.Starred
+    is_plain = called <= _KEEPING_LENGTH | _MODULES and not any(isinstance(one, changing) for one in nodes)
+    return is_plain and bool(called & _MODULES)

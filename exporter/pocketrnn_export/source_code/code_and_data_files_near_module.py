@@ -273,7 +273,8 @@ def list_data_files_named_in_code(
 ) -> dict[Path, str]:
     """Find the data files that the code of a module, a settings file, or a command in a script or README names. Return
     a dict from each file to the place where it is named; those of a command that answers texts come first. The files
-    must exist in or below the working folder or the module's folder.
+    must exist in or below the working folder or the module's folder. If several have the same name, those in or below
+    the module's folder come first.
 
     Args:
         path: the file of the module.
@@ -312,7 +313,13 @@ def list_data_files_named_in_code(
         if name:
             files.setdefault(file.resolve(), (file, name))
     order = [*named]
-    return {file: named[name] for file, name in sorted(files.values(), key=lambda found: order.index(found[1]))}
+    ordered = sorted(files.values(), key=lambda found: (order.index(found[1]), not is_below(found[0], path.parent)))
+    return {file: named[name] for file, name in ordered}
+
+
+def is_below(file: Path, folder: Path) -> bool:
+    """Return whether a file lies in or below a folder."""
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def is_named(file: Path, name: str) -> bool:

@@ -1,13 +1,10 @@
-"""Replace values in dicts for some time, such as the globals of a user's file. List the tensors in a value, such as the
-arguments or the result of a call."""
+"""Replace values in dicts for some time, such as the globals of a user's file."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
-
-from torch import Tensor
 
 # A dict, such as the globals of a file or the attributes of a layer, or a class; a name in it; the value for this name.
 Entry = tuple[Any, str, Any]
@@ -33,12 +30,3 @@ def replace_dict_values(changes: Iterable[Entry]) -> Iterator[None]:
             names[name] = value
             if value is missing:
                 del names[name]
-
-
-def list_tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield a value if it is a tensor, or the tensors in it if it is a list, a tuple or a dict, however nested."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from list_tensors_in(item)
