@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,11 @@ def test_numbers_that_name_no_labels_do_not_show_their_order(columns: str, row: 
     with pytest.raises(OptionCorrectionsError) as caught:
         read_pairs_in_label_order(path, [*given])
     assert caught.value.changes == {"labels": "b,a,c"}
+
+
+def test_a_message_shows_unknown_words_whose_id_is_that_of_padding() -> None:
+    source, rows = answers([0], [1])
+    rules = TextRules(tokenizer="external", padding_id=0, unknown_id=0)
+    source = replace(source, text=TextInput(rules, tuple(WORDS)), encode=lambda _: [2, 0, 3])
+    with pytest.raises(OtherAnswersError, match="'a' '<unk>' 'b'"):
+        refuse_other_answers(source, rows)

@@ -257,7 +257,9 @@ def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
     text = source.text
     if type(text) is not TextInput:
         return ""
-    ids = [i for i in source.encode(one.read) if i != text.rules.padding_id][: _SHOWN_TOKENS + 1]
+    # Padding with the token of unknown words does not hide these.
+    hidden = {text.rules.padding_id} - {text.rules.unknown_id}
+    ids = [i for i in source.encode(one.read) if i not in hidden][: _SHOWN_TOKENS + 1]
     known = len(text.vocabulary)
     tokens = [short_repr(text.vocabulary[i], 20) if i < known else str(i) for i in ids[:_SHOWN_TOKENS]]
     return f" It reads {' '.join(tokens)}{' ...' * (len(ids) > _SHOWN_TOKENS)}." if tokens else ""
