@@ -20,7 +20,7 @@ from pocketrnn.bundle.atomic_writing import check_output_file, check_output_fold
 from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
-from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
+from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line, print_line_if_slow
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
@@ -62,15 +62,16 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
-    UNKNOWN_LABELS,
     ProposedOption,
     ProposedPairs,
     complete_rules_beside_tokenizer_function,
     describe_label_order,
     describe_tokenizer_function,
     find_library_of_tokenizer_function,
+    list_labels_of_pairs,
     list_weights_of_same_shapes,
     make_options_of_tokenizer_function,
+    make_unknown_labels,
     propose_class_of_weights,
     propose_labels,
     propose_named_tokenizer,
@@ -104,7 +105,6 @@ from pocketrnn_export.commands.tokenizer_file_beside_output import (
 from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
-from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -373,6 +373,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         _try_weights_and_lengths_of_files(module, named, options),
         _compare_label_order(named, description, options),
         _propose_vocabulary_with_rows(named, options),
+        _propose_labels_by_outputs(named, options),
     ):
         manifest = export_with_rules_from_answers(
             lambda given: _write_bundle(module, output, given, options),
@@ -434,6 +435,33 @@ def _compare_label_order(
     is_typed = "," in options["labels"] and not Path(options["labels"]).is_file()
     note = describe_label_order(None if named is None else named.path, labels, options["weights"]) if is_typed else ""
     return compare_label_order(AnswersBeside(file, answered, note))
+
+
+@contextlib.contextmanager
+def _propose_labels_by_outputs(named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
+    """While the block runs, add to the error of another number of labels than the module has outputs the labels to
+    give. The words that no text has are no cause of it, and are not told."""
+    from pocketrnn_export.intake.call_discovery.missing_logits_and_omitted_outputs import OTHER_COUNT
+    from pocketrnn_export.progress import ABOUT_WORDS
+
+    try:
+        yield
+    except ExportError as error:
+        count = read_weight_sizes(options["weights"]).labels
+        if OTHER_COUNT not in error.problem or options["labels"] is None or not count:
+            raise
+        if count == len(read_labels(options["labels"])):
+            raise
+        kept = get_lines_to_print_at_end(click.get_current_context())
+        kept[:] = [one for one in kept if one[1] != ABOUT_WORDS]
+        found = propose_labels(
+            None if named is None else named.path,
+            options["weights"],
+            options["pairs"],
+            multi_label=options["multi_label"],
+        )
+        write = format_command_with_changes({"labels": found.value})
+        raise ExportError(error.problem, f"{error.remedy} {found.sentence} Write: {write}") from None
 
 
 @contextlib.contextmanager
@@ -826,7 +854,7 @@ def _refuse_missing_options(
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
     if given is not None:
-        remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
+        remedy.append(f"{given} does not clearly hold {' and '.join(f'the {one}' for one in missing)}.")
     of_texts, changes = _propose_text_options(named, options, changes)
     remedy += of_texts
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
@@ -860,7 +888,8 @@ def _propose_text_options(
         remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
-        known = [] if labels in (None, UNKNOWN_LABELS) else read_labels(labels)
+        known = [] if labels is None else read_labels(labels)
+        known = [] if labels == make_unknown_labels(len(known)) else known
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
             changes = pairs.complete(changes)
@@ -943,11 +972,7 @@ def _read_vocabulary_rules_and_pairs(
         try:
             return read_pairs_in_label_order(file, names, multi_label=several, texts=texts)
         except InputError as error:
-            proposed = propose_labels(_find_file_of_source(options), options["weights"], file, multi_label=several)
-            # The answers have all given labels, and others.
-            if not names or not {*names} < {*proposed.value.split(",")}:
-                raise
-            raise OptionCorrectionsError(error.problem, proposed.sentence, {"labels": proposed.value}) from None
+            raise _correct_pairs_or_labels(error, file, names, options) from None
 
     pairs = refusals.collect(read_pairs)
     if read is None or pairs is None or refusals:
@@ -964,6 +989,38 @@ def _find_file_of_source(options: Mapping[str, Any]) -> Path | None:
     return None if named is None else named.path
 
 
+def _correct_pairs_or_labels(
+    error: InputError, file: Path, labels: Sequence[str], options: Mapping[str, Any]
+) -> InputError:
+    """Return the error of a file of answers with the right file, if this one cannot be read, or with the labels that
+    its answers have. Return the error itself if neither is known.
+
+    Args:
+        error: the refusal of the file.
+        file: the file of --pairs.
+        labels: the labels of --labels.
+        options: the options of `export`.
+    """
+    if isinstance(error, OptionCorrectionsError):
+        return error
+    several, code = options["multi_label"], _find_file_of_source(options)
+    if (found := list_labels_of_pairs(file, multi_label=several)) is None:
+        other = propose_pairs([], code, multi_label=several)
+        if other is None or other.file == str(file):
+            return error
+        is_other = file.suffix.lower() not in (".csv", ".tsv", ".json", ".jsonl")
+        problem = f"{file} is neither a CSV file nor lines of JSON." if is_other else error.problem
+        return OptionCorrectionsError(problem, other.sentence, {"pairs": other.file})
+    proposed = propose_labels(code, options["weights"], file, multi_label=several)
+    given, meant, answered = {*labels}, {*proposed.value.split(",")}, {*found}
+    # The answers have all given labels, and others, or have other names for them.
+    are_renamed = meant == answered and not given & answered
+    if not labels or not (given < meant or are_renamed):
+        return error
+    said = f" For names of your own, write them in {file} in place of these, or leave --pairs out." * are_renamed
+    return OptionCorrectionsError(error.problem, f"{proposed.sentence}{said}", {"labels": proposed.value})
+
+
 def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: bool) -> Any:
     """Read the tokens and the text rules. If the file of the vocabulary holds only weights, add the vocabulary that the
     user's code or folder shows to the error."""
@@ -971,7 +1028,7 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
         return _read_tokens_and_rules(options, subwords=subwords)
     except InputError as error:
         path = options["vocabulary"]
-        if subwords or path is None or not path.is_file() or not holds_weights(path):
+        if subwords or path is None or not path.is_file() or _read_tokens({"vocabulary": path}):
             raise
         proposed = _propose_vocabulary(parse_module_name(options["source"] or ""), options["weights"])
         if proposed.value == str(path):

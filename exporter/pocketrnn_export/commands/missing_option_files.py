@@ -11,10 +11,11 @@ from typing import Any, Final
 from pocketrnn.bundle.names_from_paths import find_near_file
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.proposed_options import propose_pairs, propose_weights
+from pocketrnn_export.intake.file_existence_check import find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
-from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
+from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_of_torch
 
 _OF_WEIGHTS: Final = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _OF_VOCABULARIES: Final = (".txt", ".json", ".pt", ".pth", ".pkl")
@@ -39,6 +40,7 @@ def correct_missing_files(named: ModuleName | None, options: dict[str, Any], ref
         options: the options of `export`.
         refusals: collects the refusals.
     """
+    _correct_file_without_weights(named, options, refusals)
     for option, endings in _ENDINGS.items():
         if (given := options[option]) is not None and _is_missing_file(option, str(given)):
             path = Path(given)
@@ -47,14 +49,28 @@ def correct_missing_files(named: ModuleName | None, options: dict[str, Any], ref
             if found is None:
                 said, found = _find_file_in_folder_or_code(option, path, named, options)
             if found is not None:
-                _replace_value(
-                    option, str(given), said, found if isinstance(given, Path) else str(found), options, refusals
-                )
+                value = found if isinstance(given, Path) else str(found)
+                _replace_value(option, f"{given} is not a file.", said, value, options, refusals)
     tokenizer = options["tokenizer"] or ""
     file, colon, name = tokenizer.rpartition(":")
     if colon and Path(file).suffix in _CODE and not Path(file).exists() and (near := find_near_file(Path(file), _CODE)):
         said = f"Did you mean {near}?"
-        _replace_value("tokenizer", file, said, f"{near}:{name}", options, refusals)
+        _replace_value("tokenizer", f"{file} is not a file.", said, f"{near}:{name}", options, refusals)
+
+
+def _correct_file_without_weights(
+    named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals
+) -> None:
+    """Collect a refusal for --weights with a text or another file without tensors, if the right file is known, and put
+    that file into the options."""
+    given = options["weights"]
+    if given is None or named is None or not given.is_file() or holds_weights(given):
+        return
+    kind = find_kind_of_text(given)
+    if (kind or not may_be_of_torch(given)) and (found := propose_weights(named.path, named.name)) is not None:
+        problem = f"{given} is {kind}, and holds no weights." if kind else f"{given} holds no weights."
+        said = f"The weights seem to be {found.description}."
+        _replace_value("weights", problem, said, found.path, options, refusals)
 
 
 def correct_missing_source(source: str) -> None:
@@ -111,12 +127,12 @@ def _find_file_in_folder_or_code(
 
 
 def _replace_value(
-    option: str, given: str, said: str, value: Path | str, options: dict[str, Any], refusals: CollectedRefusals
+    option: str, problem: str, said: str, value: Path | str, options: dict[str, Any], refusals: CollectedRefusals
 ) -> None:
     """Put a value into the options, and collect the refusal that proposes it."""
 
     def refuse() -> None:
-        raise OptionCorrectionsError(f"{given} is not a file.", said, {option: str(value)})
+        raise OptionCorrectionsError(problem, said, {option: str(value)})
 
     refusals.collect(refuse)
     options[option] = value

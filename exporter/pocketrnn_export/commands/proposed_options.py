@@ -7,6 +7,7 @@ import ast
 import contextlib
 import json
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -48,8 +49,6 @@ _MOST_TOLD: Final = 3
 # The files of weights that are compared with the given one: reading one of this size takes a second.
 _LARGEST_WEIGHTS: Final = 2**29
 _MOST_WEIGHTS: Final = 6
-# In place of labels that are not known.
-UNKNOWN_LABELS: Final = "a,b,c"
 
 
 class ProposedOption(NamedTuple):
@@ -230,8 +229,15 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     ]
     more = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
     said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
-    said = f"The labels are a,b,c in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
-    return ProposedOption("labels", said, UNKNOWN_LABELS)
+    unknown = make_unknown_labels(sizes.labels or 3)
+    said = f"The labels are {unknown} in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
+    return ProposedOption("labels", said, unknown)
+
+
+def make_unknown_labels(count: int) -> str:
+    """Return what stands in a command in place of so many labels that are not known: a,b,c."""
+    letters = string.ascii_lowercase[:count]
+    return ",".join(letters if len(letters) == count else (f"label{number}" for number in range(count)))
 
 
 def _propose_order_in_code(
@@ -724,6 +730,21 @@ def describe_label_order(path: Path | None, labels: Sequence[str], weights: Path
         return ""
     shown = f"{','.join(orders[0].labels)} ({orders[0].where})"
     return f"Labels, not compared: their order in --labels is {given}, but your code seems to have {shown}"
+
+
+def list_labels_of_pairs(file: Path, *, multi_label: bool) -> list[str] | None:
+    """List the labels that a file of answers names, which may be none; None if the file cannot be read."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import list_labels_of_answers, read_pairs
+
+    with hide_log_records():
+        try:
+            read_pairs(file)
+        except (InputError, OSError):
+            return None
+        with contextlib.suppress(InputError):
+            return list_labels_of_answers(file, multi_label=multi_label)
+    return []
 
 
 def _count_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> int:

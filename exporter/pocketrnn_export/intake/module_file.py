@@ -55,6 +55,7 @@ from pocketrnn_export.source_code.notebook import (
     read_python_statements_if_readable,
     replace_dunder_name_by_main,
 )
+from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
@@ -718,6 +719,16 @@ def _make_no_such_name_error(
 ) -> InputError:
     """Return the error for a name that a file does not define. The error proposes a similar name, and lists the names
     of the file."""
+    # A method is named with its class.
+    owners = [
+        one.name
+        for one in read_python_statements_if_readable(path)
+        if isinstance(one, ast.ClassDef) and find_methods(one, name)
+    ]
+    if owners:
+        return InputError(
+            f"{path} defines no {name}.", f"Did you mean {' or '.join(f'{one}.{name}' for one in owners)}?"
+        )
     remedy = [suggest_similar_name(name, defined_names)]
     remedy += (
         [f"It defines: {', '.join(defined_names[:20])}{', ...' if len(defined_names) > 20 else '.'}"]

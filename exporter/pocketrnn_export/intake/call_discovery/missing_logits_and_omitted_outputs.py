@@ -162,6 +162,8 @@ def _is_intermediate_result(flow: FlowRecorder, own_leaf: Tensor, other: _OtherO
     return alone or flow.is_state_or_embedding(leaf) or not flow.is_computed_with_weights(leaf)
 
 
+# In the problem of another number of labels than outputs.
+OTHER_COUNT: Final = "for each text, but there are"
 _LABELLED: Final = "To label each token, give --labels-of tokens, or labels_of='tokens'. "
 # The advice where a module may give labels and not their numbers.
 _DECODED: Final = (
@@ -279,7 +281,7 @@ def _explain_other_counts(counts: OutputCounts, facts: ModuleFacts) -> ProblemAn
     where += [f"{one} has more for a longer text" for one in following]
     said = f" ({'; '.join(where)})" if where != ["answer"] else ""
     problem = (
-        f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, but there are "
+        f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} {OTHER_COUNT} "
         f"{facts.classes} {facts.number_word}{said}."
     )
     if found == [facts.ids] and not facts.samples:
