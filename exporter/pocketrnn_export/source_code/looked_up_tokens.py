@@ -7,7 +7,7 @@ import ast
 import copy
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
@@ -446,13 +446,12 @@ def _list_keys(node: ast.AST) -> Iterator[ast.expr]:
     """Yield what code looks up in objects: `word` in `vocab[word]`, `vocab.get(word, 1)`, `vocab.index(word)` and
     `vocab(word)`. An object with the name of labels holds no words."""
     for part in ast.walk(node):
-        called = part.func if isinstance(part, ast.Call) else None
-        held = part if isinstance(part, ast.Subscript) else called
+        held = part.func if isinstance(part, ast.Call) else part
         owner = read_last_name(held.value) if isinstance(held, ast.Subscript | ast.Attribute) else ""
         if names_labels(owner):
             continue
-        if isinstance(called, ast.Attribute) and called.attr == _OF_LIST and is_vocabulary_name(owner):
-            yield from cast("ast.Call", part).args[:1]
+        if isinstance(part, ast.Call) and read_last_name(held) == _OF_LIST and is_vocabulary_name(owner):
+            yield from part.args[:1]
         elif (
             isinstance(part, ast.Subscript) and isinstance(part.ctx, ast.Load) and not isinstance(part.slice, ast.Slice)
         ):
