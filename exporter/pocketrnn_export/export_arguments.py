@@ -35,7 +35,7 @@ from pocketrnn_export.json_reading_and_writing import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
-from pocketrnn_export.vocabularies.vocabulary import VocabularySource, read_vocabulary
+from pocketrnn_export.vocabularies.vocabulary import VocabularySource, log_doubtful_lines, read_vocabulary
 
 # A text with its ids, tokens or None; and the answer of the owner's classifier, if given.
 OwnersPair = tuple[str, object] | tuple[str, object, object]
@@ -423,7 +423,9 @@ def read_characters(given: CharactersGiven) -> Characters:
         InputError: as `Characters`.
     """
     if isinstance(given, str | Path):
-        return Characters({entry: i for i, entry in enumerate(read_vocabulary(Path(given)).tokens)})
+        found = read_vocabulary(Path(given))
+        log_doubtful_lines(found, Path(given))
+        return Characters({entry: i for i, entry in enumerate(found.tokens)})
     return make_characters(given)
 
 

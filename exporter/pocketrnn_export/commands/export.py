@@ -1480,6 +1480,7 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
     show."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
+    from pocketrnn_export.source_code.vocabulary_lines_in_code import read_lines_as_code_does
     from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
 
     path, weights = options["vocabulary"], options["weights"]
@@ -1487,7 +1488,9 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     if not path.exists() and is_written_by_export(script):
         raise InputError(f"There is no file {path} yet.", f"Run python {script}, with the data of the training.")
     if weights is None or not is_word_vector_file(path):
-        return read_vocabulary(path)
+        rows = read_weight_sizes(weights).embedding_rows if (found := read_vocabulary(path)).doubtful_lines else 0
+        is_compared = options["pairs"] is not None
+        return read_lines_as_code_does(found, path, _find_file_of_source(options), rows, is_compared=is_compared)
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary

@@ -16,7 +16,7 @@ from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_functi
 from pocketrnn_export.vocabularies.subword_tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
-from pocketrnn_export.vocabularies.vocabulary import Vocabulary, VocabularySource, read_vocabulary
+from pocketrnn_export.vocabularies.vocabulary import Vocabulary, VocabularySource, log_doubtful_lines, read_vocabulary
 
 _FILES: Final = (".json", ".model", ".txt", ".pt", ".pth")
 
@@ -75,6 +75,8 @@ def read_text_arguments(
             "give channels=.",
         )
     known = read_vocabulary(vocabulary)
+    if isinstance(vocabulary, str | os.PathLike):
+        log_doubtful_lines(known, Path(vocabulary))
     return TextArguments(known, adapt_owner_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules)
 
 

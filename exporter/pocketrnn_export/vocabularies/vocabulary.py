@@ -19,7 +19,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -62,6 +62,10 @@ _GIVE_FILE: Final = (
     "Give a text file with one token in each line, a JSON list of tokens, a JSON object from token to id (or the same "
     "as Python writes it), or a saved torchtext Vocab."
 )
+# For words that other code may read otherwise.
+SAVE_AS_JSON: Final = (
+    'Save the dict of your code, json.dump(word2id, open("vocab.json", "w")), and give it: --vocabulary vocab.json.'
+)
 _KNOWN_BINARIES: Final = {
     b"\x28\xb5\x2f\xfd": "a zstd file",
     b"PAR1": "a Parquet file",
@@ -88,6 +92,7 @@ _LARGEST_LITERAL: Final = 16 * 2**20
 _LITERAL: Final = re.compile(r"\s*[\[({]\s*[\[('\"\d]")
 # One line of so many parts is a list or a text, and not the only token: n-grams have few words.
 _PARTS_OF_DATA: Final = 8
+_NAMED_LINES: Final = 3
 _JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})\s*\Z')
 
 
@@ -108,6 +113,8 @@ class Vocabulary:
         default_index: the id that an unknown word gets, or None: unknown words are dropped. It may lie beyond the
             tokens, where the embedding has more rows than the vocabulary.
         keras: how the Tokenizer of Keras that held these tokens splits a text; None for another vocabulary.
+        doubtful_lines: the ids of tokens of a text file that another way of reading changes, such as `line.strip()` or
+            `splitlines()`.
 
     Raises:
         DataError: there are no tokens, a token is not a string or occurs twice, or default_index is not an integer.
@@ -116,6 +123,7 @@ class Vocabulary:
     tokens: tuple[str, ...] = field(repr=False)
     default_index: int | None
     keras: KerasSplit | None = field(default=None, repr=False, compare=False)
+    doubtful_lines: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _refuse_invalid_tokens(self.tokens, "The vocabulary", "id", 0)
@@ -238,7 +246,8 @@ def _convert_to_plain_strings(tokens: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(str.__str__(token) if isinstance(token, str) else token for token in tokens)
 
 
-def _make_vocabulary_with_unknown(tokens: tuple[Any, ...]) -> Vocabulary:
+def make_vocabulary_with_unknown(tokens: tuple[Any, ...]) -> Vocabulary:
+    """Make a vocabulary of tokens in the order of their ids. Unknown words get the id of "<unk>" or the like."""
     return Vocabulary(tokens, _find_token(tokens, UNKNOWN, _OTHER_UNKNOWN))
 
 
@@ -369,7 +378,9 @@ def _read_file(path: Path) -> Vocabulary:
         return _read_json(text, path)
     if (ids := _read_lines_of_words_and_ids(text) or _read_table_of_words_and_ids(text, path)) is not None:
         return _read_document(ids, str(path))
-    return _make_vocabulary_with_unknown(_read_token_lines(text, path))
+    found = make_vocabulary_with_unknown(_read_token_lines(text, path))
+    doubtful = [i for i, one in enumerate(found.tokens) if one != one.strip() or len(one.splitlines()) > 1]
+    return replace(found, doubtful_lines=tuple(doubtful))
 
 
 def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
@@ -527,6 +538,24 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def describe_doubtful_lines(vocabulary: Vocabulary, file: Path) -> str:
+    """Return a phrase that names the lines of a vocabulary's file that begin or end with white space, or hold a line
+    break of Unicode."""
+    ids = vocabulary.doubtful_lines
+    lines = ", ".join(f"{i + 1} ({brief_text(vocabulary.tokens[i])})" for i in ids[:_NAMED_LINES])
+    more = f" and {len(ids) - _NAMED_LINES:,} more" if len(ids) > _NAMED_LINES else ""
+    return f"{file} has white space in {'line' if len(ids) == 1 else 'lines'} {lines}{more}"
+
+
+def log_doubtful_lines(vocabulary: Vocabulary, file: Path) -> None:
+    """Log the lines of a vocabulary's file that another way of reading changes, if there are any."""
+    if vocabulary.doubtful_lines:
+        _log.warning(
+            "%s: the words keep it, but code that strips or splits such lines has other words. If yours does: %s",
+            describe_doubtful_lines(vocabulary, file), SAVE_AS_JSON, extra={AFTER_AN_ERROR: ""},
+        )  # fmt: skip
+
+
 def is_word_vector_file(path: Path) -> bool:
     """Return whether each line of a file has a word and its vector, as in files of GloVe. The first line may have the
     number of words instead, as in word2vec's text files."""
@@ -576,15 +605,15 @@ def _read_json(text: str, path: Path) -> Vocabulary:
 def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, depth: int = 0) -> Vocabulary:
     """Read the vocabulary in a list or a dict, in one of the forms that `read_vocabulary` lists."""
     if not isinstance(document, Mapping):
-        return _make_vocabulary_with_unknown(
+        return make_vocabulary_with_unknown(
             _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, source)), source)
         )
     if not document or all(isinstance(value, int) for value in document.values()):
-        return _make_vocabulary_with_unknown(_order_tokens(document, source))
+        return make_vocabulary_with_unknown(_order_tokens(document, source))
     if all(isinstance(value, str) for value in document.values()) and all(map(_is_id_key, document)):
         tokens = list(document.values())
         _refuse_invalid_tokens(tokens, source, "position", 0)
-        return _make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), source))
+        return make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), source))
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
         return _read_keras(config, source)
@@ -596,7 +625,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, dep
     ]
     if named and depth < 3:
         return _read_vocabulary_under_keys(named, source, depth + 1)
-    return _make_vocabulary_with_unknown(_order_tokens(document, source))
+    return make_vocabulary_with_unknown(_order_tokens(document, source))
 
 
 def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: str, depth: int) -> Vocabulary:
@@ -623,7 +652,7 @@ def _read_vocabulary_under_key(name: Any, value: Any, source: str, depth: int) -
     {"7": "0"}}."""
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
-        return _make_vocabulary_with_unknown(_order_tokens(value, source))
+        return make_vocabulary_with_unknown(_order_tokens(value, source))
     if isinstance(value, Mapping) and _normalize_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
         _refuse_invalid_tokens(tokens, source, "position", 0)
