@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextRules
+from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.commands.proposed_options import describe_label_order, read_answers_beside
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
@@ -178,3 +178,29 @@ def test_a_message_shows_unknown_words_whose_id_is_that_of_padding() -> None:
     source = replace(source, text=TextInput(rules, tuple(WORDS)), encode=lambda _: [2, 0, 3])
     with pytest.raises(OtherAnswersError, match="'a' '<unk>' 'b'"):
         refuse_other_answers(source, rows)
+
+
+def test_the_order_is_found_with_the_rules_that_fit_best_before_the_splitting_is_blamed() -> None:
+    tokens, labels = ["<unk>", *"天地人山水火"], ["low", "fair", "high"]
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice([*tokens[1:]], 9)) for _ in range(40)]
+    table = rng.normal(size=(len(tokens), 3))
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        raised = np.exp(table[[*ids]].sum(0))
+        return raised / raised.sum()
+
+    def encode(text: Any) -> list[int]:
+        return TextEncoder(TextRules("whitespace", unknown_id=0), tokens).encode(text)
+
+    source = AnswerSource(
+        "module", labels, "softmax", TextInput(TextRules("whitespace", unknown_id=0), tuple(tokens)),
+        encode, answer_ids, lambda text: answer_ids(encode(text)),
+    )  # fmt: skip
+    characters = TextEncoder(TextRules("characters", unknown_id=0), tokens)
+    best = [answer_ids(characters.encode(text)).argmax() for text in texts]
+    rows = [AnsweredText(text, text, (labels[::-1][i],)) for text, i in zip(texts, best, strict=True)]
+    with pytest.raises(OtherAnswersError, match="high, fair, low") as caught:
+        refuse_other_answers(source, rows)
+    assert caught.value.options == {"labels": "high,fair,low"}
+    assert caught.value.agreeing.tokenizer == "characters"

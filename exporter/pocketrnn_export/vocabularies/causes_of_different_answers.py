@@ -4,6 +4,7 @@ empty text, widths, or other text rules."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -41,6 +42,7 @@ from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
     find_rules_from_answers,
     find_rules_with_marks,
+    list_rules_that_find_most_words,
 )
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
@@ -76,6 +78,11 @@ _FEW_WRONG: Final = 8
 # How many lengths that the owner's code and files name are tried, and how many are told.
 _MOST_LENGTHS: Final = 12
 _NAMED_LENGTHS: Final = 3
+# The texts that show the order of the labels under other rules, and how long these are tried.
+_TEXTS_FOR_ORDER: Final = 100
+_MOST_SECONDS_FOR_ORDER: Final = 10.0
+# One word of so many is often not of a text: a mark, or a word of another script.
+_WORDS_FOR_AN_UNREACHABLE_ONE: Final = 50
 
 
 class Explanation(NamedTuple):
@@ -99,12 +106,14 @@ def explain_difference(
     tolerance: float,
     further: Sequence[AnsweredText] = (),
     find_weights: Callable[[bool], Explanation | None] = lambda _: None,
+    *,
+    is_order_open: bool = True,
 ) -> Explanation:
     """Find the likely cause of the answers that differ, which have the indices `wrong_indices`. Return it with advice,
     and the text rules with which the answers agree, if there are any. A width must agree with `further` texts, too.
 
     `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
-    argument is True."""
+    argument is True. With `is_order_open`, the labels may have another order, also if other rules show it first."""
     if (exact := _describe_other_order(source, rows, tolerance)) is not None:
         return exact
     if (weights := find_weights(False)) is not None:
@@ -138,22 +147,45 @@ def explain_difference(
     if ways[0] is None and most:
         ways.append(find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most))
     if ways[0] is None and not ids_agree:
-        ways.append(
-            find_other_rules(source, some, tolerance, most, stops_before_rare=lambda: find_weights(True) is not None)
-        )
-    if all(way is None or way.exceptions for way in ways) and not ids_agree:
-        # These found nothing before the rare rules, or were not tried yet.
-        weights = find_weights(True)
-        if weights is not None:
-            return weights
+        asked = [*(one for one, _ in rows), *further] if is_order_open else []
+        found = _find_rules_or_order(source, rows, some, tolerance, most, find_weights, asked)
+        if isinstance(found, Explanation):
+            return found
+        ways.append(found)
+    is_open = all(way is None or way.exceptions for way in ways) and not ids_agree
+    # These found nothing before the rare rules, or were not tried yet.
+    if is_open and (weights := find_weights(True)) is not None:
+        return weights
     if not any(ways):
         ways.append(_find_width_for_most_texts(source, some, first, tolerance))
-    if found := [way for way in ways if way is not None]:
-        best = min(found, key=lambda way: way.exceptions)
+    if agreeing := [way for way in ways if way is not None]:
+        best = min(agreeing, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
     if not order.is_sure and (both := _explain_with_order(source, rows, tolerance, order)) is not None:
         return both
     return _advise_without_rules(source, rows, some, wrong_indices, tolerance)
+
+
+def _find_rules_or_order(
+    source: AnswerSource,
+    rows: Sequence[Row],
+    tried: Sequence[Row],
+    tolerance: float,
+    most_exceptions: int,
+    find_weights: Callable[[bool], Explanation | None],
+    asked_for_order: Sequence[AnsweredText],
+) -> _Way | Explanation | None:
+    """Find text rules for which the answers agree. If no usual ones do, and neither other weights nor another order of
+    the labels explains the difference, try rare ones. Return None if nothing is found, or if other weights are."""
+    find_order = functools.cache(lambda: _find_order_by_best_rules(source, asked_for_order))
+
+    def is_explained() -> bool:
+        return find_weights(True) is not None or find_order() is not None
+
+    way = find_other_rules(source, tried, tolerance, most_exceptions, stops_before_rare=is_explained)
+    if way is None and find_weights(True) is None and (order := find_order()) is not None:
+        return _explain_with_order(source, rows, tolerance, order)
+    return way
 
 
 def _advise_without_rules(
@@ -226,7 +258,7 @@ def _explain_with_order(
         return None
     other = replace(source, labels=order.labels)
     wrong = [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, other) > tolerance]
-    found = explain_difference(other, rows, wrong, tolerance)
+    found = explain_difference(other, rows, wrong, tolerance, is_order_open=False)
     options, give = _make_labels_option(order.labels), "Give the labels in the order of your classifier's logits."
     if isinstance(found.agreeing, TextRules):
         said = f"With the labels in another order, {', '.join(order.labels)}: {found.advice} {give}"
@@ -235,6 +267,30 @@ def _explain_with_order(
         return None
     advice = f"{order.sentence} {give} The others have another cause. {found.advice}"
     return Explanation(advice, nearest=found.nearest, nearer_options={**options, **found.options})
+
+
+def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredText]) -> LabelOrder | None:
+    """Find another order of the labels that surely agrees better, by the text rules that find the most words of the
+    vocabulary, each also with the lengths that the owner's files name. Return None if there is none."""
+    if not _is_split_by_text_rules(source) or len(answered) < _TEXTS_TO_TELL_BY:
+        return None
+    # Files often have the texts of one label after those of another.
+    tokens, some, best = source.text.vocabulary, answered[:: len(answered) // _TEXTS_FOR_ORDER + 1], None
+    texts = [one.text for one in some]
+    started = time.process_time()
+    for rules in list_rules_that_find_most_words(source.text.rules, tokens, texts):
+        padded = (one for _, one in _list_named_size_changes(rules, source.lengths[:_NAMED_LENGTHS], _LONGEST + 1))
+        for changed in [rules, *(one for one in padded if one.min_width == one.max_width and one.cut_side == "right")]:
+            encoder, answers = TextEncoder(changed, tokens), []
+            for one in some:
+                with contextlib.suppress(PocketRNNError):
+                    answers.append((one, source.answer_ids(encoder.encode(one.text))))
+            order = find_likelier_order(source, answers)
+            if order.is_sure and (best is None or order.agreed > best.agreed):
+                best = order
+            if time.process_time() - started > _MOST_SECONDS_FOR_ORDER:
+                break
+    return None if best is None or best.labels == [*source.labels] else best
 
 
 def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
@@ -350,12 +406,13 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     # Answers to a few texts agree by chance.
     _, unreached, best = max(found, key=lambda one: (one[1], one[2].tokenizer == rules.tokenizer))
     unreached = -unreached
-    if not own or unreached > len(own) // 2:
+    if _WORDS_FOR_AN_UNREACHABLE_ONE * len(own) < len(some) or not own or unreached > len(own) // 2:
         return ""
+    own, others = (find_unreachable_words(TextEncoder(one, tokens), enumerate(tokens)) for one in (rules, best))
     return (
         f"Your pipeline may split texts in another way: these rules find {len(own):,} words of the vocabulary in no "
         f"text, such as {' and '.join(map(short_repr, own[:2]))}, and {_write_rules(best, tokens)} finds "
-        f"{len(own) - unreached:,} of them. "
+        f"{len({*own} - {*others}):,} of these. "
     )
 
 
@@ -448,6 +505,11 @@ def _advise_on_texts_without_tokens(
         return None
     if any(list(source.encode(one.read)) != [rules.empty_id] for one in wrong):
         return None
+    # A text of one unknown word has the same ids.
+    if _is_split_by_text_rules(source) and rules.unknown_id == rules.empty_id:
+        encoder = TextEncoder(rules, text.vocabulary)
+        if any(encoder.tokens(one.text) for one in wrong):
+            return None
     agreeing = []
     for id_ in dict.fromkeys([rules.padding_id, *range(min(rows, MOST_TEXTS))]):
         with contextlib.suppress(PocketRNNError):

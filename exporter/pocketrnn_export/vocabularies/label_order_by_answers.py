@@ -57,6 +57,8 @@ def find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> LabelOrder
     for label, column in sorted(counts, key=lambda pair: -counts[pair]):
         if label not in taken.values() and column not in taken:
             taken[column] = label
+    # Labels that no answer names keep their place.
+    taken |= {i: label for i, label in enumerate(source.labels) if i not in taken and label not in {*taken.values()}}
     columns, labels = {*range(len(source.labels))} - {*taken}, {*source.labels} - {*taken.values()}
     if len(columns) == 1:
         taken[columns.pop()] = labels.pop()

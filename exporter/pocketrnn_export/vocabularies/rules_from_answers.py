@@ -181,6 +181,18 @@ def find_rules_from_answers(
     return [one for one in found if bool(one.exceptions) == bool(found[0].exceptions)]
 
 
+def list_rules_that_find_most_words(rules: TextRules, tokens: Sequence[str], texts: Sequence[str]) -> list[TextRules]:
+    """List the usual text rules that find the most words of some texts in the vocabulary, without widths.
+
+    Args:
+        rules: the present rules.
+        tokens: the tokens of the vocabulary.
+        texts: the texts.
+    """
+    trial = _Trial(tokens, [*enumerate(texts)], lambda _, __: 0.0, 0.0, 0, 0.0)
+    return _list_rules_with_different_ids(trial, rules)[0][:_BEST]
+
+
 def find_rules_with_marks(
     rules: TextRules,
     tokens: Sequence[str],
