@@ -80,15 +80,18 @@ class CollectedRefusals:
             corrected = kind(error.problem, f"{error.remedy}{more}{line}")
             corrected.of_lines = error.of_lines
             raise corrected from None
-        said = [
-            f"({number}) {escape_line(' '.join(one.strip() for one in str(error).splitlines()))}"
-            for number, error in enumerate(self._found, 1)
-        ]
+        said = [f"({number}) {_escape_lines(error)}" for number, error in enumerate(self._found, 1)]
         lines = "\n".join([*said, *map(escape_line, self._proposed), line.strip()]).rstrip()
         # Each problem begins on a line of its own.
         all_of_them = InputError(f"There are {len(said)} problems.", f"\n{lines}")
         all_of_them.of_lines = True
         raise all_of_them from None
+
+
+def _escape_lines(error: PocketRNNError) -> str:
+    """Return the message of an error for a terminal. An error of lines keeps them."""
+    lines = str(error).split("\n") if error.of_lines else [str(error)]
+    return "\n".join(escape_line(one.rstrip()) for one in lines)
 
 
 def move_long_rules_to_file(output: Path, changes: Mapping[str, str | None]) -> dict[str, str | None]:

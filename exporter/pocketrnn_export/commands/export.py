@@ -62,11 +62,13 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
+    UNKNOWN_FILE,
     ProposedOption,
     ProposedPairs,
     complete_rules_beside_tokenizer_function,
     describe_label_order,
     describe_tokenizer_function,
+    describe_weights_that_do_not_fit,
     find_library_of_tokenizer_function,
     list_labels_of_pairs,
     list_weights_of_same_shapes,
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
     from pocketrnn.text.token_characters import Characters
+    from pocketrnn_export.intake.weights_file import SavedWeights
     from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
@@ -128,8 +131,6 @@ _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", 
 # A vocabulary of labels may have words such as <unk> and <pad> beside them, and an embedding has many more words.
 _SPECIAL_WORDS: Final = 2
 _FEW_WORDS: Final = 10
-# In place of a file that is not known.
-_UNKNOWN_FILE: Final = "FILE"
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -349,7 +350,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # A missing file is told before PyTorch is loaded, which takes seconds.
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    if named is None or is_corrected or is_text or not all(one.exists() for one in files):
+    is_other_module = "source" in refusals.changes
+    if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -482,7 +484,7 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
             raise ExportError(error.problem, f"{error.remedy} {said}") from None
         found = _propose_vocabulary(named, options["weights"])
         changes = {"vocabulary": None, found.option: found.value}
-        is_other = found.value not in (_UNKNOWN_FILE, str(options["vocabulary"]))
+        is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
         write = f" Write: {format_command_with_changes(changes)}" * is_other
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
@@ -839,11 +841,17 @@ def _refuse_missing_options(
     changes: dict[str, str | None] = {"tokenizer": options["tokenizer"]} if tokenizer_sentence else {}
     given = options["weights"]
     is_open = given is None and not options["random_weights"]
-    if is_open and named is not None and (found := propose_weights(named.path, named.name)) is not None:
-        options["weights"] = found.path
-        changes["weights"] = str(found.path)
-        remedy.append(f"The weights seem to be {found.description}.")
-        _take_vocabulary_and_labels_from_checkpoint(needed, options)
+    if is_open and named is not None:
+        if (found := propose_weights(named.path, named.name)) is not None:
+            changes["weights"] = str(found.path)
+            remedy.append(f"The weights seem to be {found.description}.")
+        else:
+            said, others = describe_weights_that_do_not_fit(named.path, named.name)
+            remedy, changes = [*remedy, *[said] * bool(said)], changes | others
+            named = parse_module_name(str(others.get("source") or named), options["set"])
+        if (weights := changes.get("weights", UNKNOWN_FILE)) != UNKNOWN_FILE:
+            options["weights"] = Path(str(weights))
+            _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
     for option in missing:
         if option == "vocabulary":
@@ -934,7 +942,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
             str(file),
         )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
-    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", _UNKNOWN_FILE)
+    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", UNKNOWN_FILE)
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -1559,6 +1567,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
                 except (NeededNamesError, MissingArgumentsError) as error:
                     named = set_values_of_vocabulary_and_weights(named, error, _read_tokens(options))
     except MissingArgumentsError as error:
+        _refuse_weights_of_other_class(error, named, weights)
         refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})
         raise _propose_weights_in_error(refused, named, options) from None
     except InputError as error:
@@ -1570,11 +1579,8 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         try:
             load_weights(module, weights)
         except InputError as error:
-            other = propose_class_of_weights(named.path, named.name, weights.path)
-            if other is None:
-                raise
-            said = f"These are weights of {other}, which has the layers in {weights.path}."
-            raise OptionCorrectionsError(error.problem, said, {"source": other}) from None
+            _refuse_weights_of_other_class(error, named, weights)
+            raise
     if not options["random_weights"]:
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
             try:
@@ -1590,6 +1596,14 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
             )
         refuse_other_answers_after_all_cells(named, module, weights, options["run_notebook"])
     return module, function
+
+
+def _refuse_weights_of_other_class(error: InputError, named: ModuleName, weights: SavedWeights | None) -> None:
+    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own."""
+    other = None if weights is None else propose_class_of_weights(named.path, named.name, weights.path)
+    if weights is not None and other is not None:
+        said = f"These are weights of {other}, which has the layers in {weights.path}."
+        raise OptionCorrectionsError(error.problem, said, {"source": other}) from None
 
 
 def _propose_weights_in_error(error: InputError, named: ModuleName, options: dict[str, Any]) -> InputError:
