@@ -57,6 +57,7 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_data_files_named_in_code,
     list_files_near,
     loads_torch,
+    write_first_line,
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
@@ -428,9 +429,9 @@ def test_a_function_that_needs_an_object_beside_the_text_is_called_as_the_owners
     assert proposed is not None
     assert proposed.option == "net.py:encode"
     assert "its argument text is the text" in describe_tokenizer_function(proposed)
+    assert run_source(proposed.code)["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
     message = export("net.py:Net", "--tokenizer", "net.py:encode").stderr
-    assert "--tokenizer out_words.py:words" in message.splitlines()[-1]
-    assert run_source(Path("out_words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
+    assert "--tokenizer net.py:encode" in message.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -847,6 +848,35 @@ def run_script(code: str, folder: Path, *arguments: str) -> Any:
     (folder / "v.py").write_text(code)
     subprocess.run([sys.executable, "v.py", *arguments], check=True, capture_output=True, cwd=folder)
     return json.loads((folder / "v.json").read_text())
+
+
+def test_a_failed_export_leaves_no_written_function(folder: Path) -> None:
+    code = "def predict(text, model, vocab):\n    return model([vocab.get(w, 1) for w in text.lower().split()])\n"
+    Path("net.py").write_text(FILE.split("def predict")[0] + code)
+    given = ("net.py:Net", "--vocabulary", "vocab.json", "--labels", "a,b,c", "--tokenizer", "net.py:predict")
+    refused = export(*given)
+    assert refused.exit_code, refused.stderr
+    assert "--tokenizer net.py:predict" in refused.stderr.partition("Write: ")[2]
+    assert "out_words" not in refused.stderr
+    assert not Path("out_words.py").exists()
+    # One that an earlier export has written stays as it was.
+    Path("out_words.py").write_text(before := write_first_line("x = 1\n") + "x = 1\n")
+    assert export(*given).exit_code
+    assert Path("out_words.py").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "helper",
+    ["def words(text):\n    return text.lower().split()\n", "from helper import words\n", "words = str.split\n"],
+)
+def test_a_function_of_the_owners_with_the_name_of_the_written_one_is_another(helper: str, tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("def words(text):\n    return text.lower().split()\n")
+    short = "class Kinds:\n    words = 3\ndef few(words, most=Kinds.words):\n    return words[:most]\n"
+    answer = "def predict(text, model, vocab):\n    return model([vocab.get(w, 1) for w in few(words=words(text))])\n"
+    (tmp_path / "net.py").write_text(helper + short + answer)
+    written = write_tokenizer_of_function(tmp_path / "net.py", "predict")
+    assert written is not None
+    assert run_source(written.code)["words"]("a b c d") == ["a", "b", "c"]
 
 
 def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

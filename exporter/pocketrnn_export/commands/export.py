@@ -95,6 +95,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,
+    remove_written_files_if_command_fails,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
@@ -304,6 +305,7 @@ def _choose_output(context: click.Context, _option: click.Parameter, output: Pat
 @data_options
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
 @number_options
+@remove_written_files_if_command_fails()
 def export(source: str, output: Path, numbers: NumberOptions, **options: Any) -> None:
     """Export a classifier as a bundle that runs without PyTorch.
 
