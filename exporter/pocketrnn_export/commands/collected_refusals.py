@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+import click
+from click.core import ParameterSource
+
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.commands.suggested_command import format_command_with_changes
@@ -16,6 +19,7 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
 _MOST_FILES: Final = 20
+_PATHS: Final = ("source", "weights", "vocabulary", "pairs")
 
 
 class CollectedRefusals:
@@ -65,6 +69,9 @@ class CollectedRefusals:
         if not self._found:
             return
         changes, line = self.changes, ""
+        if any(_is_given(one) for one in _PATHS if one in changes):
+            # A mended path is not a wish to replace a bundle.
+            changes.pop("force", None)
         changes = complete_rules_beside_tokenizer_function(changes) if changes else changes
         for error in self._found:
             if isinstance(error, OptionCorrectionsError) and error.nearest:
@@ -86,6 +93,10 @@ class CollectedRefusals:
         all_of_them = InputError(f"There are {len(said)} problems.", f"\n{lines}")
         all_of_them.of_lines = True
         raise all_of_them from None
+
+
+def _is_given(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 def _escape_lines(error: PocketRNNError) -> str:

@@ -421,7 +421,11 @@ def _compare_label_order(
 ) -> contextlib.AbstractContextManager[None]:
     """Return a context in which the order of the labels is compared with answers that lie in the working folder, if
     there is no --pairs."""
-    from pocketrnn_export.module_check_by_owner_answers import AnswersBeside, compare_label_order
+    from pocketrnn_export.module_check_by_owner_answers import (
+        AnswersBeside,
+        choose_texts_to_compare,
+        compare_label_order,
+    )
     from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 
     of_texts = options["labels"] is not None and "channels" not in description
@@ -431,11 +435,10 @@ def _compare_label_order(
     file, answers = read_answers_beside(labels, None if named is None else named.path)
     answered = []
     is_external = getattr(description["rules"], "tokenizer", "") == "external"
-    for text, answer in answers:
+    for row in choose_texts_to_compare([AnsweredText(text, text, answer) for text, answer in answers]):
         # The owner's function may raise any exception, or be missing.
         with contextlib.suppress(Exception):
-            read = cast("Any", function)(text) if is_external else text
-            answered.append(AnsweredText(text, read, answer))
+            answered.append(replace(row, read=cast("Any", function)(row.text)) if is_external else row)
     is_typed = "," in options["labels"] and not Path(options["labels"]).is_file()
     note = describe_label_order(None if named is None else named.path, labels, options["weights"]) if is_typed else ""
     return compare_label_order(AnswersBeside(file, answered, note))
@@ -864,7 +867,7 @@ def _refuse_missing_options(
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
     if given is not None:
-        remedy.append(f"{given} does not clearly hold {' and '.join(f'the {one}' for one in missing)}.")
+        remedy.append(f"{' and '.join(missing).capitalize()} were not found in {given}.")
     of_texts, changes = _propose_text_options(named, options, changes)
     remedy += of_texts
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
@@ -898,8 +901,8 @@ def _propose_text_options(
         remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
-        known = [] if labels is None else read_labels(labels)
-        known = [] if labels == make_unknown_labels(len(known)) else known
+        is_known = labels is not None and labels != make_unknown_labels(labels.count(",") + 1)
+        known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
             changes = pairs.complete(changes)
@@ -1495,7 +1498,9 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     path, weights = options["vocabulary"], options["weights"]
     script = path.with_suffix(".py")
     if not path.exists() and is_written_by_export(script):
-        raise InputError(f"There is no file {path} yet.", f"Run python {script}, with the data of the training.")
+        made, run = path.with_suffix(".json"), f"Run python {script}, with the data of the training."
+        changes = {} if made == path else {"vocabulary": str(made)}
+        raise OptionCorrectionsError(f"There is no file {made} yet.", run, changes)
     if weights is None or not is_word_vector_file(path):
         return read_vocabulary(path)
     # These need PyTorch, which is loaded later where no word vectors are given.

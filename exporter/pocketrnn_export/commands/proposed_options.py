@@ -7,7 +7,6 @@ import ast
 import contextlib
 import json
 import re
-import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -237,9 +236,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
 
 
 def make_unknown_labels(count: int) -> str:
-    """Return what stands in a command in place of so many labels that are not known: a,b,c."""
-    letters = string.ascii_lowercase[:count]
-    return ",".join(letters if len(letters) == count else (f"label{number}" for number in range(count)))
+    """Return what stands in a command in place of so many labels that are not known. `read_labels` refuses it."""
+    return ",".join(f"LABEL{number}" for number in range(count))
 
 
 def _propose_order_in_code(
@@ -833,10 +831,12 @@ def read_labels(given: str, head: str = "") -> list[str]:
         head: the name of the module's head that these labels belong to; empty for a module with one set of labels.
 
     Raises:
-        InputError: they cannot be read.
+        InputError: they cannot be read, or stand in a message in place of labels that are not known.
     """
     from pocketrnn_export.source_code.labels_in_code import read_labels_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
+    if given == make_unknown_labels(given.count(",") + 1):
+        raise InputError(f"{given} stands in place of your labels.", "Write these, in the order of the logits.")
     named = parse_module_name(given) if "," not in given else None
     return read_plain_labels(given, head) if named is None else read_labels_in_file(named.path, named.name)
