@@ -95,7 +95,7 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
         return
     source = _make_answer_source(prepared, description, output, slice(0, len(output.labels)))
     rows = []
-    for one in _choose_texts_to_compare(beside.answered):
+    for one in beside.answered:
         with contextlib.suppress(PocketRNNError):
             rows.append((one, source.answer_text(one.read)))
     order = find_likelier_order(source, rows)
@@ -155,7 +155,7 @@ def refuse_module_with_other_answers(
         )
         begin += len(one.labels)
         try:
-            compared = _choose_texts_to_compare(of_head)
+            compared = choose_texts_to_compare(of_head)
             taken = {id(row) for row in compared}
             refuse_other_answers(source, compared, [row for row in of_head if id(row) not in taken], others)
         except OtherAnswersError as error:
@@ -164,7 +164,7 @@ def refuse_module_with_other_answers(
             raise ParityError(f"The head {name!r}: {error.problem}", error.remedy) from None
 
 
-def _choose_texts_to_compare(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
+def choose_texts_to_compare(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
     """Choose at most `_TEXTS` texts, in their order: some with characters outside ASCII, some of the longest, and the
     first of the others."""
     odd = [i for i, row in enumerate(rows) if not row.text.isascii()][:_OUTSIDE_ASCII]

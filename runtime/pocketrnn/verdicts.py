@@ -208,9 +208,9 @@ class TextVerdict:
         if self.kind == "trained":
             return "those that it was trained with."
         if self.kind == "external":
-            return "texts are split by the owner's code, and given as tokens or ids; that was not compared."
+            return "texts are split by your code, and given as tokens or ids; that was not compared."
         if self.kind == "not compared":
-            return "not compared with the owner's pipeline."
+            return "not compared with your pipeline."
         texts = _format_text_count(self.texts)
         if self.kind == "read" and not self.texts:
             return f"read from {self.source}; not compared with {self.by}, which is not installed here."

@@ -17,6 +17,7 @@ from pocketrnn.bundle.names_from_paths import find_near_file
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
+from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line
 from pocketrnn_export.vocabularies import owner_answer_comparison
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
@@ -126,6 +127,8 @@ def test_a_bundle_in_the_way_is_told_with_what_is_missing(folder: Path) -> None:
     found = read_line_to_copy("net.py:Net", "-o", "out")
     assert found["--weights"] == "models/net.pt"
     assert "--force" in found
+    # A line that mends a path does not replace a bundle.
+    assert "--force" not in read_line_to_copy("nett.py:Net", "-o", "out")
     Path("out/classifier.json").rename("out/thesis.txt")
     result = CliRunner().invoke(main, ["export", "net.py:Net", "-o", "out"])
     assert (result.exit_code, "--force" in result.stderr) == (2, False)
@@ -171,3 +174,13 @@ def test_labels_agree_like_true_ones_far_above_chance(wrong: int, seem: bool) ->
     source = AnswerSource.__new__(AnswerSource)
     object.__setattr__(source, "labels", ["bad", "good"])
     assert owner_answer_comparison._agree_like_true_labels(source, rows, range(wrong)) is seem
+
+
+def test_a_vocabulary_with_another_ending_is_the_file_that_lies_there(folder: Path) -> None:
+    Path("out_vocabulary.py").write_text(write_first_line("x = 1\n") + "x = 1\n")
+    given = ("net.py:Net", "--vocabulary", "out_vocabulary.jsn", "--weights", "models/net.pt")
+    refused = CliRunner().invoke(main, ["export", *given, "--labels", "bad,good", "-o", "out"])
+    assert "out_vocabulary.json yet. Run python out_vocabulary.py" in refused.stderr
+    assert "--vocabulary out_vocabulary.json" in refused.stderr.splitlines()[-1]
+    Path("out_vocabulary.json").write_text('["<pad>", "oil", "bad", "good"]')
+    assert read_line_to_copy(*given, "--labels", "bad,good", "-o", "out")["--vocabulary"] == "out_vocabulary.json"

@@ -219,7 +219,7 @@ def test_the_command_makes_such_a_bundle_of_pairs(tmp_path: Path) -> None:
     rules = json.dumps({"tokenizer": "external", "first_id": "<s>", "last_id": "</s>"})
     result = command(tmp_path, "--rules", rules, "--pairs", str(tmp_path / "pairs.jsonl"))
     assert result.exit_code == 0, result.output
-    assert "Text rules: texts are split by the owner's code" in result.stdout
+    assert "Text rules: texts are split by your code" in result.stdout
     # Tokens may be looked up otherwise than the ids that were compared.
     shown = shlex.split(result.stdout.splitlines()[-1])
     assert json.loads(shown[-1]) in [ids for _, ids in PAIRS], shown

@@ -87,11 +87,14 @@ def test_labels_are_as_many_as_the_outputs_if_their_number_is_known() -> None:
     Path("answers.csv").unlink()
     options = ["--weights", "net.pt", "--vocabulary", "words.txt"]
     result = CliRunner().invoke(main, ["export", "net.py:Net", *options])
-    assert re.search(r"--labels a,b\s", result.output.partition("Write: ")[2])
+    assert re.search(r"--labels LABEL0,LABEL1\s", result.output.partition("Write: ")[2])
     result = CliRunner().invoke(main, ["export", "net.py:Net", *options, "--labels", "a,b,c"])
     assert result.exit_code == 1
-    assert re.search(r"--labels a,b\s", result.output.partition("Write: ")[2])
-    assert make_unknown_labels(30).endswith("label28,label29")
+    assert re.search(r"--labels LABEL0,LABEL1\s", result.output.partition("Write: ")[2])
+    # A copy of them is no answer.
+    result = CliRunner().invoke(main, ["export", "net.py:Net", *options, "--labels", make_unknown_labels(2)])
+    assert result.exit_code == 2
+    assert "LABEL0,LABEL1 stands in place" in result.output
 
 
 @pytest.mark.usefixtures("folder")

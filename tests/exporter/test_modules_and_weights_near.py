@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import propose_weights
-from pocketrnn_export.intake.arguments_from_weights import find_parameter_values, has_kinds_and_sizes
+from pocketrnn_export.intake.arguments_from_weights import describe_misfit, find_parameter_values
 from pocketrnn_export.source_code.class_definitions import list_classes_with_layers, list_module_classes_near
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -144,7 +144,7 @@ def test_gates_and_numbers_tell_one_class_from_another(layer: str, *, fits: bool
     (definition,) = ast.parse(code).body
     assert isinstance(definition, ast.ClassDef)
     tensors = make_tensors({"rnn.weight_ih_l0": (20, 7), "rnn.weight_hh_l0": (20, 5)})
-    assert has_kinds_and_sizes(definition, tensors) == fits
+    assert (not describe_misfit(definition, tensors)) == fits
 
 
 def test_the_class_of_safetensors_is_found_by_its_header(folder: Path) -> None:
@@ -170,3 +170,34 @@ def test_each_of_two_classes_gets_its_own_weights(folder: Path) -> None:
         assert (str(found.path), found.others) == (weights, ())
         said = CliRunner().invoke(main, ["export", weights, "-o", "out"]).stderr
         assert f"Write: pocketrnn export two.py:{name} -o out --weights {weights}" in said
+
+
+LSTM = """
+from torch import nn
+class Lstm(nn.Module):
+    def __init__(self, words, layers):
+        super().__init__()
+        self.embed = nn.Embedding(words, 7)
+        self.rnn = nn.LSTM(7, 5, layers)
+    def forward(self, x): ...
+"""
+
+
+def test_weights_of_another_class_are_not_proposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lstm.py").write_text(LSTM)
+    # A file beside the module, which no code names; the names of its layers are those of the module.
+    torch.save(make_tensors({"embed.weight": (9, 7), "rnn.weight_ih_l0": (15, 7), "rnn.weight_hh_l0": (15, 5)}), "g.pt")
+    Path("words.json").write_text(json.dumps([*"abcdefghi"]))
+    assert propose_weights(Path("lstm.py"), "Lstm") is None
+    said = CliRunner().invoke(main, ["export", "lstm.py", "-o", "out"]).stderr
+    assert "its rnn is GRU, and not LSTM" in said
+    assert "--weights FILE" in said.partition("Write: ")[2]
+    Path("gru.py").write_text(LSTM.replace("LSTM", "GRU").replace("Lstm", "Gru"))
+    given = ["--weights", "g.pt", "--vocabulary", "words.json", "--labels", "a,b"]
+    for options in ([], given):
+        refused = CliRunner().invoke(main, ["export", "lstm.py", "-o", "out", *options])
+        assert refused.exit_code == 2
+        line = refused.stderr.partition("Write: ")[2].split()
+        assert line[2] == "gru.py:Gru"
+        assert line[line.index("--weights") + 1] == "g.pt"

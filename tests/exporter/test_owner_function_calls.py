@@ -456,7 +456,7 @@ def test_a_saved_object_of_the_class_gives_a_method_its_attributes(
         ("split", "", "", {}, True, ["Film", "of", "oil!"]),
         ("cleaned", "", "mark='!'", {}, True, ["Film of oil"]),
         # Another function has the name of the written one.
-        ("other", "", "", {}, True, None),
+        ("other", "", "", {}, True, ["Film", "of", "oil", ""]),
         ("absent", "", "", {}, True, None),
     ],
 )

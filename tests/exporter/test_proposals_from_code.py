@@ -35,6 +35,7 @@ from pocketrnn_export.commands.proposed_options import (
     complete_rules_beside_tokenizer_function,
     describe_tokenizer_function,
     make_options_of_tokenizer_function,
+    make_unknown_labels,
     propose_labels,
     propose_pairs,
     propose_tokenizer,
@@ -57,6 +58,7 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_data_files_named_in_code,
     list_files_near,
     loads_torch,
+    write_first_line,
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
@@ -191,7 +193,7 @@ def test_a_map_of_labels_is_no_vocabulary_and_the_compressed_words_are(tmp_path:
     torch.save({"embedding.weight": torch.zeros(900, 3), "fc.weight": torch.zeros(3, 4)}, tmp_path / "best.pt")
     assert propose_vocabulary(*given) is None
     (tmp_path / "map.json").write_text(json.dumps(["a", "b", "c"] * 9))
-    assert propose_labels(*given, None, multi_label=False).value == "a,b,c"
+    assert propose_labels(*given, None, multi_label=False).value == make_unknown_labels(3)
 
 
 def test_a_pickled_object_gives_the_vocabulary_and_the_labels(tmp_path: Path) -> None:
@@ -428,9 +430,9 @@ def test_a_function_that_needs_an_object_beside_the_text_is_called_as_the_owners
     assert proposed is not None
     assert proposed.option == "net.py:encode"
     assert "its argument text is the text" in describe_tokenizer_function(proposed)
+    assert run_source(proposed.code)["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
     message = export("net.py:Net", "--tokenizer", "net.py:encode").stderr
-    assert "--tokenizer out_words.py:words" in message.splitlines()[-1]
-    assert run_source(Path("out_words.py").read_text())["words"]("a b c", {"a": 1, "b": 5, "c": 3}) == [1, 5]
+    assert "--tokenizer net.py:encode" in message.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -708,7 +710,7 @@ def test_labels_are_found_in_code_in_the_order_of_their_numbers(
         (1, "glad", "sad,glad"),
         (2, "", "sad,glad"),
         (3, "", "low,middle,high"),
-        (4, "", "a,b,c,d"),
+        (4, "", make_unknown_labels(4)),
     ],
 )
 def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
@@ -725,7 +727,7 @@ def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
         Path("answers.csv").write_text(f"text,label\na b,{answers}\n")
     found = propose_labels(Path("net.py"), Path("best.pt"), None, multi_label=False)
     assert found.value == proposed
-    if proposed == "a,b,c":
+    if proposed == make_unknown_labels(outputs):
         assert f"fc, has {outputs} outputs" in found.sentence
         for named in ("sad,glad (net.py, line 1)", "ham,spam (net.py, line 2)"):
             assert named not in found.sentence
@@ -737,11 +739,11 @@ def test_labels_of_equal_evidence_are_all_named_and_those_of_notebooks_come_last
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text("MOODS = {0: 'sad', 1: 'glad'}\nKINDS = {0: 'ham', 1: 'spam'}\n")
     found = propose_labels(Path("net.py"), None, None, multi_label=False)
-    assert found.value == "a,b,c"
+    assert found.value == make_unknown_labels(3)
     assert "sad,glad (net.py, line 1) and ham,spam (net.py, line 2)" in found.sentence
     notebook_file = {"cells": [cell("print('good' if pred == 1 else 'bad')\n")], "metadata": {}, "nbformat": 4}
     Path("try.ipynb").write_text(json.dumps(notebook_file))
-    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "a,b,c"
+    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == make_unknown_labels(3)
     Path("net.py").write_text("")
     os.utime("net.py", (1, 1))
     assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "bad,good"
@@ -754,8 +756,8 @@ def test_labels_of_equal_evidence_are_all_named_and_those_of_notebooks_come_last
         ("text,label,y_pred\na b,x,REAL\nb,y,FAKE\nc,z,REAL\nd,x,FAKE\n", 1, "FAKE,REAL"),
         ("text,prob_REAL,prob_FAKE\na b,0.25,0.75\n", 2, "REAL,FAKE"),
         ("text,prediction\na b,1\nb,0\n", 3, "0,1,2"),
-        ("text,label\na b,REAL\nb,FAKE\nc,REAL\nd,FAKE\n", 3, "a,b,c"),
-        ("text,p_0,p_1\na b,0.25,0.75\n", 2, "a,b"),
+        ("text,label\na b,REAL\nb,FAKE\nc,REAL\nd,FAKE\n", 3, make_unknown_labels(3)),
+        ("text,p_0,p_1\na b,0.25,0.75\n", 2, make_unknown_labels(2)),
     ],
 )
 def test_labels_that_no_code_names_are_those_of_the_answers(
@@ -780,7 +782,7 @@ def test_the_labels_of_lines_of_json_are_proposed_in_their_order(folder: Path) -
 def test_answers_are_named_in_the_first_line_to_copy_without_known_labels(folder: Path) -> None:
     Path("net.py").write_text(FILE.split("def predict")[0] + "open('vocab.json'), open('models/best.pt')")
     Path("answers.csv").write_text("text,p_0,p_1\nfilm,0.25,0.75\n")
-    assert "--labels a,b --pairs answers.csv" in export("net.py").stderr
+    assert "--labels LABEL0,LABEL1 --pairs answers.csv" in export("net.py").stderr
 
 
 COUNTED = """
@@ -847,6 +849,35 @@ def run_script(code: str, folder: Path, *arguments: str) -> Any:
     (folder / "v.py").write_text(code)
     subprocess.run([sys.executable, "v.py", *arguments], check=True, capture_output=True, cwd=folder)
     return json.loads((folder / "v.json").read_text())
+
+
+def test_a_failed_export_leaves_no_written_function(folder: Path) -> None:
+    code = "def predict(text, model, vocab):\n    return model([vocab.get(w, 1) for w in text.lower().split()])\n"
+    Path("net.py").write_text(FILE.split("def predict")[0] + code)
+    given = ("net.py:Net", "--vocabulary", "vocab.json", "--labels", "a,b,c", "--tokenizer", "net.py:predict")
+    refused = export(*given)
+    assert refused.exit_code, refused.stderr
+    assert "--tokenizer net.py:predict" in refused.stderr.partition("Write: ")[2]
+    assert "out_words" not in refused.stderr
+    assert not Path("out_words.py").exists()
+    # One that an earlier export has written stays as it was.
+    Path("out_words.py").write_text(before := write_first_line("x = 1\n") + "x = 1\n")
+    assert export(*given).exit_code
+    assert Path("out_words.py").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "helper",
+    ["def words(text):\n    return text.lower().split()\n", "from helper import words\n", "words = str.split\n"],
+)
+def test_a_function_of_the_owners_with_the_name_of_the_written_one_is_another(helper: str, tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("def words(text):\n    return text.lower().split()\n")
+    short = "class Kinds:\n    words = 3\ndef few(words, most=Kinds.words):\n    return words[:most]\n"
+    answer = "def predict(text, model, vocab):\n    return model([vocab.get(w, 1) for w in few(words=words(text))])\n"
+    (tmp_path / "net.py").write_text(helper + short + answer)
+    written = write_tokenizer_of_function(tmp_path / "net.py", "predict")
+    assert written is not None
+    assert run_source(written.code)["words"]("a b c d") == ["a", "b", "c"]
 
 
 def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

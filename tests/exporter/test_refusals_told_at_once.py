@@ -208,7 +208,7 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
     result = export("net.py:Net", "--weights", "plain.pt")
     assert result.exit_code == 2
     assert re.search(
-        r"(?s)needs --vocabulary and --labels.*needs pooling.*--vocabulary FILE --labels a,b ", result.stderr
+        r"(?s)needs --vocabulary and --labels.*needs pooling.*--vocabulary FILE --labels LABEL0,LABEL1 ", result.stderr
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import json
@@ -23,7 +24,10 @@ from slow_case_sampling import mostly_slow
 
 import pocketrnn.commands.cli
 from pocketrnn import Classifier, __version__
-from pocketrnn.commands.cli import main
+from pocketrnn.bundle.manifest import read_manifest
+from pocketrnn.commands.cli import _CommandError, main
+from pocketrnn.commands.inspect import _describe_output
+from pocketrnn.errors import InputError
 from pocketrnn.install_commands import make_extra_install_command
 
 OURS = ("bench", "classify", "inspect", "verify")
@@ -310,6 +314,18 @@ def test_the_examples_in_the_help_run(
     assert result.stdout or "--output" in words
 
 
+def test_inspect_names_the_sigmoid_of_a_module_with_one_number(padded: Path) -> None:
+    manifest = read_manifest(padded)
+    one = dataclasses.replace(manifest, provenance={"one_number": True})
+    assert ("probabilities", "softmax of the logits") in _describe_output(manifest)
+    assert ("probabilities", f"sigmoid of one logit, that of {manifest.labels[-1]}") in _describe_output(one)
+
+
+def test_a_line_to_copy_is_the_last_one(capsys: pytest.CaptureFixture[str]) -> None:
+    _CommandError(InputError("It is wrong.", "Mend it. Write: pocketrnn inspect a"), None, ["Note: one."]).show()
+    assert capsys.readouterr().err.splitlines()[-2:] == ["Note: one.", "Write: pocketrnn inspect a"]
+
+
 def test_the_default_bundle_names_the_bundle_of_the_current_folder(
     padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +333,10 @@ def test_the_default_bundle_names_the_bundle_of_the_current_folder(
         "pocketrnn.bundle.bundle_lookup._list_shipped_classifiers", lambda: {"languages": padded.absolute()}
     )
     monkeypatch.chdir(tmp_path)
+    assert not run("classify", "a text").stderr
+    # Another program's file of this name is not one of a bundle.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/classifier.json").write_text("{}")
     assert not run("classify", "a text").stderr
     shutil.copytree(padded, tmp_path / "mine")
     said = run("classify", "a text").stderr.splitlines()

@@ -241,7 +241,7 @@ def test_a_bundle_that_splits_no_texts_is_verified_and_shown(external: Path) -> 
     assert {replay.examples for replay in verified.replays} == {1}
     assert "given as token ids" in proof_page(verified)
     shown = run("inspect", external)
-    assert "external: the owner's code splits texts" in shown.stdout
+    assert "external: your code splits texts" in shown.stdout
 
 
 def run(*arguments: object, given: str = "") -> Result:

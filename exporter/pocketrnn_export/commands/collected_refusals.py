@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+import click
+from click.core import ParameterSource
+
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.commands.suggested_command import format_command_with_changes
@@ -16,6 +19,7 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
 _MOST_FILES: Final = 20
+_PATHS: Final = ("source", "weights", "vocabulary", "pairs")
 
 
 class CollectedRefusals:
@@ -65,6 +69,9 @@ class CollectedRefusals:
         if not self._found:
             return
         changes, line = self.changes, ""
+        if any(_is_given(one) for one in _PATHS if one in changes):
+            # A mended path is not a wish to replace a bundle.
+            changes.pop("force", None)
         changes = complete_rules_beside_tokenizer_function(changes) if changes else changes
         for error in self._found:
             if isinstance(error, OptionCorrectionsError) and error.nearest:
@@ -80,15 +87,22 @@ class CollectedRefusals:
             corrected = kind(error.problem, f"{error.remedy}{more}{line}")
             corrected.of_lines = error.of_lines
             raise corrected from None
-        said = [
-            f"({number}) {escape_line(' '.join(one.strip() for one in str(error).splitlines()))}"
-            for number, error in enumerate(self._found, 1)
-        ]
+        said = [f"({number}) {_escape_lines(error)}" for number, error in enumerate(self._found, 1)]
         lines = "\n".join([*said, *map(escape_line, self._proposed), line.strip()]).rstrip()
         # Each problem begins on a line of its own.
         all_of_them = InputError(f"There are {len(said)} problems.", f"\n{lines}")
         all_of_them.of_lines = True
         raise all_of_them from None
+
+
+def _is_given(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def _escape_lines(error: PocketRNNError) -> str:
+    """Return the message of an error for a terminal. An error of lines keeps them."""
+    lines = str(error).split("\n") if error.of_lines else [str(error)]
+    return "\n".join(escape_line(one.rstrip()) for one in lines)
 
 
 def move_long_rules_to_file(output: Path, changes: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -62,11 +62,13 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
+    UNKNOWN_FILE,
     ProposedOption,
     ProposedPairs,
     complete_rules_beside_tokenizer_function,
     describe_label_order,
     describe_tokenizer_function,
+    describe_weights_that_do_not_fit,
     find_library_of_tokenizer_function,
     list_labels_of_pairs,
     list_weights_of_same_shapes,
@@ -93,6 +95,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,
+    remove_written_files_if_command_fails,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
@@ -112,6 +115,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
     from pocketrnn.text.token_characters import Characters
+    from pocketrnn_export.intake.weights_file import SavedWeights
     from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
@@ -128,8 +132,6 @@ _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", 
 # A vocabulary of labels may have words such as <unk> and <pad> beside them, and an embedding has many more words.
 _SPECIAL_WORDS: Final = 2
 _FEW_WORDS: Final = 10
-# In place of a file that is not known.
-_UNKNOWN_FILE: Final = "FILE"
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -303,6 +305,7 @@ def _choose_output(context: click.Context, _option: click.Parameter, output: Pat
 @data_options
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
 @number_options
+@remove_written_files_if_command_fails()
 def export(source: str, output: Path, numbers: NumberOptions, **options: Any) -> None:
     """Export a classifier as a bundle that runs without PyTorch.
 
@@ -349,7 +352,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # A missing file is told before PyTorch is loaded, which takes seconds.
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    if named is None or is_corrected or is_text or not all(one.exists() for one in files):
+    is_other_module = "source" in refusals.changes
+    if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -417,7 +421,11 @@ def _compare_label_order(
 ) -> contextlib.AbstractContextManager[None]:
     """Return a context in which the order of the labels is compared with answers that lie in the working folder, if
     there is no --pairs."""
-    from pocketrnn_export.module_check_by_owner_answers import AnswersBeside, compare_label_order
+    from pocketrnn_export.module_check_by_owner_answers import (
+        AnswersBeside,
+        choose_texts_to_compare,
+        compare_label_order,
+    )
     from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 
     of_texts = options["labels"] is not None and "channels" not in description
@@ -427,11 +435,10 @@ def _compare_label_order(
     file, answers = read_answers_beside(labels, None if named is None else named.path)
     answered = []
     is_external = getattr(description["rules"], "tokenizer", "") == "external"
-    for text, answer in answers:
+    for row in choose_texts_to_compare([AnsweredText(text, text, answer) for text, answer in answers]):
         # The owner's function may raise any exception, or be missing.
         with contextlib.suppress(Exception):
-            read = cast("Any", function)(text) if is_external else text
-            answered.append(AnsweredText(text, read, answer))
+            answered.append(replace(row, read=cast("Any", function)(row.text)) if is_external else row)
     is_typed = "," in options["labels"] and not Path(options["labels"]).is_file()
     note = describe_label_order(None if named is None else named.path, labels, options["weights"]) if is_typed else ""
     return compare_label_order(AnswersBeside(file, answered, note))
@@ -482,7 +489,7 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
             raise ExportError(error.problem, f"{error.remedy} {said}") from None
         found = _propose_vocabulary(named, options["weights"])
         changes = {"vocabulary": None, found.option: found.value}
-        is_other = found.value not in (_UNKNOWN_FILE, str(options["vocabulary"]))
+        is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
         write = f" Write: {format_command_with_changes(changes)}" * is_other
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
@@ -839,11 +846,17 @@ def _refuse_missing_options(
     changes: dict[str, str | None] = {"tokenizer": options["tokenizer"]} if tokenizer_sentence else {}
     given = options["weights"]
     is_open = given is None and not options["random_weights"]
-    if is_open and named is not None and (found := propose_weights(named.path, named.name)) is not None:
-        options["weights"] = found.path
-        changes["weights"] = str(found.path)
-        remedy.append(f"The weights seem to be {found.description}.")
-        _take_vocabulary_and_labels_from_checkpoint(needed, options)
+    if is_open and named is not None:
+        if (found := propose_weights(named.path, named.name)) is not None:
+            changes["weights"] = str(found.path)
+            remedy.append(f"The weights seem to be {found.description}.")
+        else:
+            said, others = describe_weights_that_do_not_fit(named.path, named.name)
+            remedy, changes = [*remedy, *[said] * bool(said)], changes | others
+            named = parse_module_name(str(others.get("source") or named), options["set"])
+        if (weights := changes.get("weights", UNKNOWN_FILE)) != UNKNOWN_FILE:
+            options["weights"] = Path(str(weights))
+            _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
     for option in missing:
         if option == "vocabulary":
@@ -854,7 +867,7 @@ def _refuse_missing_options(
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
     if given is not None:
-        remedy.append(f"{given} does not clearly hold {' and '.join(f'the {one}' for one in missing)}.")
+        remedy.append(f"{' and '.join(missing).capitalize()} were not found in {given}.")
     of_texts, changes = _propose_text_options(named, options, changes)
     remedy += of_texts
     missing = ["tokenizer", *missing] if tokenizer_sentence else missing
@@ -888,8 +901,8 @@ def _propose_text_options(
         remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
-        known = [] if labels is None else read_labels(labels)
-        known = [] if labels == make_unknown_labels(len(known)) else known
+        is_known = labels is not None and labels != make_unknown_labels(labels.count(",") + 1)
+        known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
             changes = pairs.complete(changes)
@@ -934,7 +947,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
             str(file),
         )
     said = describe_vocabulary_to_save([] if named is None else [named.path])
-    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", _UNKNOWN_FILE)
+    return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", UNKNOWN_FILE)
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -1486,7 +1499,9 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     path, weights = options["vocabulary"], options["weights"]
     script = path.with_suffix(".py")
     if not path.exists() and is_written_by_export(script):
-        raise InputError(f"There is no file {path} yet.", f"Run python {script}, with the data of the training.")
+        made, run = path.with_suffix(".json"), f"Run python {script}, with the data of the training."
+        changes = {} if made == path else {"vocabulary": str(made)}
+        raise OptionCorrectionsError(f"There is no file {made} yet.", run, changes)
     if weights is None or not is_word_vector_file(path):
         rows = read_weight_sizes(weights).embedding_rows if (found := read_vocabulary(path)).doubtful_lines else 0
         is_compared = options["pairs"] is not None
@@ -1562,6 +1577,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
                 except (NeededNamesError, MissingArgumentsError) as error:
                     named = set_values_of_vocabulary_and_weights(named, error, _read_tokens(options))
     except MissingArgumentsError as error:
+        _refuse_weights_of_other_class(error, named, weights)
         refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})
         raise _propose_weights_in_error(refused, named, options) from None
     except InputError as error:
@@ -1573,11 +1589,8 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         try:
             load_weights(module, weights)
         except InputError as error:
-            other = propose_class_of_weights(named.path, named.name, weights.path)
-            if other is None:
-                raise
-            said = f"These are weights of {other}, which has the layers in {weights.path}."
-            raise OptionCorrectionsError(error.problem, said, {"source": other}) from None
+            _refuse_weights_of_other_class(error, named, weights)
+            raise
     if not options["random_weights"]:
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
             try:
@@ -1593,6 +1606,14 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
             )
         refuse_other_answers_after_all_cells(named, module, weights, options["run_notebook"])
     return module, function
+
+
+def _refuse_weights_of_other_class(error: InputError, named: ModuleName, weights: SavedWeights | None) -> None:
+    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own."""
+    other = None if weights is None else propose_class_of_weights(named.path, named.name, weights.path)
+    if weights is not None and other is not None:
+        said = f"These are weights of {other}, which has the layers in {weights.path}."
+        raise OptionCorrectionsError(error.problem, said, {"source": other}) from None
 
 
 def _propose_weights_in_error(error: InputError, named: ModuleName, options: dict[str, Any]) -> InputError:

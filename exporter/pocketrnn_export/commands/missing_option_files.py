@@ -104,6 +104,7 @@ def _is_missing_file(option: str, value: str) -> bool:
             return False
         # Another message says how to run the script that makes it.
         is_made_by_script = option == "vocabulary" and is_written_by_export(path.with_suffix(".py"))
+        is_made_by_script = is_made_by_script and not path.with_suffix(".json").is_file()
         return not path.is_file() and not is_made_by_script and not (option == "vocabulary" and path.is_dir())
     except (OSError, ValueError):
         return False

@@ -7,7 +7,6 @@ import ast
 import contextlib
 import json
 import re
-import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -46,6 +45,8 @@ _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+# In place of a file that is not known.
+UNKNOWN_FILE: Final = "FILE"
 # The files of weights that are compared with the given one: reading one of this size takes a second.
 _LARGEST_WEIGHTS: Final = 2**29
 _MOST_WEIGHTS: Final = 6
@@ -235,9 +236,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
 
 
 def make_unknown_labels(count: int) -> str:
-    """Return what stands in a command in place of so many labels that are not known: a,b,c."""
-    letters = string.ascii_lowercase[:count]
-    return ",".join(letters if len(letters) == count else (f"label{number}" for number in range(count)))
+    """Return what stands in a command in place of so many labels that are not known. `read_labels` refuses it."""
+    return ",".join(f"LABEL{number}" for number in range(count))
 
 
 def _propose_order_in_code(
@@ -408,38 +408,35 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
 
 def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     """Find the file of weights that the code of a module, or of the files near it, names; if it names none with the
-    module's layers, one near the module that has them, or else one beside it. If there are several with the module's
-    layers, the file is taken that the answering code loads, or that code saves last; or else the first one with the
-    others. Return it with the place in the code, and with the files of weights near it that have the same shapes; None
-    if there is no such file.
+    module's layers, one near the module that has them, or else one beside it that may have them. If there are several
+    with the module's layers, the file is taken that the answering code loads, or that code saves last; or else the
+    first one with the others. Return it with the place in the code, and with the files of weights near it that have the
+    same shapes; None if there is no such file.
 
     Args:
         path: the file of the module.
         name: the class of the module; by default, any class of the file.
     """
     from pocketrnn_export.source_code.answering_code import list_used_files
-    from pocketrnn_export.source_code.class_definitions import list_module_classes
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
     # Other modules have other layers.
-    names = list_module_classes(path)
-    names = [name] if name in names else names
-    fitting = [one for one in found if list_classes_that_fit(path, names, one.path, has_rivals=len(found) > 1)]
+    names = _list_classes_of_module(path, name)
+    fitting = [one for one in found if list_classes_that_fit(path, names, one.path)]
     if not fitting:
-        near = list_weight_files_near(path)
-        near = [one for one in near if list_classes_that_fit(path, names, one, has_rivals=len(near) > 1)]
+        near = [one for one in list_weight_files_near(path) if list_classes_that_fit(path, names, one)]
         only = f"{'the only' if len(near) == 1 else 'a'} file near {path.name} with the layers of its module"
         fitting = [FileNamedInCode(one, only) for one in near]
-    found = fitting or found
+    found = fitting or [one for one in found if _may_be_of_module(path, name, one.path)]
     for group in list_used_files(path, [one.path for one in found]) if len(found) > 1 else ():
         if group:
             found = [FileNamedInCode(file, where) for file, where in group.items()]
             break
     if not found:
-        beside = _list_weight_files_in(path.parent)
+        beside = [one for one in _list_weight_files_in(path.parent) if _may_be_of_module(path, name, one)]
         only = "the only file" if len(beside) == 1 else "a file"
         found = [FileNamedInCode(one, f"{only} of weights beside {path.name}") for one in beside]
     if not found:
@@ -449,32 +446,78 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     return found[0]._replace(others=others, alike=alike)
 
 
-def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path, *, has_rivals: bool = False) -> list[str]:
-    """List the classes among `names` that have the layers in a file of weights. If there are several, list those with
-    its kinds of layers and its sizes.
+def _list_classes_of_module(path: Path, name: str) -> list[str]:
+    """Return the class `name` of a file; if this is not a class, return all modules of the file."""
+    from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_module_classes
+
+    return [name] if find_class_in_file_or_imports(path, name) is not None else list_module_classes(path)
+
+
+def _may_be_of_module(path: Path, name: str, weights: Path) -> bool:
+    """Return whether weights may be those of a module: their layers do not contradict its code, and are not those of
+    another class near it."""
+    is_misfit = _describe_misfit(path, _list_classes_of_module(path, name), weights)
+    return not is_misfit and propose_class_of_weights(path, name, weights) is None
+
+
+def describe_weights_that_do_not_fit(path: Path, name: str) -> tuple[str, dict[str, str | None]]:
+    """Return a sentence on the files of weights near a module of which none can be its own, and the options of the next
+    command: the other module that fits one of these files, or else --weights with a placeholder. Return an empty string
+    and dict if there are no such files.
+
+    Args:
+        path, name: the file and name of the module.
+    """
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
+
+    files = [one for one in list_data_files_named_in_code(path, _OF_WEIGHTS) if holds_weights(one)]
+    files = [*dict.fromkeys((*files, *list_weight_files_near(path), *_list_weight_files_in(path.parent)))]
+    misfits = {file: _describe_misfit(path, _list_classes_of_module(path, name), file) for file in files}
+    for file, why in misfits.items():
+        if other := propose_class_of_weights(path, name, file):
+            reason = f": {why}" if why else ""
+            said = f"{file} fits {other}, and not {name}{reason}. For {name}, give its own file as --weights."
+            return said, {"source": other, "weights": str(file)}
+    told = [f"{file}: {why}" for file, why in misfits.items() if why][:_MOST_TOLD]
+    said = f"None of the files of weights that were found fits {name} ({'; '.join(told)})."
+    return (said, {"weights": UNKNOWN_FILE}) if told else ("", {})
+
+
+def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> list[str]:
+    """List the classes among `names` that have the layers in a file of weights, with its kinds of layers and its sizes.
 
     Args:
         path: the file of the classes.
         names: their names.
         weights: the file of weights.
-        has_rivals: whether to compare kinds and sizes even if only one class has the layers.
     """
-    from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_classes_with_layers
+    from pocketrnn_export.source_code.class_definitions import list_classes_with_layers
     from pocketrnn_export.vocabularies.checkpoint_file import list_weight_names
 
     layers = list_weight_names(weights)
     found = list_classes_with_layers(path, names, layers) if layers else []
-    if len(found) < 1 + (not has_rivals):
-        return found
-    from pocketrnn_export.intake.arguments_from_weights import has_kinds_and_sizes
+    return [name for name in found if not _describe_misfit(path, [name], weights)]
+
+
+def _describe_misfit(path: Path, names: Sequence[str], weights: Path) -> str:
+    """Return why weights cannot be those of any class among `names`, for the end of a sentence, by the first class.
+    Return an empty string if they may be, or if this is not known.
+
+    Args:
+        path, names, weights: as in `list_classes_that_fit`.
+    """
+    from pocketrnn_export.intake.arguments_from_weights import describe_misfit
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports
 
+    found = [find_class_in_file_or_imports(path, name) for name in names]
     with contextlib.suppress(InputError), hide_log_records():
         tensors = read_weights(weights).tensors
-        held = {name: find_class_in_file_or_imports(path, name) for name in found}
-        found = [name for name, one in held.items() if one is None or has_kinds_and_sizes(one[1], tensors)]
-    return found
+        misfits = ["" if one is None else describe_misfit(one[1], tensors) for one in found]
+        return misfits[0] if misfits and all(misfits) else ""
+    return ""
 
 
 def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None:
@@ -487,7 +530,8 @@ def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None
     """
     from pocketrnn_export.source_code.class_definitions import list_module_classes, list_module_classes_near
 
-    own = [f"{path}:{one}" for one in list_module_classes(path)]
+    # A class from which others inherit is not listed.
+    own = [f"{path}:{one}" for one in (name, *list_module_classes(path))]
     fitting = list_modules_that_fit([*own, *list_module_classes_near(path)], [weights], path.parent)
     return None if not fitting or f"{path}:{name}" in fitting else fitting[0]
 
@@ -509,11 +553,7 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
     named += [(file, name) for file in books for name in list_module_classes(file)]
     for one in weights:
         nearest = sorted(named, key=lambda found: found[0].resolve().parent != one.resolve().parent)
-        if fitting := [
-            f"{file}:{name}"
-            for file, name in nearest
-            if list_classes_that_fit(file, [name], one, has_rivals=len(named) > 1)
-        ]:
+        if fitting := [f"{file}:{name}" for file, name in nearest if list_classes_that_fit(file, [name], one)]:
             return fitting
     return []
 
@@ -791,10 +831,12 @@ def read_labels(given: str, head: str = "") -> list[str]:
         head: the name of the module's head that these labels belong to; empty for a module with one set of labels.
 
     Raises:
-        InputError: they cannot be read.
+        InputError: they cannot be read, or stand in a message in place of labels that are not known.
     """
     from pocketrnn_export.source_code.labels_in_code import read_labels_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
+    if given == make_unknown_labels(given.count(",") + 1):
+        raise InputError(f"{given} stands in place of your labels.", "Write these, in the order of the logits.")
     named = parse_module_name(given) if "," not in given else None
     return read_plain_labels(given, head) if named is None else read_labels_in_file(named.path, named.name)

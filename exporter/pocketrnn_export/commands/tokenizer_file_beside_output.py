@@ -9,7 +9,8 @@ import functools
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -17,9 +18,13 @@ import click
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.names_from_paths import choose_module_file
-from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.standard_streams import (
+    get_lines_to_print_at_end,
+    print_at_end_if_command_runs,
+    print_line,
+)
 from pocketrnn.commands.terminal_text import escape_line
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
@@ -37,6 +42,54 @@ if TYPE_CHECKING:
     from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
 
 _MOST_FILES: Final = 20
+# The keys in a click context's `meta` for the files that a command has written, each with its content before; and for
+# the --tokenizer functions in them, each with the owner's function in whose place it is taken.
+_WRITTEN_FILES: Final = "pocketrnn.written_files"
+_TAKEN_FUNCTIONS: Final = "pocketrnn.taken_functions"
+
+
+@contextlib.contextmanager
+def remove_written_files_if_command_fails() -> Iterator[None]:
+    """If the block fails, undo the files that `write_code_file` has written in it, but for those that the error names:
+    they would be taken for the owner's. The error names the owner's functions in place of those in the files."""
+    try:
+        yield
+    except BaseException as error:
+        context = click.get_current_context()
+        kept = get_lines_to_print_at_end(context)
+        for taken, given in context.meta.get(_TAKEN_FUNCTIONS, {}).items():
+            if isinstance(error, PocketRNNError):
+                error.problem, error.remedy = (
+                    one.replace(f"--tokenizer {shlex.quote(taken)}", f"--tokenizer {shlex.quote(given)}").replace(
+                        taken, given
+                    )
+                    for one in (error.problem, error.remedy)
+                )
+                error.args = (f"{error.problem} {error.remedy}",)
+        for path, before in context.meta.get(_WRITTEN_FILES, {}).items():
+            if str(path) not in str(error):
+                kept[:] = [one for one in kept if one[1] != str(path)]
+                with contextlib.suppress(OSError):
+                    path.unlink() if before is None else path.write_bytes(before)
+        raise
+
+
+def _take_written_function(options: dict[str, Any], path: Path, said: str) -> None:
+    """Set --tokenizer to the function `words` of a written file, also in the commands that messages suggest. The note
+    on it is printed when the command ends.
+
+    Args:
+        options: the options of the command.
+        path: the file.
+        said: the sentence of the note before "and --tokenizer ... is taken."
+    """
+    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+
+    context, taken, given = click.get_current_context(), f"{path}:{WRITTEN_NAME}", options["tokenizer"]
+    functions = context.meta.setdefault(_TAKEN_FUNCTIONS, {})
+    functions[taken] = functions.get(given, given)
+    options["tokenizer"] = context.params["tokenizer"] = taken
+    print_at_end_if_command_runs(f"Note: {said}, and --tokenizer {taken} is taken.", str(path))
 
 
 def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
@@ -86,12 +139,7 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
         print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
     path = write_code_file(Path(parameters["output"]), "words", written.code, named)
-    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
-    print_line(
-        f"Note: The lines of {named} that split a text are now a function in {path}, and --tokenizer "
-        f"{path}:{WRITTEN_NAME} is taken.",
-        err=True,
-    )
+    _take_written_function(options, path, f"The lines of {named} that split a text are now a function in {path}")
     if both := write_tokenizer_with_changed_text(named):
         print_line(f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}.", err=True)
     return True
@@ -121,18 +169,14 @@ def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: K
     named = parse_module_name(options["tokenizer"])
     if named is None or named.name == WRITTEN_NAME or named.method or named.args or named.kwargs:
         return False
-    code = write_text_function(named.path, named.name)
-    if code is None:
+    code, bound = write_text_function(named.path, named.name), f"{WRITTEN_NAME} = {named.name}\n"
+    if code is None or bound not in code:
         return False
-    code = code.replace(f"{WRITTEN_NAME} = {named.name}\n", "")
+    code = code.replace(bound, "")
     code += f"\ndef {WRITTEN_NAME}(text):\n    return {keras.write_tokens(f'{named.name}(text)')}\n"
     path = write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code, named)
-    options["tokenizer"] = click.get_current_context().params["tokenizer"] = f"{path}:{WRITTEN_NAME}"
-    print_line(
-        f"Note: {named} gives a string, and {options['vocabulary']} splits it: {path} does both, and --tokenizer "
-        f"{path}:{WRITTEN_NAME} is taken.",
-        err=True,
-    )
+    said = f"{named} gives a string, and {options['vocabulary']} splits it: {path} does both"
+    _take_written_function(options, path, said)
     return True
 
 
@@ -147,12 +191,14 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     found = None if named is None or named.kwargs else complete_text_function(named.path, named.function_name)
     if named is None or found is None:
         return False
-    parameters, taken = click.get_current_context().params, found.option
-    if found.code:
-        taken = f"{write_code_file(Path(parameters['output']), WRITTEN_NAME, found.code, named)}:{WRITTEN_NAME}"
-    options["tokenizer"] = parameters["tokenizer"] = taken
+    parameters = click.get_current_context().params
     is_called = "" if found.called is None else f", as {found.called.place}, calls it"
-    print_line(f"Note: --tokenizer {named} is taken as {taken}{is_called}.", err=True)
+    if found.code:
+        path = write_code_file(Path(parameters["output"]), WRITTEN_NAME, found.code, named)
+        _take_written_function(options, path, f"{path} calls {named}{is_called}")
+        return True
+    options["tokenizer"] = parameters["tokenizer"] = found.option
+    print_line(f"Note: --tokenizer {named} is taken as {found.option}{is_called}.", err=True)
     return True
 
 
@@ -219,7 +265,6 @@ def replace_tokenizer_by_own_file(
         adapted: the function, as the export calls it.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
-    from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
 
     named = parse_module_name(options["tokenizer"])
@@ -254,11 +299,9 @@ def replace_tokenizer_by_own_file(
     if code is None or call is None:
         return False
     path = write_code_file(Path(parameters["output"]), "words", code, named, options["tokenizer"])
-    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     also = ", with the words of the vocabulary" if vocabulary else ""
     without = "" if loads_torch(path) else ", without PyTorch"
-    print_line(f"Note: {named} is now also in {path}{without}{also}, and --tokenizer {path}:{WRITTEN_NAME} is "
-               "taken.", err=True)  # fmt: skip
+    _take_written_function(options, path, f"{named} is now also in {path}{without}{also}")
     return True
 
 
@@ -310,9 +353,7 @@ def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> boo
         return False
     parameters = click.get_current_context().params
     path = write_code_file(Path(parameters["output"]), WRITTEN_NAME, code, named)
-    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
-    print_line(f"Note: {named} cannot be loaded as it stands, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
-               err=True)  # fmt: skip
+    _take_written_function(options, path, f"{named} cannot be loaded as it stands")
     return True
 
 
@@ -411,6 +452,9 @@ def write_code_file(
         code = _add_places_of_copied_lines(code, copied.path if isinstance(copied, ModuleName) else copied)
     content = f"{write_first_line(code, origin)}{code}".encode()
     path = _choose_code_file(output, kind, content)
+    if (context := click.get_current_context(silent=True)) is not None:
+        before = path.read_bytes() if path.exists() else None
+        context.meta.setdefault(_WRITTEN_FILES, {}).setdefault(path, before)
     with write_whole_file(path, force=True) as file:
         file.write(content)
     for change in changes:

@@ -122,10 +122,10 @@ def _list_arguments_shown_inside(
     yield from ((given[name], value) for name, value in values.items() if name in given)
 
 
-def has_kinds_and_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether weights may be those of a class: no recurrent layer has other gates than the code says, no layer
-    another size than the number in the code, or than another layer whose size has the same name, and no layer that the
-    class makes in any case is missing.
+def describe_misfit(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> str:
+    """Return why weights cannot be those of a class, for the end of a sentence: a layer that the class makes in any
+    case is missing, a recurrent layer has other gates than the code says, or a layer has another size than the number
+    in the code, or than another layer whose size has the same name. Return an empty string if none of these holds.
 
     Args:
         definition: the class.
@@ -138,18 +138,20 @@ def has_kinds_and_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor])
     for name, layer in _find_assigned_layers(definition):
         kind = read_last_name(layer.func)
         gates, shown = GATES.get(kind.removesuffix("Cell")), count_gates(tensors, name)
-        is_missing = kind in _LAYERS and layer in always and not any(f".{name}." in f".{key}" for key in tensors)
-        if is_missing or (gates is not None and shown not in (gates, None)):
-            return False
+        if kind in _LAYERS and layer in always and not any(f".{name}." in f".{key}" for key in tensors):
+            return f"it has no {name}"
+        if gates is not None and shown not in (gates, None):
+            other = next((one for one, number in GATES.items() if number == shown), "another layer")
+            return f"its {name} is {other}, and not {kind}"
         for argument, size in _list_arguments_shown_by_weights(layer, name, tensors):
             if isinstance(argument, ast.Constant) and argument.value != size:
-                return False
+                return f"its {name} has the size {size:,}, and not {argument.value!r}"
             solved, value = _solve_expression(argument, size)
             # A branch, or a new value of the name, may explain another size.
             is_shown = layer in always and solved.isidentifier() and solved not in changed
             if is_shown and sizes.setdefault(solved, value) != value:
-                return False
-    return True
+                return f"its {name} shows {solved}={value}, but another layer shows {sizes[solved]}"
+    return ""
 
 
 def _list_arguments_shown_by_weights(

@@ -40,6 +40,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     list_needed_names,
     list_read_names,
     read_last_name,
+    rename_name_of_file,
 )
 from pocketrnn_export.source_code.text_as_parameter import (
     TextAndCode,
@@ -59,6 +60,8 @@ from pocketrnn_export.vocabularies.owner_function_call import LEAVES_OUT_UNKNOWN
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 WRITTEN_NAME: Final = "words"
+# The owner's function or constant of that name.
+OWNERS_NAME: Final = "owners_words"
 NAME_WITH_FIELDS: Final = "words_of_fields"
 _BUILTINS: Final = frozenset(dir(builtins))
 _MOST_CALLS: Final = 3
@@ -179,6 +182,8 @@ def write_tokenizer_of_function(
     if any(f".{method}(" in ast.unparse(one) for one in statements for method in METHODS_OF_FIELD):
         field = find_field_split(path)
         statements = statements if field is None else replace_methods_of_field(statements, field)
+    name = OWNERS_NAME if name == WRITTEN_NAME else name
+    statements = rename_name_of_file(statements, WRITTEN_NAME, OWNERS_NAME)
     functions = find_functions(statements, path)
     if name not in functions and name:
         return None
@@ -200,6 +205,8 @@ def write_tokenizer_of_function(
     helpers = None if made is None else list_file_statements_that_code_needs(made, statements, path)
     if made is None or helpers is None:
         return None
+    # An imported file may have a function of this name, too.
+    helpers = rename_name_of_file(helpers, WRITTEN_NAME, OWNERS_NAME)
     written = f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
     written += f"\n{LEAVES_OUT_UNKNOWN} = True\n" if code.leaves_out else ""
     # A later line that changes the ids may change this one.

@@ -4,8 +4,9 @@ statement, and a function's or class's defaults, annotations, decorators, method
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from typing import Final
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.Lambda
@@ -165,3 +166,42 @@ def list_imported_modules(node: Import) -> set[str]:
         above = "." * node.level + (node.module or "")
         found = {above, *(f"{above}{'.' * (not above.endswith('.'))}{name}" for name in found)}
     return found
+
+
+def rename_name_of_file(statements: Sequence[ast.stmt], name: str, new_name: str) -> list[ast.stmt]:
+    """Return the statements of a file with another name in place of one that they bind, so that new code may bind it.
+    Parameters and attributes of this name stay. Return the statements themselves if none of them binds it.
+
+    Args:
+        statements: the statements.
+        name, new_name: the name, and what replaces it.
+
+    Example:
+        >>> made = rename_name_of_file(ast.parse("def words(text): ...\nwords('a')").body, "words", "split")
+        >>> ast.unparse(made[1])
+        "split('a')"
+    """
+    if not any(name in list_changed_names(one) for one in statements):
+        return [*statements]
+    rename = _RenameName(name, new_name)
+    return [rename.visit(copy.deepcopy(one)) for one in statements]
+
+
+class _RenameName(ast.NodeTransformer):
+    """Replace a name, but for the code of a function with such a parameter, and the attributes of a class."""
+
+    def __init__(self, name: str, new_name: str) -> None:
+        self._name, self._new_name = name, new_name
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, Definition) and self._name in list_parameters(node):
+            return node
+        field = {ast.Name: "id", ast.alias: "asname"}.get(type(node), "name")
+        bound = getattr(node, field, "") or getattr(node, "name", "")
+        if bound == self._name:
+            setattr(node, field, self._new_name)
+        if not isinstance(node, ast.ClassDef):
+            return self.generic_visit(node)
+        for part in (one for one in node.body if self._name not in list_changed_names(one)):
+            self.visit(part)
+        return node

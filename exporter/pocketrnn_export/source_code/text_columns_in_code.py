@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code.notebook import read_python_statements
-from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
+from pocketrnn_export.source_code.splitting_part_of_function import OWNERS_NAME, WRITTEN_NAME
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
+from pocketrnn_export.source_code.syntax_tree_parts import rename_name_of_file
 
 _EACH: Final = ("apply", "map", "progress_apply")
 # Methods that change the column and not its texts.
@@ -33,7 +34,7 @@ def write_tokenizer_of_columns(path: Path) -> str | None:
         def words(text):
             return text.lower().split()
     """
-    statements = read_python_statements(path)
+    statements = rename_name_of_file(read_python_statements(path), WRITTEN_NAME, OWNERS_NAME)
     made: dict[tuple[str, str], ast.expr | None] = {}
     last: ast.expr | None = None
     for one in statements:

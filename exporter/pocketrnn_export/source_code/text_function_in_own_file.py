@@ -20,7 +20,11 @@ from typing import Any, Final, NamedTuple
 from pocketrnn_export.source_code.code_and_data_files_near_module import find_imported_file
 from pocketrnn_export.source_code.known_side_effects import PURE_METHODS, REACH_ANY
 from pocketrnn_export.source_code.notebook import read_python_statements
-from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
+from pocketrnn_export.source_code.splitting_part_of_function import (
+    OWNERS_NAME,
+    WRITTEN_NAME,
+    write_tokenizer_of_function,
+)
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
@@ -32,6 +36,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     list_imported_modules,
     list_imported_names,
     read_last_name,
+    rename_name_of_file,
 )
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
@@ -120,9 +125,8 @@ def write_text_function(
         return None
     written = [*helpers, *made]
     if called != WRITTEN_NAME or call != PLAIN_CALL:
-        # Other code there may call a function of this name.
-        if any(WRITTEN_NAME in list_changed_names(one) for one in written):
-            return None
+        renamed = rename_name_of_file([*written, *ast.parse(called).body], WRITTEN_NAME, OWNERS_NAME)
+        written, called = renamed[:-1], ast.unparse(renamed[-1])
         lines = f"{_CALLED_NAME} = {called}\ndef {WRITTEN_NAME}(text):\n    return {call.format(_CALLED_NAME)}"
         written += ast.parse(lines if call != PLAIN_CALL else f"{WRITTEN_NAME} = {called}").body
     return ast.unparse(ast.Module(written, [])) + "\n"

@@ -67,7 +67,9 @@ def write_call_of_text_function(name: str, text: str, called: CallArguments, wri
     given = [f"{one}={one if one in parameters else called.code[one]}" for one in called.code]
     made = ast.parse(f"def {written_name}({', '.join(parameters)}):\n    return {name}({', '.join(given)})").body
     statements = read_python_statements_if_readable(called.file)
-    helpers = list_file_statements_that_code_needs(made, statements, called.file)
+    # The owner's function of this name is another one.
+    is_free = not any(written_name in list_changed_names(one) for one in statements)
+    helpers = list_file_statements_that_code_needs(made, statements, called.file) if is_free else None
     if helpers is None or any(written_name in list_changed_names(one) for one in helpers):
         return None
     return f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.bundle.hub_download import SCHEME, download_bundle, parse_hub_address
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, FORMAT, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 
 __all__ = ["find_or_download_bundle", "is_bundle", "list_bundles_of_folder"]
@@ -77,9 +77,18 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
 def list_bundles_of_folder(folder: Path) -> list[str]:
     """List the bundles and packed files in a folder, sorted by name; empty for a folder that cannot be read."""
     try:
-        return sorted(one.name for one in folder.iterdir() if is_bundle(one))
+        return sorted(one.name for one in folder.iterdir() if is_bundle(one) and _names_format(one))
     except OSError:
         return []
+
+
+def _names_format(path: Path) -> bool:
+    """Return whether a packed file, or the classifier.json of a folder, may be pocketrnn's: other programs write files
+    of that name, too."""
+    try:
+        return not path.is_dir() or FORMAT.encode() in (path / CLASSIFIER_JSON).read_bytes()
+    except OSError:
+        return False
 
 
 def is_bundle(path: Path) -> bool:

@@ -75,9 +75,11 @@ class _CommandError(click.ClickException):
         lines = message.split("\n") if error.of_lines else [escape_line(message)]
         # A command to copy stands on a line of its own.
         lines = [part for line in lines for part in line.replace(_COMMAND, f"\n{_COMMAND.lstrip()}").split("\n")]
-        super().__init__("\n".join(_shorten_message(line.rstrip()) for line in lines))
+        # It is the last one, after the lines that follow the error.
+        last = [line for line in lines[-1:] if line.startswith(_COMMAND.lstrip())]
+        super().__init__("\n".join(_shorten_message(line.rstrip()) for line in lines[: len(lines) - len(last)]))
         self.exit_code = error.exit_status  # type: ignore[misc]
-        self._lines_after = lines_after
+        self._lines_after = [*lines_after, *(_shorten_message(line.rstrip()) for line in last)]
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the error to standard error, and then the lines that belong after it."""

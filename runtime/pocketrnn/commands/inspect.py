@@ -131,7 +131,11 @@ def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
         return [fact for name, head in output.heads.items() for fact in _describe_head(name, head)]
     if not isinstance(output, ValueOutput):
         names, of = ", ".join(output.labels), " of each token" if output.of_tokens else ""
-        return [(f"labels{of}", f"{count}: {names}"), ("probabilities", f"{output.activation} of the logits")]
+        # The graph gives two logits, 0 and the module's, whose softmax is the sigmoid of this one.
+        is_one = bool(manifest.provenance.get("one_number"))
+        sigmoid = f"sigmoid of one logit, that of {output.labels[-1]}"
+        kind = sigmoid if is_one else f"{output.activation} of the logits"
+        return [(f"labels{of}", f"{count}: {names}"), ("probabilities", kind)]
     return [("values", f"{count}: {_join_with_units(output.names, output.units)}")]
 
 
@@ -254,7 +258,7 @@ def _describe_tokenizer(text: AnyTextRules) -> str:
     if not isinstance(text, TextRules):
         return f"subwords: {make_rules_document(text)['model']['kind']}"
     if text.tokenizer == "external":
-        return "external: the owner's code splits texts, which are given as tokens or ids"
+        return "external: your code splits texts, which are given as tokens or ids"
     return text.tokenizer + ("" if text.lowercase else ", case kept")
 
 
