@@ -23,6 +23,7 @@ from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumen
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.weights_file import read_weights
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 MODEL = """
 import torch.nn.functional as F
@@ -501,3 +502,83 @@ def test_a_dict_of_the_checkpoint_is_named_for_an_object_that_it_does_not_fill(f
     with pytest.raises(MissingArgumentsError, match=r'"config\.pt"\)\["config"\].*size, layers'):
         load("with_config.py:Made", "config.pt")
     assert (folder / "with_config.py").exists()
+
+
+BRANCHES = """
+from torch import nn
+
+
+class Both(nn.Module):
+    def __init__(self, words, size):
+        super().__init__()
+        self.rnn = nn.GRU(size, 6, bidirectional=True)
+
+
+class Head(nn.Module):
+    def __init__(self, size, classes):
+        super().__init__()
+        layers = [nn.Linear(size, 5), nn.Linear(5, classes)]
+        self.model = nn.Sequential(*layers)
+
+
+class Branches(nn.Module):
+    def __init__(self, bag, both, words, kind="a", wide=False, layers=1, classes=9):
+        super().__init__()
+        if bag == True and both == False:
+            self.vectors = nn.EmbeddingBag(words, 4)
+        elif bag == False and both == True:
+            made = nn.Embedding(words, 4)
+            self.vectors = nn.Sequential(made, Both(words, 4))
+        self.head = Head(24 if wide else 12, classes)
+        self.more = nn.ModuleList(nn.Linear(3, 3) for _ in range(layers))
+
+
+class Flags(nn.Module):
+    def __init__(self, words, frozen, heads, both):
+        super().__init__()
+        self.table = nn.Embedding(*(words, 4 if both else 8))
+        self.table.weight.requires_grad = not frozen
+        self.heads = heads
+"""
+
+
+def save_branches(folder: Path, name: str, *args: Any) -> Any:
+    (folder / "net.py").write_text(BRANCHES)
+    torch.save(make(BRANCHES, name, *args).state_dict(), folder / "net.pt")
+    return read_weights(folder / "net.pt")
+
+
+def test_arguments_that_alone_give_the_tensors_of_the_weights_are_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = save_branches(tmp_path, "Branches", False, True, 31, "a", True, 3, 7)
+    for given in ("", "(both=True, bag=False, words=31)"):
+        named = parse_module_name(f"{tmp_path / 'net.py'}:Branches{given}")
+        assert named is not None
+        load_module(named, weights).load_state_dict(torch.load(tmp_path / "net.pt"))
+        for said in (
+            "wide=True",
+            "layers=3",
+            "classes=7",
+            *(() if given else ("bag=False, both=True, wide=True, words=31",)),
+        ):
+            assert said in caplog.text
+        caplog.clear()
+
+
+def test_arguments_that_the_weights_contradict_are_refused_with_those_that_fit(tmp_path: Path) -> None:
+    weights = save_branches(tmp_path, "Branches", False, True, 31)
+    named = parse_module_name(f"{tmp_path / 'net.py'}:Branches(True, False, words=31, kind='b')")
+    assert named is not None
+    with pytest.raises(OptionCorrectionsError, match=r"with bag=True, both=False .*net\.pt") as refused:
+        load_module(named, weights)
+    assert refused.value.changes == {"source": f"{named}(words=31, kind='b', bag=False, both=True)"}
+
+
+def test_arguments_that_change_no_tensor_are_asked_for(tmp_path: Path) -> None:
+    weights = save_branches(tmp_path, "Flags", 31, True, 2, True)
+    named = parse_module_name(f"{tmp_path / 'net.py'}:Flags")
+    assert named is not None
+    with pytest.raises(MissingArgumentsError, match="frozen and heads") as refused:
+        load_module(named, weights)
+    assert refused.value.source.endswith("Flags(words=31, frozen=..., heads=..., both=True)")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_memory_check import check_pickles, is_torchscript
+from pocketrnn_export.progress import hide_log_records
 from pocketrnn_export.torch_internals import MODULE_TABLES
 
 _log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
         InputError: names or shapes do not fit; the message names the first ones.
     """
     own, path = module.state_dict(), weights.path
-    state = _add_or_remove_prefix(weights, own)
+    state = add_or_remove_prefix(weights, own)
     missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     problems = []
@@ -159,7 +160,16 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     nn.Module.cpu(module)
 
 
-def _add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def has_tensors_of_weights(module: nn.Module, weights: SavedWeights) -> bool:
+    """Return whether the tensors of a module have the names and shapes of those in a file of weights, but for a
+    prefix of the names."""
+    own = module.state_dict()
+    with hide_log_records():
+        state = add_or_remove_prefix(weights, own)
+    return {name: one.shape for name, one in own.items()} == {name: one.shape for name, one in state.items()}
+
+
+def add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Return the weights under the module's names, if one prefix is to be removed from the names in the file, or added
     to all of them. Weights without the removed prefix are left out. Else return the weights unchanged."""
     state = weights.tensors
