@@ -575,6 +575,43 @@ def test_arguments_that_the_weights_contradict_are_refused_with_those_that_fit(t
     assert refused.value.changes == {"source": f"{named}(words=31, kind='b', bag=False, both=True)"}
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("runs/net.ini", "[FILES]\nmodel_path=../saved/net.pt\n[MODEL]\nfrozen=False\nheads=3  # of 2\n"),
+        ("saved/config.json", '{"model": {"frozen": "False", "heads": 3}}'),
+        ("saved/hparams.yaml", "model:\n  frozen: False\n  heads: 3\nname: x\n"),
+        ("params.toml", '[model]\nfrozen = false\nheads = 3\n[files]\nout = "saved/net.pt"'),
+    ],
+)
+@pytest.mark.parametrize(
+    "code", ["", "Flags(31, frozen=config['frozen'] == 'True', heads=int(config['heads']), both=1)"]
+)
+def test_settings_files_that_belong_to_the_weights_show_what_the_weights_do_not(
+    file: str,
+    content: str,
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("saved", "runs"):
+        (tmp_path / folder).mkdir()
+    # That of another file of weights.
+    Path("runs/old.ini").write_text("model_path=../saved/other_net.pt\nfrozen=True\nheads=9\n")
+    save_branches(tmp_path, "Flags", 31, True, 2, True)
+    weights = read_weights(Path("net.pt").rename("saved/net.pt"))
+    Path(file).write_text(content)
+    Path("train.py").write_text(f"config = read()\nmodel = {code}\n" if code else "")
+    named = parse_module_name("net.py:Flags")
+    assert named is not None
+    made = load_module(named, weights)
+    assert (made.heads, made.table.weight.requires_grad) == (3, True)
+    assert "heads=3, as" in caplog.text
+    assert file in caplog.text or "train.py" in caplog.text
+
+
 def test_arguments_that_change_no_tensor_are_asked_for(tmp_path: Path) -> None:
     weights = save_branches(tmp_path, "Flags", 31, True, 2, True)
     named = parse_module_name(f"{tmp_path / 'net.py'}:Flags")

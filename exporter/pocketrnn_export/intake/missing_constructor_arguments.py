@@ -37,11 +37,11 @@ from pocketrnn_export.intake.constructor_calls_in_file import (
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings_for_argument
-from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.intake.weights_file import SavedSettings, SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
-from pocketrnn_export.source_code.settings_in_code import read_settings_in_code
+from pocketrnn_export.source_code.settings_in_code import read_settings_in_code, read_word_as_bool
 from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary
 
@@ -140,7 +140,7 @@ def find_values_for_missing_arguments(
     _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls, place, near.value_phrases)
     if weights is not None:
         made_with = {name: found_values.get(name, parameter.default) for name, parameter in takes.items()}
-        _log_unused_checkpoint_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
+        _log_unused_checkpoint_values(named, place, {k: v for k, v in stated.items() if k not in taken}, made_with)
     return found_values
 
 
@@ -247,7 +247,7 @@ def _search_owner_files(
     for in_code in parsers:
         for user in in_code.users:
             defaults[user] = {**in_code.values, **defaults.get(user, {})}
-    saved = {} if weights is None else weights.settings
+    saved = [] if weights is None else weights.all_settings
     calls: dict[str, GivenByCalls] = {}
     for path in paths:
         cells = read_python_cells_if_readable(path)
@@ -262,14 +262,12 @@ def _search_owner_files(
     return _OwnerValues({name: one for name, one in settings.items() if one is not None}, calls)
 
 
-def _find_setting(
-    parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
-) -> Any:
-    """Return the value of a setting such as `config.model.dim` from a checkpoint, or else from the options of a command
+def _find_setting(parts: Sequence[str], *, settings: Iterable[SavedSettings], options: Mapping[str, Any]) -> Any:
+    """Return the value of a setting such as `config.model.dim` from `settings`, or else from the options of a command
     line. `parts` are its names: config, model, dim. If several dicts of the checkpoint have the last name, those count
     that are found under most of the other names. Return `...` without a value, or if these dicts disagree."""
     held: dict[int, list[Any]] = {}
-    for place, values in settings.items():
+    for place, _, values in settings:
         if parts[-1] in values:
             names = place.split(".")[::-1]
             alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(names, parts[-2::-1], strict=False))
@@ -281,20 +279,21 @@ def _find_setting(
 def _find_checkpoint_arguments_and_place(
     takes: Collection[str], weights: SavedWeights | None
 ) -> tuple[dict[str, Any], str]:
-    """Find the dict in a checkpoint that has the most arguments of a class. Return these arguments, and the place of
-    the dict as a phrase. `takes` are the names of the arguments that the class takes."""
+    """Find the dict in a checkpoint, or in a file of settings that belongs to it, that has the most arguments of a
+    class. Return these arguments, and the place of the dict with a verb. `takes` are the names of the arguments that
+    the class takes."""
     if weights is None:
         return {}, ""
     # The first of those with equally many names counts.
-    dicts = {"": weights.arguments, **{f" in {place}": held for place, held in weights.settings.items() if place}}
-    dicts |= {" at its top": weights.settings[""]} if "" in weights.settings else {}
+    sources = [(f"{weights.path} says", weights.arguments), *((one.said, one.values) for one in weights.all_settings)]
     # A dict may be an object of settings, which is made elsewhere.
-    plain = {
-        place: {name: value for name, value in held.items() if name in takes and not isinstance(value, Mapping)}
-        for place, held in dicts.items()
-    }
-    place = max(plain, key=lambda place: len(plain[place]))
-    return plain[place], place
+    plain = [
+        (said, {name: value for name, value in held.items() if name in takes and not isinstance(value, Mapping)})
+        for said, held in sources
+    ]
+    said, values = max(plain, key=lambda one: len(one[1]))
+    is_of_file = not weights.settings
+    return {name: read_word_as_bool(value) if is_of_file else value for name, value in values.items()}, said
 
 
 def _list_parameters_without_argument(
@@ -367,15 +366,15 @@ def _log_taken_values(
     values_by_source: Sequence[Mapping[str, Any]],
     kept_defaults: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
-    checkpoint_place: str,
+    place: str,
     further_phrases: Sequence[str],
 ) -> None:
     """Log the values that were found for arguments, each with what shows it, and the arguments that keep an unconfirmed
-    default. `checkpoint_place` is where the checkpoint has its values, and `further_phrases` are phrases on further
-    arguments."""
+    default. `place` is where a checkpoint or a file of settings has its values, and `further_phrases` are phrases on
+    further arguments."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).places_with_verb} it" if calls else ""
-    how = (f"by the shapes in {path}", f"as {path} says{checkpoint_place}", "without effect on its answers", where)
+    how = (f"by the shapes in {path}", f"as {place}", "without effect on its answers", where)
     told = [f"{write_arguments(one)}, {why}" for one, why in zip(values_by_source, how, strict=True) if one]
     told += further_phrases
     kept: dict[str, dict[str, Any]] = {}
@@ -396,15 +395,15 @@ def _log_taken_values(
 
 
 def _log_unused_checkpoint_values(
-    named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
+    named: ModuleName, place: str, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
     """Log the arguments in a checkpoint (`stated`) that differ from those with which the module is made
     (`made_with`)."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
-            "%s says %s, but %s has other defaults, which are used. If the weights were trained with these values, "
+            "%s %s, but %s has other defaults, which are used. If the weights were trained with these values, "
             "give them: %s:%s(%s)",
-            weights.path, write_arguments(other), named.name, named.path, named.name, write_arguments(other),
+            place, write_arguments(other), named.name, named.path, named.name, write_arguments(other),
         )  # fmt: skip
 
 
