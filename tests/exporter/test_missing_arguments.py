@@ -23,6 +23,7 @@ from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumen
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.weights_file import read_weights
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 MODEL = """
 import torch.nn.functional as F
@@ -501,3 +502,120 @@ def test_a_dict_of_the_checkpoint_is_named_for_an_object_that_it_does_not_fill(f
     with pytest.raises(MissingArgumentsError, match=r'"config\.pt"\)\["config"\].*size, layers'):
         load("with_config.py:Made", "config.pt")
     assert (folder / "with_config.py").exists()
+
+
+BRANCHES = """
+from torch import nn
+
+
+class Both(nn.Module):
+    def __init__(self, words, size):
+        super().__init__()
+        self.rnn = nn.GRU(size, 6, bidirectional=True)
+
+
+class Head(nn.Module):
+    def __init__(self, size, classes):
+        super().__init__()
+        layers = [nn.Linear(size, 5), nn.Linear(5, classes)]
+        self.model = nn.Sequential(*layers)
+
+
+class Branches(nn.Module):
+    def __init__(self, bag, both, words, kind="a", wide=False, layers=1, classes=9):
+        super().__init__()
+        if bag == True and both == False:
+            self.vectors = nn.EmbeddingBag(words, 4)
+        elif bag == False and both == True:
+            made = nn.Embedding(words, 4)
+            self.vectors = nn.Sequential(made, Both(words, 4))
+        self.head = Head(24 if wide else 12, classes)
+        self.more = nn.ModuleList(nn.Linear(3, 3) for _ in range(layers))
+
+
+class Flags(nn.Module):
+    def __init__(self, words, frozen, heads, both):
+        super().__init__()
+        self.table = nn.Embedding(*(words, 4 if both else 8))
+        self.table.weight.requires_grad = not frozen
+        self.heads = heads
+"""
+
+
+def save_branches(folder: Path, name: str, *args: Any) -> Any:
+    (folder / "net.py").write_text(BRANCHES)
+    torch.save(make(BRANCHES, name, *args).state_dict(), folder / "net.pt")
+    return read_weights(folder / "net.pt")
+
+
+def test_arguments_that_alone_give_the_tensors_of_the_weights_are_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = save_branches(tmp_path, "Branches", False, True, 31, "a", True, 3, 7)
+    for given in ("", "(both=True, bag=False, words=31)"):
+        named = parse_module_name(f"{tmp_path / 'net.py'}:Branches{given}")
+        assert named is not None
+        load_module(named, weights).load_state_dict(torch.load(tmp_path / "net.pt"))
+        for said in (
+            "wide=True",
+            "layers=3",
+            "classes=7",
+            *(() if given else ("bag=False, both=True, wide=True, words=31",)),
+        ):
+            assert said in caplog.text
+        caplog.clear()
+
+
+def test_arguments_that_the_weights_contradict_are_refused_with_those_that_fit(tmp_path: Path) -> None:
+    weights = save_branches(tmp_path, "Branches", False, True, 31)
+    named = parse_module_name(f"{tmp_path / 'net.py'}:Branches(True, False, words=31, kind='b')")
+    assert named is not None
+    with pytest.raises(OptionCorrectionsError, match=r"with bag=True, both=False .*net\.pt") as refused:
+        load_module(named, weights)
+    assert refused.value.changes == {"source": f"{named}(words=31, kind='b', bag=False, both=True)"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("runs/net.ini", "[FILES]\nmodel_path=../saved/net.pt\n[MODEL]\nfrozen=False\nheads=3  # of 2\n"),
+        ("saved/config.json", '{"model": {"frozen": "False", "heads": 3}}'),
+        ("saved/hparams.yaml", "model:\n  frozen: False\n  heads: 3\nname: x\n"),
+        ("params.toml", '[model]\nfrozen = false\nheads = 3\n[files]\nout = "saved/net.pt"'),
+    ],
+)
+@pytest.mark.parametrize(
+    "code", ["", "Flags(31, frozen=config['frozen'] == 'True', heads=int(config['heads']), both=1)"]
+)
+def test_settings_files_that_belong_to_the_weights_show_what_the_weights_do_not(
+    file: str,
+    content: str,
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("saved", "runs"):
+        (tmp_path / folder).mkdir()
+    # That of another file of weights.
+    Path("runs/old.ini").write_text("model_path=../saved/other_net.pt\nfrozen=True\nheads=9\n")
+    save_branches(tmp_path, "Flags", 31, True, 2, True)
+    weights = read_weights(Path("net.pt").rename("saved/net.pt"))
+    Path(file).write_text(content)
+    Path("train.py").write_text(f"config = read()\nmodel = {code}\n" if code else "")
+    named = parse_module_name("net.py:Flags")
+    assert named is not None
+    made = load_module(named, weights)
+    assert (made.heads, made.table.weight.requires_grad) == (3, True)
+    assert "heads=3, as" in caplog.text
+    assert file in caplog.text or "train.py" in caplog.text
+
+
+def test_arguments_that_change_no_tensor_are_asked_for(tmp_path: Path) -> None:
+    weights = save_branches(tmp_path, "Flags", 31, True, 2, True)
+    named = parse_module_name(f"{tmp_path / 'net.py'}:Flags")
+    assert named is not None
+    with pytest.raises(MissingArgumentsError, match="frozen and heads") as refused:
+        load_module(named, weights)
+    assert refused.value.source.endswith("Flags(words=31, frozen=..., heads=..., both=True)")

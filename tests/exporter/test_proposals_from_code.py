@@ -60,8 +60,8 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     loads_torch,
     write_first_line,
 )
-from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
-from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
+from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, join_first_labels
+from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code, find_vocabulary_loader
 from pocketrnn_export.source_code.splitting_part_of_function import (
     find_changed_text,
     uses_only_basic_english_tokenizer,
@@ -69,7 +69,7 @@ from pocketrnn_export.source_code.splitting_part_of_function import (
 )
 from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
-from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
+from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save, find_word_ids_in_code
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
@@ -1095,6 +1095,53 @@ def test_the_script_saves_the_dict_whose_ids_begin_at_one_if_the_embedding_has_t
     script = find_vocabulary_code(tmp_path / "net.py")
     assert script is not None
     assert isinstance(run_script(script.write(rows), tmp_path), kind)
+
+
+def test_the_owners_function_that_loads_the_vocabulary_is_called_with_the_file_that_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("src", "data"):
+        (tmp_path / folder).mkdir()
+    Path("data/vocabulary.txt").write_text("oil 9\ncup 3\n")
+    Path("src/settings.ini").write_text("path=../data/vocabulary.txt\n")
+    Path("src/net.py").write_text("from torch import nn\n")
+    Path("src/files.py").write_text(
+        "FIRST = '#unk#'\ndef load_vocab_pair(path):\n    return open(path), 1\n"
+        "def load_vocabulary(path):\n    return [FIRST, *(line.split()[0] for line in open(path))]\n"
+    )
+    found = find_vocabulary_loader(Path("src/net.py"))
+    assert found is not None
+    assert found[1] == Path("data/vocabulary.txt")
+    assert run_script(found[0].write(3), tmp_path) == ["#unk#", "oil", "cup"]
+    # Either may be the file.
+    Path("data/words.txt").write_text("oil\n")
+    Path("src/settings.ini").write_text("path=../data/vocabulary.txt\nother=../data/words.txt\n")
+    assert find_vocabulary_loader(Path("src/net.py")) is None
+
+
+@pytest.mark.parametrize(("code", "is_told"), [("vocab[word] += 1", False), ("vocab[word] = len(vocab)", True)])
+def test_a_dict_of_counts_is_not_advised_as_a_vocabulary(code: str, is_told: bool, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(f"def build(words):\n    vocab = {{}}\n    for word in words:\n        {code}\n")
+    assert ("json.dump(vocab," in describe_vocabulary_to_save([tmp_path / "net.py"])) == is_told
+
+
+@pytest.mark.parametrize(("code", "is_found"), [("split('\\n')", True), ("splitlines()", False)])
+def test_an_empty_label_after_the_last_line_gets_a_name(
+    code: str, is_found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("x\ny\n")
+    Path("net.py").write_text(f"labels = open('labels.txt').read().{code}\n")
+    torch.save({"out.weight": torch.zeros(3, 4), "out.bias": torch.zeros(3)}, "net.pt")
+    found = propose_labels(Path("net.py"), Path("net.pt"), None, multi_label=False)
+    assert found.value == ("x,y,none" if is_found else "a,b,c")
+    assert ("line 2, the last" in found.sentence) == is_found
+
+
+def test_a_message_shows_the_first_of_many_labels() -> None:
+    assert join_first_labels(["a", "b"]) == "a,b"
+    assert join_first_labels([f"l{number}" for number in range(51)]) == "l0,l1,l2,... (51 labels)"
 
 
 @pytest.mark.parametrize(

@@ -397,8 +397,9 @@ def test_lines_of_words_and_ids_are_read_by_the_ids(separator: str, first: int, 
     tokens = read_vocabulary(path).tokens
     assert {word: tokens.index(word) for word in words} == ids
     # Counts are not ids.
-    path.write_text("\n".join(f"{word},{i * i + 3}" for i, word in enumerate(words)), encoding="utf-8")
-    assert read_vocabulary(path).tokens[1] == "很,4"
+    path.write_text("\n".join(f"{word} {i * i + 3}" for i, word in enumerate(words)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"'<unk> 3'.* counts"):
+        read_vocabulary(path)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -918,17 +918,29 @@ def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[s
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
     """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
-    from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
+    from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code, find_vocabulary_loader
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
 
-    if named is not None and (found := propose_vocabulary(named.path, weights)) is not None:
+    output = Path(click.get_current_context().params["output"])
+    rows = read_weight_sizes(weights).embedding_rows
+    found = None if named is None else propose_vocabulary(named.path, weights)
+    # A loader may add words to those of the file.
+    is_open = named is not None and (found is None or bool(found.note))
+    if named is not None and is_open and (loader := find_vocabulary_loader(named.path)) is not None:
+        loading, data = loader
+        script = write_code_file(output, "vocabulary", loading.write(rows, output.parent), loading.file)
+        return ProposedOption(
+            "vocabulary",
+            f"The code in lines {loading.lines} of {loading.file} loads the vocabulary from {data}, and is copied to "
+            f"{script}: run python {shlex.quote(str(script))}. It writes {script.with_suffix('.json')}.",
+            str(script.with_suffix(".json")),
+        )
+    if found is not None:
         said = f"The vocabulary seems to be {found.path} ({found.place_in_code}).{found.note}"
         return ProposedOption("vocabulary", said, str(found.path))
     if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
         return tokenizer
     if named is not None and (code := find_vocabulary_code(named.path)) is not None:
-        output = Path(click.get_current_context().params["output"])
-        rows = read_weight_sizes(weights).embedding_rows
         script = write_code_file(output, "vocabulary", code.write(rows, output.parent), code.file)
         file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"

@@ -190,7 +190,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.source_code.label_choices_in_code import BY_PREDICTION
-    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
+    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, join_first_labels
 
     sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
@@ -201,6 +201,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         if ordered is not None:
             return ordered
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
+    if not found and path is not None and (one := _find_labels_with_empty_last_one(path, sizes)) is not None:
+        found[one.labels] = one, ",".join(one.labels)
     # Notebooks often repeat what the Python files say, or are older.
     for in_notebooks in (False, True):
         is_read = path is not None and not (in_notebooks and found)
@@ -210,12 +212,10 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
 
     fitting = [one for one in found if any(_holds_answers(file, one, multi_label=multi_label) for file in answers)]
     if in_answers is not None and not fitting:
-        named = ",".join(in_answers.labels)
+        named, first = ",".join(in_answers.labels), join_first_labels(in_answers.labels)
         open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
-        said = (
-            f"The labels seem to be {named}, those in {in_answers.where}{open_order}. A comparison with its answers, "
-        )
-        return ProposedOption("labels", f"{said}by --pairs, shows whether this is the order of the logits.", named)
+        said = f"The labels seem to be {first}, those in {in_answers.where}{open_order}. A comparison with its answers"
+        return ProposedOption("labels", f"{said}, by --pairs, shows whether this is the order of the logits.", named)
     fitting = fitting or ([*found][:1] if len(files) == 1 else [*found])
     fitting = [*{"\n".join(one).casefold(): one for one in reversed(fitting)}.values()][::-1]
     by_prediction = [one for one in fitting if found[one][0].evidence == BY_PREDICTION]
@@ -231,7 +231,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     more = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
     said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
     unknown = make_unknown_labels(sizes.labels or 3)
-    said = f"The labels are {unknown} in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
+    first = join_first_labels(unknown.split(","))
+    said = f"The labels are {first} in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
     return ProposedOption("labels", said, unknown)
 
 
@@ -291,6 +292,28 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
             if len({*labels}) == len(labels) == sizes.labels:
                 found[file] = LabelsInCode(f"{file}, {where}", tuple(labels))
     return found
+
+
+def _find_labels_with_empty_last_one(path: Path, sizes: WeightSizes) -> LabelsInCode | None:
+    """Find the labels in a text file that has one label fewer than the weights, if code near a module splits the text
+    of a file at its line breaks: after the last one it then has an empty label, which gets a name. Return None if there
+    is no such file."""
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
+    from pocketrnn_export.source_code.labels_in_code import LabelsInCode
+
+    split = re.compile(r"\.read\(\)\.split\('\\n'\)|\.read_text\([^()]*\)\.split\('\\n'\)")
+    files = _find_label_files(path, sizes._replace(outputs=sizes.labels - 1)) if sizes.outputs > 2 else {}
+    places = [where for where, node in list_syntax_nodes_near(path)
+              if isinstance(node, ast.Call) and split.search(ast.unparse(node))] if files else []  # fmt: skip
+    for file, one in files.items() if places else ():
+        if file.suffix != ".json" and file.read_bytes().endswith(b"\n") and not any("," in name for name in one.labels):
+            name = next(name for name in ("none", "unnamed", "") if name not in one.labels)
+            said = (
+                f"{one.where}; the weights have {sizes.outputs} outputs: split('\\n') ({places[0]}) gives an empty "
+                f"label after line {len(one.labels)}, the last one of the file, which is {name} here"
+            )
+            return LabelsInCode(said, (*one.labels, name))
+    return None
 
 
 def _find_labels_of_answers(answers: Iterable[Path], sizes: WeightSizes, *, multi_label: bool) -> LabelsInCode | None:

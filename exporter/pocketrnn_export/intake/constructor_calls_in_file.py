@@ -145,16 +145,49 @@ def join_given_values(first: GivenByCalls, second: GivenByCalls) -> GivenByCalls
 
 
 def _read_parts_of_dotted_name(expression: ast.expr | None) -> list[str]:
-    """Return the names of the parts of `config.model.dim` or `config["model"]["dim"]`; an empty list for other code."""
-    if isinstance(expression, ast.Name):
-        return [expression.id]
-    if isinstance(expression, ast.Attribute):
-        parts, last = _read_parts_of_dotted_name(expression.value), expression.attr
-    elif isinstance(expression, ast.Subscript) and isinstance(expression.slice, ast.Constant):
-        parts, last = _read_parts_of_dotted_name(expression.value), str(expression.slice.value)
-    else:
-        return []
-    return [*parts, last] if parts else []
+    """Return the names of the parts of `config.model.dim`, `config["model"]["dim"]` or `config.get("model", "dim")`; an
+    empty list for other code."""
+    last: list[str]
+    match expression:
+        case ast.Name(id=name):
+            return [name]
+        case ast.Attribute(value=held, attr=name):
+            last = [name]
+        case ast.Subscript(value=held, slice=ast.Constant(value=value)):
+            last = [str(value)]
+        case ast.Call(func=ast.Attribute(value=held, attr="get" | "getint" | "getfloat" | "getboolean"), args=args):
+            last = [str(one.value) for one in args if isinstance(one, ast.Constant)]
+        case _:
+            return []
+    parts = _read_parts_of_dotted_name(held)
+    return [*parts, *last] if parts else []
+
+
+_KINDS: Final = {"int": int, "float": float, "str": str}
+
+
+def _evaluate(
+    expression: ast.expr | None, known: Mapping[str, Any], find_setting: Callable[[Sequence[str]], Any]
+) -> Any:
+    """Return the value of a literal, a name, a setting, a conversion of one such as `int(config["dim"])`, or a
+    comparison such as `config["both"] == "True"`; `...` for other code."""
+    match expression:
+        case ast.Name(id=name) if name in known:
+            return known[name]
+        case ast.Call(func=ast.Name(id=kind), args=[part], keywords=[]) if kind in _KINDS:
+            with contextlib.suppress(ValueError, TypeError):
+                return ... if (value := _evaluate(part, known, find_setting)) is ... else _KINDS[kind](value)
+        case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq() as operator], comparators=[right]):
+            pair = [_evaluate(one, known, find_setting) for one in (left, right)]
+            # A setting that is compared with a string is read as one.
+            pair = [*map(str, pair)] if any(isinstance(one, str) for one in pair) and ... not in pair else pair
+            return ... if ... in pair else (pair[0] == pair[1]) is isinstance(operator, ast.Eq)
+        case ast.expr():
+            if len(parts := _read_parts_of_dotted_name(expression)) > 1:
+                return find_setting(parts)
+            with contextlib.suppress(ValueError, TypeError):
+                return ast.literal_eval(expression)
+    return ...
 
 
 def _collect_arguments_of_parameter(
@@ -164,19 +197,12 @@ def _collect_arguments_of_parameter(
     values, written = [], []
     for call in calls:
         expression = call.given.get(parameter)
-        if isinstance(expression, ast.Name) and expression.id in call.known:
-            values.append(call.known[expression.id])
-            written.append(f"{expression.id}={values[-1]!r}")
-        elif len(parts := _read_parts_of_dotted_name(expression)) > 1 and (value := find_setting(parts)) is not ...:
-            values.append(value)
-            written.append(f"{ast.unparse(expression) if expression else ''}={value!r}")
-        elif isinstance(expression, ast.expr):
-            written.append(ast.unparse(expression))
-            try:
-                values.append(ast.literal_eval(expression))
-            except (ValueError, TypeError):
-                continue
-        else:
+        if expression is None:
             written.append("an unpacked argument" if call.unpacks else "nothing")
+            continue
+        code, value = ast.unparse(expression), _evaluate(expression, call.known, find_setting)
+        is_literal = code == repr(value) or isinstance(expression, ast.Constant | ast.List | ast.Dict | ast.Tuple)
+        written.append(code if value is ... or is_literal else f"{code}={value!r}")
+        values += [] if value is ... else [value]
     places = tuple(call.place for call in calls)
     return GivenByCalls(tuple(values) if len(values) == len(calls) else (), tuple(written), places)

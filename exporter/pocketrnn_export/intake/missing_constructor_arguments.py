@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line
+from pocketrnn_export.intake.arguments_by_trial import find_fitting_arguments
 from pocketrnn_export.intake.arguments_from_weights import (
     find_layer_kind_arguments,
     find_parameter_values,
@@ -36,11 +37,11 @@ from pocketrnn_export.intake.constructor_calls_in_file import (
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings_for_argument
-from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.intake.weights_file import SavedSettings, SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
-from pocketrnn_export.source_code.settings_in_code import read_settings_in_code
+from pocketrnn_export.source_code.settings_in_code import read_settings_in_code, read_word_as_bool
 from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary
 
@@ -116,17 +117,21 @@ def find_values_for_missing_arguments(
     missing = [name for name in required if name not in found_values]
     near = _search_owner_files(maker, missing, named, definition, weights)
     found_values |= near.values
+    missing = [name for name in required if name not in found_values]
+    tried = (
+        {}
+        if not missing
+        else find_arguments_by_trial(
+            maker, {**signature.bind_partial(*args).arguments, **kwargs, **found_values}, named, weights
+        )
+    )
+    taken |= tried
+    found_values |= tried
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
-        values |= near.proposed
+        values |= {name: one for name, one in near.proposed.items() if name not in tried}
         values = {name: value for name, value in values.items() if name not in matrices}
-        objects = [n for n in missing if n not in near.settings and _takes_object(signature.parameters[n], definition)]
-        code = [] if definition is None else [definition]
-        compared = {name: list_strings_compared_with_argument(one, name) for one in code for name in missing}
-        unknown = [name for name in missing if name not in values or values[name] is ...]
-        places = [] if definition is None else list(filter(None, (_find_place(definition, one) for one in unknown)))
-        words = [name for name in missing if definition is not None and is_used_as_vocabulary([definition], name)]
-        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near, places, words)
+        _refuse_missing_arguments(named, signature, missing, values, weights, definition, near)
     for name in _find_arguments_that_change_weight_shapes(
         maker, args, {**kwargs, **found_values}, called.keys() - required, weights
     ):
@@ -135,8 +140,42 @@ def find_values_for_missing_arguments(
     _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls, place, near.value_phrases)
     if weights is not None:
         made_with = {name: found_values.get(name, parameter.default) for name, parameter in takes.items()}
-        _log_unused_checkpoint_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
+        _log_unused_checkpoint_values(named, place, {k: v for k, v in stated.items() if k not in taken}, made_with)
     return found_values
+
+
+def find_arguments_by_trial(
+    maker: Any,
+    kwargs: Mapping[str, Any],
+    named: ModuleName,
+    weights: SavedWeights | None,
+    changeable: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return further arguments of a class, and changes of its defaults, with which its module has the tensors of the
+    weights. Return an empty dict if none are found.
+
+    Args:
+        maker: the class, or a function.
+        kwargs: the known arguments.
+        named: the file and the name.
+        weights: the weights.
+        changeable: the names of those in `kwargs` that may be changed, too.
+    """
+    parameters = inspect.signature(maker).parameters.values()
+    kinds = {one.kind for one in parameters}
+    if weights is None or inspect.Parameter.POSITIONAL_ONLY in kinds or inspect.Parameter.VAR_POSITIONAL in kinds:
+        return {}
+    left = {one.name: one.default for one in parameters if one.name not in kwargs and one.kind != one.VAR_KEYWORD}
+    values = {**left, **{name: kwargs[name] for name in changeable}}
+    plain = {name: value for name, value in values.items() if type(value) in (int, bool, str)}
+    cells = read_python_cells_if_readable(named.path)
+    return find_fitting_arguments(
+        functools.partial(maker, **{name: one for name, one in kwargs.items() if name not in plain}),
+        [name for name, default in left.items() if default is inspect.Parameter.empty],
+        plain,
+        _find_class_definition(maker, cells) if inspect.isclass(maker) else None,
+        weights,
+    )
 
 
 @dataclass(frozen=True)
@@ -181,7 +220,8 @@ class _OwnerValues:
         """Phrases for a message: each value, with the file or the calls that show it."""
         told = [f"{name}={one.written}, {one.source}" for name, one in self.settings.items()]
         return told + [
-            f"{_write_values({name: one.values[0]})}, as {one.places_with_verb} it" for name, one in self.calls.items()
+            f"{write_arguments({name: one.values[0]})}, as {one.places_with_verb} it"
+            for name, one in self.calls.items()
         ]
 
 
@@ -207,7 +247,7 @@ def _search_owner_files(
     for in_code in parsers:
         for user in in_code.users:
             defaults[user] = {**in_code.values, **defaults.get(user, {})}
-    saved = {} if weights is None else weights.settings
+    saved = [] if weights is None else weights.all_settings
     calls: dict[str, GivenByCalls] = {}
     for path in paths:
         cells = read_python_cells_if_readable(path)
@@ -222,14 +262,12 @@ def _search_owner_files(
     return _OwnerValues({name: one for name, one in settings.items() if one is not None}, calls)
 
 
-def _find_setting(
-    parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
-) -> Any:
-    """Return the value of a setting such as `config.model.dim` from a checkpoint, or else from the options of a command
+def _find_setting(parts: Sequence[str], *, settings: Iterable[SavedSettings], options: Mapping[str, Any]) -> Any:
+    """Return the value of a setting such as `config.model.dim` from `settings`, or else from the options of a command
     line. `parts` are its names: config, model, dim. If several dicts of the checkpoint have the last name, those count
     that are found under most of the other names. Return `...` without a value, or if these dicts disagree."""
     held: dict[int, list[Any]] = {}
-    for place, values in settings.items():
+    for place, _, values in settings:
         if parts[-1] in values:
             names = place.split(".")[::-1]
             alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(names, parts[-2::-1], strict=False))
@@ -241,20 +279,21 @@ def _find_setting(
 def _find_checkpoint_arguments_and_place(
     takes: Collection[str], weights: SavedWeights | None
 ) -> tuple[dict[str, Any], str]:
-    """Find the dict in a checkpoint that has the most arguments of a class. Return these arguments, and the place of
-    the dict as a phrase. `takes` are the names of the arguments that the class takes."""
+    """Find the dict in a checkpoint, or in a file of settings that belongs to it, that has the most arguments of a
+    class. Return these arguments, and the place of the dict with a verb. `takes` are the names of the arguments that
+    the class takes."""
     if weights is None:
         return {}, ""
     # The first of those with equally many names counts.
-    dicts = {"": weights.arguments, **{f" in {place}": held for place, held in weights.settings.items() if place}}
-    dicts |= {" at its top": weights.settings[""]} if "" in weights.settings else {}
+    sources = [(f"{weights.path} says", weights.arguments), *((one.said, one.values) for one in weights.all_settings)]
     # A dict may be an object of settings, which is made elsewhere.
-    plain = {
-        place: {name: value for name, value in held.items() if name in takes and not isinstance(value, Mapping)}
-        for place, held in dicts.items()
-    }
-    place = max(plain, key=lambda place: len(plain[place]))
-    return plain[place], place
+    plain = [
+        (said, {name: value for name, value in held.items() if name in takes and not isinstance(value, Mapping)})
+        for said, held in sources
+    ]
+    said, values = max(plain, key=lambda one: len(one[1]))
+    is_of_file = not weights.settings
+    return {name: read_word_as_bool(value) if is_of_file else value for name, value in values.items()}, said
 
 
 def _list_parameters_without_argument(
@@ -327,16 +366,16 @@ def _log_taken_values(
     values_by_source: Sequence[Mapping[str, Any]],
     kept_defaults: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
-    checkpoint_place: str,
+    place: str,
     further_phrases: Sequence[str],
 ) -> None:
     """Log the values that were found for arguments, each with what shows it, and the arguments that keep an unconfirmed
-    default. `checkpoint_place` is where the checkpoint has its values, and `further_phrases` are phrases on further
-    arguments."""
+    default. `place` is where a checkpoint or a file of settings has its values, and `further_phrases` are phrases on
+    further arguments."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).places_with_verb} it" if calls else ""
-    how = (f"by the shapes in {path}", f"as {path} says{checkpoint_place}", "without effect on its answers", where)
-    told = [f"{_write_values(one)}, {why}" for one, why in zip(values_by_source, how, strict=True) if one]
+    how = (f"by the shapes in {path}", f"as {place}", "without effect on its answers", where)
+    told = [f"{write_arguments(one)}, {why}" for one, why in zip(values_by_source, how, strict=True) if one]
     told += further_phrases
     kept: dict[str, dict[str, Any]] = {}
     for name, default in kept_defaults.items():
@@ -348,7 +387,7 @@ def _log_taken_values(
     if kept:
         names = [*itertools.chain(*kept.values())]
         whose, yours = ("its default", "it") if len(names) == 1 else ("their defaults", "them")
-        told.append(f"left at {whose}: {', '.join(f'{_write_values(some)}{why}' for why, some in kept.items())}")
+        told.append(f"left at {whose}: {', '.join(f'{write_arguments(some)}{why}' for why, some in kept.items())}")
         line = f"{named.name}({', '.join(f'{name}=...' for name in names)})"
         told.append(f"if you trained with another value, give {yours} in SOURCE, {line}; else nothing is to be done")
     if told:
@@ -356,15 +395,15 @@ def _log_taken_values(
 
 
 def _log_unused_checkpoint_values(
-    named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
+    named: ModuleName, place: str, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
     """Log the arguments in a checkpoint (`stated`) that differ from those with which the module is made
     (`made_with`)."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
-            "%s says %s, but %s has other defaults, which are used. If the weights were trained with these values, "
+            "%s %s, but %s has other defaults, which are used. If the weights were trained with these values, "
             "give them: %s:%s(%s)",
-            weights.path, _write_values(other), named.name, named.path, named.name, _write_values(other),
+            place, write_arguments(other), named.name, named.path, named.name, write_arguments(other),
         )  # fmt: skip
 
 
@@ -381,28 +420,30 @@ def _refuse_missing_arguments(
     missing: Sequence[str],
     values: Mapping[str, Any],
     weights: SavedWeights | None,
-    object_names: Sequence[str],
-    compared_strings: Mapping[str, Sequence[str]],
+    definition: ast.ClassDef | None,
     owner_values: _OwnerValues,
-    unknown_places: Sequence[str],
-    vocabularies: Sequence[str],
 ) -> None:
     """Raise the error for a class whose needed arguments are not all known. The message has what the weights and the
     user's code show of these arguments, and the call to complete."""
+    code = [] if definition is None else [definition]
+    compared_strings = {name: list_strings_compared_with_argument(one, name) for one in code for name in missing}
+    unknown = [name for name in missing if values.get(name, ...) is ...]
+    unknown_places = [place for one in code for name in unknown if (place := _find_place(one, name))]
+    objects = [name for name in missing if _takes_object(signature.parameters[name], definition)]
+    object_names = [name for name in objects if name not in owner_values.settings]
     known = [
         f"Its code compares {name} with {', '.join(map(_write_value, some))}."
         for name, some in compared_strings.items()
         if some
     ]
     known += [f"{one}." for one in owner_values.call_phrases]
-    known += [
-        f"The values in {name} are set {one.source}." for name, one in owner_values.settings.items() if one.source
-    ]
+    sources = {name: one.source for name, one in owner_values.settings.items() if one.source}
+    known += [f"The values in {name} are set {source}." for name, source in sources.items()]
     if weights is None:
         known.append("With --weights FILE, the sizes that its tensors show are used.")
     else:
         if shown := {name: value for name, value in values.items() if name not in (*missing, *owner_values.calls)}:
-            known.append(f"{weights.path} shows {_write_values(shown)}.")
+            known.append(f"{weights.path} shows {write_arguments(shown)}.")
         layers = describe_layers(weights.tensors) or weights.first_tensors_phrase
         known.append(f"It holds {layers}." if shown else f"{weights.path} holds {layers}.")
         if said := ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20]):
@@ -410,7 +451,7 @@ def _refuse_missing_arguments(
     # Positional arguments that were given stand before these.
     given = [*map(ast.unparse, named.args), *(f"{k}={ast.unparse(v)}" for k, v in (named.kwargs or {}).items()
              if not isinstance(getattr(v, "value", None), WordIds))]  # fmt: skip
-    call = ", ".join([*given, _write_values(values)])
+    call = ", ".join([*given, write_arguments(values)])
     source = f"{named.path}:{named.name}({call})"
     held = {} if weights is None else {name: weights.dicts[name] for name in object_names if weights.dicts.get(name)}
     for name, keys in held.items():
@@ -433,7 +474,7 @@ def _refuse_missing_arguments(
         f"{said} Write {shlex.quote(source)}.",
         said,
         source,
-        vocabularies,
+        [name for name in missing if is_used_as_vocabulary(code, name)],
     )
 
 
@@ -456,7 +497,7 @@ def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None)
     return any(isinstance(part.value, ast.Name) and part.value.id == parameter.name for part in parts)
 
 
-def _write_values(values: Mapping[str, Any]) -> str:
+def write_arguments(values: Mapping[str, Any]) -> str:
     """Return arguments as Python code: `dim=64, name="x"`."""
     return ", ".join(f"{name}={_write_value(value)}" for name, value in values.items())
 

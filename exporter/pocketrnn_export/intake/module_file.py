@@ -34,11 +34,14 @@ from pocketrnn_export.intake.file_existence_check import check_file_exists
 from pocketrnn_export.intake.import_folders import add_import_folders_and_hide_options, import_package_of_file
 from pocketrnn_export.intake.missing_constructor_arguments import (
     MissingArgumentsError,
+    find_arguments_by_trial,
     find_values_for_missing_arguments,
+    write_arguments,
 )
 from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
 from pocketrnn_export.intake.settings_objects import define_and_correct_settings_of_file, find_settings_of_file
-from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.intake.weights_file import SavedWeights, has_tensors_of_weights
+from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call, find_imported_class
 from pocketrnn_export.source_code.needed_code import (
@@ -640,6 +643,10 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
         kwargs |= find_values_for_missing_arguments(found, args, kwargs, named, weights)
     try:
         made = found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
+        if weights is not None and isinstance(made, nn.Module) and not has_tensors_of_weights(made, weights):
+            made = _make_module_that_fits(found, args, kwargs, named, weights) or made
+    except OptionCorrectionsError:
+        raise
     # A user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
         raise ExportError(
@@ -652,6 +659,32 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
             "Give the name of a class derived from nn.Module, of a module, or of a function that returns one.",
         )
     return made
+
+
+def _make_module_that_fits(
+    maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights
+) -> Any:
+    """Make a module whose tensors have the shapes of the weights with other arguments than the user gave. Return None
+    if no such arguments are found. Refuse arguments of the user that must be others."""
+    try:
+        signature = inspect.signature(maker)
+    except (ValueError, TypeError):
+        return None
+    own = {**signature.bind_partial(*named.args).arguments, **(named.kwargs or {})}
+    given = {**signature.bind_partial(*args).arguments, **kwargs}
+    if found := find_arguments_by_trial(maker, given, named, weights, given.keys() - own.keys()):
+        _log.warning("%s is made with %s, by the shapes in %s", named.name, write_arguments(found), weights.path)
+        return maker(**{**given, **found})
+    if found := find_arguments_by_trial(maker, given, named, weights, given.keys()):
+        kept = [f"{name}={ast.unparse(one)}" for name, one in own.items() if name not in found]
+        said = write_arguments(found)
+        raise OptionCorrectionsError(
+            f"{named} with {write_arguments({name: given[name] for name in own if name in found})} has other tensors "
+            f"than {weights.path}.",
+            f"The shapes of the weights show {said}.",
+            {"source": f"{named}({', '.join([*kept, said])})"},
+        )
+    return None
 
 
 def _evaluate_arguments(named: ModuleName, file: ModuleType) -> tuple[list[Any], dict[str, Any]]:

@@ -228,11 +228,8 @@ def _list_settings_sources(
     """Yield the dicts of settings from which a settings object may be made. Those of the checkpoint come first,
     beginning with the one that has the argument's name; then the defaults of command lines."""
     if weights is not None:
-        for place in sorted(weights.settings, key=lambda place: place.split(".")[-1] != name):
-            where = f" in {place}" if place else ""
-            yield _Source(
-                weights.settings[place], place.split(".")[-1], f"as {weights.path} says{where}", is_saved=True
-            )
+        for one in sorted(weights.all_settings, key=lambda one: one.place.split(".")[-1] != name):
+            yield _Source(one.values, one.place.split(".")[-1], f"as {one.said}", is_saved=True)
     for parser in parsers:
         yield _Source(parser.values, "", parser.phrase, later=parser.later)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import pickle
 import re
@@ -10,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import safetensors.torch
 import torch
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_memory_check import check_pickles, is_torchscript
+from pocketrnn_export.progress import hide_log_records
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_settings_files_of
+from pocketrnn_export.source_code.settings_in_code import read_settings_file
 from pocketrnn_export.torch_internals import MODULE_TABLES
 
 _log = logging.getLogger(__name__)
@@ -38,6 +42,20 @@ _NOT_SETTINGS: Final = re.compile(
 )
 _DEEPEST_PART: Final = 50
 _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(module.state_dict(), 'weights.pt')."
+
+
+class SavedSettings(NamedTuple):
+    """Settings that were saved with weights.
+
+    Attributes:
+        place: the place in the file, as `config.model`; the section of a file of settings.
+        said: the file with a verb and the place: `net.pt says in config.model`.
+        values: the values.
+    """
+
+    place: str
+    said: str
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,20 @@ class SavedWeights:
     def first_tensors_phrase(self) -> str:
         """The names and shapes of the first tensors, for a message."""
         return _join_names([f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items()], 6)
+
+    @functools.cached_property
+    def all_settings(self) -> list[SavedSettings]:
+        """The settings in the checkpoint; if it has none, those in the files of settings that belong to it."""
+        if self.settings:
+            return [
+                SavedSettings(place, f"{self.path} says{f' in {place}' if place else ''}", values)
+                for place, values in self.settings.items()
+            ]
+        return [
+            SavedSettings(place, f"{file} says", values)
+            for file in list_settings_files_of(self.path)
+            for place, values in read_settings_file(file).items()
+        ]
 
 
 def read_weights(path: Path) -> SavedWeights:
@@ -128,7 +160,7 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
         InputError: names or shapes do not fit; the message names the first ones.
     """
     own, path = module.state_dict(), weights.path
-    state = _add_or_remove_prefix(weights, own)
+    state = add_or_remove_prefix(weights, own)
     missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     problems = []
@@ -159,7 +191,16 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     nn.Module.cpu(module)
 
 
-def _add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def has_tensors_of_weights(module: nn.Module, weights: SavedWeights) -> bool:
+    """Return whether the tensors of a module have the names and shapes of those in a file of weights, but for a
+    prefix of the names."""
+    own = module.state_dict()
+    with hide_log_records():
+        state = add_or_remove_prefix(weights, own)
+    return {name: one.shape for name, one in own.items()} == {name: one.shape for name, one in state.items()}
+
+
+def add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Return the weights under the module's names, if one prefix is to be removed from the names in the file, or added
     to all of them. Weights without the removed prefix are left out. Else return the weights unchanged."""
     state = weights.tensors

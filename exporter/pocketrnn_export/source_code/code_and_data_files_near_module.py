@@ -22,7 +22,7 @@ _LARGEST_CODE: Final = 4 * 2**20
 # The largest file near the module, or imported, that is read. Larger ones are tables, and one of 2 MB takes a reader
 # seconds.
 _LARGEST_FILE_NEAR: Final = 2**17
-_SETTINGS: Final = re.compile(r"(?i)\.(ya?ml|toml|ini|cfg)$|config\w*\.json$")
+_SETTINGS: Final = re.compile(r"(?i)\.(ya?ml|toml|ini|cfg|conf|config)$|(config|params|settings|args)\w*\.json$")
 # Files whose lines show how the owner runs the code.
 _COMMANDS: Final = re.compile(r"(?i)^readme(\.\w+)?$|^(gnu)?makefile$|^dockerfile$|^procfile$|\.(sh|bat|ps1)$")
 _RUNS: Final = re.compile(r"\bpython|\.py\b|\s--\w")
@@ -330,6 +330,24 @@ def is_named(file: Path, name: str) -> bool:
 def is_settings_file(path: Path) -> bool:
     """Return whether a path is a small file of settings, such as config.json or settings.yaml."""
     return _SETTINGS.search(path.name) is not None and path.is_file() and path.stat().st_size <= _LARGEST_SETTINGS
+
+
+def list_settings_files_of(path: Path) -> list[Path]:
+    """List the files of settings that belong to a file such as one of weights: those in or below the working folder
+    that name it, or else those in its folder, or else those in the folder above, below the working folder.
+
+    Args:
+        path: the file.
+    """
+    near = [one for one in list_data_files_below(Path()) if is_settings_file(one)]
+    named = re.compile(rf"(?<![\w.-]){re.escape(path.name)}(?![\w.-])")
+    if naming := [one for one in near if named.search(one.read_text("utf-8", errors="replace"))]:
+        return naming
+    for folder in (path.parent, path.parent.parent):
+        beside = [one for one in sorted(folder.glob("*")) if is_settings_file(one)]
+        if beside or folder.resolve() == Path().resolve():
+            return beside
+    return []
 
 
 def _is_command_file(path: Path) -> bool:

@@ -40,6 +40,11 @@ _LIKE_LISTS: Final = frozenset(
 _SORTS: Final = frozenset(("LabelEncoder", "LabelBinarizer", "MultiLabelBinarizer", "OrdinalEncoder"))
 
 
+# A message shows all labels, or the first ones of many.
+_MOST_SHOWN: Final = 20
+_FEW_SHOWN: Final = 3
+
+
 @dataclass(frozen=True)
 class LabelsInCode:
     """Labels that the code seems to name, in the order of the logits.
@@ -59,7 +64,14 @@ class LabelsInCode:
     @property
     def description(self) -> str:
         """The labels, with the place and the code."""
-        return f"{','.join(self.labels)} ({self.where}{': ' * bool(self.code)}{self.code})"
+        return f"{join_first_labels(self.labels)} ({self.where}{': ' * bool(self.code)}{self.code})"
+
+
+def join_first_labels(labels: Sequence[str]) -> str:
+    """Return labels for a message; for many, the first ones and their number."""
+    if len(labels) <= _MOST_SHOWN:
+        return ",".join(labels)
+    return f"{','.join(labels[:_FEW_SHOWN])},... ({len(labels)} labels)"
 
 
 def find_labels_in_code(

@@ -1,4 +1,5 @@
-"""Write the lines of the owner's code that count a vocabulary as a script that saves it. No file is run."""
+"""Write the lines of the owner's code that count a vocabulary, or load it from a file, as a script that saves it. No
+file is run."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from pocketrnn_export.source_code import torchtext_functions
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     find_imported_file,
     find_relatively_imported_file,
+    list_data_files_named_in_code,
     list_files_near,
     list_imported_files,
     list_notebooks_near,
@@ -30,6 +32,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     find_defaults,
     list_changed_names,
     list_needed_names,
+    list_positional_parameters,
 )
 from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
@@ -41,6 +44,10 @@ _LONGEST_NAME: Final = 200
 _MAKES: Final = re.compile(r"(?i)_?(build|make|create|get|gen|count|construct|prepare)")
 # Those of functions that load one, or read a model's settings.
 _LOADS: Final = re.compile(r"(?i)load(?!er)|read|open|from_|pars|dict$|^len$|^max$")
+# Functions that load one from a file, and the files.
+_LOADERS: Final = re.compile(r"(?i)_?(load|read|get|open|parse)_?\w*(vocab|words?_?(to|2)_?|word_?dict)\w*")
+_FILES_OF_WORDS: Final = re.compile(r"(?i)vocab|(?<!stop)(?<!stop[_-])words?($|_?(to|2)_?|[_-]?(list|dict|ids?|index))")
+_SUFFIXES_OF_WORDS: Final = "txt|tsv|csv|vocab|dict|words|lst|dat"
 # Functions that list files in an order that differs between machines.
 _LISTS_FILES: Final = re.compile(r"(listdir|glob|iterdir)\(")
 # Functions of torchtext, and what shows that code is written for its releases up to 0.8, whose vocabularies begin with
@@ -157,6 +164,35 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
                 others |= {name: f"{name} ({file}, line {one.lineno})" for name, one in makers.items()
                            if name not in script.made and name not in others}  # fmt: skip
     return None if script is None else replace(script, others=tuple(others.values()))
+
+
+def find_vocabulary_loader(path: Path) -> tuple[VocabularyScript, Path] | None:
+    """Find the function with which the owner loads the vocabulary from a text file, in a module's file or near it, and
+    the file. Return the code that calls the function with this file, and the file. Return None if there is no such
+    function, or more than one file that may be meant.
+
+    Args:
+        path: the file of the module.
+    """
+    named = list_data_files_named_in_code(path, _SUFFIXES_OF_WORDS)
+    data = [one for one in named if _FILES_OF_WORDS.search(one.stem)]
+    for file in list_files_near(path) if len(data) == 1 else ():
+        top = [*_flatten_blocks(read_python_statements_if_readable(file))]
+        for one in top:
+            if not isinstance(one, ast.FunctionDef) or not _LOADERS.fullmatch(one.name):
+                continue
+            given = list_positional_parameters(one, required=True)
+            gives_one = not any(isinstance(part, ast.Return) and isinstance(part.value, ast.Tuple)
+                                for part in ast.walk(one))  # fmt: skip
+            opens = any(getattr(part, "id", "") == "open" or getattr(part, "attr", "") in ("open", "read_text")
+                        for part in ast.walk(one))  # fmt: skip
+            if len(given) != 1 or not opens or not gives_one:
+                continue
+            (call,) = ast.parse(f"vocabulary = {one.name}({data[0].as_posix()!r})").body
+            script = _find_needed_code(file, [*top, ast.copy_location(call, one)], None, {"vocabulary": call})  # type: ignore[dict-item]
+            if script is not None:
+                return replace(script, lines=f"{one.lineno} to {one.end_lineno}"), data[0]
+    return None
 
 
 def _list_makers(

@@ -1,12 +1,14 @@
 """Read the settings that Python files contain: the defaults of command lines by argparse, and classes of settings such
-as `Config`. Nothing is run."""
+as `Config`; and those in files of settings, such as config.ini. Nothing is run."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
 import functools
+import json
 import re
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,3 +163,63 @@ def _read_option(call: ast.Call) -> tuple[str, Any]:
     kinds = {"int": int, "float": float}
     kind = kinds.get(getattr(given.get("type"), "id", ""))
     return str(name), kind(value) if kind is not None and isinstance(value, str) else value
+
+
+# A line `name = value` or `name: value`, and the head of a section: `[MODEL]`, or `model:` in YAML.
+_LINE: Final = re.compile(r"[ \t]*([\w-]+)[ \t]*[:=][ \t]*(.*?)[ \t]*")
+_HEAD: Final = re.compile(r"\[([\w.-]+)\][ \t]*|([\w-]+):[ \t]*")
+_WORDS: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "null": None,
+    "~": None,
+}
+
+
+def read_settings_file(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a file of settings: JSON, TOML, or lines such as `dim = 64` or `dim: 64`. Return the plain values of each
+    section by the section's name, which is empty at the top. Return an empty dict for a file that cannot be read.
+
+    Args:
+        path: the file.
+    """
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        text = path.read_text("utf-8")
+        if path.suffix.lower() in (".json", ".toml"):
+            held = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+            parts = {"": held, **held} if isinstance(held, Mapping) else {}
+            return {
+                name: plain
+                for name, part in parts.items()
+                if isinstance(part, Mapping)
+                and (plain := {key: one for key, one in part.items() if not isinstance(one, Mapping)})
+            }
+        return _read_settings_lines(text.splitlines())
+    return {}
+
+
+def _read_settings_lines(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the plain values in lines by the name of their section."""
+    found: dict[str, dict[str, Any]] = {}
+    section = ""
+    for line in lines:
+        if head := _HEAD.fullmatch(line):
+            section = head[1] or head[2]
+        elif (one := _LINE.fullmatch(line)) and one[2]:
+            # In YAML, a line without an indent is at the top again.
+            section = section if line[0] in " \t" or "=" in line else ""
+            text = re.sub(r"\s[#;].*", "", one[2])
+            value: Any = text
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                value = ast.literal_eval(text)
+            found.setdefault(section, {})[one[1]] = value
+    return found
+
+
+def read_word_as_bool(value: Any) -> Any:
+    """Return True, False or None for a word that means it in a file of settings; any other value as it is."""
+    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value

@@ -375,11 +375,18 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
     """Return a sentence that tells the user how to save the dict from words to ids that the code in or near these files
     makes."""
     for path in paths:
-        for where, node in list_syntax_nodes_near(path):
+        nodes = [*list_syntax_nodes_near(path)]
+        # In `vocab[word] += 1`, the values are counts.
+        counted = {
+            ast.unparse(node.target.value)
+            for _, node in nodes
+            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Subscript)
+        }
+        for where, node in nodes:
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Dict | ast.DictComp):
                 continue
             made = ast.unparse(node.targets[0])
-            if WORD_TO_ID.fullmatch(made):
+            if WORD_TO_ID.fullmatch(made) and not (isinstance(node.value, ast.Dict) and made in counted):
                 return (
                     f"Your code makes it at {where}, as {made}: run that code once more on the data of the training, "
                     f'without the training, and save it where it is complete: json.dump({made}, open("vocab.json", '

@@ -530,6 +530,12 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
             "Give the weights, too, which show these ids: --weights FILE. In Python, give the words in the order of "
             'their ids, such as ["<pad>", *words] if the embedding has one row more than the file.',
         )
+    if len(lines) >= _FEWEST_IDS and all(re.fullmatch(r"\S+[ ,][0-9]{1,9}", line) for line in lines):
+        raise DataError(
+            f"{path} has a word and a number in each line, as {brief_text(lines[0])}, and the numbers are not ids from "
+            "0 or 1 on: they seem to be counts.",
+            "Give the words alone, in the order of their ids, with those that your code puts before or after them.",
+        )
     if len(lines) == 1 and len(re.split(r"[\s,;:]+", lines[0].strip())) >= _PARTS_OF_DATA:
         raise DataError(
             f"{path} holds one line, {brief_text(lines[0])}, which looks like data and not like a token.", _GIVE_FILE
