@@ -26,7 +26,6 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.cleaning_steps import Keep, Replace, cleaning_function
 from pocketrnn.text.code_point_ranges import find_ranges
-from pocketrnn_export.source_code.syntax_tree_parts import list_assigned_names
 from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
 
 _DEEPEST: Final = 8
@@ -331,8 +330,9 @@ class _Reader:
                 return None
             names = [scope.values.get(one.id) for one in ast.walk(statement) if isinstance(one, ast.Name)]
             text = self.note_code_without_rule(statement, _list_stand_ins(names)[0])
-            for name in list_assigned_names(statement):
-                scope.values[name] = text
+            for one in ast.walk(statement):
+                if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+                    scope.values[one.id] = text
             return text if isinstance(statement, ast.Return) else None
 
     def follow_statement_of_known_kind(self, statement: ast.stmt, scope: _Scope) -> Any:
