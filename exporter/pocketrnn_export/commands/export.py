@@ -20,7 +20,7 @@ from pocketrnn.bundle.atomic_writing import check_output_file, check_output_fold
 from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
-from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line, print_line_if_slow
+from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
@@ -43,6 +43,11 @@ from pocketrnn_export.commands.compression_and_integer_options import (
     read_rows_to_measure,
     refuse_measure_options_for_float32,
     write_compressed_bundle,
+)
+from pocketrnn_export.commands.corrected_labels_and_pairs import (
+    correct_pairs_or_labels,
+    find_file_of_source,
+    propose_labels_by_outputs,
 )
 from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
@@ -70,7 +75,6 @@ from pocketrnn_export.commands.proposed_options import (
     describe_tokenizer_function,
     describe_weights_that_do_not_fit,
     find_library_of_tokenizer_function,
-    list_labels_of_pairs,
     list_weights_of_same_shapes,
     make_options_of_tokenizer_function,
     make_unknown_labels,
@@ -377,7 +381,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         _try_weights_and_lengths_of_files(module, named, options),
         _compare_label_order(named, description, options),
         _propose_vocabulary_with_rows(named, options),
-        _propose_labels_by_outputs(named, options),
+        propose_labels_by_outputs(named, options),
     ):
         manifest = export_with_rules_from_answers(
             lambda given: _write_bundle(module, output, given, options),
@@ -442,33 +446,6 @@ def _compare_label_order(
     is_typed = "," in options["labels"] and not Path(options["labels"]).is_file()
     note = describe_label_order(None if named is None else named.path, labels, options["weights"]) if is_typed else ""
     return compare_label_order(AnswersBeside(file, answered, note))
-
-
-@contextlib.contextmanager
-def _propose_labels_by_outputs(named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
-    """While the block runs, add to the error of another number of labels than the module has outputs the labels to
-    give. The words that no text has are no cause of it, and are not told."""
-    from pocketrnn_export.intake.call_discovery.missing_logits_and_omitted_outputs import OTHER_COUNT
-    from pocketrnn_export.progress import ABOUT_WORDS
-
-    try:
-        yield
-    except ExportError as error:
-        count = read_weight_sizes(options["weights"]).labels
-        if OTHER_COUNT not in error.problem or options["labels"] is None or not count:
-            raise
-        if count == len(read_labels(options["labels"])):
-            raise
-        kept = get_lines_to_print_at_end(click.get_current_context())
-        kept[:] = [one for one in kept if one[1] != ABOUT_WORDS]
-        found = propose_labels(
-            None if named is None else named.path,
-            options["weights"],
-            options["pairs"],
-            multi_label=options["multi_label"],
-        )
-        write = format_command_with_changes({"labels": found.value})
-        raise ExportError(error.problem, f"{error.remedy} {found.sentence} Write: {write}") from None
 
 
 @contextlib.contextmanager
@@ -562,7 +539,7 @@ def _propose_pairs(labels: Sequence[str], options: Mapping[str, Any]) -> Propose
     --pairs is given, or if the module takes two texts or labels tokens."""
     if any(options[name] for name in ("pairs", "two_texts")) or options["labels_of"] == "tokens":
         return None
-    return propose_pairs(labels, _find_file_of_source(options), multi_label=options["multi_label"])
+    return propose_pairs(labels, find_file_of_source(options), multi_label=options["multi_label"])
 
 
 def _load_pytorch() -> None:
@@ -982,7 +959,7 @@ def _read_vocabulary_rules_and_pairs(
     count = read_weight_sizes(options["weights"]).labels if refusals and names else 0
     if count and count != len(names):
         proposed = propose_labels(
-            _find_file_of_source(options), options["weights"], options["pairs"], multi_label=several
+            find_file_of_source(options), options["weights"], options["pairs"], multi_label=several
         )
         said = f"The weights seem to have {count} outputs, and --labels has {len(names)}: {proposed.sentence}"
         refusals.propose([said], {"labels": proposed.value})
@@ -997,7 +974,7 @@ def _read_vocabulary_rules_and_pairs(
         try:
             return read_pairs_in_label_order(file, names, multi_label=several, texts=texts)
         except InputError as error:
-            raise _correct_pairs_or_labels(error, file, names, options) from None
+            raise correct_pairs_or_labels(error, file, names, options) from None
 
     pairs = refusals.collect(read_pairs)
     if read is None or pairs is None or refusals:
@@ -1007,43 +984,6 @@ def _read_vocabulary_rules_and_pairs(
     if rules is not None and not _is_function_name(options["tokenizer"]):
         rules = _choose_rules_agreeing_with_pairs(tokens, rules, pairs, options)
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
-
-
-def _find_file_of_source(options: Mapping[str, Any]) -> Path | None:
-    named = parse_module_name(options["source"] or "")
-    return None if named is None else named.path
-
-
-def _correct_pairs_or_labels(
-    error: InputError, file: Path, labels: Sequence[str], options: Mapping[str, Any]
-) -> InputError:
-    """Return the error of a file of answers with the right file, if this one cannot be read, or with the labels that
-    its answers have. Return the error itself if neither is known.
-
-    Args:
-        error: the refusal of the file.
-        file: the file of --pairs.
-        labels: the labels of --labels.
-        options: the options of `export`.
-    """
-    if isinstance(error, OptionCorrectionsError):
-        return error
-    several, code = options["multi_label"], _find_file_of_source(options)
-    if (found := list_labels_of_pairs(file, multi_label=several)) is None:
-        other = propose_pairs([], code, multi_label=several)
-        if other is None or other.file == str(file):
-            return error
-        is_other = file.suffix.lower() not in (".csv", ".tsv", ".json", ".jsonl")
-        problem = f"{file} is neither a CSV file nor lines of JSON." if is_other else error.problem
-        return OptionCorrectionsError(problem, other.sentence, {"pairs": other.file})
-    proposed = propose_labels(code, options["weights"], file, multi_label=several)
-    given, meant, answered = {*labels}, {*proposed.value.split(",")}, {*found}
-    # The answers have all given labels, and others, or have other names for them.
-    are_renamed = meant == answered and not given & answered
-    if not labels or not (given < meant or are_renamed):
-        return error
-    said = f" For names of your own, write them in {file} in place of these, or leave --pairs out." * are_renamed
-    return OptionCorrectionsError(error.problem, f"{proposed.sentence}{said}", {"labels": proposed.value})
 
 
 def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: bool) -> Any:

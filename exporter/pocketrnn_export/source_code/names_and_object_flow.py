@@ -47,7 +47,6 @@ _LOOK_UPS = frozenset({"dir", "globals", "locals", "vars"})
 _SAFE_WITH_ARGUMENTS = frozenset({"delattr", "setattr", "vars"})
 _ANYTHING = REACH_ANY | {"_", "__", "In", "Out", "get_ipython"}
 _DISPLAYS = (ast.Dict, ast.List, ast.Set, ast.Tuple, ast.BoolOp, ast.IfExp)
-_Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 @dataclass

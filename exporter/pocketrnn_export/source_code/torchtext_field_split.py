@@ -1,5 +1,5 @@
-"""Write how a Field of torchtext splits a text, as the owner's code makes the Field. No file is run, and the code that
-is written needs no torchtext, except for its basic_english, which `torchtext_tokenizers.py` replaces.
+"""Write how a Field of torchtext splits a text, as the owner's code makes the Field. No file is run. In the code
+that is written, `torchtext_tokenizers.py` replaces torchtext's tokenizers.
 
 The source: `Field.preprocess` in torchtext/data/field.py, and `get_tokenizer` in torchtext/data/utils.py, of torchtext
 0.6. The later torchtext.legacy has the same.
@@ -16,23 +16,12 @@ from typing import Final, NamedTuple
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
+from pocketrnn_export.source_code.torchtext_tokenizers import TORCHTEXT_TOKENIZERS
 
 _FIELDS: Final = ("Field", "ReversibleField")
 _TOKENIZE, _PREPROCESS = "tokenize_as_field", "preprocess_as_field"
 METHODS_OF_FIELD: Final = ("tokenize", "preprocess")
 _WRITTEN: Final = dict(zip(METHODS_OF_FIELD, (_TOKENIZE, _PREPROCESS), strict=True))
-# The code for each name that get_tokenizer takes. The tokenizer of spaCy needs the name of a model, too.
-_SPLIT: Final = f"def {_TOKENIZE}(text):\n    return text.split()\n"
-_LIBRARIES: Final = {
-    "spacy": "import spacy\n_field_nlp = spacy.load({language})\n"
-    f"def {_TOKENIZE}(text):\n    return [token.text for token in _field_nlp.tokenizer(text)]\n",
-    "moses": "from sacremoses import MosesTokenizer\n_field_moses = MosesTokenizer()\n"
-    f"def {_TOKENIZE}(text):\n    return _field_moses.tokenize(text)\n",
-    "toktok": "from nltk.tokenize.toktok import ToktokTokenizer\n_field_toktok = ToktokTokenizer()\n"
-    f"def {_TOKENIZE}(text):\n    return _field_toktok.tokenize(text)\n",
-    "basic_english": "from torchtext.data.utils import get_tokenizer\n"
-    f"_field_basic = get_tokenizer('basic_english')\ndef {_TOKENIZE}(text):\n    return _field_basic(text)\n",
-}
 
 
 class FieldSplit(NamedTuple):
@@ -96,12 +85,14 @@ def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str
     if has_other_arguments or unknown or "None" in given or not isinstance(language, ast.Constant):
         return ""
     if tokenize is None:
-        code = _SPLIT
-    elif isinstance(tokenize, ast.Constant):
-        code = _LIBRARIES.get(str(tokenize.value), "").replace("{language}", repr(language.value))
-    else:
+        code = f"def {_TOKENIZE}(text):\n    return text.split()\n"
+    elif not isinstance(tokenize, ast.Constant):
         code = f"def {_TOKENIZE}(text):\n    return ({ast.unparse(tokenize)})(text)\n"
-    if not code:
+    elif tokenize.value in TORCHTEXT_TOKENIZERS:
+        chosen = ", ".join(map(repr, (tokenize.value, language.value)[: 2 if "tokenizer_language" in given else 1]))
+        code = f"from torchtext.data.utils import get_tokenizer\n_field_split = get_tokenizer({chosen})\n"
+        code += f"def {_TOKENIZE}(text):\n    return _field_split(text)\n"
+    else:
         return ""
     lines = [f"    tokens = {_TOKENIZE}(text.rstrip('\\n'))"]
     lines += ["    tokens = [token.lower() for token in tokens]"] * bool(lower)

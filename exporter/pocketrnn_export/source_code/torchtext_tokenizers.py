@@ -21,7 +21,7 @@ class _Tokenizer(NamedTuple):
     code: str
 
 
-_TOKENIZERS: Final[Mapping[str | None, _Tokenizer]] = {
+TORCHTEXT_TOKENIZERS: Final[Mapping[str | None, _Tokenizer]] = {
     None: _Tokenizer("", "str.split"),
     "basic_english": _Tokenizer("import pocketrnn.text.tokenizers", "pocketrnn.text.tokenizers.basic_english"),
     "spacy": _Tokenizer(
@@ -96,7 +96,7 @@ class _ReplaceCalls(ast.NodeTransformer):
             self.count += 1
             return first
         kind: Any = first.value if isinstance(first, ast.Constant) else ""
-        known = _TOKENIZERS.get(kind)
+        known = TORCHTEXT_TOKENIZERS.get(kind)
         # torchtext raises an error for this tokenizer with another language.
         is_other = kind == "basic_english" and getattr(language, "value", None) != "en"
         if known is None or is_other:

@@ -330,8 +330,9 @@ class _Reader:
                 return None
             names = [scope.values.get(one.id) for one in ast.walk(statement) if isinstance(one, ast.Name)]
             text = self.note_code_without_rule(statement, _list_stand_ins(names)[0])
-            for name in _list_assigned_names(statement):
-                scope.values[name] = text
+            for one in ast.walk(statement):
+                if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+                    scope.values[one.id] = text
             return text if isinstance(statement, ast.Return) else None
 
     def follow_statement_of_known_kind(self, statement: ast.stmt, scope: _Scope) -> Any:
@@ -861,11 +862,6 @@ def _compile_expression(node: ast.expr, variable: str, scope: _Scope) -> Callabl
     code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
     function: Callable[[str], Any] = eval(code, {**scope.names, **scope.values})  # noqa: S307 - the owner's own code
     return function
-
-
-def _list_assigned_names(statement: ast.stmt) -> list[str]:
-    """Return the names that a statement assigns to."""
-    return [one.id for one in ast.walk(statement) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
 
 
 def _name_file_of_code(function: Any) -> str:
