@@ -165,7 +165,7 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
     labels = [str(label) for label in labels]
     label, times = Counter(labels).most_common(1)[0]
     if times > 1:
-        raise InputError(f"The label {short_repr(label, 40)} is there {times} times.", "Give each label once.")
+        raise InputError(f"The label {short_repr(label, 40)} is given {times} times.", "Give each label once.")
     return tuple(labels)
 
 

@@ -377,7 +377,7 @@ def export(
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError(
-            "The output is values, but a classifier of texts gives labels.", "Give output=LabelOutput(...)."
+            "output is a ValueOutput, but a classifier of texts gives labels.", "Give output=LabelOutput(...)."
         )
     given = TextExportArguments(
         name, vocabulary, tokenizer, rules, labels, heads, labels_of, priors, thresholds, example_ids, example_texts,
@@ -767,8 +767,8 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
-                f"example_ids has only the tokens of {short_repr(one.text, 40)}, but the rules split texts by "
-                f"{rules.tokenizer}: nothing compares these tokens.",
+                f"example_ids has only tokens for {short_repr(one.text, 40)}, which cannot be compared: the rules "
+                f"split texts by {rules.tokenizer}.",
                 "Give the ids of the text, or your classifier's answer to it.",
             )
 
@@ -936,13 +936,14 @@ def _refuse_options_with_token_labels(
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise InputError(
-            f"The labels are of tokens, but the rules make n-grams (ngrams is {rules.ngrams}), which are not tokens.",
+            f"The module labels tokens, but the rules also make n-grams (ngrams is {rules.ngrams}), which are not "
+            "tokens.",
             "Leave ngrams out of the rules.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            "The labels are of tokens, but example_ids has the answer to a text.",
-            "Give the texts with their ids, or tokens: [(text, ids), ...].",
+            "The module labels tokens, but example_ids has an answer to a whole text.",
+            "Leave the answers out, and give each text with its ids or tokens: [(text, ids), ...].",
         )
 
 
@@ -1173,4 +1174,4 @@ def _find_graph_and_condition_sizes(forms: Iterable[Form]) -> tuple[Graph, tuple
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds
-    raise ValueError("there is no graph among the forms")
+    raise ValueError("the forms do not include a graph")

@@ -196,9 +196,8 @@ def refuse_options_with_pairs_or_features(
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            f"{reason}, but example_ids has the answer to a single text.",
-            "Leave the answers out, and give single texts with their ids, for which the rules are the same: [(text, "
-            "ids), ...].",
+            f"{reason}, but example_ids has an answer to a single text.",
+            "Leave the answers out, and give single texts with their ids: [(text, ids), ...].",
         )
 
 

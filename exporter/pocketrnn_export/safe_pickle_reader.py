@@ -400,7 +400,7 @@ class ObjectReader(PickleReader):
 
     def make_call_result_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         if not isinstance(called, type):
-            raise UnsupportedPickleError("a call of something that is not a class")
+            raise UnsupportedPickleError("a call of an object that is not a class")
         made = called(*arguments)
         self._count_copied_bytes(made)
         return made.array if isinstance(made, _Scalar | _BufferArray) else made

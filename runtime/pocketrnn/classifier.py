@@ -353,11 +353,11 @@ class Classifier(TrainedEstimator):
         intake.require_text_labels()
         self.manifest.require_single_text("a stream")
         self._answers.require_single_head("a stream")
-        if (window, hop, top) != (None, None, None):
-            raise InputError(
-                f"window, hop and top are for sequences of numbers, but {self.name} takes texts.",
-                "Leave out window, hop and top.",
-            )
+        for argument, value in (("window", window), ("hop", hop), ("top", top)):
+            if value is not None:
+                raise InputError(
+                    f"{argument} is for sequences of numbers, but {self.name} takes texts.", f"Leave {argument} out."
+                )
         if self._tokenizer is not None:
             raise InputError(
                 "Only the bundle's own tokenizer can split a text that arrives in fragments.",
@@ -383,8 +383,8 @@ class Classifier(TrainedEstimator):
             return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved, self._chosen)
         if saved is not None:
             raise InputError(
-                "A saved stream is given with a window, but streams in windows are not saved.",
-                "Leave out saved or window.",
+                "saved and window are both given, but a stream in windows cannot be saved.",
+                "Leave one of them out.",
             )
         return NumberStream(intake, self._answers, *wanted, top)
 
@@ -756,7 +756,7 @@ class Classifier(TrainedEstimator):
     def _warn_of_skipped(self, count: int) -> None:
         """Log how many items were skipped, and for which reasons items are skipped."""
         if count:
-            _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.skip_reasons))
+            _log.warning("%s skipped %d items %s", self.name, count, ", or ".join(self._intake.skip_reasons))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _load_pickled_copy, (

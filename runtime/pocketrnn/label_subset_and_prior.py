@@ -82,7 +82,8 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
             raise _make_unknown_label_error(answers, label)
     if both := named & left_out:
         raise InputError(
-            f"among has both {min(both)} and -{min(both)}.", "Name the label once, to keep it or to leave it out."
+            f"among has both {min(both)} and -{min(both)}.",
+            "Name the label only once: with - to leave it out, without - to keep it.",
         )
     # Where `among` only leaves labels out, all others are kept.
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out

@@ -78,9 +78,11 @@ def classify_dataset(
     for name, number in (("workers", workers), ("threads", threads)):
         if not isinstance(number, int) or number < 1:
             raise InputError(f"{name} is {number!r}.", "Use a whole number from 1.")
-    if len({text_column, label_column, probability_column}) < 3:
+    names = (text_column, label_column, probability_column)
+    if len(set(names)) < 3:
         raise InputError(
-            "text_column, label_column and probability_column are not three different names.", "Rename the new columns."
+            f"text_column, label_column and probability_column have the names {', '.join(map(repr, names))}.",
+            "Give three different names.",
         )
     files = ray.put(_read_bundle_files(find_or_download_bundle(bundle)))
     classified: Dataset = dataset.map_batches(

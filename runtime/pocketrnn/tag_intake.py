@@ -57,7 +57,8 @@ class TagIntake(TextIntake):
         """
         if self._crf is not None:
             raise InputError(
-                f"{self._name} decodes its labels by a CRF, which needs all of them.", "Use all labels of the tagger."
+                f"{self._name} decodes its labels by a CRF, so no label can be left out.",
+                "Use the tagger with all its labels.",
             )
         other = super().replace_engine(engine, answers)
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this

@@ -81,8 +81,9 @@ class TextIntake:
         differ = [one for one in examples if tuple(self.row_encoder.encode_text(one.text)) != one.ids]
         if differ:
             raise InputError(
-                f"The tokenizer gives other ids than at the export to {len(differ)} of the {len(examples)} golden "
-                f"examples of {manifest.name}: {differ[0].shown[:60]!r} had {[*differ[0].ids[:8]]}.",
+                f"The tokenizer is not that of the export: {len(differ)} of the {len(examples)} golden examples of "
+                f"{manifest.name} get other ids, such as {differ[0].shown[:60]!r}, which had the ids "
+                f"{[*differ[0].ids[:8]]}.",
                 "Give the function that the export was made with, with the same vocabulary and settings.",
             )
 

@@ -93,7 +93,8 @@ def read_fragment(
         context, undecided, lowered, provisional = _lower_and_split_fragment(position, fragment)
         if len(undecided) > _MOST_UNDECIDED:
             raise InputError(
-                f"More than {_MOST_UNDECIDED:,} characters after a capital sigma do not decide how it is lower-cased.",
+                f"A capital sigma cannot be lower-cased: the next {_MOST_UNDECIDED:,} characters do not show whether "
+                "its word ends.",
                 "Classify such a text as a whole.",
             )
     text = position.tail + lowered

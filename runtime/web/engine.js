@@ -498,7 +498,7 @@ export async function openPacked(source, wasm, make) {
   const content = await reading;
   const module = await compiling;
   if (content.length > LARGEST_FILE)
-    throw new BundleError(`${what} has ${content.length} bytes; the most that it may have is ${LARGEST_FILE}.`, MAKE_AGAIN);
+    throw new BundleError(`${what} has ${content.length} bytes, but at most ${LARGEST_FILE} are allowed.`, MAKE_AGAIN);
   try {
     return await make(new Packed(await WebAssembly.instantiate(module), content));
   } catch (error) {

@@ -347,7 +347,7 @@ export class NumberClassifier extends AnyClassifier {
     if (!this.givesValues) this._answers.checkTop(top);
     if (size === undefined && isGap(hop) && this.manifest.stream !== undefined) return this.#carried(top, saved);
     if (size !== undefined && saved !== undefined)
-      throw new InputError("A saved stream is given with a window, but streams in windows are not saved.", "Leave out saved, or the window.");
+      throw new InputError("saved and window are both given, but a stream in windows cannot be saved.", "Leave one of them out.");
     if (size === undefined)
       throw new InputError(
         `${this.name} states no window for recordings.`,
@@ -491,7 +491,7 @@ export class NumberClassifier extends AnyClassifier {
       return new SequenceError(
         `The sequence has ${formatNumber(steps)} steps, but the classifier takes ${formatNumber(fixed)}.`,
         few
-          ? "Give as many steps; or export the classifier with a pad_side, if it was trained on sequences that were filled up."
+          ? `Give ${formatNumber(fixed)} steps; or export the classifier with a pad_side, if it was trained on padded sequences.`
           : "Cut the sequence, or give the whole recording to recording() or stream(), which answer each window.",
       );
     const bound = few ? `at least ${formatNumber(this._engine.least)}` : `at most ${formatNumber(this._engine.most)}`;

@@ -97,7 +97,7 @@ function makeFileReader(source) {
     if (!response.ok) throw new BundleError(`${url} cannot be read: status ${response.status}.`, remedy);
     const size = Number(response.headers.get("content-length"));
     if (size > LARGEST_FILE)
-      throw new BundleError(`${url} has ${size} bytes; the most that such a file may have is ${LARGEST_FILE}.`, MAKE_AGAIN);
+      throw new BundleError(`${url} has ${size} bytes, but at most ${LARGEST_FILE} are allowed.`, MAKE_AGAIN);
     return new Uint8Array(await response.arrayBuffer());
   };
 }

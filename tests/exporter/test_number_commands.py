@@ -107,8 +107,8 @@ def test_sequences_are_given_as_json(folder: Path) -> None:
         (["--input", "good.csv", "--output", "out.txt"], "--output-format"),
         (["--input", "good.csv", "--output", "out.csv", "--json"], "--json"),
         (["--input", "good.csv", "--output", "good.csv", "--force"], "is the file that is read"),
-        (["--input", "good.csv", "--output", "out.csv", "--label-column", "window"], "called 'window'"),
-        (["--input", "good.csv", "--output", "out.csv", "--label-column", "probability"], "told apart"),
+        (["--input", "good.csv", "--output", "out.csv", "--label-column", "window"], "name 'window'"),
+        (["--input", "good.csv", "--output", "out.csv", "--label-column", "probability"], "would have one name"),
     ],
 )
 def test_bad_sequences_are_refused_in_a_sentence(

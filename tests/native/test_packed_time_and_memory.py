@@ -220,7 +220,7 @@ def test_lines_and_rows_that_are_too_costly(growing: Path, tmp_path: Path, monke
     assert "--on-error skip" in refused.stderr
     passed = run("classify", "-b", growing, "-i", "in.jsonl", "-o", "out.jsonl", "--on-error", "skip")
     assert passed.exit_code == 0
-    assert "1 of 3 rows passed over: 0 without a text, 0 left out, 1 too costly" in passed.stderr
+    assert "1 of 3 rows skipped: 0 without a text, 0 left out, 1 too costly" in passed.stderr
     written = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [row["label"] is None for row in written] == [False, True, False]
 

@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a combined one": (["<pad>", "o\u0308"], {}, "of 2 characters"),
     "no entries": ([], {}, "empty"),
     "an empty entry": (["<pad>", ""], {}, "not a character"),
-    "twice": (["<pad>", "a", "a"], {}, "'a' is there twice"),
+    "twice": (["<pad>", "a", "a"], {}, "'a' is given twice"),
     "one string": ("abc", {}, "'abc'"),
     "an id below 0": ({"a": -1}, {}, "'a' is -1"),
     "a truth value": ({"a": True}, {}, "'a' is True"),

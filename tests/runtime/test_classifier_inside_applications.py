@@ -93,7 +93,7 @@ def test_skip_answers_what_is_no_text_with_none_and_everything_else_as_before(
     clean = classifier.predict(TEXTS[:1400])
     with caplog.at_level(logging.WARNING, "pocketrnn"):
         assert classifier.predict(dirty, on_error="skip") == [*clean[:700], *[None] * 4, *clean[700:]]
-    assert [record.message for record in caplog.records] == ["small passed over 4 items that are not texts"]
+    assert [record.message for record in caplog.records] == ["small skipped 4 items that are not texts"]
     rows = classifier.predict_proba(iter(dirty), on_error="skip")
     assert np.flatnonzero(np.isnan(rows).all(1)).tolist() == [700, 701, 702, 703]
     assert np.isnan(rows).any(1).sum() == 4

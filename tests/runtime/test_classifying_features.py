@@ -363,7 +363,7 @@ def test_a_row_with_a_wrong_feature_is_refused_or_passed_over(
     assert next(iter(wrong)) in said
     done = run("classify", "-b", str(bundle), "--input", str(file), "--on-error", "skip")
     assert [bool(json.loads(line)["label"]) for line in done.stdout.splitlines()] == [True, False]
-    assert "1 of 2 rows passed over: 0 without a text, 0 left out, 1 with a missing or wrong feature." in done.stderr
+    assert "1 of 2 rows skipped: 0 without a text, 0 left out, 1 with a missing or wrong feature." in done.stderr
 
 
 def test_inspect_verify_and_the_page_know_features(tmp_path: Path, bundle: Path) -> None:

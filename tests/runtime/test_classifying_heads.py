@@ -185,7 +185,7 @@ def test_the_golden_examples_are_replayed_for_every_head(folder: Path, tmp_path:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda heads: [heads[0], {**heads[1], "name": "topic"}, heads[2]], "two heads 'topic'"),
+        (lambda heads: [heads[0], {**heads[1], "name": "topic"}, heads[2]], "name 'topic'"),
         (lambda heads: heads[:1], "heads has 1 items"),
         (lambda heads: [{**heads[0], "labels": ["oil"]}, *heads[1:]], "labels has 1 items"),
         (lambda heads: [{**heads[0], "activation": "values"}, *heads[1:]], "activation"),

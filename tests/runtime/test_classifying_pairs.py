@@ -202,7 +202,7 @@ def test_a_row_without_a_second_text_is_refused_or_passed_over(tmp_path: Path, b
         tmp_path / "pairs.jsonl", [{"text": None, "second_text": None}, {"text": "oil", "second_text": "war"}]
     )
     said = run("classify", "-b", str(bundle), "--input", str(file), "--on-error", "skip").stderr
-    assert "1 of 2 rows passed over: 1 without a text," in said
+    assert "1 of 2 rows skipped: 1 without a text," in said
 
 
 def test_inspect_verify_and_the_page_know_pairs(tmp_path: Path, bundle: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_crf_over_tokens_does_not_read_the_ids_around_them(tmp_path: Path) -> 
 def test_a_crf_of_other_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 labels"):
         TagOutput(LABELS, Crf((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0), (0.0, 0.0))))
-    with pytest.raises(InputError, match="transitions are"):
+    with pytest.raises(InputError, match="transitions has"):
         Crf((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0),))
     members = {"start": [0, 0], "end": [0, 0], "transitions": [[0, 0], [0, 0]]}
     assert build_output(("a", "b"), labels_of="tokens", crf=members).crf == Crf(

@@ -192,7 +192,7 @@ def test_the_callers_tokenizer_splits_every_string(external: Path, padded: Path)
     assert cleaned.classify("the-cup!") == expected
     as_ids = Classifier.load(external, tokenizer=classifier.encode)
     assert as_ids.classify("the-cup!") == expected
-    with pytest.raises(TextError, match="not known"):
+    with pytest.raises(TextError, match="words are needed"):
         as_ids.explain("the-cup!")
     # In place of a bundle's own tokenizer, too; and none of its steps are done.
     instead = Classifier.load(padded, tokenizer=by_letters)

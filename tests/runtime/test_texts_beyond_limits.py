@@ -396,6 +396,6 @@ def test_the_command_line_says_which_text_holds_no_known_word(
     assert not Path("out.jsonl").exists()
     result = run("classify", "-b", counting, "--input", "in.jsonl", "-o", "out.jsonl", "--on-error", "skip")
     assert result.exit_code == 0
-    assert "3 of 5 rows passed over: 1 without a text, 0 left out, 2 without a known word." in result.stderr
+    assert "3 of 5 rows skipped: 1 without a text, 0 left out, 2 without a known word." in result.stderr
     written = [json.loads(line)["label"] for line in Path("out.jsonl").read_text().splitlines()]
     assert [label is None for label in written] == [False, True, True, True, False]

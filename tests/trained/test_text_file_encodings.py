@@ -37,7 +37,7 @@ def test_a_file_is_read_in_the_encoding_that_is_named_and_no_other(tmp_path: Pat
         read_files([path])
     assert "--encoding" in refused.value.remedy
     path.write_text(ROWS[name], "utf-8")
-    with pytest.raises(DataError, match=rf"(read as|encoding) {encoding}\b"):
+    with pytest.raises(DataError, match=rf"(read as|encoding|encoding is) {encoding}\b"):
         read_files([path], encoding=encoding)
 
 

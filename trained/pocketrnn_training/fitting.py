@@ -342,8 +342,8 @@ def cross_validate(
 def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
     if numbers is not None:
         raise InputError(
-            "numbers is given without channels, so that the rows are texts.",
-            "Leave numbers out, or give the channels of your sequences: channels=['ax', 'ay'].",
+            "numbers is given without channels, but it is for sequences of numbers.",
+            "Give the channels of your sequences: channels=['ax', 'ay']. For texts, leave numbers out.",
         )
 
 
@@ -360,7 +360,7 @@ def _find_outside_name(outside: Any, given_labels: Mapping[str, Any]) -> str:
         raise InputError(
             f"outside is {short_repr(outside, 40)}, but no text has that label; the labels are "
             f"{list_first_names(sorted(given_labels))}.",
-            "Give the label of the texts that are of none of the classes.",
+            "Give the label of the texts that belong to no class.",
         )
     return name
 

@@ -103,28 +103,27 @@ class TrainingRun:
         if self.teachers and self.source.multi_label:
             raise InputError(
                 "A teacher gives each text one label, but with --multi-label texts can have several.",
-                "Leave out --teacher, or --multi-label.",
+                "Leave --teacher or --multi-label out.",
             )
         if self.folds is not None and self.source.of_tokens:
             raise InputError("--folds is for labelled rows, but here words have labels.", "Leave --folds out.")
         if self.folds is not None and (self.validation or self.teachers):
+            given = "--validation" if self.validation else "--teacher"
             raise InputError(
-                "--folds measures every row of DATA with a classifier that has not seen it, so it allows neither "
-                "other validation rows nor a teacher.",
-                f"Leave {'--validation' if self.validation else '--teacher'} out, or --folds.",
+                f"--folds does not work with {given}: it divides the rows of DATA into training and validation rows.",
+                f"Leave {given} or --folds out.",
             )
         if self.teachers and self.source.outside is not None:
             raise InputError(
                 "A teacher answers every row of the data, but training leaves out the rows of --outside.",
-                "Leave --teacher out, or --outside.",
+                "Leave --teacher or --outside out.",
             )
         check_output(self.output, force=self.force, resume=self.resume)
         if self.resume:
             self.state = _read_resume_state(self.output, self.settings)
             if ("examples" in self.state.best.data) == self.examples:
                 raise InputError(
-                    f"The run in {self.output} was made {'without' if self.examples else 'with'} texts of the rows as "
-                    "examples.",
+                    f"The run in {self.output} was started {'with' if self.examples else 'without'} --no-examples.",
                     f"{'Give' if self.examples else 'Leave out'} --no-examples.",
                 )
 

@@ -1409,7 +1409,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
     if not Path(given).exists():
         names = ", ".join(_TOKENIZERS)
         raise InputError(
-            f"There is neither a tokenizer nor a file with the name {short_repr(given, 60)}.",
+            f"{short_repr(given, 60)} is neither the name of a tokenizer nor a file.",
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
     if Path(given).suffix in (".py", ".ipynb"):

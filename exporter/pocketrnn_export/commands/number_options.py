@@ -123,7 +123,7 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 
     refuse_text_options(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
-        raise click.UsageError("A module of numbers needs --labels, or --values if it gives numbers: give one of them.")
+        raise click.UsageError("A module of numbers needs --labels; or --values, if it gives numbers.")
     values, units = (None, None) if numbers.values is None else _parse_values(numbers.values)
     return {
         "channels": _parse_channels(str(numbers.channels)),
@@ -158,9 +158,7 @@ def refuse_text_options(options: dict[str, Any], option_or_source: str) -> None:
     """
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
-        raise click.UsageError(
-            f"{', '.join(given)} applies to texts, but {option_or_source} to numbers. Leave {', '.join(given)} out."
-        )
+        raise click.UsageError(f"{given[0]} is for texts, but {option_or_source} is for numbers. Leave {given[0]} out.")
 
 
 def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons: bool = False) -> list[str]:

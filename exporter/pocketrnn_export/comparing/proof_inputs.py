@@ -426,7 +426,7 @@ def choose_texts_for_proof(
         InputError: something in `given` is not a string.
     """
     if isinstance(given, str):
-        raise InputError("example_texts is a string, not a list of strings.", "Put the text into a list.")
+        raise InputError("example_texts is one string, not a list of strings.", "Put the text into a list.")
     if other := [text for text in given if not isinstance(text, str)]:
         raise InputError(f"example_texts holds {short_repr(other[0], 40)}, not a string.", "Give a list of strings.")
     texts = list(given)

@@ -98,7 +98,7 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     try:
         body = ast.parse(line.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"The call {short_repr(line)} is not Python.", advice) from None
+        raise InputError(f"The call {short_repr(line)} is not valid Python.", advice) from None
     if not body or not isinstance(last := body[-1], ast.Expr):
         raise InputError(f"The call {short_repr(line)} does not end in an expression.", advice)
     of_two = _names_two_texts(body)
@@ -114,7 +114,7 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     try:
         code = compile(tree, "<call>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"The call {short_repr(line)} is not Python: {first_line(error)}.", advice) from None
+        raise InputError(f"The call {short_repr(line)} is not valid Python: {first_line(error)}.", advice) from None
     exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
     call: Any = namespace["call"]
     if spellings is not None:

@@ -127,7 +127,7 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
         if is_lazy(tensor):
             raise ExportError(
                 f"The module's {name} has no shape yet: its layer takes the shape from the first input.",
-                "Run the module once, or load its weights. Then export it.",
+                "Run the module once, or load its weights, before the export.",
             )
         if tensor.is_meta:
             raise ExportError(

@@ -68,10 +68,11 @@ def collect_number_arguments(
             "Both labels and values are given." if labels is not None else "Neither labels nor values are given.",
             "Give labels for a classifier, or values, the names of the numbers that the module gives.",
         )
-    if values is not None and (multi_label or thresholds is not None or wanted.gives is not None):
+    of_labels = {"multi_label": multi_label or None, "thresholds": thresholds, "gives": wanted.gives}
+    if values is not None and (said := [name for name, value in of_labels.items() if value is not None]):
         raise InputError(
-            "multi_label, thresholds and gives apply to labels, but values are given.",
-            "Leave multi_label, thresholds and gives out, or give labels in place of values.",
+            f"{said[0]} is for labels, but values are given.",
+            f"Leave {said[0]} out, or give labels in place of values.",
         )
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout is {short_repr(layout)}, which is not a layout.", f"Use one of {', '.join(LAYOUTS)}.")
@@ -234,11 +235,11 @@ def refuse_arguments_of_other_kind(
     if channels is None:
         name = sorted(of_numbers)[0]
         raise InputError(
-            f"There is no argument {name!r} for a classifier of texts.",
+            f"{name} is not an argument for a classifier of texts.",
             f"Leave {name} out. For a classifier of numbers, give channels, too: channels=['ax', 'ay', 'az'].",
         )
     if said := [name for name, value in of_texts.items() if value is not None and value is not False and value != ()]:
         raise InputError(
-            f"{', '.join(said)} applies to texts, but channels to numbers.",
-            f"For a classifier of numbers, leave {', '.join(said)} out. For a classifier of texts, leave channels out.",
+            f"{said[0]} is for texts, but channels is for sequences of numbers.",
+            f"For a classifier of numbers, leave {said[0]} out. For a classifier of texts, leave channels out.",
         )

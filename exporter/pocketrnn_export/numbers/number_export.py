@@ -256,7 +256,7 @@ def _find_and_add_least_steps(module: nn.Module, arguments: NumberExport) -> Num
         if (only := next(filter(can_run_on_steps, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
             raise ExportError(
                 f"The module takes sequences of {only:,} steps, but fails on longer ones.",
-                f"If every sequence has {only} steps, say so: steps={only}, or --steps {only}.",
+                f"If every sequence has {only} steps, give steps={only}, or --steps {only}.",
             )
         return arguments
     failing = longer // 2
@@ -296,16 +296,19 @@ def _find_layout(
         of_batches = [one for one in held if not one.prepared.one_text]
         of_batches = of_batches or [one for one in held if one.layout == arguments.layouts[0]]
         if held and not of_batches and arguments.wanted.one_text:
-            runs = " and ".join(LAYOUTS[one.layout] for one in held)
+            runs = " or ".join(LAYOUTS[one.layout] for one in held)
             raise ExportError(
-                f"With one sequence at a time, the module takes {runs}, but not {LAYOUTS[arguments.layouts[0]]}.",
-                f"If these are the module's axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
+                f"With one sequence at a time, the module does not take {LAYOUTS[arguments.layouts[0]]}, but it takes "
+                f"{runs}.",
+                f"Name the layout of your module's input, such as layout={held[0].layout!r}, or --layout "
+                f"{held[0].layout}.",
             )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " and ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(
                 f"The module runs with several orders of axes: {said}.",
-                f"Say which one is meant: layout={of_batches[0].layout!r}, or --layout {of_batches[0].layout}.",
+                f"Name the layout of your module's input, such as layout={of_batches[0].layout!r}, or --layout "
+                f"{of_batches[0].layout}.",
             )
         if of_batches:
             return of_batches[0]

@@ -102,7 +102,7 @@ def find_mean_and_scale(
         raise InputError(
             f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
             "If the scaler only subtracts the mean and divides by the scale, give only mean and scale. The scale is "
-            "the square root of the variance. A scaler that does more belongs into the module.",
+            "the square root of the variance. If the scaler does more, compute it in the module.",
         )
     pair = _read_mean_and_scale(values, kind, name)
     if asked:

@@ -119,7 +119,7 @@ def read_python_file(path: Path) -> Cell:
     statements = parse_statements(source)
     if statements is None:
         raise InputError(
-            f"{path} is not Python 3.", "Run the file with Python, and correct the errors that Python shows."
+            f"{path} is not valid Python 3.", "Run the file with Python, and correct the errors that Python shows."
         )
     return Cell("", str(path), source, tuple(statements))
 

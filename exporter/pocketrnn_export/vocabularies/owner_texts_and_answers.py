@@ -460,7 +460,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     rows = [{name: field or "" for name, field in row.items()} for row in rows]
     if of_values := [name for name in (rows[0] if rows else ()) if name and any(row[name] == name for row in rows)]:
         raise InputError(
-            f"{path} does not begin with the names of its columns: {short_repr(of_values[0], 40)} is a value, too.",
+            f"{path} does not begin with the names of its columns: {short_repr(of_values[0], 40)} is a value of a row.",
             "Give your classifier's answers in a file whose first line is text,label,probability.",
         )
     several = [
@@ -1024,7 +1024,7 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
     if isinstance(given, Mapping):
         if not given:
             raise InputError(
-                f"{where} is an empty dict, which says nothing.",
+                f"{where} is an empty dict.",
                 'Give the probability of each label, {"label": 0.9}, or leave the answer out.',
             )
         _check_labels(given, labels, where)

@@ -238,7 +238,7 @@ def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     kind = _read_tokenizer_class(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(
-            f"{folder} holds merges.txt, but {_CONFIG} has the tokenizer_class {brief_text(kind)}, so that the steps "
+            f"{folder} holds merges.txt, but {_CONFIG} has the tokenizer_class {brief_text(kind)}, so the steps "
             "before the merges are not known.",
             f'If it is a tokenizer of GPT-2, put a {_CONFIG} beside it: {{"tokenizer_class": "GPT2Tokenizer"}}. Else '
             "give a tokenizer.json, which tokenizer.save('tokenizer.json') writes.",

@@ -94,7 +94,7 @@ def _is_subword_tokenizer(tokenizer: Any) -> bool:
         return False
     if not path.exists():
         raise InputError(
-            f"There is neither a tokenizer nor a file with the name {short_repr(tokenizer)}.",
+            f"{short_repr(tokenizer)} is neither the name of a tokenizer nor a file.",
             "Give the name of a tokenizer, the path of a tokenizer.json, or a function.",
         )
     return True

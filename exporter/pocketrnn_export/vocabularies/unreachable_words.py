@@ -52,8 +52,8 @@ def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> No
     never = [one for one in never if one not in {word for _, word in marks}]
     if marks:
         _log.warning(
-            "The rules put no %s around a text. If your code does, say so in --rules: %s",
-            " and no ".join(short_repr(word) for _, word in marks), json.dumps(dict(marks)),
+            "The rules do not put %s around a text. If your code does, add this to --rules: %s",
+            " or ".join(short_repr(word) for _, word in marks), json.dumps(dict(marks)),
             extra={AFTER_AN_ERROR: ABOUT_MARKS},
         )  # fmt: skip
     if never:

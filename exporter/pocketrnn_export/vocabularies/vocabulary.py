@@ -510,7 +510,8 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
         raise DataError(f"{path} holds no token.", _GIVE_FILE)
     if any(_read_tables(text, path)):
         raise DataError(
-            f"{path} is a table without a column of words and one of their ids, and not a vocabulary.", _GIVE_FILE
+            f"{path} is not a vocabulary: it is a table without a column of words and a column of their ids.",
+            _GIVE_FILE,
         )
     for wrong, what, remedy in (
         ("\r" in text, "\r", "Use one kind of line break, LF or CR LF; a token with a carriage return needs JSON."),
@@ -526,7 +527,7 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
         )
     if all(map(_is_vector_line, lines[1:6])) and len(lines) > 2:
         raise DataError(
-            f"{path} holds word vectors, and not the ids of its words.",
+            f"{path} holds word vectors, but not the ids of the words.",
             "Give the weights, too, which show these ids: --weights FILE. In Python, give the words in the order of "
             'their ids, such as ["<pad>", *words] if the embedding has one row more than the file.',
         )
@@ -601,7 +602,7 @@ def _read_json(text: str, path: Path) -> Vocabulary:
         if document.keys() != {"tokens", "default_index"}:
             more = sorted(document.keys() - {"tokens", "default_index"})
             raise DataError(
-                f"{path} has {', '.join(map(brief_text, more[:6]))} in addition to tokens and default_index.",
+                f"{path} has more members than tokens and default_index: {', '.join(map(brief_text, more[:6]))}.",
                 "Leave only these two members: default_index is the id of unknown words, or null to drop them.",
             )
         return Vocabulary(_check_tokens_by_id(document["tokens"], path), document["default_index"])

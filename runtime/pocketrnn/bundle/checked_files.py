@@ -53,7 +53,7 @@ def read_regular_file(path: Path, largest_size: int) -> bytes:
     with _open_regular_file(path, largest_size) as (file, size):
         content = file.read(size)
         if len(content) != size or file.read(1):
-            raise BundleError(f"{path} was written to while it was read.", "Try again when nobody writes to it.")
+            raise BundleError(f"{path} was changed while it was read.", "Try again when no program writes to it.")
     return content
 
 
@@ -109,9 +109,7 @@ def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -
     if not stat.S_ISREG(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put a regular file in its place.")
     if status.st_size > largest_size:
-        raise BundleError(
-            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest_size:,}.", MAKE_AGAIN
-        )
+        raise BundleError(f"{path} has {status.st_size:,} bytes, but at most {largest_size:,} are allowed.", MAKE_AGAIN)
 
 
 @contextlib.contextmanager

@@ -41,9 +41,9 @@ class Crf:
         sizes = ", ".join(str(size) for size in dict.fromkeys(map(len, self.transitions)))
         if len(self.end) != labels or [len(row) for row in self.transitions] != [labels] * labels:
             raise InputError(
-                f"A CRF has {labels} numbers for the first token and {len(self.end)} for the last; its transitions are "
-                f"{len(self.transitions)} rows of {sizes} numbers.",
-                "Give one number for each label for the first and the last token, and one for each pair of labels.",
+                f"The parts of the CRF have different sizes: start has {labels} numbers, end has {len(self.end)}, and "
+                f"transitions has {len(self.transitions)} rows of {sizes} numbers.",
+                "For n labels, give n numbers as start, n as end, and n rows of n numbers as transitions.",
             )
 
     @property

@@ -46,7 +46,7 @@ def find_first_fault(
     root = schema if root is None else root
     if unknown := schema.keys() - _KEYWORDS:
         raise NotImplementedError(
-            f"find_first_fault does not check the keywords {sorted(unknown)}. Leave them out of the schema."
+            f"The schema has the keywords {sorted(unknown)}, which pocketrnn does not check. Leave them out."
         )
     if "$ref" in schema:
         referred = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]

@@ -492,7 +492,7 @@ def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
             )
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
         if not limits.allows_length(tokens := len(example.ids) - len(text_input.features)):
-            raise BundleError(f"{named} has {tokens} token ids, which the graph's limits exclude.", MAKE_AGAIN)
+            raise BundleError(f"{named} has {tokens} token ids, which is outside the graph's limits.", MAKE_AGAIN)
         if not limits.accepts_ids(example.ids, text_input.rules.padding_id):
             raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
@@ -510,10 +510,12 @@ def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> Non
     """Check that rules, graph, stream and examples of a classifier of numbers fit each other."""
     limits = manifest.graph.limits or Limits()
     if manifest.stream is not None and (held := explain_no_step_answers(number_input, limits)):
-        raise BundleError(f"There is a step graph, but {held}.", MAKE_AGAIN)
+        raise BundleError(f"The bundle has a step graph, which cannot be used: {held}.", MAKE_AGAIN)
     steps = number_input.steps or number_input.window
     if steps and not limits.allows_length(steps):
-        raise BundleError(f"The rules make sequences of {steps:,} steps, but the graph does not take them.", MAKE_AGAIN)
+        raise BundleError(
+            f"The rules make sequences of {steps:,} steps, but the graph does not take this number.", MAKE_AGAIN
+        )
     for number, example in enumerate(manifest.golden_sequences, 1):
         named, steps, channels = f"The golden example {number}", len(example.samples), len(number_input.channels)
         if other := {len(row) for row in example.samples} - {channels}:
@@ -525,7 +527,9 @@ def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> Non
                 f"{named} has {len(example.logits)} logits, but there are {len(manifest.labels)} labels.", MAKE_AGAIN
             )
         if not limits.allows_length(steps) or steps != (number_input.steps or steps):
-            raise BundleError(f"{named} has {steps:,} steps, which the graph or the rules exclude.", MAKE_AGAIN)
+            raise BundleError(
+                f"{named} has {steps:,} steps, but the graph or the rules do not allow this number.", MAKE_AGAIN
+            )
 
 
 def explain_no_step_answers(number_input: NumberInput, limits: Limits) -> str:
@@ -766,7 +770,7 @@ def _check_schema_and_nesting(document: dict[str, Any], path: Path) -> None:
     if fault := find_first_fault(document, load_manifest_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if _is_nested_deeper(document["provenance"], _DEEPEST):
-        raise BundleError(f"{path} is not valid: provenance is nested more than {_DEEPEST} deep.", MAKE_AGAIN)
+        raise BundleError(f"{path} is not valid: provenance has more than {_DEEPEST} levels of nesting.", MAKE_AGAIN)
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:

@@ -227,7 +227,9 @@ def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
     heads: dict[str, LabelOutput] = {}
     for one in members:
         if one["name"] in heads:
-            raise InputError(f"There are two heads {short_repr(one['name'], 40)}.", "Give the heads different names.")
+            raise InputError(
+                f"Two heads have the name {short_repr(one['name'], 40)}.", "Give the heads different names."
+            )
         thresholds = tuple(map(float, one["thresholds"])) if "thresholds" in one else None
         heads[one["name"]] = LabelOutput(tuple(one["labels"]), one["activation"], thresholds)
     return HeadsOutput(heads)
@@ -250,13 +252,13 @@ def build_output(
     if activation == "values":
         if thresholds is not None:
             raise InputError(
-                f"There are {len(thresholds)} thresholds, but values have none.", "Leave the thresholds out."
+                f"{len(thresholds)} thresholds are given, but values have no thresholds.", "Leave the thresholds out."
             )
         if priors:
-            raise InputError(f"There are {len(priors)} priors, but values have none.", "Leave the priors out.")
+            raise InputError(f"{len(priors)} priors are given, but values have no priors.", "Leave the priors out.")
         return ValueOutput(labels, value_units)
     if value_units is not None:
-        raise InputError(f"There are {len(value_units)} units, but labels have none.", "Leave the units out.")
+        raise InputError(f"{len(value_units)} units are given, but labels have no units.", "Leave the units out.")
     if activation not in ("softmax", "sigmoid"):
         raise InputError(f"activation is {activation!r}.", "Use 'softmax', 'sigmoid' or 'values'.")
     if labels_of == "tokens":

@@ -295,7 +295,7 @@ def _refuse_texts_that_written_function_splits(classifier: Classifier, bundle: s
         line = format_command_with_changes({"tokenizer": found})
         raise InputError(
             f"{classifier.name} does not split texts: its tokenizer is external.",
-            f"{found}, beside it, does. Write: {line}",
+            f"The function {found} beside the bundle splits them. Write: {line}",
         )
 
 
@@ -353,16 +353,16 @@ def _refuse_clashing_options(
     Raises:
         click.UsageError: two options exclude each other.
     """
-    if files.asks_for_file and (texts or as_stream or as_tokens or explains):
-        raise click.UsageError(
-            "TEXTS, --stream, --tokens and --explain are not for files: leave these out, or --input."
-        )
+    not_for_files = {"TEXTS": texts, "--stream": as_stream, "--tokens": as_tokens, "--explain": explains}
+    for name in (name for name, value in not_for_files.items() if value and files.asks_for_file):
+        raise click.UsageError(f"{name} cannot be used with files: leave {name} or --input out.")
     if as_stream and as_tokens:
         raise click.UsageError(
             "--stream cuts the text anywhere, so it does not work with --tokens: leave one of them out."
         )
-    if explains and (as_stream or threshold is not None or top not in (None, 1)):
-        raise click.UsageError("--explain explains the likeliest label: leave --stream, --threshold and --top out.")
+    not_explained = {"--stream": as_stream, "--threshold": threshold is not None, "--top": top not in (None, 1)}
+    for name in (name for name, is_given in not_explained.items() if is_given and explains):
+        raise click.UsageError(f"--explain explains the likeliest label of a whole text: leave {name} out.")
     if threshold is not None and threshold != threshold:
         raise click.UsageError("--threshold is not a number: give a probability, from 0 to 1.")
     if threshold is not None and top is not None:
@@ -380,13 +380,13 @@ def _refuse_options_not_for_texts(
     if sequence_column is not None:
         raise click.UsageError(f"{classifier.name} takes texts, not sequences of numbers: leave --sequence-column out.")
     if files.asks_for_file and as_json:
-        raise click.UsageError("--json is not for files: give --output-format jsonl.")
+        raise click.UsageError("--json cannot be used with files: give --output-format jsonl.")
     if files.second_text_column is None:
         return
     if not classifier.manifest.has_two_texts:
         raise click.UsageError(f"{classifier.name} takes one text, not two: leave --second-text-column out.")
     if not files.asks_for_file:
-        raise click.UsageError("--second-text-column is for files: name the file with --input.")
+        raise click.UsageError("--second-text-column is for files: name a file with --input.")
 
 
 def _parse_feature_options(
@@ -413,7 +413,7 @@ def _parse_feature_options(
         name, equals, value = one.partition("=")
         if not equals or name in written:
             raise click.UsageError(
-                f"--feature {one!r} is {'there twice: give it once' if equals else 'not of the form NAME=VALUE'}."
+                f"--feature {one!r} is {'given twice: give it once' if equals else 'not of the form NAME=VALUE'}."
             )
         written[name] = value
     if missing := [name for name, _ in features if name not in written]:

@@ -158,7 +158,7 @@ def _report_skipped_rows(source: RowSource, refusal_reasons: list[str]) -> None:
         lacking = f", {source.without_feature:,} with a missing or wrong feature" if source.without_feature else ""
         beyond = f", {source.without_answer:,} {reasons}" if source.without_answer else ""
         click.echo(
-            f"{passed_over:,} of {source.rows:,} rows passed over: {source.without_text:,} without a text, "
+            f"{passed_over:,} of {source.rows:,} rows skipped: {source.without_text:,} without a text, "
             f"{source.left_out:,} left out{lacking}{beyond}. {source.first_fault}",
             err=True,
         )

@@ -27,6 +27,8 @@ __all__ = ["check_recording_options", "classify_recordings"]
 
 _SEQUENCES_AT_A_TIME: Final = 256
 
+_FOR_TEXTS: Final = ("--stream", "--explain", "--tokens", "--threshold")
+
 # The names of some windows or sequences of a file, and their answers.
 _NamesAndAnswers = tuple[list[str], list[Any]]
 
@@ -45,27 +47,27 @@ def check_recording_options(
         files: the options for files.
         sequence_column: the column that names the sequence of each row.
         top: how many labels an answer has.
-        are_text_options_given: whether --stream, --explain, --tokens and --threshold are given.
+        are_text_options_given: whether each option of `_FOR_TEXTS` is given.
 
     Raises:
         click.UsageError, InputError: such an option is given.
     """
-    if any(are_text_options_given):
-        raise click.UsageError(
-            f"{classifier.name} takes numbers, not texts: leave --stream, --explain, --tokens and --threshold out."
-        )
+    for name, is_given in zip(_FOR_TEXTS, are_text_options_given, strict=True):
+        if is_given:
+            raise click.UsageError(f"{classifier.name} takes numbers, not texts: leave {name} out.")
     if classifier.manifest.output.activation == "values" and top not in (None, 1):
         raise click.UsageError(f"{classifier.name} gives values, not labels: leave --top out.")
     if files.encoding != UTF8:
         raise InputError("--encoding is for texts, but the bundle takes sequences of numbers.", "Leave --encoding out.")
     if files.on_error == "skip":
         raise click.UsageError(
-            "A recording with a gap is refused as a whole: leave --on-error skip out, which is for rows with texts."
+            "--on-error skip is for rows with texts, but a recording with a gap is refused as a whole: leave "
+            "--on-error out."
         )
     if sequence_column is not None and not files.input:
-        raise click.UsageError("--sequence-column is for a file: name it with --input.")
+        raise click.UsageError("--sequence-column is for files: name a file with --input.")
     if (files.output or files.output_format) and not files.input:
-        raise click.UsageError("--output is for a file: name the one to read with --input.")
+        raise click.UsageError("--output is for the answers to a file: name the file to read with --input.")
 
 
 def classify_recordings(
@@ -90,7 +92,7 @@ def classify_recordings(
                 print_text(wanted.format_answer_line(name, answer))
         return
     if wanted.as_json:
-        raise click.UsageError("--json is for lines on standard output: for a table, give --output-format jsonl.")
+        raise click.UsageError("--json cannot be used with a table of answers: give --output-format jsonl.")
     destination = files.output or "-"
     kind = find_file_kind(destination, files.output_format, "--output-format")
     # A file that cannot be read is refused by its reader.
@@ -152,7 +154,8 @@ def _make_answer_table(
         columns = _make_answer_columns(answers, files, wanted)
         if name_column in (column.name for column in columns):
             raise InputError(
-                f"Two columns would be called {name_column!r}: that of the sequences, and one of the answers.",
-                "Give --label-column and --probability-column other names, or write lines: leave --output out.",
+                f"Two columns would have the name {name_column!r}: one names the sequences, the other holds answers.",
+                "Give --label-column and --probability-column other names; or leave --output out, and the answers "
+                "are printed as lines.",
             )
         yield RowBatch(names, [], CsvRows([name_column], [[name] for name in names]), read=0), columns

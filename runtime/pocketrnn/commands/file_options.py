@@ -64,8 +64,9 @@ def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tu
     flat = [name for pair in names for name in pair]
     if len(set(flat)) < len(flat):
         raise InputError(
-            f"{files.label_column!r} and {files.probability_column!r} cannot be told apart as columns.",
-            "Give --label-column and --probability-column different names.",
+            f"With --label-column {files.label_column} and --probability-column {files.probability_column}, two "
+            "columns would have one name.",
+            "Choose other names, such as label and probability.",
         )
     return names
 

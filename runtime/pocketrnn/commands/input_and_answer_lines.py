@@ -163,7 +163,7 @@ def check_labels_separable(answers: Answers, remedy_end: str) -> None:
     held = [label for one in each for label in one.labels if LABEL_SEPARATOR in label]
     if held:
         raise InputError(
-            f"The label {short_repr(held[0], 40)} holds {LABEL_SEPARATOR!r}, which stands between the labels of one "
+            f"The label {short_repr(held[0], 40)} contains {LABEL_SEPARATOR!r}, which separates the labels of one "
             "text.",
             f"To tell them apart, {remedy_end}.",
         )

@@ -132,7 +132,7 @@ class NativeEngine:
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
-                f"{self.manifest.name} has no embedding: it does not end with a linear layer.",
+                f"{self.manifest.name} cannot give embeddings of texts: it does not end with a linear layer.",
                 "Use the logits or the probabilities.",
             )
         given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)

@@ -340,7 +340,7 @@ class OnnxRuntimeEngine:
         rows = rows[None] if rows.ndim == 1 and len(steps) == 1 else rows
         if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(steps):
             raise InputError(
-                f"In the graph of {self._manifest.name}, the input of the last linear layer has the shape "
+                f"{self._manifest.name} cannot give embeddings: the input of its last linear layer has the shape "
                 f"{list(found.shape)}, not one row for each of {len(steps)} {self._words.row}s.",
                 "Use the logits or the probabilities.",
             )
@@ -535,7 +535,8 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
         own = {(2, characters.width)} if node.name == "characters" and characters is not None else set()
         if any(isinstance(size, int) and (axis, size) not in fixed | own for axis, size in enumerate(node.shape)):
             raise BundleError(
-                f"{path} takes {node.name} of the fixed shape {node.shape} only, not of others.", _EXPORT_AGAIN
+                f"{path} takes the input {node.name} only with the fixed shape {node.shape}.",
+                _EXPORT_AGAIN,
             )
     classes = session.get_outputs()[0].shape[-1]
     if isinstance(classes, int) and classes != len(manifest.labels):

@@ -41,9 +41,8 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
         if node.operator in _LAYERS and node.inputs[0] == given[0]:
             return given[0]
         (name,) = given
-    what = f"joins {len(given)} values" if node is not None else "is not computed from weights"
     raise InputError(
-        f"{path} has no embedding: it does not end with a linear layer, since its value {name!r} {what}.",
+        f"{path} cannot give embeddings of texts: it does not end with a linear layer.",
         "Use the logits or the probabilities.",
     )
 

@@ -125,7 +125,7 @@ class NumberInput:
             if number is not None and (type(number) is not int or not 1 <= number <= MOST_STEPS):
                 raise InputError(f"{name} is {short_repr(number)}.", "Give a whole number from 1.")
         if self.rate is not None and not (_is_finite(self.rate) and self.rate > 0):
-            raise InputError(f"rate is {short_repr(self.rate)}.", "Give the samples a second, a number above 0.")
+            raise InputError(f"rate is {short_repr(self.rate)}.", "Give the number of samples in a second, above 0.")
         if self.pad_side not in (None, "left", "right"):
             raise InputError(f"pad_side is {short_repr(self.pad_side)}.", "Use 'left' or 'right'.")
         if self.pad_side is not None and self.steps is None:
@@ -135,7 +135,7 @@ class NumberInput:
         if self.steps is not None and self.window is not None and self.window > self.steps:
             raise InputError(
                 f"A window has {self.window} steps, but the module takes {self.steps}.",
-                "Give a window of as many steps.",
+                f"Give a window of at most {self.steps} steps.",
             )
 
     @property
@@ -204,7 +204,8 @@ class NumberInput:
         if self.pad_side is None:
             raise SequenceError(
                 f"The sequence has {steps:,} steps, but the classifier takes {self.steps:,}.",
-                "Give as many steps; or export the classifier with a pad_side, if it was trained on padded sequences.",
+                f"Give {self.steps:,} steps; or export the classifier with a pad_side, if it was trained on padded "
+                "sequences.",
             )
         filled = np.full((self.steps, len(self.channels)), self.pad_value, np.float32)
         start = self.steps - steps if self.pad_side == "left" else 0
@@ -513,7 +514,7 @@ def _check_channel_names(channels: object) -> None:
             raise InputError(f"{short_repr(name)} is not a channel's name.", "Give 1 to 200 printable characters.")
     if len(set(channels)) < len(channels):
         twice = next(name for name in channels if channels.count(name) > 1)
-        raise InputError(f"The channel {short_repr(twice, 40)} is there twice.", "Give each channel once.")
+        raise InputError(f"The channel {short_repr(twice, 40)} is given twice.", "Give each channel once.")
 
 
 def _is_number(value: object) -> bool:

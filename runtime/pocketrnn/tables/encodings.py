@@ -79,8 +79,8 @@ def check_not_utf16(file_name: str, start: bytes) -> None:
     seems = _guess_utf16(start)
     if seems is not None:
         raise DataError(
-            f"{file_name} is not UTF-8: it begins as a file in UTF-16 does.",
-            f"Say so with --encoding {seems}, or save it as UTF-8.",
+            f"{file_name} is not UTF-8: it begins like a file in UTF-16.",
+            f"Give --encoding {seems}, or save the file as UTF-8.",
         )
 
 
@@ -151,8 +151,8 @@ class _Utf8Stream(io.RawIOBase):
             return
         if self._ended and self._beyond_ascii:
             raise DataError(
-                f"{self._name} is UTF-8, but the encoding {self._encoding} is named, which gives other characters.",
-                "Leave --encoding out for this file, or save the file in that encoding.",
+                f"{self._name} is UTF-8, but --encoding is {self._encoding}, which gives other characters.",
+                f"Leave --encoding out for this file, or save the file as {self._encoding}.",
             )
 
 

@@ -105,7 +105,7 @@ def _convert_arrow_to_python(column_name: str, column: pyarrow.Array) -> list[An
     # pyarrow's own errors are among these two, and so are those for a time zone that is not known.
     except (ArithmeticError, LookupError, ValueError) as error:
         raise OutputError(
-            f"The column {column_name!r} holds a value of type {column.type} that JSON and CSV have no form for: "
+            f"The column {column_name!r} holds a value of type {column.type}, which JSON and CSV cannot hold: "
             f"{first_line(error)}.",
             WRITE_PARQUET,
         ) from None

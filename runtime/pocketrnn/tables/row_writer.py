@@ -98,7 +98,7 @@ def _encode_json(row: Mapping[str, Any]) -> str:
 def _convert_value_to_text(value: Any) -> Any:
     """Convert a value that JSON lacks, such as a date or a decimal number, to text; refuse bytes."""
     if isinstance(value, bytes):
-        raise OutputError("A column of bytes has no form in JSON or CSV.", WRITE_PARQUET)
+        raise OutputError("JSON and CSV cannot hold a column of bytes.", WRITE_PARQUET)
     return str(value)
 
 
@@ -153,7 +153,7 @@ def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
-            f"A row has {other!r}, which the first row lacks; CSV takes its columns from that row.",
+            f"A row has the member {other!r}, but the first row, which sets the columns of the CSV, does not.",
             "Write JSON Lines: --output-format jsonl.",
         )
     return [_format_cell(row.get(name)) for name in names]
@@ -245,8 +245,8 @@ def _make_arrow_table(
         )
         if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
             raise OutputError(
-                f"A row has {min(other)!r}, which the first {BATCH_ROWS:,} rows lack; Parquet takes its columns from "
-                "those.",
+                f"A row has the member {min(other)!r}, but the first {BATCH_ROWS:,} rows, which set the columns of "
+                "the Parquet file, do not.",
                 "Write JSON Lines: --output-format jsonl.",
             )
         if not rows and before is None:

@@ -149,7 +149,7 @@ def check_and_iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
     if getattr(texts, "ndim", 1) != 1:
         raise TextError(
             f"This takes one column of texts, not a {type(texts).__name__} of {texts.ndim} dimensions.",  # type: ignore[attr-defined]
-            "Give one column of it, or, where its rows are token ids, a list of lists, each without its padding.",
+            "Give one column of it. If its rows are token ids, give them as a list of lists, without the padding.",
         )
     try:
         return iter(texts)

@@ -47,7 +47,7 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
         else:
             raise InputError(
                 f"{short_repr(step)} is not a step.",
-                "Give a name; a pair: what is replaced, and by what; or ('sub', pattern, by).",
+                "Give a name, a pair (old, new), or ('sub', pattern, new).",
             )
     return tuple(made)
 

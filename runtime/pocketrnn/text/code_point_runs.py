@@ -148,7 +148,7 @@ def check_runs(runs: Any, word_ranges: tuple[str, ...] = ()) -> None:
     if bool(word_ranges) != any(run.needs_word_boundaries for run in runs):
         raise InputError(
             f"The set of a word's code points is {short_repr(word_ranges)}.",
-            "Give this set if a run begins or ends at a boundary of a word; else leave it out.",
+            "Give this set only if a run begins or ends at the boundary of a word.",
         )
 
 

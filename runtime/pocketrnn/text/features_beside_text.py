@@ -158,7 +158,7 @@ class Category:
                     "Give strings or whole numbers.",
                 )
             if word in named:
-                raise InputError(f"The value {short_repr(word, 40)} of a category is there twice.", "Give it once.")
+                raise InputError(f"The value {short_repr(word, 40)} of a category is given twice.", "Give it once.")
             named[word] = check_feature_or_character_id(number, f"of {short_repr(word, 40)}")
         if not named:
             raise InputError("A category has no values.", "Give the values that it had in training.")
@@ -246,7 +246,7 @@ def make_features(given: object) -> Features:
     for name, feature in pairs:
         _check_feature_name(name)
         if name in features:
-            raise InputError(f"The feature {name} is there twice.", "Give each feature once.")
+            raise InputError(f"The feature {name} is given twice.", "Give each feature once.")
         try:
             features[name] = feature if isinstance(feature, Number | Category) else Category(feature)
         except InputError as error:
@@ -275,7 +275,7 @@ def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Featur
         for member in members
     ]
     if len(set(names)) < len(names):
-        raise InputError("A feature is there twice.", "Give each feature once.")
+        raise InputError("A feature is given twice.", "Give each feature once.")
     return make_features(dict(zip(names, made, strict=True)))
 
 
@@ -454,11 +454,11 @@ def _check_feature_name(name: object) -> None:
     """
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or len(name) > 200:
         raise InputError(
-            f"A feature is named {short_repr(name, 40)}.",
+            f"{short_repr(name, 40)} cannot be the name of a feature.",
             "Use letters, digits and _, as for a variable of Python.",
         )
     if name in _TAKEN or name.startswith("_"):
         raise InputError(
-            f"A feature cannot have the name {name}, which has another meaning.",
+            f"A feature cannot have the name {name}, which already has another meaning.",
             "Give it another name, such as its_" + name + ".",
         )

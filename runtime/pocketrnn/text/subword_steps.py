@@ -183,7 +183,7 @@ class Fold:
         check_string(self.by, "The replacement of a step", 0)
         check_ranges(self.ranges, "The set that a step folds")
         if self.least not in (1, 2) or isinstance(self.least, bool):
-            raise InputError(f"A step folds runs of {short_repr(self.least)}.", "Use 1 or 2.")
+            raise InputError(f"The step that folds runs has the least length {short_repr(self.least)}.", "Use 1 or 2.")
 
 
 @dataclass(frozen=True)

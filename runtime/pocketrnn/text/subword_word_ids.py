@@ -49,8 +49,8 @@ def find_words_with_ids_and_positions(encoder: TextEncoder, text: str) -> list[W
         if [i for ids, *_ in words for i in ids] + rest == whole:
             return [word for word in words if word[0]]
     raise InputError(
-        f"The tokenizer gives the words of {short_repr(text, 40)} other ids than the whole text, so that the ids of a "
-        "word are not known.",
+        f"The ids of each word are not known: the tokenizer gives the words of {short_repr(text, 40)} other ids than "
+        "the whole text.",
         "Give the text as a list of its words.",
     )
 

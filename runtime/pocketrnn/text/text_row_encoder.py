@@ -83,7 +83,7 @@ class TextRowEncoder:
         values = self._call_tokenizer(text) if isinstance(text, str) else _convert_text_items_to_list(text, text_name)
         self._check_and_encode_tokens_or_ids(values, text_name)
         if not all(isinstance(value, str) for value in values):
-            raise TextError(f"{text_name} is given as ids, so that its words are not known.", "Give its tokens.")
+            raise TextError(f"{text_name} is given as ids, but its words are needed.", "Give its tokens.")
         return values
 
     def check_words(self, text: object, text_name: str = "The text") -> list[str]:

@@ -69,8 +69,8 @@ class Characters:
         object.__setattr__(self, "vocabulary", _check_character_vocabulary(self.vocabulary))
         if not is_whole_number(self.width) or not 1 <= self.width <= _MOST_WIDTH:
             raise InputError(
-                f"The number of characters of a token is {short_repr(self.width)}.",
-                f"Give how many characters of a token the module takes: from 1 to {_MOST_WIDTH:,}.",
+                f"The width of a token in characters is {short_repr(self.width)}.",
+                f"Give the number of characters that the module takes of each token, from 1 to {_MOST_WIDTH:,}.",
             )
         if not isinstance(self.lowercase, bool):
             raise InputError(f"lowercase of the characters is {short_repr(self.lowercase)}.", "Use True or False.")
@@ -193,12 +193,12 @@ def _check_character_vocabulary(given: object) -> dict[str, int]:
                 "Give strings of one character.",
             )
         if entry in found:
-            raise InputError(f"The character {short_repr(entry, 40)} is there twice.", "Give each character once.")
+            raise InputError(f"The character {short_repr(entry, 40)} is given twice.", "Give each character once.")
         named = _SPECIAL.fullmatch(entry) or _PADDING.fullmatch(entry) or _UNKNOWN.fullmatch(entry)
         if len(entry) > 1 and not named:
             raise InputError(
                 f"The vocabulary of characters has {short_repr(entry, 40)} of {len(entry):,} characters.",
-                "Give one character (one code point) an entry; a name such as '<pad>' may be among them.",
+                "Each entry must be one character (one code point), or a name such as '<pad>'.",
             )
         found[entry] = check_feature_or_character_id(number, f"of {short_repr(entry, 40)}")
     if not found:

@@ -154,7 +154,8 @@ def _locate_words_and_check_ids(encoder: TextEncoder, text: str, words: Sequence
     made = _cut_words_and_add_outer_ids(encoder, words)
     if made.ids != encoder.encode(text):
         raise InputError(
-            f"The tokens of {short_repr(text, 40)} cannot be located: those that were found have other ids.",
+            f"The tokens cannot be located in the text {short_repr(text, 40)}: the words that were found have other "
+            "ids.",
             "Split the text yourself, and give the list of its tokens.",
         )
     return made

@@ -71,7 +71,7 @@ def _parse_scales(_context: click.Context, _option: click.Parameter, value: str 
     try:
         return None if value is None else tuple(map(float, value.split(",")))
     except ValueError:
-        raise click.UsageError(f"--integer-scale is {value!r}: give numbers, as 0.001 or 0.001,0.01.") from None
+        raise click.UsageError(f"--integer-scale is {value!r}: give numbers, such as 0.001 or 0.001,0.01.") from None
 
 
 _COUNT: Final = click.IntRange(min=1)
@@ -679,6 +679,7 @@ def _find_export_command(context: click.Context) -> click.Command:
     command = group.get_command(context.find_root(), "export") if isinstance(group, click.Group) else None
     if command is None:
         raise InputError(
-            "This command line has no command `export`.", "Run pocketrnn train, or leave --export out and export later."
+            "--export needs the command `export`, which this command line does not have.",
+            "Use `pocketrnn train`; or leave --export out, and export later.",
         )
     return command

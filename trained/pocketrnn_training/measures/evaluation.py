@@ -195,7 +195,7 @@ def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
     if classifier.thresholds is None:
         raise DataError(
             f"{classifier.name} has no threshold: it gives every text a label.",
-            "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
+            "Train it with --outside or --none-of-these, or evaluate it without texts that belong to no class.",
         )
     given = _find_reached_labels(classifier, data.inputs)
     right = given[np.arange(len(data)), data.targets]

@@ -159,7 +159,7 @@ def make_teacher_targets(data: LabelledTexts, answer_weight: float, temperature:
     if bare := int((~labelled & ~answers.answered).sum()):
         raise DataError(
             f"{bare:,} training rows have neither a label nor a teacher's answer.",
-            "Give each of them a label or an answer, or leave them out.",
+            "Give each of these rows a label or an answer, or leave it out.",
         )
     return TeacherTargets.from_answers(answers, labelled, answer_weight, temperature)
 

@@ -199,7 +199,7 @@ def _find_value_columns(
     if unknown := [name for name in columns if name not in labels and name not in other_columns]:
         raise DataError(
             f"{path} has the column {unknown[0]!r}, which is not a label; the labels are {list_first_names(labels)}.",
-            "Leave this column out: beside text and label, only labels of the data may be columns.",
+            "Leave this column out: besides the text and the label, only labels of the data may be columns.",
         )
     return list(labels)
 

@@ -243,7 +243,7 @@ def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
             "Class weights are for texts with one label, but these can have several.",
-            "Leave --class-weights out: a threshold is chosen for each label.",
+            "Leave --class-weights out: the threshold of each label does its work.",
         )
     if data.several_labels and settings.none_of_these is not None:
         raise InputError(

@@ -99,7 +99,7 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
         ) from None
     # Damaged bytes raise ValueError, EOFError, BadZipFile, KeyError, zlib.error, RuntimeError or MemoryError.
     except Exception as error:
-        raise DataError(f"{path} is not a file of arrays that can be read: {first_line(error)}.", remedy) from None
+        raise DataError(f"The arrays of {path} cannot be read: {first_line(error)}.", remedy) from None
 
 
 def _read_archive(file: IO[bytes], most_bytes: int, wanted: Container[str] | None) -> dict[str, _Array]:

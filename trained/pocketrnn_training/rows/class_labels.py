@@ -34,7 +34,7 @@ def sort_and_check_classes(names: Iterable[str], rows_in_words: str, row_word: s
     if len(labels) == 1:
         raise DataError(
             f"All {rows_in_words} belong to one class, {labels[0]!r}.",
-            f"Give {row_word} of two classes at least.",
+            f"Give {row_word} of at least two classes.",
         )
     return labels
 

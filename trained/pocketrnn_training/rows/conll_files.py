@@ -132,21 +132,21 @@ class _ConlluLines:
             raise DataError(
                 f"{self.path}:{line_number} has {len(columns)} columns between tabs, but CoNLL-U has "
                 f"{_COLUMNS_OF_CONLLU}.",
-                "Correct the line; if the file has a word first and its label last, name it without the ending "
-                f"{_CONLLU}.",
+                "Correct the line. If each line has only a word first and its label last, rename the file: only "
+                f"CoNLL-U ends in {_CONLLU}.",
             )
         if _NO_WORD.fullmatch(columns[0]):
             return None
         if not _NUMBER.fullmatch(columns[0]) or int(columns[0]) != words_before + 1:
             raise DataError(
-                f"{self.path}:{line_number} begins with {short_repr(columns[0], 40)}, but the word is number "
-                f"{words_before + 1} of its sentence.",
+                f"{self.path}:{line_number} begins with {short_repr(columns[0], 40)}, but its word is number "
+                f"{words_before + 1} of the sentence.",
                 "Number the words of each sentence from 1, and write an empty line after each.",
             )
         if columns[3] == "_":
             raise DataError(
                 f"{self.path}:{line_number} has no label: UPOS, its fourth column, is _.",
-                "Give words with a label each.",
+                "Write a label there.",
             )
         return _Word(columns[1], columns[3], line_number)
 

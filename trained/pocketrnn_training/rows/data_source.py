@@ -122,11 +122,11 @@ class DataSource:
                 f"{self.names[by_ending.index(True)]} holds sequences of numbers, but {other} may hold texts.",
                 "Name the columns of the channels: --channels ax,ay,az.",
             )
-        if self.numbers != NOTHING_SAID:
+        for option in _list_given_options(self.numbers):
             raise InputError(
-                "--sequence-column, --time-column, --channels-first, --missing, --integer-scale, --units, --window, "
-                "--hop and --rate are for sequences of numbers, but the data holds texts.",
-                "Name the columns of the channels, too: --channels ax,ay,az.",
+                f"{option} is for sequences of numbers, but the data holds texts.",
+                f"Leave {option} out; or, for sequences of numbers, name the columns of the channels: "
+                "--channels ax,ay,az.",
             )
         return False
 
@@ -184,18 +184,15 @@ class DataSource:
         """Refuse a column of second texts if the rows are AG News or sequences of numbers."""
         if AG_NEWS in self.names or self.has_number_rows:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
-            raise InputError(f"DATA is {what}, which have no second texts.", "Leave --second-text-column out.")
+            raise InputError(
+                f"--second-text-column is for pairs of texts, but DATA is {what}.", "Leave --second-text-column out."
+            )
 
     def _refuse_options_not_for_tags(self) -> None:
         """Refuse an option that is given but does not apply to sentences with a label for each word."""
-        own = {"names", "labels_of", "encoding", "said", "numbers"}
-        for options in (self, self.numbers):
-            for one in fields(options):
-                if one.name not in own and getattr(options, one.name) != one.default:
-                    raise InputError(
-                        f"--{one.name.replace('_', '-')} does not apply to words with labels.",
-                        f"Leave --{one.name.replace('_', '-')} out, or --labels-of.",
-                    )
+        own = ("names", "labels_of", "encoding", "said", "numbers")
+        for option in (*_list_given_options(self, own), *_list_given_options(self.numbers)):
+            raise InputError(f"{option} does not apply to words with labels.", f"Leave {option} or --labels-of out.")
         if AG_NEWS in self.names:
             raise InputError("The words of ag_news have no labels.", "Give files of words with labels.")
 
@@ -328,3 +325,9 @@ class DataSource:
             join_labels=self.join_labels,
             drop_unlabelled=self.drop_unlabelled and not blank_labels,
         )
+
+
+def _list_given_options(options: DataSource | SequenceOptions, left_out: tuple[str, ...] = ()) -> list[str]:
+    """List the options of the command line that do not have their default."""
+    given = (one.name for one in fields(options) if getattr(options, one.name) != one.default)
+    return [f"--{name.replace('_', '-')}" for name in given if name not in left_out]

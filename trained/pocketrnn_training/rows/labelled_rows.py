@@ -231,7 +231,7 @@ def split_each_class(
         found = f"Every class has 1 {row_word}" if (targets >= 0).any() else "No row has a label"
         raise DataError(
             f"{found}, so none can be held out for validation.",
-            "Give more rows of each class, with their labels, or rows to validate with: --validation.",
+            "Give more labelled rows of each class, or other rows for validation: --validation.",
         )
     held_out = np.zeros(len(targets), dtype=bool)
     held_out[np.concatenate(second)] = True
@@ -266,6 +266,6 @@ def _split_multi_label_rows(
     if not second.any() or second.all():
         raise DataError(
             f"The {len(data)} rows are too few to hold some out for validation.",
-            "Give more rows, or rows to validate with: --validation.",
+            "Give more rows, or other rows for validation: --validation.",
         )
     return np.flatnonzero(~second), np.flatnonzero(second)

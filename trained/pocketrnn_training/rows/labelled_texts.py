@@ -213,15 +213,16 @@ def separate_outside_rows(data: _Rows, label: str) -> _Rows:
         raise DataError(*OUTSIDE_OF_SEVERAL)
     if label not in data.labels:
         raise DataError(
-            f"No row of {data.source} has the label {label!r} of --outside; there are {list_first_names(data.labels)}.",
-            "Name the label of the rows that are of none of the classes.",
+            f"No row of {data.source} has the label {label!r} of --outside; the labels are "
+            f"{list_first_names(data.labels)}.",
+            "Give the label of the rows that belong to no class.",
         )
     place = data.labels.index(label)
     labels = (*data.labels[:place], *data.labels[place + 1 :])
     if len(labels) < 2:
         raise DataError(
             f"Without the label {label!r} of --outside, {data.source} has {len(labels)} class{'es' * (not labels)}.",
-            "Give rows of two other labels at least.",
+            "Give rows of at least two other labels.",
         )
     is_outside = data.targets == place
     kept = data.rows(np.flatnonzero(~is_outside))
@@ -257,12 +258,14 @@ def make_multi_label_texts(
             found = f"The only label is {labels[0]!r}" if labels else "There is no label"
             raise DataError(
                 f"{found} in the {len(label_counts)} rows of {source}.",
-                "Give rows with two different labels at least. For a yes or no, give every row one of two classes.",
+                "Give rows with at least two different labels. For a yes-or-no question, give every row one of two "
+                "classes.",
             )
     if len(label_counts) * len(labels) > _MOST_ANSWERS:
         raise DataError(
             f"{len(label_counts):,} rows with {len(labels):,} labels take too much memory.",
-            f"Leave rare labels or some rows out: rows times labels may be {_MOST_ANSWERS:,} at most.",
+            "Leave out rare labels or some rows: the number of rows times the number of labels may be at most "
+            f"{_MOST_ANSWERS:,}.",
         )
     places = convert_codes_to_targets(label_codes, names, labels, source)
     targets = np.zeros((len(label_counts), len(labels)), dtype=bool)

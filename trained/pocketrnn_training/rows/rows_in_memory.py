@@ -241,7 +241,7 @@ def _add_given_label(label: Any, row: int, given_labels: GivenLabels) -> str:
     before = given_labels.setdefault(name, label)
     if type(before) is not type(label):
         raise DataError(
-            f"The labels {short_repr(before)} and {short_repr(label)} have the same name, {name!r}.",
-            "Give all of them as strings.",
+            f"The labels {short_repr(before)} and {short_repr(label)} differ, but have the same name, {name!r}.",
+            "Give all labels as strings.",
         )
     return name

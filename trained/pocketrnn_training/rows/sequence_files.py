@@ -333,7 +333,7 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
     *channels, label = text.strip().split(":")
     label = label.strip()
     if not channels or not label:
-        raise DataError(f"There is no label after a colon in {where}.", _SEE)
+        raise DataError(f"{where} does not end with a colon and a label.", _SEE)
     if header.labels and label not in header.labels:
         raise DataError(
             f"The header does not name the label {short_repr(label, 40)} of {where}.",

@@ -113,7 +113,7 @@ class TaggedSentences(LabelledRows):
         if different < 2:
             raise DataError(
                 f"{self.source} holds only one sentence, so none can be held out.",
-                "End each sentence with an empty line, or give sentences to validate with: --validation.",
+                "End each sentence with an empty line, or give other sentences for validation: --validation.",
             )
         order = np.random.default_rng(settings.seed).permutation(different)
         held_out = np.isin(groups, order[: max(1, round(settings.validation_share * different))])

@@ -157,5 +157,5 @@ class NumberSettings(Settings):
             name, value = named[0], getattr(self, named[0])
             raise InputError(
                 f"kernels is {self.kernels}, but {name} is {value}, which applies to recurrent layers.",
-                f"Leave out kernels, or {name}.",
+                f"Leave kernels or {name} out.",
             )

@@ -263,12 +263,12 @@ class TextSettings(Settings):
             )
         if self.linear and not self.packed:
             raise InputError(
-                "A linear part needs a packed classifier, not a padded one.", "Leave out --linear, or --padded."
+                "A linear part needs a packed classifier, not a padded one.", "Leave --linear or --padded out."
             )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
                 f"piece_dropout is {self.piece_dropout}, but the tokenizer {self.tokenizer} has no pieces.",
-                f"Use the tokenizer {BPE}, or leave piece_dropout out: word_dropout is for words.",
+                f"Use the tokenizer {BPE}; or leave piece_dropout out, and use word_dropout.",
             )
 
     def __post_init__(self) -> None:
@@ -298,7 +298,7 @@ class TextSettings(Settings):
         if self.ngrams > 1 and self.asks_for_pieces:
             raise InputError(
                 f"ngrams is {self.ngrams}, but pieces of words have no n-grams.",
-                "Leave ngrams at 1, or use another tokenizer: pieces of a word are n-grams of its characters already.",
+                "Leave ngrams out, or use another tokenizer.",
             )
 
 

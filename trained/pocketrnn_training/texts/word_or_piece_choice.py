@@ -113,7 +113,7 @@ class TokenChoice:
         found = self._choose_tokens()
         if self.settings.linear and not self._choose_pair_table_rows(found):
             raise InputError(
-                "A linear part is not possible here: its tables would be too large.", "Leave --linear out."
+                "A linear part is not possible for these texts: its tables would be too large.", "Leave --linear out."
             )
         return found
 
