@@ -762,8 +762,8 @@ def _choose_proof_texts(
 
 
 def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse a text whose tokens the owner gives without ids and without an answer, if the rules split texts: nothing
-    would compare the tokens."""
+    """Raise an InputError if the rules split texts, but the owner gives the tokens of a text without their ids and
+    without an answer: nothing would compare the tokens."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(

@@ -199,7 +199,7 @@ def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArr
 
 
 def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
-    """Refuse more changed labels, or a larger loss of accuracy, than is allowed."""
+    """Raise a CompressionError if integers change more labels, or lose more accuracy, than is allowed."""
     share = 100 * verdict.changed / verdict.texts
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if share > allowed.labels + 1e-9:

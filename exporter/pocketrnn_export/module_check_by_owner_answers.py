@@ -88,8 +88,8 @@ def compare_label_order(beside: AnswersBeside) -> Iterator[None]:
 
 
 def _refuse_other_label_order(prepared: ExportableModule, description: Description) -> None:
-    """Refuse labels in another order than that with which most answers of `compare_label_order` agree. Its text rules
-    may be wrong, so other differences do not count."""
+    """Raise an OtherAnswersError if most of the owner's answers agree with the labels in another order, as
+    `compare_label_order` finds it. Other differences do not count, since the text rules may be wrong."""
     beside, output = _beside.get(), description.output
     if beside is None or not isinstance(output, LabelOutput) or output.activation == "sigmoid":
         return

@@ -599,7 +599,7 @@ def _check_text_options_and_add_proof_texts(
 
 
 def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
-    """Refuse options that measure a loss of accuracy, if the export does not round any weights."""
+    """Raise a UsageError if an option measures a loss of accuracy, but the export does not round any weights."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
         raise click.UsageError(
             "--arithmetic int8 applies to packed files. Give --profile packed, too, or leave --arithmetic out."
@@ -628,7 +628,7 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 
 def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
-    """Refuse options that cannot be used for labels of tokens, or for a module with several heads."""
+    """Raise a UsageError for an option that cannot be used for labels of tokens, or for a module with several heads."""
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
     if options["head"] and (given := [name for name, is_given in forms.items() if is_given]):
         raise click.UsageError(
@@ -698,7 +698,7 @@ def _export_and_compress_or_convert(
 
 
 def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
-    """Refuse an output that cannot be written. Refuse a packed file if the engine for its proof is missing."""
+    """Raise an error if the output cannot be written, or if the engine that proves a packed file is not installed."""
     if packed:
         from pocketrnn.engines.native import import_native_module
 
@@ -741,7 +741,15 @@ def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusa
 
 
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file, and refuse a missing one."""
+    """Parse a SOURCE of the form file.py:name. Return None if SOURCE is a folder or another file.
+
+    Args:
+        source: SOURCE, as the user gave it.
+        options: the options of the command. Only `set`, the arguments for the module's constructor, is used.
+
+    Raises:
+        InputError: the file or folder does not exist.
+    """
     named = parse_module_name(source, options["set"])
     path = Path(source)
     if named is None and not path.is_dir() and not path.is_file():

@@ -36,11 +36,11 @@ _LIBRARIES: Final = {
 
 
 class FieldSplit(NamedTuple):
-    """How a Field splits a text.
+    """How torchtext's Fields split a text.
 
     Attributes:
-        names: the variables that hold the Field, or another with the same settings.
-        code: functions that do what its methods `tokenize` and `preprocess` do.
+        names: the variables that hold a Field. All these Fields have the same settings.
+        code: definitions of functions that do what the Fields' methods `tokenize` and `preprocess` do.
     """
 
     names: frozenset[str]
@@ -113,12 +113,13 @@ def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str
 
 
 def replace_methods_of_field(statements: Sequence[ast.stmt], split: FieldSplit) -> list[ast.stmt]:
-    """Return statements in which calls of the methods of a Field are calls of functions, and the functions before them.
-    If nothing calls these methods, return the statements as they are.
+    """Replace the methods of torchtext's Fields, such as `TEXT.preprocess`, by functions that do the same. Return the
+    definitions of these functions, followed by the changed statements. If no statement uses such a method, return the
+    statements unchanged.
 
     Args:
         statements: the statements of a file.
-        split: the Field.
+        split: the names of the Fields, and the definitions of the functions.
     """
     replace = _ReplaceMethods(split)
     made = [replace.visit(copy.deepcopy(one)) for one in statements]

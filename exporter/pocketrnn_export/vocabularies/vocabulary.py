@@ -260,7 +260,8 @@ def _find_default_of_stoi(vocab: object) -> int | None:
 
 
 def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first: int) -> None:
-    """Refuse an empty vocabulary, a token that is not a string, and a token that occurs twice.
+    """Raise a DataError for an empty vocabulary, a token that is not a string, and a token that occurs twice. `unit`
+    and `first` say how messages count: "line" from 1, or "id" from 0.
 
     `unit` and `first` say how messages count: "line" from 1, or "id" from 0.
     """

@@ -314,7 +314,7 @@ def _show_bundle_that_default_leaves_out(default: str) -> None:
 
 
 def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) -> None:
-    """Refuse a threshold that each answer reaches, since each text has one label: the likeliest one."""
+    """Raise a UsageError if every answer reaches the threshold, since each text has one label: the likeliest one."""
     from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 
     if threshold is None:

@@ -119,7 +119,7 @@ class NumberInput:
         self._check_steps()
 
     def _check_steps(self) -> None:
-        """Check the rules for steps: their number, windows, rate and padding."""
+        """Raise an InputError if the rules for steps are not valid: their number, windows, rate and padding."""
         for name in ("steps", "window", "hop"):
             number = getattr(self, name)
             if number is not None and (type(number) is not int or not 1 <= number <= MOST_STEPS):
@@ -501,7 +501,7 @@ def _make_sample_error(
 
 
 def _check_channel_names(channels: object) -> None:
-    """Check that channels is a tuple of different names, not too long or too many."""
+    """Raise an InputError unless `channels` is a tuple of different names, not too long and not too many."""
     if isinstance(channels, str) or not isinstance(channels, tuple) or not channels:
         raise InputError(
             f"channels is {short_repr(channels)}.", "Give a tuple of the channels' names, such as ('ax', 'ay', 'az')."

@@ -136,7 +136,8 @@ class _Utf8Stream(io.RawIOBase):
         )
 
     def _refuse_if_already_utf8(self, chunk: bytes) -> None:
-        """Refuse a file that is already UTF-8.
+        """Raise a DataError if a file is already UTF-8. Hardly any text in another encoding is valid UTF-8, but most
+        encodings would decode UTF-8 without an error, to wrong characters.
 
         Hardly any text in another encoding is valid UTF-8, but most encodings would decode UTF-8 without an error, to
         wrong characters.

@@ -157,7 +157,7 @@ class TakenColumnError(DataError):
 
 
 def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
-    """Refuse a file that already has a column by the name of an added column."""
+    """Raise a DataError if a file already has a column by the name of a column that is to be added."""
     for name in added:
         if name in names:
             error = TakenColumnError(
@@ -169,7 +169,8 @@ def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: 
 
 
 def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
-    """Check that a file has the column of texts, each column once, and none of the added columns."""
+    """Raise a DataError unless a file has the column of texts, has each column once, and has none of the columns that
+    are to be added."""
     header = ""
     if source.kind in DELIMITERS:
         # It is unknown which of a row's fields is the text, unless the file has one column.

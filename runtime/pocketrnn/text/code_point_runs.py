@@ -122,7 +122,8 @@ class Run:
 
 
 def _check_least_and_most(least: Any, most: Any, smallest_least: int) -> None:
-    """Check the least and the most code points that a part takes; `least` must be at least `smallest_least`."""
+    """Raise an InputError if the least and the most code points that a part of a pattern takes are not valid. `least`
+    must be at least `smallest_least`."""
     if type(least) is not int or not smallest_least <= least <= LONGEST_RUN:
         raise InputError(f"least is {short_repr(least)}.", f"Use {smallest_least} to {LONGEST_RUN}.")
     if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):

@@ -535,7 +535,7 @@ def _make_items_possessive(items: _Items) -> _Items:
 
 
 def _refuse_item_that_backtracks(item: _Item, items_after: _Items) -> None:
-    """Refuse an item that may have to give back code points to the items after it."""
+    """Raise a _NoEqualStepError if an item of the pattern may have to give back code points to the items after it."""
     for i, other in enumerate(items_after):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.

@@ -170,7 +170,9 @@ class TextRowEncoder:
         return ids
 
     def _refuse_tokens_that_would_be_split(self, tokens: Sequence[str], text_name: str) -> None:
-        """Refuse a list whose items the bundle's tokenizer would split: it seems to hold several texts, not tokens.
+        """Raise a TextError for a list whose items the bundle's tokenizer would split: it seems to hold several texts,
+        not tokens. The caller's own tokenizer may return any tokens. With such a tokenizer, a list is refused only if
+        it has several items, all of them unknown and of several words.
 
         The caller's own tokenizer may return any tokens: a list beside it is refused if it has several items, all of
         them unknown and of several words.

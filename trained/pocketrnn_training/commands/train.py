@@ -605,7 +605,7 @@ def _print_result(run: TrainingRun, best: Checkpoint) -> None:
 
 
 def _require_packages(logger: str | None, tokenizer: str) -> None:
-    """Refuse to train if a package that the run needs is not installed."""
+    """Raise a MissingExtraError if a package that the run needs is not installed."""
     for package in ("torch", "lightning_fabric", "safetensors", "pyarrow", "rich", "sklearn", "scipy", "matplotlib"):
         require_module(package, "train")
     if tokenizer == BPE:

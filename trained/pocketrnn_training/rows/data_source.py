@@ -181,13 +181,14 @@ class DataSource:
                 next(read_columns(path, columns, remedy, self.encoding), None)
 
     def _refuse_second_texts_of_other_rows(self) -> None:
-        """Refuse a column of second texts if the rows are AG News or sequences of numbers."""
+        """Raise an InputError if a column of second texts is given, but the rows are AG News or sequences of
+        numbers."""
         if AG_NEWS in self.names or self.has_number_rows:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
             raise InputError(f"DATA is {what}, which have no second texts.", "Leave --second-text-column out.")
 
     def _refuse_options_not_for_tags(self) -> None:
-        """Refuse an option that is given but does not apply to sentences with a label for each word."""
+        """Raise an InputError if an option is given that does not apply to sentences with a label for each word."""
         own = {"names", "labels_of", "encoding", "said", "numbers"}
         for options in (self, self.numbers):
             for one in fields(options):
@@ -212,7 +213,8 @@ class DataSource:
         return read_tagged(paths, labels, encoding=self.encoding)
 
     def _refuse_text_file_options_for_other_rows(self) -> None:
-        """Refuse an option for files of texts, such as an encoding, if the rows are AG News or sequences of numbers."""
+        """Raise an InputError if an option for files of texts is given, such as an encoding, but the rows are AG News
+        or sequences of numbers."""
         for option, value, default in (
             ("--encoding", self.encoding, UTF8),
             ("--outside", self.outside, None),

@@ -285,7 +285,8 @@ class TextSettings(Settings):
         self._check_piece_settings()
 
     def _check_piece_settings(self) -> None:
-        """Refuse a vocabulary size without pieces or below the smallest, and n-grams of pieces."""
+        """Raise an InputError if a vocabulary size is given without pieces or is below the smallest, or if n-grams of
+        pieces are asked for."""
         if self.tokenizer not in (None, BPE):
             if self.vocabulary_size is not None:
                 raise InputError(
