@@ -187,8 +187,8 @@ def _find_distinct_labelled_rows(data: LabelledTexts | LabelledSequences | None)
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """Compute the logits of the rows: NaN for a row that the classifier refuses. Without rows, take the golden
-    examples."""
+    """Compute the logits of the rows: NaN for a row that the classifier refuses. If `rows` is None, compute those of
+    the golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):

@@ -110,8 +110,8 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
 
 
 def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
-    """Yield the module with the weights of each file that `try_weights_and_lengths_if_answers_differ` lists, and the
-    file."""
+    """For each file of weights that `try_weights_and_lengths_if_answers_differ` lists, yield the file, and the module
+    with these weights."""
     yield from _others.get()()
 
 

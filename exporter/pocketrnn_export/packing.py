@@ -271,7 +271,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
 
 
 def check_packable_rules(rules: AnyTextRules, name: str) -> None:
-    """Refuse text rules that cannot be packed, before the work starts.
+    """Check that text rules can be packed, before the work starts.
 
     Raises:
         InputError: the tokenizer of the rules is external.
@@ -419,7 +419,7 @@ def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
     """Compare a packed file with the reference: its program, its step program and its streams, for each way to open the
-    file; and the runtime's answers to texts."""
+    file; and the runtime's answers to texts. `made` is the manifest of the packed file."""
     given = plan.make_runtime_inputs(Description.from_manifest(made))
     compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:

@@ -36,7 +36,7 @@ def check_weights_exist(path: Path) -> None:
 
 
 def find_kind_of_text(path: Path) -> str:
-    """Return what a file is, `JSON text` or `text`, if it is no file of weights. Return an empty string for others."""
+    """Return the kind of a file that is not a file of weights: `JSON text` or `text`; an empty string for others."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         begin = file.read(_BEGINNING).lstrip()
         # The last character may be cut.

@@ -108,7 +108,7 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
 
 
 def list_file_names(statements: Iterable[ast.stmt]) -> FileNames:
-    """Return the names of some statements. Imports inside functions count, too."""
+    """Return the names that some statements define and import. Imports inside functions count, too."""
     nodes = [*statements]
     parts = [part for node in nodes for part in ast.walk(node)]
     classes = [part for part in parts if isinstance(part, ast.ClassDef)]

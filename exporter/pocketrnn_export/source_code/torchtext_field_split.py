@@ -48,7 +48,11 @@ class FieldSplit(NamedTuple):
 
 
 def find_field_split(path: Path) -> FieldSplit | None:
-    """Find how the Field of texts splits a text that the code of a file makes, or else that of the files near it.
+    """Find how torchtext's Fields of texts split a text. The Fields are those that the code of a file makes, or else
+    those of the files near it.
+
+    Return None if there is no such Field, if there are several with different settings, or if the code does not show
+    how they split.
 
     Return None if there is none, if there are several with different settings, or if the call does not show them.
 
@@ -69,8 +73,8 @@ def find_field_split(path: Path) -> FieldSplit | None:
 
 
 def _find_methods_of_fields(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
-    """Return the names of the Fields of texts that code makes, by the code of their methods. That is an empty string if
-    it cannot be written."""
+    """Return a dict from the code for the methods of Fields to the names of the Fields with these methods. The key is
+    an empty string for Fields whose methods cannot be written."""
     codes: dict[str, set[str]] = {}
     for node in nodes:
         if not isinstance(node, ast.Assign) or not isinstance(call := node.value, ast.Call):
@@ -86,7 +90,8 @@ def _find_methods_of_fields(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
 
 
 def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str:
-    """Return functions for the methods of a Field with the given arguments; an empty string if that is not possible."""
+    """Return code that defines the methods `tokenize` and `preprocess` of a Field as functions. `given` has the Field's
+    arguments by name. Return an empty string if that is not possible."""
     language, lower = given.get("tokenizer_language", ast.Constant("en")), getattr(given.get("lower"), "value", None)
     unknown = "lower" in given and not isinstance(lower, bool)
     # None is a default.

@@ -37,8 +37,7 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
-    """Refuse an output folder that exists already without `force`, or that cannot be written or replaced, before the
-    work starts.
+    """Check before the work starts that an output folder can be written, and may be replaced if it exists already.
 
     `repair_interrupted_write` runs first.
 
@@ -257,7 +256,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
 
 
 def check_output_file(path: Path, *, force: bool) -> None:
-    """Refuse an output path that is not a file, or that exists without `force`, before the work starts.
+    """Check before the work starts that an output file can be written, and may be replaced if it exists already.
 
     Raises:
         OutputError: the path exists without `force`, or is not a file.

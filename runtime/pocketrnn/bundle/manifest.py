@@ -353,10 +353,11 @@ class Manifest:
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, capability: str) -> None:
-        """Refuse what needs a single text, if the classifier takes two texts, or features or characters with a text.
+        """Check that the classifier takes a single text, which a method or an option needs: not two texts, and not a
+        text with features or characters.
 
         Args:
-            capability: what is refused, as the subject of a sentence: `explain()`, `a packed file`.
+            capability: the method or option, as the subject of a sentence: `explain()`, `a packed file`.
 
         Raises:
             InputError: the classifier takes two texts, or a text with features or characters.
@@ -384,10 +385,10 @@ class Manifest:
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse what needs a single set of labels, if the classifier has several heads.
+        """Check that the classifier has a single set of labels, which a method or an option needs.
 
         Args:
-            capability: what is refused, as the subject of a sentence: `a stream`.
+            capability: the method or option, as the subject of a sentence: `a stream`.
 
         Raises:
             InputError: the classifier has several heads.

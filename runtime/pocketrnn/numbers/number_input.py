@@ -212,7 +212,7 @@ class NumberInput:
         return filled
 
     def check_samples(self, samples: NDArray[Any], first_step: int = 0) -> None:
-        """Refuse samples [time, channels] if a sample is infinite, or missing without a rule that replaces it.
+        """Check that the samples [time, channels] are finite. A missing sample is accepted if a rule replaces it.
 
         Args:
             samples: as `convert_sequence_to_array` returns them.
@@ -327,8 +327,8 @@ def convert_sequence_to_array(
 ) -> NDArray[Any]:
     """Convert a sequence to an array of numbers [time, channels].
 
-    A gap is NaN. With a scale for integers, it is a masked item where all other numbers are integers: a gap does not
-    make a sensor's integers numbers in the channel's own unit.
+    A gap becomes NaN. But if all other numbers are integers and `integer_scale` is given, a gap becomes a masked item:
+    so the integers stay integers, which are multiplied later.
 
     Args:
         sequence: as for `NumberInput.prepared`.
@@ -393,8 +393,8 @@ def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
 def join_columns(columns: Sequence[NDArray[Any]], integer_scale: Sequence[float] | None) -> NDArray[Any]:
     """Join the columns of channels to numbers [time, channels].
 
-    Integers stay integers if all columns have them. With a scale for integers, columns of decimal numbers do not count
-    where it is 1; the integers of the other columns are then multiplied.
+    The result has integers if all columns are integers. If some columns are decimal and `integer_scale` is given, the
+    integer columns are multiplied here; but this is done only if the scale of each decimal column is 1.
 
     Args:
         columns: the numbers of each channel; in a masked array of integers, gaps are masked.

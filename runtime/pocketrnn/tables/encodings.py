@@ -65,7 +65,7 @@ def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
 
 
 def check_not_utf16(file_name: str, start: bytes) -> None:
-    """Refuse a file that begins like UTF-16.
+    """Check that a file does not begin like UTF-16.
 
     ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
 

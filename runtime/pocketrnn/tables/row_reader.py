@@ -353,7 +353,8 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
 def _append_or_leave_out_or_refuse_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Append a row to `kept`. If it is not UTF-8 or has not `width` fields, refuse it or leave it out."""
+    """Append a row to `kept`. If it is not UTF-8 or does not have `width` fields, leave it out, or raise a DataError if
+    `source` refuses such rows."""
     if rows.had_line_not_utf8_since_last_call():
         what = "is not UTF-8"
     elif len(row) != width:
@@ -367,7 +368,8 @@ def _append_or_leave_out_or_refuse_row(
 def _leave_out_or_refuse_unparsable_row(
     rows_before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Refuse or leave out a row that the csv module cannot parse. The batch has `rows_before` rows before it."""
+    """Leave out a row that the csv module cannot parse; raise a DataError if `source` refuses such rows. The batch has
+    `rows_before` rows before it."""
     rows.had_line_not_utf8_since_last_call()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
@@ -378,8 +380,8 @@ def _leave_out_or_refuse_unparsable_row(
 
 
 def _leave_out_or_refuse_row(rows_before: int, fault: str, source: RowSource) -> None:
-    """Count a row as left out, or refuse it. The batch has `rows_before` rows before it, which `source` has not counted
-    yet."""
+    """Count a row as left out; raise a DataError if `source` refuses such rows. The batch has `rows_before` rows before
+    it, which `source` has not counted yet."""
     source.count_or_refuse_unreadable_row(source.rows + rows_before + 1, fault)
     source.rows += 1
 

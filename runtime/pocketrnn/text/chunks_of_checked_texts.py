@@ -132,7 +132,7 @@ def _check_and_encode_chunk(
 
 
 def check_and_iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
-    """Refuse what is not an ordered collection of texts; return an iterator over its texts.
+    """Return an iterator over an ordered collection of texts, such as a list.
 
     Raises:
         TextError: the argument is not an ordered collection of texts.

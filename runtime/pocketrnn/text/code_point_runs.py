@@ -225,7 +225,15 @@ def make_run_search(
 
 
 def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, failed: _FailedParts) -> int:
-    """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match."""
+    """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match.
+
+    Args:
+        text: the text.
+        start: the index at which the run begins.
+        bits: the sets of each code point, as bits.
+        run: the run.
+        failed: for each part, where it failed before; this is changed, so that each place is read once.
+    """
     end = start
     read: list[tuple[int, int, int]] = []
     for number, (inside, least, most, to_boundary) in enumerate(run.parts):

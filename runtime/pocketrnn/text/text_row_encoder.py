@@ -138,8 +138,12 @@ class TextRowEncoder:
     def _check_and_encode_tokens_or_ids(
         self, values: list[Any], text_name: str, *, of_function: bool = False
     ) -> list[int]:
-        """Check the tokens or ids of a text, and return its ids. Those that the caller's function gives are cut and
-        padded, which changes nothing where the function has done so, unless the rules add ids before or after them."""
+        """Check the tokens or ids of a text, and return its ids. With `of_function`, the caller's tokenizer gave them:
+        then the ids are cut and padded by the rules, unless the rules add ids before or after them.
+
+        Raises:
+            TextError: an item is neither a token nor an id, or the rules cannot produce such ids.
+        """
         if not values:
             return self._encoder.encode_tokens([])
         if isinstance(values[0], str):

@@ -667,7 +667,7 @@ def _describe_result(checkpoint: Checkpoint) -> str:
 
 
 def _find_export_command(context: click.Context) -> click.Command:
-    """Find the command `export`, which the exporter adds to this command line. Refuse to go on without it.
+    """Return the command `export`, which the exporter adds to this command line.
 
     Raises:
         MissingExtraError: a package that the export needs is not installed.

@@ -146,12 +146,12 @@ class DataSource:
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Refuse a missing file or column. Only the beginnings of the files are read.
+        """Check that the files and their columns exist. Only the beginnings of the files are read.
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
-            InputError: see `has_number_rows`; an option does not apply to the kind of rows, such as an encoding to
-                AG News.
+            InputError: see `has_number_rows`; an option does not apply to the kind of rows, such as an encoding to AG
+                News.
             MissingExtraError: pyarrow is not installed.
         """
         require_module("pyarrow", "train")

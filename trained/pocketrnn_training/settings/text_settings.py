@@ -241,8 +241,8 @@ class TextSettings(Settings):
         )
 
     def check_tokens(self) -> None:
-        """Refuse settings for words if the tokens are pieces, settings for pieces if they are words, and a linear part
-        with padding.
+        """Check that settings for words are not given for pieces, settings for pieces not for words, and a linear part
+        not with padding.
 
         Raises:
             InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`
