@@ -47,8 +47,6 @@ def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.floa
     """Compute how far the logits of each row are from a change of the row's predicted labels. For logits above 10, the
     distance is divided by a tenth of the logit.
 
-    The distance is that of the logits; for logits above 10, it is divided by a tenth of the logit.
-
     Args:
         manifest: the classifier's manifest.
         logits: float32 [rows, labels].

@@ -96,8 +96,6 @@ class TextIntake:
         """Check that the classifier labels texts, which a method needs. It always does in this class; `TagIntake`
         always raises the error.
 
-        This class refuses nothing: its classifier labels texts.
-
         Raises:
             InputError: the labels are of tokens.
         """

@@ -575,7 +575,7 @@ def _load_pytorch() -> None:
 def _check_text_options_and_add_proof_texts(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
-    """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
+    """Raise a UsageError for options that do not apply to a classifier of texts, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable_rules
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -1045,8 +1045,8 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
-    """Refuse missing files before the work starts. Also refuse a tokenizer function that needs more than the text,
-    unless the part of it that splits texts can be taken."""
+    """Raise an InputError for missing files before the work starts, and for a tokenizer function that needs more than
+    the text, unless the part of it that splits texts can be taken."""
     from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts, is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
@@ -1137,8 +1137,9 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _refuse_labels_as_vocabulary(
     named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> None:
-    """Refuse a vocabulary with hardly more words than there are labels, if the embedding of the weights has many more
-    rows: it is the file of the labels. The error proposes the vocabulary that the owner's code names."""
+    """Raise an OptionCorrectionsError for a vocabulary with hardly more words than there are labels, if the embedding
+    of the weights has many more rows: the file holds the labels. The error proposes the vocabulary that the owner's
+    code names."""
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, read_vocabulary
 
     if text is None or options["weights"] is None or options["vocabulary"] is None or not text.get("labels"):
@@ -1472,7 +1473,8 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 
 
 def _refuse_tokenizer_file_of_code(file: Path) -> None:
-    """Refuse a file of code as --tokenizer, and name the functions in it, or near it, that seem to split texts."""
+    """Raise an OptionCorrectionsError if --tokenizer is a file of code. The error names the functions in it, or near
+    it, that seem to split texts."""
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     found = [one.option for one in list_text_functions(file)]

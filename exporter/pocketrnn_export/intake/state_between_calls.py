@@ -302,11 +302,10 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
 
 
 def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
-    """Refuse a module whose answer depends on a number that every call changes, such as a counter. The number is set to
-    what it is after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned round.
-
-    Also refuse a module that takes values of an iterator that it keeps, unless it is an `itertools.count`: the later
-    values are not known.
+    """Raise an ExportError if a module's answer depends on a number that every call changes, such as a counter. The
+    number is set to its value after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned
+    round. An error is also raised for a module that takes values of an iterator that it keeps, unless it is an
+    `itertools.count`: the later values are not known.
     """
     with restore_module(facts.module):
         counters = find_call_counters(

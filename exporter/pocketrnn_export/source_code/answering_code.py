@@ -229,10 +229,6 @@ def list_used_files(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:
     a training: then the file that it saves last counts. A file that is saved in a loop is one of several checkpoints,
     and does not count.
 
-    Code answers with the files that it loads. Where it saves one of them later, it resumes a training with the loaded
-    ones, and has in the end what it saves last. A file that is saved in a loop is one of several checkpoints, and does
-    not count.
-
     Args:
         path: the file of the module.
         files: the files that may be used, such as those of weights.

@@ -54,8 +54,6 @@ def find_field_split(path: Path) -> FieldSplit | None:
     Return None if there is no such Field, if there are several with different settings, or if the code does not show
     how they split.
 
-    Return None if there is none, if there are several with different settings, or if the call does not show them.
-
     Args:
         path: the file.
 

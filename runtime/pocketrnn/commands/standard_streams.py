@@ -107,7 +107,8 @@ def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
 
 
 def _decode_lines(lines: Iterable[bytes], lines_before: int) -> Iterator[list[str]]:
-    """Decode lines of standard input. If a line is not UTF-8, yield the lines before it, then raise."""
+    """Decode lines of standard input. If a line is not UTF-8, yield the lines before it, then raise an InputError. It
+    counts the lines from `lines_before` + 1."""
     texts: list[str] = []
     for number, line in enumerate(lines, lines_before + 1):
         try:

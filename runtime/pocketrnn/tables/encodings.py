@@ -137,11 +137,7 @@ class _Utf8Stream(io.RawIOBase):
 
     def _refuse_if_already_utf8(self, chunk: bytes) -> None:
         """Raise a DataError if a file is already UTF-8. Hardly any text in another encoding is valid UTF-8, but most
-        encodings would decode UTF-8 without an error, to wrong characters.
-
-        Hardly any text in another encoding is valid UTF-8, but most encodings would decode UTF-8 without an error, to
-        wrong characters.
-        """
+        encodings would decode UTF-8 without an error, to wrong characters."""
         if self._utf8_decoder is None:
             return
         self._beyond_ascii = self._beyond_ascii or not chunk.isascii()

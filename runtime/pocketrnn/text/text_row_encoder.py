@@ -176,11 +176,7 @@ class TextRowEncoder:
     def _refuse_tokens_that_would_be_split(self, tokens: Sequence[str], text_name: str) -> None:
         """Raise a TextError for a list whose items the bundle's tokenizer would split: it seems to hold several texts,
         not tokens. The caller's own tokenizer may return any tokens. With such a tokenizer, a list is refused only if
-        it has several items, all of them unknown and of several words.
-
-        The caller's own tokenizer may return any tokens: a list beside it is refused if it has several items, all of
-        them unknown and of several words.
-        """
+        it has several items, all of them unknown and of several words."""
         if not self._splits_strings and (self.tokenizer is None or len(tokens) < 2):
             return
         kind = self._rules.tokenizer if self._splits_strings else "whitespace"

@@ -125,10 +125,18 @@ def _encode_texts(
     other_sources: OtherSources,
     report: Callable[[Notice], None],
 ) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
-    """Encode the rows as ids; also return the architecture, without a linear part, and the weights from which the run
-    continues, or None.
+    """Encode the training and validation rows as ids; also return the architecture, without a linear part, and the
+    weights from which the run continues, or None.
 
     The texts of pairs are cut into tokens one by one, and joined to pairs afterwards.
+
+    Args:
+        data: the training rows.
+        validation: the validation rows.
+        settings: the settings as the user gave them.
+        decided: the settings with the values that the user left open.
+        other_sources: the word vectors, and the checkpoint from which the run continues.
+        report: is called with each notice for the user.
     """
     texts, held_out, before = data.single_texts, validation.single_texts, other_sources.before
     weights = None

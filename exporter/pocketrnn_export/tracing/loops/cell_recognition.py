@@ -387,18 +387,6 @@ def _complete_gru(
         z, r: the arguments of the update gate and of the reset gate.
         reset, proposed: the nodes of the reset gate and of the proposed state.
         gate_inputs: the values that enter sigmoids and tanhs in such a layer.
-
-    Args:
-        iteration: one iteration of the loop.
-        z, r: the arguments of the update gate and of the reset gate.
-        reset, proposed: the nodes of the reset gate and of the proposed state.
-        gate_inputs: the values that enter sigmoids and tanhs in such a layer.
-
-    Args:
-        iteration: one iteration of the loop.
-        z, r: the arguments of the update gate and of the reset gate.
-        reset, proposed: the nodes of the reset gate and of the proposed state.
-        gate_inputs: the values that enter sigmoids and tanhs in such a layer.
     """
 
     def replace_reset_gate(number: float) -> Mapping[Node, Change]:

@@ -77,12 +77,6 @@ class TracedNumber(TracedArray):
     """The result of a function of a size, such as `math.log(n)`: a float64 tensor that computes like a float.
 
     It replaces a Python number, since the exporter rounds a Python number to float32 when it is used with a tensor.
-
-    It replaces a Python number, since the exporter rounds a Python number to float32 when it is used with a tensor.
-
-    It replaces a Python number, since the exporter rounds a Python number to float32 when it is used with a tensor.
-
-    The exporter rounds a Python number that meets a tensor to float32.
     """
 
 

@@ -247,8 +247,8 @@ class _Search(Generic[Traced]):
 
     def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Return whether forward makes choices, such as comparisons and clamps, by the same operators at the sizes
-        `case` as at the sizes that were traced. If not, the two answers may differ only for a rare word or a large
-        number."""
+        `case` as at the sizes that were traced. If not, the answers of forward and of the program may differ only for a
+        rare word or a large number."""
         if attempt.plan is not None and attempt.plan.others:
             return True
         traced = self._find_planned_sizes(attempt)
