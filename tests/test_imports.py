@@ -58,7 +58,7 @@ WINGS = (
         "single_text_fallback",
         "predicted_labels_and_data_labels",
         "integer_accuracy",
-        "integer_packing",
+        "packing_with_integer_products",
     ),
     *("export_arguments", "numbers"),
     *("bundle_export", "checkpoint_export"),

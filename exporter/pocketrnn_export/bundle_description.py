@@ -106,7 +106,7 @@ class Description:
 
 
 def require_onnx_graph(manifest: Manifest) -> None:
-    """Refuse a bundle whose graph is in another format than ONNX, such as onnxruntime's own.
+    """Require that the graph of a bundle is in the format ONNX, and not in onnxruntime's own.
 
     Raises:
         InputError: the graph is not an ONNX file.
@@ -119,7 +119,7 @@ def require_onnx_graph(manifest: Manifest) -> None:
 
 
 def validate_name(name: str) -> str:
-    """Refuse a name of a classifier that is empty, too long or cannot be printed. Return the name.
+    """Return the name of a classifier, if it can be used.
 
     Raises:
         InputError: it is empty, too long or cannot be printed.
@@ -131,11 +131,11 @@ def validate_name(name: str) -> str:
 
 
 def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels as a tuple of strings. Refuse a string, a dict, lists of labels, fewer than two labels, and
-    labels that are repeated, empty or not strings.
+    """Return the labels as a tuple of strings.
 
     Raises:
-        InputError: the labels are refused.
+        InputError: the labels are a string, a dict or lists of labels; or there are fewer than two; or a label is
+            repeated, empty or not a string.
     """
     if isinstance(labels, str):
         raise InputError(
@@ -172,7 +172,7 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
 def make_label_output(
     labels: Sequence[str], thresholds: Sequence[float] | None, priors: Priors = NO_PRIORS, *, multi_label: bool
 ) -> LabelOutput:
-    """Return the `LabelOutput` of a classifier. Refuse unusable labels and thresholds.
+    """Return the `LabelOutput` of a classifier, from the arguments of `export`.
 
     Raises:
         InputError: as `validate_labels`; there is not one threshold for each label, or one is not a probability.
@@ -207,7 +207,7 @@ def make_text_output(
 
 
 def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Refuse thresholds unless there is a probability for each label. Return them as a tuple; None without thresholds.
+    """Return the thresholds as a tuple, one for each label; None if there are no thresholds.
 
     Raises:
         InputError: there is not one for each label, or one is not a probability.

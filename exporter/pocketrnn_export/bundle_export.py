@@ -497,8 +497,8 @@ def _add_comparison_of_texts(
 def _add_comparison_of_characters(
     description: Description, characters: Characters, owners_characters: Sequence[Any]
 ) -> Description:
-    """Add to the provenance on how many texts the characters of words were compared with the owner's. Warn if that is
-    none."""
+    """Add to the provenance the number of texts on which the characters of words were compared with the owner's. Warn
+    if there was no such text."""
     said = compare_characters_for_provenance(description.text, characters, owners_characters)
     if not owners_characters:
         _log.warning(
@@ -643,8 +643,8 @@ def _prepare_by_answers(
 def _prepare_with_other_weights(
     description: Description, options: ExportOptions, prepared: ExportableModule
 ) -> Iterator[tuple[str, ExportableModule]]:
-    """Yield the module with the weights of each file that may be tried, prepared to be called as `prepared`, and the
-    file."""
+    """For each file of weights that may be tried, yield the file, and the module with these weights, prepared for the
+    same call as `prepared`."""
     call = prepared.convention.line if options.call is None else options.call
     for name, module in list_modules_with_other_weights():
         prepare = _bind_arguments_of_prepare_module(module, description, replace(options, call=call))
@@ -762,8 +762,8 @@ def _choose_proof_texts(
 
 
 def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse a text whose tokens the owner gives without ids and without an answer, if the rules split texts: nothing
-    would compare the tokens."""
+    """Raise an InputError if the rules split texts, but the owner gives the tokens of a text without their ids and
+    without an answer: nothing would compare the tokens."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
@@ -774,8 +774,8 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
 
 
 def _make_answered_texts(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
-    """Make an `AnsweredText` of each text with an answer of the owner. A text without ids is included, since
-    the owner may answer it without the module."""
+    """Return an `AnsweredText` for each text that the owner answered. A text without ids is included, since the owner
+    may answer it without the module."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -1033,8 +1033,8 @@ def _prepare_again_with_same_call(
 def _log_and_note_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Warn if padding, or the other texts of a batch, change the module's answers. Return the description; if padding
-    changes answers by more than rounding, with this effect in its provenance."""
+    """Warn if padding, or the other texts of a batch, change the module's answers to the `texts`. Return the
+    description; its provenance says so if padding changes answers by more than rounding."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         change = max(prepared.alone.values())

@@ -135,6 +135,9 @@ def refuse_dependence_on_batch_calls_or_copy(
         limits: the limits of the graph that was made from it.
         condition_sizes: (batch, sequence) around every size condition in forward.
         graph_constants: integers with which the graph may compare a length; such lengths are tried, too.
+
+    Raises:
+        ExportError: an answer depends on the batch or on earlier calls, or the operators differ.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:

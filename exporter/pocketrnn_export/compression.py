@@ -176,7 +176,7 @@ class _Stage:
 
 
 def check_kept_word_count(kept_words: int, vocabulary_size: int) -> None:
-    """Refuse a number of words to keep that is below 1, or that does not shorten the vocabulary."""
+    """Raise an InputError if a number of words to keep is below 1, or does not shorten the vocabulary."""
     if not 1 <= kept_words < vocabulary_size:
         raise InputError(
             f"{kept_words} words cannot be kept from a vocabulary of {vocabulary_size}.",
@@ -185,7 +185,7 @@ def check_kept_word_count(kept_words: int, vocabulary_size: int) -> None:
 
 
 def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
-    """Refuse a bundle that cannot be compressed, and arguments that do not apply to the bundle."""
+    """Raise an InputError if a bundle cannot be compressed, or if an argument does not apply to the bundle."""
     rules = manifest.text.rules
     manifest.require_single_text("compress()")
     manifest.require_single_head("compress()")
@@ -379,7 +379,7 @@ def _measure_folder_size(folder: Path) -> int:
 
 
 def _check_loss(steps: Sequence[StageMeasurement], max_loss: float | None) -> None:
-    """Refuse a compressed bundle that loses more points of accuracy than `max_loss`."""
+    """Raise a CompressionError if a compressed bundle loses more than `max_loss` percentage points of accuracy."""
     before, after = steps[0].accuracy, steps[-1].accuracy
     if max_loss is None or before is None or after is None:
         return

@@ -147,7 +147,7 @@ class TextExportArguments:
 
 
 def check_export_options(options: ExportOptions) -> None:
-    """Refuse unusable options, and check that the report can be written, before the work starts.
+    """Check the options, and that the report can be written, before the work starts.
 
     Raises:
         InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
@@ -164,7 +164,7 @@ def check_export_options(options: ExportOptions) -> None:
 
 
 def refuse_options(reason: str, **options: bool) -> None:
-    """Refuse the first option that the user gives although the module's kind of input excludes it.
+    """Raise an InputError for the first option that the user gives although the module's kind of input excludes it.
 
     Args:
         reason: what the module takes, as the beginning of a sentence.
@@ -177,7 +177,7 @@ def refuse_options(reason: str, **options: bool) -> None:
 def refuse_options_with_pairs_or_features(
     reason: str, description: Description, pairs: Iterable[OwnersText], example_call: str, **options: bool
 ) -> None:
-    """Refuse options that a bundle of pairs of texts, or of texts with features, cannot have.
+    """Raise an InputError for options that a bundle of pairs of texts, or of texts with features, cannot have.
 
     Args:
         reason: as for `refuse_options`.
@@ -290,7 +290,7 @@ def choose_texts_with_features(
 
 
 def refuse_options_with_features(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Refuse options that a bundle with features cannot have.
+    """Raise an InputError for options that a bundle with features cannot have.
 
     Arguments are those of `refuse_options_with_pairs_or_features`.
     """
@@ -323,7 +323,7 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
 
 
 def refuse_options_with_two_texts(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Refuse options that a bundle for two texts cannot have.
+    """Raise an InputError for options that a bundle for two texts cannot have.
 
     Arguments are those of `refuse_options_with_pairs_or_features`.
     """
@@ -379,7 +379,7 @@ def refuse_arguments_with_heads(
     two_texts: bool,
     streaming: bool,
 ) -> None:
-    """Refuse arguments of `export` that a classifier with several heads cannot have."""
+    """Raise an InputError for arguments of `export` that a classifier with several heads cannot have."""
     if labels is not None:
         raise InputError(
             "Both labels and heads are given.",
@@ -429,7 +429,8 @@ def read_characters(given: CharactersGiven) -> Characters:
 
 
 def refuse_options_with_characters(*, of_tokens: bool, **options: bool) -> None:
-    """Refuse options that a bundle with characters cannot have: labels of texts, and each of `options`.
+    """Raise an InputError for options that a bundle with characters cannot have: labels of texts, and each of
+    `options`.
 
     Args:
         of_tokens: whether the labels are of tokens.
@@ -459,8 +460,8 @@ def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], lis
 def compare_characters_for_provenance(
     text_input: TextInput, characters: Characters, owners_characters: Sequence[tuple[str, Any]]
 ) -> str:
-    """Refuse `characters` if the owner's texts have other ids of characters. Return a phrase for the provenance: how
-    many texts were compared.
+    """Compare `characters` with the ids of characters in the owner's texts. Return a phrase for the provenance that
+    says how many texts were compared.
 
     Args:
         text_input: the text rules and the vocabulary.

@@ -187,8 +187,8 @@ def _find_distinct_labelled_rows(data: LabelledTexts | LabelledSequences | None)
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """Compute the logits of the rows: NaN for a row that the classifier refuses. Without rows, take the golden
-    examples."""
+    """Compute the logits of the rows: NaN for a row that the classifier refuses. If `rows` is None, compute those of
+    the golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):
@@ -199,7 +199,7 @@ def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArr
 
 
 def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
-    """Refuse more changed labels, or a larger loss of accuracy, than is allowed."""
+    """Raise a CompressionError if integers change more labels, or lose more accuracy, than is allowed."""
     share = 100 * verdict.changed / verdict.texts
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if share > allowed.labels + 1e-9:

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 
 def fold_label(label: str) -> str:
-    """Return a label without blanks around it, in the form by which its spellings are compared."""
+    """Return the form of a label that is equal for all its spellings: in lower case, with single spaces, without blanks
+    around it."""
     return " ".join(label.split()).casefold()

@@ -88,8 +88,8 @@ def compare_label_order(beside: AnswersBeside) -> Iterator[None]:
 
 
 def _refuse_other_label_order(prepared: ExportableModule, description: Description) -> None:
-    """Refuse labels in another order than that with which most answers of `compare_label_order` agree. Its text rules
-    may be wrong, so other differences do not count."""
+    """Raise an OtherAnswersError if most of the owner's answers agree with the labels in another order, as
+    `compare_label_order` finds it. Other differences do not count, since the text rules may be wrong."""
     beside, output = _beside.get(), description.output
     if beside is None or not isinstance(output, LabelOutput) or output.activation == "sigmoid":
         return
@@ -110,8 +110,8 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
 
 
 def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
-    """Yield the module with the weights of each file that `try_weights_and_lengths_if_answers_differ` lists, and the
-    file."""
+    """For each file of weights that `try_weights_and_lengths_if_answers_differ` lists, yield the file, and the module
+    with these weights."""
     yield from _others.get()()
 
 

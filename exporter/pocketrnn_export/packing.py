@@ -83,7 +83,11 @@ from pocketrnn_export.forms.packed_program.packed_forms import (
 from pocketrnn_export.forms.packed_program.packed_operator_comparison import refuse_differing_operations
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
-from pocketrnn_export.integer_packing import (
+from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array, make_array_name
+from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
+from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
+from pocketrnn_export.numbers.packed_number_proof import compare_scaling_of_engine_and_python, make_number_proof_plan
+from pocketrnn_export.packing_with_integer_products import (
     NOT_MEASURED,
     Programs,
     add_integer_measurement,
@@ -92,10 +96,6 @@ from pocketrnn_export.integer_packing import (
     encode_program_sections,
     make_integer_programs,
 )
-from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array, make_array_name
-from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
-from pocketrnn_export.numbers.packed_number_proof import compare_scaling_of_engine_and_python, make_number_proof_plan
 from pocketrnn_export.predicted_labels_and_data_labels import check_data_labels
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
@@ -271,7 +271,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
 
 
 def check_packable_rules(rules: AnyTextRules, name: str) -> None:
-    """Refuse text rules that cannot be packed, before the work starts.
+    """Check that text rules can be packed, before the work starts.
 
     Raises:
         InputError: the tokenizer of the rules is external.
@@ -419,7 +419,7 @@ def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
     """Compare a packed file with the reference: its program, its step program and its streams, for each way to open the
-    file; and the runtime's answers to texts."""
+    file; and the runtime's answers to texts. `made` is the manifest of the packed file."""
     given = plan.make_runtime_inputs(Description.from_manifest(made))
     compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:

@@ -44,9 +44,8 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
 
 
 def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
-    """Compute how far the logits of each row are from a change of the row's predicted labels.
-
-    The distance is that of the logits; for logits above 10, it is divided by a tenth of the logit.
+    """Compute how far the logits of each row are from a change of the row's predicted labels. For logits above 10, the
+    distance is divided by a tenth of the logit.
 
     Args:
         manifest: the classifier's manifest.
@@ -76,7 +75,7 @@ def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.floa
 
 
 def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
-    """Refuse data whose labels do not fit the classifier's labels, before the work starts.
+    """Check that the labels of data fit the classifier's labels, before the work starts.
 
     Raises:
         DataError: its labels are others, or in another order.

@@ -180,7 +180,7 @@ class PickleReader:
         raise NotImplementedError
 
     def set_state(self, made: Any, state: Any) -> None:
-        """Set the attributes of a stand-in by the state that the pickle has for its object."""
+        """Set the attributes of a stand-in (`made`) to the state that the pickle stores for its object."""
         raise NotImplementedError
 
     def add_items(self, target: Any, items: list[Any]) -> None:
@@ -226,7 +226,7 @@ class PickledObject:
         pass
 
     def take_state(self, state: Any, _reader: ObjectReader) -> None:
-        """Set the attributes of the stand-in from the state that the pickle has for its object."""
+        """Set the attributes of the stand-in to the state that the pickle stores for its object."""
         if isinstance(state, Mapping):
             self.__dict__.update(state)
 

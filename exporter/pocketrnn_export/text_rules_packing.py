@@ -62,7 +62,8 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
 
 
 def _refuse_other_ids_of_engine(manifest: Manifest, content: bytes) -> None:
-    """Refuse packed text rules with which the engine gives a text other ids than the bundle's rules do."""
+    """Raise a ParityError if the engine, with the packed text rules, gives a text other ids than the bundle's rules
+    do."""
     module, encoder = import_native_module(), TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     try:
         engine = module.Packed(content)

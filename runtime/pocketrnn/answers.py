@@ -87,9 +87,8 @@ class Answers:
         return Answers(self.name, tuple(self.labels[index] for index in indices), self.activation, thresholds)
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse what needs a single set of labels, if the classifier has several heads.
-
-        This class refuses nothing: it has one set of labels.
+        """Check that the classifier has a single set of labels, which a method or an option needs. It always has one in
+        this class; `HeadAnswers` always raises the error.
 
         Args:
             capability: the method or option, as the subject of a sentence: `explain()`.
@@ -243,7 +242,7 @@ class Answers:
         return self.activation == "values"
 
     def check_gives_labels(self) -> None:
-        """Refuse to give labels if the classifier answers with values.
+        """Check that the classifier answers with labels and not with values.
 
         Raises:
             InputError: the logits are values.
@@ -252,11 +251,11 @@ class Answers:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
 
     def check_top(self, top: int) -> None:
-        """Refuse a number of labels to give, `top`, that is not from 1 to the number of labels. Refuse any `top` if the
-        logits are values.
+        """Check `top`, the number of labels to give for a text.
 
         Raises:
-            InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.
+            InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values, without
+                labels.
         """
         self.check_gives_labels()
         try:
@@ -270,7 +269,7 @@ class Answers:
             )
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits that are NaN or infinite.
+        """Check that logits are neither NaN nor infinite.
 
         One infinity is accepted: a logit of minus infinity, which means a probability of 0, beside a finite logit.
 

@@ -60,7 +60,7 @@ class HeadAnswers(Answers):
         raise IndexError(f"The index {indices[0]} is beyond the labels of all heads.")
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse a method that needs a single set of labels.
+        """Raise the error for a method or an option, `capability`, that needs a single set of labels.
 
         Raises:
             InputError: always.
@@ -106,8 +106,7 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Refuse a number of labels to give of each head, `top`, that is not from 1 to the number of labels of the
-        largest head.
+        """Check `top`, the number of labels to give of each head.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels of the largest head.
@@ -115,7 +114,7 @@ class HeadAnswers(Answers):
         max(self.heads.values(), key=lambda head: len(head.labels)).check_top(top)
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits that are NaN or infinite; see `Answers.check_finite`.
+        """Check that logits are neither NaN nor infinite; see `Answers.check_finite`.
 
         Raises:
             PocketRNNError: the logits of a head are refused.

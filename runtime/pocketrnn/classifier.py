@@ -298,15 +298,15 @@ class Classifier(TrainedEstimator):
         return self._get_number_intake("encode()").prepared(sequence)
 
     def _get_text_intake(self, method_instead: str) -> TextIntake:
-        """Return the `TextIntake`. If the classifier takes numbers, raise an error that names the method to use
-        instead."""
+        """Return the `TextIntake`, the object that encodes texts. If the classifier takes numbers, raise an InputError
+        that names the method to use instead."""
         if not isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {method_instead}.")
         return self._intake
 
     def _get_number_intake(self, method_instead: str) -> NumberIntake:
-        """Return the `NumberIntake`. If the classifier takes texts, raise an error that names the method to use
-        instead."""
+        """Return the `NumberIntake`, the object that reads sequences of numbers. If the classifier takes texts, raise
+        an InputError that names the method to use instead."""
         if isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {method_instead}.")
         return self._intake

@@ -141,7 +141,8 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
 
 
 def _require_exactly_one_label(answers: Answers, option: str) -> None:
-    """Refuse `among` or `prior` for a classifier that has several heads, or gives several labels or values."""
+    """Raise an InputError for `among` or `prior` if a classifier has several heads, or gives several labels or values.
+    `option` is the name of the argument for the message."""
     answers.require_single_head(option)
     if answers.activation != "softmax":
         raise InputError(

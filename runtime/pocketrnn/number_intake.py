@@ -77,8 +77,8 @@ class NumberIntake:
         return samples
 
     def check_arriving_samples(self, samples: NDArray[Any], first_step: int) -> None:
-        """Refuse samples [time, channels] of a recording that are infinite, or missing without a rule that replaces
-        them.
+        """Check that the samples [time, channels] of a recording are finite. A missing sample is accepted if a rule
+        replaces it.
 
         Samples far outside the training range are refused, too, if the user wants this.
 

@@ -209,7 +209,7 @@ class NumberStream:
 
 
 def _check_same_kind(rules: NumberInput, given: np.dtype[Any], before: np.dtype[Any] | None) -> None:
-    """Refuse integers after floats, or floats after integers, if integers are multiplied.
+    """Check that floats do not follow integers, nor integers floats, if integers are multiplied.
 
     Args:
         rules: the rules for the samples.

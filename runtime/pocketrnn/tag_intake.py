@@ -65,7 +65,7 @@ class TagIntake(TextIntake):
         return other
 
     def require_text_labels(self) -> NoReturn:
-        """Refuse to answer for a whole text: this classifier labels tokens.
+        """Raise the error for a method that answers for a whole text: this classifier labels tokens.
 
         Raises:
             InputError: always.

@@ -65,8 +65,8 @@ class TextIntake:
         return engine if isinstance(engine, TextEngine) and self.row_encoder.splits else None
 
     def refuse_tokenizer_with_other_ids(self, manifest: Manifest) -> None:
-        """Refuse a caller's tokenizer that gives other ids to the golden examples than the bundle was exported with.
-        This needs a bundle whose golden examples were split by its owner's function.
+        """Check that the caller's tokenizer gives the golden examples the ids with which the bundle was exported. This
+        is done only for a bundle whose golden examples were split by its owner's function.
 
         Args:
             manifest: the manifest of the classifier.
@@ -94,9 +94,8 @@ class TextIntake:
         return other
 
     def require_text_labels(self) -> None:
-        """Refuse a method that answers for a whole text, if the classifier labels tokens.
-
-        This class refuses nothing: its classifier labels texts.
+        """Check that the classifier labels texts, which a method needs. It always does in this class; `TagIntake`
+        always raises the error.
 
         Raises:
             InputError: the labels are of tokens.

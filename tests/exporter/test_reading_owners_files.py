@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.argparse_and_config_settings import find_parser_defaults
 from pocketrnn_export.source_code.class_definitions import find_imported_class
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.needed_code import find_needed_statements
 from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
-from pocketrnn_export.source_code.settings_in_code import find_parser_defaults
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.text_functions_in_file import find_text_library
 

@@ -152,7 +152,7 @@ def train(
 
 
 def _refuse_final_fit(settings: Settings, *, possible: bool) -> None:
-    """Refuse a final fit that the settings ask for, unless it is possible."""
+    """Raise an InputError if the settings ask for a final fit that is not possible."""
     if settings.final_fit and not possible:
         raise InputError(
             "A final fit on all rows is not possible with validation rows or with a teacher.",

@@ -435,7 +435,7 @@ class ComparedFile:
     ) -> bool:
         """Return whether onnxruntime's answer is nearer to the exact answer than to `by_reference`, the answer of
         onnx's reference operators. If so, these operators compute something else, and their answer shows nothing about
-        the file."""
+        the file. Answers are divided by `scales` before they are compared."""
         given = self._compute_comparable_file_outputs(call)
         own = by_reference if isinstance(given, str) else join_outputs(given, len(exact)) / scales
         return bool(np.abs(own - exact).max() < np.abs(own - by_reference).max())

@@ -144,8 +144,8 @@ def _find_call_with_one_number_of_steps(
     id_counts: Sequence[int],
     padding_id: int,
 ) -> ModuleCall | None:
-    """Find the number of steps on which a module runs, if it runs on no other. Return the call for this number; None if
-    no number of steps runs."""
+    """Find the number of steps of a module that runs with a single number of steps. Return the call with this number;
+    None if the module runs with no number of steps that is tried."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
@@ -330,10 +330,8 @@ def _find_most_ids_per_column(
 
 
 def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[RowsAndSteps]:
-    """List the sizes for first calls: `SIZES`, and those that the file declares.
-
-    A module may accept only the declared ones.
-    """
+    """List the sizes (rows, steps) with which a module is called first: `SIZES`, and the sizes that the file declares,
+    since a module may accept only these."""
     if "b" not in itertools.chain(*axis_roles):
         return [(1, SIZES[0][1])]
     declared: dict[str | int, int] = {}

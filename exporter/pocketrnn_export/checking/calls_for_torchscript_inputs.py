@@ -242,7 +242,14 @@ class _MeaningSearch:
 def _list_likely_types_and_roles(
     port: Port, widths: Sequence[int], hidden_state_counts: Sequence[int], *, takes_ids: bool
 ) -> list[_Meaning]:
-    """List the types and axes that an input may have, the likeliest first."""
+    """List the types and axes that an input may have, the likeliest first.
+
+    Args:
+        port: the input of the file.
+        widths: the sizes that an axis of fixed size may have.
+        hidden_state_counts: the possible numbers of hidden states that are joined in one input.
+        takes_ids: whether ids are likelier than other numbers.
+    """
     masks = [(kind, roles) for roles in _OF_MASKS for kind in ("bool", "int64", "float32")]
     if is_mask(port):
         return masks

@@ -109,10 +109,8 @@ def make_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, li
 
 
 def draw_cases_of_reshape_sizes(called: ModuleCall, file: CheckedFile) -> list[Case]:
-    """Draw a batch for each pair of rows and steps that are constants of a Reshape in the file.
-
-    The file may take a single size, that of its trace.
-    """
+    """Draw a batch for each pair (rows, steps) of numbers to which a Reshape in the file is fixed. The file may accept
+    only the size with which it was traced."""
     if called.one_row:
         return []
     numbers = list_reshape_sizes(file)
@@ -124,8 +122,8 @@ def draw_cases_of_reshape_sizes(called: ModuleCall, file: CheckedFile) -> list[C
 def draw_cases_that_reshape_regroups(
     called: ModuleCall, right_cases: Sequence[Case], fixed_sizes: Bounds
 ) -> list[Case]:
-    """Draw batches that a file may answer wrongly, since its Reshape to a constant number of rows or steps accepts them
-    but mixes their rows.
+    """Draw batches that a file may answer wrongly: its Reshape to a constant number of rows or steps accepts them, but
+    mixes their rows.
 
     They have as many numbers as a batch that the file answers right, or a multiple, in rows of other lengths.
 

@@ -366,7 +366,7 @@ def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Case, first_call: RecordedCall) -> None:
-    """Refuse a module, or a file, that answers the same inputs differently when it runs again."""
+    """Raise an InputError if a module, or a file, answers the same inputs differently when it runs again."""
     again = record_call(called, case)
     if not _are_near(list(first_call.outputs.values()), list(again.outputs.values())):
         line = find_random_draw_line(called.module, lambda: record_call(called, case))

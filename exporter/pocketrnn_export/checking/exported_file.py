@@ -47,8 +47,8 @@ class Port:
     """An input or an output of a file.
 
     Attributes:
-        name: what the file calls it.
-        kind: numpy's name for its type; None if the file does not say it.
+        name: the name in the file.
+        kind: numpy's name for the type; None if the file does not declare the type.
         axes: the size of each axis, the name of a size that may change, or None for any; None if even the number of
             axes is not known.
     """

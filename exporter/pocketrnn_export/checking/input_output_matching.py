@@ -119,7 +119,8 @@ def _may_match_by_chance(
     matched: Sequence[MatchedInput], sizes: Sequence[RowsAndSteps], fitting_sizes: Sequence[RowsAndSteps]
 ) -> bool:
     """Return whether the answers to transposed inputs may have the right shapes only by chance. `fitting_sizes` are
-    those of `sizes` at which the shapes are right: none, or with only one number of rows.
+    those of `sizes` at which the shapes are right. It may be chance if there are none, or if all of them have one
+    number of rows.
 
     If the file declares a fixed size for a transposed input, this is not chance.
     """

@@ -44,10 +44,8 @@ class JoinedOutputModule(nn.Module):
 
 
 def choose_column_scales(scale: Array, shape: tuple[int, ...]) -> Array:
-    """Return the scales that an array of this shape is divided by: one for each of its columns.
-
-    If there are more or fewer scales than columns, the largest scale is for all of them.
-    """
+    """Return the scales by which an array of this shape is divided, one for each of its columns. If there are more or
+    fewer scales than columns, the largest scale is used for all columns."""
     return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
 
 

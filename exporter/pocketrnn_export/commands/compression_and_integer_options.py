@@ -34,8 +34,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def check_is_bundle(path_or_name: str | Path) -> None:
-    """Refuse a path that is neither a bundle nor a packed file. The check runs before PyTorch is loaded, which takes
-    seconds."""
+    """Raise an InputError if a path is neither a bundle nor a packed file. The check runs before PyTorch is loaded,
+    since loading takes seconds."""
     folder = find_or_download_bundle(path_or_name)
     if not is_packed_file(folder):
         manifests.read_manifest(folder)
@@ -141,7 +141,7 @@ def arithmetic_options(command: _Command) -> _Command:
 def refuse_measure_options_for_float32(
     arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES
 ) -> None:
-    """Refuse options that measure the effect of integer arithmetic, if the arithmetic is float32."""
+    """Raise a UsageError if the arithmetic is float32, but an option measures the effect of integers."""
     stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
     if arithmetic == "float32" and stated:
         raise click.UsageError(f"{stated[0]} applies to int8. Give --arithmetic int8, too, or leave {stated[0]} out.")

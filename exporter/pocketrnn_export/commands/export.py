@@ -559,7 +559,7 @@ def _load_pytorch() -> None:
 def _check_text_options_and_add_proof_texts(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
-    """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
+    """Raise a UsageError for options that do not apply to a classifier of texts, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable_rules
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -583,7 +583,7 @@ def _check_text_options_and_add_proof_texts(
 
 
 def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
-    """Refuse options that measure a loss of accuracy, if the export does not round any weights."""
+    """Raise a UsageError if an option measures a loss of accuracy, but the export does not round any weights."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
         raise click.UsageError(
             "--arithmetic int8 applies to packed files. Give --profile packed, too, or leave --arithmetic out."
@@ -612,7 +612,7 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 
 def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
-    """Refuse options that cannot be used for labels of tokens, or for a module with several heads."""
+    """Raise a UsageError for an option that cannot be used for labels of tokens, or for a module with several heads."""
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
     if options["head"] and (given := [name for name, is_given in forms.items() if is_given]):
         raise click.UsageError(
@@ -682,7 +682,7 @@ def _export_and_compress_or_convert(
 
 
 def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
-    """Refuse an output that cannot be written. Refuse a packed file if the engine for its proof is missing."""
+    """Raise an error if the output cannot be written, or if the engine that proves a packed file is not installed."""
     if packed:
         from pocketrnn.engines.native import import_native_module
 
@@ -725,7 +725,15 @@ def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusa
 
 
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file, and refuse a missing one."""
+    """Parse a SOURCE of the form file.py:name. Return None if SOURCE is a folder or another file.
+
+    Args:
+        source: SOURCE, as the user gave it.
+        options: the options of the command. Only `set`, the arguments for the module's constructor, is used.
+
+    Raises:
+        InputError: the file or folder does not exist.
+    """
     named = parse_module_name(source, options["set"])
     path = Path(source)
     if named is None and not path.is_dir() and not path.is_file():
@@ -1002,8 +1010,8 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
-    """Refuse missing files before the work starts. Also refuse a tokenizer function that needs more than the text,
-    unless the part of it that splits texts can be taken."""
+    """Raise an InputError for missing files before the work starts, and for a tokenizer function that needs more than
+    the text, unless the part of it that splits texts can be taken."""
     from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts, is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
@@ -1094,8 +1102,9 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _refuse_labels_as_vocabulary(
     named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> None:
-    """Refuse a vocabulary with hardly more words than there are labels, if the embedding of the weights has many more
-    rows: it is the file of the labels. The error proposes the vocabulary that the owner's code names."""
+    """Raise an OptionCorrectionsError for a vocabulary with hardly more words than there are labels, if the embedding
+    of the weights has many more rows: the file holds the labels. The error proposes the vocabulary that the owner's
+    code names."""
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, read_vocabulary
 
     if text is None or options["weights"] is None or options["vocabulary"] is None or not text.get("labels"):
@@ -1429,7 +1438,8 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 
 
 def _refuse_tokenizer_file_of_code(file: Path) -> None:
-    """Refuse a file of code as --tokenizer, and name the functions in it, or near it, that seem to split texts."""
+    """Raise an OptionCorrectionsError if --tokenizer is a file of code. The error names the functions in it, or near
+    it, that seem to split texts."""
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     found = [one.option for one in list_text_functions(file)]
@@ -1457,7 +1467,7 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     if weights is None or not is_word_vector_file(path):
         rows = read_weight_sizes(weights).embedding_rows if (found := read_vocabulary(path)).doubtful_lines else 0
         is_compared = options["pairs"] is not None
-        return read_lines_as_code_does(found, path, _find_file_of_source(options), rows, is_compared=is_compared)
+        return read_lines_as_code_does(found, path, find_file_of_source(options), rows, is_compared=is_compared)
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary

@@ -97,8 +97,8 @@ def complete_source(source: str) -> str:
 
 
 def _refuse_name_without_module(source: str) -> None:
-    """Refuse a SOURCE file.py:name that names a method, a class without a forward, or the part of an object, and
-    propose the module class that the named code makes."""
+    """Raise an error if a SOURCE file.py:name names a method, a class without a forward, or the part of an object. The
+    error, an InputError or an OptionCorrectionsError, proposes the module class that the named code makes."""
     from pocketrnn_export.source_code.answering_code import find_module_made_by, find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import (
         is_class_without_forward,
@@ -131,8 +131,8 @@ def _refuse_name_without_module(source: str) -> None:
 
 
 def _refuse_folder_of_code(folder: Path) -> None:
-    """Refuse a folder whose Python files define modules, or whose notebooks define one that fits the weights, and name
-    these."""
+    """Raise an OptionCorrectionsError for a folder whose Python files define modules, or whose notebooks define a
+    module that fits the weights. The error names these modules."""
     from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 

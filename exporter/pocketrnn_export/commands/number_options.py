@@ -150,7 +150,7 @@ def read_scale_and_unit_options(numbers: NumberOptions, channels: int) -> dict[s
 
 
 def refuse_text_options(options: dict[str, Any], option_or_source: str) -> None:
-    """Refuse options for texts in an export of a module of numbers.
+    """Raise a UsageError if options for texts are given in an export of a module of numbers.
 
     Args:
         options: all options of the command.

@@ -203,8 +203,9 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
 
 
 def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
-    """Refuse a --tokenizer function that answers texts, since the part of it that splits them is not found. Its lines
-    that read the text are written beside the output, as the beginning of a function that the user completes.
+    """Raise an OptionCorrectionsError for a --tokenizer function that answers texts, since the part of it that splits
+    them is not found. Its lines that read the text are written beside the output, as the beginning of a function that
+    the user completes.
 
     Args:
         named: the function.

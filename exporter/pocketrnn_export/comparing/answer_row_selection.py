@@ -30,10 +30,10 @@ def select_answer_rows(answer: Any, lengths: Ids) -> Any:
 def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
     """Split the rows of an answer by text, and return an array of rows for each text.
 
-    The rows may also be one measured value each.
+    A row may also be a single number that was measured for the text or token.
 
     Args:
-        rows: [batch, ...], or [tokens, ...] as `select_answer_rows` gives them.
+        rows: [batch, ...], or [tokens, ...] as `select_answer_rows` returns them.
         lengths: int64 [batch].
 
     Raises:

@@ -383,8 +383,9 @@ def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
 
 
 def _are_attributes_equal(a: AttributeProto, b: AttributeProto, names_in_b: dict[str, str]) -> bool:
-    """Return whether an attribute is another one with float32 in place of float64: with rounded numbers, and with the
-    type replaced."""
+    """Return whether attribute `a` of a float32 graph equals attribute `b` of a float64 graph after rounding. The
+    numbers of `b` are rounded to float32, and the type float64 counts as float32. `names_in_b` has the names in the
+    float64 graph of values in the float32 graph."""
     if a.type != b.type:
         return False
     if a.type == AttributeProto.TENSOR:

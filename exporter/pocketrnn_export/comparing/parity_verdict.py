@@ -43,7 +43,7 @@ def prove_parity(
     allowed: float = LEAST_TOLERANCE,
     float64_error: Callable[[str, str], float | None] = lambda _inputs, _case: None,
 ) -> Parity:
-    """Return the comparisons as a proof. Refuse them if a case of a comparison does not pass.
+    """Return the comparisons as a proof, if every case of them passes.
 
     Args:
         compared: all comparisons.

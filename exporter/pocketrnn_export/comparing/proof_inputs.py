@@ -86,8 +86,8 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, pads_some_rows: bool = True) -> list[Case]:
-        """Cut or lengthen each row of the cases to a length that a text can have. Return the changed cases; of equal
-        ones, the first.
+        """Cut or lengthen each row of the cases to a length that a text can have. Return the changed cases, without
+        repeated ones.
 
         A short row is lengthened by its own tokens; with `pads_some_rows`, rows with an even index are padded instead.
         """

@@ -91,9 +91,8 @@ def _replace_nonfinite_numbers(numbers: Doubles) -> Doubles:
 def make_perturbed_module_runs(
     module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, sorts_rows: bool = True
 ) -> Iterator[Run64]:
-    """Make runs of a module in double precision whose rounded weights are each moved by one ulp, up or down at random.
-
-    Float buffers move, too. Each random draw gives a run.
+    """Yield functions that run a module in double precision with slightly changed weights, one for each random draw.
+    Each rounded weight and float buffer is moved by one ulp, up or down at random.
 
     Raises:
         ExportError: the module is TorchScript.
@@ -110,11 +109,8 @@ def make_perturbed_module_runs(
 
 
 def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator[Run64]:
-    """Make runs of an ONNX file in double precision whose rounded weights are each moved by one ulp, up or down at
-    random.
-
-    Each random draw gives a run.
-    """
+    """Yield functions that run an ONNX file in double precision with slightly changed weights, one for each random
+    draw. Each rounded weight is moved by one ulp, up or down at random."""
     model = convert_model_to_float64(onnx.load_from_string(content))
     tensors = list_perturbable_weights(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]

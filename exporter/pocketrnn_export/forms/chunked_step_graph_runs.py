@@ -27,12 +27,13 @@ def choose_chunk_counts(step_word: str) -> dict[str, int | None]:
 def make_chunked_run(
     read_on: ReadOn, state_size: int, chunk_count: int | None, rows_of_ids: Floats | None = None
 ) -> Run:
-    """Return a run that reads each text or sequence in chunks of nearly equal length. A short text has fewer chunks.
+    """Return a function that runs a step graph: it reads each text or sequence in chunks of nearly equal length. A
+    short text has fewer chunks.
 
     Args:
         read_on: the function that reads one chunk from a state.
         state_size: the size of the first state, which is zeros.
-        chunk_count: the number of chunks; None for random cuts.
+        chunk_count: the number of chunks; None for chunks of random lengths.
         rows_of_ids: float32 [ids, channels], the sample for which each id of a case stands, if the step graph takes
             samples.
     """
@@ -51,8 +52,8 @@ def make_chunked_run(
 
 
 def _cut_into_chunks(ids: Ids, chunk_count: int | None, generator: np.random.Generator) -> Iterator[Ids]:
-    """Cut a text into this number of chunks, or for None into chunks of random lengths. Yield the chunks that are not
-    empty."""
+    """Cut a text into `chunk_count` chunks of nearly equal length; if it is None, into chunks of random lengths. Yield
+    the chunks that are not empty."""
     places: Any = min(chunk_count or 0, len(ids))
     if chunk_count is None:
         places = np.sort(generator.integers(0, len(ids) + 1, len(ids) // 3))

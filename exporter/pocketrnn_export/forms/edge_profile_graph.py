@@ -62,7 +62,7 @@ def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
-    """Make the form of the profile: trace a classifier of one text, and convert its graph to an old opset."""
+    """Make the form of the profile `edge`: trace the module for one text, and convert the graph to an old opset."""
     if prepared.convention.counts is not None:
         raise ExportError(
             "The text rules pad every text, but a graph of the profile edge takes no lengths, which the module needs.",
@@ -146,7 +146,7 @@ def _convert_for_small_engines(
 
 def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
     """Convert the model to the lowest opset that can express the model. Return the file's bytes and the opset. The
-    proof compares the result."""
+    proof later compares the file's answers with the module's."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     for opset in range(_OLDEST, OPSET):
@@ -171,7 +171,7 @@ def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset
 
 
 def make_tract_run(content: bytes) -> Run:
-    """Return a function that runs an ONNX file for one text by tract, on arrays.
+    """Return a function that runs an ONNX file with the engine tract, on arrays of one text.
 
     Raises:
         MissingExtraError: tract is not installed.

@@ -68,7 +68,7 @@ def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
 
 class _ValueSource(Enum):
     """The inputs from which a value of the graph is computed: weights only, each token, lengths, tokens with a mask, a
-    sum of tokens, tokens behind a step of zeros, or the whole text."""
+    sum of tokens, tokens after a step of zeros, or the whole text."""
 
     WEIGHTS = "weights"
     TOKENS = "tokens"
@@ -395,8 +395,8 @@ class _StepBuilder:
         self.axis[outputs[0]] = 0
 
     def _refuse_unsupported_reduction(self, node: NodeProto) -> None:
-        """Refuse a reduction over another axis than the sequence, a reduction before the first recurrent layer, and a
-        second reduction."""
+        """Raise an ExportError for a reduction over another axis than the sequence, for a reduction before the first
+        recurrent layer, and for a second reduction."""
         if not self.hidden:
             raise self._make_unsupported_error("forward pools values that no recurrent layer computed")
         attributes = read_attributes(node)

@@ -63,7 +63,7 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Float
 
 
 def _refuse_classifier_that_cannot_stream(module: nn.Module, rules: AnyTextRules) -> None:
-    """Refuse a module or text rules that cannot stream."""
+    """Raise an ExportError if a module or its text rules cannot stream."""
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
         raise make_bidirectional_error("text", "word")
     if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:
@@ -100,7 +100,7 @@ def _make_streaming_error(unsupported_rule: str) -> ExportError:
 
 
 def _make_float64_step_run(content: bytes, state_size: int, input_name: str, rows_of_ids: Floats | None) -> Run64:
-    """Return a run of a step graph in double precision. It reads each text or sequence in three chunks."""
+    """Return a function that runs a step graph in double precision. It reads each text or sequence in three chunks."""
     evaluate = build_evaluator(convert_model_to_float64(onnx.load_from_string(content)))
 
     def run_step_graph(tokens: Ids, lengths: Ids) -> Doubles:

@@ -81,8 +81,8 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Refuse a module if a trace at other sizes differs from `script`: then a trace holds a number, or the branch of a
-    condition, that is right for its own sizes only.
+    """Raise an ExportError if a trace at other sizes differs from `script`. Then a trace contains a number, or the
+    branch of a condition, that is right for its own sizes only.
 
     Cases of the proof do not show such a number if few texts need it: `torch.where(has_phrase, h * math.log(n), h)`.
     After `_SECONDS`, no further sizes are traced.

@@ -74,7 +74,8 @@ def find_convention_with_features(facts: ModuleFacts, call: str | Call | None) -
 
 
 def _refuse_features_of_tokens(facts: ModuleFacts) -> None:
-    """Refuse a module that runs if each token gets its own features: its features may belong to tokens, not texts."""
+    """Raise an ExportError if a module also runs with separate features for each token: then its features may belong to
+    tokens and not to texts."""
     for way in itertools.islice(list_forward_candidates(facts), _MOST_WAYS):
         places, wide = way.find_inputs_of_kind("beside"), way
         for i in places:
@@ -90,7 +91,7 @@ def _refuse_features_of_tokens(facts: ModuleFacts) -> None:
 
 
 def _refuse_unused_feature_names(facts: ModuleFacts, line: str) -> None:
-    """Refuse a line that does not use each feature by its name, or by `features` and `categories`."""
+    """Raise an InputError if a call line does not use each feature by its name, or by `features` and `categories`."""
     try:
         read = list_names_in_line(line)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -106,7 +107,7 @@ def _refuse_unused_feature_names(facts: ModuleFacts, line: str) -> None:
 
 
 def _refuse_failing_category_ids(facts: ModuleFacts, convention: Convention) -> None:
-    """Refuse a module that fails on an id of a category."""
+    """Raise an ExportError if a module fails on an id of a category."""
     for column, (name, feature) in enumerate(facts.features):
         if not isinstance(feature, Category):
             continue
@@ -146,7 +147,8 @@ def _find_error_on_category_ids(
 
 
 def _refuse_failing_feature_numbers(facts: ModuleFacts, convention: Convention, *, must_be_finite: bool) -> None:
-    """Refuse a module that fails on a number as a feature: on -1, on 0, or on a very large number of either sign."""
+    """Raise an ExportError if a module fails on a number as a feature: on -1, on 0, or on a very large number of either
+    sign."""
     for column, (name, feature) in enumerate(facts.features):
         if isinstance(feature, Category):
             continue
@@ -253,8 +255,8 @@ def find_convention_with_characters(facts: ModuleFacts, spellings: Spellings, ca
 
 
 def _refuse_failing_characters(facts: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Refuse a module that fails on a character. For this check, it runs on words that together contain every
-    character."""
+    """Raise an ExportError if a module fails on a character. For this check, it runs on words that together contain
+    every character."""
     first = next(i for i, word in enumerate(spellings.words) if word != i or i == len(spellings.rows) - 1)
     rows, width = 1 if convention.one_text else facts.trial_rows, facts.widths.clip(_TOKENS)
     for start in range(first, len(spellings.rows), width):
@@ -272,7 +274,7 @@ def _refuse_failing_characters(facts: ModuleFacts, spellings: Spellings, convent
 
 
 def _refuse_unused_characters(facts: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Refuse a module whose answers do not change with the characters of the words."""
+    """Raise an InputError if a module's answers do not change with the characters of the words."""
     alike = np.flatnonzero(spellings.words == np.bincount(spellings.words).argmax())
     width = facts.widths.clip(min(_TOKENS, len(alike)))
     tokens = torch.from_numpy(np.resize(alike, width))[None].expand(

@@ -36,16 +36,16 @@ _DEEPEST: Final = 3
 
 
 def refuse_random_construction(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Refuse a module that holds random numbers which no weights replace. The module is made again with another seed,
-    and its numbers and answers are compared.
+    """Raise an InputError if a module holds random numbers which no weights replace. The module is made again with
+    another seed, and its numbers and answers are compared.
 
     Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
 
     Args:
-        named: how it was made.
+        named: the class or function that made the module, and its arguments.
         module: the module, with its weights.
-        weights: the weights that were loaded into it. Tensors that are not in them, such as layers in a plain list,
-            are checked too.
+        weights: the weights that were loaded into it. Tensors that are not in them, such as layers in a plain list, are
+            checked too.
     """
     again, answer = _compute_digests_and_answer_in_new_process(named, weights)
     for name, digest in _compute_digests(module).items():

@@ -122,7 +122,7 @@ def unwrap_module(module: nn.Module) -> nn.Module:
 
 
 def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
-    """Refuse a module with a parameter or buffer that has no shape yet, or no values."""
+    """Raise an ExportError if a parameter or buffer of a module has no shape yet, or no values."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(
@@ -137,8 +137,8 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
 
 
 def _refuse_outdated_weights(module: nn.Module) -> None:
-    """Refuse a recurrent layer that computes with outdated weights: those from before a parametrization was added or
-    changed."""
+    """Raise an ExportError if a recurrent layer computes with outdated weights: those from before a parametrization was
+    added or changed."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue
@@ -191,8 +191,8 @@ _LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::
 
 
 def refuse_fixed_states(module: nn.Module) -> None:
-    """Refuse TorchScript with an initial state that does not depend on an input. All parts of the module are
-    checked."""
+    """Raise an ExportError if a TorchScript module has an initial state that does not depend on an input. All parts of
+    the module are checked."""
     for path, layer in module.named_modules():
         if not isinstance(layer, torch.jit.ScriptModule) or not hasattr(layer, "inlined_graph"):
             continue

@@ -38,10 +38,10 @@ from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings_for_argument
 from pocketrnn_export.intake.weights_file import SavedSettings, SavedWeights
+from pocketrnn_export.source_code.argparse_and_config_settings import read_settings_in_code, read_word_as_bool
 from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
-from pocketrnn_export.source_code.settings_in_code import read_settings_in_code, read_word_as_bool
 from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary
 

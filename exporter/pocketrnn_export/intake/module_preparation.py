@@ -216,7 +216,8 @@ class ExportableModule:
         return replace_unwanted_ids(real, self.alone, self.ids) if self.alone else real
 
     def refuse_batch_dependence(self, cases: Iterable[Case]) -> None:
-        """Refuse a module that answers a text in one of these batches differently than alone.
+        """Raise an ExportError if the module's answer to a text in one of these batches differs from its answer to the
+        text alone.
 
         Args:
             cases: batches of full rows, with the sizes at which its answers may change, such as those around a branch.
@@ -335,9 +336,9 @@ def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Seq
 def _refuse_reads_of_nonfinite_weights(
     weights: Sequence[str], facts: ModuleFacts, owners: OwnersModule | None, copied: nn.Module
 ) -> None:
-    """Refuse a module whose answers depend on infinite or NaN numbers in its weights, which are 0 in the copy `copied`.
-    To find that out, compare the answers of both to texts with every id. A module that does more than label one text is
-    refused without a comparison."""
+    """Raise an ExportError if a module's answers depend on infinite or NaN numbers in its weights, which are 0 in the
+    copy `copied`. To find that out, compare the answers of both to texts with every id. For a module that does more
+    than label one text, raise the error without a comparison."""
     if not weights or owners is None:
         return
     if facts.values or facts.samples or facts.of_tokens or facts.two_texts or facts.features or facts.spellings:
@@ -355,7 +356,8 @@ def _refuse_reads_of_nonfinite_weights(
 
 
 def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
-    """Refuse a call that names two texts if the module takes one, and a call that names one text if it takes two."""
+    """Raise an InputError if the call names two texts but the module takes one, or the call names one text but the
+    module takes two."""
     if convention.has_two_texts != two_texts:
         raise InputError(
             f"The module is called as {convention.line}, "
@@ -369,8 +371,8 @@ def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) ->
 def _refuse_dependence_on_sizes_or_max_norms(
     facts: ModuleFacts, convention: Convention, exceeded_norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
-    """Refuse a module whose answer to a text depends on earlier texts of other sizes, or on an embedding that earlier
-    texts have changed by its `max_norm`. `sizes` are the sizes (texts, tokens) to try."""
+    """Raise an ExportError if a module's answer to a text depends on earlier texts of other sizes, or on an embedding
+    that earlier texts have changed by its `max_norm`. `sizes` are the sizes (texts, tokens) to try."""
     refuse_dependence_on_sizes(facts, convention, sizes)
     refuse_direct_weight_reads(facts, convention, exceeded_norms, sizes)
 

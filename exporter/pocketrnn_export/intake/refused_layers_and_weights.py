@@ -44,7 +44,7 @@ def refuse_unsafe_layers(module: nn.Module) -> None:
 
 
 def _refuse_replaced_layers() -> None:
-    """Refuse a module if a file has replaced a class of PyTorch by another class: `nn.GRU = MyGRU`."""
+    """Raise an ExportError if a file has replaced a class of PyTorch by another class: `nn.GRU = MyGRU`."""
     for name in _LAYERS:
         kind = getattr(nn, name)
         if kind.__module__.partition(".")[0] != "torch":
@@ -55,7 +55,8 @@ def _refuse_replaced_layers() -> None:
 
 
 def _refuse_batch_statistics(module: nn.Module) -> None:
-    """Refuse a batch normalisation without running statistics: it computes with all texts of the batch."""
+    """Raise an ExportError for a batch normalisation without running statistics: it computes with all texts of the
+    batch."""
     for path, layer in module.named_modules():
         if isinstance(layer, BatchNorm) and layer.running_mean is None:
             raise ExportError(
@@ -66,7 +67,7 @@ def _refuse_batch_statistics(module: nn.Module) -> None:
 
 
 def _refuse_sparse_tensors(module: nn.Module) -> None:
-    """Refuse a module that holds a sparse tensor."""
+    """Raise an ExportError if a module holds a sparse tensor."""
     for path, layer in module.named_modules():
         own = {} if isinstance(layer, torch.jit.ScriptModule) else vars(layer)
         weights = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
@@ -131,8 +132,8 @@ def refuse_direct_weight_reads(
     exceeded_norms: Mapping[str, float],
     sizes: Iterable[tuple[int, int]] = (),
 ) -> None:
-    """Refuse a module that reads the weight of an embedding other than by look-up, if rows of this weight have a larger
-    norm than the embedding's `max_norm`.
+    """Raise an ExportError if a module reads the weight of an embedding other than by look-up, and rows of this weight
+    have a larger norm than the embedding's `max_norm`.
 
     Args:
         facts: the module, which is left as it was.

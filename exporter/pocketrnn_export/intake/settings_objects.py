@@ -26,10 +26,10 @@ from typing import Any, Final
 
 from pocketrnn_export.intake.arguments_from_weights import find_size_expression_values
 from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.source_code.argparse_and_config_settings import SettingsInCode, read_settings_in_code
 from pocketrnn_export.source_code.class_definitions import find_stored_parameters
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
-from pocketrnn_export.source_code.settings_in_code import SettingsInCode, read_settings_in_code
 from pocketrnn_export.source_code.syntax_tree_parts import list_assigned_names
 
 # The methods of a dict by which code reads it.

@@ -72,7 +72,8 @@ class _RecordedAnswer:
 
 
 def refuse_dependence_on_calls(facts: ModuleFacts, convention: Convention) -> None:
-    """Refuse a module whose answer to a text depends on earlier texts, or on the number of earlier calls."""
+    """Raise an ExportError if a module's answer to a text depends on earlier texts, or on the number of earlier
+    calls."""
     rows, width = 1 if convention.one_text else facts.trial_rows, facts.trial_widths[-1][-1]
     text, other, longer = (
         facts.draw_batch(rows, width),
@@ -95,7 +96,7 @@ def refuse_dependence_on_calls(facts: ModuleFacts, convention: Convention) -> No
 
 
 def refuse_dependence_on_sizes(facts: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
-    """Refuse a module whose answer to a text depends on an earlier text of another size.
+    """Raise an ExportError if a module's answer to a text depends on an earlier text of another size.
 
     Args:
         facts: the module, which is left as it was.
@@ -117,10 +118,9 @@ def _make_batches(facts: ModuleFacts, convention: Convention, sizes: Iterable[tu
 
 
 def _refuse_dependence_on_earlier_batches(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
-    """Refuse a module whose answer to a batch changes after other batches. A new copy gives the expected answer.
-    Each batch runs twice, then all batches run in reverse order. If calls leave state in the module, each batch also
-    runs after each other batch.
-    """
+    """Raise an ExportError if a module's answer to a batch changes after other batches. A new copy of the module gives
+    the expected answer. Each batch runs twice, then all batches run in reverse order. If calls leave state in the
+    module, each batch also runs after each other batch."""
     answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
     for batch in batches:
         for recorded in clock.yield_recording_while_time_is_left(batch):
@@ -302,11 +302,10 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
 
 
 def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
-    """Refuse a module whose answer depends on a number that every call changes, such as a counter. The number is set to
-    what it is after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned round.
-
-    Also refuse a module that takes values of an iterator that it keeps, unless it is an `itertools.count`: the later
-    values are not known.
+    """Raise an ExportError if a module's answer depends on a number that every call changes, such as a counter. The
+    number is set to its value after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned
+    round. An error is also raised for a module that takes values of an iterator that it keeps, unless it is an
+    `itertools.count`: the later values are not known.
     """
     with restore_module(facts.module):
         counters = find_call_counters(

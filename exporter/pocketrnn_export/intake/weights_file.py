@@ -21,8 +21,8 @@ from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_memory_check import check_pickles, is_torchscript
 from pocketrnn_export.progress import hide_log_records
+from pocketrnn_export.source_code.argparse_and_config_settings import read_settings_file
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_settings_files_of
-from pocketrnn_export.source_code.settings_in_code import read_settings_file
 from pocketrnn_export.torch_internals import MODULE_TABLES
 
 _log = logging.getLogger(__name__)

@@ -188,7 +188,8 @@ def _has_copy_hook(kind: type) -> bool:
 
 
 def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
-    """Make a deep copy without the methods by which classes define their own copying."""
+    """Make a deep copy without the methods by which classes define their own copying. `memory` has the copies that were
+    made so far, by the ids of the originals, as in `copy.deepcopy`."""
     waiting, met, asked = [value], set[int](), []
     while waiting:
         one = waiting.pop()
@@ -215,7 +216,8 @@ def _make_object_without_attributes(kind: type) -> Any:
 
 
 def _fill_copy(copied: Any, original: Any, memory: dict[int, Any]) -> None:
-    """Copy the items and attributes of an object into an empty object of its class."""
+    """Copy the items and attributes of an object into an empty object of its class. `memory` is that of
+    `_copy_by_attributes`."""
     if isinstance(original, dict):
         dict.update(copied, {key: _copy_or_share(part, memory) for key, part in original.items()})
     elif isinstance(original, list | deque):
@@ -238,8 +240,9 @@ def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
-    """Copy a value. If that fails, copy a list, tuple or dict part by part, raise the error for a tensor or a module,
-    and return anything else without copying it, such as a package or a lock."""
+    """Copy a value. If that fails, copy a list, tuple or dict part by part, raise the error for a tensor or a
+    module, and return anything else without copying it, such as a package or a lock. `memory` is that of
+    `_copy_by_attributes`."""
     if isinstance(value, _ATOMS):
         return value
     attempt = dict(memory)

@@ -55,7 +55,7 @@ class CallCounter:
 
     @contextlib.contextmanager
     def holding(self, value: Any) -> Iterator[None]:
-        """While the block runs, give the counter another value."""
+        """While the block runs, the counter has the value `value`."""
         is_number = self.iterator is None
         _write(self.holder, self.key, value if is_number else _count_from(value, self.step))
         try:

@@ -193,7 +193,8 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Let `run` call a function of torch, and return the result. The CPU replaces any other device in the arguments."""
+    """Let `run` call a function of torch on the CPU, and return the result. The CPU replaces any other device in the
+    arguments."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]

@@ -63,8 +63,8 @@ def reword_for_numbers(sentence: str) -> str:
 
 @contextmanager
 def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
-    """While the block runs, replace the words for texts in the exporter's log records, and in errors other than
-    SequenceError, by the words for sequences of numbers. With `of_values`, "logit" and "label" become "value"."""
+    """While the block runs, replace the words for texts by the words for sequences of numbers in the exporter's log
+    records, and in errors other than SequenceError. With `of_values`, "logit" and "label" become "value"."""
 
     def choose_word_for_value(found: re.Match[str]) -> str:
         return f"{'name for each ' * (' ' in found[0])}value{found[1] or ''}"

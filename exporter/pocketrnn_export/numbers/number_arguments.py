@@ -109,10 +109,11 @@ def _add_training_range(rules: NumberInput, sequences: Sequence[object]) -> Numb
 
 
 def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberInput:
-    """Make the rules for sequences of numbers from the arguments of `export`.
+    """Make the rules for sequences of numbers from the arguments of `export`: the channels, their scaler, and the other
+    members of `NumberInput`.
 
     Raises:
-        InputError: an argument is unusable.
+        InputError: an argument cannot be used.
     """
     if isinstance(channels, int) and not isinstance(channels, bool) and channels > 0:
         names: Any = tuple(f"channel_{number}" for number in range(1, min(channels, 1 << 20) + 1))
@@ -230,8 +231,13 @@ def refuse_arguments_with_input_and_output(others: Mapping[str, object], given: 
 def refuse_arguments_of_other_kind(
     of_texts: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]
 ) -> None:
-    """Refuse text arguments in an export of a module of numbers, and number arguments in an export of a module of
-    texts."""
+    """Raise an InputError if an export of a module of numbers gets arguments for texts, or an export of a module of
+    texts gets arguments for numbers.
+
+    Args:
+        of_texts, of_numbers: the arguments for each kind, by name; None, False or () if not given.
+        channels: the channels; None for a module of texts.
+    """
     if channels is None:
         name = sorted(of_numbers)[0]
         raise InputError(

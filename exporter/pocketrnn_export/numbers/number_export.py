@@ -193,8 +193,8 @@ def _prepare_sequence(arguments: NumberExport, index: int, sequence: object) -> 
 
 
 def _make_table(arguments: NumberExport, given_sequences: Sequence[Samples], kind: str) -> SampleTable:
-    """Make the rows of numbers for the proof, with the user's number of channels and steps, and limited as the module's
-    inputs are."""
+    """Make the rows of numbers for the proof, with the user's number of channels and steps, and within the limits of
+    the module's inputs. `kind` is the size of the random numbers."""
     rules = arguments.rules
     return make_sample_table(
         len(rules.channels),

@@ -471,7 +471,7 @@ def _convert_node_to_samples(
 
 
 def _exclude_channel_axis(node: NodeProto) -> None:
-    """Make a Shape node leave out the last axis. Samples have this axis, but ids do not."""
+    """Make a Shape node leave out the last axis: the channels, which samples have and ids do not have."""
     bounds = {attribute.name: attribute for attribute in node.attribute}
     if "end" not in bounds:
         node.attribute.append(helper.make_attribute("end", -1))

@@ -185,7 +185,8 @@ def _find_numbers_under_keys(keys: Sequence[str], values: Mapping[str, Any], nam
 
 
 def _refuse_other_transform(transform: Any, mean_and_scale: MeanAndScale, name: str) -> None:
-    """Refuse a transform that does more to some rows than subtract the mean and divide by the scale."""
+    """Raise an InputError if a transform does more to some rows than subtract the mean and divide by the scale. `name`
+    is the scaler's name in the message."""
     mean, scale = map(np.array, mean_and_scale)
     wanted = np.array([[0.0], [1.0], [-1.5], [100.0], [-10_000.0]]) * np.ones(len(mean))
     rows = mean + scale * wanted

@@ -38,8 +38,9 @@ _UNEVEN: Final = (44, 200, 17, 120, 63)
 
 
 def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
-    """Return up to 24 ids with which a program compares words, each once, in the program's order. The neighbours of a
-    number in an order comparison are included, and ids whose row in a table differs from nearly all other rows."""
+    """Return up to 24 ids with which a program compares words, each once, in the program's order. For a comparison by
+    order, such as `x > 3`, the numbers next to the compared one are included. So are ids whose row in a table differs
+    from nearly all other rows."""
     known = _find_constants_by_node(program)
     found: list[int] = []
     for node in find_needed_nodes(program):

@@ -73,7 +73,7 @@ class _RecordedProgram:
 
 
 def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
-    """Refuse a module whose copy runs other operators than the module itself. Also refuse a module whose scripted and
+    """Raise an ExportError if a module's copy runs other operators than the module itself, or if its scripted and
     cached functions run other operators than the Python functions that are traced in their place."""
     for case in cases:
         inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if owners.takes_lengths else [])]
@@ -113,8 +113,8 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
 def _refuse_differing_programs(
     own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str
 ) -> None:
-    """Refuse a module if the operators that were recorded in two runs differ. `problem` begins the error's message, and
-    `advice` says what to do."""
+    """Raise an ExportError if the operators that were recorded in two runs differ. `problem` begins the error's
+    message, and `advice` says what to do."""
     index = None if other is None else find_first_different_operator(own.program, other.program)
     if other is None or index is None:
         return

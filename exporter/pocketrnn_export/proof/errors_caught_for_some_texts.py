@@ -87,7 +87,8 @@ class _Answer:
 
 
 def refuse_caught_errors_of_rare_texts(module: nn.Module, inputs_to_try: Sequence[tuple[Tensor, ...]]) -> None:
-    """Refuse a module that catches an error which depends on the words of a text, and then computes another answer.
+    """Raise an ExportError if a module catches an error which depends on the words of a text, and then computes another
+    answer.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.

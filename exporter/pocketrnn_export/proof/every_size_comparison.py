@@ -75,9 +75,9 @@ def check_every_size(
     *,
     one_text: bool,
 ) -> None:
-    """Refuse a program that agrees with its module at the usual sizes, but not for some text of 1 to 512 tokens, or
-    some batch of 2 to 64 short texts. If the module's code may compare numbers by `is` or `id`, the batches have up to
-    256 texts. After 5 s of processor time, no further size is tried.
+    """Raise an AnswersDifferError if a program that agrees with its module at the usual sizes differs for some text of
+    1 to 512 tokens, or some batch of 2 to 64 short texts. If the module's code may compare numbers by `is` or `id`, the
+    batches have up to 256 texts. After 5 s of processor time, no further size is tried.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
@@ -150,8 +150,8 @@ def is_answer_near(given: Any, expected: Any) -> bool:
 
 
 def _differs_in_varied_size(one: Sizes, varied: Sizes) -> bool:
-    """Return whether two sizes differ: if `varied` is a batch of one text, in the number of tokens, else in the number
-    of texts."""
+    """Return whether two batches differ in the size that is varied: in the number of tokens if `varied` is a batch of
+    one text, else in the number of texts."""
     return one.tokens != varied.tokens if varied.batch == 1 else one.batch != varied.batch
 
 

@@ -114,8 +114,8 @@ class FreshCopyModule:
         return _compute_logits(make_float64_copy(self.module), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
-        """Return whether a graph gives the module's answer to some inputs, up to `APART`. If the module fails, return
-        True."""
+        """Return whether a graph's answer to some inputs differs from the module's by at most `APART`. If the module
+        fails, return True."""
         if (expected := compute_answer_or_none(self, inputs)) is None:
             return True
         given = compute_answer_or_none(graph, inputs)

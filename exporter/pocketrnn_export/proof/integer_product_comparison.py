@@ -95,7 +95,7 @@ def compare_integer_products(file: Path, program: PackedProgram, *, in_place: bo
     Args:
         file: the packed file.
         program: its sections.
-        in_place: as for `make_packed_run`.
+        in_place: whether the engine leaves the weights in the file's memory and does not copy them.
 
     Returns:
         a line of the proof, with the number of rows, all equal to the last bit.

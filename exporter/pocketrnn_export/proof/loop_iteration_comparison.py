@@ -94,9 +94,12 @@ def check_every_step(
         loop: the line of the loop.
         inputs_of: makes random inputs of some sizes, as the module takes them.
         agree: whether the module and the exported program give the same answer at some sizes. It decides if a step
-            makes other calls than the steps before it. If it is None, a module with such a step is refused.
+            makes other calls than the steps before it. If `agree` is None, a module with such a step is refused.
         one_text: whether the batch size is always 1.
         sizes_near_conditions: the sizes around each condition on a size, at which forward may do something else.
+
+    Raises:
+        ExportError: a step computes something else.
     """
     log_step("Comparing the steps of the module's loop")
     looked_at: list[int] = []

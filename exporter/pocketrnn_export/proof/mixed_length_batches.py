@@ -37,7 +37,8 @@ def check_batches_of_mixed_lengths(
     bounds: Iterable[tuple[int, int]] = (),
     numbers: Iterable[int] = (),
 ) -> None:
-    """Refuse a module whose answer to a text depends on the length of another text in its batch, or on the batch size.
+    """Raise an ExportError if a module's answer to a text depends on the length of another text in its batch, or on the
+    batch size.
 
     Args:
         run: computes the module's answers from tokens and lengths; may raise anything.

@@ -80,13 +80,13 @@ class _OperatorGroup:
 
 @dataclass(frozen=True)
 class _GraphCutout:
-    """The nodes of a graph that compute a group of operators.
+    """The nodes of a graph that compute the result of a group of operators.
 
     Attributes:
         nodes: the nodes, in their order.
-        fed: values of which they read only the sizes, by name.
+        fed: the values of which these nodes read only the sizes, by name.
         weights: the weights that they read.
-        read: the names of the given values that they read.
+        read: the names of the group's given values that these nodes read.
     """
 
     nodes: list[onnx.NodeProto]
@@ -98,7 +98,8 @@ class _GraphCutout:
 def refuse_differing_operators(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
-    """Refuse a graph if the nodes for an operator give other numbers than the operator gives in PyTorch.
+    """Raise an AnswersDifferError if the graph's nodes for an operator give other numbers than the operator gives in
+    PyTorch.
 
     Args:
         program: the program from which the graph was made, operator by operator.
@@ -361,7 +362,7 @@ def draw_extreme_numbers(
     All calls with equal arguments draw the same numbers.
 
     Args:
-        values: the values with these types and sizes.
+        values: tensors; the yielded tensors have their types and shapes.
         further_kinds: further kinds of numbers: floats, and integers.
         most_draws_per_kind: the most draws of each kind.
     """

@@ -21,8 +21,8 @@ _SpanLabelProbability = tuple[int, int, int | None, float | None]
 
 
 def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
-    """Compare the engine's tokens, positions, labels and probabilities with the runtime's, from the same logits. Return
-    the result as a line of the proof.
+    """Tag texts by the engine in C and by the runtime in Python, both from the logits that a packed file gives. Compare
+    the positions, the labels and the probabilities of their tokens, and return the comparison for the proof.
 
     Raises:
         ParityError: the tags differ.

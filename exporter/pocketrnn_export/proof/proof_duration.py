@@ -56,7 +56,8 @@ def estimate_proof_seconds(
 
 @dataclass(frozen=True)
 class _Cost:
-    """The seconds of a run on a case: some for each call, for each step of its texts, and for each token."""
+    """How many seconds a run takes on a case: a number for the call, a number for each step, and a number for each
+    token."""
 
     of_call: float = 0.0
     of_step: float = 0.0
@@ -99,7 +100,7 @@ def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Describe the duration of work, as words that follow the name of the work. Return "" for less than 20 s."""
+    """Describe how long some work takes, as words to put after the name of the work. Return "" for less than 20 s."""
     if seconds < _SHORT:
         return ""
     if seconds < 90:

@@ -215,8 +215,8 @@ class _NonForgettingModule:
         make_form: Callable[[TracedProgram], RunnableProgram],
         compared_sizes: Iterable[Sizes],
     ) -> None:
-        """Refuse an exported form that lacks a part of its program. Such a form gives other answers than the program at
-        one of the sizes `compared_sizes` if recurrent layers forget nothing."""
+        """Raise an ExportError if an exported form lacks a part of its program. Such a form gives other answers than
+        the program at one of the sizes `compared_sizes` if recurrent layers forget nothing."""
         if (run := self.make_run(program)) is None:
             return
         form = make_form(replace(program, program=replace_program_weights(program.program, self.weights))).run
@@ -241,8 +241,9 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts whose code tests the size of a text. No trace can take another branch for it, since
-    a trace for chosen sizes takes one text only. If the trace of the module failed, raise its error."""
+    """Raise an ExportError if the code of a module of two texts tests the size of a text. No trace can take another
+    branch for it, since a trace for chosen sizes takes one text only. If the trace of the module failed, raise the
+    trace's error."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -259,9 +260,9 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 def _refuse_ordinary_trace_faults(
     compared: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog
 ) -> None:
-    """Refuse a module if a trace of its example shows a fault: it catches an error of the trace, its graph is wrong for
-    lengths that forward computes itself, the iterations of its loop differ, or its answer depends on the order of equal
-    values."""
+    """Raise an ExportError if a trace of a module's example shows a fault: the module catches an error of the trace,
+    its graph is wrong for lengths that forward computes itself, the iterations of its loop differ, or its answer
+    depends on the order of equal values."""
     few = replace(compared, ids=1)
     refuse_caught_trace_errors(
         compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))

@@ -47,7 +47,7 @@ _MOST_IDS: Final = 12
 def refuse_changed_answers(
     compared: FreshCopyModule, traced: TracedProgram, usual_inputs: tuple[Tensor, ...], answer_before: Any
 ) -> None:
-    """Refuse a module whose answer to a text changes after the module has run on texts of other sizes.
+    """Raise an ExportError if a module's answer to a text changes after the module has run on texts of other sizes.
 
     The answer is computed after the trace and its checks, and then after a run at each size around a condition in
     forward.
@@ -72,7 +72,7 @@ def refuse_changed_answers(
 
 
 def refuse_size_tests_in_loops(log: TraceLog) -> None:
-    """Refuse a forward that tests a size in every iteration of a loop: `while t < x.size(1)`.
+    """Raise an ExportError if forward tests a size in every iteration of a loop: `while t < x.size(1)`.
 
     A trace would contain each iteration of such a loop, thousands for a long text.
     """
@@ -92,8 +92,8 @@ def refuse_size_tests_in_loops(log: TraceLog) -> None:
 
 
 def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
-    """Refuse a forward that catches an error which only the trace raises: no run on inputs of the same sizes raises
-    it."""
+    """Raise an ExportError if forward catches an error which only the trace raises: no run on inputs of the same sizes
+    raises it."""
     if not log.raised:
         return
     with torch.no_grad(), run_quietly_on_cpu():
@@ -149,8 +149,8 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
 
 
 def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a module whose answers depend on the order in which a sort returns equal values. To have equal values, the
-    texts of this check repeat words."""
+    """Raise an ExportError if a module's answers depend on the order in which a sort returns equal values. To have
+    equal values, the texts of this check repeat words."""
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if compared.compared_ids else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
         given = (compared if batch == 1 else replace(compared, compared_ids=())).draw_inputs(Sizes(batch, width))
@@ -170,7 +170,8 @@ def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> N
 
 
 def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a program that does not compute the answer to each text of a batch from this text's tokens alone."""
+    """Raise an UntraceableError if a program does not compute the answer to each text of a batch from this text's
+    tokens alone."""
     log_step("Looking for values that several texts of a batch change")
     place = find_mixing_line_by_operators(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
@@ -232,7 +233,8 @@ def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> Notes:
 
 
 def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedProgram, exported: Answers) -> Notes:
-    """Refuse a program with another answer than its module for some size. Return notes on what was not compared."""
+    """Raise an ExportError if a program gives another answer than its module for some size. Return notes on what was
+    not compared."""
 
     def do_answers_agree(sizes: Sizes) -> bool:
         return compared.agrees(exported, compared.draw_inputs(sizes))

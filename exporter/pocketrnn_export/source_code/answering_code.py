@@ -80,7 +80,8 @@ class CodePart:
 
 
 def list_code_parts(path: Path) -> list[CodePart]:
-    """List the parts of the code of a module's file, which come first, and of the Python files near it.
+    """List the parts of a module's code: the functions, the classes and the other code of its file, and then those of
+    the Python files near it.
 
     Args:
         path: the file of the module.
@@ -186,12 +187,12 @@ def _list_made_classes(parts: Sequence[CodePart], names: Collection[str]) -> lis
 
 
 def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClass] | None:
-    """Find the first of several modules, each as file.py:name, that the answering code near its file makes. If several
-    files define the class, it is the one that this code defines or imports. Return it with where it is made; None if no
-    such code makes one.
+    """Find the first of some modules that code which answers texts makes. The code is looked for near the file of each
+    module. If several files define the class, the definition that the code uses counts. Return the module, and where it
+    is made; None if such code makes none of them.
 
     Args:
-        modules: the modules.
+        modules: the modules, each as file.py:name.
     """
     named = [one.rpartition(":") for one in modules]
     for file in dict.fromkeys(file for file, _, _ in named):
@@ -204,13 +205,13 @@ def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClas
 
 
 def find_module_made_by(path: Path, name: str, modules: Sequence[str]) -> tuple[str, MadeClass] | None:
-    """Find the first of several modules, each as file.py:name, that a function or class, or code that it calls, makes.
-    Return it with where it is made; None if it makes none.
+    """Find the first of some modules that a function or class makes, itself or by the code that it calls. Return the
+    module, and where it is made; None if it makes none of them.
 
     Args:
         path: the file of the function or class.
         name: its name.
-        modules: the modules.
+        modules: the modules, each as file.py:name.
     """
     parts = list_code_parts(path)
     own = [one for one in parts if one.file == path and one.name == name]
@@ -220,13 +221,13 @@ def find_module_made_by(path: Path, name: str, modules: Sequence[str]) -> tuple[
 
 
 def list_used_files(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:
-    """List the files, of some given ones, with which the code near a module answers, in the groups of
-    `list_answering_code`; in further groups, those that each file of code uses last. Each group is a dict from files to
-    places in the code.
+    """List those of some files with which the code near a module answers texts. The result has a dict for each group of
+    `list_answering_code`, and then one for each other file of code, with the last file that it uses. Each dict maps a
+    file to the place in the code.
 
-    Code answers with the files that it loads. Where it saves one of them later, it resumes a training with the loaded
-    ones, and has in the end what it saves last. A file that is saved in a loop is one of several checkpoints, and does
-    not count.
+    Code answers texts with the files that it loads. But code that loads a file and saves another one later goes on with
+    a training: then the file that it saves last counts. A file that is saved in a loop is one of several checkpoints,
+    and does not count.
 
     Args:
         path: the file of the module.
@@ -247,8 +248,9 @@ def list_used_files(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:
 
 
 def _order_files_in_use(group: Sequence[CodePart], parts: Sequence[CodePart], files: Sequence[Path]) -> dict[Path, str]:
-    """Return the files, of some given ones, that a group of parts has in use, with the places: those of the module's
-    own file first, and of each file of code the last ones first."""
+    """Return those of some files that a group of code parts uses at its end, in a dict from each file to the place in
+    the code. The files that the module's own code uses come first; for each file of code, the last used file comes
+    first."""
     found: dict[Path, str] = {}
     for code in dict.fromkeys(one.file for one in group):
         used = [one for part in group if part.file == code for one in _list_files_in_use(part, parts, files)]
@@ -257,8 +259,9 @@ def _order_files_in_use(group: Sequence[CodePart], parts: Sequence[CodePart], fi
 
 
 def _list_files_in_use(part: CodePart, parts: Sequence[CodePart], files: Sequence[Path]) -> list[tuple[Path, str]]:
-    """List the files, of some given ones, that a part of the code has in use at its end, each with the place: those
-    that it loads after it has saved one, or else the last one that it saves, but not in a loop."""
+    """List those of some files that a part of the code uses at its end, each with the place in the code. These are the
+    files that it loads after it last saved one; if there are none, the file that it saves last, unless it does so in a
+    loop."""
     loops = [node for _, node in part.nodes if isinstance(node, ast.For | ast.While)]
     in_loops = {id(inner) for loop in loops for inner in ast.walk(loop)}
     loaded: list[tuple[Path, str]] = []

@@ -183,7 +183,8 @@ class ChangeFinder:
             found |= more
 
     def _passes_on(self, path: str, found: Set[str]) -> bool:
-        """Return whether the object `x`, or the part `x.` of an object, may be or hold an object named in `found`."""
+        """Return whether a path may stand for an object named in `found`, or for an object that holds one. A path is a
+        name such as `x`, or `x.` for a part of the object `x`."""
         top = find_top(path)
         return top in found and (path == top or self._kinds.get(top) not in (_PLAIN, _FLAT, _CODE))
 

@@ -95,7 +95,8 @@ def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
 
 
 def _write_parameter(node: ast.expr, parameters: Collection[str]) -> str:
-    """Return the code of a parameter or of a constant member of one; an empty string for other code."""
+    """Return the code of an expression that is a parameter, or an item or attribute of a parameter, such as
+    `args["size"]`; an empty string for other code."""
     is_member = isinstance(node, ast.Attribute) or (
         isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
     )
@@ -159,8 +160,8 @@ def list_module_classes(path: Path) -> list[str]:
 
 
 def is_class_without_forward(path: Path, name: str) -> bool:
-    """Return whether a name of a file is that of a class that is surely not a module: it has no bases, which may have a
-    `forward`, and no methods by which it may stand for one.
+    """Return whether a name in a file is a class that is certainly not a module: it has neither a base class, which may
+    have a `forward`, nor methods by which it may act as a module.
 
     Args:
         path: a Python file or notebook.
@@ -174,8 +175,8 @@ def is_class_without_forward(path: Path, name: str) -> bool:
 
 
 def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
-    """List the classes among `names` that fit a state_dict: they or their base classes set an attribute for each layer
-    that its weights name, before or after a prefix that all names have, such as `module.`.
+    """List the classes among `names` that fit a state_dict. A class fits if it or its base classes set an attribute for
+    each layer in the names of the weights. A prefix that all these names have, such as `module.`, may be left out.
 
     Args:
         path: a Python file or notebook.
@@ -210,7 +211,7 @@ def list_set_attributes(path: Path, definition: ast.ClassDef, depth: int = 0) ->
     Args:
         path: the file of the class.
         definition: the class.
-        depth: how many classes inherit from it, of those that were asked.
+        depth: how deep this call is in a search through base classes: 0 for the first class, 1 for its bases.
     """
     found = {part.attr for part in ast.walk(definition)
              if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)}  # fmt: skip

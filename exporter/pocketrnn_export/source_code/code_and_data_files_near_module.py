@@ -75,8 +75,8 @@ def is_written_by_export(file: Path) -> bool:
 
 
 def write_first_line(code: str, origin: str = "") -> str:
-    """Write the first line of a file that the exporter writes: the mark, what shows whether the owner has changed the
-    code since, and the function that the code was copied from.
+    """Write the first line of a file that the exporter writes. It says that the exporter wrote the file, has a digest
+    by which a later change is seen, and names the function that the code was copied from.
 
     Args:
         code: all further lines.
@@ -141,7 +141,7 @@ def list_files_that_import(path: Path) -> list[Path]:
 
 def loads_torch(path: Path) -> bool:
     """Return whether a Python file imports PyTorch or a library that does, or imports a file near it that does. Files
-    that are no valid Python are passed over."""
+    that are not valid Python are left out."""
     waiting, seen = [path], set[Path]()
     while waiting and len(seen) < _MOST_FILES:
         file = waiting.pop()
@@ -164,8 +164,8 @@ def list_imported_files(path: Path) -> list[Path]:
 
 
 def list_imported_libraries(path: Path) -> list[str]:
-    """List the packages that a Python file, or a file near it that it imports, needs: neither those of Python nor files
-    near it.
+    """List the packages that a Python file imports, itself or through the files near it that it imports. Neither the
+    standard library nor files near it count.
 
     Args:
         path: the file.
@@ -323,7 +323,8 @@ def is_below(file: Path, folder: Path) -> bool:
 
 
 def is_named(file: Path, name: str) -> bool:
-    """Return whether a string in code is the name of a file, or its end: the last part of f"{kind}_model.pt"."""
+    """Return whether a string in code is the name of a file, or the end of its name, such as the last part of
+    `f"{kind}_model.pt"`."""
     return file.name == name or (name[:1] in ("_", "-", ".") and file.name.endswith(name))
 
 

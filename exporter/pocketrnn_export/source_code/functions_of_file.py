@@ -136,8 +136,8 @@ def _list_read_attributes(statements: Sequence[ast.stmt], class_name: str) -> li
 
 
 def _find_attributes(definition: ast.ClassDef, methods: Sequence[Function]) -> dict[str, ast.expr]:
-    """Return the values of the attributes of a class, and of those that only `__init__` sets, once, and whose code
-    needs none of its arguments or other names of it, or an argument with a default."""
+    """Return the values, as code, of the attributes of a class that are set only once: in the body of the class, or in
+    `__init__` by code that uses neither the arguments nor the local names of `__init__`."""
     found = {
         target.id: copy.deepcopy(one.value) for one in definition.body if isinstance(one, ast.Assign)
         for target in one.targets if isinstance(target, ast.Name)
@@ -165,7 +165,8 @@ class _ReplaceOwnNames(ast.NodeTransformer):
         self._owners, self._names = set[str](), names
 
     def visit_in(self, owners: set[str], node: ast.AST) -> Any:
-        """Replace the names of the owners in a piece of code."""
+        """Replace `self.clean` by `clean_of_Service`, and similar names, in a piece of code. `owners` has the names of
+        the object and of the class, such as `self` and `Service`."""
         self._owners = owners
         return self.visit(node)
 

@@ -72,7 +72,13 @@ class HarmlessStatements:
         self, called: ast.expr, seen: set[str], earlier_statements: Sequence[Statement]
     ) -> str:
         """Return the name of a called function if it may read files or train, itself or through other functions of the
-        file. Return an empty string for a harmless call."""
+        file. Return an empty string for a harmless call.
+
+        Args:
+            called: the code of the function in the call.
+            seen: the functions that were looked at already.
+            earlier_statements: the statements before the call.
+        """
         parts: list[str] = []
         root: ast.AST = called
         while isinstance(root, ast.Attribute):

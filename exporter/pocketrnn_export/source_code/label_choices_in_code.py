@@ -104,11 +104,13 @@ class NameMeanings:
         return found if len(found) == len(nodes) else []
 
     def is_answer(self, where: str, node: ast.expr) -> bool:
-        """Return whether a name in some code means a prediction, such as `pred` or `probability`, or holds one."""
+        """Return whether the names in some code mean an answer of the classifier: a probability, or a prediction as for
+        `is_prediction`. `where` is the place of the code."""
         return any(map(_ANSWERS.search, _list_names(node))) or self.is_prediction(where, node)
 
     def is_prediction(self, where: str, node: ast.expr) -> bool:
-        """Return whether a name in some code says that it is a prediction, or whether it holds one."""
+        """Return whether the names in some code mean a prediction, such as `pred`, or are variables that hold one.
+        `where` is the place of the code."""
         file = _find_file(where)
         names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
         named = any(map(_PREDICTIONS.search, _list_names(node)))
@@ -332,8 +334,8 @@ class LabelChoices:
 
 
 def _convert_to_choice(node: ast.AST) -> ast.IfExp | ast.If | ast.Match | None:
-    """Return code that chooses, also `where(test, a, b)`, `test and a or b`, and a test that is made a number, as a
-    syntax node with branches. Return None for other code."""
+    """Return code that chooses between values as a syntax node with branches. Such code is also `where(test, a, b)`,
+    `test and a or b`, and a test that is converted to a number. Return None for other code."""
     if isinstance(node, ast.IfExp | ast.If | ast.Match):
         return node
     if isinstance(node, ast.Call):
@@ -389,8 +391,8 @@ def read_label_index(node: ast.expr | None) -> int | None:
 
 
 def _order_by_number(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence[str]:
-    """Return the strings of the branches in the order of their predicted numbers. One string more than there are cases
-    is that of the remaining number. Return an empty sequence if numbers are missing."""
+    """Return the strings of the branches in the order of their predicted numbers. If there is one more string than
+    cases, the last string is for the remaining number. Return an empty sequence if numbers are missing."""
     numbers, has_other = [one.number for one in cases], len(strings) == len(cases) + 1
     if len(strings) < 2:
         return ()

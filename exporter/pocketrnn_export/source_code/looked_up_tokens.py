@@ -113,7 +113,8 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
 
 
 def looks_up_each(node: ast.For | ast.ListComp) -> bool:
-    """Return whether a loop looks up, or only lists, what it goes over: characters of a text, and not texts of a list.
+    """Return whether a loop looks up its items, or a comprehension only lists them. The items are then the characters
+    or words of a text, and not several texts.
 
     Args:
         node: the loop, or a comprehension with one generator.
@@ -268,11 +269,11 @@ class _CollectKeys:
 
 
 def tells_unknown(test: ast.expr, unknown: Collection[str]) -> bool:
-    """Return whether a condition tells only the id of unknown words from other ids: `i is not None`, `i != UNK`.
+    """Return whether a condition only separates the id of unknown words from other ids: `i is not None`, `i != UNK`.
 
     Args:
         test: the condition on an id.
-        unknown: what the code gives unknown words, as `list_unknown_values` returns it.
+        unknown: the values that the code gives to unknown words, as `list_unknown_values` returns them.
     """
     tested = test.operand if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) else test
     match tested:
@@ -294,7 +295,7 @@ def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: Look
     Args:
         statement: the statement.
         names: the names of the lists of ids.
-        found: the tokens of which the ids are.
+        found: the tokens whose ids the lists hold.
     """
     conditions: list[ast.expr] = []
     tokens = ast.unparse(found.tokens)
@@ -311,8 +312,8 @@ def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: Look
 
 
 def list_unknown_values(node: ast.AST) -> set[str]:
-    """Return the code of what a piece of code gives unknown words: `1` in `vocab.get(word, 1)` and in `vocab[word] if
-    word in vocab else 1`; `None` for `vocab.get(word)`.
+    """Return the values, as code, that a piece of code gives to unknown words: `1` in `vocab.get(word, 1)` and in
+    `vocab[word] if word in vocab else 1`; `None` in `vocab.get(word)`.
 
     Args:
         node: the piece of code.
@@ -330,8 +331,8 @@ def list_unknown_values(node: ast.AST) -> set[str]:
 
 
 def find_unknown_id(statement: ast.stmt) -> int | None:
-    """Return the id that a statement that looks up words gives to those that the vocabulary has not: N in
-    `ids.append(vocab.get(word, N))`. Return None if it gives none, several, or one that is not written there.
+    """Return the id of unknown words in a statement that looks up words: N in `ids.append(vocab.get(word, N))`. Return
+    None if the statement has none or several, or if the id is not a plain number in it.
 
     Args:
         statement: the statement.
@@ -388,8 +389,8 @@ def _list_conditions(test: ast.expr) -> list[ast.expr]:
 
 
 def _leaves_word_out(branches: ast.If) -> bool:
-    """Return whether a loop adds no id for the words of one of two branches: the branch adds none and ends the step, or
-    the other one adds all ids."""
+    """Return whether a loop leaves out words by an `if`: one branch appends nothing to the list of ids and ends the
+    step, or only the other branch appends something."""
     nodes = [[*ast.walk(ast.Module(some, []))] for some in (branches.body, branches.orelse)]
     adds = [any(map(_adds, some)) for some in nodes]
     ends = [any(isinstance(one, ast.Continue) for one in some) for some in nodes]
@@ -397,7 +398,7 @@ def _leaves_word_out(branches: ast.If) -> bool:
 
 
 def _adds(node: ast.AST) -> bool:
-    """Return whether a node adds to a list."""
+    """Return whether a node adds items to a list."""
     is_call = isinstance(node, ast.Call) and read_last_name(node.func) in _ADDING
     return is_call or isinstance(node, ast.AugAssign | ast.Yield)
 
@@ -462,8 +463,9 @@ def _list_keys(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def _find_only_key(parts: Sequence[ast.AST], names: set[str], counters: set[str]) -> ast.expr | None:
-    """Return the only expression of some names that code looks up. Return None if there is none, or if the code also
-    uses these names otherwise where it does so."""
+    """Return the only expression with some of the `names` that code looks up, such as `word.lower()`. Return None if it
+    looks up none or several, or if the same statements use these names in another way, too. `counters` are names of
+    numbers that only count."""
     keys = [one for part in parts for one in _list_keys(part) if list_read_names(one) & names]
     keys = [one for one in keys if not (isinstance(one, ast.Name) and one.id in counters)]
     inner = {part for one in keys for part in ast.walk(one) if part is not one}
@@ -484,7 +486,8 @@ def _find_only_key(parts: Sequence[ast.AST], names: set[str], counters: set[str]
 
 
 def _list_statements_with_keys(part: ast.AST, keys: Sequence[ast.expr]) -> list[ast.AST]:
-    """Return the simple statements of code that have one of the keys; an expression itself."""
+    """Return the simple statements in a piece of code that contain one of the keys; if the code is an expression,
+    return the expression."""
     if not isinstance(part, ast.stmt):
         return [part]
     inner = [one for one in ast.iter_child_nodes(part) if isinstance(one, ast.stmt | ast.ExceptHandler)]

@@ -139,7 +139,8 @@ def read_python_cells(path: Path) -> list[Cell]:
 
 @functools.lru_cache(maxsize=8)
 def _read_cells_once(_place: Path, path: Path, _changed: int, _size: int) -> tuple[Cell, ...]:
-    """Read the cells of a file. An export reads them some 25 times, and a notebook of 30 MB takes a second."""
+    """Read the cells of a file, and keep them for later calls: an export reads them some 25 times, and a notebook of 30
+    MB takes a second. The other arguments are those by which a changed file is seen."""
     return tuple(read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)])
 
 

@@ -124,9 +124,10 @@ class VocabularyScript:
     unsorted: str = ""
 
     def write(self, rows: int = 0, folder: Path = Path()) -> str:
-        """Return a complete script that makes the vocabulary and saves it as JSON beside the script, under its name. If
-        the code makes several, it saves the one whose size is nearest to `rows`, the number of embedding rows; without
-        `rows`, the largest. The script goes to the folder of its data, from `folder`, in which it lies."""
+        """Return a complete script that makes the vocabulary and saves it as JSON, named after the script and beside
+        it. If the code makes several, the script saves the one whose size is nearest to `rows`, the number of embedding
+        rows; without `rows`, the largest. The script runs in the folder of its data; `folder` is the folder in which
+        the script lies."""
         chosen = f"min(found, key=lambda one: abs(count_ids(one) - {rows}))" if rows else "max(found, key=len)"
         chosen = chosen if len(self.made) > 1 else "found[0]"
         sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
@@ -314,7 +315,7 @@ def _list_all_imported_files(imported: Iterable[tuple[Path, Path]]) -> list[Path
 
 
 def _find_folder_of_data(folders: Sequence[Path], statements: Sequence[ast.stmt]) -> Path:
-    """Return the one of some folders that has most of the files and folders that strings in code name."""
+    """Return that one of some folders which contains most of the files and folders that strings in code name."""
     strings = {one.value for one in ast.walk(ast.Module([*statements], []))
                if isinstance(one, ast.Constant) and isinstance(one.value, str)}  # fmt: skip
     names = [one for one in strings if one.strip("./\\") and one.isprintable() and len(one) < _LONGEST_NAME]
@@ -322,8 +323,8 @@ def _find_folder_of_data(folders: Sequence[Path], statements: Sequence[ast.stmt]
 
 
 def _write_missing_imports(own: Mapping[Path, Sequence[ast.stmt]], top: Sequence[ast.stmt]) -> str:
-    """Write lines that define, for all files, the names that the top level of the owner's files needs without an import
-    that another of the files has.
+    """Write lines that make up for missing imports. If the top level of an imported file uses a name that only another
+    of the owner's files imports, the lines define the name for all files.
 
     Args:
         own: the statements of the imported files.
@@ -345,8 +346,8 @@ def _write_missing_imports(own: Mapping[Path, Sequence[ast.stmt]], top: Sequence
 
 
 def _needs_torchtext(parts: Iterable[Sequence[ast.stmt]]) -> bool:
-    """Return whether code needs functions of torchtext that its release 0.6, which loads beside each PyTorch, has not,
-    or has in another form."""
+    """Return whether code needs functions of torchtext that its release 0.6 lacks or has in another form. That release
+    can be loaded with every release of PyTorch."""
     code = "\n".join(ast.unparse(ast.Module([*one], [])) for one in parts)
     has_old_vocab = _VOCAB.search(code) and _OLD_VOCAB.search(code)
     is_old = (_FIELDS_OF_OLD_TORCHTEXT.search(code) or has_old_vocab) and not _NEW_VOCAB.search(code)

@@ -217,7 +217,8 @@ def write_tokenizer_of_function(
 
 
 def _make_function_of_file(statements: Sequence[ast.stmt]) -> Function:
-    """Make a function without parameters of the statements of a file that define no function or class."""
+    """Make a function without parameters from the statements of a file, except those that define functions and
+    classes."""
     body = [one for one in statements if not isinstance(one, Import | Function | ast.ClassDef)]
     return ast.FunctionDef("", ast.arguments([], [], None, [], [], None, []), body, [])
 
@@ -317,8 +318,8 @@ def _write_token_functions(
 
 
 def _bind_arguments(call: ast.Call, called: Function, written: ast.stmt) -> ast.expr | None:
-    """Return the call of a written function with the arguments that the owner's code gives the function of which it is
-    a part. Return None if a needed one is not given."""
+    """Return a call of `written`, the part of the owner's function `called` that was written as a function, with the
+    arguments of the owner's call. Return None if an argument that `written` needs is not given."""
     if not isinstance(written, Function) or any(isinstance(one, ast.Starred) for one in call.args):
         return None
     given = dict(zip([one.arg for one in (*called.args.posonlyargs, *called.args.args)], call.args, strict=False))
@@ -407,7 +408,7 @@ def _computes_with_ids(node: ast.AST, names: Collection[str]) -> bool:
 
 
 def _unwrap_array(value: ast.expr) -> ast.expr:
-    """Return the ids that an expression makes an array or an integer of: `ids` for `torch.tensor(ids)`."""
+    """Return the ids that an expression converts to an array or to integers: `ids` for `torch.tensor(ids)`."""
     is_made = isinstance(value, ast.Call) and value.args and read_last_name(value.func) in _ARRAY_FUNCTIONS
     return value.args[0] if is_made and isinstance(value, ast.Call) else value
 

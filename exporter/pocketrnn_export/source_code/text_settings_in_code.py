@@ -119,8 +119,9 @@ def find_settings_that_rules_lack(
 
 
 def _list_sizes_of_vocabularies(tree: ast.Module) -> dict[ast.AST, str]:
-    """Return the calls that make a vocabulary, such as `build_vocab_from_iterator(rows, max_tokens=SIZE)`, in which
-    max_tokens is a number of words. The value is the name of the variable that the call gives it; else it is empty."""
+    """Return the calls that make a vocabulary, such as `build_vocab_from_iterator(rows, max_tokens=SIZE)`: there,
+    max_tokens is a number of words and not the length of a text. The value of each call is the name of the variable for
+    max_tokens; empty without one."""
     calls = (
         one for one in ast.walk(tree) if isinstance(one, ast.Call) and _VOCABULARY.search(read_last_name(one.func))
     )
@@ -145,8 +146,8 @@ def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int 
 
 
 def find_limit_of_ids(path: Path, rows: int) -> str:
-    """Return the place in the code near a module that takes no ids from `rows` on, as in `i if i < 5000 else 2` or
-    `ids.clamp(max=4999)`. Return an empty string if there is none.
+    """Return the place in the code near a module that lets only ids below `rows` reach the module, as in
+    `i if i < 5000 else 2` or `ids.clamp(max=4999)`. Return an empty string if there is none.
 
     Args:
         path: the file of the module.
@@ -172,10 +173,11 @@ def find_limit_of_ids(path: Path, rows: int) -> str:
 
 
 def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> dict[str, int]:
-    """Return the ids of words that names get by looking a word up in a vocabulary or tokenizer.
+    """Find the names whose value is the id of a word, which code looks up in a vocabulary or tokenizer. Return a dict
+    from each name to the id.
 
     Args:
-        made_by: for each name, the statement that makes it.
+        made_by: the statement that sets each name, as code.
         tokens: the words of the vocabulary, in the order of their ids.
 
     Example:
@@ -217,7 +219,7 @@ def _find_padded_side(node: ast.AST) -> str:
 
 
 def _is_repeated_item(node: ast.AST) -> bool:
-    """Return whether code repeats one item a number of times that is not written there, as in `[pad] * n`."""
+    """Return whether code repeats one item by a number that is not a constant, as in `[pad] * n`."""
     sides = (node.left, node.right) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) else ()
     is_list = [isinstance(side, ast.List) and len(side.elts) == 1 for side in sides]
     return any(is_list) and not any(isinstance(side, ast.Constant) for side in sides)
@@ -398,7 +400,7 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
 def find_uncompared_length_and_unknown_id(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:
-    """Return two settings of which the owner's texts do not show that the text rules have them.
+    """Return two settings that the owner's texts cannot confirm: a length of texts, and the id of unknown words.
 
     The first is the length of the longest text that was compared, in tokens; None if the rules cut or pad texts, or the
     owner's function gives ids. The second is the id of unknown words in the rules; -1 if the texts show it.

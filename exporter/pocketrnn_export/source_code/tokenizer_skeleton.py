@@ -38,8 +38,8 @@ class TokenizerSkeleton(NamedTuple):
 
 
 def write_skeleton(path: Path, name: str) -> TokenizerSkeleton:
-    """Write the lines of a function that depend on its text, up to the first that computes an answer, as the beginning
-    of a function `words`.
+    """Write the beginning of a function `words` for the user to complete: the lines of an owner's function that depend
+    on its text, up to the first line that computes an answer.
 
     Args:
         path: the file.
@@ -83,7 +83,8 @@ def _list_statements_on_text(function: Function, names: set[str]) -> list[ast.st
 def _list_known_statements(
     made: ast.stmt, statements: Sequence[ast.stmt], path: Path
 ) -> tuple[list[ast.stmt], list[str]]:
-    """Return the statements of a file that new code needs, and the names whose statements are not known."""
+    """Return the statements of a file that some new code, `made`, needs, and the names that it needs but that the file
+    does not define."""
     whole = list_file_statements_that_code_needs([made], statements, path)
     if whole is not None:
         return whole, []

@@ -108,7 +108,7 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
 
 
 def list_file_names(statements: Iterable[ast.stmt]) -> FileNames:
-    """Return the names of some statements. Imports inside functions count, too."""
+    """Return the names that some statements define and import. Imports inside functions count, too."""
     nodes = [*statements]
     parts = [part for node in nodes for part in ast.walk(node)]
     classes = [part for part in parts if isinstance(part, ast.ClassDef)]
@@ -134,7 +134,8 @@ def list_file_names(statements: Iterable[ast.stmt]) -> FileNames:
 
 
 def _list_given_parameters(node: ast.stmt) -> list[str]:
-    """Return the parameters of a function. For a class, return those of its constructor, without the object."""
+    """Return the names of a function's parameters. For a class, return those of its constructor, without `self`; for
+    another statement, an empty list."""
     if isinstance(node, ast.ClassDef):
         return [name for one in find_methods(node, "__init__") for name in list_parameters(one)[1:]]
     return list_parameters(node) if isinstance(node, Function) else []

@@ -25,11 +25,11 @@ _WRITTEN: Final = dict(zip(METHODS_OF_FIELD, (_TOKENIZE, _PREPROCESS), strict=Tr
 
 
 class FieldSplit(NamedTuple):
-    """How a Field splits a text.
+    """How torchtext's Fields split a text.
 
     Attributes:
-        names: the variables that hold the Field, or another with the same settings.
-        code: functions that do what its methods `tokenize` and `preprocess` do.
+        names: the variables that hold a Field. All these Fields have the same settings.
+        code: definitions of functions that do what the Fields' methods `tokenize` and `preprocess` do.
     """
 
     names: frozenset[str]
@@ -37,9 +37,11 @@ class FieldSplit(NamedTuple):
 
 
 def find_field_split(path: Path) -> FieldSplit | None:
-    """Find how the Field of texts splits a text that the code of a file makes, or else that of the files near it.
+    """Find how torchtext's Fields of texts split a text. The Fields are those that the code of a file makes, or else
+    those of the files near it.
 
-    Return None if there is none, if there are several with different settings, or if the call does not show them.
+    Return None if there is no such Field, if there are several with different settings, or if the code does not show
+    how they split.
 
     Args:
         path: the file.
@@ -58,8 +60,8 @@ def find_field_split(path: Path) -> FieldSplit | None:
 
 
 def _find_methods_of_fields(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
-    """Return the names of the Fields of texts that code makes, by the code of their methods. That is an empty string if
-    it cannot be written."""
+    """Return a dict from the code for the methods of Fields to the names of the Fields with these methods. The key is
+    an empty string for Fields whose methods cannot be written."""
     codes: dict[str, set[str]] = {}
     for node in nodes:
         if not isinstance(node, ast.Assign) or not isinstance(call := node.value, ast.Call):
@@ -75,7 +77,8 @@ def _find_methods_of_fields(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
 
 
 def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str:
-    """Return functions for the methods of a Field with the given arguments; an empty string if that is not possible."""
+    """Return code that defines the methods `tokenize` and `preprocess` of a Field as functions. `given` has the Field's
+    arguments by name. Return an empty string if that is not possible."""
     language, lower = given.get("tokenizer_language", ast.Constant("en")), getattr(given.get("lower"), "value", None)
     unknown = "lower" in given and not isinstance(lower, bool)
     # None is a default.
@@ -104,12 +107,13 @@ def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str
 
 
 def replace_methods_of_field(statements: Sequence[ast.stmt], split: FieldSplit) -> list[ast.stmt]:
-    """Return statements in which calls of the methods of a Field are calls of functions, and the functions before them.
-    If nothing calls these methods, return the statements as they are.
+    """Replace the methods of torchtext's Fields, such as `TEXT.preprocess`, by functions that do the same. Return the
+    definitions of these functions, followed by the changed statements. If no statement uses such a method, return the
+    statements unchanged.
 
     Args:
         statements: the statements of a file.
-        split: the Field.
+        split: the names of the Fields, and the definitions of the functions.
     """
     replace = _ReplaceMethods(split)
     made = [replace.visit(copy.deepcopy(one)) for one in statements]

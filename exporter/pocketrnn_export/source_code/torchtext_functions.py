@@ -154,7 +154,7 @@ def list_torchtext_ngrams(token_list: Sequence[str], ngrams: int) -> Iterator[st
 
 
 def provide_torchtext() -> None:
-    """Let code import these functions from torchtext, unless an installed torchtext has them."""
+    """Let code import the functions of this file from torchtext, unless the installed torchtext has them."""
     functions = {"get_tokenizer": get_torchtext_tokenizer, "ngrams_iterator": list_torchtext_ngrams}
     vocabularies = {
         "vocab": make_torchtext_vocab,
@@ -186,7 +186,8 @@ def provide_torchtext() -> None:
 
 
 def miss_torchtext_name(module: str, name: str) -> Callable[..., Any]:
-    """Stand for a name of torchtext that code may import and not use."""
+    """Return a function in place of a name of torchtext that this file lacks: code may import the name, but a call
+    raises an error."""
 
     def fail(*_: Any, **__: Any) -> Any:
         raise ImportError(f"{module}.{name} needs a torchtext that loads beside your PyTorch.")

@@ -106,7 +106,7 @@ class _ReplaceCalls(ast.NodeTransformer):
         return ast.parse(known.code.replace("{language}", ast.unparse(language)), mode="eval").body
 
     def _find_constant(self, node: ast.expr | None) -> ast.expr | None:
-        """Return an expression, or the only value that the file gives the variable that it is."""
+        """Return an expression; if it is a variable to which the file assigns only one value, return this value."""
         return node if node is None else self._constants.get(ast.unparse(node), node)
 
 

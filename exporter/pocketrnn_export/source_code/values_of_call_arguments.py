@@ -76,8 +76,8 @@ def write_call_of_text_function(name: str, text: str, called: CallArguments, wri
 
 
 def list_named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Yield each name that a piece of code gives a value, with the syntax node of the value. Such names are those of
-    `list_assigned_values`, arguments, and keys of dicts."""
+    """Yield each name to which a piece of code gives a value, with the syntax node of the value. The names are those of
+    `list_assigned_values`, of arguments, and of keys of dicts."""
     pairs: list[tuple[Any, ast.expr]] = []
     if isinstance(node, ast.Dict):
         pairs += [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
@@ -104,7 +104,7 @@ def list_assigned_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _list_pairs_with_names(pairs: Iterable[tuple[Any, ast.expr | None]]) -> Iterator[tuple[str, ast.expr]]:
-    """Yield the pairs that have a name and a value; a name has underscores where an option has hyphens."""
+    """Yield the pairs that have both a name and a value. Hyphens in a name, as in options, become underscores."""
     for name, value in pairs:
         if isinstance(name, str) and value is not None:
             yield name.lstrip("-").replace("-", "_"), value

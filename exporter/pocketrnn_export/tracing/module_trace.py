@@ -145,7 +145,7 @@ def make_script_session(module: nn.Module) -> TraceSession:
 
 
 def find_lines_of_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Run a module, and return the lines of its code that an error passes before forward catches it."""
+    """Run a module, and return the lines of its code through which an error passes before forward catches it."""
     with TraceSession(module, (SLICING,), (record_error_lines,)) as session:
         module(*inputs)
     return session.log.raised

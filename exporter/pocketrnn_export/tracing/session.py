@@ -217,9 +217,9 @@ class TraceSession:
         patches: functions from the session to further context managers.
         log: records forward's conditions on sizes.
         scripted: whether the trace is for TorchScript, where a size is a tensor.
-        branches: one branch, for a general trace; several, of which each but the first is taken if its choice holds;
-            or none, to trace as torch.export does.
-        choices: the conditions of each branch but the first.
+        branches: the branches to compute, of which the first is the usual one; or none, to trace as torch.export does.
+            Each further branch gives the answer if its condition in `choices` holds.
+        choices: the conditions of all branches but the first, in their order.
         cut_counted: whether unpacked tensors are cut to the longest of the lengths that forward counts itself.
 
     Attributes:

@@ -74,8 +74,9 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
-    """Refuse texts that the owner's code seems to cut, although the rules do not: too many have the largest of the
-    `lengths` for it to be chance. Log a warning if it may be chance."""
+    """Raise an InputError if the owner's code seems to cut texts although the rules do not: too many texts have the
+    largest of the `lengths` for it to be chance. Log a warning if it may be chance. `unit` is the word for what the
+    lengths count."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -108,7 +109,7 @@ def warn_of_cut_that_no_text_shows(rules: AnyTextRules, vocabulary: Sequence[str
 
 
 def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
-    """Refuse rows of ids that begin or end with the padding id, if the rules do not pad texts."""
+    """Raise an InputError if rows of ids begin or end with the padding id, but the rules do not pad texts."""
     padding = rules.padding_id
     if rules.min_width is not None or padding == rules.unknown_id or padding >= len(vocabulary):
         return
@@ -163,8 +164,8 @@ def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
 def _refuse_foreign_words(
     rules: AnyTextRules, vocabulary: Sequence[str], ids_by_text: Mapping[str, Sequence[int]]
 ) -> None:
-    """Refuse ids that seem to belong to another vocabulary: the words with these ids occur in the other texts about as
-    often as in their own."""
+    """Raise an InputError if ids seem to belong to another vocabulary: the words with these ids occur in the other
+    texts about as often as in their own."""
     texts = list(ids_by_text)
     special = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     words = [

@@ -193,7 +193,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
 def _refuse_table_without_answers(
     path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], unread: Sequence[str]
 ) -> None:
-    """Refuse a CSV file with texts and no answers, and name the column that may hold the true labels."""
+    """Raise an InputError for a CSV file with texts but without answers. The error names the column that may hold the
+    true labels."""
     # Data may have one class more than the classifier, such as neutral.
     few = [name for name in unread if 2 <= len({row[name] for row in rows}) <= len(labels) + 1]
     column = short_repr(few[0]) if few else ""

@@ -74,7 +74,8 @@ def read_tokenizer(source: Any) -> Subwords:
 
 
 def _read_checkpoint(path: Path) -> Subwords:
-    """Read the tokenizer in a checkpoint, and log the key that holds it."""
+    """Read the tokenizer of subwords in a checkpoint of PyTorch, and log the key that holds it. Raise an InputError if
+    the checkpoint holds none."""
     held = find_tokenizer_in_checkpoint(path)
     if held is None:
         raise InputError(f"{path} holds no tokenizer of subwords.", _GIVE)

@@ -562,10 +562,9 @@ class _JsonReader:
     def refuse_tokens_made_equal(
         self, added: Sequence[AddedToken], tokens: Sequence[str], steps: Sequence[SubwordStep]
     ) -> None:
-        """Refuse added tokens that the normalizer makes equal. The library finds one of them at random.
-
-        Also refuse a token that it makes empty: the library finds it everywhere and splits texts into characters.
-        """
+        """Raise an InputError if the normalizer makes two added tokens equal: the library then finds one of them at
+        random. Also raise it if the normalizer makes a token empty: the library finds it everywhere and splits texts
+        into characters."""
         made, seen = make_subword_steps_function(steps), dict[str, str]()
         for text in (tokens[token.id] for token in added if token.after_steps):
             becomes = made(text)

@@ -74,7 +74,8 @@ def _make_library_encode(subwords: Subwords) -> Encode | None:
 
 
 def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
-    """Load a tokenizer with its library. The library's errors have no class of their own, so all errors are caught."""
+    """Load a tokenizer with its library. Raise an InputError if the library does not read it. The library's errors have
+    no class of their own, so all errors are caught."""
     try:
         return load(content)
     except Exception as error:

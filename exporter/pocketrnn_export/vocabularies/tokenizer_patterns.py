@@ -295,7 +295,8 @@ def _ends_run(first: _Item, second: _Item) -> bool:
 
 
 def _merge_items(taken: Sequence[_Item]) -> list[_Item]:
-    """Merge neighbouring items of the same class, if the first of them has a fixed number of repeats."""
+    """Merge neighbouring items of a pattern that repeat the same class of characters, such as `a{2}` and `a+`, which
+    become `a{3,}`. The first of them must have a fixed number of repeats."""
     made: list[_Item] = []
     for some, least, most in taken:
         if made and made[-1][0] == some and made[-1][1] == made[-1][2]:
@@ -306,7 +307,8 @@ def _merge_items(taken: Sequence[_Item]) -> list[_Item]:
 
 
 def _refuse_backtracking(one: _Item, behind: Sequence[_Item]) -> None:
-    """Refuse an item, a character class with its repeats, if the items after it may need backtracking to match."""
+    """Raise a _NotUnderstoodError if the items after an item, a character class with its repeats, may need backtracking
+    to match."""
     some, least, most = one
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
         return

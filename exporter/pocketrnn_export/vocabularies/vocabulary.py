@@ -269,10 +269,8 @@ def _find_default_of_stoi(vocab: object) -> int | None:
 
 
 def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first: int) -> None:
-    """Refuse an empty vocabulary, a token that is not a string, and a token that occurs twice.
-
-    `unit` and `first` say how messages count: "line" from 1, or "id" from 0.
-    """
+    """Raise a DataError for an empty vocabulary, a token that is not a string, and a token that occurs twice. `unit`
+    and `first` say how messages count: "line" from 1, or "id" from 0."""
     if not tokens:
         raise DataError(f"{source} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
@@ -729,7 +727,8 @@ def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
 
 
 def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
-    """Make a vocabulary of what a pickle holds: a torchtext Vocab, a list or a dict."""
+    """Make a vocabulary of what a pickle holds: a torchtext Vocab, a list or a dict. Errors name the file by
+    `source`."""
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
@@ -738,8 +737,8 @@ def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any
 
 
 def _check_tokens_by_id(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
-    """Return the tokens, which are in the order of their ids, as a tuple. Refuse tokens that are not valid; the message
-    names their id."""
+    """Return the tokens, which are in the order of their ids, as a tuple. If a token is not valid, raise a DataError
+    that names its id."""
     _refuse_invalid_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 

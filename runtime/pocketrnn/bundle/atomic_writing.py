@@ -37,8 +37,7 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
-    """Refuse an output folder that exists already without `force`, or that cannot be written or replaced, before the
-    work starts.
+    """Check before the work starts that an output folder can be written, and may be replaced if it exists already.
 
     `repair_interrupted_write` runs first.
 
@@ -59,7 +58,8 @@ def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
 
 
 def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> None:
-    """Refuse an output folder as `check_output_folder` does, but without a repair of an interrupted write before."""
+    """Raise an OutputError for an output folder that `check_output_folder` refuses, but do not repair an interrupted
+    write first."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -256,7 +256,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
 
 
 def check_output_file(path: Path, *, force: bool) -> None:
-    """Refuse an output path that is not a file, or that exists without `force`, before the work starts.
+    """Check before the work starts that an output file can be written, and may be replaced if it exists already.
 
     Raises:
         OutputError: the path exists without `force`, or is not a file.
@@ -268,7 +268,7 @@ def check_output_file(path: Path, *, force: bool) -> None:
 
 
 def _refuse_unwritable_file(path: Path, *, force: bool) -> None:
-    """Refuse an output path that is not a file, or that exists without `force`."""
+    """Raise an OutputError if the output path is not a file, or exists and `force` is not given."""
     # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")

@@ -103,7 +103,8 @@ def _open_regular_file(path: Path, largest_size: int) -> Iterator[tuple[BinaryIO
 
 
 def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -> None:
-    """Refuse a folder, a device or a pipe, and a file of more than `largest_size` bytes."""
+    """Raise a BundleError if a path is a folder, a device or a pipe, or a file of more than `largest_size` bytes.
+    `status` is the result of `os.stat`."""
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):

@@ -353,10 +353,11 @@ class Manifest:
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, capability: str) -> None:
-        """Refuse what needs a single text, if the classifier takes two texts, or features or characters with a text.
+        """Check that the classifier takes a single text, which a method or an option needs: not two texts, and not a
+        text with features or characters.
 
         Args:
-            capability: what is refused, as the subject of a sentence: `explain()`, `a packed file`.
+            capability: the method or option, as the subject of a sentence: `explain()`, `a packed file`.
 
         Raises:
             InputError: the classifier takes two texts, or a text with features or characters.
@@ -384,10 +385,10 @@ class Manifest:
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse what needs a single set of labels, if the classifier has several heads.
+        """Check that the classifier has a single set of labels, which a method or an option needs.
 
         Args:
-            capability: what is refused, as the subject of a sentence: `a stream`.
+            capability: the method or option, as the subject of a sentence: `a stream`.
 
         Raises:
             InputError: the classifier has several heads.
@@ -426,7 +427,8 @@ class Manifest:
 
 
 def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
-    """Check that vocabulary, rules, graph, stream and examples of a classifier of texts fit each other."""
+    """Raise a BundleError unless the vocabulary, rules, graph, stream and examples of a classifier of texts fit each
+    other."""
     graph, rules, rows = manifest.graph, text_input.rules, manifest.graph.embedding_rows
     takes = ", ".join(graph.inputs)
     if len(text_input.vocabulary) > rows:
@@ -478,7 +480,7 @@ def _explain_no_streaming(text_input: TextInput, limits: Limits) -> str:
 
 
 def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
-    """Check that each golden example has the texts, ids and logits that the classifier takes and gives."""
+    """Raise a BundleError unless each golden example has texts, ids and logits that the classifier takes and gives."""
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
     for example in manifest.golden_texts:
         named = f"The golden example {example.shown[:40]!r}"
@@ -507,7 +509,7 @@ def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
 
 
 def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> None:
-    """Check that rules, graph, stream and examples of a classifier of numbers fit each other."""
+    """Raise a BundleError unless the rules, graph, stream and examples of a classifier of numbers fit each other."""
     limits = manifest.graph.limits or Limits()
     if manifest.stream is not None and (held := explain_no_step_answers(number_input, limits)):
         raise BundleError(f"The bundle has a step graph, which cannot be used: {held}.", MAKE_AGAIN)
@@ -766,7 +768,8 @@ def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest
 
 
 def _check_schema_and_nesting(document: dict[str, Any], path: Path) -> None:
-    """Check the members of classifier.json by its schema, and how deep the provenance is nested."""
+    """Raise a BundleError if the members of classifier.json do not fit its schema, or if the provenance is nested too
+    deeply."""
     if fault := find_first_fault(document, load_manifest_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if _is_nested_deeper(document["provenance"], _DEEPEST):
@@ -774,7 +777,8 @@ def _check_schema_and_nesting(document: dict[str, Any], path: Path) -> None:
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:
-    """Check the digest at the end of a document; refuse a document that was changed."""
+    """Raise a BundleError if the digest at the end of classifier.json is not that of the rest: then the document was
+    changed."""
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)

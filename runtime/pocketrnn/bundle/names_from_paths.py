@@ -111,9 +111,9 @@ def suggest_near_file(
 
 
 def find_near_file(path: Path, ends: tuple[str, ...] = ()) -> Path | None:
-    """Return the existing file that is meant by the path of a missing one: the one that `suggest_near_file` names, or
-    the one of the same name below the working folder; for a path of Windows, the one that has its parts. Return None if
-    there is no such file, or several.
+    """Return the existing file that the user probably means by the path of a missing file; None if there is no such
+    file, or several. It is the file that `suggest_near_file` names, or a file of the same name below the working
+    folder. In a path of Windows, a backslash counts as a slash.
 
     Args:
         path, ends: as for `suggest_near_file`.

@@ -331,7 +331,7 @@ def assemble_packed_file(header_words: Sequence[int], sections: Sequence[bytes])
     """Join a header and sections into a packed file.
 
     Args:
-        header_words: the words of the header from the number of labels on.
+        header_words: the 32-bit integers of the header, from the number of labels on.
         sections: the sections in their order.
 
     Raises:
@@ -359,8 +359,8 @@ def assemble_packed_file(header_words: Sequence[int], sections: Sequence[bytes])
 def compute_plain_and_weighted_checksums(content: bytes | bytearray) -> tuple[int, int]:
     """Compute the two checksums of a packed file, modulo 2^64.
 
-    The first is the sum of its words, the second the sum of each word times its position from 1. The bytes of the
-    checksums themselves count as zeros.
+    The file is read as 32-bit integers. The first checksum is their sum; the second is the sum of each integer times
+    its position, counted from 1. The bytes of the checksums themselves count as zeros.
     """
     words = np.frombuffer(content, "<u4").astype(np.uint64)
     words[4:8] = 0

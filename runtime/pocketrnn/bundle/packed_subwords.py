@@ -404,8 +404,8 @@ class _Block:
         self.start, self.free, self.bases = start, _ALL, _ALL
 
     def find_base(self, labels: Sequence[int]) -> int | None:
-        """Find the first base at which the units for all `labels`, the bytes that can follow, are free; None if there
-        is no such base."""
+        """Find the first base at which a node of the trie fits into the block; None if there is none. It fits if the
+        units for all bytes that can follow the node, `labels`, are free."""
         fitting = self.bases
         for label in labels:
             fitting &= _permute_bits_by_xor(self.free, label)

@@ -287,8 +287,8 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
 
 
 def _refuse_texts_that_written_function_splits(classifier: Classifier, bundle: str) -> None:
-    """Refuse texts for a bundle that does not split them, with the whole command, if the function that does lies beside
-    the bundle."""
+    """Raise an InputError if the bundle does not split texts, but a function that does lies beside the bundle. The
+    error has the whole command with this function."""
     from pocketrnn.classifier import can_split_texts
 
     if not can_split_texts(classifier) and (found := find_written_tokenizer(Path(bundle))):
@@ -300,8 +300,8 @@ def _refuse_texts_that_written_function_splits(classifier: Classifier, bundle: s
 
 
 def _show_bundle_that_default_leaves_out(default: str) -> None:
-    """Say that the default bundle answers if a text is the path of a bundle, or the current folder holds one, which the
-    user may have meant."""
+    """Tell the user that the default bundle answers, and how to ask another one. This is for a user who may mean
+    another one: a text is the path of a bundle, or the current folder holds a bundle."""
     from pocketrnn.bundle.bundle_lookup import is_bundle, list_bundles_of_folder
 
     texts = click.get_current_context().params["texts"]
@@ -314,7 +314,7 @@ def _show_bundle_that_default_leaves_out(default: str) -> None:
 
 
 def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) -> None:
-    """Refuse a threshold that each answer reaches, since each text has one label: the likeliest one."""
+    """Raise a UsageError if every answer reaches the threshold, since each text has one label: the likeliest one."""
     from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 
     if threshold is None:

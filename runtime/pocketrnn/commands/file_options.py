@@ -72,7 +72,8 @@ def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tu
 
 
 def choose_free_columns(files: FileOptions, taken: Collection[str]) -> dict[str, str]:
-    """Choose names for the columns of answers that begin no name of a column of the file, by the names of the options.
+    """Choose names for the columns of answers, with a prefix that the name of no other column has. Return a dict from
+    the option for each name, such as `label_column`, to the name.
 
     Args:
         files: the options.

@@ -107,7 +107,8 @@ def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
 
 
 def _decode_lines(lines: Iterable[bytes], lines_before: int) -> Iterator[list[str]]:
-    """Decode lines of standard input. If a line is not UTF-8, yield the lines before it, then raise."""
+    """Decode lines of standard input. If a line is not UTF-8, yield the lines before it, then raise an InputError. It
+    counts the lines from `lines_before` + 1."""
     texts: list[str] = []
     for number, line in enumerate(lines, lines_before + 1):
         try:
@@ -189,12 +190,12 @@ def make_write_error(error: OSError) -> OutputError:
 
 
 def print_at_end_if_command_runs(line: str, about: str = "") -> bool:
-    """Keep a line to be written when the command ends, after its error if it fails. Return False if no command is
-    running.
+    """Keep a line, to write it when the command ends; if the command fails, after its error. Return False if a command
+    is not running.
 
     Args:
         line: the line.
-        about: what it is about, if the command may leave it out.
+        about: the topic of the line, by which the command may leave the line out.
     """
     context = click.get_current_context(silent=True)
     if context is not None:
@@ -203,8 +204,8 @@ def print_at_end_if_command_runs(line: str, about: str = "") -> bool:
 
 
 def get_lines_to_print_at_end(context: click.Context) -> list[tuple[str, str]]:
-    """Return the list of the lines that are written when the command ends, each with what it is about. The list may be
-    changed."""
+    """Return the list of the lines that are written when the command ends, each with its topic. The caller may change
+    the list."""
     lines: list[tuple[str, str]] = context.meta.setdefault(_AT_THE_END, [])
     return lines
 

@@ -20,8 +20,9 @@ _MOST_NAMED: Final = 3
 
 
 def _list_functions(path: Path) -> list[str]:
-    """Return the functions of a Python file that a file may be meant by: `words`, which `pocketrnn export` writes, or
-    else all. Return an empty list for another file."""
+    """Return the names of the functions that the user may mean by a Python file alone: `words`, which
+    `pocketrnn export` writes, or else the first functions of the file. Return an empty list if the file is not
+    Python."""
     if path.suffix != ".py" or not path.is_file():
         return []
     with contextlib.suppress(SyntaxError, ValueError, OSError):

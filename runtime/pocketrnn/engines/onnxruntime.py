@@ -165,7 +165,8 @@ class OnnxRuntimeEngine:
         return self._step_session
 
     def _check_step_signature(self, session: onnxruntime.InferenceSession, step: StepGraph, path: Path) -> None:
-        """Check the names, types, ranks and sizes of the step graph's inputs and outputs."""
+        """Raise a BundleError if the step graph's inputs and outputs have other names, types, ranks or sizes than its
+        entry in classifier.json says."""
         inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
         outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
         widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
@@ -505,7 +506,8 @@ def _create_session(content: bytes, path: Path, engine_options: Options) -> onnx
 
 
 def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
-    """Check the graph's inputs and outputs against classifier.json. A string or None in a shape is a dynamic axis."""
+    """Raise a BundleError if the graph's inputs and outputs differ from those in classifier.json. A string or None in a
+    shape is a dynamic axis."""
     given = manifest.input
     expected = {name: _INPUTS[name] for name in manifest.graph.inputs}
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}

@@ -110,11 +110,9 @@ class GraphContents:
         self._refuse_operators_that_enlarge_data()
 
     def _refuse_operators_that_enlarge_data(self) -> None:
-        """Refuse operators that would create too much data, as far as constants of the file show their sizes.
-
-        Sizes are followed through the operators that only pass numbers on. A computed number is unknown; if a list has
-        known and unknown numbers, the known ones count.
-        """
+        """Raise a BundleError if operators would create too much data, as far as constants of the file show their
+        sizes. Sizes are followed through the operators that only pass numbers on. A computed number is unknown; if a
+        list has known and unknown numbers, the known ones count."""
         known = dict(self.constants)
         for node in self.nodes:
             given = [known.get(name, ()) for name in node.inputs]

@@ -119,7 +119,7 @@ class NumberInput:
         self._check_steps()
 
     def _check_steps(self) -> None:
-        """Check the rules for steps: their number, windows, rate and padding."""
+        """Raise an InputError if the rules for steps are not valid: their number, windows, rate and padding."""
         for name in ("steps", "window", "hop"):
             number = getattr(self, name)
             if number is not None and (type(number) is not int or not 1 <= number <= MOST_STEPS):
@@ -213,7 +213,7 @@ class NumberInput:
         return filled
 
     def check_samples(self, samples: NDArray[Any], first_step: int = 0) -> None:
-        """Refuse samples [time, channels] if a sample is infinite, or missing without a rule that replaces it.
+        """Check that the samples [time, channels] are finite. A missing sample is accepted if a rule replaces it.
 
         Args:
             samples: as `convert_sequence_to_array` returns them.
@@ -328,8 +328,8 @@ def convert_sequence_to_array(
 ) -> NDArray[Any]:
     """Convert a sequence to an array of numbers [time, channels].
 
-    A gap is NaN. With a scale for integers, it is a masked item where all other numbers are integers: a gap does not
-    make a sensor's integers numbers in the channel's own unit.
+    A gap becomes NaN. But if all other numbers are integers and `integer_scale` is given, a gap becomes a masked item:
+    so the integers stay integers, which are multiplied later.
 
     Args:
         sequence: as for `NumberInput.prepared`.
@@ -394,8 +394,8 @@ def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
 def join_columns(columns: Sequence[NDArray[Any]], integer_scale: Sequence[float] | None) -> NDArray[Any]:
     """Join the columns of channels to numbers [time, channels].
 
-    Integers stay integers if all columns have them. With a scale for integers, columns of decimal numbers do not count
-    where it is 1; the integers of the other columns are then multiplied.
+    The result has integers if all columns are integers. If some columns are decimal and `integer_scale` is given, the
+    integer columns are multiplied here; but this is done only if the scale of each decimal column is 1.
 
     Args:
         columns: the numbers of each channel; in a masked array of integers, gaps are masked.
@@ -502,7 +502,7 @@ def _make_sample_error(
 
 
 def _check_channel_names(channels: object) -> None:
-    """Check that channels is a tuple of different names, not too long or too many."""
+    """Raise an InputError unless `channels` is a tuple of different names, not too long and not too many."""
     if isinstance(channels, str) or not isinstance(channels, tuple) or not channels:
         raise InputError(
             f"channels is {short_repr(channels)}.", "Give a tuple of the channels' names, such as ('ax', 'ay', 'az')."

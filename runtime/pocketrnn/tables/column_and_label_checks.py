@@ -35,7 +35,7 @@ def check_same_labels(
     problem: str = "The data has other labels than the classifier",
     remedy: str = "Read the data with the classifier's labels.",
 ) -> None:
-    """Refuse rows that have other labels than expected, or another order of labels.
+    """Check that rows have the expected labels, in the same order.
 
     Args:
         given: the labels of the rows.

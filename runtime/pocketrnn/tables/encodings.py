@@ -65,7 +65,7 @@ def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
 
 
 def check_not_utf16(file_name: str, start: bytes) -> None:
-    """Refuse a file that begins like UTF-16.
+    """Check that a file does not begin like UTF-16.
 
     ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
 
@@ -136,11 +136,8 @@ class _Utf8Stream(io.RawIOBase):
         )
 
     def _refuse_if_already_utf8(self, chunk: bytes) -> None:
-        """Refuse a file that is already UTF-8.
-
-        Hardly any text in another encoding is valid UTF-8, but most encodings would decode UTF-8 without an error, to
-        wrong characters.
-        """
+        """Raise a DataError if a file is already UTF-8. Hardly any text in another encoding is valid UTF-8, but most
+        encodings would decode UTF-8 without an error, to wrong characters."""
         if self._utf8_decoder is None:
             return
         self._beyond_ascii = self._beyond_ascii or not chunk.isascii()

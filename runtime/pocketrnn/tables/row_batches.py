@@ -181,7 +181,7 @@ class RowSource:
     name_columns: str = "Name the column with the texts with --text-column."
 
     def count_or_refuse_row_without_text(self, row_number: int, fault: str, *, has_column: bool = True) -> None:
-        """Count a row without a text, or refuse it.
+        """Count a row without a text; raise an error if such rows are refused.
 
         Args:
             row_number: the number of the row, from 1.
@@ -197,14 +197,14 @@ class RowSource:
         self.without_text += 1
 
     def count_or_refuse_row_without_feature(self, row_number: int, fault: str) -> None:
-        """Count a row without a usable feature, or refuse it. The arguments and errors are those of
-        `count_or_refuse_row_without_text`."""
+        """Count a row without a usable feature; raise an error if such rows are refused. The arguments and errors are
+        those of `count_or_refuse_row_without_text`."""
         self._refuse_or_record_fault(row_number, fault, _CORRECT_OR_SKIP)
         self.without_feature += 1
 
     def count_or_refuse_unreadable_row(self, row_number: int, fault: str) -> None:
-        """Count a row that cannot be read, or refuse it. The arguments and errors are those of
-        `count_or_refuse_row_without_text`."""
+        """Count a row that cannot be read; raise an error if such rows are refused. The arguments and errors are those
+        of `count_or_refuse_row_without_text`."""
         self._refuse_or_record_fault(row_number, fault, "Correct the row, or leave such rows out with --on-error skip.")
         self.left_out += 1
 

@@ -157,7 +157,7 @@ class TakenColumnError(DataError):
 
 
 def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
-    """Refuse a file that already has a column by the name of an added column."""
+    """Raise a DataError if a file already has a column by the name of a column that is to be added."""
     for name in added:
         if name in names:
             error = TakenColumnError(
@@ -169,7 +169,8 @@ def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: 
 
 
 def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
-    """Check that a file has the column of texts, each column once, and none of the added columns."""
+    """Raise a DataError unless a file has the column of texts, has each column once, and has none of the columns that
+    are to be added."""
     header = ""
     if source.kind in DELIMITERS:
         # It is unknown which of a row's fields is the text, unless the file has one column.
@@ -352,7 +353,8 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
 def _append_or_leave_out_or_refuse_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Append a row to `kept`. If it is not UTF-8 or has not `width` fields, refuse it or leave it out."""
+    """Append a row to `kept`. If it is not UTF-8 or does not have `width` fields, leave it out, or raise a DataError if
+    `source` refuses such rows."""
     if rows.had_line_not_utf8_since_last_call():
         what = "is not UTF-8"
     elif len(row) != width:
@@ -366,7 +368,8 @@ def _append_or_leave_out_or_refuse_row(
 def _leave_out_or_refuse_unparsable_row(
     rows_before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Refuse or leave out a row that the csv module cannot parse. The batch has `rows_before` rows before it."""
+    """Leave out a row that the csv module cannot parse; raise a DataError if `source` refuses such rows. The batch has
+    `rows_before` rows before it."""
     rows.had_line_not_utf8_since_last_call()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
@@ -377,8 +380,8 @@ def _leave_out_or_refuse_unparsable_row(
 
 
 def _leave_out_or_refuse_row(rows_before: int, fault: str, source: RowSource) -> None:
-    """Count a row as left out, or refuse it. The batch has `rows_before` rows before it, which `source` has not counted
-    yet."""
+    """Count a row as left out; raise a DataError if `source` refuses such rows. The batch has `rows_before` rows before
+    it, which `source` has not counted yet."""
     source.count_or_refuse_unreadable_row(source.rows + rows_before + 1, fault)
     source.rows += 1
 

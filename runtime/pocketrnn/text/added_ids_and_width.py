@@ -129,8 +129,8 @@ def cut_items(items: list[Any], most: int, side: Side) -> None:
 
 
 def cut_and_pad_ids(ids: list[int], rules: FrameRules) -> list[int]:
-    """Return all ids of a text by rules that add none before or after them, cut and padded. Ids that are cut and padded
-    so already stay the same."""
+    """Cut and pad the ids of a text, for rules that add nothing before or after them. Return all ids of the text. Ids
+    that are already cut and padded stay the same."""
     most, found = rules.tokens_for_max, ids[:]
     start, end = rules.find_bounds_without_padding(ids)
     is_padded = len(ids) == rules.min_width and most is not None and end - start <= most

@@ -107,7 +107,8 @@ def _check_in_chunks(
 def _check_and_encode_chunk(
     items: Sequence[Text], row_encoder: TextRowEncoder, first_index: int, on_error: OnError
 ) -> Chunk:
-    """Check items, and make a chunk of them.
+    """Check items, and make a chunk of them. For an item that is not valid, raise a TextError if `on_error` is "raise";
+    else replace it by a blank text, and list it as skipped.
 
     Items that are not strings get ids; so do strings, unless the encoder encodes them later.
     """
@@ -132,7 +133,7 @@ def _check_and_encode_chunk(
 
 
 def check_and_iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
-    """Refuse what is not an ordered collection of texts; return an iterator over its texts.
+    """Return an iterator over an ordered collection of texts, such as a list.
 
     Raises:
         TextError: the argument is not an ordered collection of texts.

@@ -159,14 +159,13 @@ def chain_text_functions(functions: Sequence[Callable[[str], str]]) -> Callable[
 
 
 def check_step_count_and_growth(steps: Sequence[CleaningStep]) -> None:
-    """Refuse too many steps, and steps that could make a text more than 64 times as long.
+    """Check that there are not too many steps, and that they make a text at most 64 times as long.
 
-    Computed backwards from the last step: how many code points one code point can become from that step on. The code
-    points of a match share the length of its replacement. `weights` has the numbers of single code points, `of_sets`
-    those of sets; `rest` is the number for every code point without a larger one.
+    The growth is computed from the last step back to the first: into how many code points the steps from there on can
+    turn one code point. The code points of a match share the length of its replacement.
 
     Raises:
-        InputError: the steps are refused.
+        InputError: there are too many steps, or they can make a text longer than that.
     """
     if len(steps) > MOST_STEPS:
         raise InputError(f"There are {len(steps):,} steps.", f"Use at most {MOST_STEPS:,}.")

@@ -122,7 +122,8 @@ class Run:
 
 
 def _check_least_and_most(least: Any, most: Any, smallest_least: int) -> None:
-    """Check the least and the most code points that a part takes; `least` must be at least `smallest_least`."""
+    """Raise an InputError if the least and the most code points that a part of a pattern takes are not valid. `least`
+    must be at least `smallest_least`."""
     if type(least) is not int or not smallest_least <= least <= LONGEST_RUN:
         raise InputError(f"least is {short_repr(least)}.", f"Use {smallest_least} to {LONGEST_RUN}.")
     if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):
@@ -224,7 +225,15 @@ def make_run_search(
 
 
 def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, failed: _FailedParts) -> int:
-    """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match."""
+    """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match.
+
+    Args:
+        text: the text.
+        start: the index at which the run begins.
+        bits: the sets of each code point, as bits.
+        run: the run.
+        failed: for each part, where it failed before; this is changed, so that each place is read once.
+    """
     end = start
     read: list[tuple[int, int, int]] = []
     for number, (inside, least, most, to_boundary) in enumerate(run.parts):

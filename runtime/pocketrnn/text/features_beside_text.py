@@ -446,7 +446,7 @@ def _read_category_word(value: object) -> str | None:
 
 
 def _check_feature_name(name: object) -> None:
-    """Refuse the name of a feature that cannot be a variable in Python, or that already means something else in
+    """Check that the name of a feature can be a variable in Python, and does not already mean something else in
     pocketrnn.
 
     Raises:

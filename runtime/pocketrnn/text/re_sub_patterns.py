@@ -288,9 +288,9 @@ class _Parser:
 
 
 def _split_optional_first_item(items_before: _Items, alternative: _Items) -> list[_Items]:
-    """If an alternative is a single item that may match nothing, after nothing but boundaries, make two alternatives:
-    with the item, and without it. A run must begin with a code point. `items_before` come before the alternative in the
-    pattern."""
+    """Split an alternative that is a single optional item, and that has nothing but boundaries (`items_before`) before
+    it: return an alternative with the item, and one without it. This is needed since a run must begin with a code
+    point. Return any other alternative alone."""
     if not all(item.is_boundary for item in items_before) or len(alternative) != 1 or alternative[0].is_required:
         return [alternative]
     there: list[_Items] = [[replace(alternative[0], least=1)], []]
@@ -517,7 +517,7 @@ def _make_items_possessive(items: _Items) -> _Items:
     Each item takes as many code points as it can, and never gives one back.
 
     Raises:
-        _NoEqualStepError: that cannot be.
+        _NoEqualStepError: such items do not exist.
     """
     made: _Items = []
     for item in reversed(items):
@@ -535,7 +535,7 @@ def _make_items_possessive(items: _Items) -> _Items:
 
 
 def _refuse_item_that_backtracks(item: _Item, items_after: _Items) -> None:
-    """Refuse an item that may have to give back code points to the items after it."""
+    """Raise a _NoEqualStepError if an item of the pattern may have to give back code points to the items after it."""
     for i, other in enumerate(items_after):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.

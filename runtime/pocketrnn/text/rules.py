@@ -120,7 +120,7 @@ class TextRules(FrameRules):
             check_frame_rules(self)
 
     def _check_steps_and_stop_words(self) -> None:
-        """Check the cleaning steps and the stop words."""
+        """Raise an InputError if the cleaning steps or the stop words are not valid."""
         if not isinstance(self.steps, tuple) or not all(isinstance(s, CleaningStep) for s in self.steps):
             raise InputError(f"steps is {short_repr(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
         check_step_count_and_growth(self.steps)

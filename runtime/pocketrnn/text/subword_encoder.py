@@ -131,7 +131,8 @@ class SubwordEncoder:
         self._kept: dict[str, tuple[int, ...]] = {}
 
     def apply_steps_to_continuing_text(self, text: str) -> str:
-        """Apply the cleaning steps to a text that continues an earlier text, but none that puts something before it."""
+        """Apply the cleaning steps to a text that continues an earlier text. Steps that put something before a text are
+        left out."""
         text = _replace_surrogates(text)
         return text if self._continuing_steps is None else self._continuing_steps(text)
 

@@ -491,14 +491,16 @@ def _make_unigram_function_by_words(
 
 
 def _have_mark_only_at_beginning(pieces: Iterable[str], mark: str) -> bool:
-    """Return whether the mark stands only at the beginning of all pieces that contain it."""
+    """Return whether the mark, the character that stands for a space, is only at the beginning of all pieces that
+    contain it."""
     return all(mark not in piece.lstrip(mark) for piece in pieces)
 
 
 def never_merges_across_marks(model: Model, pieces: Collection[str], mark: str) -> bool:
-    """Return whether the model is BPE and its merges never join text with a mark after it.
+    """Return whether the model is BPE and its merges never join text with a mark after it. A mark is the character that
+    stands for a space, and begins a word.
 
-    A text may then be cut before each run: merges look at neighbours only.
+    A text may then be cut before each run of marks: merges look at neighbours only.
     """
     plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
     return plain and mark in pieces and _have_mark_only_at_beginning(pieces, mark)

@@ -151,7 +151,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
-    """Check that the rule `name` has at most `most` ids, each once."""
+    """Raise an InputError if the rule `name` has more than `most` ids, or one of them twice."""
     if not isinstance(ids, tuple | list) or len(ids) > most or not all(map(_is_id, ids)):
         raise InputError(f"{name} is {short_repr(ids)}.", f"Give at most {most:,} ids, which are whole numbers from 0.")
     if len(set(ids)) != len(ids):

@@ -145,8 +145,8 @@ def _find_whether_cuts_look_back_and_space_mark(rules: SubwordRules, vocabulary:
 
 
 def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
-    """Refuse rules with a width, rules that cut texts on the left, and added tokens across which a cut would change the
-    ids."""
+    """Raise a _CannotCutError for rules with a width, rules that cut texts on the left, and added tokens across which a
+    cut would change the ids."""
     if rules.cut_side == "left" or rules.max_width is not None or rules.min_width is not None:
         raise _CannotCutError("a width, or texts cut on the left")
     for token in rules.added:

@@ -138,8 +138,12 @@ class TextRowEncoder:
     def _check_and_encode_tokens_or_ids(
         self, values: list[Any], text_name: str, *, of_function: bool = False
     ) -> list[int]:
-        """Check the tokens or ids of a text, and return its ids. Those that the caller's function gives are cut and
-        padded, which changes nothing where the function has done so, unless the rules add ids before or after them."""
+        """Check the tokens or ids of a text, and return its ids. With `of_function`, the caller's tokenizer gave them:
+        then the ids are cut and padded by the rules, unless the rules add ids before or after them.
+
+        Raises:
+            TextError: an item is neither a token nor an id, or the rules cannot produce such ids.
+        """
         if not values:
             return self._encoder.encode_tokens([])
         if isinstance(values[0], str):
@@ -170,11 +174,9 @@ class TextRowEncoder:
         return ids
 
     def _refuse_tokens_that_would_be_split(self, tokens: Sequence[str], text_name: str) -> None:
-        """Refuse a list whose items the bundle's tokenizer would split: it seems to hold several texts, not tokens.
-
-        The caller's own tokenizer may return any tokens: a list beside it is refused if it has several items, all of
-        them unknown and of several words.
-        """
+        """Raise a TextError for a list whose items the bundle's tokenizer would split: it seems to hold several texts,
+        not tokens. The caller's own tokenizer may return any tokens. With such a tokenizer, a list is refused only if
+        it has several items, all of them unknown and of several words."""
         if not self._splits_strings and (self.tokenizer is None or len(tokens) < 2):
             return
         kind = self._rules.tokenizer if self._splits_strings else "whitespace"

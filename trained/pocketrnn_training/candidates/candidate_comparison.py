@@ -119,8 +119,8 @@ class Comparison:
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
-        """Return the prepared data for training the chosen candidate: `task` with its parts, their weights, and the
-        folds of the comparison."""
+        """Return the prepared data for training the chosen candidate: `task` with the weights of the candidate's parts,
+        the folds of the comparison, and the candidate's logits for the rows of the other folds."""
         architecture = task.architecture
         if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
             architecture = architecture.linear_only_architecture

@@ -235,8 +235,8 @@ def labels_tokens(architecture: AnyArchitecture) -> bool:
 
 
 def _check_layers(a: _RecurrentArchitecture, *input_size_names: str) -> None:
-    """Refuse an unknown cell or pooling, and sizes out of their range. `input_size_names` are the attributes with the
-    sizes of the input."""
+    """Raise an InputError for an unknown cell or pooling, and for sizes out of their range. `input_size_names` are the
+    attributes with the sizes of the input."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):

@@ -200,7 +200,7 @@ def _check_parts_fit(
     labels: tuple[str, ...],
     vocabulary: tuple[str, ...],
 ) -> None:
-    """Refuse labels, rules or a vocabulary that do not fit the architecture."""
+    """Raise a CheckpointError if labels, rules or a vocabulary do not fit the architecture."""
     if len(labels) != architecture.classes:
         raise CheckpointError(
             f"There are {len(labels)} labels for {architecture.classes} classes.", "Give one label for each class."

@@ -62,7 +62,7 @@ def holds_interrupted_run(folder: Path) -> bool:
 
 
 def check_output(folder: Path, *, force: bool, resume: bool) -> None:
-    """Refuse an output folder that a run cannot write, before the work starts.
+    """Check before the work starts that a run can write an output folder.
 
     Args:
         folder: the folder.

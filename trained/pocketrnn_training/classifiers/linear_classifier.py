@@ -30,7 +30,7 @@ _MOST_PAIRS: Final = 1 << 24
 
 
 def check_pair_and_joint_table_rows(pair_rows: int, joint_rows: int) -> None:
-    """Refuse impossible sizes of the two weight tables of a linear part, or joints without pairs.
+    """Check the sizes of the two weight tables of a linear part. A table of joints needs a table of pairs.
 
     Args:
         pair_rows: the rows of the table of pairs of tokens; 0 for no table.

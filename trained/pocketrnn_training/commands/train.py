@@ -605,7 +605,7 @@ def _print_result(run: TrainingRun, best: Checkpoint) -> None:
 
 
 def _require_packages(logger: str | None, tokenizer: str) -> None:
-    """Refuse to train if a package that the run needs is not installed."""
+    """Raise a MissingExtraError if a package that the run needs is not installed."""
     for package in ("torch", "lightning_fabric", "safetensors", "pyarrow", "rich", "sklearn", "scipy", "matplotlib"):
         require_module(package, "train")
     if tokenizer == BPE:
@@ -667,7 +667,7 @@ def _describe_result(checkpoint: Checkpoint) -> str:
 
 
 def _find_export_command(context: click.Context) -> click.Command:
-    """Find the command `export`, which the exporter adds to this command line. Refuse to go on without it.
+    """Return the command `export`, which the exporter adds to this command line.
 
     Raises:
         MissingExtraError: a package that the export needs is not installed.

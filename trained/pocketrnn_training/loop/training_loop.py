@@ -449,7 +449,7 @@ def _is_training_over(history: Sequence[Epoch], settings: Settings) -> bool:
 
 
 def _check_loss_is_finite(progress: Progress) -> None:
-    """Refuse a loss that is not a finite number."""
+    """Raise a TrainingError if the loss is not a finite number."""
     if not np.isfinite(progress.loss):
         raise TrainingError(
             f"The loss is no longer a number, in epoch {progress.epoch} after {progress.row} rows.",

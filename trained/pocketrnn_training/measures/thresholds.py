@@ -105,15 +105,15 @@ def choose_and_measure_rejection_threshold(
 
     Args:
         share_of_right: the share of the right answers that must reach the threshold; or None for the threshold that
-            best separates right answers from those of `outside`.
+            best separates right answers from the answers in `outside`.
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows].
         outside: float64 [rows of none of the classes, classes], or None.
 
     Returns:
-        the threshold; and by name the threshold, and the shares of right answers, of wrong answers and of answers for
-        `outside` that reach it. Without `share_of_right`, each half of the rows is measured with the threshold that
-        the other half chooses.
+        the threshold; and a dict of metrics by name: the threshold, and the shares of right answers, of wrong answers
+        and of answers for `outside` that reach it. Without `share_of_right`, each half of the rows is measured with the
+        threshold that the other half chooses.
     """
 
     def choose_threshold(chosen_rows: npt.NDArray[np.bool_], chosen_outside: npt.NDArray[np.bool_]) -> float:

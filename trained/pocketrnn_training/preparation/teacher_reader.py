@@ -205,7 +205,8 @@ def _find_value_columns(
 
 
 def _check_same_texts(found: list[Any], wanted: list[str], path: Path, rows_before: int) -> None:
-    """Refuse a file whose next texts, after `rows_before` rows, are not those of the data."""
+    """Raise a DataError if the next texts of a file, `found`, are not those of the data, `wanted`. They come after
+    `rows_before` rows."""
     for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=rows_before + 1):
         if text != other:
             raise DataError(

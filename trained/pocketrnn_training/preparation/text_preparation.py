@@ -93,7 +93,7 @@ def prepare_texts(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_set_linear_part_sizes(architecture, encoded.linear),
+        architecture=_set_or_remove_linear_part(architecture, encoded.linear),
         changes=_make_word_dropout(settings.word_dropout, rules),
         vectors=start,
         spelling=_make_spelling(decided, rules, tokens) if before is None else None,
@@ -125,10 +125,18 @@ def _encode_texts(
     other_sources: OtherSources,
     report: Callable[[Notice], None],
 ) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
-    """Encode the rows as ids; also return the architecture, without a linear part, and the weights from which the run
-    continues, or None.
+    """Encode the training and validation rows as ids; also return the architecture, without a linear part, and the
+    weights from which the run continues, or None.
 
     The texts of pairs are cut into tokens one by one, and joined to pairs afterwards.
+
+    Args:
+        data: the training rows.
+        validation: the validation rows.
+        settings: the settings as the user gave them.
+        decided: the settings with the values that the user left open.
+        other_sources: the word vectors, and the checkpoint from which the run continues.
+        report: is called with each notice for the user.
     """
     texts, held_out, before = data.single_texts, validation.single_texts, other_sources.before
     weights = None
@@ -180,7 +188,8 @@ def _continue_from_checkpoint(
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 
-def _set_linear_part_sizes(architecture: Architecture, linear: LinearPart | None) -> Architecture:
+def _set_or_remove_linear_part(architecture: Architecture, linear: LinearPart | None) -> Architecture:
+    """Return the architecture with the sizes of the linear part; without a linear part if `linear` is None."""
     if linear is None:
         return architecture.without_linear_part
     return replace(architecture, pairs=linear.counted.pairs, joints=linear.counted.joints)
@@ -233,7 +242,7 @@ def _describe_other_sources(
 
 
 def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
-    """Refuse settings that do not fit each other or the labels of the texts."""
+    """Raise an InputError if settings do not fit each other or the labels of the texts."""
     settings.check_tokens()
     if settings.linear and (data.several_labels or data.answers is not None):
         what = "texts with several labels" if data.several_labels else "a teacher's answers"

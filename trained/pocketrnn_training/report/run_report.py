@@ -132,12 +132,13 @@ def write_report(
     if history:
         draw_learning_curve(history).savefig(folder / "learning_curve.png")
     draw_accuracy_by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
+    has_linear_part = getattr(checkpoint.architecture, "pairs", 0) > 0
     lines = [
         *_format_overview(checkpoint, result, validation.ROW, validation.ANSWER),
         *_format_baseline(result, other_results.baseline),
         *_format_candidates(read_candidates(checkpoint.data)),
         *_format_folds(other_results.cross_validation),
-        *(_format_curve(history, checkpoint) if history else ()),
+        *(_format_learning_curve(history, has_linear_part=has_linear_part) if history else ()),
         *_format_spans(result.spans),
         *_format_classes(result, counts, checkpoint.thresholds),
         *_format_lengths(bins, validation.STEPS),
@@ -265,10 +266,11 @@ def _format_folds(result: CrossValidation | None) -> Iterator[str]:
         yield f"| {i} | {fold.rows:,} | {reached:.2%} | {fold.macro_f1:.2%} | {linear} |"
 
 
-def _format_curve(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
-    """Yield the section with the learning curve and the scores of each epoch."""
+def _format_learning_curve(history: Sequence[Epoch], *, has_linear_part: bool) -> Iterator[str]:
+    """Yield the section with the picture of the learning curve and a table of the scores of each epoch. If the
+    classifier has a linear part, say that the training scores leave it out."""
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
-    if getattr(checkpoint.architecture, "pairs", 0):
+    if has_linear_part:
         yield "Training scores are of the recurrent part alone, validation scores of both parts: the linear part was"
         yield from ("fitted on the training rows before.", "")
     yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | F1 | seconds | |"

@@ -20,7 +20,7 @@ def normalize_label(label: str) -> str:
 
 
 def sort_and_check_classes(names: Iterable[str], rows_in_words: str, row_word: str) -> tuple[str, ...]:
-    """Sort the labels that occur, and return them as the classes. Refuse a single label.
+    """Sort the labels that occur, and return them as the classes.
 
     Args:
         names: the labels that occur, at least one.

@@ -146,12 +146,12 @@ class DataSource:
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Refuse a missing file or column. Only the beginnings of the files are read.
+        """Check that the files and their columns exist. Only the beginnings of the files are read.
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
-            InputError: see `has_number_rows`; an option does not apply to the kind of rows, such as an encoding to
-                AG News.
+            InputError: see `has_number_rows`; an option does not apply to the kind of rows, such as an encoding to AG
+                News.
             MissingExtraError: pyarrow is not installed.
         """
         require_module("pyarrow", "train")
@@ -181,7 +181,8 @@ class DataSource:
                 next(read_columns(path, columns, remedy, self.encoding), None)
 
     def _refuse_second_texts_of_other_rows(self) -> None:
-        """Refuse a column of second texts if the rows are AG News or sequences of numbers."""
+        """Raise an InputError if a column of second texts is given, but the rows are AG News or sequences of
+        numbers."""
         if AG_NEWS in self.names or self.has_number_rows:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
             raise InputError(
@@ -189,7 +190,7 @@ class DataSource:
             )
 
     def _refuse_options_not_for_tags(self) -> None:
-        """Refuse an option that is given but does not apply to sentences with a label for each word."""
+        """Raise an InputError if an option is given that does not apply to sentences with a label for each word."""
         own = ("names", "labels_of", "encoding", "said", "numbers")
         for option in (*_list_given_options(self, own), *_list_given_options(self.numbers)):
             raise InputError(f"{option} does not apply to words with labels.", f"Leave {option} or --labels-of out.")
@@ -209,7 +210,8 @@ class DataSource:
         return read_tagged(paths, labels, encoding=self.encoding)
 
     def _refuse_text_file_options_for_other_rows(self) -> None:
-        """Refuse an option for files of texts, such as an encoding, if the rows are AG News or sequences of numbers."""
+        """Raise an InputError if an option for files of texts is given, such as an encoding, but the rows are AG News
+        or sequences of numbers."""
         for option, value, default in (
             ("--encoding", self.encoding, UTF8),
             ("--outside", self.outside, None),

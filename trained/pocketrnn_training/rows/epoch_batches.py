@@ -14,7 +14,7 @@ _BATCHES_SORTED_TOGETHER: Final = 64
 
 
 def draw_epoch_row_numbers(row_count: int, epoch_size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draw the row numbers of one epoch in random order, int64 [size].
+    """Draw the row numbers of one epoch in random order, int64 [epoch_size].
 
     Over all epochs, every row is drawn once before any is drawn again. The rows of an epoch depend only on its number
     and the seed, so that a run can be resumed at any epoch.

@@ -106,7 +106,7 @@ class LabelledRows(ABC):
 
 
 def check_labelled(data: LabelledRows, row_word: str, remedy: str) -> None:
-    """Refuse rows without a label.
+    """Check that every row has a label.
 
     Args:
         data: the rows.
@@ -127,7 +127,7 @@ def split_rows(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split the rows in two parts with equal shares of each class; return the row numbers of each part.
 
-    The order of the labels does not matter.
+    The order of the labels does not change the result.
 
     Rows without a label go to the first part. If rows have several labels, the rarest label is split first, and for
     each label only the rows that are not assigned yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of

@@ -201,7 +201,7 @@ def make_labelled_sequences(
 
 
 def _check_samples(recording: Recording, rules: NumberInput) -> None:
-    """Refuse a recording without steps, or with samples that the rules refuse."""
+    """Raise a DataError if a recording has no steps, or has samples that the rules refuse."""
     if not len(recording.samples):
         raise DataError(f"{recording.name} has no steps.", "Give it one step at least, or leave it out.")
     try:
@@ -240,7 +240,7 @@ def _list_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
 
 
 def _check_same_labels_and_rules(data: LabelledSequences, validation: LabelledSequences) -> None:
-    """Refuse validation rows that were read with other labels or other rules than the training rows."""
+    """Raise a DataError if the validation rows were read with other labels or other rules than the training rows."""
     remedy = "Read them as the training rows are read."
     check_same_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
     rules = asdict(data.rules)

@@ -192,7 +192,7 @@ def _is_pair(item: Any) -> bool:
 
 
 def check_texts(texts: Iterable[Any], *, two_texts: bool | None = None) -> list[Any]:
-    """Return the texts as a list of strings, or of tuples of two strings. Refuse an item that is neither.
+    """Return the texts as a list of strings, or of tuples of two strings.
 
     Args:
         texts: the texts, or tuples of two texts.

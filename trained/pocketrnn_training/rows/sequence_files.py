@@ -311,7 +311,7 @@ def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
 
 
 def _check_header(header: _Header, path: Path) -> None:
-    """Refuse a header with time stamps, with values in place of labels, or without labels."""
+    """Raise a DataError if the header of a file has time stamps, has values in place of labels, or has no labels."""
     if header.flags.get("timestamps"):
         raise DataError(
             f"The sequences of {path} have time stamps, which are not read.",

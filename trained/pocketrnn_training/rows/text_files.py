@@ -376,7 +376,8 @@ def _count_missing_labels_and_make_error(path: Path, column: str, first_row: int
 
 
 def _check_types(values: list[Any], types: tuple[type, ...], column: str, path: Path, rows_before: int) -> None:
-    """Refuse a value of another type than `types`. The values come after `rows_before` rows of the file."""
+    """Raise a DataError if a value of a column has another type than `types`. The values come after `rows_before` rows
+    of the file."""
     for row, value in enumerate(values, start=rows_before + 1):
         # The exact type, not isinstance: True is an int in Python, but not a class number.
         if type(value) not in types:

@@ -152,7 +152,7 @@ class Settings(ABC):
         """
 
     def refuse_unsupported_sources(self, **sources: object) -> None:
-        """Refuse what a run cannot learn from in addition to this kind of rows, such as a teacher.
+        """Check that a run on this kind of rows can learn from all given sources, such as a teacher.
 
         Args:
             sources: the sources by name; None or () for a source that is not given.
@@ -232,7 +232,7 @@ def is_share_below_1(value: float) -> bool:
 
 
 def check_settings(settings: Settings, is_valid: Callable[[Any], bool], remedy: str, *names: str) -> None:
-    """Refuse the value of a setting if `is_valid` returns False for it.
+    """Check the values of settings: `is_valid` must return True for each.
 
     Args:
         settings: the settings.

@@ -45,7 +45,7 @@ class PairSettings(TextSettings):
         return super(PairSettings, without).fill_missing_values(rows, classes, several_labels=several_labels)
 
     def refuse_unsupported_sources(self, **sources: object) -> None:
-        """Refuse a teacher: a teacher answers only rows of one text.
+        """Check that there is not a teacher: a teacher answers only rows of one text.
 
         Raises:
             InputError: a teacher is given.

@@ -241,8 +241,8 @@ class TextSettings(Settings):
         )
 
     def check_tokens(self) -> None:
-        """Refuse settings for words if the tokens are pieces, settings for pieces if they are words, and a linear part
-        with padding.
+        """Check that settings for words are not given for pieces, settings for pieces not for words, and a linear part
+        not with padding.
 
         Raises:
             InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`
@@ -285,7 +285,8 @@ class TextSettings(Settings):
         self._check_piece_settings()
 
     def _check_piece_settings(self) -> None:
-        """Refuse a vocabulary size without pieces or below the smallest, and n-grams of pieces."""
+        """Raise an InputError if a vocabulary size is given without pieces or is below the smallest, or if n-grams of
+        pieces are asked for."""
         if self.tokenizer not in (None, BPE):
             if self.vocabulary_size is not None:
                 raise InputError(

@@ -61,8 +61,9 @@ def _make_constant_like(value: float, like: Any) -> Any:
 
 
 def _translate_scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
-    """Translate a number to the dtype of the tensors in the same operation. torch's translation rounds the number to
-    float32 first, so that 0.57 * 1000 in double precision would become the integer 569."""
+    """Translate `torch.scalar_tensor`: make a tensor of ONNX's type number `dtype`, by default float32, from a number.
+    torch's translation rounds the number to float32 first: then 0.57 * 1000 in double precision, cast to an integer, is
+    569 and not 570."""
     kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
     if isinstance(s, ir.Value):
         return op.Cast(s, to=int(kind))
@@ -90,7 +91,12 @@ def _translate_masked_fill(x: Any, mask: Any, value: Any) -> Any:
 def _make_add_with_factor_translation(
     of_torch: Callable[..., Any], combine: Callable[[Any, Any], Any]
 ) -> Callable[..., Any]:
-    """Return a translation of `x + value * (a * b)` or `x + value * (a / b)` that does not round `value` to float32."""
+    """Return a translation of `x + value * (a * b)` or `x + value * (a / b)` that does not round `value` to float32.
+
+    Args:
+        of_torch: torch's own translation, which is right if x is not in double precision.
+        combine: the ONNX operator between a and b: Mul or Div.
+    """
 
     def translate_add_with_factor(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
         if x.dtype != ir.DataType.DOUBLE:
@@ -542,7 +548,8 @@ def _may_reduce_nothing(x: Any, dim: Any) -> bool:
 
 
 def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of `x * (10 / n)` or another operation with a number computed from sizes."""
+    """Return a translation of an operation on a tensor and a number, such as `x * (10 / n)`. The number may be computed
+    from sizes. `operator` is the operation in ONNX."""
 
     def translate_operation(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:
@@ -562,7 +569,8 @@ def _may_be_empty(size: Any) -> bool:
 
 
 def _make_extreme_reduction_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of `amax` or `amin`. Without `dim`, the translation reduces all axes."""
+    """Return a translation of `amax` or `amin`, for which `operator` is ReduceMax or ReduceMin. Without `dim`, the
+    translation reduces all axes."""
 
     def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)

@@ -69,7 +69,8 @@ def optimize_exactly(model: ir.Model) -> None:
 
 
 def _rename_duplicate_constants(graph: ir.Graph) -> None:
-    """Give each constant its own name. The rule that joins two Clips would give equal bounds one name."""
+    """Give each constant its own name. Without this, the optimizer's rule that joins two Clips would give two equal
+    bounds the same name."""
     for node in graph:
         for value in node.inputs:
             if value is None or value.const_value is None or value.producer() is not None:

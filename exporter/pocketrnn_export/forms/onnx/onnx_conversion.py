@@ -52,17 +52,18 @@ class OnnxGraph:
 
     Attributes:
         content: the ONNX file's bytes.
-        embedding_rows: the number of ids that it takes; None if it looks up other numbers made of ids, as hashes.
+        embedding_rows: the number of ids that it takes; None if it looks up only numbers computed from the ids, such as
+            hashes.
         nodes: the number of nodes.
         limits: the sizes beyond which PyTorch itself fails.
-        bounds: sizes around every size condition in forward, for the proof; empty without such conditions.
-            Sizes outside the limits are among them.
-        notes: the parts that were not compared with the module.
+        bounds: sizes around every size condition in forward, for the proof; empty without such conditions. Sizes
+            outside the limits are among them.
+        notes: sentences on the parts that were not compared with the module.
         padding_tells: the padding ids after a text that may change its answer in a batch, each with the line of
             forward; see `proof/padding_and_tied_values.py`.
         operators: the decomposed program, whose node names are the names of the graph's values.
-        program: the program as the module was traced.
-        traced: the same, with how it was traced.
+        program: the program as `torch.export` traced it.
+        traced: this program with the choices of its trace, from which the module can be traced again.
     """
 
     content: bytes
@@ -346,8 +347,8 @@ def _read_float32_constant(value: ir.Value | None) -> list[float]:
 
 
 def refuse_rounded_doubles(graph: ir.Graph, float32_numbers: Collection[float]) -> None:
-    """Refuse a graph that computes in double precision with a number that a translation rounded to float32, such as the
-    slope of a LeakyRelu. If forward rounds the result down, the graph may get another integer.
+    """Raise an ExportError if a graph computes in double precision with a number that a translation rounded to float32,
+    such as the slope of a LeakyRelu. If forward rounds the result down, the graph may get another integer.
 
     Args:
         graph: without operations on constants.

@@ -264,7 +264,8 @@ def _has_half_dtype(node: torch.fx.Node) -> bool:
 
 
 def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
-    """Refuse a program that computes in 16 bits. onnxruntime computes in float32 and rounds only the result."""
+    """Raise an ExportError if a program computes in 16 bits. onnxruntime computes in float32 and rounds only the
+    result."""
     for node in program.graph.nodes:
         if node.op == "call_function" and _has_half_dtype(node) and read_operator_name(node) not in _EXACT_IN_HALVES:
             raise _make_half_precision_error([node])
@@ -279,8 +280,8 @@ def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Return an error of onnxruntime with the line of forward whose operator onnxruntime does not have. For a program
-    with numbers of 16 bits, return the error for these."""
+    """Return an error of onnxruntime as an error that names the line of forward whose operator onnxruntime does not
+    have. If the program computes in 16 bits, return the error that says so."""
     if rounded := [n for n in program.graph.nodes if "autocast" in str(n.target) or _has_half_dtype(n)]:
         return _make_half_precision_error(rounded)
     said = str(error)

@@ -25,11 +25,11 @@ _WORDS = "tokens"
 
 
 def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
-    """Make forms whose graph takes words and their characters, for a module that takes both. The given forms are proven
-    with one id for each word with its characters. Return the given forms and the new ones.
+    """Make forms whose graph takes the ids of words and of their characters. The given forms take one id for each word
+    with its characters, with which they were proven. Return the given forms and the new ones.
 
     Args:
-        forms: the forms whose graph takes such ids.
+        forms: the forms whose graph takes one id for a word with its characters.
         spellings: the word and the characters for which each id stands.
         ids: the number of word ids.
 

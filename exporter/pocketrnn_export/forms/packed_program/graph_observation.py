@@ -46,10 +46,10 @@ class ObservedGraph:
         of_tokens: the names of the values that depend on the tokens themselves, or on the state.
         size_values: the values that depend only on the number of tokens, for every number that the graph takes.
         opset: the graph's opset.
-        feed: makes inputs of the graph with a number of tokens.
+        feed: a function that makes the graph's inputs for a number of tokens.
         ids: the number of token ids; 0 if it takes sequences of numbers.
         state_size: the size of a step's state; 0 if the graph takes whole texts.
-        channels: the number of channels where it takes sequences of numbers; 0 if it takes texts.
+        channels: the number of channels of the sequences of numbers; 0 if it takes texts.
         features: the number of features that it takes beside a text.
         second: the number of tokens of a second text; None if it takes one.
     """

@@ -27,7 +27,7 @@ def compute_bound_between(ends: Iterable[Affine]) -> Bound:
 
 
 def join_bounds(*bounds: Bound) -> Bound:
-    """Return one upper bound that holds for each of several numbers, from the bound of each; None if one of these is
+    """Return one bound that holds for all of several numbers, from the bound of each; None if one of these is
     unknown."""
     return _combine_bounds_by_power(max, bounds)
 
@@ -45,7 +45,8 @@ def _combine_bounds_by_power(combine: Callable[[Iterable[int]], int], bounds: tu
 
 
 def multiply_bound_by_sizes(bound: Bound, *sizes: Size) -> Bound:
-    """Return the bound of a sum of as many numbers as the product of `sizes`, from the bound of each number."""
+    """Return the bound of a sum. The sum has as many terms as the product of `sizes`, and `bound` holds for each
+    term."""
     if bound is None:
         return None
     for a, b in sizes:

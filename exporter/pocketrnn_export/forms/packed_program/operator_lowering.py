@@ -183,7 +183,7 @@ class Lowering:
                 self.limit_text_length(bound)
 
     def _refuse_inexpressible_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator that the engine's operations cannot express."""
+        """Raise an UnsupportedOperatorError if the engine's operations cannot express an operator."""
         if not node.input or not node.input[0]:
             raise UnsupportedOperatorError("The operator does not have a first input.")
         self._refuse_inexact_operator(node)
@@ -207,7 +207,8 @@ class Lowering:
                 )
 
     def _refuse_inexact_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator whose result in the engine may differ for some number of tokens."""
+        """Raise an UnsupportedOperatorError if the engine's result of an operator may differ from the graph's for some
+        number of tokens."""
         names = [*filter(None, node.input)]
         if self.graph.of_tokens.intersection(names):
             return
@@ -376,8 +377,9 @@ class Lowering:
         self.known[name] = value
 
     def find_elementwise_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return two lists for an elementwise operation: the numbers of its operands in the program, and the words that
-        follow them in the file. The words are four sizes, and for each operand a bit mask of the axes that it has."""
+        """Return two lists for an elementwise operation: the numbers of its operands in the program, and the integers
+        that follow them in the file. These integers are four sizes, and for each operand a bit mask of the axes that it
+        has."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:

@@ -85,8 +85,9 @@ class _OperatorWithExpands:
 
     Attributes:
         nodes: the Expand nodes, and the operator as the last one.
-        given: the names of the inputs that depend on the tokens; they are given other numbers.
-        fixed: the names of the other inputs.
+        given: the names of the inputs that depend on the tokens; in these runs, they get other numbers than in the
+            graph.
+        fixed: the names of the other inputs, which keep their numbers.
         made: the names of its outputs.
     """
 
@@ -108,8 +109,8 @@ class OperatorOutput:
     Attributes:
         node: the operator.
         drawn: the input numbers.
-        found, expected: the output of the engine, and of onnxruntime; floats are float32.
-        exact: computes the output in double precision; gives None if that is impossible.
+        found, expected: the output of the engine, and that of onnxruntime; floats are float32.
+        exact: computes the output in double precision; returns None if that is impossible.
     """
 
     node: onnx.NodeProto
@@ -462,7 +463,8 @@ class _OperatorFile:
 
 
 def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
-    """Merge axes that are adjacent in memory, so that as few axes as possible remain."""
+    """Return the sizes of an array after axes that are adjacent in memory were merged. As few axes as possible
+    remain."""
     made: list[Size] = []
     for size in sizes:
         together = multiply_sizes([made[-1], size]) if made else None

@@ -59,7 +59,14 @@ def convert_float_to_bits(number: float) -> int:
 
 @dataclass(frozen=True)
 class Op:
-    """An operation: its name, its operands (values, or `NONE`), and the words that follow the operands."""
+    """An operation of a packed program.
+
+    Attributes:
+        name: the name in the file format.
+        operands: the numbers of the values that it reads or writes; `NONE` for an operand that is left out.
+        words: the 32-bit integers that follow the operands in the file.
+        weights: the numbers of the constants among `words`; these are values, too.
+    """
 
     name: str
     operands: tuple[int, ...]
@@ -174,15 +181,21 @@ class Program:
         return len(self.values) - 1
 
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
-        """Add an operation, called `name` in the file format, on the values with the numbers `operands`. After these,
-        the file has its `words`, of which a size takes two, and the numbers of its `weights`."""
+        """Add an operation.
+
+        Args:
+            name: the operation's name in the file format.
+            operands: the numbers of the values that it reads or writes.
+            words: the integers that follow the operands in the file. A size becomes two integers.
+            weights: the numbers of the constants that it reads; they follow the other integers.
+        """
         flat: list[int] = []
         for word in words:
             flat += self._make_size_words(word) if isinstance(word, tuple) else [word]
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
     def _make_size_words(self, size: Size) -> tuple[int, int]:
-        """Return the two words that encode a size in the file. Refuse a factor of more than 16 bits."""
+        """Return the two 32-bit integers that stand for a size in the file. Refuse a factor of more than 16 bits."""
         if self.second is None:
             return size
         first, second = split_factors(size[0])
@@ -194,7 +207,7 @@ class Program:
         """Encode the program as sections of the packed file.
 
         Args:
-            step_program: the program of a step, where the file can stream; it shares the constants.
+            step_program: the program of a step, if the file can read streams; it shares the constants.
         """
         self.drop_unused_operations()
         regions = self._assign_memory_regions()
@@ -212,7 +225,7 @@ class Program:
         return PackedProgram(values, self._encode_operations(), bytes(weights), numbers, steps)
 
     def _encode_operations(self) -> bytes:
-        """Encode the operations as words."""
+        """Encode the operations as 32-bit integers, and return their bytes."""
         code = bytearray()
         for op in self.ops:
             words = [_LAYOUT[op.name][0], 2 + len(op.operands) + len(op.words), *op.operands, *op.words]
@@ -273,7 +286,7 @@ class Program:
             Op(
                 op.name,
                 tuple(new_numbers[v] for v in op.operands),
-                _renumber_weight_words(op, new_numbers),
+                _renumber_weights_in_words(op, new_numbers),
                 tuple(new_numbers[w] for w in op.weights),
             )
             for op in self.ops
@@ -307,7 +320,7 @@ class Program:
         return regions
 
     def _encode_value(self, value: _Value, weights: bytearray) -> bytes:
-        """Encode a value as words. Append the numbers of a constant to `weights`."""
+        """Encode a value as 32-bit integers, and return their bytes. Append the numbers of a constant to `weights`."""
         factors = [word for size in value.factors for word in self._make_size_words(size)]
         storage, offset, scale_offset = Storage.AS_IS, 0, 0
         if value.constant is not None:
@@ -343,7 +356,8 @@ def _is_same_constant(value: _Value, other: _Value) -> bool:
 
 
 def _drop_unread_outputs(op: Op, wanted_values: set[int]) -> Op:
-    """Return a recurrent layer without the outputs that are not among the wanted values; other operations unchanged."""
+    """Return an operation without the outputs that are not in `wanted_values`. Only a recurrent layer can lack an
+    output; other operations are returned unchanged."""
     if op.name != "recurrent":
         return op
     written = _LAYOUT[op.name][2]
@@ -351,8 +365,9 @@ def _drop_unread_outputs(op: Op, wanted_values: set[int]) -> Op:
     return Op(op.name, operands, op.words, op.weights)
 
 
-def _renumber_weight_words(op: Op, new_numbers: dict[int, int]) -> tuple[int, ...]:
-    """Return the words of an operation, with new numbers for the weights among them."""
+def _renumber_weights_in_words(op: Op, new_numbers: dict[int, int]) -> tuple[int, ...]:
+    """Return the integers that follow an operation's operands in the file. The numbers of its weights are replaced by
+    their new numbers."""
     if not op.weights:
         return op.words
     behind = 8 if op.name == "recurrent" else len(op.weights)

@@ -15,14 +15,14 @@ OF_SECOND: Final = 1 << 40
 
 
 def join_factors(first: int, second: int) -> int:
-    """Return one integer that holds both factors of a size that depends on two texts: first * tokens of the first text
-    + second * tokens of the second."""
+    """Return one integer that holds both factors of a size that depends on two texts: first * (tokens of the first
+    text) + second * (tokens of the second text)."""
     return first + second * OF_SECOND
 
 
 def split_factors(factor: int) -> tuple[int, int]:
-    """Return the two factors that an integer from `join_factors` holds: of the first text's tokens, and of the
-    second's."""
+    """Return the two factors that an integer from `join_factors` holds: that of the first text's tokens, and that of
+    the second text's tokens."""
     first = (factor + OF_SECOND // 2) % OF_SECOND - OF_SECOND // 2
     return first, (factor - first) // OF_SECOND
 

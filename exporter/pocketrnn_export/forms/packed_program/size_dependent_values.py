@@ -105,11 +105,11 @@ def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
 
 @dataclass
 class Span:
-    """The numbers of tokens that a graph accepts, and the numbers at which a comparison of sizes changes.
+    """The numbers of tokens that a graph accepts, and the numbers at which the result of a comparison of sizes changes.
 
     Attributes:
-        least, most: the fewest and the most tokens; None for as many as a file can number.
-        pairs: whether there are two texts, which each have that many.
+        least, most: the fewest and the most tokens; `most` is None for as many as a file can number.
+        pairs: whether there are two texts; the numbers of tokens then hold for each.
         turns: the numbers of tokens near which two sizes change their order.
     """
 
@@ -171,8 +171,8 @@ def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | N
 
 @dataclass(frozen=True)
 class Numbers:
-    """An array with the same size for all texts. Each number is a * tokens + b. `all` lists the numbers in order; it is
-    None for a constant with too many numbers."""
+    """An array with the same size for all texts. Each of its numbers is a * tokens + b. `all` lists the numbers in
+    order; it is None for a constant with too many numbers."""
 
     all: tuple[Affine, ...] | None
 

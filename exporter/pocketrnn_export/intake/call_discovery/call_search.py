@@ -346,8 +346,9 @@ def _is_only_possible_call(way: CallCandidate) -> bool:
 def _refuse_ambiguity_and_note_assumptions(
     facts: ModuleFacts, working: WorkingCall, widths: Sequence[int]
 ) -> Convention:
-    """Return the convention of a call that works, with notes on what is assumed about the call. Refuse it if a call
-    with another mask, or without lengths, may be meant."""
+    """Return the convention of a call that works, with notes on what is assumed about the call. Raise an
+    AmbiguousCallError if a call with another mask, or without lengths, may be meant. `widths` are the numbers of tokens
+    in the trial batches."""
     if working.way is None:
         return working.convention
     if facts.two_texts:

@@ -314,8 +314,8 @@ def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
 def _check_answers_of_call(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
-    """Check that a call gives the same answer again, answers different texts differently, and answers each text in a
-    batch as alone. Return the call with what was found, or its failure."""
+    """Check that a call gives the same answer when it is repeated, gives different texts different answers, and gives
+    each text the same answer in a batch as alone. Return the call with what was found, or a FailedCall."""
     line = convention.line
     try:
         answers = tuple(call_and_read_numbers(facts, convention, *batch) for batch in batches)

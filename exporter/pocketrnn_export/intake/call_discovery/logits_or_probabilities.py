@@ -330,8 +330,9 @@ def _name_numbers_that_sum_over_tokens(probed: _ProbedAnswers) -> str:
 
 
 def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
-    """Refuse a module whose numbers for a text sum to 1, or have the same sum for every text and are never below 0.
-    Refuse negative log-probabilities, and logarithms of probabilities to the base 2 or 10, too."""
+    """Raise an ExportError if a module's numbers for each text sum to 1, or have the same sum for every text and are
+    never below 0. Do the same for negative log-probabilities, and for logarithms of probabilities to the base 2 or
+    10."""
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:

@@ -231,16 +231,16 @@ def refuse_initial_states_of_other_batch_sizes(_: TraceSession) -> contextlib.Ab
 
 @contextlib.contextmanager
 def _patch_layers_and_packing(make_forward: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """While the block runs, replace the `forward` of each class of recurrent layers by what `make_forward` returns for
-    it, and replace `pack_padded_sequence` as `trace_packing` does."""
+    """While the block runs, replace the `forward` of PyTorch's recurrent layers, and replace `pack_padded_sequence` as
+    `trace_packing` does. `make_forward` returns the new `forward` for the old one."""
     forwards = {(layer, "forward"): make_forward(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
     with replace_methods(forwards), trace_packing():
         yield
 
 
 def _make_state_expanding_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `forward` that expands the initial states to the batch size of the input, and so fails on other batch
-    sizes than 1 and this one."""
+    """Return a `forward` that expands the initial states to the batch size of the input, and then calls `shipped`, the
+    layer's own. So it fails if the states have a batch size that is neither 1 nor the input's."""
 
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if hx is None or find_current_session() is None:
@@ -407,7 +407,8 @@ def read_packed_lengths(sequence: torch_rnn.PackedSequence) -> Tensor:
 
 
 def _convert_traced_lengths_to_tensor(lengths: Any, batch_size: Any) -> Any:
-    """Return a list of traced lengths as a tensor. Return other lists unchanged."""
+    """Return a list of lengths of a trace as a tensor. If the list repeats one size, the tensor has `batch_size`
+    lengths. Return a list of other values unchanged."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
     if isinstance(batch_size, torch.SymInt) and all(

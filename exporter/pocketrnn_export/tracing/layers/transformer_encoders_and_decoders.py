@@ -37,7 +37,8 @@ def trace_transformers(_: TraceSession) -> contextlib.AbstractContextManager[Non
 
 
 def _make_encoder_forward_with_zeroed_padding(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the `forward` of an encoder that gives zeros for padding at the end, as the fast path does."""
+    """Return a `forward` of an encoder that calls `shipped`, PyTorch's own, and sets padding at the end to zeros, as
+    the fast path does."""
 
     def forward(
         self: nn.TransformerEncoder,
@@ -83,7 +84,8 @@ def _replace_causal_none_by_false(is_causal: bool | None) -> bool | None:
 
 
 def _make_layer_forward_with_bool_masks(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the `forward` of an encoder layer that reads its masks as bools, as the fast path does."""
+    """Return a `forward` of an encoder layer that calls `shipped`, PyTorch's own, with its masks as bools, as the fast
+    path reads them."""
 
     def forward(
         self: nn.TransformerEncoderLayer,

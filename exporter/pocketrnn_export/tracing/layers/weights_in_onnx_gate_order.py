@@ -41,9 +41,9 @@ def add_onnx_weights(module: nn.Module) -> None:
 class LayerWeights:
     """The weights of one recurrent layer, and its projection if it has one, as `pocketrnn::recurrence` takes them.
 
-    `projection` is float [directions, hidden, projected]; `unprojection` is its pseudo-inverse in float32, and
-    `unprojection_rest` the rounding error of that: constant initial states are multiplied while a graph is made, and
-    without the rest some were more than 2 ulps off.
+    `projection` is float [directions, hidden, projected]. `unprojection` is its pseudo-inverse in float32, and
+    `unprojection_rest` is the rounding error of the pseudo-inverse. Constant initial states are multiplied by both;
+    without the rest, some states were more than 2 ulps off.
     """
 
     w: Tensor

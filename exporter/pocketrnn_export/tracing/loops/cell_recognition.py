@@ -147,8 +147,8 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
 
 
 def _refuse_other_states_at_any_scale(cycle: StateCycle, layer: RecurrentLayer) -> None:
-    """Refuse an iteration of a loop whose states differ from those of a recurrent layer, for random numbers of one of
-    the sizes in `SCALES`."""
+    """Raise NotALayer if an iteration of a loop computes other states than a recurrent layer, for random numbers of one
+    of the sizes in `SCALES`."""
     for scale in SCALES:
         if not _agrees_with_layer(cycle, layer, scale):
             raise NotALayer(f"the states differ from those of an {layer.mode} for numbers of about {scale:g}")
@@ -353,9 +353,9 @@ def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
 
 
 def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
-    """Find a GRU whose proposed state is affine in the input alone, as in SRU (Lei et al., 2018) and minGRU (Feng et
-    al., 2024). No node has to compute the proposed state: it follows from the new state and the part of the old state
-    that is kept."""
+    """Return the GRU that an iteration computes, if the proposed state of the GRU is affine in the input alone, as in
+    SRU (Lei et al., 2018) and minGRU (Feng et al., 2024); else None. No node has to compute the proposed state: it
+    follows from the new state and the part of the old state that is kept."""
     after, inputs = iteration.states[0][1], sum(iteration.widths) - iteration.hidden
 
     def compute_proposed_state(features: Tensor, update: _Gate) -> Tensor:
@@ -380,7 +380,14 @@ def _complete_gru(
     iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, gate_inputs: Sequence[Tensor]
 ) -> RecurrentLayer | None:
     """Find the proposed state of a GRU whose gates are known, and return the layer, or None. The reset gate comes after
-    the product with the state, as in PyTorch, or before the product, as in the paper (Cho et al., 2014)."""
+    the product with the state, as in PyTorch, or before the product, as in the paper (Cho et al., 2014).
+
+    Args:
+        iteration: one iteration of the loop.
+        z, r: the arguments of the update gate and of the reset gate.
+        reset, proposed: the nodes of the reset gate and of the proposed state.
+        gate_inputs: the values that enter sigmoids and tanhs in such a layer.
+    """
 
     def replace_reset_gate(number: float) -> Mapping[Node, Change]:
         def set_gate_columns(values: Tensor) -> Tensor:

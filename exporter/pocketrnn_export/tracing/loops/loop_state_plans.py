@@ -152,8 +152,8 @@ _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "max
 def _refuse_other_operators(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Refuse an iteration with an operator that recurrent layers do not have, unless it only computes `mask`, which
-    marks the rows that the iteration changes."""
+    """Raise NotALayer if an iteration has an operator that recurrent layers do not have, unless the operator only
+    computes `mask`, which marks the rows that the iteration changes."""
     given = {*sources, *([] if mask is None else [mask])}
     for node in _list_nodes_back_to(loop, dependent, given):
         if not loop.differs_between_texts(node):
@@ -303,8 +303,8 @@ def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> I
 
 
 def _is_other_than_shift_of_input(loop: MatchedLoop, node: Node) -> bool:
-    """Return False for a sum that only shifts an input of the layer by a constant, and True for any other sum, such as
-    of a product and a bias. Return True for another operator."""
+    """Return whether a node does more than shift an input of the layer by a constant. This is False only for a sum of
+    such an input and a constant, and True for other sums, such as of a product and a bias."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]

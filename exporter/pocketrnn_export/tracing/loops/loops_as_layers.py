@@ -369,7 +369,7 @@ class _AllIterations:
         run: computes the values outside of the loop, and the states that layers compute.
         loop: the loop.
         fixed_state: a state, as the node before an iteration, that has its initial value in all iterations.
-        zero: let the fixed state be 0 instead.
+        zero: whether the fixed state is 0 instead.
     """
 
     def __init__(

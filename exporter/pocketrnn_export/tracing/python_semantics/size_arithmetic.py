@@ -76,7 +76,7 @@ def _is_traced_size(value: Any) -> bool:
 class TracedNumber(TracedArray):
     """The result of a function of a size, such as `math.log(n)`: a float64 tensor that computes like a float.
 
-    The exporter rounds a Python number that meets a tensor to float32.
+    It replaces a Python number, since the exporter rounds a Python number to float32 when it is used with a tensor.
     """
 
 
@@ -105,7 +105,8 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
 
 
 def _refuse_rounding(*_: Any) -> Any:
-    """Refuse `int(math.log2(n))`: its result depends on the last digit of the logarithm, which differs by platform."""
+    """Raise an ExportError for `int(math.log2(n))`: its result depends on the last digit of the logarithm, which
+    differs by platform."""
     session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.record_refusal(error)
 
@@ -246,7 +247,8 @@ BUILTINS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def refuse_numbers_rounded_otherwise_in_graph(program: torch.export.ExportedProgram) -> None:
-    """Refuse numbers that a graph rounds differently from Python: `round(n / 7, 1)`, `int(n ** 0.7)`.
+    """Raise an ExportError for a number that a graph rounds differently from Python: `round(n / 7, 1)`,
+    `int(n ** 0.7)`.
 
     A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
     `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.

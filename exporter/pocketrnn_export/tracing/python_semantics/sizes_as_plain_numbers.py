@@ -86,7 +86,8 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, find_number: Cal
 
 
 def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
-    """Return `[n] * batch`, the lengths of equally long texts, as a tensor, or `NotImplemented`."""
+    """Compute `[n] * batch`, which a module uses as the lengths of equally long texts: return the repeated numbers as a
+    tensor. Return `NotImplemented` if the list has other items than sizes and integers."""
     if not numbers or not all(type(n) in (int, torch.SymInt) for n in numbers):
         return NotImplemented
     return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))

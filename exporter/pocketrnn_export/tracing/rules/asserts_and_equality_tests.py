@@ -36,7 +36,7 @@ def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
 
 @rule("equal", "allclose", decline=decline_for_torchscript)
 def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
-    """Refuse `if torch.equal(x, y)` outside an `assert` statement. The error names the line."""
+    """Raise an UntraceableError for `if torch.equal(x, y)` outside an `assert` statement. The error names the line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
         return declined("no argument is a tensor of the trace")
     raise UntraceableError(

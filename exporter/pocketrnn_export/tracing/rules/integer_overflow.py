@@ -33,8 +33,8 @@ def rewrite_sum_in_narrow_integers(_session: TraceSession, x: Any, *args: Any, d
 
 
 def refuse_integer_products_and_powers(program: torch.export.ExportedProgram) -> None:
-    """Refuse a program with `torch.prod` or powers of integers that depend on the program's inputs. A `torch.prod` of
-    bools is allowed."""
+    """Raise an UntraceableError for `torch.prod` or powers of integers that depend on the program's inputs. A
+    `torch.prod` of bools is allowed."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
     for node in program.graph.nodes:

@@ -43,8 +43,8 @@ _KEEP_LONGEST: Final = frozenset(
 
 
 def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call of torch with PyTorch's own tensors and types. They replace the stand-ins, such as a `TracedArray`,
-    that user code passed to the call."""
+    """Run a call of torch by `proceed`, with PyTorch's own tensors and types. They replace the stand-ins, such as a
+    `TracedArray`, that user code passed to the call."""
     args = tuple(unwrap_types(unwrap_arrays(value)) for value in call.args)
     kwargs = {name: unwrap_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
     if call.name in {"tensor", "as_tensor"} and args and isinstance(args[0], list | tuple):
@@ -237,7 +237,8 @@ def _holds_lengths(x: Tensor) -> bool:
 
 @rule("tensor", "as_tensor")
 def rewrite_tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
-    """Rewrite `torch.tensor(n)` of a tensor, a size, or a list with tensors or sizes."""
+    """Rewrite `torch.tensor(n)` so that the result stays in the trace. This applies to a tensor, a size, and a list
+    with tensors or sizes."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):

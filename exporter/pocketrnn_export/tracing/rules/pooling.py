@@ -211,7 +211,8 @@ def _spans_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
 
 
 def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
-    """Return a rule for adaptive pooling of n steps to k windows, from j * n // k up to (j + 1) * n / k."""
+    """Return a rule for adaptive pooling of n steps to k windows, from j * n // k up to (j + 1) * n / k: max pooling if
+    `largest`, else average pooling. `axes` is the number of pooled axes."""
 
     def compute_adaptive_pool(
         session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False

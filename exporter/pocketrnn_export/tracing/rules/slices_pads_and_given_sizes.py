@@ -41,8 +41,8 @@ from pocketrnn_export.tracing.trace_operators import CUT, END
 
 
 def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call of torch, and record the restrictions on sizes that torch.export makes for it. If the call raises an
-    error, record the line."""
+    """Run a call of torch by `proceed`, and record the restrictions on sizes that torch.export makes for it. If the
+    call raises an error, record the line."""
     args = call.args
     environment = find_size_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
     before = len(list_guards(environment))

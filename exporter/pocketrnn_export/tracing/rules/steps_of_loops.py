@@ -28,8 +28,8 @@ _IndexedStep = tuple[int, int, Any]
 
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call of torch, and record for its result the loop and the iteration in which the call runs. After the loop,
-    record the iteration that made the call's arguments, if it is only one."""
+    """Run a call of torch by `proceed`, and record for its result the loop and the iteration in which the call runs.
+    After the loop, record the iteration that made the call's arguments, if it is only one."""
     if session.running:
         running = session.running[-1]
         with annotate_operators({ITERATION: running}):

@@ -24,7 +24,8 @@ from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_val
 
 @rule("__repr__", "__str__", "__format__", decline=decline_for_torchscript)
 def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Refuse a string of a tensor in user code, unless it is only printed, logged or raised."""
+    """Raise an ExportError if user code makes a string of a tensor, unless the string is only printed, logged or
+    raised."""
     frame: FrameType | None = find_frame_outside_package(sys._getframe(1))
     while frame is not None and frame.f_code.co_filename in TEXT_FILES:
         frame = frame.f_back

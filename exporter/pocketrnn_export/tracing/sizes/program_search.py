@@ -91,9 +91,10 @@ def find_program_for_all_sizes(
         reference: the module itself; may raise anything.
         in_doubles: the module in double precision; may raise anything.
         batch: the batch size of every run, if it is fixed.
-        non_forgetting: compares programs with the module's answers with weights that forget nothing.
-        choices: the operators of the module, for some sizes, that choose by the numbers that they are given.
-        computes_values: whether a program that was traced for some sizes computes each value of forward for others.
+        non_forgetting: compares programs with the module, both with weights by which recurrent layers forget nothing.
+        choices: returns for some sizes the operators by which forward makes choices, such as comparisons and clamps.
+        computes_values: whether a program that was traced for some sizes computes each value that forward computes at
+            other sizes.
 
     Raises:
         ExportError: there is no such program; the message names the condition and the line of the module's code.
@@ -246,8 +247,8 @@ class _Search(Generic[Traced]):
 
     def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Return whether forward makes choices, such as comparisons and clamps, by the same operators at the sizes
-        `case` as at the sizes that were traced. If not, the two answers may differ only for a rare word or a large
-        number."""
+        `case` as at the sizes that were traced. If not, the answers of forward and of the program may differ only for a
+        rare word or a large number."""
         if attempt.plan is not None and attempt.plan.others:
             return True
         traced = self._find_planned_sizes(attempt)
@@ -286,8 +287,8 @@ class _Search(Generic[Traced]):
         return all(number in fixed for _, number in apart)
 
     def _refuse_choices_by_batch(self) -> None:
-        """Refuse a forward that makes choices, such as comparisons and clamps, by other operators if the number of
-        texts changes."""
+        """Raise an ExportError if forward makes choices, such as comparisons and clamps, by other operators when the
+        number of texts changes."""
         for one, other in itertools.combinations(self.answered_cases, 2):
             if one.tokens == other.tokens and not self._have_same_choices(
                 self.regions.find_region(one), self.regions.find_region(other)

@@ -58,9 +58,10 @@ class TraceLog:
     Attributes:
         questions: the questions, each once.
         raised: the lines whose torch functions raised an error.
-        pads: the number of pads by a size.
+        pads: how many calls of `F.pad` have amounts that depend on a size.
         counted_lengths: whether the module unpacks by lengths that are not its inputs.
-        steps: the conditions that each recurrent layer has a row and a step. onnxruntime kills the process if not.
+        steps: the conditions that each recurrent layer has a row and a step. Without these, onnxruntime ends the
+            process.
         answered: the restrictions that answer a question of the module's own code.
         refused: the errors for questions that cannot be answered, even if the module catches them.
         said: the lines that put a size into the message of an error.
@@ -111,7 +112,8 @@ class TraceLog:
         return error
 
     def refuse_long_trace(self, where: Callable[[], str]) -> None:
-        """Refuse a forward that takes too long to trace. The error names the current line."""
+        """Raise an ExportError if a trace of forward takes too long. `where` returns the line that forward now runs,
+        which the error names."""
         if time.process_time() > self.until:
             raise self.record_refusal(
                 ExportError(

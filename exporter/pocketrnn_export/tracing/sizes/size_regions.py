@@ -159,7 +159,8 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
 
 
 def _refuse_too_many_plain_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a module that uses a size as a plain number, if the size can have more values than can be tried."""
+    """Raise an ExportError if a module uses a size as a plain number, and the size can have more values than can be
+    tried."""
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)

@@ -89,7 +89,7 @@ def compare_integer_answers(
     made: Manifest, cases: Mapping[str, Sequence[Case]], float32_run: Run, integer_run: Run
 ) -> list[CandidateComparison]:
     """Compare the answers of a packed file in integer arithmetic with those in float32, on the cases of the proof.
-    Return a line of the proof for each kind of inputs."""
+    Return a line of the proof for each kind of inputs. `made` is the manifest of the packed file."""
     answers = ReferenceAnswers(Reference("packed", float32_run), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketrnn_export.source_code.settings_in_code import read_settings_in_code
+from pocketrnn_export.source_code.argparse_and_config_settings import read_settings_in_code
 
 
 def _read(folder: Path, **files: str) -> dict[str, object]:
