@@ -142,7 +142,7 @@ def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Mod
     [
         ({"labels": "abcd"}, "labels .*one string"),
         ({"labels": ["a", "b", "", "d"]}, "'', .*not a name"),
-        ({"labels": ["a", "b", "b", "c"]}, "label 'b' is there 2"),
+        ({"labels": ["a", "b", "b", "c"]}, "label 'b' is given 2"),
         ({"labels": ["a"]}, "at least 2"),
         ({"name": ""}, "is empty"),
         ({"name": "w\udcff"}, "cannot be printed"),

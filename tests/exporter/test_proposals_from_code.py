@@ -1135,7 +1135,7 @@ def test_an_empty_label_after_the_last_line_gets_a_name(
     Path("net.py").write_text(f"labels = open('labels.txt').read().{code}\n")
     torch.save({"out.weight": torch.zeros(3, 4), "out.bias": torch.zeros(3)}, "net.pt")
     found = propose_labels(Path("net.py"), Path("net.pt"), None, multi_label=False)
-    assert found.value == ("x,y,none" if is_found else "a,b,c")
+    assert found.value == ("x,y,none" if is_found else "LABEL0,LABEL1,LABEL2")
     assert ("line 2, the last" in found.sentence) == is_found
 
 
