@@ -520,7 +520,8 @@ def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> li
 
     layers = list_weight_names(weights)
     found = list_classes_with_layers(path, names, layers) if layers else []
-    return [name for name in found if not _describe_misfit(path, [name], weights)]
+    misfits = _list_misfits(path, found, weights)
+    return [name for name, why in zip(found, misfits, strict=True) if not why]
 
 
 def _describe_misfit(path: Path, names: Sequence[str], weights: Path) -> str:
@@ -530,6 +531,19 @@ def _describe_misfit(path: Path, names: Sequence[str], weights: Path) -> str:
     Args:
         path, names, weights: as in `list_classes_that_fit`.
     """
+    misfits = _list_misfits(path, names, weights)
+    return misfits[0] if misfits and all(misfits) else ""
+
+
+def _list_misfits(path: Path, names: Sequence[str], weights: Path) -> list[str]:
+    """Return for each class why weights cannot be its own, for the end of a sentence; an empty string if they may be,
+    or if this is not known. The file of weights is read once.
+
+    Args:
+        path, names, weights: as in `list_classes_that_fit`.
+    """
+    if not names:
+        return []
     from pocketrnn_export.intake.arguments_from_weights import describe_misfit
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.progress import hide_log_records
@@ -538,9 +552,8 @@ def _describe_misfit(path: Path, names: Sequence[str], weights: Path) -> str:
     found = [find_class_in_file_or_imports(path, name) for name in names]
     with contextlib.suppress(InputError), hide_log_records():
         tensors = read_weights(weights).tensors
-        misfits = ["" if one is None else describe_misfit(one[1], tensors) for one in found]
-        return misfits[0] if misfits and all(misfits) else ""
-    return ""
+        return ["" if one is None else describe_misfit(one[1], tensors) for one in found]
+    return [""] * len(names)
 
 
 def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None:
