@@ -937,6 +937,11 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
                 f" {code.unsorted} lists files in an order that may differ on another machine: if the answers differ, "
                 f"run python {shlex.quote(str(script))} sorted."
             )
+        if code.data.replaced:
+            paths = "; ".join(f"{new} in place of {old}" for old, new in code.data.replaced.items())
+            also += f" It reads {paths}."
+        if code.data.missing:
+            also += f" Before you run it, correct the path {' and '.join(code.data.missing)}, which does not exist."
         return ProposedOption(
             "vocabulary",
             f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python "

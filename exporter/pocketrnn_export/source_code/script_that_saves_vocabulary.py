@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,11 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_imported_files,
     list_notebooks_near,
     make_import_absolute,
+)
+from pocketrnn_export.source_code.data_paths_of_another_machine import (
+    LONGEST_FILE_NAME,
+    DataPaths,
+    replace_paths_of_another_machine,
 )
 from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 from pocketrnn_export.source_code.statements_that_code_needs import slice_statements
@@ -38,8 +43,6 @@ from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__"}
 _MOST_STATEMENTS: Final = 60
-# The most characters of a string in code that may be the name of a file.
-_LONGEST_NAME: Final = 200
 # The beginnings of the names of functions that make a vocabulary, and do not load it.
 _MAKES: Final = re.compile(r"(?i)_?(build|make|create|get|gen|count|construct|prepare)")
 # Those of functions that load one, or read a model's settings.
@@ -110,6 +113,7 @@ class VocabularyScript:
         needs_torchtext: whether the code needs functions that torchtext has since 0.9.
         unsorted: the place in the owner's code that lists files, in an order that may differ between machines; empty if
             there is none.
+        data: the paths of data files in the owner's code that do not exist here.
     """
 
     file: Path
@@ -122,6 +126,7 @@ class VocabularyScript:
     missing: str = ""
     needs_torchtext: bool = False
     unsorted: str = ""
+    data: DataPaths = field(default_factory=DataPaths)
 
     def write(self, rows: int = 0, folder: Path = Path()) -> str:
         """Return a complete script that makes the vocabulary and saves it as JSON, named after the script and beside
@@ -294,13 +299,14 @@ def _find_needed_code(
     imported = [*_find_imported_files(path, ast.Module(kept, [])).values()]
     folders = dict.fromkeys([str(path.parent), *(str(root) for _, root in imported)])
     unsorted = _find_unsorted_files([path, *(file for file, _ in imported)])
-    code = ast.unparse(_AbsoluteImports(path).visit(copy.deepcopy(ast.Module(kept, []))))
     folders_of_code = [Path(), path.parent, *(one.parent for one in list_notebooks_near(path))]
     own = {file: [*read_python_statements_if_readable(file)] for file in _list_all_imported_files(imported)}
+    place = _find_folder_of_data(folders_of_code, [*kept, *(one for part in own.values() for one in part)])
+    tree = _AbsoluteImports(path).visit(copy.deepcopy(ast.Module(kept, [])))
+    data = replace_paths_of_another_machine(tree, folders_of_code, place)
     return VocabularyScript(
-        path, (*makers,), ", ".join(lines), code, folders=(*folders,), unsorted=unsorted,
-        place=_find_folder_of_data(folders_of_code, [*kept, *(one for part in own.values() for one in part)]),
-        missing=_write_missing_imports(own, top), needs_torchtext=_needs_torchtext([kept, *own.values()]),
+        path, (*makers,), ", ".join(lines), ast.unparse(tree), folders=(*folders,), unsorted=unsorted, place=place,
+        missing=_write_missing_imports(own, top), needs_torchtext=_needs_torchtext([kept, *own.values()]), data=data,
     )  # fmt: skip
 
 
@@ -318,7 +324,7 @@ def _find_folder_of_data(folders: Sequence[Path], statements: Sequence[ast.stmt]
     """Return that one of some folders which contains most of the files and folders that strings in code name."""
     strings = {one.value for one in ast.walk(ast.Module([*statements], []))
                if isinstance(one, ast.Constant) and isinstance(one.value, str)}  # fmt: skip
-    names = [one for one in strings if one.strip("./\\") and one.isprintable() and len(one) < _LONGEST_NAME]
+    names = [one for one in strings if one.strip("./\\") and one.isprintable() and len(one) < LONGEST_FILE_NAME]
     return max(folders, key=lambda folder: sum((folder / one).exists() for one in names))
 
 
