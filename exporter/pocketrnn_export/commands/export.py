@@ -1323,9 +1323,34 @@ def _choose_rules_agreeing_with_pairs(
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
     if found is plain and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
+        # Answers show the rules.
+        if all(one.answer is None for one in pairs):
+            _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
         log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)
     return rules if found is plain else found
+
+
+def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise an OptionCorrectionsError if the default tokenizer cannot have made the vocabulary. The error proposes the
+    function that the user's code has, or the rules that find the vocabulary's tokens."""
+    from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
+    from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules
+
+    if (doubt := find_doubt_about_default_rules(rules, tokens)) is None:
+        return
+    remedy, changes = _propose_text_options(parse_module_name(options["source"] or ""), options, {})
+    if "tokenizer" not in changes and doubt.rules is not None:
+        changes["rules"] = write_rules_option(doubt.rules, rules)
+        remedy.insert(0, f"The text rules {describe_rules(doubt.rules)} give such tokens.")
+    elif "tokenizer" not in changes:
+        remedy.insert(
+            0, "Name your tokenizer: --tokenizer with its tokenizer.json, or with your function as file.py:name."
+        )
+        changes.setdefault("tokenizer", UNKNOWN_FILE)
+    refused = OptionCorrectionsError(doubt.problem, "".join(f"\n{escape_line(one)}" for one in remedy), changes)
+    refused.of_lines = True
+    raise refused
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:

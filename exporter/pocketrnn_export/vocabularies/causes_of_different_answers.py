@@ -498,7 +498,8 @@ def _advise_on_texts_without_tokens(
     source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
 ) -> str | None:
     """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
-    which ids the answers agree. Return None if one of the texts `wrong` has a token, or if the rules pad texts."""
+    which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
+    texts have letters and agree with no id."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
@@ -518,6 +519,9 @@ def _advise_on_texts_without_tokens(
                 agreeing.append(id_)
         if len(agreeing) == _ENOUGH:
             break
+    if not agreeing and any(map(str.isalnum, "".join(str(one.text) for one in wrong))):
+        # Other rules may find tokens in these texts.
+        return None
     agrees = f"With {' or '.join(map(str, agreeing))} the answers agree. " if agreeing else ""
     return (
         f"These texts have no token, so the bundle reads the id {rules.empty_id} instead. To change it, give --rules "

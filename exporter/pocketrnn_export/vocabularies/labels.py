@@ -66,7 +66,13 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
             # A single label is never enough, so it must be a file.
             near = suggest_near_file(Path(labels_or_file), (".json", ".txt", ".npy", ".pkl", ".pt"))
             raise InputError(f"There is no file {labels_or_file} of labels.", near or _GIVE)
-        return [label.strip() for label in labels_or_file.split(",")]
+        typed = labels_or_file.split(",")
+        if blank := next((label for label in typed if label.strip() != label.lstrip()), None):
+            _log.warning(
+                "The label %s is read as %s: blanks around typed labels are dropped. A file of labels keeps them",
+                short_repr(blank.lstrip()), short_repr(blank.strip()),
+            )  # fmt: skip
+        return [label.strip() for label in typed]
     path = Path(labels_or_file)
     if has_array_or_pickle_suffix(path) or is_checkpoint(path):
         found = _read_pickled_labels(path, head)
