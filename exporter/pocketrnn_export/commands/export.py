@@ -1323,8 +1323,8 @@ def _choose_rules_agreeing_with_pairs(
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
     if found is plain and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
-        # Answers show the rules.
-        if all(one.answer is None for one in pairs):
+        # Ids and answers are compared.
+        if all(one.answer is None and one.ids is None for one in pairs):
             _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
         log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)

@@ -64,8 +64,7 @@ def choose_rules(
     tokenizer: str | Tokenizer | None,
     pairs: Sequence[Pair],
     texts: Sequence[Text],
-    *,
-    compares_answers: bool = False,
+    answers: Sequence[object] = (),
 ) -> AnyTextRules:
     """Return the text rules of a bundle: the given ones, or those that the owner's function or the owner's ids show.
     Refuse rules that give other ids than the owner's pipeline.
@@ -77,7 +76,7 @@ def choose_rules(
             Without rules, the format's tokenizers are tried.
         pairs: texts with the ids that the owner's pipeline gives.
         texts: texts to try a function on, besides those of the pairs.
-        compares_answers: whether answers of the owner's classifier are compared with those of the rules later.
+        answers: answers of the owner's classifier, which are compared with those of the rules later.
 
     Raises:
         InputError: the rules give other ids; the message shows the first difference. With an external tokenizer, texts
@@ -111,7 +110,8 @@ def choose_rules(
         named = make_implied_rules(vocabulary, tokenizer or "basic_english")
         chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
         if tokenizer is None and chosen is named:
-            if not compares_answers and (doubt := find_doubt_about_default_rules(named, vocabulary.tokens)):
+            is_compared = pairs or answers
+            if not is_compared and (doubt := find_doubt_about_default_rules(named, vocabulary.tokens)):
                 shown = {} if doubt.rules is None else json.loads(write_rules_option(doubt.rules, named))
                 better = f", such as rules={shown}" * bool(shown)
                 raise InputError(doubt.problem, f"Give the tokenizer or the text rules{better}.")
