@@ -68,7 +68,7 @@ from pocketrnn_export.source_code.splitting_part_of_function import (
     write_tokenizer_of_function,
 )
 from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
-from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+from pocketrnn_export.source_code.text_functions_in_file import complete_text_function, list_text_functions
 from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save, find_word_ids_in_code
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
@@ -350,6 +350,35 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
     split = f"from {dot}split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
     Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
     assert name_proposed_function() == proposed
+
+
+OWN_METHOD = """
+def word2seq(words):
+    return [[vocab[letter] for letter in word] for word in words]
+class Net(nn.Module):
+    def forward(self, ids): ...
+    def encode(self, ids): ...
+    def predict(self, word):
+        return self.forward(self.encode(word2seq([word])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "proposed"),
+    [
+        ("", "", "net.py:word2seq"),
+        ("word2seq([word])", "word2seq(word)", ""),
+        ("word2seq([word])", "word2seq([word, word])", ""),
+        ("word2seq([word])", "[vocab[one] for one in word.split()]", "net.py:Net.predict"),
+    ],
+)
+def test_a_method_of_the_module_that_answers_a_text_shows_what_splits_it(
+    before: str, after: str, proposed: str, folder: Path
+) -> None:
+    Path("net.py").write_text(OWN_METHOD.replace(before, after))
+    assert name_proposed_function() == proposed
+    named = complete_text_function(Path("net.py"), "Net.predict")
+    assert (named is not None) == (proposed == "net.py:word2seq")
 
 
 def test_a_script_that_answers_what_is_typed_leads_to_a_copy_of_its_lines(folder: Path) -> None:

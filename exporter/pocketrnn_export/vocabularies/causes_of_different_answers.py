@@ -37,6 +37,7 @@ from pocketrnn_export.vocabularies.candidate_text_rules import (
 )
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
+from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
@@ -294,8 +295,8 @@ def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredT
 
 
 def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
-    """Return the option --labels with an order of the labels; an empty dict if it is not plain on a command line."""
-    return {"labels": ",".join(order)} if len(order) <= _NAMED and not any("," in one for one in order) else {}
+    """Return the option --labels with an order of the labels; an empty dict for many labels."""
+    return {"labels": write_labels(order)} if len(order) <= _NAMED else {}
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
