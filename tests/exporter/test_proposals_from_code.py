@@ -620,9 +620,9 @@ def test_the_notebook_beside_weights_comes_before_other_files_that_fit(source: s
     cells = {"cells": [cell(FILE)], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     Path("models/page.ipynb").write_text(json.dumps(cells))
     result = export(source)
-    assert re.search(r"one of (them|its modules): models/page.ipynb:Net, net.py:Net\.", result.stderr)
+    assert "one of the modules: models/page.ipynb:Net, net.py:Net." in result.stderr
     assert re.search("export models/page.ipynb:Net .*--weights models/best.pt", result.stderr.splitlines()[-1])
-    assert "its modules: models/page.ipynb:Net." in export("models").stderr
+    assert "taken as models/page.ipynb:Net" in export("models").stderr
 
 
 def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
@@ -931,14 +931,14 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     assert list_files_near(made) == [made, Path("net.py")]
 
 
-def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_only_module_of_a_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("scripts", "src"):
         Path(name).mkdir()
         Path(name, "net.py").write_text(FILE)
         for folder in (".", name):
             message = export(folder).stderr
-            assert "config.json" in message
+            assert f"Note: {folder} is taken as {name}/net.py:Net" in message
             assert f"Write: pocketrnn export {name}/net.py:Net" in message
 
 

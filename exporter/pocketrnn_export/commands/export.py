@@ -344,6 +344,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
+    is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
     refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
@@ -356,7 +357,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # A missing file is told before PyTorch is loaded, which takes seconds.
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    is_other_module = "source" in refusals.changes
+    is_other_module = is_folder or "source" in refusals.changes
     if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
         refusals.raise_collected()
     _load_pytorch()
