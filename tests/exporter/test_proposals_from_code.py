@@ -1558,6 +1558,16 @@ def test_a_tokenizer_also_changes_a_text_as_the_code_does_before_the_function(
         assert run_source(made.code)["words"]("g0 n0w") == ("GO NOW" if "upper" in changed else "go now").split()
 
 
+def test_a_name_that_another_function_changes_is_given_as_it_is(tmp_path: Path) -> None:
+    code = "def predict(text, model, vocab):\n    text = clean(text)\n"
+    code += "    return model([vocab.get(word, 1) for word in text.split()])\n\n"
+    (tmp_path / "a.py").write_text(f"{code}def answer(text):\n    return predict(text, model, vocab)\n")
+    assert find_changed_text(tmp_path / "a.py", "predict") is None
+    # In its own function, and outside of functions, it is changed.
+    (tmp_path / "a.py").write_text(f"{code}text = clean(line)\npredict(text, model, vocab)\n")
+    assert find_changed_text(tmp_path / "a.py", "predict") is not None
+
+
 def test_a_file_whose_imports_lead_to_torch_is_told_from_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
