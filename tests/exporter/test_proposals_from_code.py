@@ -1153,6 +1153,29 @@ def test_the_owners_function_that_loads_the_vocabulary_is_called_with_the_file_t
     assert find_vocabulary_loader(Path("src/net.py")) is None
 
 
+@pytest.mark.parametrize(
+    ("code", "is_whole"),
+    [
+        ("try:\n    texts = json.load(open('rows.txt'))\n"
+         "except ValueError:\n    texts = open('rows.txt').read().split()\n"
+         "vocab = build_vocab(texts)\n", True),
+        ("try:\n    vocab = build_vocab(['b', 'a'])\nexcept OSError:\n    vocab = {}\n", False),
+        ("try:\n    vocab = build_vocab(['b', 'a'])\nexcept OSError:\n    print('no')\n", False),
+    ],
+)  # fmt: skip
+def test_data_that_code_reads_in_a_second_way_after_an_error_are_read_so_by_the_script(
+    code: str, is_whole: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.txt").write_text("b a")
+    (tmp_path / "net.py").write_text(
+        f"import json\ndef build_vocab(texts):\n    return {{w: i for i, w in enumerate(texts)}}\n{code}"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert ("except" in script.code) == is_whole
+    assert run_script(script.write(2, tmp_path), tmp_path) == {"b": 0, "a": 1}
+
+
 @pytest.mark.parametrize(("code", "is_told"), [("vocab[word] += 1", False), ("vocab[word] = len(vocab)", True)])
 def test_a_dict_of_counts_is_not_advised_as_a_vocabulary(code: str, is_told: bool, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(f"def build(words):\n    vocab = {{}}\n    for word in words:\n        {code}\n")
