@@ -87,14 +87,14 @@ def find_doubt_about_default_rules(rules: TextRules, tokens: Sequence[str]) -> D
     lengths = Counter(len(one) for one in words if one.replace(" ", "").isalpha())
     of_length = [one for one in words if lengths and len(one) == lengths.most_common(1)[0][0]]
     stems = [one for one in {*_STEMS} & {*tokens} if _STEMS[one] not in tokens]
-    for found, least, what in (
+    for these, least, what in (
         (marked, max(_MARKED * number, _MARKED * _FEW_WORDS), f"are pieces of words, but {splits}"),
         (of_length, max(_OF_ONE_LENGTH * number, _MANY_WORDS), f"all have one length, but {splits}"),
         (stems, _FEW_STEMS - 1, f"are stems, but {splits}"),
         (unspaced, max(_WITHOUT_SPACES * number, _FEW_WORDS), f"are words of texts without spaces, but {splits}"),
     ):
-        if len(found) > least:
-            named = ", ".join(short_repr(one, _LONGEST_WORD) for one in found[:_NAMED_WORDS])
+        if len(these) > least:
+            named = ", ".join(short_repr(one, _LONGEST_WORD) for one in these[:_NAMED_WORDS])
             return DoubtfulDefault(f"Tokens of the vocabulary, such as {named}, {what}.", None)
     never = find_unreachable_words(TextEncoder(rules, tokens), enumerate(words, len(tokens)))
     if number < _FEW_WORDS or len(never) <= _UNREACHABLE * number:
