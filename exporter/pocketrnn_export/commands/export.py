@@ -1335,20 +1335,28 @@ def _choose_rules_agreeing_with_pairs(
 def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> None:
     """Raise an OptionCorrectionsError if the default tokenizer cannot have made the vocabulary. The error proposes the
     function that the user's code has, or the rules that find the vocabulary's tokens."""
+    from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules
 
     if (doubt := find_doubt_about_default_rules(rules, tokens)) is None:
         return
     remedy, changes = _propose_text_options(parse_module_name(options["source"] or ""), options, {})
-    if "tokenizer" not in changes and doubt.rules is not None:
-        changes["rules"] = write_rules_option(doubt.rules, rules)
+    is_tokenizer, file = False, options["vocabulary"]
+    with contextlib.suppress(InputError), hide_log_records():
+        is_tokenizer = file is not None and bool(read_tokenizer(file).tokens)
+    if "tokenizer" in changes:
+        pass
+    elif doubt.rules is not None:
         remedy.insert(0, f"The text rules {describe_rules(doubt.rules)} give such tokens.")
-    elif "tokenizer" not in changes:
-        remedy.insert(
-            0, "Name your tokenizer: --tokenizer with its tokenizer.json, or with your function as file.py:name."
-        )
-        changes.setdefault("tokenizer", UNKNOWN_FILE)
+        # Answers decide.
+        changes |= {} if "pairs" in changes else {"rules": write_rules_option(doubt.rules, rules)}
+    else:
+        own = f"{f'{file}, ' * is_tokenizer}its tokenizer.json, your function as file.py:name, whitespace or characters"
+        remedy.insert(0, f"Name your tokenizer by --tokenizer: {own}.")
+        if "pairs" not in changes:
+            changes |= {"tokenizer": str(file), "vocabulary": None} if is_tokenizer else {"tokenizer": UNKNOWN_FILE}
     refused = OptionCorrectionsError(doubt.problem, "".join(f"\n{escape_line(one)}" for one in remedy), changes)
     refused.of_lines = True
     raise refused
