@@ -63,7 +63,8 @@ MODULE = First()
         ("def load():\n    return B()\ndef predict(text):\n    return load()(text)\nA()\nB()", "load makes B"),
         ("def predict(m, t): ...\ndef train_net():\n    A()\ndef main():\n    predict(B(), 1)", "main makes B"),
         (
-            "def load():\n    return B()\ndef predict(m, t): ...\ndef ask(t):\n    return predict(m, t)\nm = load()\n_ = A()",
+            "def load():\n    return B()\ndef predict(m, t): ...\n"
+            "def ask(t):\n    return predict(m, t)\nm = load()\n_ = A()",
             "load makes B",
         ),
         ("class Predictor:\n    def __init__(self):\n        self.net = B()\nx = A()", "Predictor makes B"),
