@@ -1634,6 +1634,15 @@ def test_weights_given_as_the_vocabulary_are_replaced_in_the_corrected_command(f
     assert "--vocabulary models/best.pt" not in line
 
 
+def test_a_sigmoid_of_several_outputs_in_code_is_in_the_line_to_copy(folder: Path) -> None:
+    code = Path("net.py").read_text()
+    for line, is_given in (("torch.sigmoid(net(x))", True), ("torch.softmax(net(x), 1)", False)):
+        Path("net.py").write_text(f"{code}\ndef ask(net, x):\n    return {line}\n")
+        said = export("net.py:Net", "--weights", "models/best.pt").stderr
+        assert ("--multi-label" in said.splitlines()[-1]) == is_given
+        assert (f"says '{line}'" in said) == is_given
+
+
 def test_a_tokenizer_that_also_changes_a_text_has_a_file_of_its_own(folder: Path) -> None:
     code = "def clean(text):\n    return text.replace('0', 'o')\n\ndef answer(model, text):\n"
     code += "    return model([vocab[word] for word in text.split()])\n\nanswer(net, clean(line))\n"

@@ -92,6 +92,7 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
+    list_code_files,
     list_lengths_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
@@ -844,6 +845,9 @@ def _refuse_missing_options(
             options["weights"] = Path(str(weights))
             _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
+    if "labels" in missing and (said := _take_multi_label_from_code(named, options)):
+        remedy.append(said)
+        changes |= {"multi_label": "given"} if options["multi_label"] else {}
     for option in missing:
         if option == "vocabulary":
             proposed = _propose_vocabulary(named, options["weights"])
@@ -864,6 +868,20 @@ def _refuse_missing_options(
     refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
     refused.of_lines = True
     raise refused
+
+
+def _take_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
+    """Set --multi-label if the user's code gives each of several outputs a probability of its own, by a sigmoid, and
+    not by a softmax. Return a sentence on it, or one that names the doubt; an empty string if code shows nothing."""
+    from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
+
+    # The sigmoid of a single output is the softmax of its two labels.
+    is_open = not any(options[one] for one in ("multi_label", "labels_of", "head"))
+    if not is_open or read_weight_sizes(options["weights"]).outputs < 2:
+        return ""
+    found = find_activations_in_code(list_code_files(named, options))
+    options["multi_label"] = found.are_of_several
+    return found.sentence
 
 
 def _propose_text_options(
