@@ -1064,6 +1064,7 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
     ("columns", "labels", "named"),
     [
         ("p_negative,p_positive", ("Negative", "Positive"), True),
+        ("p_negative,p_positive", ("negative", "positive"), True),
         ("negative (%),positive (%)", ("negative", "positive"), True),
         ("prob_0,prob_1", ("bad", "good"), True),
         ("p_negative,p_positive", ("Negative 😞", "Positive 😀"), True),
@@ -1085,6 +1086,8 @@ def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
     expected = [0.25, 0.75] if "_0" in columns else dict(zip(labels, (0.25, 0.75), strict=True))
     assert not named or one.answer == expected
     assert ("are read as those of the labels" in caplog.text) == named
+    # The labels stand once in the note.
+    assert ("'p_...'" in caplog.text) == (labels[0] == "negative" and columns == "p_negative,p_positive")
 
 
 @pytest.mark.parametrize("columns", ["logp_bad,logp_good", "bad,good"])

@@ -1302,8 +1302,7 @@ def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
     """Refuse text rules that give a text other ids than the pairs, and return the rules. If the user has stated no
-    rules, first change them to give the ids of the pairs; if that changes nothing, log that the default tokenizer is
-    used.
+    rules, first change them to give the ids of the pairs; without pairs, log that the default tokenizer is used.
 
     Raises:
         InputError: a text has other ids.
@@ -1318,7 +1317,7 @@ def _choose_rules_agreeing_with_pairs(
     vocabulary, given = read_vocabulary(tokens), list_texts_with_ids(pairs)
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
-    if found is plain and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
+    if not pairs and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
         log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)
     return rules if found is plain else found

@@ -168,6 +168,7 @@ def print_uncompared_steps_and_kept_notes(
         ABOUT_PADDING,
         ABOUT_SOFTMAX,
         ABOUT_SPLITTING,
+        ABOUT_WORDS,
     )
 
     has_width = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
@@ -176,6 +177,8 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
+        # Its words are in no text, and need not be.
+        ABOUT_WORDS: is_answered and getattr(rules, "tokenizer", "") == "characters",
         # Unknown words have it.
         ABOUT_FIRST_ID: getattr(rules, "unknown_id", None) == 0,
         ABOUT_LENGTHS: has_width,

@@ -129,7 +129,7 @@ def explain_difference(
     if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
         return moved
     _log.info(
-        "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
+        "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
     )
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])

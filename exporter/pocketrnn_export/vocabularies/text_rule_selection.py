@@ -45,13 +45,13 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
-    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only if the owner's ids
-    do not show the rules."""
+    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only without ids or
+    answers of the owner's, with which the rules are compared."""
     unknown, padding = rules.unknown_id, rules.padding_id
     _log.warning(
         "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
-        "words %s; rows are padded with %s. If your pipeline differs, give --rules. --pairs compares the rules "
-        "with your pipeline.",
+        "words %s; in a batch, shorter texts are padded with %s. If your pipeline differs, give --rules. --pairs "
+        "compares the rules with your pipeline.",
         "are dropped" if unknown is None else f"become {describe_token(unknown, vocabulary.tokens)}",
         describe_token(padding, vocabulary.tokens),
     )
@@ -105,7 +105,7 @@ def choose_rules(
     else:
         named = make_implied_rules(vocabulary, tokenizer or "basic_english")
         chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
-        if tokenizer is None and chosen is named:
+        if tokenizer is None and not pairs:
             log_default_tokenizer(vocabulary, named)
     encoder = TextEncoder(chosen, vocabulary.tokens)
     warn_of_unreachable_words(encoder, vocabulary.tokens)
