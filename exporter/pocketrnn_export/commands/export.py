@@ -95,6 +95,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
     list_lengths_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
+    propose_text_length,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
@@ -891,7 +892,11 @@ def _propose_text_options(
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
-            changes = pairs.complete(changes)
+            return remedy, pairs.complete(changes)
+    # Answers show the length better than code does, and so does a function.
+    if is_open and named is not None and options["pairs"] is None and "tokenizer" not in changes:
+        said, of_length = propose_text_length(named, options)
+        return remedy + said, changes | of_length
     return remedy, changes
 
 

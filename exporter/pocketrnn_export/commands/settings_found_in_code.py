@@ -127,6 +127,27 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
     return [*saved, *find_settings_that_rules_lack(_list_code_files(named, options), longest=0).lengths]
 
 
+def propose_text_length(named: ModuleName, options: Mapping[str, Any]) -> tuple[list[str], dict[str, str | None]]:
+    """Return a list with a sentence on the only length of texts that the checkpoint, settings beside it or the user's
+    code name, and --max-tokens if the code only cuts texts. Return an empty list and dict for none or several lengths.
+
+    Args:
+        named: the module's file.
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
+
+    saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
+    found = find_settings_that_rules_lack(_list_code_files(named, options), longest=0, lengths=saved)
+    if options["max_tokens"] is not None or len({one.value for one in found.lengths}) != 1:
+        return [], {}
+    (one, *_), is_padded = found.lengths, bool(found.pad_side)
+    done = "padded or cut" if is_padded else "cut"
+    said = f"Texts seem to be {done} to {one.value} tokens: {one.where} says {one.name}={one.value}."
+    is_given = not is_padded and found.cut_side == "right"
+    return [said], {"max_tokens": str(one.value)} if is_given else {}
+
+
 def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: int | None) -> list[NamedLength]:
     """Return the lengths of texts that were saved with the weights: in their file, in the vocabulary's, or in files of
     settings beside them. Lengths up to `longest` are left out."""
