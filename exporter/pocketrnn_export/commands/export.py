@@ -93,6 +93,7 @@ from pocketrnn_export.commands.proposed_options import (
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
     list_lengths_in_files,
+    list_stop_words_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
     propose_text_length,
@@ -380,7 +381,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
-        _try_weights_and_lengths_of_files(module, named, options),
+        _try_weights_lengths_and_stop_words_of_files(module, named, options),
         _compare_label_order(named, description, options),
         _propose_vocabulary_with_rows(named, options),
         propose_labels_by_outputs(named, options),
@@ -398,13 +399,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _print_written_bundle(manifest, output, description, options)
 
 
-def _try_weights_and_lengths_of_files(
+def _try_weights_lengths_and_stop_words_of_files(
     module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts that the
-    user's files name, are tried if the module gives other answers than the user's classifier."""
+    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts and the
+    stop words that the user's files name, are tried if the module gives other answers than the user's classifier."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
-    from pocketrnn_export.module_check_by_owner_answers import try_weights_and_lengths_if_answers_differ
+    from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
 
     weights = options["weights"]
@@ -419,7 +420,11 @@ def _try_weights_and_lengths_of_files(
             if other is not None:
                 yield str(file), other
 
-    return try_weights_and_lengths_if_answers_differ(list_modules, lambda: list_lengths_in_files(named, options))
+    return try_weights_lengths_and_stop_words_if_answers_differ(
+        list_modules,
+        lambda: list_lengths_in_files(named, options),
+        lambda: [] if named is None else list_stop_words_in_files(named.path),
+    )
 
 
 def _compare_label_order(

@@ -3,6 +3,7 @@ pair shows."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shlex
@@ -32,6 +33,7 @@ _LONG: Final = "Long texts, not compared"
 _READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
 _COMPARED_WORDS: Final = 2_000
+_LARGEST_STOP_WORDS: Final = 2**17
 
 
 def log_owner_hints_and_list_corrections(
@@ -125,6 +127,24 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
 
     saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
     return [*saved, *find_settings_that_rules_lack(_list_code_files(named, options), longest=0).lengths]
+
+
+def list_stop_words_in_files(path: Path) -> list[list[str]]:
+    """Return the words of each text file of stop words that the code of a module, or the files near it, name. Large
+    files and lines of several words are left out.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
+
+    found = []
+    for file in list_data_files_named_in_code(path, "txt|csv|lst|dic"):
+        with contextlib.suppress(InputError, OSError):
+            if "stop" in file.name.lower() and file.stat().st_size <= _LARGEST_STOP_WORDS:
+                found.append([words[0] for line in read_lines(file) if len(words := line.split()) == 1])
+    return found
 
 
 def propose_text_length(named: ModuleName, options: Mapping[str, Any]) -> tuple[list[str], dict[str, str | None]]:

@@ -182,7 +182,9 @@ def _find_rules_or_order(
     def is_explained() -> bool:
         return find_weights(True) is not None or find_order() is not None
 
-    way = find_other_rules(source, tried, tolerance, most_exceptions, stops_before_rare=is_explained)
+    way = find_other_rules(
+        source, tried, tolerance, most_exceptions, stops_before_rare=is_explained, stop_words=source.stop_words
+    )
     if way is None and find_weights(True) is None and (order := find_order()) is not None:
         return _explain_with_order(source, rows, tolerance, order)
     return way
