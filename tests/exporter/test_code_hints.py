@@ -504,3 +504,27 @@ def test_a_function_that_gives_its_module_all_ids_alone_is_no_question_on_paddin
     said = capsys.readouterr().err
     assert ("min_width" in said) == is_cut
     assert ("as in api.py:predict" in said) != is_cut
+
+
+@pytest.mark.parametrize(
+    ("code", "answers", "said", "given"),
+    [
+        ("ids = ids[:max_seq_length]", False, "cut to 30 tokens: use.py, line 2, says max_seq_length=30", True),
+        ("ids = pad_sequences([ids], max_seq_length, padding='pre')", False, "padded or cut to 30 tokens", False),
+        ("ids = ids[:max_seq_length]\nmax_len = 9", False, "", False),
+        ("ids = ids[:max_seq_length]", True, "", False),
+    ],
+)
+def test_the_only_length_of_texts_stands_in_the_first_line_to_copy(
+    code: str, answers: bool, said: str, given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("class Net:\n    def forward(self, ids): ...\n")
+    Path("use.py").write_text(f"from net import Net\nmax_seq_length = 30\n{code}\n")
+    if answers:
+        rows = [f"oil {n},{label}" for n in range(12) for label in ("bad", "good")]
+        Path("answers.csv").write_text("\n".join(["text,label", *rows]))
+    message = CliRunner().invoke(main, ["export", ".", "--labels", "bad,good"]).stderr
+    assert ("30 tokens" in message) == bool(said)
+    assert said in message
+    assert ("--max-tokens 30" in message.partition("Write: ")[2]) == given

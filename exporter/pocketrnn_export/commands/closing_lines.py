@@ -72,6 +72,8 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
         return []
     ids = TextEncoder(rules, tokens).encode_tokens([])
     ids = ids[:1] if len({*ids}) == 1 else ids
+    if ids == [rules.unknown_id]:
+        return [f"A text without a token is answered as one unknown word, which has the id {rules.unknown_id}."]
     said = " ".join(repr(tokens[id_]) if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
     kind = "the token" if len(ids) == 1 and ids[0] < len(tokens) else "a text of" if len(ids) > 1 else ""
     return [f"A text without a token is answered as {f'{kind} {escape_line(said)}'.strip()}{' ...' * (len(ids) > 8)}."]

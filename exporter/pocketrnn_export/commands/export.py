@@ -94,8 +94,10 @@ from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
     list_code_files,
     list_lengths_in_files,
+    list_stop_words_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
+    propose_text_length,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
@@ -380,7 +382,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
-        _try_weights_and_lengths_of_files(module, named, options),
+        _try_weights_lengths_and_stop_words_of_files(module, named, options),
         _compare_label_order(named, description, options),
         _propose_vocabulary_with_rows(named, options),
         propose_labels_by_outputs(named, options),
@@ -398,13 +400,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _print_written_bundle(manifest, output, description, options)
 
 
-def _try_weights_and_lengths_of_files(
+def _try_weights_lengths_and_stop_words_of_files(
     module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts that the
-    user's files name, are tried if the module gives other answers than the user's classifier."""
+    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts and the
+    stop words that the user's files name, are tried if the module gives other answers than the user's classifier."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
-    from pocketrnn_export.module_check_by_owner_answers import try_weights_and_lengths_if_answers_differ
+    from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
 
     weights = options["weights"]
@@ -419,7 +421,11 @@ def _try_weights_and_lengths_of_files(
             if other is not None:
                 yield str(file), other
 
-    return try_weights_and_lengths_if_answers_differ(list_modules, lambda: list_lengths_in_files(named, options))
+    return try_weights_lengths_and_stop_words_if_answers_differ(
+        list_modules,
+        lambda: list_lengths_in_files(named, options),
+        lambda: [] if named is None else list_stop_words_in_files(named.path),
+    )
 
 
 def _compare_label_order(
@@ -909,7 +915,11 @@ def _propose_text_options(
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
-            changes = pairs.complete(changes)
+            return remedy, pairs.complete(changes)
+    # Answers show the length better than code does, and so does a function.
+    if is_open and named is not None and options["pairs"] is None and "tokenizer" not in changes:
+        said, of_length = propose_text_length(named, options)
+        return remedy + said, changes | of_length
     return remedy, changes
 
 
@@ -1325,8 +1335,7 @@ def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
     """Refuse text rules that give a text other ids than the pairs, and return the rules. If the user has stated no
-    rules, first change them to give the ids of the pairs; if that changes nothing, log that the default tokenizer is
-    used.
+    rules, first change them to give the ids of the pairs; without pairs, log that the default tokenizer is used.
 
     Raises:
         InputError: a text has other ids.
@@ -1341,10 +1350,8 @@ def _choose_rules_agreeing_with_pairs(
     vocabulary, given = read_vocabulary(tokens), list_texts_with_ids(pairs)
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
-    if found is plain and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
-        # Ids and answers are compared.
-        if all(one.answer is None and one.ids is None for one in pairs):
-            _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
+    if isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None and not pairs:
+        _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
         log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)
     return rules if found is plain else found
