@@ -80,6 +80,8 @@ class ChangeFinder:
                 self._holding.setdefault(name, []).append(statement)
             for holder, path in statement.now.flows | statement.later.flows:
                 self._flows.setdefault(holder, set()).add(path)
+        alone = {name for one in statements if one.alone for name in find_bound_names(one.node)}
+        self._of_main = alone - self._binding.keys()
         self._methods = [method for one in statements if isinstance(one.node, ast.ClassDef)
                          for method in find_methods(one.node)]  # fmt: skip
         self._code: dict[str, Mentions] = {}
@@ -154,7 +156,7 @@ class ChangeFinder:
         packages: the import may define them."""
         stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
         mentioned = {find_top(name) for s in self._all if stars for name in s.now.loads | s.now.writes}
-        mentioned -= {name for s in self._all if s.alone for name in find_bound_names(s.node)}
+        mentioned -= self._of_main
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
     def find_names_needed_by(self, statements: Sequence[Statement], wanted: Set[str]) -> Needed:
@@ -202,14 +204,20 @@ class ChangeFinder:
         return any(find_top(one) == name and not one.endswith(".?") for one in statement.now.writes)
 
     def find_changed_names(self, statement: Statement, needed: Needed) -> list[str]:
-        """Return the needed names that a statement may change."""
+        """Return the needed names that a statement may change. A statement that runs only where the file is run by
+        itself often runs the needed code, too: then only the names that it touches itself count, and what the functions
+        that it calls write outside of themselves."""
         total = self.totals[statement.index]
+        direct = statement.now if statement.alone else total
         written = {*map(find_top, total.writes)} - self._names.imports.keys()
-        loads = set(map(find_top, total.loads))
+        loads = set(map(find_top, direct.loads))
         found = written & needed.names
         found |= {top for one in total.writes if (top := find_top(one)) in needed.instances and not is_weight(one)}
-        found |= {one for one in total.touches & needed.names if self._kinds.get(one) != _CODE}
+        found |= {one for one in direct.touches & needed.names if self._kinds.get(one) != _CODE}
         found |= loads & self._alive & needed.names
+        if statement.alone:
+            # The names of local variables have a star.
+            found = {one for one in found if "*" not in one} - self._of_main
         named = found & self._binding.keys()
         if found and found <= needed.models:
             named = (named | loads) & needed.models
