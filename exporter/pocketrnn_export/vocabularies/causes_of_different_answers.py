@@ -125,7 +125,7 @@ def explain_difference(
         return turned
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
-    if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
+    if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance, is_first=True):
         return Explanation(empty)
     if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
         return moved
@@ -201,6 +201,8 @@ def _advise_without_rules(
             "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
+    if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance):
+        return Explanation(empty)
     said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
             _advise_on_other_split(source, tried, tolerance))  # fmt: skip
     return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
@@ -497,15 +499,25 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
     return max(without, default=-1.0), min(with_it, default=2.0)
 
 
+def _are_characters_tokens(tokens: Sequence[str], texts: Sequence[AnsweredText]) -> bool:
+    """Return whether most letters and digits of texts are `tokens` by themselves."""
+    characters = [one for each in texts for one in str(each.text).lower() if one.isalnum()]
+    known = {token.lower() for token in tokens if len(token) == 1}
+    return 2 * sum(one in known for one in characters) > len(characters)
+
+
 def _advise_on_texts_without_tokens(
-    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float, *, is_first: bool = False
 ) -> str | None:
     """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
     which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
-    texts have letters and agree with no id."""
+    texts have letters and agree with no id; with `is_first`, also if other rules may find tokens in them."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
+        return None
+    # A tokenizer of characters, say, may find tokens in these texts.
+    if is_first and _are_characters_tokens(text.vocabulary, wrong):
         return None
     if any(list(source.encode(one.read)) != [rules.empty_id] for one in wrong):
         return None
