@@ -79,7 +79,9 @@ def correct_pairs_or_labels(
         problem = f"{file} is neither a CSV file nor lines of JSON." if is_other else error.problem
         return OptionCorrectionsError(problem, other.sentence, {"pairs": other.file})
     proposed = propose_labels(code, options["weights"], file, multi_label=several)
-    given, meant, answered = {*labels}, {*proposed.value.split(",")}, {*found}
+    is_named = parse_module_name(proposed.value) is not None
+    meant = {*(read_labels(proposed.value) if is_named else proposed.value.split(","))}
+    given, answered = {*labels}, {*found}
     # The answers have all given labels, and others, or have other names for them.
     are_renamed = meant == answered and not given & answered
     if not labels or not (given < meant or are_renamed):

@@ -80,7 +80,8 @@ def log_owner_hints_and_list_corrections(
             weights,
             has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
-        )
+            multi_label=options["multi_label"], labels=len(text.get("labels", ())),
+        )  # fmt: skip
     split, function = dict[str, str | None](), None
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
@@ -133,7 +134,7 @@ def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: 
     from pocketrnn_export.source_code.text_settings_in_code import list_text_lengths_in_settings_beside
     from pocketrnn_export.vocabularies.checkpoint_text_settings import list_text_lengths_in_checkpoint
 
-    files = [one for one in (weights, vocabulary) if one is not None and one.is_file()]
+    files = dict.fromkeys(one for one in (weights, vocabulary) if one is not None and one.is_file())
     found = [length for one in files for length in list_text_lengths_in_checkpoint(one, longest)]
     return found + ([] if weights is None else list_text_lengths_in_settings_beside(weights, longest))
 
