@@ -118,10 +118,8 @@ def explain_difference(
     `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
     argument is True. With `is_order_open`, the labels may have another order, also if other rules show it first."""
     exact = _describe_other_order(source, rows, tolerance)
-    if exact := exact or _explain_with_other_activation(source, rows, tolerance, further):
+    if exact := exact or _explain_with_other_activation(source, rows, tolerance, further) or find_weights(False):
         return exact
-    if (weights := find_weights(False)) is not None:
-        return weights
     order = find_likelier_order(source, rows)
     turned = _explain_with_order(source, rows, tolerance, order) if order.is_sure else None
     if turned is not None and turned.agreeing is not None:
@@ -271,9 +269,16 @@ def _explain_with_other_activation(
     each = "each label has a probability of its own, by a sigmoid, as --multi-label says (multi_label=True)"
     said = f"In your classifier's answers, {each if is_several else 'all labels share one, by a softmax'}"
     said += "" if is_several else ": leave --multi-label out"
-    wrong = [i for i, (one, numbers) in enumerate(moved) if measure_distance(one.answer, numbers, other) > tolerance]
-    if not wrong and _agrees_with_all(other, other.text.rules, further, tolerance):
-        return Explanation(f"{said}: so all {len(rows):,} texts agree.", options=options)
+
+    def list_wrong() -> list[int]:
+        return [i for i, (one, found) in enumerate(moved) if measure_distance(one.answer, found, other) > tolerance]
+
+    if not (wrong := list_wrong()):
+        for one in further:
+            with contextlib.suppress(PocketRNNError):
+                moved.append((one, other.answer_text(one.read)))
+        if not (wrong := list_wrong()):
+            return Explanation(f"{said}: so all {len(moved):,} texts agree.", options=options)
     found = explain_difference(other, moved, wrong, tolerance, further)
     said = f"{said}. {found.advice}"
     if found.agreeing is not None or found.options:
