@@ -20,6 +20,7 @@ from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, read_labels_as_owner
+from pocketrnn_export.vocabularies.causes_of_different_answers import find_activation_by_sums
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
@@ -90,6 +91,14 @@ def test_the_other_activation_is_tried_before_text_rules_also_with_a_named_lengt
             refuse_other_answers(make_source(given), answer(own, width, most))
         assert caught.value.options == {"multi_label": option}
         assert getattr(caught.value.agreeing, "min_width", None) == (width or None)
+
+
+@pytest.mark.parametrize(
+    ("apply", "most", "shown"), [(sigmoid, 3, "sigmoid"), (softmax, 3, "softmax"), (softmax, 2, ""), (sigmoid, 1, "")]
+)
+def test_sums_of_probabilities_show_the_activation(apply: Any, most: int, shown: str) -> None:
+    rows = [(one, np.zeros(3)) for one in answer(apply, WIDTH, most)]
+    assert find_activation_by_sums(rows, len(LABELS)) == shown
 
 
 def test_an_agreeing_activation_is_kept() -> None:

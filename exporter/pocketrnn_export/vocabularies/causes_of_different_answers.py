@@ -255,14 +255,15 @@ def _explain_with_first_tokens(
 def _explain_with_other_activation(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
 ) -> Explanation | None:
-    """Explain the difference with a sigmoid in place of a softmax, or the reverse, with which more answers agree and
-    which other causes then complete. Return None if no more do, by the given rules and the lengths that code names."""
+    """Explain the difference with a sigmoid in place of a softmax, or the reverse, and the causes that remain then.
+    Return None unless the sums of the probabilities show it, or more answers agree then, by the given rules and the
+    lengths that code names."""
     if source.other is None:
         return None
     moved = [(one, source.other.answer_text(one.read)) for one, _ in rows]
     other = read_labels_as_owner(source.other, moved)
     before, after = (_count_agreeing_texts(one, rows, tolerance) for one in (source, other))
-    if after <= before:
+    if after <= before and find_activation_by_sums(rows, len(source.labels)) != other.activation:
         return None
     is_several = other.activation == "sigmoid"
     options = {"multi_label": "given" if is_several else None}
@@ -284,6 +285,19 @@ def _explain_with_other_activation(
     if found.agreeing is not None or found.options:
         return found._replace(advice=said, options={**options, **found.options})
     return found._replace(advice=said, nearer_options={**options, **found.nearer_options})
+
+
+def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
+    """Return `sigmoid` if the probabilities of a text add up to more than 1, `softmax` if those of all labels always
+    add up to 1, and an empty string if the sums show neither."""
+    given = [one.answer for one, _ in rows if isinstance(one.answer, Mapping)]
+    apart = [math.fsum(one.values()) - 1 for one in given]
+    # Of numbers that are rounded to two decimals.
+    near = 0.005 * label_count + 1e-3
+    if any(one > near for one in apart):
+        return "sigmoid"
+    is_whole = len(given) >= _TEXTS_TO_TELL_BY and all(len(one) == label_count > 2 for one in given)
+    return "softmax" if is_whole and all(abs(one) <= near for one in apart) else ""
 
 
 def _count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
