@@ -23,9 +23,11 @@ from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.answer_distances import (
+    TOLERANCE,
     AnsweredText,
     AnswerSource,
     Row,
+    choose_tolerance,
     find_possible_columns,
     measure_distance,
     read_labels_as_owner,
@@ -292,12 +294,11 @@ def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
     add up to 1, and an empty string if the sums show neither."""
     given = [one.answer for one, _ in rows if isinstance(one.answer, Mapping)]
     apart = [math.fsum(one.values()) - 1 for one in given]
-    # Of numbers that are rounded to two decimals.
-    near = 0.005 * label_count + 1e-3
-    if any(one > near for one in apart):
+    # Numbers may be rounded to two decimals.
+    if any(one > choose_tolerance(rows) * label_count for one in apart):
         return "sigmoid"
     is_whole = len(given) >= _TEXTS_TO_TELL_BY and all(len(one) == label_count > 2 for one in given)
-    return "softmax" if is_whole and all(abs(one) <= near for one in apart) else ""
+    return "softmax" if is_whole and all(abs(one) <= TOLERANCE for one in apart) else ""
 
 
 def _count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
