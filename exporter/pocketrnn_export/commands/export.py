@@ -21,7 +21,6 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError, require_module, short_repr
@@ -33,7 +32,11 @@ from pocketrnn_export.commands.closing_lines import (
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.collected_refusals import (
+    CollectedRefusals,
+    remember_command,
+    write_line_to_copy,
+)
 from pocketrnn_export.commands.compression_and_integer_options import (
     COLUMNS,
     arithmetic_options,
@@ -338,10 +341,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
       pocketrnn export news-checkpoint -o news
     """
+    remember_command()
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     take_function_of_written_file(options)
+    remember_command()
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
@@ -468,7 +473,7 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
         found = _propose_vocabulary(named, options["weights"])
         changes = {"vocabulary": None, found.option: found.value}
         is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
-        write = f" Write: {format_command_with_changes(changes)}" * is_other
+        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes) if is_other else ""
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
