@@ -203,3 +203,25 @@ def test_a_command_that_was_just_refused_is_not_proposed_again() -> None:
             line = write_line_to_copy(Path("out"), {"tokenizer": tokenizer})
             assert (f"Write: export net.py:Net --tokenizer {tokenizer}" in line) == is_written
             assert bool(line) == is_written
+
+
+def test_two_refusals_do_not_propose_each_other(folder: Path) -> None:
+    code = "def predict(text, model):\n    return model([vocab.get(word, 1) for word in text.split()])\n\n"
+    Path("net.py").write_text(
+        f"{MODULE}\n{code}print(predict(clean(line), net))\n\ndef clean(text):\n    return text\n"
+    )
+
+    def write(_: object) -> None:
+        raise OtherAnswersError("7 differ.", "Give the text rules.")
+
+    tokenizer, proposed = "net.py:predict", []
+    for _ in range(2):
+        running = click.Context(command.export, info_name="pocketrnn export")
+        options = {**dict.fromkeys(str(one.name) for one in command.export.params), "output": "out"}
+        running.params = {**options, "tokenizer": tokenizer, "source": "net.py:Net"}
+        with running, pytest.raises(ParityError) as caught:
+            export_with_rules_from_answers(write, {}, running.params, tokenizer)  # type: ignore[arg-type]
+        line = shlex.split(str(caught.value).partition("Write: ")[2])
+        proposed.append(line[line.index("--tokenizer") + 1] if "--tokenizer" in line else "")
+        tokenizer = proposed[-1]
+    assert proposed == ["out_changed_words.py:words", ""]

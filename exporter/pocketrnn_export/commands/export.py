@@ -103,6 +103,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,
+    remove_tokenizer_file_that_bundle_replaces,
     remove_written_files_if_command_fails,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
@@ -478,7 +479,7 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
 
 
 def _print_written_bundle(
-    manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any]
 ) -> None:
     """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
     command."""
@@ -486,6 +487,8 @@ def _print_written_bundle(
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 
+    if getattr(manifest.text.rules, "tokenizer", "") != "external":
+        remove_tokenizer_file_that_bundle_replaces(options)
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")

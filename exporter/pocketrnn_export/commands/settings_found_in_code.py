@@ -199,15 +199,18 @@ def print_uncompared_steps_and_kept_notes(
 
 
 def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
-    """Return the function of the owner's code from which the file of --tokenizer was written, if it gives its module
-    the ids of a text as they are. Else return an empty string."""
+    """Return the function of --tokenizer, or the one from which its file was written, if it gives its module the ids of
+    a text as they are. Else return an empty string."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
     from pocketrnn_export.source_code.functions_that_answer_or_split import gives_all_ids_alone
 
     written = parse_module_name(tokenizer or "")
     origin = "" if written is None else read_origin_of_written_file(written.path)
-    named = parse_module_name(origin)
-    if written is None or named is None or not (path := written.path.parent / named.path).is_file():
+    named = parse_module_name(origin) or written
+    if written is None or named is None:
+        return ""
+    path, origin = (written.path.parent / named.path, origin) if origin else (written.path, str(written))
+    if not path.is_file():
         return ""
     return origin if gives_all_ids_alone(path, named.function_name) else ""
 
