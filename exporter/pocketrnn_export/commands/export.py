@@ -21,7 +21,6 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 from pocketrnn.errors import (
@@ -41,7 +40,11 @@ from pocketrnn_export.commands.closing_lines import (
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.collected_refusals import (
+    CollectedRefusals,
+    remember_command,
+    write_line_to_copy,
+)
 from pocketrnn_export.commands.compression_and_integer_options import (
     COLUMNS,
     arithmetic_options,
@@ -110,6 +113,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,
+    remove_tokenizer_file_that_bundle_replaces,
     remove_written_files_if_command_fails,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
@@ -348,10 +352,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
       pocketrnn export news-checkpoint -o news
     """
+    remember_command()
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     take_function_of_written_file(options)
+    remember_command()
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
@@ -500,12 +506,12 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
         found = _propose_vocabulary(named, options["weights"])
         changes = {"vocabulary": None, found.option: found.value}
         is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
-        write = f" Write: {format_command_with_changes(changes)}" * is_other
+        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes) if is_other else ""
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
 def _print_written_bundle(
-    manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any]
 ) -> None:
     """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
     command."""
@@ -513,6 +519,8 @@ def _print_written_bundle(
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 
+    if getattr(manifest.text.rules, "tokenizer", "") != "external":
+        remove_tokenizer_file_that_bundle_replaces(options)
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
