@@ -3,9 +3,11 @@ module."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,6 +24,9 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_weight_names
+
+if TYPE_CHECKING:
+    from pocketrnn_export.source_code.answering_code import MadeClass
 
 _MOST_NAMED: Final = 8
 
@@ -43,12 +48,7 @@ def complete_source(source: str) -> str:
     is_code = path.suffix in (".py", ".ipynb")
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
-    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
-    from pocketrnn_export.source_code.class_definitions import (
-        find_calls_of_classes,
-        list_module_classes,
-        list_module_classes_near,
-    )
+    from pocketrnn_export.source_code.class_definitions import find_calls_of_classes, list_module_classes
 
     names = list_module_classes(path) if is_code else []
     parameters = click.get_current_context().params
@@ -66,22 +66,23 @@ def complete_source(source: str) -> str:
         parameters["source"] = completed
         return completed
     found = [f"{path}:{name}" for name in names]
-    if not found:
-        near = list_module_classes_near(path)
-        found = list_modules_that_fit(near, [] if is_code else [path], path.parent) or near
-    chosen = find_module_of_answering_code([f"{path}:{name}" for name in fitting] or found)
-    if names and chosen is not None and chosen[1].is_only:
-        others = [one for one in found if one != chosen[0]]
+    if names:
+        ordered, likeliest, made = choose_module([f"{path}:{name}" for name in fitting] or found, [], path.parent)
+        likeliest = likeliest if made is not None else next((f"{path}:{name}" for name in calls), likeliest)
+    else:
+        files = list_weight_files_near(path) if is_code and weights is None else [weights or path]
+        ordered, likeliest, made = choose_module(_list_modules_made_or_near(path), files, path.parent)
+        found = ordered
+    if names and made is not None and made.is_only:
+        others = [one for one in found if one != likeliest]
         print_line(
-            f"Note: {chosen[0]} is taken, which {chosen[1].maker} makes ({chosen[1].place}); name another as "
+            f"Note: {likeliest} is taken, which {made.maker} makes ({made.place}); name another as "
             f"{' or '.join(others)}.",
             err=True,
         )
-        parameters["source"] = chosen[0]
-        return chosen[0]
-    first = [f"{path}:{name}" for name in [*calls, *fitting]] or [*found, "file.py:name"]
-    changes: dict[str, str | None] = {"source": first[0] if chosen is None else chosen[0]}
-    why = "" if chosen is None else chosen[1].sentence
+        parameters["source"] = likeliest
+        return likeliest
+    changes: dict[str, str | None] = {"source": likeliest or "file.py:name"}
     problem = f"{path} defines {'several modules' if names else 'no module, that is, no class with a forward'}."
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
@@ -92,14 +93,58 @@ def complete_source(source: str) -> str:
         given = f", and give --weights {path}" if "weights" in changes else ""
         other = f"Name the Python file or notebook with the module, such as model.py{given}."
         raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
-    said = f"Name one of them: {', '.join(found[:_MOST_NAMED])}.{f' {why}' if why else ''}"
-    raise OptionCorrectionsError(problem, said, changes)
+    raise OptionCorrectionsError(problem, f"Name one of them: {_describe_choice(found, made)}", changes)
+
+
+def choose_module(
+    modules: Sequence[str], weights: Iterable[Path], folder: Path
+) -> tuple[list[str], str, MadeClass | None]:
+    """Choose the likeliest of several modules: one that fits a file of weights, if any does; a recurrent one, if there
+    is any; and of these the one that the code which answers texts makes.
+
+    Args:
+        modules: the modules, each as file.py:name.
+        weights, folder: as in `list_modules_that_fit`.
+
+    Returns:
+        the modules that may be meant, the recurrent ones first; the likeliest, or an empty string; and where code makes
+        it, or None.
+    """
+    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
+    from pocketrnn_export.source_code.class_definitions import is_recurrent
+
+    found = list_modules_that_fit(modules, weights, folder) or [*modules]
+    named = {one: one.rpartition(":") for one in found}
+    recurrent = [one for one, (file, _, name) in named.items() if is_recurrent(Path(file), name)]
+    found = [*dict.fromkeys([*recurrent, *found])]
+    chosen = find_module_of_answering_code(recurrent or found)
+    return (found, *chosen) if chosen is not None else (found, next(iter(found), ""), None)
+
+
+def _list_modules_made_or_near(path: Path) -> list[str]:
+    """Return the modules in the files near a file that its own code makes or, if it makes none, all of them."""
+    from pocketrnn_export.source_code.class_definitions import list_module_classes_near
+    from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
+    from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
+
+    near = list_module_classes_near(path)
+    code = read_python_statements_if_readable(path) if path.suffix in (".py", ".ipynb") else []
+    nodes = (node for one in code for node in ast.walk(one))
+    made = {read_last_name(node.func) for node in nodes if isinstance(node, ast.Call)}
+    return [one for one in near if one.rpartition(":")[2] in made] or near
+
+
+def _describe_choice(modules: Sequence[str], made: MadeClass | None) -> str:
+    """Write the modules to choose from, and where code makes the likeliest."""
+    more = len(modules) - _MOST_NAMED
+    named = f"{', '.join(modules[:_MOST_NAMED])}{f', and {more} more' if more > 0 else ''}."
+    return named if made is None else f"{named} {made.sentence}"
 
 
 def _refuse_name_without_module(source: str) -> None:
     """Raise an error if a SOURCE file.py:name names a method, a class without a forward, or the part of an object. The
     error, an InputError or an OptionCorrectionsError, proposes the module class that the named code makes."""
-    from pocketrnn_export.source_code.answering_code import find_module_made_by, find_module_of_answering_code
+    from pocketrnn_export.source_code.answering_code import find_module_made_by
     from pocketrnn_export.source_code.class_definitions import (
         is_class_without_forward,
         list_module_classes,
@@ -123,17 +168,20 @@ def _refuse_name_without_module(source: str) -> None:
     remedy = "Name a class, a module, or a function that makes a module."
     if f"{path}:{name}" in modules:
         raise OptionCorrectionsError(problem, remedy, {"source": f"{path}:{name}"})
-    if (made := find_module_made_by(path, name, modules) or find_module_of_answering_code(modules)) is not None:
-        raise OptionCorrectionsError(problem, f"{made[1].sentence} Name it: {made[0]}.", {"source": made[0]})
-    if modules:
-        raise OptionCorrectionsError(problem, f"Name one of them: {', '.join(modules)}.", {"source": modules[0]})
-    raise InputError(problem, remedy)
+    if not modules:
+        raise InputError(problem, remedy)
+    if (found_made := find_module_made_by(path, name, modules)) is not None:
+        likeliest, made = found_made
+        raise OptionCorrectionsError(problem, f"{made.sentence} Name it: {likeliest}.", {"source": likeliest})
+    ordered, likeliest, made_near = choose_module(modules, list_weight_files_near(path), path.parent)
+    raise OptionCorrectionsError(
+        problem, f"Name one of them: {_describe_choice(ordered, made_near)}", {"source": likeliest}
+    )
 
 
 def _refuse_folder_of_code(folder: Path) -> None:
     """Raise an OptionCorrectionsError for a folder whose Python files define modules, or whose notebooks define a
     module that fits the weights. The error names these modules."""
-    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 
     inside = folder / "__init__.py"
@@ -141,11 +189,10 @@ def _refuse_folder_of_code(folder: Path) -> None:
     found = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
     given = click.get_current_context().params["weights"]
     weights = list_weight_files_near(inside) if given is None else [given]
-    if found := list_modules_that_fit(found, weights, folder) or found:
-        chosen = find_module_of_answering_code(found)
-        why, source = ("", found[0]) if chosen is None else (f" {chosen[1].sentence}", chosen[0])
+    named, source, made = choose_module(found, weights, folder)
+    if named:
         raise OptionCorrectionsError(
             f"{folder} holds no config.json, so that it is not a folder that `pocketrnn train` wrote, but holds code.",
-            f"Name one of its modules: {', '.join(found[:_MOST_NAMED])}.{why}",
+            f"Name one of its modules: {_describe_choice(named, made)}",
             {"source": source},
         )
