@@ -27,6 +27,7 @@ from pocketrnn.commands.threshold_without_effect import describe_threshold_witho
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
+    describe_torchscript,
     format_example_note,
     format_proof_summary,
     format_proof_table,
@@ -506,6 +507,7 @@ def _print_written_bundle(
     if isinstance(rules, TextRules) and rules.tokenizer != "external":
         full = f"In full: pocketrnn inspect {shlex.quote(str(output))}."
         limits = [f"The text rules: {describe_rules(rules)}. {full}", *limits]
+    limits += describe_torchscript(manifest, output)
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     named = parse_module_name(options["tokenizer"] or "")
