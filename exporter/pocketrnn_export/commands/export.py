@@ -93,8 +93,8 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
+    find_files_of_stop_words,
     list_lengths_in_files,
-    list_stop_words_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
     propose_text_length,
@@ -424,7 +424,7 @@ def _try_weights_lengths_and_stop_words_of_files(
     return try_weights_lengths_and_stop_words_if_answers_differ(
         list_modules,
         lambda: list_lengths_in_files(named, options),
-        lambda: [] if named is None else list_stop_words_in_files(named.path),
+        lambda: [] if named is None else [*find_files_of_stop_words(named.path).values()],
     )
 
 
