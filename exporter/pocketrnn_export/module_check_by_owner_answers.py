@@ -23,6 +23,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, Probabilities
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
+from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
 _log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
         raise OtherAnswersError(
             f"The labels are in another order than the answers in {beside.file}.",
             f"{order.sentence} Give the labels in the order of your classifier's logits.",
-            options={"labels": ",".join(order.labels), "pairs": beside.file},
+            options={"labels": write_labels(order.labels), "pairs": beside.file},
         )
     if not order.is_sure and beside.note:
         _log.warning("%s", beside.note)

@@ -27,9 +27,9 @@ from pocketrnn_export.commands.settings_found_in_code import (
     print_uncompared_steps_and_kept_notes,
 )
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_settings_that_rules_lack,
-    list_hints_on_sigmoids_in_code,
     list_hints_on_text_rules_in_code,
     list_text_lengths_in_settings_beside,
 )
@@ -124,16 +124,34 @@ def test_the_id_of_unknown_words_in_code_is_named(code: str, number: int | None,
 def test_a_loss_of_single_labels_is_named_before_a_sigmoid_and_a_gate_is_not(tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text("class A(nn.Module):\n  def forward(self, x):\n    return torch.sigmoid(x)\n")
-    assert list_hints_on_sigmoids_in_code([path]) == []
+    assert find_activations_in_code([path]).list_hints(multi_label=False) == []
     document = {"cells": [], "nbformat": 4}
     sources = [path.read_text(), "p = model(x).sigmoid()", "import torch\nloss = nn.BCEWithLogitsLoss()"]
     document["cells"] = [{"cell_type": "code", "source": source} for source in sources]
     notebook = tmp_path / "a.ipynb"
     notebook.write_text(json.dumps(document))
-    (said,) = list_hints_on_sigmoids_in_code([notebook])
+    (said,) = find_activations_in_code([notebook]).list_hints(multi_label=False)
     assert "cell 3, line 2, says 'nn.BCEWithLogitsLoss()'" in said
     assert "--multi-label" in said
     assert list_hints_on_text_rules_in_code([notebook], longest=None) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "is_sure", "words"),
+    [
+        ("p = torch.sigmoid(model(x))", True, "line 1, says 'torch.sigmoid(model(x))'"),
+        ("p = torch.sigmoid(model(x))\nloss = nn.CrossEntropyLoss()", False, "doubt"),
+        ("p = softmax(model(x))", False, ""),
+    ],
+)
+def test_code_shows_several_labels_of_a_text_or_a_doubt(code: str, is_sure: bool, words: str, tmp_path: Path) -> None:
+    (tmp_path / "api.py").write_text(code)
+    found = find_activations_in_code([tmp_path / "api.py"])
+    assert found.are_of_several == is_sure
+    assert words in found.sentence
+    assert bool(found.sentence) == bool(words)
+    # The converse: several labels are asked for, and the code has only a softmax.
+    assert bool(found.list_hints(multi_label=True)) == (not words)
 
 
 def test_files_that_are_imported_from_the_same_folder_are_read_once_deep(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def correct_pairs_or_labels(
         problem = f"{file} is neither a CSV file nor lines of JSON." if is_other else error.problem
         return OptionCorrectionsError(problem, other.sentence, {"pairs": other.file})
     proposed = propose_labels(code, options["weights"], file, multi_label=several)
-    given, meant, answered = {*labels}, {*proposed.value.split(",")}, {*found}
+    given, meant, answered = {*labels}, {*read_labels(proposed.value)}, {*found}
     # The answers have all given labels, and others, or have other names for them.
     are_renamed = meant == answered and not given & answered
     if not labels or not (given < meant or are_renamed):

@@ -94,6 +94,7 @@ from pocketrnn_export.commands.proposed_options import (
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
     find_files_of_stop_words,
+    list_code_files,
     list_lengths_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
@@ -852,6 +853,9 @@ def _refuse_missing_options(
             options["weights"] = Path(str(weights))
             _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
+    if "labels" in missing and (said := _take_multi_label_from_code(named, options)):
+        remedy.append(said)
+        changes |= {"multi_label": "given"} if options["multi_label"] else {}
     for option in missing:
         if option == "vocabulary":
             proposed = _propose_vocabulary(named, options["weights"])
@@ -872,6 +876,20 @@ def _refuse_missing_options(
     refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
     refused.of_lines = True
     raise refused
+
+
+def _take_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
+    """Set --multi-label if the user's code gives each of several outputs a probability of its own, by a sigmoid, and
+    not by a softmax. Return a sentence on it, or one that names the doubt; an empty string if code shows nothing."""
+    from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
+
+    # The sigmoid of a single output is the softmax of its two labels.
+    is_open = not any(options[one] for one in ("multi_label", "labels_of", "head"))
+    if not is_open or read_weight_sizes(options["weights"]).outputs < 2:
+        return ""
+    found = find_activations_in_code(list_code_files(named, options))
+    options["multi_label"] = found.are_of_several
+    return found.sentence
 
 
 def _propose_text_options(
@@ -950,6 +968,11 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
                 f" {code.unsorted} lists files in an order that may differ on another machine: if the answers differ, "
                 f"run python {shlex.quote(str(script))} sorted."
             )
+        if code.data.replaced:
+            paths = "; ".join(f"{new} in place of {old}" for old, new in code.data.replaced.items())
+            also += f" It reads {paths}."
+        if code.data.missing:
+            also += f" Before you run it, correct the path {' and '.join(code.data.missing)}, which does not exist."
         return ProposedOption(
             "vocabulary",
             f"{lines} of {code.file} makes {' and '.join(code.made)}, and is copied to {script}: run python "
@@ -1329,10 +1352,41 @@ def _choose_rules_agreeing_with_pairs(
     vocabulary, given = read_vocabulary(tokens), list_texts_with_ids(pairs)
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
-    if not pairs and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
+    if isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None and not pairs:
+        _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
         log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)
     return rules if found is plain else found
+
+
+def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise an OptionCorrectionsError if the default tokenizer cannot have made the vocabulary. The error proposes the
+    function that the user's code has, or the rules that find the vocabulary's tokens."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules
+
+    if (doubt := find_doubt_about_default_rules(rules, tokens)) is None:
+        return
+    remedy, changes = _propose_text_options(parse_module_name(options["source"] or ""), options, {})
+    is_tokenizer, file = False, options["vocabulary"]
+    with contextlib.suppress(InputError), hide_log_records():
+        is_tokenizer = file is not None and bool(read_tokenizer(file).tokens)
+    if "tokenizer" in changes:
+        pass
+    elif doubt.rules is not None:
+        remedy.insert(0, f"The text rules {describe_rules(doubt.rules)} give such tokens.")
+        # Answers decide.
+        changes |= {} if "pairs" in changes else {"rules": write_rules_option(doubt.rules, rules)}
+    else:
+        own = f"{f'{file}, ' * is_tokenizer}its tokenizer.json, your function as file.py:name, whitespace or characters"
+        remedy.insert(0, f"Name your tokenizer by --tokenizer: {own}.")
+        if "pairs" not in changes:
+            changes |= {"tokenizer": str(file), "vocabulary": None} if is_tokenizer else {"tokenizer": UNKNOWN_FILE}
+    refused = OptionCorrectionsError(doubt.problem, "".join(f"\n{escape_line(one)}" for one in remedy), changes)
+    refused.of_lines = True
+    raise refused
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:

@@ -52,10 +52,10 @@ def log_owner_hints_and_list_corrections(
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_SOFTMAX, ABOUT_SPLITTING, AFTER_AN_ERROR
+    from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
     from pocketrnn_export.source_code.text_settings_in_code import (
         find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
-        list_hints_on_sigmoids_in_code,
         list_hints_on_text_rules_in_code,
     )
     from pocketrnn_export.vocabularies.checkpoint_text_settings import (
@@ -72,12 +72,12 @@ def log_owner_hints_and_list_corrections(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )
     answered = [one for one in pairs if one.answer is not None]
-    files = _list_code_files(named, options)
+    files = list_code_files(named, options)
     lengths = _list_saved_lengths(weights, options["vocabulary"], longest)
     open_ones: dict[str, Any] = {"longest": longest, "unknown_id": unknown_id, "lengths": lengths}
     hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
-    if not (options["multi_label"] or options["head"] or answered or options["labels_of"]):
-        hints[ABOUT_SOFTMAX] = list_hints_on_sigmoids_in_code(files)
+    if not (options["head"] or answered or options["labels_of"]):
+        hints[ABOUT_SOFTMAX] = find_activations_in_code(files).list_hints(multi_label=options["multi_label"])
     if weights is not None:
         hints[""] = advise_on_checkpoint_settings(
             weights,
@@ -110,7 +110,7 @@ def log_owner_hints_and_list_corrections(
     )
 
 
-def _list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
+def list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
     """Return the files of the module and of --tokenizer, and the files that import the module's."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_that_import
 
@@ -128,7 +128,7 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
     from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
 
     saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
-    return [*saved, *find_settings_that_rules_lack(_list_code_files(named, options), longest=0).lengths]
+    return [*saved, *find_settings_that_rules_lack(list_code_files(named, options), longest=0).lengths]
 
 
 def find_files_of_stop_words(path: Path) -> dict[Path, list[str]]:
@@ -160,7 +160,7 @@ def propose_text_length(named: ModuleName, options: Mapping[str, Any]) -> tuple[
     from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
 
     saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
-    found = find_settings_that_rules_lack(_list_code_files(named, options), longest=0, lengths=saved)
+    found = find_settings_that_rules_lack(list_code_files(named, options), longest=0, lengths=saved)
     if options["max_tokens"] is not None or len({one.value for one in found.lengths}) != 1:
         return [], {}
     (one, *_), is_padded = found.lengths, bool(found.pad_side)

@@ -120,8 +120,8 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
         ChangedText(place='api.py, line 9', code='clean(line)', text='line')
     """
     found, (position, parameter) = None, _find_text_parameter(path, name)
-    for cell in read_python_cells(path):
-        nodes = [*ast.walk(ast.Module(list(cell.statements), []))]
+    scopes = [(cell, nodes) for cell in read_python_cells(path) for nodes in _list_scopes(cell.statements)]
+    for cell, nodes in scopes:
         assigned = {ast.unparse(one.targets[0]): one.value for one in nodes if isinstance(one, ast.Assign)}
         for call in nodes:
             if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != name:
@@ -139,6 +139,19 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
             if is_changed and is_text and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
                 found = ChangedText(cell.describe_place(path, call), ast.unparse(given), texts.pop())
     return found
+
+
+def _list_scopes(statements: Sequence[ast.stmt]) -> list[list[ast.AST]]:
+    """List the syntax nodes of each scope: those outside of functions, then those of each function. A function may give
+    a name of another one another value."""
+    scopes: list[list[ast.AST]] = [[*statements]]
+    for scope in scopes:
+        # Both lists grow while they are read.
+        for node in scope:
+            is_function = isinstance(node, Function | ast.Lambda)
+            scopes.extend([[*ast.iter_child_nodes(node)]] if is_function else [])
+            scope.extend([] if is_function else ast.iter_child_nodes(node))
+    return scopes
 
 
 def _find_text_parameter(path: Path, name: str) -> tuple[int, str]:

@@ -37,6 +37,7 @@ from pocketrnn_export.vocabularies.candidate_text_rules import (
 )
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
+from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
@@ -296,8 +297,8 @@ def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredT
 
 
 def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
-    """Return the option --labels with an order of the labels; an empty dict if it is not plain on a command line."""
-    return {"labels": ",".join(order)} if len(order) <= _NAMED and not any("," in one for one in order) else {}
+    """Return the option --labels with an order of the labels; an empty dict for many labels."""
+    return {"labels": write_labels(order)} if len(order) <= _NAMED else {}
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
@@ -500,7 +501,8 @@ def _advise_on_texts_without_tokens(
     source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
 ) -> str | None:
     """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
-    which ids the answers agree. Return None if one of the texts `wrong` has a token, or if the rules pad texts."""
+    which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
+    texts have letters and agree with no id."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
@@ -520,6 +522,9 @@ def _advise_on_texts_without_tokens(
                 agreeing.append(id_)
         if len(agreeing) == _ENOUGH:
             break
+    if not agreeing and any(map(str.isalnum, "".join(str(one.text) for one in wrong))):
+        # Other rules may find tokens in these texts.
+        return None
     agrees = f"With {' or '.join(map(str, agreeing))} the answers agree. " if agreeing else ""
     return (
         f"These texts have no token, so the bundle reads the id {rules.empty_id} instead. To change it, give --rules "

@@ -141,6 +141,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
+    rows = _spell_columns_as_labels(rows, labels)
     rows = _replace_class_numbers(path, rows, labels)
     rows = _leave_out_true_labels(path, rows, labels)
     rows = _convert_percents(path, rows, labels)
@@ -187,6 +188,21 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     rows = _leave_out_rows_without_answer(path, rows, unread, multi_label=multi_label)
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _spell_columns_as_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows with each column named as the label from which its name differs only in case or blanks. A column
+    that two labels may name, or that another member of a row names, keeps its name."""
+    names = [*rows[0]] if rows else []
+    spelled = {
+        name: same[0]
+        for name in names
+        if name not in labels and name not in _MEMBERS and not _ANSWER.fullmatch(name)
+        if len(same := [one for one in labels if fold_label(one) == fold_label(name)]) == 1
+    }
+    spelled = {name: label for name, label in spelled.items()
+               if label not in names and [*spelled.values()].count(label) == 1}  # fmt: skip
+    return [{spelled.get(name, name): field for name, field in row.items()} for row in rows] if spelled else rows
 
 
 def _refuse_table_without_answers(
