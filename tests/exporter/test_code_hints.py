@@ -106,6 +106,8 @@ def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> 
         ("counts[w] = counts.get(w, 0) + 1", None),
         ("def read(name):\n    return settings.get(name, 0)", None),
         ("row = [words.get(w, unknown) for w in text]", None),
+        ("n = 3\nn += 1\nrow = [words.get(w, n) for w in text]", None),
+        ("n = 3\nfor n, w in enumerate(text):\n    ids.append(vocab.get(w, n))", None),
         ("row = [words[w] if w in others else 4 for w in text]", None),
     ],
 )
