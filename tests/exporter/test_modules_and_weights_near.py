@@ -267,6 +267,9 @@ def test_a_class_or_function_that_may_give_a_module_is_not_refused_by_its_code()
     for name in ("Sub", "Library", "Maker", "decorated", "missing"):
         assert not describe_name_without_module(Path("other.py"), name)
     assert not describe_name_without_module(Path("main.py"), "make")
+    Path("settings.py").write_text("@dataclass\nclass Settings:\n    words: int = 9\ndef run():\n    return\n")
+    for name, kind in (("Settings", "class"), ("run", "function")):
+        assert kind in describe_name_without_module(Path("settings.py"), name)
 
 
 def test_a_bundle_is_refused_before_pytorch_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
