@@ -251,6 +251,11 @@ def test_what_gives_no_module_is_told_before_it_is_run(source: str) -> None:
 def test_the_module_of_a_folder_is_taken_by_the_weights_and_a_long_list_of_modules_is_counted() -> None:
     folder = CliRunner().invoke(main, ["export", ".", "-o", "out"]).stderr
     assert "Note: . is taken as nets.py:Net07" in folder
+    # Neither a folder beside the code nor a wrong path of the weights changes the choice.
+    Path("data").mkdir()
+    for arguments in (["data"], [".", "--weights", "absent.pt"]):
+        said = CliRunner().invoke(main, ["export", *arguments, "-o", "out"]).stderr
+        assert said.partition("Write: ")[2].split()[2] == "nets.py:Net07"
     Path("saved.pt").unlink()
     for source in (".", "main.py", "nets.py"):
         said = CliRunner().invoke(main, ["export", source, "-o", "out"]).stderr
