@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -672,6 +673,26 @@ def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_n
         exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
     made = exported(tmp_path / "b", tokenizer=None, rules=replace(rules, empty_id=other), example_ids=pairs)
     assert read_text_verdict(made).answers is not None
+
+
+def test_texts_of_known_characters_without_a_token_ask_for_another_tokenizer() -> None:
+    tokens = ("<pad>", *"abcdefghij")
+    rules = TextRules("whitespace", unknown_id=None, empty_id=0, padding_id=0)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        return np.asarray([0.2, 0.8] if sum(ids) % 2 else [0.7, 0.3])
+
+    encoder = TextEncoder(rules, tokens)
+    source = AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, tokens), encoder.encode, answer_ids,
+                          lambda text: answer_ids(encoder.encode(text)))  # fmt: skip
+    owners = TextEncoder(replace(rules, tokenizer="characters"), tokens)
+    texts = ["".join(one) for one in itertools.product("abc", "defg", "hij")]
+    answered = [AnsweredText(text, text, ("b" if sum(owners.encode(text)) % 2 else "a",)) for text in texts]
+    with pytest.raises(OtherAnswersError) as refused:
+        refuse_other_answers(source, answered)
+    assert "empty_id" not in refused.value.remedy
+    assert isinstance(refused.value.agreeing, TextRules)
+    assert refused.value.agreeing.tokenizer == "characters"
 
 
 @pytest.mark.slow

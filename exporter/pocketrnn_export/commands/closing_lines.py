@@ -164,6 +164,7 @@ def print_next_step(
     """
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features_beside_text import write_example_feature_options
+    from pocketrnn.verdicts import read_text_verdict
 
     where, calls = shlex.quote(str(output)), []
     if isinstance(manifest.input, NumberInput):
@@ -186,14 +187,16 @@ def print_next_step(
         keeps = manifest.output.thresholds is not None
         calls.append(
             f"{load}).predict_labels(texts{'' if keeps else ', 0.5'}) gives each text the labels that reach "
-            f"{'their thresholds' if keeps else '0.5'}; predict gives only the likeliest label"
+            f"{'their thresholds' if keeps else '0.5'}; predict, as classify --top 1, gives only the likeliest label"
         )
     for call in calls:
         print_line(f"In Python, {call}.")
     if corrected_options:
         print_line(f"Next: {format_command_with_changes({**corrected_options, 'force': 'given'})}")
         return
-    print_line(f"Next: pocketrnn classify --bundle {where} {given}")
+    answers = read_text_verdict(manifest).answers
+    top = " --top 1" * (answers is not None and answers.of_likeliest)
+    print_line(f"Next: pocketrnn classify --bundle {where}{top} {given}")
 
 
 def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:

@@ -21,10 +21,17 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
-from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError, require_module, short_repr
+from pocketrnn.errors import (
+    ExportError,
+    InputError,
+    OutputError,
+    PocketRNNError,
+    find_similar_name,
+    require_module,
+    short_repr,
+)
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
     describe_torchscript,
@@ -34,7 +41,11 @@ from pocketrnn_export.commands.closing_lines import (
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.collected_refusals import (
+    CollectedRefusals,
+    remember_command,
+    write_line_to_copy,
+)
 from pocketrnn_export.commands.compression_and_integer_options import (
     COLUMNS,
     arithmetic_options,
@@ -103,6 +114,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,
+    remove_tokenizer_file_that_bundle_replaces,
     remove_written_files_if_command_fails,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
@@ -341,10 +353,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
       pocketrnn export news-checkpoint -o news
     """
+    remember_command()
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     take_function_of_written_file(options)
+    remember_command()
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
@@ -363,7 +377,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
     is_other_module = is_folder or "source" in refusals.changes
     if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
-        refusals.raise_collected()
+        with print_stages():
+            refusals.collect(lambda: _refuse_similar_name(named, "source", source))
+            refusals.raise_collected()
     _load_pytorch()
     with print_stages():
         if numbers.are_given:
@@ -399,6 +415,21 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
             print_line(line)
         return
     _print_written_bundle(manifest, output, description, options)
+
+
+def _refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:
+    """Raise an OptionCorrectionsError if no statement of a file binds the name in the value of an option, but a class
+    or function of the file has a similar one. No code is run."""
+    from pocketrnn_export.source_code.notebook import read_python_cells
+    from pocketrnn_export.source_code.top_level_statements import list_statements
+
+    if named is None or not named.path.is_file():
+        return
+    statements = list_statements(read_python_cells(named.path))
+    near = find_similar_name(named.name, [name for one in statements if (name := getattr(one.node, "name", ""))])
+    if near and not any(named.name in one.binds for one in statements):
+        right = value.replace(f":{named.name}", f":{near}", 1)
+        raise OptionCorrectionsError(f"{named.path} defines no {named.name}.", f"Did you mean {near}?", {option: right})
 
 
 def _try_weights_lengths_and_stop_words_of_files(
@@ -476,12 +507,12 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
         found = _propose_vocabulary(named, options["weights"])
         changes = {"vocabulary": None, found.option: found.value}
         is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
-        write = f" Write: {format_command_with_changes(changes)}" * is_other
+        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes) if is_other else ""
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
 def _print_written_bundle(
-    manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any]
 ) -> None:
     """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
     command."""
@@ -489,6 +520,8 @@ def _print_written_bundle(
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 
+    if getattr(manifest.text.rules, "tokenizer", "") != "external":
+        remove_tokenizer_file_that_bundle_replaces(options)
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
@@ -1189,6 +1222,7 @@ def _add_rules_of_function(
         except PocketRNNError:
             replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
             if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
+                _refuse_similar_name(named, "tokenizer", options["tokenizer"])
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
@@ -1482,11 +1516,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         return vocabulary.tokens, _read_text_rules(vocabulary, options)
     given, most = options["tokenizer"], options["max_tokens"]
     if not Path(given).exists():
-        names = ", ".join(_TOKENIZERS)
-        raise InputError(
-            f"{short_repr(given, 60)} is neither the name of a tokenizer nor a file.",
-            f"Use one of {names}, or give the path of a tokenizer.json.",
-        )
+        _refuse_unknown_tokenizer_name(given, find_file_of_source(options))
     if Path(given).suffix in (".py", ".ipynb"):
         _refuse_tokenizer_file_of_code(Path(given))
     if options["vocabulary"] is not None:
@@ -1501,6 +1531,21 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
+
+
+def _refuse_unknown_tokenizer_name(given: str, module_file: Path | None) -> None:
+    """Raise the error of a --tokenizer that is neither a name nor a file. It proposes a similar name of a tokenizer, or
+    of a function near the module's file that splits texts."""
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+
+    known = {one: one for one in _TOKENIZERS}
+    known |= {one.name: one.option for one in list_text_functions(module_file)} if module_file is not None else {}
+    problem = f"{short_repr(given, 60)} is neither the name of a tokenizer nor a file."
+    begun = [one for one in known if one.startswith(given.lower())]
+    if near := known.get(find_similar_name(given, known) or "".join(begun[:1])):
+        raise OptionCorrectionsError(problem, f"Did you mean {near}?", make_options_of_tokenizer_function(near))
+    names = ", ".join(_TOKENIZERS)
+    raise InputError(problem, f"Use one of {names}, or give the path of a tokenizer.json.")
 
 
 def _refuse_tokenizer_file_of_code(file: Path) -> None:

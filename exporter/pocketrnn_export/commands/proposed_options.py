@@ -45,6 +45,8 @@ _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+# Longer labels are named in the owner's code, if they have a name there.
+_LONGEST_LABELS: Final = 100
 # In place of a file that is not known.
 UNKNOWN_FILE: Final = "FILE"
 # The files of weights that are compared with the given one: reading one of this size takes a second.
@@ -190,7 +192,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.source_code.label_choices_in_code import BY_PREDICTION
-    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, join_first_labels
+    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, find_name_of_labels, join_first_labels
     from pocketrnn_export.vocabularies.labels import write_labels
 
     sizes = read_weight_sizes(weights)
@@ -223,6 +225,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     fitting = by_prediction if len(by_prediction) == 1 else fitting
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
+        if path is not None and len(value) > _LONGEST_LABELS:
+            value = find_name_of_labels(path, labels.labels) or value
         file = next((one for one in answers if _holds_answers(one, labels.labels, multi_label=multi_label)), None)
         said = f"The labels seem to be {labels.description}. {_say_how_to_check_order(labels.labels, file, sizes)}"
         return ProposedOption("labels", said, value)

@@ -83,7 +83,8 @@ def log_owner_hints_and_list_corrections(
             weights,
             has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
-        )
+            multi_label=options["multi_label"], labels=len(text.get("labels", ())),
+        )  # fmt: skip
     split, function = dict[str, str | None](), None
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
@@ -176,7 +177,7 @@ def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: 
     from pocketrnn_export.source_code.text_settings_in_code import list_text_lengths_in_settings_beside
     from pocketrnn_export.vocabularies.checkpoint_text_settings import list_text_lengths_in_checkpoint
 
-    files = [one for one in (weights, vocabulary) if one is not None and one.is_file()]
+    files = dict.fromkeys(one for one in (weights, vocabulary) if one is not None and one.is_file())
     found = [length for one in files for length in list_text_lengths_in_checkpoint(one, longest)]
     return found + ([] if weights is None else list_text_lengths_in_settings_beside(weights, longest))
 
@@ -244,15 +245,18 @@ def print_uncompared_steps_and_kept_notes(
 
 
 def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
-    """Return the function of the owner's code from which the file of --tokenizer was written, if it gives its module
-    the ids of a text as they are. Else return an empty string."""
+    """Return the function of --tokenizer, or the one from which its file was written, if it gives its module the ids of
+    a text as they are. Else return an empty string."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
     from pocketrnn_export.source_code.functions_that_answer_or_split import gives_all_ids_alone
 
     written = parse_module_name(tokenizer or "")
     origin = "" if written is None else read_origin_of_written_file(written.path)
-    named = parse_module_name(origin)
-    if written is None or named is None or not (path := written.path.parent / named.path).is_file():
+    named = parse_module_name(origin) or written
+    if written is None or named is None:
+        return ""
+    path, origin = (written.path.parent / named.path, origin) if origin else (written.path, str(written))
+    if not path.is_file():
         return ""
     return origin if gives_all_ids_alone(path, named.function_name) else ""
 
