@@ -252,6 +252,11 @@ def test_what_gives_no_module_is_told_before_it_is_run(source: str) -> None:
 def test_the_module_of_a_folder_is_taken_by_the_weights_and_a_long_list_of_modules_is_counted() -> None:
     folder = CliRunner().invoke(main, ["export", ".", "-o", "out"]).stderr
     assert "Note: . is taken as nets.py:Net07" in folder
+    # Neither a folder beside the code nor a wrong path of the weights changes the choice.
+    Path("data").mkdir()
+    for arguments in (["data"], [".", "--weights", "absent.pt"]):
+        said = CliRunner().invoke(main, ["export", *arguments, "-o", "out"]).stderr
+        assert said.partition("Write: ")[2].split()[2] == "nets.py:Net07"
     Path("saved.pt").unlink()
     for source in (".", "main.py", "nets.py"):
         said = CliRunner().invoke(main, ["export", source, "-o", "out"]).stderr
@@ -268,6 +273,9 @@ def test_a_class_or_function_that_may_give_a_module_is_not_refused_by_its_code()
     for name in ("Sub", "Library", "Maker", "decorated", "missing"):
         assert not describe_name_without_module(Path("other.py"), name)
     assert not describe_name_without_module(Path("main.py"), "make")
+    Path("settings.py").write_text("@dataclass\nclass Settings:\n    words: int = 9\ndef run():\n    return\n")
+    for name, kind in (("Settings", "class"), ("run", "function")):
+        assert kind in describe_name_without_module(Path("settings.py"), name)
 
 
 def test_a_bundle_is_refused_before_pytorch_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The most ids that the next command shows.
 _SHOWN_IDS: Final = 30
+# A smaller TorchScript file needs no line, in bytes.
+_LARGE: Final = 500_000
 # Libraries that read data that is installed beside them.
 _WITH_DATA: Final = ("nltk", "spacy", "stanza")
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
@@ -77,6 +79,21 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
     said = " ".join(repr(tokens[id_]) if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
     kind = "the token" if len(ids) == 1 and ids[0] < len(tokens) else "a text of" if len(ids) > 1 else ""
     return [f"A text without a token is answered as {f'{kind} {escape_line(said)}'.strip()}{' ...' * (len(ids) > 8)}."]
+
+
+def describe_torchscript(manifest: Manifest, bundle: Path) -> list[str]:
+    """Return a list with a line on a large TorchScript file of a bundle: its size, what it is for, and the option that
+    leaves it out. Return an empty list for a small one, or none.
+
+    Args:
+        manifest: the description of the bundle.
+        bundle: its folder.
+    """
+    if manifest.torchscript is None or (size := (bundle / manifest.torchscript.file).stat().st_size) < _LARGE:
+        return []
+    whole = sum(one.stat().st_size for one in bundle.iterdir())
+    said = f"{manifest.torchscript.file} is {size / 1e6:.1f} of the bundle's {whole / 1e6:.1f} MB"
+    return [f"{said}: only programs with PyTorch need it, and --no-torchscript leaves it out."]
 
 
 def format_proof_summary(manifest: Manifest, rows_called: str, bundle: str) -> str:

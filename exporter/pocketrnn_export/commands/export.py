@@ -34,6 +34,7 @@ from pocketrnn.errors import (
 )
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
+    describe_torchscript,
     format_example_note,
     format_proof_summary,
     format_proof_table,
@@ -103,9 +104,9 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
+    find_files_of_stop_words,
     list_code_files,
     list_lengths_in_files,
-    list_stop_words_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
     propose_text_length,
@@ -455,7 +456,7 @@ def _try_weights_lengths_and_stop_words_of_files(
     return try_weights_lengths_and_stop_words_if_answers_differ(
         list_modules,
         lambda: list_lengths_in_files(named, options),
-        lambda: [] if named is None else list_stop_words_in_files(named.path),
+        lambda: [] if named is None else [*find_files_of_stop_words(named.path).values()],
     )
 
 
@@ -540,6 +541,7 @@ def _print_written_bundle(
     if isinstance(rules, TextRules) and rules.tokenizer != "external":
         full = f"In full: pocketrnn inspect {shlex.quote(str(output))}."
         limits = [f"The text rules: {describe_rules(rules)}. {full}", *limits]
+    limits += describe_torchscript(manifest, output)
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     named = parse_module_name(options["tokenizer"] or "")

@@ -175,7 +175,7 @@ def _complete_folder(folder: Path) -> str:
     """Take the module that the Python files of a folder define, or the only one that fits a file of weights.
 
     Raises:
-        OptionCorrectionsError: there are several; the error names them.
+        OptionCorrectionsError: there are several, or only others near the folder; the error names them.
         CheckpointError: there is none.
     """
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
@@ -185,6 +185,9 @@ def _complete_folder(folder: Path) -> str:
     near = [] if is_bundle else list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
     modules = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
     found, chosen = ([], None) if is_bundle else _choose_module(modules, inside)
+    if not found and near:
+        problem = f"{folder} holds neither a checkpoint nor the code of a module."
+        _refuse_modules(problem, *_choose_module(near, inside))
     if not found:
         read_checkpoint_file(folder, CONFIG_JSON)
     if len(found) == 1:
@@ -204,13 +207,14 @@ def _choose_module(
     Args:
         modules: the modules.
         path: a file near which weights are looked for, and notebooks.
-        weights: the files of weights; by default, that of --weights, or else those near `path`.
+        weights: the files of weights; by default, that of --weights if it exists, or else those near `path`.
     """
     from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
     from pocketrnn_export.source_code.class_definitions import is_recurrent
 
     given = click.get_current_context().params["weights"]
-    weights = weights or (list_weight_files_near(path) if given is None else [given])
+    is_given = given is not None and given.is_file()
+    weights = weights or ([given] if is_given else list_weight_files_near(path))
     found = list_modules_that_fit(modules, weights, path.parent) or [*modules]
     named = {one: one.rpartition(":") for one in found}
     recurrent = [one for one, (file, _, name) in named.items() if is_recurrent(Path(file), name)]

@@ -34,6 +34,7 @@ _READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
 _COMPARED_WORDS: Final = 2_000
 _LARGEST_STOP_WORDS: Final = 2**17
+_TOLD_WORDS: Final = 3
 
 
 def log_owner_hints_and_list_corrections(
@@ -88,6 +89,7 @@ def log_owner_hints_and_list_corrections(
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
         hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named)
+        hints[ABOUT_SPLITTING] += [] if named is None else _describe_stop_words(named)
         if named is not None and (function := propose_tokenizer_function(named.path)) is not None:
             split = make_options_of_tokenizer_function(function.option)
     if named is not None and not pairs:
@@ -130,9 +132,9 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
     return [*saved, *find_settings_that_rules_lack(list_code_files(named, options), longest=0).lengths]
 
 
-def list_stop_words_in_files(path: Path) -> list[list[str]]:
-    """Return the words of each text file of stop words that the code of a module, or the files near it, name. Large
-    files and lines of several words are left out.
+def find_files_of_stop_words(path: Path) -> dict[Path, list[str]]:
+    """Find the text files of stop words that the code of a module, or the files near it, name. Return a dict from each
+    file to its words. Large files and lines of several words are left out.
 
     Args:
         path: the file of the module.
@@ -140,11 +142,11 @@ def list_stop_words_in_files(path: Path) -> list[list[str]]:
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
-    found = []
+    found: dict[Path, list[str]] = {}
     for file in list_data_files_named_in_code(path, "txt|csv|lst|dic"):
         with contextlib.suppress(InputError, OSError):
             if "stop" in file.name.lower() and file.stat().st_size <= _LARGEST_STOP_WORDS:
-                found.append([words[0] for line in read_lines(file) if len(words := line.split()) == 1])
+                found[file] = [words[0] for line in read_lines(file) if len(words := line.split()) == 1]
     return found
 
 
@@ -266,6 +268,15 @@ def _describe_text_functions(named: ModuleName) -> list[str]:
     found = [one.option for one in list_text_functions(named.path)]
     said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
     return [f"{said}, give it: --tokenizer {shlex.quote(found[0])}"] if found else []
+
+
+def _describe_stop_words(named: ModuleName) -> list[str]:
+    """Return a hint for each file of stop words that the owner's code names."""
+    return [
+        f"{file} seems to hold words that your code leaves out, but the bundle reads them: "
+        f"{', '.join(words[:_TOLD_WORDS])}, ... Answers of your classifier show whether it does so: --pairs FILE"
+        for file, words in find_files_of_stop_words(named.path).items()
+    ]
 
 
 def _describe_function_of_other_ids(

@@ -132,6 +132,7 @@ def _walk_without_optional_branches(node: ast.AST, absent: Collection[str]) -> I
 _SETTERS: Final = ("add_module", "register_module", "register_buffer", "register_parameter", "setattr")
 _DEEPEST_BASE: Final = 4
 _RECURRENT: Final = re.compile("(?i)lstm|gru|rnn")
+_GIVING: Final = ast.Return | ast.Yield | ast.YieldFrom
 _BESIDE_THE_CODE: Final = frozenset(("example", "examples", "test", "tests", "scripts", "docs", "benchmarks", "venv"))
 
 
@@ -171,15 +172,13 @@ def describe_name_without_module(path: Path, name: str) -> str:
         name: the name.
     """
     found = [one for one in read_python_statements(path) if getattr(one, "name", "") == name]
-    if not found or getattr(found[-1], "decorator_list", None):
-        return ""
-    if isinstance(found[-1], ast.FunctionDef):
-        gives = any(
-            isinstance(one, ast.Return | ast.Yield | ast.YieldFrom) and one.value for one in ast.walk(found[-1])
-        )
-        return "" if gives else "a function that returns nothing"
-    is_other_class = isinstance(found[-1], ast.ClassDef) and not _may_have_forward(path, found[-1])
-    return "a class without a forward" if is_other_class else ""
+    match found[-1:]:
+        case [ast.FunctionDef(decorator_list=[]) as function]:
+            returned = [getattr(one, "value", None) for one in ast.walk(function) if isinstance(one, _GIVING)]
+            return "" if any(returned) else "a function that returns nothing"
+        case [ast.ClassDef() as definition]:
+            return "" if _may_have_forward(path, definition) else "a class without a forward"
+    return ""
 
 
 def _may_have_forward(path: Path, definition: ast.ClassDef, depth: int = 0) -> bool:
