@@ -48,8 +48,8 @@ def read_pairs_in_label_order(
             raise
         raise OptionCorrectionsError(
             f"{error.problem.removesuffix('.')}, with --labels {write_labels(labels)}.",
-            f"All {len(answers):,} answers agree with themselves if the labels are in another order, "
-            f"{', '.join(order)}: give that of your classifier's logits.",
+            f"All {len(answers):,} answers have the highest probability for their own label if the labels are in "
+            f"another order, {', '.join(order)}: give the order of your classifier's logits.",
             {"labels": write_labels(order)},
         ) from None
 

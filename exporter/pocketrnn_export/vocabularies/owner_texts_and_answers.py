@@ -307,7 +307,9 @@ def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Seque
     predicted = [name for name in names if _PREDICTED.search(name) and _holds_only(rows, name, labels)]
     true = [name for name in names if _TRUE.search(name) or (name == "label" and predicted)]
     if true:
-        _log.warning("%s: not read, since they seem to be true labels: %s", path, _write_names(true))
+        _log.warning(
+            "%s: these columns are not read, since they seem to hold true labels: %s", path, _write_names(true)
+        )
         rows = [{name: field for name, field in row.items() if name not in true} for row in rows]
     return _rename_only_column(path, rows, predicted, "label")
 
@@ -471,7 +473,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     # DictReader collects the fields beyond the header under None.
     if longer := [number for number, row in enumerate(rows, 1) if None in row]:
         raise InputError(
-            f"{path}, row {longer[0]} has more fields than the first line names.",
+            f"{path} has more fields in row {longer[0]} than names of columns in its first line.",
             'Put a text with commas in quotes: "a, b".',
         )
     rows = [{name: field or "" for name, field in row.items()} for row in rows]
@@ -844,7 +846,7 @@ def map_answers_to_labels(
     )
     if of_second:
         _log.warning(
-            "The one probability of each text is read and compared as that of %s, the second label",
+            "Each text has one probability, which is read as that of %s, the second label",
             short_repr(labels[1], 40),
         )  # fmt: skip
     seconds = [
@@ -856,8 +858,8 @@ def map_answers_to_labels(
     threshold = find_threshold_of_second_label(labelled, labels)
     if threshold is not None:
         _log.warning(
-            "Your classifier gives %s from a probability of %s on, but a bundle gives the likelier label, from 0.5 on: "
-            "the probabilities are compared, and the labels by your number",
+            "Your classifier gives the label %s from a probability of %s on, but a bundle from 0.5 on. The "
+            "comparison uses your threshold",
             short_repr(labels[1], 40), threshold,
         )  # fmt: skip
     found = []
@@ -1025,8 +1027,8 @@ def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -
     for label in chosen:
         if label not in answer or answer[label] < max(others, default=0.0):
             raise InputError(
-                f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but the highest "
-                f"probability for {short_repr(max(answer, key=answer.__getitem__), 40)}.",
+                f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but its highest "
+                f"probability is that of {short_repr(max(answer, key=answer.__getitem__), 40)}.",
                 "Leave the label out if it is the true label and not the answer of your classifier. If it is the "
                 "answer, the order of the labels may be wrong: leave the probabilities out, and the labels show it.",
             )

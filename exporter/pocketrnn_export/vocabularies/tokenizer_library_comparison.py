@@ -47,7 +47,7 @@ def compare_with_library(subwords: Subwords, texts: Iterable[str]) -> int:
                 f"{subwords.library} and the text rules that were read from {subwords.kind} give "
                 f"{short_repr(text, 60)} different ids, {len(theirs)} and {len(ours)} of them.",
                 "That is a fault of pocketrnn, or of a release of the library that differs from other releases: "
-                "report it with the file. With --pairs (example_ids=) your pipeline's ids decide.",
+                "report it with the file. Or give your pipeline's ids, which then decide: --pairs (example_ids=).",
             )
     return len(every)
 

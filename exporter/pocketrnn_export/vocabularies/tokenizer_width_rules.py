@@ -51,7 +51,7 @@ def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any]
     for name, value in _list_stated_values(subwords).items():
         if widths.get(name, value) != value:
             raise InputError(
-                f"{source} says {name}={short_repr(value)}, but rules say {name}={short_repr(widths[name])}.",
+                f"{source} says {name}={short_repr(value)}, but the rules say {name}={short_repr(widths[name])}.",
                 f"Leave {name} out of the rules, or change the file with enable_truncation and enable_padding.",
             )
     rules = replace(subwords.rules, **widths)
