@@ -50,8 +50,8 @@ class DoubtfulDefault(NamedTuple):
 
 
 def find_doubt_about_default_rules(rules: TextRules, tokens: Sequence[str]) -> DoubtfulDefault | None:
-    """Return the reason why the default tokenizer cannot have made a vocabulary; None if it can. The entries show it:
-    most are single characters, many have the mark of a subword, or most are in no text.
+    """Return the reason why the default tokenizer cannot have made a vocabulary: most entries are single characters,
+    many have the mark of a subword, or most are never found in a text. Return None if there is no such reason.
 
     Args:
         rules: the default rules.
@@ -94,7 +94,8 @@ def find_doubt_about_default_rules(rules: TextRules, tokens: Sequence[str]) -> D
 
 
 def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]]) -> list[str]:
-    """Return the words of a vocabulary that the rules find in no text, since they split, change or drop these words.
+    """Return the words of a vocabulary that the rules can find in no text, since they split, change or drop these
+    words.
 
     Args:
         encoder: the rules.
