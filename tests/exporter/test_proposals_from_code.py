@@ -1579,6 +1579,17 @@ def test_weights_given_as_the_vocabulary_are_replaced_in_the_corrected_command(f
     assert "--vocabulary models/best.pt" not in line
 
 
+def test_a_table_without_names_is_replaced_by_answers_with_a_column_of_more_words(folder: Path) -> None:
+    Path("answers.csv").write_text(
+        "text,label,probability,others\noil up,good,0.6,bad 0.4; x 0.1\noil,bad,0.7,good 0.3\n"
+    )
+    given = ("--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good")
+    for rows in ("oil is up\t1\ta\nit is bad\t1\tb\n", "oil is up\t1\t1\nit is bad\t0\t0\n"):
+        Path("train.tsv").write_text(rows)
+        line = export("net.py:Net", *given, "--pairs", "train.tsv").stderr.splitlines()[-1]
+        assert "--pairs answers.csv" in line
+
+
 def test_a_sigmoid_of_several_outputs_in_code_is_in_the_line_to_copy(folder: Path) -> None:
     code = Path("net.py").read_text()
     for line, is_given in (("torch.sigmoid(net(x))", True), ("torch.softmax(net(x), 1)", False)):

@@ -183,8 +183,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     if unread:
         _log_unread_columns(path, rows, labels, unread)
     if not labels:
-        # Numbers of all labels are read when the labels are known.
-        unread = [name for name in (rows[0] if rows else ()) if _holds_numbers_of_several_labels(rows, name)]
+        # Columns that are not of one label are read when the labels are known.
+        unread = [name for name in (rows[0] if rows else ()) if _holds_more_than_numbers(rows, name)]
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     rows = _leave_out_rows_without_answer(path, rows, unread, multi_label=multi_label)
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
@@ -600,9 +600,13 @@ def _find_column_of_all_labels(
     return found[0] if len(found) == 1 else None
 
 
-def _holds_numbers_of_several_labels(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+def _holds_more_than_numbers(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Return whether a column without the name of an answer holds words, or several numbers, in all its fields."""
     fields = [row[column] for row in rows if row[column]] if column not in _MEMBERS else []
-    return bool(fields) and all(isinstance(one, str) and len(_parse_numbers(one)) > 1 for one in fields)
+    is_answer = _ANSWER.fullmatch(column) is not None
+    return (
+        not is_answer and bool(fields) and all(isinstance(one, str) and len(_parse_numbers(one)) != 1 for one in fields)
+    )
 
 
 def _parse_numbers(field: str) -> list[float]:
