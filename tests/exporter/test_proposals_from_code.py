@@ -951,6 +951,11 @@ def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
     assert heading.startswith("In Python")
     assert (first, second) == ("  from cut import words", '  classifier = Classifier.load("mine", tokenizer=words)')
     assert re.findall(r"[\w.]+\.py|contractions|nltk|\bre\b", needs) == ["cut.py", "clean.py", "contractions", "nltk"]
+    # Text rules may do what a function does, but not what a library does.
+    assert "--rules" in needs
+    Path("cut.py").write_text("import nltk\n\ndef words(text):\n    return nltk.word_tokenize(text)\n")
+    assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
+    assert "--rules" not in capsys.readouterr().out
 
 
 def test_a_command_to_copy_lets_a_function_that_calls_a_library_split_the_texts(
