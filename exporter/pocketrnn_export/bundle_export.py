@@ -428,7 +428,7 @@ def _export_text_classifier(
     shown: Any = freeze_texts_with_features(given.example_texts, features) if features else given.example_texts
     each_text = flatten_pairs(shown) if options.two_texts else [text for text, _ in shown] if features else shown
     tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
-    rules = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_texts_with_ids(pairs), tried)
+    rules = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_texts_with_ids(pairs), tried, answers)
     description = Description(
         validate_name(given.name),
         _make_text_input(rules, text.vocabulary.tokens, features, characters, two_texts=options.two_texts),

@@ -68,7 +68,7 @@ from pocketrnn_export.source_code.splitting_part_of_function import (
     write_tokenizer_of_function,
 )
 from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
-from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+from pocketrnn_export.source_code.text_functions_in_file import complete_text_function, list_text_functions
 from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save, find_word_ids_in_code
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
@@ -353,6 +353,35 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
     assert name_proposed_function() == proposed
 
 
+OWN_METHOD = """
+def word2seq(words):
+    return [[vocab[letter] for letter in word] for word in words]
+class Net(nn.Module):
+    def forward(self, ids): ...
+    def encode(self, ids): ...
+    def predict(self, word):
+        return self.forward(self.encode(word2seq([word])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "proposed"),
+    [
+        ("", "", "net.py:word2seq"),
+        ("word2seq([word])", "word2seq(word)", ""),
+        ("word2seq([word])", "word2seq([word, word])", ""),
+        ("word2seq([word])", "[vocab[one] for one in word.split()]", "net.py:Net.predict"),
+    ],
+)
+def test_a_method_of_the_module_that_answers_a_text_shows_what_splits_it(
+    before: str, after: str, proposed: str, folder: Path
+) -> None:
+    Path("net.py").write_text(OWN_METHOD.replace(before, after))
+    assert name_proposed_function() == proposed
+    named = complete_text_function(Path("net.py"), "Net.predict")
+    assert (named is not None) == (proposed == "net.py:word2seq")
+
+
 def test_a_script_that_answers_what_is_typed_leads_to_a_copy_of_its_lines(folder: Path) -> None:
     Path("net.py").write_text(FILE.split("def predict")[0])
     Path("app.py").write_text("text = input()\nids = [vocab.get(w, 1) for w in text.lower().split()]\nmodel(ids)\n")
@@ -592,9 +621,9 @@ def test_the_notebook_beside_weights_comes_before_other_files_that_fit(source: s
     cells = {"cells": [cell(FILE)], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     Path("models/page.ipynb").write_text(json.dumps(cells))
     result = export(source)
-    assert re.search(r"one of (them|its modules): models/page.ipynb:Net, net.py:Net\.", result.stderr)
+    assert "one of the modules: models/page.ipynb:Net, net.py:Net." in result.stderr
     assert re.search("export models/page.ipynb:Net .*--weights models/best.pt", result.stderr.splitlines()[-1])
-    assert "its modules: models/page.ipynb:Net." in export("models").stderr
+    assert "taken as models/page.ipynb:Net" in export("models").stderr
 
 
 def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
@@ -903,14 +932,14 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     assert list_files_near(made) == [made, Path("net.py")]
 
 
-def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_only_module_of_a_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("scripts", "src"):
         Path(name).mkdir()
         Path(name, "net.py").write_text(FILE)
         for folder in (".", name):
             message = export(folder).stderr
-            assert "config.json" in message
+            assert f"Note: {folder} is taken as {name}/net.py:Net" in message
             assert f"Write: pocketrnn export {name}/net.py:Net" in message
 
 
@@ -947,9 +976,13 @@ def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
     Path("clean.py").write_text("import contractions\n")
     assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
     assert not print_import_of_tokenizer('Classifier.load("mine"', "my-cut.py:words")
-    heading, first, second, needs = capsys.readouterr().out.splitlines()
+    heading, *code, needs = capsys.readouterr().out.splitlines()
     assert heading.startswith("In Python")
-    assert (first, second) == ("  from cut import words", '  classifier = Classifier.load("mine", tokenizer=words)')
+    # Nothing is left to look up.
+    compile("\n".join(line.strip() for line in code), "printed", "exec")
+    assert code[0].strip() == "from pocketrnn import Classifier"
+    assert "  from cut import words" in code
+    assert '  classifier = Classifier.load("mine", tokenizer=words)' in code
     assert re.findall(r"[\w.]+\.py|contractions|nltk|\bre\b", needs) == ["cut.py", "clean.py", "contractions", "nltk"]
     # Text rules may do what a function does, but not what a library does.
     assert "--rules" in needs
@@ -1124,6 +1157,29 @@ def test_the_owners_function_that_loads_the_vocabulary_is_called_with_the_file_t
     Path("data/words.txt").write_text("oil\n")
     Path("src/settings.ini").write_text("path=../data/vocabulary.txt\nother=../data/words.txt\n")
     assert find_vocabulary_loader(Path("src/net.py")) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "is_whole"),
+    [
+        ("try:\n    texts = json.load(open('rows.txt'))\n"
+         "except ValueError:\n    texts = open('rows.txt').read().split()\n"
+         "vocab = build_vocab(texts)\n", True),
+        ("try:\n    vocab = build_vocab(['b', 'a'])\nexcept OSError:\n    vocab = {}\n", False),
+        ("try:\n    vocab = build_vocab(['b', 'a'])\nexcept OSError:\n    print('no')\n", False),
+    ],
+)  # fmt: skip
+def test_data_that_code_reads_in_a_second_way_after_an_error_are_read_so_by_the_script(
+    code: str, is_whole: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.txt").write_text("b a")
+    (tmp_path / "net.py").write_text(
+        f"import json\ndef build_vocab(texts):\n    return {{w: i for i, w in enumerate(texts)}}\n{code}"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert ("except" in script.code) == is_whole
+    assert run_script(script.write(2, tmp_path), tmp_path) == {"b": 0, "a": 1}
 
 
 @pytest.mark.parametrize(("code", "is_told"), [("vocab[word] += 1", False), ("vocab[word] = len(vocab)", True)])

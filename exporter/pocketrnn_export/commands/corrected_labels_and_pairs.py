@@ -80,9 +80,7 @@ def correct_pairs_or_labels(
     if found is None:
         return error
     proposed = propose_labels(code, options["weights"], file, multi_label=several)
-    is_named = parse_module_name(proposed.value) is not None
-    meant = {*(read_labels(proposed.value) if is_named else proposed.value.split(","))}
-    given, answered = {*labels}, {*found}
+    given, meant, answered = {*labels}, {*read_labels(proposed.value)}, {*found}
     # The answers have all given labels, and others, or have other names for them.
     are_renamed = meant == answered and not given & answered
     if not labels or not (given < meant or are_renamed):

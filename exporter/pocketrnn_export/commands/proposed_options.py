@@ -193,6 +193,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     """
     from pocketrnn_export.source_code.label_choices_in_code import BY_PREDICTION
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, find_name_of_labels, join_first_labels
+    from pocketrnn_export.vocabularies.labels import write_labels
 
     sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
@@ -204,17 +205,17 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
             return ordered
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
     if not found and path is not None and (one := _find_labels_with_empty_last_one(path, sizes)) is not None:
-        found[one.labels] = one, ",".join(one.labels)
+        found[one.labels] = one, write_labels(one.labels)
     # Notebooks often repeat what the Python files say, or are older.
     for in_notebooks in (False, True):
         is_read = path is not None and not (in_notebooks and found)
         for one in find_labels_in_code(path, in_notebooks=in_notebooks) if path is not None and is_read else ():
             if len(one.labels) == sizes.labels or not sizes.labels:
-                found.setdefault(one.labels, (one, ",".join(one.labels)))
+                found.setdefault(one.labels, (one, write_labels(one.labels)))
 
     fitting = [one for one in found if any(_holds_answers(file, one, multi_label=multi_label) for file in answers)]
     if in_answers is not None and not fitting:
-        named, first = ",".join(in_answers.labels), join_first_labels(in_answers.labels)
+        named, first = write_labels(in_answers.labels), join_first_labels(in_answers.labels)
         open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
         said = f"The labels seem to be {first}, those in {in_answers.where}{open_order}. A comparison with its answers"
         return ProposedOption("labels", f"{said}, by --pairs, shows whether this is the order of the logits.", named)
@@ -252,6 +253,7 @@ def _propose_order_in_code(
     with a sentence. Return None if the code does not show it, if the answers contradict it, or if the labels are
     numbers."""
     from pocketrnn_export.source_code.labels_in_code import find_label_order
+    from pocketrnn_export.vocabularies.labels import write_labels
 
     if path is None or all(one.isdecimal() for one in in_answers.labels):
         return None
@@ -266,7 +268,7 @@ def _propose_order_in_code(
     told = [one.description for one in orders[:_MOST_TOLD]]
     said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}."
     shows = _say_how_to_check_order(orders[0].labels, file, sizes)
-    return ProposedOption("labels", f"{said} {shows}", ",".join(orders[0].labels))
+    return ProposedOption("labels", f"{said} {shows}", write_labels(orders[0].labels))
 
 
 def _say_how_to_check_order(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
@@ -448,6 +450,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
+    path, name = _find_class_that_is_made(path, name)
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
     # Other modules have other layers.
@@ -471,6 +474,19 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     others = tuple(one.path for one in found[1:])
     alike = tuple(one for one in list_weights_of_same_shapes(path, found[0].path) if one not in others)
     return found[0]._replace(others=others, alike=alike)
+
+
+def _find_class_that_is_made(path: Path, name: str) -> tuple[Path, str]:
+    """Return the file and name of the module that a function of a file makes, if a class near it is that of the module;
+    else the file and name themselves."""
+    from pocketrnn_export.source_code.answering_code import find_module_made_by
+    from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_module_classes_near
+
+    if not name or find_class_in_file_or_imports(path, name) is not None:
+        return path, name
+    made = find_module_made_by(path, name, list_module_classes_near(path))
+    file, _, of_class = ("", "", "") if made is None else made[0].rpartition(":")
+    return (Path(file), of_class) if of_class else (path, name)
 
 
 def _list_classes_of_module(path: Path, name: str) -> list[str]:
@@ -577,25 +593,31 @@ def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None
 
 
 def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folder: Path) -> list[str]:
-    """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that some of
-    them fit. Those in notebooks of a folder count, too, and those beside the weights come first.
+    """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that a
+    recurrent one fits, or else the first that some of them fit. Those in notebooks of a folder count, too. Recurrent
+    ones come first, and then those beside the weights.
 
     Args:
         modules: the modules in Python files.
         weights: the files of weights, the likeliest first.
         folder: the folder of the notebooks.
     """
-    from pocketrnn_export.source_code.class_definitions import list_module_classes
+    from pocketrnn_export.source_code.class_definitions import is_recurrent, list_module_classes
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_notebooks_near
 
     named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in dict.fromkeys(modules))]
     books = [one for one in list_notebooks_near(folder / "*") if one.resolve().is_relative_to(folder.resolve())]
     named += [(file, name) for file in books for name in list_module_classes(file)]
+    first: list[str] = []
     for one in weights:
         nearest = sorted(named, key=lambda found: found[0].resolve().parent != one.resolve().parent)
-        if fitting := [f"{file}:{name}" for file, name in nearest if list_classes_that_fit(file, [name], one)]:
-            return fitting
-    return []
+        fitting = [found for found in nearest if list_classes_that_fit(found[0], [found[1]], one)]
+        recurrent = [found for found in fitting if is_recurrent(*found)]
+        ordered = [f"{file}:{name}" for file, name in dict.fromkeys([*recurrent, *fitting])]
+        if recurrent:
+            return ordered
+        first = first or ordered
+    return first
 
 
 def list_weight_files_near(path: Path) -> list[Path]:
@@ -755,7 +777,7 @@ def propose_pairs(labels: Sequence[str], path: Path | None, *, multi_label: bool
             except OptionCorrectionsError as error:
                 if (order := error.changes.get("labels")) is None:
                     raise
-                number = _count_answers(file, order.split(","), multi_label=multi_label)
+                number = _count_answers(file, read_labels(order), multi_label=multi_label)
             found += [ProposedPairs(str(file), number)] if number else []
     found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))
     return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
@@ -785,7 +807,7 @@ def read_answers_beside(labels: Sequence[str], path: Path | None) -> tuple[str, 
             try:
                 pairs = read_pairs_in_label_order(Path(found.file), labels)
             except OptionCorrectionsError as error:
-                labels = str(error.changes["labels"]).split(",")
+                labels = read_labels(str(error.changes["labels"]))
                 pairs = read_pairs(Path(found.file), labels)
             return found.file, [(one.text, answer) for one, answer in map_answers_to_labels(pairs, labels)]
     return "", []

@@ -3,6 +3,7 @@ pair shows."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shlex
@@ -32,6 +33,8 @@ _LONG: Final = "Long texts, not compared"
 _READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
 _COMPARED_WORDS: Final = 2_000
+_LARGEST_STOP_WORDS: Final = 2**17
+_TOLD_WORDS: Final = 3
 
 
 def log_owner_hints_and_list_corrections(
@@ -86,6 +89,7 @@ def log_owner_hints_and_list_corrections(
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
         hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named)
+        hints[ABOUT_SPLITTING] += [] if named is None else _describe_stop_words(named)
         if named is not None and (function := propose_tokenizer_function(named.path)) is not None:
             split = make_options_of_tokenizer_function(function.option)
     if named is not None and not pairs:
@@ -126,6 +130,45 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
 
     saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
     return [*saved, *find_settings_that_rules_lack(list_code_files(named, options), longest=0).lengths]
+
+
+def find_files_of_stop_words(path: Path) -> dict[Path, list[str]]:
+    """Find the text files of stop words that the code of a module, or the files near it, name. Return a dict from each
+    file to its words. Large files and lines of several words are left out.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
+
+    found: dict[Path, list[str]] = {}
+    for file in list_data_files_named_in_code(path, "txt|csv|lst|dic"):
+        with contextlib.suppress(InputError, OSError):
+            if "stop" in file.name.lower() and file.stat().st_size <= _LARGEST_STOP_WORDS:
+                found[file] = [words[0] for line in read_lines(file) if len(words := line.split()) == 1]
+    return found
+
+
+def propose_text_length(named: ModuleName, options: Mapping[str, Any]) -> tuple[list[str], dict[str, str | None]]:
+    """Return a list with a sentence on the only length of texts that the checkpoint, settings beside it or the user's
+    code name, and --max-tokens if the code only cuts texts. Return an empty list and dict for none or several lengths.
+
+    Args:
+        named: the module's file.
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
+
+    saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
+    found = find_settings_that_rules_lack(list_code_files(named, options), longest=0, lengths=saved)
+    if options["max_tokens"] is not None or len({one.value for one in found.lengths}) != 1:
+        return [], {}
+    (one, *_), is_padded = found.lengths, bool(found.pad_side)
+    done = "padded or cut" if is_padded else "cut"
+    said = f"Texts seem to be {done} to {one.value} tokens: {one.where} says {one.name}={one.value}."
+    is_given = not is_padded and found.cut_side == "right"
+    return [said], {"max_tokens": str(one.value)} if is_given else {}
 
 
 def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: int | None) -> list[NamedLength]:
@@ -169,6 +212,7 @@ def print_uncompared_steps_and_kept_notes(
         ABOUT_PADDING,
         ABOUT_SOFTMAX,
         ABOUT_SPLITTING,
+        ABOUT_WORDS,
     )
 
     has_width = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
@@ -177,6 +221,8 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
+        # Its words are in no text, and need not be.
+        ABOUT_WORDS: is_answered and getattr(rules, "tokenizer", "") == "characters",
         # Unknown words have it.
         ABOUT_FIRST_ID: getattr(rules, "unknown_id", None) == 0,
         ABOUT_LENGTHS: has_width,
@@ -222,6 +268,15 @@ def _describe_text_functions(named: ModuleName) -> list[str]:
     found = [one.option for one in list_text_functions(named.path)]
     said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
     return [f"{said}, give it: --tokenizer {shlex.quote(found[0])}"] if found else []
+
+
+def _describe_stop_words(named: ModuleName) -> list[str]:
+    """Return a hint for each file of stop words that the owner's code names."""
+    return [
+        f"{file} seems to hold words that your code leaves out, but the bundle reads them: "
+        f"{', '.join(words[:_TOLD_WORDS])}, ... Answers of your classifier show whether it does so: --pairs FILE"
+        for file, words in find_files_of_stop_words(named.path).items()
+    ]
 
 
 def _describe_function_of_other_ids(

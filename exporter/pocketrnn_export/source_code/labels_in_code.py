@@ -99,9 +99,11 @@ def find_labels_in_code(
     search, spelled = _LabelSearch(nodes, known, outputs), {fold_label(one): one for one in known}
     for where, node in nodes:
         for one in search.list_labels(where, node):
-            labels = tuple(spelled.get(fold_label(label), label.strip()) for label in one.labels)
+            # A blank that all have is part of a printed sentence, and not of the labels.
+            own = one.labels if any(label == label.strip() for label in one.labels) else map(str.strip, one.labels)
+            labels = tuple(spelled.get(fold_label(label), label) for label in own)
             is_whole = {*labels} == {*known} if known else one.is_named and not any("," in label for label in labels)
-            is_whole = is_whole and 1 < len({*labels}) == len(labels) <= _MOST_LABELS and all(labels)
+            is_whole = is_whole and 1 < len({*labels}) == len(labels) <= _MOST_LABELS and all(map(str.strip, labels))
             if is_whole and (labels not in found or one.evidence > found[labels].evidence):
                 code = " ".join(ast.unparse(node).split())
                 found[labels] = LabelsInCode(where, labels, one.evidence, code if len(code) <= _LONGEST_SHOWN else "")

@@ -23,8 +23,10 @@ from pocketrnn_export.source_code.functions_that_answer_or_split import (
 )
 from pocketrnn_export.source_code.looked_up_tokens import (
     LookedUpTokens,
+    find_constant_numbers,
     find_looked_up_tokens,
     find_unknown_id,
+    join_lookups,
     list_filters_of_ids,
     list_unknown_values,
     read_unknown_id,
@@ -202,7 +204,7 @@ def write_tokenizer_of_function(
         return None
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
-    code = _OwnersCode(path, functions, keras, [], [], [])
+    code = _OwnersCode(path, functions, keras, find_constant_numbers(path), [], [], [])
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
     function, fields = functions[name] if name else _make_function_of_file(statements), list[str]()
     if name:
@@ -262,12 +264,13 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 
 @dataclass(frozen=True)
 class _OwnersCode:
-    """A file of the owner's: its path, functions and Keras Tokenizer, and the lines found that later change the ids,
-    leave out unknown words, or give them an id."""
+    """A file of the owner's: its path, functions, Keras Tokenizer and constants, and the lines found that later change
+    the ids, leave out unknown words, or give them an id."""
 
     path: Path
     functions: Mapping[str, Function]
     keras: KerasSplit | None
+    constants: Mapping[str, int]
     later_changes: list[str]
     leaves_out: list[str]
     unknown: list[tuple[int, str]]
@@ -366,7 +369,7 @@ def _add_lines_that_change_ids(
     of_tokens = {ast.unparse(one) for one in ast.walk(found.tokens)}
     names = list_changed_names(statements[first]) | {*found.collected}
     unknown = list_unknown_values(statements[first])
-    if (unknown_id := find_unknown_id(statements[first])) is not None:
+    if (unknown_id := find_unknown_id(join_lookups(statements[first], code.constants))) is not None:
         code.unknown.append((unknown_id, f"line {statements[first].lineno}"))
     for at, statement in enumerate(statements):
         kinds = ast.BinOp | ast.AugAssign if at >= first else ast.BinOp | ast.AugAssign | ast.Assign

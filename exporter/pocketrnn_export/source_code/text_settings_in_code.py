@@ -18,7 +18,11 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_imported_files,
     list_syntax_nodes_near,
 )
-from pocketrnn_export.source_code.looked_up_tokens import read_unknown_id
+from pocketrnn_export.source_code.looked_up_tokens import (
+    find_constant_numbers,
+    join_lookups,
+    read_unknown_id,
+)
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import find_keyword_arguments, read_last_name
 from pocketrnn_export.source_code.values_of_call_arguments import list_named_values
@@ -29,6 +33,7 @@ from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     write_rules_option_with_members,
 )
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 _LONGEST: Final = 10_000
 # A whole number in JSON, YAML, TOML or INI.
@@ -84,6 +89,7 @@ def find_settings_that_rules_lack(
     """
     found: dict[tuple[str, int], str] = {}
     unknown: dict[int, _CodeLine] = {}
+    constants: dict[Path, dict[str, int]] = {}
     pad_sides, cut_sides = set[str](), set[str]()
     for path, cell, tree in list_code_with_imports(paths):
         of_modules, sizes = _list_nodes_of_module_classes(tree), _list_sizes_of_vocabularies(tree)
@@ -96,7 +102,10 @@ def find_settings_that_rules_lack(
                 is_length = is_name_of_text_length(name) and not is_size
                 if type(number) is int and is_length and 1 < number <= _LONGEST:
                     found.setdefault((name, number), cell.describe_place(path, value))
-            if (unknown_id_in_code := _read_id_of_unknown(node)) is not None:
+        if path not in constants:
+            constants[path] = find_constant_numbers(path)
+        for node in filter(_may_look_up_word, ast.walk(tree)):
+            if (unknown_id_in_code := _read_id_of_unknown(join_lookups(node, constants[path]))) is not None:
                 unknown.setdefault(unknown_id_in_code, _CodeLine(cell.describe_place(path, node), ast.unparse(node)))
     # Those that were saved with the weights come first; the code may have others for other runs.
     of_code = [
@@ -422,7 +431,24 @@ def list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, 
         waiting += [(file, False) for file in list_imported_files(path)] if follows else []
 
 
+def _may_look_up_word(node: ast.AST) -> bool:
+    """Return whether a node is code of which `_read_id_of_unknown` may read an id: of a branch, only a simple one."""
+    if isinstance(node, ast.If | ast.Try):
+        return len(node.body) == 1 and isinstance(node.body[0], ast.Expr | ast.Assign | ast.Return)
+    return isinstance(node, ast.ListComp | ast.GeneratorExp | ast.Return | ast.Expr)
+
+
 def _read_id_of_unknown(node: ast.AST) -> int | None:
-    """Return the id that code gives to unknown words: N in `[words.get(word, N) for word in text]`. Else return
-    None."""
-    return read_unknown_id(node.elt) if isinstance(node, ast.ListComp | ast.GeneratorExp) else None
+    """Return the id that code gives to unknown words: N in `[words.get(word, N) for word in text]`, or where code
+    appends or returns `vocab.get(word, N)`. Else return None.
+
+    Args:
+        node: the code, as `join_lookups` returns it.
+    """
+    match node.value if isinstance(node, ast.Expr) else node:
+        case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made):
+            return read_unknown_id(made)
+        case ast.Call(func=ast.Attribute(attr="append"), args=[made]) | ast.Return(value=ast.expr() as made):
+            names = [read_last_name(one) for one in ast.walk(made) if isinstance(one, ast.Name | ast.Attribute)]
+            return read_unknown_id(made) if any(map(is_vocabulary_name, names)) else None
+    return None

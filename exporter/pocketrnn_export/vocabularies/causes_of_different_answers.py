@@ -40,6 +40,7 @@ from pocketrnn_export.vocabularies.candidate_text_rules import (
 )
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
+from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
@@ -128,12 +129,12 @@ def explain_difference(
         return turned
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
-    if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
+    if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance, is_first=True):
         return Explanation(empty)
     if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
         return moved
     _log.info(
-        "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
+        "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
     )
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
@@ -186,7 +187,9 @@ def _find_rules_or_order(
     def is_explained() -> bool:
         return find_weights(True) is not None or find_order() is not None
 
-    way = find_other_rules(source, tried, tolerance, most_exceptions, stops_before_rare=is_explained)
+    way = find_other_rules(
+        source, tried, tolerance, most_exceptions, stops_before_rare=is_explained, stop_words=source.stop_words
+    )
     if way is None and find_weights(True) is None and (order := find_order()) is not None:
         return _explain_with_order(source, rows, tolerance, order)
     return way
@@ -202,6 +205,8 @@ def _advise_without_rules(
             "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
+    if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance):
+        return Explanation(empty)
     said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
             _advise_on_other_split(source, tried, tolerance))  # fmt: skip
     return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
@@ -363,8 +368,8 @@ def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredT
 
 
 def _make_labels_option(order: Sequence[str]) -> dict[str, str | None]:
-    """Return the option --labels with an order of the labels; an empty dict if it is not plain on a command line."""
-    return {"labels": ",".join(order)} if len(order) <= _NAMED and not any("," in one for one in order) else {}
+    """Return the option --labels with an order of the labels; an empty dict for many labels."""
+    return {"labels": write_labels(order)} if len(order) <= _NAMED else {}
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
@@ -563,14 +568,25 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
     return max(without, default=-1.0), min(with_it, default=2.0)
 
 
+def _are_characters_tokens(tokens: Sequence[str], texts: Sequence[AnsweredText]) -> bool:
+    """Return whether most letters and digits of texts are `tokens` by themselves."""
+    characters = [one for each in texts for one in str(each.text).lower() if one.isalnum()]
+    known = {token.lower() for token in tokens if len(token) == 1}
+    return 2 * sum(one in known for one in characters) > len(characters)
+
+
 def _advise_on_texts_without_tokens(
-    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float, *, is_first: bool = False
 ) -> str | None:
     """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
-    which ids the answers agree. Return None if one of the texts `wrong` has a token, or if the rules pad texts."""
+    which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
+    texts have letters and agree with no id; with `is_first`, also if other rules may find tokens in them."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
+        return None
+    # A tokenizer of characters, say, may find tokens in these texts.
+    if is_first and _are_characters_tokens(text.vocabulary, wrong):
         return None
     if any(list(source.encode(one.read)) != [rules.empty_id] for one in wrong):
         return None
@@ -587,6 +603,9 @@ def _advise_on_texts_without_tokens(
                 agreeing.append(id_)
         if len(agreeing) == _ENOUGH:
             break
+    if not agreeing and any(map(str.isalnum, "".join(str(one.text) for one in wrong))):
+        # Other rules may find tokens in these texts.
+        return None
     agrees = f"With {' or '.join(map(str, agreeing))} the answers agree. " if agreeing else ""
     return (
         f"These texts have no token, so the bundle reads the id {rules.empty_id} instead. To change it, give --rules "

@@ -19,6 +19,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members, write_external_options
 from pocketrnn_export.vocabularies.rules_from_ids import strip_padding
+from pocketrnn_export.vocabularies.unreachable_words import SUBWORD_MARKS
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ _OTHERS: Final = 8
 # With this many texts, all of which begin or end with one id, the id may be a word.
 _FEW: Final = 3
 _TEXTS: Final = 200
-# The marks of tokenizers for the start, the middle or the end of a word.
-_MARKS: Final = ("##", "@@", "\u2581", "\u0120", "</w>")
 _TOKENS: Final = 'give pairs that have their tokens too ("tokens" in a file of pairs)'
 
 
@@ -205,7 +204,7 @@ def _count_found_words(words: Counter[str], text: str) -> int:
 def _normalize_word(token: str) -> str:
     """Return a token as it stands in a text in lower case, to look for it there. Return an empty string for a token
     that proves nothing, such as "<sep>" or a number."""
-    for mark in _MARKS:
+    for mark in SUBWORD_MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Byte-level tokens write each byte as a letter, which texts do not contain.
     may_be_bytes = all(ord(character) < 0x144 for character in token)

@@ -10,6 +10,7 @@ from pathlib import Path
 from pocketrnn.errors import InputError
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import hide_log_records
+from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText, map_answers_to_labels, read_pairs
 
 
@@ -35,7 +36,7 @@ def read_pairs_in_label_order(
         return pairs
     except InputError as error:
         order = _find_order_by_highest_probabilities(pairs, labels)
-        if order is None or any("," in one for one in order):
+        if order is None:
             raise
         with hide_log_records():
             # Numbers of classes become other labels.
@@ -46,10 +47,10 @@ def read_pairs_in_label_order(
         if not answers:
             raise
         raise OptionCorrectionsError(
-            f"{error.problem.removesuffix('.')}, with --labels {','.join(labels)}.",
+            f"{error.problem.removesuffix('.')}, with --labels {write_labels(labels)}.",
             f"All {len(answers):,} answers agree with themselves if the labels are in another order, "
             f"{', '.join(order)}: give that of your classifier's logits.",
-            {"labels": ",".join(order)},
+            {"labels": write_labels(order)},
         ) from None
 
 

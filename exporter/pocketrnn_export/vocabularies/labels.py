@@ -4,8 +4,10 @@ an array, a dict, or a checkpoint. No code in the file is run."""
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
+import shlex
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,8 +42,8 @@ _NESTED: Final = (
 
 
 def read_labels(labels_or_file: str, head: str = "") -> list[str]:
-    """Read the labels that `--labels` names: `a,b,c`; a text file with one label in each line; a JSON file; or a file
-    of scikit-learn.
+    """Read the labels that `--labels` names: `a,b,c`, without blanks around them; a JSON list, which keeps blanks and
+    commas; a text file with one label in each line; a JSON file; or a file of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
     under a usual key such as `id2label`, `labels` or `classes`, or a list of objects with `id` and `name` or `label`,
@@ -66,7 +68,16 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
             # A single label is never enough, so it must be a file.
             near = suggest_near_file(Path(labels_or_file), (".json", ".txt", ".npy", ".pkl", ".pt"))
             raise InputError(f"There is no file {labels_or_file} of labels.", near or _GIVE)
-        return [label.strip() for label in labels_or_file.split(",")]
+        if re.fullmatch(r'\[\s*".*"\s*\]', labels_or_file, re.DOTALL):
+            return [_convert_label(item, "--labels") for item in parse_json(labels_or_file, "--labels", _GIVE)]
+        typed = labels_or_file.split(",")
+        if blank := next((label for label in typed if label.strip() != label.lstrip()), None):
+            _log.warning(
+                "The label %s is read as %s: blanks around typed labels are dropped. To keep them: --labels %s",
+                short_repr(blank.lstrip()), short_repr(blank.strip()),
+                shlex.quote(write_labels([label.lstrip() for label in typed])),
+            )  # fmt: skip
+        return [label.strip() for label in typed]
     path = Path(labels_or_file)
     if has_array_or_pickle_suffix(path) or is_checkpoint(path):
         found = _read_pickled_labels(path, head)
@@ -87,6 +98,17 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
     if not isinstance(document, list):
         raise InputError(f"{path} holds neither a list nor a dict of labels.", _GIVE)
     return [_convert_label(item, path) for item in document]
+
+
+def write_labels(labels: Sequence[str]) -> str:
+    """Write labels as `--labels` takes them: `a,b,c`; a JSON list if a label has a comma, or a blank at an end.
+
+    Example:
+        >>> write_labels(["bad", "good"]), write_labels(["bad", "good "])
+        ('bad,good', '["bad", "good "]')
+    """
+    is_plain = all(label == label.strip() and "," not in label for label in labels)
+    return ",".join(labels) if is_plain else json.dumps([*labels], ensure_ascii=False)
 
 
 def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
@@ -220,7 +242,7 @@ def _is_digit_string(value: Any) -> bool:
     return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
 
 
-def _convert_label(item: Any, path: Path) -> str:
+def _convert_label(item: Any, path: Path | str) -> str:
     """Return a label as a string. Refuse an item that is neither a string nor a whole number."""
     if type(item) not in (str, int):
         raise InputError(f"{path} holds {brief_text(item)}, which is not a label.", _GIVE)

@@ -141,6 +141,7 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
+    rows = _spell_columns_as_labels(rows, labels)
     rows = _replace_class_numbers(path, rows, labels)
     rows = _leave_out_true_labels(path, rows, labels)
     rows = _convert_percents(path, rows, labels)
@@ -152,9 +153,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         rows = _divide_column(rows, column, labels)
     elif renamed:
         _log.warning(
-            "%s: the numbers in %s are read as those of the labels %s",
-            path, _write_names([*renamed]), _write_names([*renamed.values()]),
-        )  # fmt: skip
+            "%s: the numbers in %s are read as those of the labels %s", path, *_describe_label_columns(renamed)
+        )
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
     elif not any(name in labels or name.lower().startswith("label") for name in (rows[0] if rows else ())):
         named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
@@ -188,6 +188,21 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     rows = _leave_out_rows_without_answer(path, rows, unread, multi_label=multi_label)
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _spell_columns_as_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows with each column named as the label from which its name differs only in case or blanks. A column
+    that two labels may name, or that another member of a row names, keeps its name."""
+    names = [*rows[0]] if rows else []
+    spelled = {
+        name: same[0]
+        for name in names
+        if name not in labels and name not in _MEMBERS and not _ANSWER.fullmatch(name)
+        if len(same := [one for one in labels if fold_label(one) == fold_label(name)]) == 1
+    }
+    spelled = {name: label for name, label in spelled.items()
+               if label not in names and [*spelled.values()].count(label) == 1}  # fmt: skip
+    return [{spelled.get(name, name): field for name, field in row.items()} for row in rows] if spelled else rows
 
 
 def _refuse_table_without_answers(
@@ -560,6 +575,16 @@ def _find_label_columns(
         if name and f"{before}{name}" in columns
     }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
+
+
+def _describe_label_columns(columns: Mapping[str, str]) -> tuple[str, str]:
+    """Return the names of columns, and those of their labels, for a sentence. For `logit_bad` and `logit_good`, these
+    are `logit_...` and the plain labels."""
+    first, label = next(iter(columns.items()))
+    before, _, after = first.partition(label)
+    is_around = all(name == f"{before}{label}{after}" for name, label in columns.items())
+    named = repr(f"{before}...{after}") if is_around else _write_names([*columns])
+    return named, _write_names([*columns.values()])
 
 
 def _are_numbered(columns: Mapping[str, str]) -> bool:
