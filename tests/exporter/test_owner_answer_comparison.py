@@ -839,8 +839,9 @@ def test_several_labels_of_a_text_are_written_with_a_bar(tmp_path: Path) -> None
     texts = read_pairs(path, LABELS)
     found = map_answers_to_labels(texts, LABELS, multi_label=True)
     assert [answer for _, answer in found] == [("World", "Sports"), ("Science",)]
-    with pytest.raises(InputError, match=r"World\|Sports, only with --multi-label"):
+    with pytest.raises(OptionCorrectionsError, match=r"World\|Sports, only with --multi-label") as caught:
         map_answers_to_labels(texts, LABELS)
+    assert caught.value.changes == {"multi_label": "given"}
     with pytest.raises(InputError, match=r"a\|b, with --multi-label"):
         map_answers_to_labels([OwnersText("oil", answer="World|Sport")], LABELS, multi_label=True)
     # A label may hold the bar itself.

@@ -1089,15 +1089,16 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or name not in labels:
-            several = isinstance(name, str) and _split_labels(name, labels) != name
+            shown = f"{', '.join(map(short_repr, labels[:8]))}{', ...' if len(labels) > 8 else ''}"
+            problem = f"{where} is {brief_text(name)}, but the labels are {shown}."
+            if isinstance(name, str) and _split_labels(name, labels) != name:
+                said = f"A text has several labels, {name}, only with --multi-label (multi_label=True)."
+                raise OptionCorrectionsError(problem, said, {"multi_label": "given"})
             raise InputError(
-                f"{where} is {brief_text(name)}, but the labels are {', '.join(map(short_repr, labels[:8]))}"
-                f"{', ...' if len(labels) > 8 else ''}.",
-                f"A text has several labels, {name}, only with --multi-label (multi_label=True)."
-                if several
-                else "Give the label that your classifier gives, by its name, or the probabilities; leave a text out "
-                "where it gives none. Write several "
-                f'labels of a text as a{LABEL_SEPARATOR}b, with --multi-label; in JSON, ["a", "b"] does the same.',
+                problem,
+                "Give the label that your classifier gives, by its name, or the probabilities; leave a text out where "
+                f"it gives none. Write several labels of a text as a{LABEL_SEPARATOR}b, with --multi-label; in JSON, "
+                '["a", "b"] does the same.',
             )
     return found
 
