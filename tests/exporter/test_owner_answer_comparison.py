@@ -221,7 +221,7 @@ def test_labels_that_follow_from_a_probability_by_another_threshold_are_told(
     assert all(
         answer == pytest.approx({"ham": 1 - n, "spam": n}) for (_, answer), n in zip(found, numbers, strict=True)
     )
-    assert ("gives 'spam' from" in caplog.text) is is_told
+    assert ("'spam' from" in caplog.text) is is_told
     texts[0] = replace(texts[0], label="spam")
     with pytest.raises(InputError):
         map_answers_to_labels(texts, ["ham", "spam"])
@@ -839,8 +839,9 @@ def test_several_labels_of_a_text_are_written_with_a_bar(tmp_path: Path) -> None
     texts = read_pairs(path, LABELS)
     found = map_answers_to_labels(texts, LABELS, multi_label=True)
     assert [answer for _, answer in found] == [("World", "Sports"), ("Science",)]
-    with pytest.raises(InputError, match=r"World\|Sports, only with --multi-label"):
+    with pytest.raises(OptionCorrectionsError, match=r"World\|Sports, only with --multi-label") as caught:
         map_answers_to_labels(texts, LABELS)
+    assert caught.value.changes == {"multi_label": "given"}
     with pytest.raises(InputError, match=r"a\|b, with --multi-label"):
         map_answers_to_labels([OwnersText("oil", answer="World|Sport")], LABELS, multi_label=True)
     # A label may hold the bar itself.

@@ -353,12 +353,11 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
       pocketrnn export news-checkpoint -o news
     """
-    remember_command()
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
-    take_function_of_written_file(options)
     remember_command()
+    take_function_of_written_file(options)
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
@@ -405,10 +404,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         propose_labels_by_outputs(named, options),
     ):
         manifest = export_with_rules_from_answers(
-            lambda given: _write_bundle(module, output, given, options),
-            description,
-            options,
-            given_tokenizer,
+            lambda given: _write_bundle(module, output, given, options), description, options, given_tokenizer
         )
     if "channels" in description:
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
