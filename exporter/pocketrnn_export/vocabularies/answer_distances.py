@@ -122,14 +122,14 @@ def read_labels_as_owner(source: AnswerSource, rows: Sequence[Row]) -> AnswerSou
 def find_possible_columns(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, *, own_columns_show_precision: bool = False
 ) -> dict[str, set[int]]:
-    """Return, for each label, the set of columns of the logits that agree with all answers.
+    """Return, for each label, the columns of the logits that may belong to it: those that agree with all answers.
 
     Args:
-        source: the bundle or the module, with the labels.
-        rows: texts with the owner's answers, each with the probabilities that were found.
+        source: the bundle or the module, with its labels.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
         tolerance: the largest allowed difference of an answer.
-        own_columns_show_precision: whether the tolerance is lowered for each label, to ten times the largest difference
-            of the label's own column.
+        own_columns_show_precision: whether to lower the tolerance for each label to ten times the largest difference of
+            the label's own column.
     """
     may = {}
     for own, label in enumerate(source.labels):
@@ -159,7 +159,8 @@ def choose_tolerance(rows: Sequence[Row]) -> float:
 
 
 def predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | None:
-    """Return the probabilities for a text. Return None if the text is outside the bundle's limits."""
+    """Return the probabilities that a bundle or a module gives for a text. Return None if the text exceeds its
+    limits."""
     try:
         return source.answer_text(read)
     except LimitError:
@@ -167,16 +168,16 @@ def predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | N
 
 
 def measure_distance(answer: Answer, found: Probabilities, source: AnswerSource) -> float:
-    """Return the largest difference between found probabilities and the owner's. If the owner's answer is a label,
-    return how far the found probabilities are from giving this label."""
+    """Return the largest difference between the predicted probabilities (`found`) and the owner's. If the owner's
+    answer is a label, return how much the probabilities would have to change to give this label."""
     return max(float(measure_label_distance(answer, label, i, found, source)) for i, label in enumerate(source.labels))
 
 
 def measure_label_distance(
     answer: Answer, label: str, columns: int | slice, found: Probabilities, source: AnswerSource
 ) -> Any:
-    """Return how far found probabilities are from the owner's answer for one label, if this label had the column
-    `columns` of the probabilities. For a slice, return one distance for each column."""
+    """Return how far the predicted probabilities (`found`) are from the owner's answer for one label, if this label
+    belongs to the column `columns`. If `columns` is a slice, return one distance for each column."""
     value = found[columns]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value

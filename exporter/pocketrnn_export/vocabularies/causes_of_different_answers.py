@@ -114,8 +114,8 @@ def explain_difference(
     *,
     is_order_open: bool = True,
 ) -> Explanation:
-    """Find the likely cause of the answers that differ, which have the indices `wrong_indices`. Return it with advice,
-    and the text rules with which the answers agree, if there are any. A width must agree with `further` texts, too.
+    """Find the likely cause of wrong answers. Return it with advice, and with the text rules for which the answers
+    agree, if there are any.
 
     `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
     argument is True. With `is_order_open`, the labels may have another order, also if other rules show it first."""
@@ -179,8 +179,9 @@ def _find_rules_or_order(
     find_weights: Callable[[bool], Explanation | None],
     asked_for_order: Sequence[AnsweredText],
 ) -> _Way | Explanation | None:
-    """Find text rules for which the answers agree. If no usual ones do, and neither other weights nor another order of
-    the labels explains the difference, try rare ones. Return None if nothing is found, or if other weights are."""
+    """Find text rules for which the answers agree. Usual rules are tried first. Rare rules are tried only if neither
+    other weights nor another order of the labels explains the difference. Return None if nothing is found, or if other
+    weights explain it."""
     find_order = functools.cache(lambda: _find_order_by_best_rules(source, asked_for_order))
 
     def is_explained() -> bool:
@@ -197,7 +198,7 @@ def _find_rules_or_order(
 def _advise_without_rules(
     source: AnswerSource, rows: Sequence[Row], tried: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> Explanation:
-    """Return advice on answers with which no rules agree that were tried on some of the texts, `tried`."""
+    """Return advice if no text rules agree with the answers. `tried` are the texts with which rules were tried."""
     if rows[wrong_indices[0]][0].ids_agree:
         return Explanation(
             "Give the weights of the classifier that gave these answers, and the labels that it predicted, not the "
@@ -212,8 +213,8 @@ def _advise_without_rules(
 
 
 def _describe_tried_lengths(source: AnswerSource) -> str:
-    """Return a sentence on the lengths that the owner's files name, to which texts were cut and padded in vain; an
-    empty string if they name none or the rules state widths."""
+    """Return a sentence that texts were cut and padded in vain to the lengths that the owner's files name. Return an
+    empty string if the files name no length, or the rules state widths."""
     rules, lengths = source.text.rules, source.lengths
     if not lengths or rules.max_width is not None or rules.min_width is not None:
         return ""
@@ -225,8 +226,8 @@ def _describe_tried_lengths(source: AnswerSource) -> str:
 def _explain_with_first_tokens(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
 ) -> Explanation | None:
-    """Explain the difference with tokens such as "<pad>" before the first word of the vocabulary, with which all
-    answers agree, also if texts are cut or padded. Return None if they do not, or if the ids are known."""
+    """Explain the difference by tokens, such as "<pad>", that are missing at the beginning of the vocabulary. Return
+    None if no such tokens make all answers agree, also with other widths of texts, or if the ids are known."""
     if any(one.ids_agree for one, _ in rows):
         return None
     least = sum(measure_distance(one.answer, found, source) <= tolerance for one, found in rows) + len(rows) // 10
@@ -325,8 +326,9 @@ def _count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: 
 def _explain_with_order(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, order: LabelOrder
 ) -> Explanation | None:
-    """Explain the difference with the labels in another order, with which more answers agree and which text rules then
-    complete. Return None if the order is the given one, or if it is not sure and no rules complete it."""
+    """Explain the difference by another order of the labels, with which more answers agree. Text rules may then explain
+    the remaining answers. Return None if the order is the given one, or if it may be chance and no rules explain the
+    remaining answers."""
     if order.labels == [*source.labels]:
         return None
     other = replace(source, labels=order.labels)
@@ -343,8 +345,9 @@ def _explain_with_order(
 
 
 def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredText]) -> LabelOrder | None:
-    """Find another order of the labels that surely agrees better, by the text rules that find the most words of the
-    vocabulary, each also with the lengths that the owner's files name. Return None if there is none."""
+    """Find an order of the labels that agrees with more answers than the given order, and not by chance. It is tried
+    with the text rules that find the most words of the vocabulary, also with texts cut or padded to the lengths that
+    the owner's files name. Return None if there is none."""
     if not _is_split_by_text_rules(source) or len(answered) < _TEXTS_TO_TELL_BY:
         return None
     # Files often have the texts of one label after those of another.
@@ -373,7 +376,8 @@ def _make_labels_option(order: Sequence[str]) -> dict[str, str | None]:
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
     """Return a sentence that says what probably differs from the owner's classifier: the vocabulary, the text rules or
-    the weights. Only probabilities show this; for labels, the sentence asks for all three."""
+    the weights. If the owner's answers have no probabilities, the cause is not known, and the sentence asks the user to
+    check all three."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return (
@@ -397,11 +401,12 @@ class _Way(NamedTuple):
 
 
 def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rules: AnyTextRules, several: str) -> _Way:
-    """Describe text rules for which all answers agree, except those to the texts with the indices `exceptions`. Return
-    the rules with the sentence that advises them.
+    """Describe text rules for which all answers agree, except those with the indices `exceptions`. Return the rules
+    with the sentence that advises them.
 
     Args:
         rows: the texts, each with its answers.
+        exceptions: the indices of the texts whose answers do not agree.
         said: a phrase that says how to give the rules.
         rules: the text rules.
         several: a sentence that other rules agree, too; empty if none do.
@@ -425,7 +430,7 @@ def find_other_rules(
     **given: Any,
 ) -> _Way | None:
     """Find text rules for which all answers agree, except at most `most_exceptions`, and describe them. Return None if
-    no tried rules do. `find` is the search, and `given` are further arguments of it."""
+    there are none. `find` searches for the rules, and `given` are its further arguments."""
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -444,15 +449,14 @@ def find_other_rules(
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
-    """Return whether the bundle or module splits texts by text rules, and not by a tokenizer of subwords or the owner's
-    code."""
+    """Return whether text rules split the texts, and not a subword tokenizer or the owner's code."""
     rules = source.text.rules
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
 
 def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
-    """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then, or
-    if more words of the vocabulary can be tokens of a text. Return an empty string if there is no such tokenizer."""
+    """Return advice to use another tokenizer, or lower case or not, if more answers agree then, or if it finds more
+    words of the vocabulary in texts. Return an empty string if there is no such tokenizer."""
     text = source.text
     rules = text.rules
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
@@ -560,8 +564,8 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Expl
 
 
 def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
-    """Return two probabilities of a label, in the column `column`: the highest in answers without the label, and the
-    lowest in answers with it. A threshold lies between them."""
+    """Return the two probabilities of a label between which its threshold lies: the highest one in answers without the
+    label, and the lowest one in answers with it. `column` is the label's column of the probabilities."""
     with_it = [float(found[column]) for one, found in rows if label in one.answer]
     without = [float(found[column]) for one, found in rows if label not in one.answer]
     return max(without, default=-1.0), min(with_it, default=2.0)
@@ -624,8 +628,18 @@ def find_other_truncation_or_padding(
     only_named: bool = False,
 ) -> _Way | None:
     """Find a truncation or padding of texts for which all answers agree, except at most `most_exceptions`, and describe
-    it. If no text is an exception, the answers to the `others` must agree, too. Return None if no truncation and no
-    padding does. The lengths that the owner's code and files name come first; `only_named` tries no others."""
+    it. Return None if there is none.
+
+    Args:
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        wrong_indices: the indices of the rows whose answers differ.
+        tolerance: the largest allowed difference of an answer.
+        most_exceptions: how many answers may still differ.
+        others: more texts with the owner's answers. These must agree, too, if no row is an exception.
+        only_named: whether to try only the lengths that the owner's code and files name. These are tried first in any
+            case.
+    """
     rules = source.text.rules
     if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -681,8 +695,7 @@ def find_other_truncation_or_padding(
 def _agrees_with_all(
     source: AnswerSource, changed: AnyTextRules, texts: Sequence[AnsweredText], tolerance: float
 ) -> bool:
-    """Return whether the answers to all texts agree if the text rules are `changed`. Texts that the module does not
-    take are left out."""
+    """Return whether all answers agree with the text rules `changed`. Texts that the module refuses are skipped."""
     for one in texts:
         with contextlib.suppress(PocketRNNError):
             if _measure_distance_by_changed_rules(source, changed, source.encode(one.read), one.answer) > tolerance:
@@ -693,8 +706,8 @@ def _agrees_with_all(
 def _find_width_for_most_texts(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> _Way | None:
-    """Find a truncation or padding of texts for which most of the wrong answers agree by their probabilities, and
-    describe it. Return None if there is none. The remaining answers must have another cause."""
+    """Find a truncation or padding of texts with which most of the wrong probabilities agree, and describe it. Return
+    None if there is none. The other wrong answers must have another cause."""
     few = [rows[i] for i in wrong_indices if isinstance(rows[i][0].answer, Mapping)][:_FEW_WRONG]
     if len(few) < _FEW_WRONG:
         return None
@@ -719,7 +732,7 @@ def _list_named_size_changes(
     rules: AnyTextRules, lengths: Sequence[NamedLength], longest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
     """Yield (description, rules) for rules that cut or pad texts to the lengths that the owner's code and files name:
-    cut only, both, and padded only, on each side."""
+    first rules that only cut, then rules that cut and pad, then rules that only pad, each on both sides."""
     changed: Any = replace
     values = [*dict.fromkeys(one.value for one in lengths if one.value <= _LONGEST)][:_MOST_LENGTHS]
     for value in values:
@@ -737,8 +750,8 @@ def _list_named_size_changes(
 def _list_size_changes_with_descriptions(
     rules: AnyTextRules, longest: int, shortest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield (description, rules) for rules that cut texts to fewer tokens than `shortest`, or pad them to one width.
-    Round numbers come first."""
+    """Yield (description, rules) for rules that cut texts to fewer than `shortest` tokens, or that pad all texts to one
+    width. Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
@@ -759,8 +772,8 @@ def _list_size_changes_with_descriptions(
 def _measure_distance_by_changed_rules(
     source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer
 ) -> float:
-    """Return how far the module's answer to a text is from the owner's `answer`, if the rules `changed` cut or pad the
-    text. `ids` are its ids by the present rules."""
+    """Return how far the module's answer to a text is from the owner's `answer` if the rules `changed` cut or pad the
+    text. `ids` are the text's ids by the present rules."""
     rules = source.text.rules
     ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
     if changed.min_width is not None and _may_hold_no_token(rules, ids):
@@ -775,7 +788,7 @@ def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:
 
 
 def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
-    """Return the ids that changed rules give a text, computed from the ids that the present rules give the text."""
+    """Convert the ids that the present rules give a text to the ids that the `changed` rules give it."""
     inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
     if changed.max_tokens is not None:
         cut_items(inner, changed.max_tokens, changed.cut_side)
@@ -783,7 +796,7 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
 
 
 def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
-    """Return advice to give the option that sets the width of these rules: --max-tokens or --rules."""
+    """Return the phrase that tells how to set the width of these rules: by --max-tokens or by --rules."""
     if rules.min_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
@@ -795,7 +808,7 @@ def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
 
 
 def _write_rules(rules: TextRules, tokens: Sequence[str]) -> str:
-    """Write the option --rules for text rules. It has only the members that differ from those that the vocabulary
-    implies. Long rules are described, and a command to copy has them in a file."""
+    """Write the option --rules with the members that differ from the rules that the vocabulary implies. If this is too
+    long for a message, return a description of the rules instead; the command to copy then has them in a file."""
     implied = make_implied_rules(read_vocabulary(tokens), TextRules().tokenizer)
     return describe_long_rules_option(rules, write_rules_option(rules, implied))

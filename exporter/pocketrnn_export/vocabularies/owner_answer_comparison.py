@@ -88,8 +88,8 @@ class OtherAnswersError(ParityError):
 
 
 def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that no answer names, if there are several. The answers cannot show the order of such
-    labels."""
+    """Return the labels that no answer names. The answers cannot show the order of these labels, so a single one is not
+    returned."""
     named = {label for one in answered for label in (one.answer if one.names else one.label)}
     untold = tuple(label for label in labels if label not in named)
     return untold if len(untold) > 1 else ()
@@ -157,9 +157,10 @@ def refuse_other_answers(
     Args:
         source: the bundle or the module.
         answered: texts with the owner's answers.
-        others: further texts with the owner's answers. They are not compared, but tell between text rules that agree
-            with the compared ones.
-        other_weights: the module with the weights of other files, and each file. They are tried if answers differ.
+        others: further texts with the owner's answers. They are not compared with the module. If several text rules
+            agree with the compared texts, these texts decide between the rules.
+        other_weights: for each further file of weights, its name and the module with its weights. They are tried if
+            answers differ.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -204,8 +205,8 @@ def refuse_other_answers(
 
 
 def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int]) -> bool:
-    """Return whether labels without probabilities agree far more often than by chance, but not always: a good
-    classifier's answers agree so with the true labels of its data."""
+    """Return whether the owner's answers seem to be the true labels of the data: they are labels without probabilities,
+    and agree with the source's answers far more often than by chance, but not always."""
     if len(rows) < _TEXTS_TO_TELL_BY or any(isinstance(one.answer, Mapping) or one.ids_agree for one, _ in rows):
         return False
     given = [tuple(one.answer) for one, _ in rows]
@@ -215,8 +216,8 @@ def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Se
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of each head with the owner's. Return the largest counts and differences of a head, and for
-    all heads the labels whose order the answers do not show."""
+    """Compare the answers of each head with the owner's. Return one comparison for all heads: the largest number of
+    answers and the largest difference of a head, and all labels whose order the answers do not show."""
     found: dict[str, AnswerComparison] = {}
     for head in classifier.heads:
         try:
@@ -255,8 +256,8 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
 
 
 def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
-    """Return a sentence with the first tokens that the module reads of a text. Return an empty string for a module that
-    reads more than one text."""
+    """Return a sentence with the first tokens of a text as the module reads it. Return an empty string if the module
+    takes more than one text."""
     text = source.text
     if type(text) is not TextInput:
         return ""
@@ -269,7 +270,7 @@ def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
 
 
 def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerSource) -> str:
-    """Describe the owner's answer and the found answer in one sentence."""
+    """Describe the owner's answer and the source's probabilities (`found`) in one sentence."""
     labels = source.labels
     if isinstance(answer, Mapping):
         # The last one of two, which differ by as much, is the one whose number the owner's file has.
