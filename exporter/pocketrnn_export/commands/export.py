@@ -371,11 +371,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
-    # A missing file is told before PyTorch is loaded, which takes seconds.
-    files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
-    is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    is_other_module = is_folder or "source" in refusals.changes
-    if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
+    if is_corrected or is_folder or "source" in refusals.changes or not _may_load_module(named, options):
         with print_stages():
             refusals.collect(lambda: _refuse_similar_name(named, "source", source))
             refusals.raise_collected()
@@ -411,6 +407,14 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
             print_line(line)
         return
     _print_written_bundle(manifest, output, description, options)
+
+
+def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bool:
+    """Return whether SOURCE names a module, and the files of the options may hold what they should. Other options are
+    refused before PyTorch is loaded, which takes seconds."""
+    files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
+    is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
+    return named is not None and not is_text and all(one.exists() for one in files)
 
 
 def _refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:
