@@ -941,15 +941,22 @@ def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("cut.py").write_text(
-        "import re\nimport nltk\nfrom clean import clean\n\ndef words(text):\n    return [text]\n"
+        "import re\nimport nltk\nfrom clean import clean\nindex = open('words.vec')\n\ndef words(text):\n"
+        "    return [clean(text)]\n\ndef other():\n    return open('never.txt')\n"
     )
-    Path("clean.py").write_text("import contractions\n")
+    Path("clean.py").write_text(
+        "import contractions\nnot_used = 1\ndef clean(text):\n    return open('data/stop.lst')\n"
+    )
+    Path("data").mkdir()
+    for name in ("words.vec", "data/stop.lst", "never.txt"):
+        Path(name).write_text("a")
     assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
     assert not print_import_of_tokenizer('Classifier.load("mine"', "my-cut.py:words")
-    heading, first, second, needs = capsys.readouterr().out.splitlines()
+    heading, first, second, needs, data = capsys.readouterr().out.splitlines()
     assert heading.startswith("In Python")
     assert (first, second) == ("  from cut import words", '  classifier = Classifier.load("mine", tokenizer=words)')
     assert re.findall(r"[\w.]+\.py|contractions|nltk|\bre\b", needs) == ["cut.py", "clean.py", "contractions", "nltk"]
+    assert {*re.findall(r"[\w./]+\.(?:vec|lst|txt)", data)} == {"words.vec", "data/stop.lst"}
 
 
 def test_a_command_to_copy_lets_a_function_that_calls_a_library_split_the_texts(

@@ -186,6 +186,7 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
         tokenizer: the function, as file.py:function.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import (
+        list_data_files_of_function,
         list_imported_files,
         list_imported_libraries,
     )
@@ -201,6 +202,10 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
     libraries = [f"{one} with its data" if one in _WITH_DATA else one for one in list_imported_libraries(file)]
     needs = [file.name, *(one.name for one in list_imported_files(file) if one != file), *libraries]
     print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.")
+    if data := [escape_line(str(one)) for one in list_data_files_of_function(file, name)]:
+        print_line(
+            f"The code also names {' and '.join(data)}: copy what it reads, and run Python where these paths hold."
+        )
     return True
 
 
