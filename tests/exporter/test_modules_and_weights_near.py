@@ -310,3 +310,58 @@ def test_functions_of_the_code_around_a_module_come_first_and_scripts_that_train
     )
     Path("big.py").write_text(OTHER)
     assert len(list_text_functions(Path("nets/c.py"))) == 2
+
+
+SETTINGS = """
+from torch import nn
+class Inner(nn.Module):
+    def __init__(self, words, dim, hidden, both):
+        super().__init__()
+        self.embed = nn.Embedding(words, dim)
+        self.rnn = nn.GRU(dim, hidden, bidirectional=both)
+    def forward(self, x):
+        return self.rnn(self.embed(x))[0].mean(0)
+class Net(nn.Module):
+    def __init__(self, vocab, session):
+        super().__init__()
+        hidden = int(session["hidden"])
+        both = bool(session.get("both", False))
+        self.gated = session.get("gated", False)
+        self.inner = Inner(len(vocab), dim=int(session["dim"]), hidden=hidden, both=both)
+        self.drop = nn.Dropout(float(session.get("dropout", 0)))
+        self.out = nn.Linear(hidden * (2 if both else 1), int(session["labels"]))
+        if self.gated:
+            self.gate = nn.Linear(hidden, hidden)
+        self.size = vocab.size
+    def forward(self, x):
+        return self.out(self.inner(x))
+"""
+
+
+@pytest.mark.parametrize(("settings", "told"), [
+    ('"both": True', {"gate: 4 to 4 in the file", "makes gate if self.gated", "session['gated']"}),
+    ('"gated": True', {"inner.rnn: GRU, input 3, hidden 4, 1 layer", "session['both']", "session_net.py, line 16"}),
+])  # fmt: skip
+def test_wrong_settings_of_the_right_class_are_told_by_layers_and_do_not_lead_back_to_it(
+    settings: str, told: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = "class Words(list):\n    size = 0\n"
+    Path("session_net.py").write_text(SETTINGS)
+    plain = '"hidden": 4, "dim": 3, "labels": 2'
+    Path("made.py").write_text(
+        f"from session_net import Net\n{words}def make():\n    return Net(Words('abcde'), {{{plain}, {settings}}})\n"
+    )
+    held: dict[str, object] = {}
+    exec(f"{SETTINGS}{words}", held)  # noqa: S102 - the code above
+    net = held["Net"](held["Words"]("abcde"), {"hidden": 4, "dim": 3, "labels": 2, "both": True, "gated": True})  # type: ignore[operator]
+    torch.save(net.state_dict(), "net.pt")
+    Path("vocab.json").write_text(json.dumps([*"abcde"]))
+    options = ["--weights", "net.pt", "--vocabulary", "vocab.json", "--labels", "a,b", "-o", "out"]
+    said = CliRunner().invoke(main, ["export", "made.py:make", *options]).stderr
+    assert {one for one in told if one in said} == told, said
+    assert "Write:" not in said
+    assert "dropout" not in said
+    # The sizes that the weights show are filled in.
+    said = CliRunner().invoke(main, ["export", "session_net.py:Net", *options]).stderr
+    assert '"dim": 3, "hidden": 4, "labels": 2' in said
