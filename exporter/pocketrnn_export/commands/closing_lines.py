@@ -59,8 +59,9 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
-    """Return a list with a line that says which tokens the bundle reads for a text in which the rules find none. Return
-    an empty list if a subword tokenizer or the owner's code splits texts.
+    """Return a list with a line that says which tokens the bundle reads for a text in which the rules, or the owner's
+    function, find none. Return
+    an empty list if a subword tokenizer splits texts.
 
     Args:
         manifest: the description of the bundle.
@@ -68,9 +69,10 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
     from pocketrnn.text import TextEncoder, TextRules
 
     rules, tokens = manifest.text.rules, manifest.text.vocabulary
-    if not isinstance(rules, TextRules) or rules.tokenizer == "external":
+    if not isinstance(rules, TextRules):
         return []
-    ids = TextEncoder(rules, tokens).encode("")
+    encoder = TextEncoder(rules, tokens)
+    ids = [*(encoder.encode_tokens([]) if rules.tokenizer == "external" else encoder.encode(""))]
     ids = ids[:1] if len({*ids}) == 1 else ids
     said = " ".join(repr(tokens[id_]) if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
     kind = "the token" if len(ids) == 1 and ids[0] < len(tokens) else "a text of" if len(ids) > 1 else ""
