@@ -1662,7 +1662,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         try:
             load_weights(module, weights)
         except InputError as error:
-            _refuse_weights_of_other_class(error, named, weights)
+            _refuse_weights_of_other_class(error, named, weights, module)
             raise
     if not options["random_weights"]:
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
@@ -1681,9 +1681,27 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     return module, function
 
 
-def _refuse_weights_of_other_class(error: InputError, named: ModuleName, weights: SavedWeights | None) -> None:
-    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own."""
+def _refuse_weights_of_other_class(
+    error: InputError, named: ModuleName, weights: SavedWeights | None, module: Any = None
+) -> None:
+    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own. If
+    the module is of that class, its settings are other ones: then the error tells the layers that differ, and what
+    the code makes them of."""
+    from pocketrnn_export.intake.layers_in_weights import describe_other_layers
+    from pocketrnn_export.intake.weights_file import add_or_remove_prefix
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.source_code.class_definitions import describe_code_of_layers
+
     other = None if weights is None else propose_class_of_weights(named.path, named.name, weights.path)
+    file, _, name = (other or f"{named.path}:{named.name}").rpartition(":")
+    if weights is not None and type(module).__name__ == name:
+        own = module.state_dict()
+        with hide_log_records():
+            differing = describe_other_layers(add_or_remove_prefix(weights, own), own)
+        code = describe_code_of_layers(Path(file), name, {one.partition(".")[0] for one in differing})
+        if differing:
+            lines = [*list(differing.values())[:_FEW_WORDS], *code]
+            raise InputError(error.problem, f"Make {name} as it was trained. {'. '.join(lines)}.") from None
     if weights is not None and other is not None:
         said = f"These are weights of {other}, which has the layers in {weights.path}."
         raise OptionCorrectionsError(error.problem, said, {"source": other}) from None
