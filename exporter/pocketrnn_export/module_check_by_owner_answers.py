@@ -47,6 +47,7 @@ class AnswersBeside:
 _beside: Final[ContextVar[AnswersBeside | None]] = ContextVar("beside", default=None)
 _others: Final[ContextVar[Callable[[], Iterable[tuple[str, nn.Module]]]]] = ContextVar("others", default=tuple)
 _lengths: Final[ContextVar[Callable[[], Sequence[NamedLength]]]] = ContextVar("lengths", default=tuple)
+_stop_words: Final[ContextVar[Callable[[], Sequence[Sequence[str]]]]] = ContextVar("stop_words", default=tuple)
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each. Some have characters
 # outside ASCII, and some are the longest: these tell most about text rules.
 _TEXTS: Final = 200
@@ -55,23 +56,28 @@ _LONGEST: Final = 10
 
 
 @contextlib.contextmanager
-def try_weights_and_lengths_if_answers_differ(
-    list_modules: Callable[[], Iterable[tuple[str, nn.Module]]], list_lengths: Callable[[], Sequence[NamedLength]]
+def try_weights_lengths_and_stop_words_if_answers_differ(
+    list_modules: Callable[[], Iterable[tuple[str, nn.Module]]],
+    list_lengths: Callable[[], Sequence[NamedLength]],
+    list_stop_words: Callable[[], Sequence[Sequence[str]]],
 ) -> Iterator[None]:
-    """While the block runs, try the weights of other files, and the lengths of texts that the owner's files name.
+    """While the block runs, try the weights of other files, and the lengths of texts and the stop words that the
+    owner's files name.
 
     They are tried if a module gives other answers than its owner's classifier.
 
     Args:
         list_modules: makes the module with the weights of each file, and returns it with the file.
         list_lengths: lists the lengths.
+        list_stop_words: lists the stop words of each file of them.
     """
-    before = _others.set(list_modules), _lengths.set(list_lengths)
+    before = _others.set(list_modules), _lengths.set(list_lengths), _stop_words.set(list_stop_words)
     try:
         yield
     finally:
         _others.reset(before[0])
         _lengths.reset(before[1])
+        _stop_words.reset(before[2])
 
 
 @contextlib.contextmanager
@@ -111,8 +117,8 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
 
 
 def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
-    """For each file of weights that `try_weights_and_lengths_if_answers_differ` lists, yield the file, and the module
-    with these weights."""
+    """For each file of weights that `try_weights_lengths_and_stop_words_if_answers_differ` lists, yield the file, and
+    the module with these weights."""
     yield from _others.get()()
 
 
@@ -206,5 +212,5 @@ def _make_answer_source(
         "module", output.labels, output.activation, description.text, encode_text_or_tokens, answer_ids,
         lambda read: answer_ids(encode_text_or_tokens(read)), output.thresholds, moved.get(convention.units, ""),
         max((one.num_embeddings for one in prepared.module.modules() if isinstance(one, nn.Embedding)), default=0),
-        _lengths.get()(),
+        _lengths.get()(), _stop_words.get()(),
     )  # fmt: skip

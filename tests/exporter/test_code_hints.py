@@ -28,9 +28,9 @@ from pocketrnn_export.commands.settings_found_in_code import (
 )
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line
+from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_settings_that_rules_lack,
-    list_hints_on_sigmoids_in_code,
     list_hints_on_text_rules_in_code,
     list_text_lengths_in_settings_beside,
 )
@@ -101,7 +101,11 @@ def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> 
         ("row = [words.get(w, 0) for w in text]", 0),
         ("row = list(self.words.get(w, 3) for w in text)", 3),
         ("row = [words[w] if w in words else 4 for w in text]", 4),
+        ("UNK = 5\nrow = [words.get(w, UNK) for w in text]", 5),
+        ("for w in text:\n    try:\n        row.append(vocab[w])\n    except KeyError:\n        row.append(6)", 6),
+        ("def look_up(w):\n    if w in self.vocab:\n        return self.vocab[w]\n    else:\n        return 2", 2),
         ("counts[w] = counts.get(w, 0) + 1", None),
+        ("def read(name):\n    return settings.get(name, 0)", None),
         ("row = [words.get(w, unknown) for w in text]", None),
         ("row = [words[w] if w in others else 4 for w in text]", None),
     ],
@@ -121,16 +125,34 @@ def test_the_id_of_unknown_words_in_code_is_named(code: str, number: int | None,
 def test_a_loss_of_single_labels_is_named_before_a_sigmoid_and_a_gate_is_not(tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text("class A(nn.Module):\n  def forward(self, x):\n    return torch.sigmoid(x)\n")
-    assert list_hints_on_sigmoids_in_code([path]) == []
+    assert find_activations_in_code([path]).list_hints(multi_label=False) == []
     document = {"cells": [], "nbformat": 4}
     sources = [path.read_text(), "p = model(x).sigmoid()", "import torch\nloss = nn.BCEWithLogitsLoss()"]
     document["cells"] = [{"cell_type": "code", "source": source} for source in sources]
     notebook = tmp_path / "a.ipynb"
     notebook.write_text(json.dumps(document))
-    (said,) = list_hints_on_sigmoids_in_code([notebook])
+    (said,) = find_activations_in_code([notebook]).list_hints(multi_label=False)
     assert "cell 3, line 2, says 'nn.BCEWithLogitsLoss()'" in said
     assert "--multi-label" in said
     assert list_hints_on_text_rules_in_code([notebook], longest=None) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "is_sure", "words"),
+    [
+        ("p = torch.sigmoid(model(x))", True, "line 1, says 'torch.sigmoid(model(x))'"),
+        ("p = torch.sigmoid(model(x))\nloss = nn.CrossEntropyLoss()", False, "doubt"),
+        ("p = softmax(model(x))", False, ""),
+    ],
+)
+def test_code_shows_several_labels_of_a_text_or_a_doubt(code: str, is_sure: bool, words: str, tmp_path: Path) -> None:
+    (tmp_path / "api.py").write_text(code)
+    found = find_activations_in_code([tmp_path / "api.py"])
+    assert found.are_of_several == is_sure
+    assert words in found.sentence
+    assert bool(found.sentence) == bool(words)
+    # The converse: several labels are asked for, and the code has only a softmax.
+    assert bool(found.list_hints(multi_label=True)) == (not words)
 
 
 def test_files_that_are_imported_from_the_same_folder_are_read_once_deep(tmp_path: Path) -> None:
@@ -482,3 +504,27 @@ def test_a_function_that_gives_its_module_all_ids_alone_is_no_question_on_paddin
     said = capsys.readouterr().err
     assert ("min_width" in said) == is_cut
     assert ("as in api.py:predict" in said) != is_cut
+
+
+@pytest.mark.parametrize(
+    ("code", "answers", "said", "given"),
+    [
+        ("ids = ids[:max_seq_length]", False, "cut to 30 tokens: use.py, line 2, says max_seq_length=30", True),
+        ("ids = pad_sequences([ids], max_seq_length, padding='pre')", False, "padded or cut to 30 tokens", False),
+        ("ids = ids[:max_seq_length]\nmax_len = 9", False, "", False),
+        ("ids = ids[:max_seq_length]", True, "", False),
+    ],
+)
+def test_the_only_length_of_texts_stands_in_the_first_line_to_copy(
+    code: str, answers: bool, said: str, given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("class Net:\n    def forward(self, ids): ...\n")
+    Path("use.py").write_text(f"from net import Net\nmax_seq_length = 30\n{code}\n")
+    if answers:
+        rows = [f"oil {n},{label}" for n in range(12) for label in ("bad", "good")]
+        Path("answers.csv").write_text("\n".join(["text,label", *rows]))
+    message = CliRunner().invoke(main, ["export", ".", "--labels", "bad,good"]).stderr
+    assert ("30 tokens" in message) == bool(said)
+    assert said in message
+    assert ("--max-tokens 30" in message.partition("Write: ")[2]) == given

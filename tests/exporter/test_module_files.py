@@ -52,8 +52,10 @@ def small():
 ready = small()
 number = 3
 
-def broken():
-    raise RuntimeError("no such luck")
+def broken(layers=2):
+    if layers:
+        raise RuntimeError("\x1b[1;31mno such luck\x1b[0m")
+    return small()
 """
 
 

@@ -35,6 +35,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
+from pocketrnn_export.commands.settings_found_in_code import list_stop_words_in_files
 from pocketrnn_export.compression import compress
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
@@ -439,6 +440,35 @@ def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_togethe
 
     assert [one.rules for one in find_rules_from_answers(rules, words, texts, measure, 1e-3)] == [own]
     assert sum(read) < 200_000
+
+
+def test_stop_words_that_a_file_holds_are_left_out_if_answers_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    Path("src/net.py").write_text(
+        "class Net:\n    def forward(self, ids): ...\nSTOP, TEXTS = 'stopword.txt', 'a.txt'\n"
+    )
+    Path("stopword.txt").write_text("the\nof the\n\n of \n")
+    Path("a.txt").write_text("oil\n")
+    stop_words = list_stop_words_in_files(Path("src/net.py"))
+    assert stop_words == [["the", "of"]]
+    own = TextRules("whitespace", unknown_id=0, empty_id=0, stop_words=("the", "of"))
+    encoder = TextEncoder(own, WORDS)
+    texts = [f"The {' '.join(split(text))} of q{i}" for i, text in enumerate(drawn(20, 5, 8))]
+    ids_of_texts = [encoder.encode(text) for text in texts]
+
+    def find(rules: TextRules) -> list[TextRules]:
+        def measure(number: int, ids: Sequence[int]) -> float:
+            return float(list(ids) != ids_of_texts[number])
+
+        found = find_rules_from_answers(rules, WORDS, texts, measure, 1e-3, stop_words=stop_words)
+        return [one.rules for one in found]
+
+    assert own in find(replace(own, stop_words=()))
+    # Those that are given are not replaced.
+    assert find(replace(own, stop_words=("q1",))) == []
 
 
 @pytest.mark.parametrize(("first", "last"), [(2, 3), (2, None), (None, 3)])
@@ -1085,6 +1115,7 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
     ("columns", "labels", "named"),
     [
         ("p_negative,p_positive", ("Negative", "Positive"), True),
+        ("p_negative,p_positive", ("negative", "positive"), True),
         ("negative (%),positive (%)", ("negative", "positive"), True),
         ("prob_0,prob_1", ("bad", "good"), True),
         ("p_negative,p_positive", ("Negative 😞", "Positive 😀"), True),
@@ -1106,6 +1137,8 @@ def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
     expected = [0.25, 0.75] if "_0" in columns else dict(zip(labels, (0.25, 0.75), strict=True))
     assert not named or one.answer == expected
     assert ("are read as those of the labels" in caplog.text) == named
+    # The labels stand once in the note.
+    assert ("'p_...'" in caplog.text) == (labels[0] == "negative" and columns == "p_negative,p_positive")
 
 
 @pytest.mark.parametrize("columns", ["logp_bad,logp_good", "bad,good"])

@@ -60,7 +60,7 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
     """Return a list with a line that says which tokens the bundle reads for a text in which the rules find none. Return
-    an empty list if a subword tokenizer or the owner's code splits texts.
+    an empty list if a subword tokenizer splits texts.
 
     Args:
         manifest: the description of the bundle.
@@ -68,10 +68,12 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
     from pocketrnn.text import TextEncoder, TextRules
 
     rules, tokens = manifest.text.rules, manifest.text.vocabulary
-    if not isinstance(rules, TextRules) or rules.tokenizer == "external":
+    if not isinstance(rules, TextRules):
         return []
-    ids = TextEncoder(rules, tokens).encode("")
+    ids = TextEncoder(rules, tokens).encode_tokens([])
     ids = ids[:1] if len({*ids}) == 1 else ids
+    if ids == [rules.unknown_id]:
+        return [f"A text without a token is answered as one unknown word, which has the id {rules.unknown_id}."]
     said = " ".join(repr(tokens[id_]) if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
     kind = "the token" if len(ids) == 1 and ids[0] < len(tokens) else "a text of" if len(ids) > 1 else ""
     return [f"A text without a token is answered as {f'{kind} {escape_line(said)}'.strip()}{' ...' * (len(ids) > 8)}."]
@@ -196,8 +198,10 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
         return False
     folder = "" if file.parent == Path() else f", with {escape_line(str(file.parent))} in sys.path"
     print_line(f"In Python{folder}:")
+    print_line("  from pocketrnn import Classifier")
     print_line(f"  from {file.stem} import {name}")
     print_line(f"  classifier = {load}, tokenizer={name})")
+    print_line('  print(classifier.predict(["a text"]))')
     libraries = [f"{one} with its data" if one in _WITH_DATA else one for one in list_imported_libraries(file)]
     needs = [file.name, *(one.name for one in list_imported_files(file) if one != file), *libraries]
     print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.")

@@ -61,7 +61,7 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
-from pocketrnn_export.commands.missing_option_files import correct_missing_files
+from pocketrnn_export.commands.missing_option_files import correct_missing_files, refuse_similar_name
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -100,9 +100,12 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
+    list_code_files,
     list_lengths_in_files,
+    list_stop_words_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
+    propose_text_length,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
@@ -352,6 +355,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
+    is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
     refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
@@ -364,10 +368,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # A missing file is told before PyTorch is loaded, which takes seconds.
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    is_other_module = "source" in refusals.changes
+    is_other_module = is_folder or "source" in refusals.changes
     if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
         with print_stages():
-            refusals.collect(lambda: _refuse_similar_name(named, "source", source))
             refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -388,7 +391,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
-        _try_weights_and_lengths_of_files(module, named, options),
+        _try_weights_lengths_and_stop_words_of_files(module, named, options),
         _compare_label_order(named, description, options),
         _propose_vocabulary_with_rows(named, options),
         propose_labels_by_outputs(named, options),
@@ -406,28 +409,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _print_written_bundle(manifest, output, description, options)
 
 
-def _refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:
-    """Raise an OptionCorrectionsError if no statement of a file binds the name in the value of an option, but a class
-    or function of the file has a similar one. No code is run."""
-    from pocketrnn_export.source_code.notebook import read_python_cells
-    from pocketrnn_export.source_code.top_level_statements import list_statements
-
-    if named is None or not named.path.is_file():
-        return
-    statements = list_statements(read_python_cells(named.path))
-    near = find_similar_name(named.name, [name for one in statements if (name := getattr(one.node, "name", ""))])
-    if near and not any(named.name in one.binds for one in statements):
-        right = value.replace(f":{named.name}", f":{near}", 1)
-        raise OptionCorrectionsError(f"{named.path} defines no {named.name}.", f"Did you mean {near}?", {option: right})
-
-
-def _try_weights_and_lengths_of_files(
+def _try_weights_lengths_and_stop_words_of_files(
     module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts that the
-    user's files name, are tried if the module gives other answers than the user's classifier."""
+    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts and the
+    stop words that the user's files name, are tried if the module gives other answers than the user's classifier."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
-    from pocketrnn_export.module_check_by_owner_answers import try_weights_and_lengths_if_answers_differ
+    from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
 
     weights = options["weights"]
@@ -442,7 +430,11 @@ def _try_weights_and_lengths_of_files(
             if other is not None:
                 yield str(file), other
 
-    return try_weights_and_lengths_if_answers_differ(list_modules, lambda: list_lengths_in_files(named, options))
+    return try_weights_lengths_and_stop_words_if_answers_differ(
+        list_modules,
+        lambda: list_lengths_in_files(named, options),
+        lambda: [] if named is None else list_stop_words_in_files(named.path),
+    )
 
 
 def _compare_label_order(
@@ -868,6 +860,9 @@ def _refuse_missing_options(
             options["weights"] = Path(str(weights))
             _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
+    if "labels" in missing and (said := _take_multi_label_from_code(named, options)):
+        remedy.append(said)
+        changes |= {"multi_label": "given"} if options["multi_label"] else {}
     for option in missing:
         if option == "vocabulary":
             proposed = _propose_vocabulary(named, options["weights"])
@@ -888,6 +883,20 @@ def _refuse_missing_options(
     refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
     refused.of_lines = True
     raise refused
+
+
+def _take_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
+    """Set --multi-label if the user's code gives each of several outputs a probability of its own, by a sigmoid, and
+    not by a softmax. Return a sentence on it, or one that names the doubt; an empty string if code shows nothing."""
+    from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
+
+    # The sigmoid of a single output is the softmax of its two labels.
+    is_open = not any(options[one] for one in ("multi_label", "labels_of", "head"))
+    if not is_open or read_weight_sizes(options["weights"]).outputs < 2:
+        return ""
+    found = find_activations_in_code(list_code_files(named, options))
+    options["multi_label"] = found.are_of_several
+    return found.sentence
 
 
 def _propose_text_options(
@@ -915,7 +924,11 @@ def _propose_text_options(
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
-            changes = pairs.complete(changes)
+            return remedy, pairs.complete(changes)
+    # Answers show the length better than code does, and so does a function.
+    if is_open and named is not None and options["pairs"] is None and "tokenizer" not in changes:
+        said, of_length = propose_text_length(named, options)
+        return remedy + said, changes | of_length
     return remedy, changes
 
 
@@ -1183,7 +1196,7 @@ def _add_rules_of_function(
         except PocketRNNError:
             replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
             if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
-                _refuse_similar_name(named, "tokenizer", options["tokenizer"])
+                refuse_similar_name(named, "tokenizer", options["tokenizer"])
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
@@ -1332,8 +1345,7 @@ def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
     """Refuse text rules that give a text other ids than the pairs, and return the rules. If the user has stated no
-    rules, first change them to give the ids of the pairs; if that changes nothing, log that the default tokenizer is
-    used.
+    rules, first change them to give the ids of the pairs; without pairs, log that the default tokenizer is used.
 
     Raises:
         InputError: a text has other ids.
@@ -1348,10 +1360,8 @@ def _choose_rules_agreeing_with_pairs(
     vocabulary, given = read_vocabulary(tokens), list_texts_with_ids(pairs)
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
-    if found is plain and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
-        # Ids and answers are compared.
-        if all(one.answer is None and one.ids is None for one in pairs):
-            _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
+    if isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None and not pairs:
+        _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
         log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)
     return rules if found is plain else found

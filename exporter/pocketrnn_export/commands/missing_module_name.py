@@ -4,11 +4,14 @@ module."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands.missing_option_files import correct_missing_source
@@ -22,24 +25,28 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_weight_names
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, read_checkpoint_file
+
+if TYPE_CHECKING:
+    from pocketrnn_export.source_code.answering_code import MadeClass
 
 _MOST_NAMED: Final = 8
 
 
 def complete_source(source: str) -> str:
-    """Add the name of a module class to a SOURCE that is only a Python file or notebook, and return it. The class is
-    the only one of the file, or the only one with the layers of the weights. Return any other SOURCE, such as a folder,
-    unchanged.
+    """Add the name of a module class to a SOURCE that is only a Python file, a notebook or a folder of code, and return
+    it. The class is the only one there, the only one with the layers of the weights, or the one that answering code
+    makes. Return any other SOURCE, such as a checkpoint, unchanged.
 
     Raises:
-        InputError: the file is missing, or defines several such classes, or none; a folder is no checkpoint, but holds
-            code; or a name is not that of a module. `OptionCorrectionsError` gives the right SOURCE.
+        InputError: the file is missing, or defines several such classes, or none; a folder is neither a checkpoint nor
+            holds code; or a name is not that of a module. `OptionCorrectionsError` gives the right SOURCE.
     """
     correct_missing_source(source)
     _refuse_name_without_module(source)
     path = Path(source)
-    if path.is_dir() and not (path / "config.json").exists():
-        _refuse_folder_of_code(path)
+    if path.is_dir() and not (path / CONFIG_JSON).exists():
+        return _complete_folder(path)
     is_code = path.suffix in (".py", ".ipynb")
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
@@ -47,10 +54,11 @@ def complete_source(source: str) -> str:
     from pocketrnn_export.source_code.class_definitions import (
         find_calls_of_classes,
         list_module_classes,
-        list_module_classes_near,
     )
 
     names = list_module_classes(path) if is_code else []
+    if not names:
+        _refuse_file_without_module(path, is_code=is_code)
     parameters = click.get_current_context().params
     proposed = propose_weights(path) if len(names) > 1 else None
     weights = parameters["weights"] or (None if proposed is None or proposed.others else proposed.path)
@@ -59,49 +67,69 @@ def complete_source(source: str) -> str:
     calls = find_calls_of_classes(path, fitting) if len(fitting) > 1 else {}
     if len(fitting) == 1 or len(calls) == 1:
         ((name, where),) = calls.items() or [(fitting[0], "")]
-        completed = f"{path}:{name}"
         why = f"has the layers in {weights}" if layers else "" if where else "is not part of another one"
         why += f"{' and ' * bool(layers)}is made in {where}" if where else ""
-        print_line(f"Note: {path} is taken as {completed}, the only module there that {why}.", err=True)
-        parameters["source"] = completed
-        return completed
-    found = [f"{path}:{name}" for name in names]
-    if not found:
-        near = list_module_classes_near(path)
-        found = list_modules_that_fit(near, [] if is_code else [path], path.parent) or near
+        return _take_module(path, f"{path}:{name}", f"the only module there that {why}")
+    found = [f"{path}:{name}" for name in dict.fromkeys((*calls, *fitting, *names))]
     chosen = find_module_of_answering_code([f"{path}:{name}" for name in fitting] or found)
-    if names and chosen is not None and chosen[1].is_only:
-        others = [one for one in found if one != chosen[0]]
-        print_line(
-            f"Note: {chosen[0]} is taken, which {chosen[1].maker} makes ({chosen[1].place}); name another as "
-            f"{' or '.join(others)}.",
-            err=True,
-        )
-        parameters["source"] = chosen[0]
-        return chosen[0]
-    first = [f"{path}:{name}" for name in [*calls, *fitting]] or [*found, "file.py:name"]
-    changes: dict[str, str | None] = {"source": first[0] if chosen is None else chosen[0]}
-    why = "" if chosen is None else chosen[1].sentence
-    problem = f"{path} defines {'several modules' if names else 'no module, that is, no class with a forward'}."
+    if not (taken := _take_chosen_module(path, found, chosen)):
+        _refuse_modules(f"{path} defines several modules.", found, chosen)
+    return taken
+
+
+def _take_chosen_module(path: Path, modules: Sequence[str], chosen: tuple[str, MadeClass] | None) -> str:
+    """Take the module that answering code makes, if it makes no other. Return an empty string if there is none.
+
+    Args:
+        path: the SOURCE.
+        modules, chosen: the modules, and the chosen one, as `_choose_module` returns them.
+    """
+    if chosen is None or not chosen[1].is_only:
+        return ""
+    others = [one for one in modules if one != chosen[0]]
+    also = f"; other modules are {_list_first(others)}" if others else ""
+    return _take_module(path, chosen[0], f"which {chosen[1].maker} makes ({chosen[1].place}){also}")
+
+
+def _take_module(path: Path, module: str, why: str) -> str:
+    """Take a module as SOURCE, and print a note that says why. Return the module.
+
+    Args:
+        path: the SOURCE that was given.
+        module: the module, as file.py:name.
+        why: why it is taken, for the end of a sentence.
+    """
+    print_line(f"Note: {path} is taken as {module}, {why}.", err=True)
+    click.get_current_context().params["source"] = module
+    return module
+
+
+def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
+    """Raise an error for a SOURCE that is a file of code without a module, or a file of weights or something else. The
+    error, an InputError or an OptionCorrectionsError, names the modules in the files near it."""
+    from pocketrnn_export.source_code.class_definitions import list_module_classes_near
+
+    problem, changes = f"{path} defines no module, that is, no class with a forward.", {}
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
         problem = f"{path} is neither the code of a module nor a complete TorchScript file."
         problem += " A file of weights needs the module's code." * may_be_weights
-        changes |= {"weights": source} if may_be_weights else {}
-    if not found:
-        given = f", and give --weights {path}" if "weights" in changes else ""
-        other = f"Name the Python file or notebook with the module, such as model.py{given}."
-        raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
-    said = f"Name one of them: {', '.join(found[:_MOST_NAMED])}.{f' {why}' if why else ''}"
-    raise OptionCorrectionsError(problem, said, changes)
+        changes = {"weights": str(path)} if may_be_weights else {}
+    found, chosen = _choose_module(list_module_classes_near(path), path, [] if is_code else [path])
+    if found:
+        _refuse_modules(problem, found, chosen, changes)
+    given = f", and give --weights {path}" if changes else ""
+    other = f"Name the Python file or notebook with the module, such as model.py{given}."
+    raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
 
 
 def _refuse_name_without_module(source: str) -> None:
-    """Raise an error if a SOURCE file.py:name names a method, a class without a forward, or the part of an object. The
-    error, an InputError or an OptionCorrectionsError, proposes the module class that the named code makes."""
-    from pocketrnn_export.source_code.answering_code import find_module_made_by, find_module_of_answering_code
+    """Raise an error if a SOURCE file.py:name names a method, a class without a forward, a function that returns
+    nothing, or the part of an object. The error, an InputError or an OptionCorrectionsError, proposes the module class
+    that the named code makes."""
+    from pocketrnn_export.source_code.answering_code import find_module_made_by
     from pocketrnn_export.source_code.class_definitions import (
-        is_class_without_forward,
+        describe_name_without_module,
         list_module_classes,
         list_module_classes_near,
     )
@@ -110,8 +138,8 @@ def _refuse_name_without_module(source: str) -> None:
     if found is None or not Path(found[1]).is_file():
         return
     path, name, rest = Path(found[1]), found[2], found[3]
-    if is_class_without_forward(path, name):
-        problem = f"{name} in {path} is a class without a forward, and not a module."
+    if kind := describe_name_without_module(path, name):
+        problem = f"{name} in {path} is {kind}, and not a module."
     elif not rest or (
         rest[0] == "(" and rest[-1] == ")" and (parsed := parse_module_name(source)) and not parsed.method
     ):
@@ -123,29 +151,77 @@ def _refuse_name_without_module(source: str) -> None:
     remedy = "Name a class, a module, or a function that makes a module."
     if f"{path}:{name}" in modules:
         raise OptionCorrectionsError(problem, remedy, {"source": f"{path}:{name}"})
-    if (made := find_module_made_by(path, name, modules) or find_module_of_answering_code(modules)) is not None:
+    if (made := find_module_made_by(path, name, modules)) is not None:
         raise OptionCorrectionsError(problem, f"{made[1].sentence} Name it: {made[0]}.", {"source": made[0]})
-    if modules:
-        raise OptionCorrectionsError(problem, f"Name one of them: {', '.join(modules)}.", {"source": modules[0]})
+    fitting, chosen = _choose_module(modules, path)
+    if fitting:
+        _refuse_modules(problem, fitting, chosen)
     raise InputError(problem, remedy)
 
 
-def _refuse_folder_of_code(folder: Path) -> None:
-    """Raise an OptionCorrectionsError for a folder whose Python files define modules, or whose notebooks define a
-    module that fits the weights. The error names these modules."""
-    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
+def _complete_folder(folder: Path) -> str:
+    """Take the module that the Python files of a folder define, or the only one that fits a file of weights.
+
+    Raises:
+        OptionCorrectionsError: there are several; the error names them.
+        CheckpointError: there is none.
+    """
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 
     inside = folder / "__init__.py"
-    near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
-    found = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
+    is_bundle = (folder / CLASSIFIER_JSON).is_file()
+    near = [] if is_bundle else list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
+    modules = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
+    found, chosen = ([], None) if is_bundle else _choose_module(modules, inside)
+    if not found:
+        read_checkpoint_file(folder, CONFIG_JSON)
+    if len(found) == 1:
+        return _take_module(folder, found[0], f"the only module there{' that fits the weights' * (modules != found)}")
+    if not (taken := _take_chosen_module(folder, found, chosen)):
+        _refuse_modules(f"{folder} has several modules.", found, chosen)
+    return taken
+
+
+def _choose_module(
+    modules: Sequence[str], path: Path, weights: Sequence[Path] = ()
+) -> tuple[list[str], tuple[str, MadeClass] | None]:
+    """List those of some modules, each as file.py:name, that fit a file of weights, or all of them if none fits. Return
+    them with the one that code which answers texts makes; None if it makes none.
+
+    Args:
+        modules: the modules.
+        path: a file near which weights are looked for, and notebooks.
+        weights: the files of weights; by default, that of --weights, or else those near `path`.
+    """
+    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
+
     given = click.get_current_context().params["weights"]
-    weights = list_weight_files_near(inside) if given is None else [given]
-    if found := list_modules_that_fit(found, weights, folder) or found:
-        chosen = find_module_of_answering_code(found)
-        why, source = ("", found[0]) if chosen is None else (f" {chosen[1].sentence}", chosen[0])
-        raise OptionCorrectionsError(
-            f"{folder} holds no config.json, so that it is not a folder that `pocketrnn train` wrote, but holds code.",
-            f"Name one of its modules: {', '.join(found[:_MOST_NAMED])}.{why}",
-            {"source": source},
-        )
+    weights = weights or (list_weight_files_near(path) if given is None else [given])
+    found = list_modules_that_fit(modules, weights, path.parent) or [*modules]
+    return found, find_module_of_answering_code(found)
+
+
+def _refuse_modules(
+    problem: str,
+    modules: Sequence[str],
+    chosen: tuple[str, MadeClass] | None,
+    changes: Mapping[str, str | None] = MappingProxyType({}),
+) -> NoReturn:
+    """Raise an OptionCorrectionsError that names some modules and proposes the chosen one, or else the first.
+
+    Args:
+        problem: the problem of the error.
+        modules, chosen: the modules, and the chosen one, as `_choose_module` returns them.
+        changes: other options of the next command.
+    """
+    first = modules[0] if chosen is None else chosen[0]
+    named = _list_first([first, *(one for one in modules if one != first)])
+    said = "" if chosen is None else f" {chosen[1].sentence}"
+    of = "the module" if len(modules) == 1 else "one of the modules"
+    raise OptionCorrectionsError(problem, f"Name {of}: {named}.{said}", {"source": first, **changes})
+
+
+def _list_first(modules: Sequence[str]) -> str:
+    """Return the first of some modules, and the number of the others, for a sentence."""
+    more = len(modules) - _MOST_NAMED
+    return ", ".join(modules[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -3,6 +3,7 @@ pair shows."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shlex
@@ -32,6 +33,7 @@ _LONG: Final = "Long texts, not compared"
 _READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
 _COMPARED_WORDS: Final = 2_000
+_LARGEST_STOP_WORDS: Final = 2**17
 
 
 def log_owner_hints_and_list_corrections(
@@ -49,10 +51,10 @@ def log_owner_hints_and_list_corrections(
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_SOFTMAX, ABOUT_SPLITTING, AFTER_AN_ERROR
+    from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
     from pocketrnn_export.source_code.text_settings_in_code import (
         find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
-        list_hints_on_sigmoids_in_code,
         list_hints_on_text_rules_in_code,
     )
     from pocketrnn_export.vocabularies.checkpoint_text_settings import (
@@ -69,12 +71,12 @@ def log_owner_hints_and_list_corrections(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )
     answered = [one for one in pairs if one.answer is not None]
-    files = _list_code_files(named, options)
+    files = list_code_files(named, options)
     lengths = _list_saved_lengths(weights, options["vocabulary"], longest)
     open_ones: dict[str, Any] = {"longest": longest, "unknown_id": unknown_id, "lengths": lengths}
     hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
-    if not (options["multi_label"] or options["head"] or answered or options["labels_of"]):
-        hints[ABOUT_SOFTMAX] = list_hints_on_sigmoids_in_code(files)
+    if not (options["head"] or answered or options["labels_of"]):
+        hints[ABOUT_SOFTMAX] = find_activations_in_code(files).list_hints(multi_label=options["multi_label"])
     if weights is not None:
         hints[""] = advise_on_checkpoint_settings(
             weights,
@@ -106,7 +108,7 @@ def log_owner_hints_and_list_corrections(
     )
 
 
-def _list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
+def list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
     """Return the files of the module and of --tokenizer, and the files that import the module's."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_that_import
 
@@ -124,7 +126,46 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
     from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
 
     saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
-    return [*saved, *find_settings_that_rules_lack(_list_code_files(named, options), longest=0).lengths]
+    return [*saved, *find_settings_that_rules_lack(list_code_files(named, options), longest=0).lengths]
+
+
+def list_stop_words_in_files(path: Path) -> list[list[str]]:
+    """Return the words of each text file of stop words that the code of a module, or the files near it, name. Large
+    files and lines of several words are left out.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
+
+    found = []
+    for file in list_data_files_named_in_code(path, "txt|csv|lst|dic"):
+        with contextlib.suppress(InputError, OSError):
+            if "stop" in file.name.lower() and file.stat().st_size <= _LARGEST_STOP_WORDS:
+                found.append([words[0] for line in read_lines(file) if len(words := line.split()) == 1])
+    return found
+
+
+def propose_text_length(named: ModuleName, options: Mapping[str, Any]) -> tuple[list[str], dict[str, str | None]]:
+    """Return a list with a sentence on the only length of texts that the checkpoint, settings beside it or the user's
+    code name, and --max-tokens if the code only cuts texts. Return an empty list and dict for none or several lengths.
+
+    Args:
+        named: the module's file.
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
+
+    saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
+    found = find_settings_that_rules_lack(list_code_files(named, options), longest=0, lengths=saved)
+    if options["max_tokens"] is not None or len({one.value for one in found.lengths}) != 1:
+        return [], {}
+    (one, *_), is_padded = found.lengths, bool(found.pad_side)
+    done = "padded or cut" if is_padded else "cut"
+    said = f"Texts seem to be {done} to {one.value} tokens: {one.where} says {one.name}={one.value}."
+    is_given = not is_padded and found.cut_side == "right"
+    return [said], {"max_tokens": str(one.value)} if is_given else {}
 
 
 def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: int | None) -> list[NamedLength]:
@@ -168,6 +209,7 @@ def print_uncompared_steps_and_kept_notes(
         ABOUT_PADDING,
         ABOUT_SOFTMAX,
         ABOUT_SPLITTING,
+        ABOUT_WORDS,
     )
 
     has_width = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
@@ -176,6 +218,8 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
+        # Its words are in no text, and need not be.
+        ABOUT_WORDS: is_answered and getattr(rules, "tokenizer", "") == "characters",
         # Unknown words have it.
         ABOUT_FIRST_ID: getattr(rules, "unknown_id", None) == 0,
         ABOUT_LENGTHS: has_width,

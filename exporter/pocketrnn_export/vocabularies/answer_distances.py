@@ -66,6 +66,7 @@ class AnswerSource:
         call: a line that calls the module and takes SHIFT from the second of two labels' logit; empty if there is none.
         rows: how many ids the module's embedding has; 0 if that is not known.
         lengths: the lengths of texts that the owner's code and files name.
+        stop_words: the words of each file that the owner's code and files name, and that has stop words.
     """
 
     name: str
@@ -79,6 +80,7 @@ class AnswerSource:
     call: str = ""
     rows: int = 0
     lengths: Sequence[NamedLength] = ()
+    stop_words: Sequence[Sequence[str]] = ()
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:

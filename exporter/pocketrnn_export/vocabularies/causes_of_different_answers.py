@@ -130,7 +130,7 @@ def explain_difference(
     if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
         return moved
     _log.info(
-        "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
+        "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
     )
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
@@ -183,7 +183,9 @@ def _find_rules_or_order(
     def is_explained() -> bool:
         return find_weights(True) is not None or find_order() is not None
 
-    way = find_other_rules(source, tried, tolerance, most_exceptions, stops_before_rare=is_explained)
+    way = find_other_rules(
+        source, tried, tolerance, most_exceptions, stops_before_rare=is_explained, stop_words=source.stop_words
+    )
     if way is None and find_weights(True) is None and (order := find_order()) is not None:
         return _explain_with_order(source, rows, tolerance, order)
     return way

@@ -23,7 +23,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
-from pocketrnn.text.text_row_encoder import Tokenizer
+from pocketrnn.text.text_row_encoder import Tokenizer, write_remedy_of_tokenizer_error
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import log_item_progress
@@ -375,7 +375,7 @@ def _run_function(
     except (Exception, SystemExit) as error:
         raise InputError(
             f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
-            "Give a function that takes a text and returns its tokens.",
+            write_remedy_of_tokenizer_error(error),
         ) from error
     if not hasattr(given, "__iter__") or isinstance(given, Mapping):
         raise InputError(

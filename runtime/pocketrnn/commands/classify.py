@@ -279,7 +279,12 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
     """Load a bundle with a prior and a function that splits texts, if these are named."""
     from pocketrnn.classifier import Classifier
 
-    function = None if tokenizer is None else load_tokenizer_function(tokenizer)
+    try:
+        function = None if tokenizer is None else load_tokenizer_function(tokenizer)
+    except InputError:
+        # A missing bundle is told first.
+        Classifier.load(bundle)
+        raise
     classifier = Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
     if click.get_current_context().get_parameter_source("bundle") is ParameterSource.DEFAULT:
         _show_bundle_that_default_leaves_out(bundle)
