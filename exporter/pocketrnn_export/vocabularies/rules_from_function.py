@@ -297,8 +297,10 @@ def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequ
         >>> len(list_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"])) > 200
         True
     """
-    made = _run_on_made_texts(adapt_owner_function(function, vocabulary), list, vocabulary)
-    return {*texts, *(one.text for one in made if has_ordinary_characters(one.text))}
+    function = adapt_owner_function(function, vocabulary)
+    own = _run_and_collect_errors(function, texts, list, vocabulary, {})
+    made = _run_on_made_texts(function, list, vocabulary)
+    return {*(one.text for one in own), *(one.text for one in made if has_ordinary_characters(one.text))}
 
 
 def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
