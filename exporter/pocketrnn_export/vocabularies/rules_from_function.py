@@ -173,7 +173,7 @@ def _refuse_errors_on_known_tokens(
         said = "" if error.__cause__ is None else str(error.__cause__)
         tokens = encoder.tokens(text) if said and isinstance(encoder.rules, TextRules) else []
         if any(token in said for token in {*tokens} - known):
-            lacking = lacking or text
+            lacking = lacking if lacking.strip() else text
         elif text in texts:
             raise error
     return lacking
