@@ -783,7 +783,9 @@ def _make_answered_texts(description: Description, answers: Sequence[tuple[Owner
             read: Text = one.tokens or one.ids or ([] if one.ids is not None else description.known[one.text])
         else:
             read = one.text
-        names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping)
+        # One probability beside a label is that of this label.
+        is_of_label = one.label is not None and len(answer) == 1
+        names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping) or is_of_label
         label = () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
         answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label)))
         # A text that is given twice is compared once, as it counts once among the texts whose ids are compared.
@@ -799,11 +801,12 @@ def _warn_of_labels_of_unknown_order(description: Description, answered: Sequenc
         some = [one for one in answered if one.head == head]
         if some and (untold := list_labels_that_no_answer_names(some, of_head.labels)):
             named = ", ".join(short_repr(label, 40) for label in untold[:6]) + ", ..." * (len(untold) > 6)
+            are_named = any(one.names for one in some)
             _log.warning(
                 "The answers to your texts %s, so they cannot show the order of %s. Give the probability of each label "
-                'by its name, {"%s": 0.9, ...}, or the label beside the list',
-                "name none of these labels" if any(one.names for one in some) else "are lists without names",
-                named, untold[0],
+                'by its name, {"%s": 0.9, ...}%s',
+                "name none of these labels" if are_named else "are lists without names",
+                named, untold[0], "" if are_named else ", or the label beside the list",
             )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
-from pocketrnn_export.commands.settings_found_in_code import list_stop_words_in_files
+from pocketrnn_export.commands.settings_found_in_code import find_files_of_stop_words
 from pocketrnn_export.compression import compress
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
@@ -452,8 +452,9 @@ def test_stop_words_that_a_file_holds_are_left_out_if_answers_show_it(
     )
     Path("stopword.txt").write_text("the\nof the\n\n of \n")
     Path("a.txt").write_text("oil\n")
-    stop_words = list_stop_words_in_files(Path("src/net.py"))
-    assert stop_words == [["the", "of"]]
+    found = find_files_of_stop_words(Path("src/net.py"))
+    assert found == {Path("stopword.txt"): ["the", "of"]}
+    stop_words = [*found.values()]
     own = TextRules("whitespace", unknown_id=0, empty_id=0, stop_words=("the", "of"))
     encoder = TextEncoder(own, WORDS)
     texts = [f"The {' '.join(split(text))} of q{i}" for i, text in enumerate(drawn(20, 5, 8))]

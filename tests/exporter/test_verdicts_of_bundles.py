@@ -22,7 +22,7 @@ from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
-from pocketrnn_export.commands.closing_lines import describe_empty_texts
+from pocketrnn_export.commands.closing_lines import describe_empty_texts, describe_torchscript
 from pocketrnn_export.compression import CompressedBundle, compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.mobile_profile import write_mobile_bundle
@@ -161,6 +161,15 @@ def test_a_text_without_a_token_is_named_by_what_its_id_stands_for(unknown: int 
     text = TextInput(TextRules(unknown_id=unknown, empty_id=empty), ("<pad>", "oil"))
     (line,) = describe_empty_texts(cast("Manifest", SimpleNamespace(text=text)))
     assert line.endswith(said)
+
+
+def test_a_large_torchscript_file_is_told_with_what_it_is_for(tmp_path: Path) -> None:
+    named = cast("Manifest", SimpleNamespace(torchscript=SimpleNamespace(file="model.pt")))
+    (tmp_path / "model.onnx").write_bytes(bytes(2_100_000))
+    for size, told in ((2_000_000, ["model.pt is 2.0 of the bundle's 4.1 MB"]), (2_000, [])):
+        (tmp_path / "model.pt").write_bytes(bytes(size))
+        assert [one.partition(":")[0] for one in describe_torchscript(named, tmp_path)] == told
+    assert describe_torchscript(cast("Manifest", SimpleNamespace(torchscript=None)), tmp_path) == []
 
 
 @pytest.mark.usefixtures("bundle")

@@ -21,7 +21,6 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 from pocketrnn.errors import (
@@ -35,13 +34,18 @@ from pocketrnn.errors import (
 )
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
+    describe_torchscript,
     format_example_note,
     format_proof_summary,
     format_proof_table,
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.collected_refusals import (
+    CollectedRefusals,
+    remember_command,
+    write_line_to_copy,
+)
 from pocketrnn_export.commands.compression_and_integer_options import (
     COLUMNS,
     arithmetic_options,
@@ -100,9 +104,9 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
+    find_files_of_stop_words,
     list_code_files,
     list_lengths_in_files,
-    list_stop_words_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
     propose_text_length,
@@ -110,6 +114,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,
+    remove_tokenizer_file_that_bundle_replaces,
     remove_written_files_if_command_fails,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
@@ -348,19 +353,20 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
       pocketrnn export news-checkpoint -o news
     """
+    remember_command()
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     take_function_of_written_file(options)
+    remember_command()
     given_tokenizer = options["tokenizer"]
-    packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
     is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
-    refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
+    refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
-    is_corrected = bool(refusals)
+    is_corrected = is_folder or bool(refusals)
     with print_stages():
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
@@ -368,7 +374,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # A missing file is told before PyTorch is loaded, which takes seconds.
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    is_other_module = is_folder or "source" in refusals.changes
+    is_other_module = "source" in refusals.changes
     if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
         with print_stages():
             refusals.raise_collected()
@@ -386,8 +392,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     elif not numbers.are_given:
         refuse_text_options(options, source)
         description |= read_scale_and_unit_options(numbers, len(description["channels"]))
-    if options["name"] is not None:
-        description["name"] = options["name"]
+    description |= {} if options["name"] is None else {"name": options["name"]}
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
@@ -433,7 +438,7 @@ def _try_weights_lengths_and_stop_words_of_files(
     return try_weights_lengths_and_stop_words_if_answers_differ(
         list_modules,
         lambda: list_lengths_in_files(named, options),
-        lambda: [] if named is None else list_stop_words_in_files(named.path),
+        lambda: [] if named is None else [*find_files_of_stop_words(named.path).values()],
     )
 
 
@@ -484,12 +489,12 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
         found = _propose_vocabulary(named, options["weights"])
         changes = {"vocabulary": None, found.option: found.value}
         is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
-        write = f" Write: {format_command_with_changes(changes)}" * is_other
+        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes) if is_other else ""
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
 def _print_written_bundle(
-    manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any]
 ) -> None:
     """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
     command."""
@@ -497,6 +502,8 @@ def _print_written_bundle(
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 
+    if getattr(manifest.text.rules, "tokenizer", "") != "external":
+        remove_tokenizer_file_that_bundle_replaces(options)
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
@@ -516,6 +523,7 @@ def _print_written_bundle(
     if isinstance(rules, TextRules) and rules.tokenizer != "external":
         full = f"In full: pocketrnn inspect {shlex.quote(str(output))}."
         limits = [f"The text rules: {describe_rules(rules)}. {full}", *limits]
+    limits += describe_torchscript(manifest, output)
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     named = parse_module_name(options["tokenizer"] or "")
@@ -698,8 +706,9 @@ def _export_and_compress_or_convert(
             )
 
 
-def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
+def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mapping[str, Any]) -> None:
     """Raise an error if the output cannot be written, or if the engine that proves a packed file is not installed."""
+    packed, force = options["profile"] == "packed" and not numbers.are_given, options["force"]
     if packed:
         from pocketrnn.engines.native import import_native_module
 

@@ -34,6 +34,7 @@ _READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
 _COMPARED_WORDS: Final = 2_000
 _LARGEST_STOP_WORDS: Final = 2**17
+_TOLD_WORDS: Final = 3
 
 
 def log_owner_hints_and_list_corrections(
@@ -82,11 +83,12 @@ def log_owner_hints_and_list_corrections(
             weights,
             has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
-        )
+            multi_label=options["multi_label"], labels=len(text.get("labels", ())),
+        )  # fmt: skip
     split, function = dict[str, str | None](), None
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
-        hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named)
+        hints[ABOUT_SPLITTING] += [*_describe_text_functions(named), *_describe_stop_words(named)] if named else []
         if named is not None and (function := propose_tokenizer_function(named.path)) is not None:
             split = make_options_of_tokenizer_function(function.option)
     if named is not None and not pairs:
@@ -129,9 +131,9 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
     return [*saved, *find_settings_that_rules_lack(list_code_files(named, options), longest=0).lengths]
 
 
-def list_stop_words_in_files(path: Path) -> list[list[str]]:
-    """Return the words of each text file of stop words that the code of a module, or the files near it, name. Large
-    files and lines of several words are left out.
+def find_files_of_stop_words(path: Path) -> dict[Path, list[str]]:
+    """Find the text files of stop words that the code of a module, or the files near it, name. Return a dict from each
+    file to its words. Large files and lines of several words are left out.
 
     Args:
         path: the file of the module.
@@ -139,11 +141,11 @@ def list_stop_words_in_files(path: Path) -> list[list[str]]:
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
-    found = []
+    found: dict[Path, list[str]] = {}
     for file in list_data_files_named_in_code(path, "txt|csv|lst|dic"):
         with contextlib.suppress(InputError, OSError):
             if "stop" in file.name.lower() and file.stat().st_size <= _LARGEST_STOP_WORDS:
-                found.append([words[0] for line in read_lines(file) if len(words := line.split()) == 1])
+                found[file] = [words[0] for line in read_lines(file) if len(words := line.split()) == 1]
     return found
 
 
@@ -174,7 +176,7 @@ def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: 
     from pocketrnn_export.source_code.text_settings_in_code import list_text_lengths_in_settings_beside
     from pocketrnn_export.vocabularies.checkpoint_text_settings import list_text_lengths_in_checkpoint
 
-    files = [one for one in (weights, vocabulary) if one is not None and one.is_file()]
+    files = dict.fromkeys(one for one in (weights, vocabulary) if one is not None and one.is_file())
     found = [length for one in files for length in list_text_lengths_in_checkpoint(one, longest)]
     return found + ([] if weights is None else list_text_lengths_in_settings_beside(weights, longest))
 
@@ -242,15 +244,18 @@ def print_uncompared_steps_and_kept_notes(
 
 
 def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
-    """Return the function of the owner's code from which the file of --tokenizer was written, if it gives its module
-    the ids of a text as they are. Else return an empty string."""
+    """Return the function of --tokenizer, or the one from which its file was written, if it gives its module the ids of
+    a text as they are. Else return an empty string."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
     from pocketrnn_export.source_code.functions_that_answer_or_split import gives_all_ids_alone
 
     written = parse_module_name(tokenizer or "")
     origin = "" if written is None else read_origin_of_written_file(written.path)
-    named = parse_module_name(origin)
-    if written is None or named is None or not (path := written.path.parent / named.path).is_file():
+    named = parse_module_name(origin) or written
+    if written is None or named is None:
+        return ""
+    path, origin = (written.path.parent / named.path, origin) if origin else (written.path, str(written))
+    if not path.is_file():
         return ""
     return origin if gives_all_ids_alone(path, named.function_name) else ""
 
@@ -262,6 +267,15 @@ def _describe_text_functions(named: ModuleName) -> list[str]:
     found = [one.option for one in list_text_functions(named.path)]
     said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
     return [f"{said}, give it: --tokenizer {shlex.quote(found[0])}"] if found else []
+
+
+def _describe_stop_words(named: ModuleName) -> list[str]:
+    """Return a hint for each file of stop words that the owner's code names."""
+    return [
+        f"{file} seems to hold words that your code leaves out, but the bundle reads them: "
+        f"{', '.join(words[:_TOLD_WORDS])}, ... Answers of your classifier show whether it does so: --pairs FILE"
+        for file, words in find_files_of_stop_words(named.path).items()
+    ]
 
 
 def _describe_function_of_other_ids(

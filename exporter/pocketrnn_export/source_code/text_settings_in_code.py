@@ -104,8 +104,8 @@ def find_settings_that_rules_lack(
                     found.setdefault((name, number), cell.describe_place(path, value))
         if path not in constants:
             constants[path] = find_constant_numbers(path)
-        for node in ast.walk(join_lookups(tree, constants[path])):
-            if (unknown_id_in_code := _read_id_of_unknown(node)) is not None:
+        for node in filter(_may_look_up_word, ast.walk(tree)):
+            if (unknown_id_in_code := _read_id_of_unknown(join_lookups(node, constants[path]))) is not None:
                 unknown.setdefault(unknown_id_in_code, _CodeLine(cell.describe_place(path, node), ast.unparse(node)))
     # Those that were saved with the weights come first; the code may have others for other runs.
     of_code = [
@@ -431,10 +431,21 @@ def list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, 
         waiting += [(file, False) for file in list_imported_files(path)] if follows else []
 
 
+def _may_look_up_word(node: ast.AST) -> bool:
+    """Return whether a node is code of which `_read_id_of_unknown` may read an id: of a branch, only a simple one."""
+    if isinstance(node, ast.If | ast.Try):
+        return len(node.body) == 1 and isinstance(node.body[0], ast.Expr | ast.Assign | ast.Return)
+    return isinstance(node, ast.ListComp | ast.GeneratorExp | ast.Return | ast.Expr)
+
+
 def _read_id_of_unknown(node: ast.AST) -> int | None:
     """Return the id that code gives to unknown words: N in `[words.get(word, N) for word in text]`, or where code
-    appends or returns `vocab.get(word, N)`. Else return None."""
-    match node:
+    appends or returns `vocab.get(word, N)`. Else return None.
+
+    Args:
+        node: the code, as `join_lookups` returns it.
+    """
+    match node.value if isinstance(node, ast.Expr) else node:
         case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made):
             return read_unknown_id(made)
         case ast.Call(func=ast.Attribute(attr="append"), args=[made]) | ast.Return(value=ast.expr() as made):

@@ -108,8 +108,8 @@ class _Trial:
         return self._known[key]
 
     def compare_until_too_many_differ(self, rules: TextRules) -> tuple[int, AgreeingRules]:
-        """Compare the module's answers with the owner's, text by text, until more of them differ than are allowed.
-        Return the number of texts before that, and the rules with their largest distance and their exceptions among
+        """Compare the module's answers with the owner's, text by text, until more answers differ than are allowed.
+        Return the number of texts before this point, and the rules with the largest distance and the exceptions among
         these texts."""
         encoder, largest, exceptions = TextEncoder(rules, self.tokens), 0.0, list[int]()
         for count, (number, text) in enumerate(self.texts):
@@ -123,7 +123,7 @@ class _Trial:
         return len(self.texts), AgreeingRules(rules, largest, tuple(exceptions))
 
     def list_agreeing(self, tried: Iterable[TextRules]) -> Iterator[AgreeingRules]:
-        """Yield the rules with which the allowed number of answers differ, or fewer."""
+        """Yield the rules with which at most the allowed number of answers differ."""
         for rules in tried:
             count, found = self.compare_until_too_many_differ(rules)
             if count == len(self.texts):
@@ -141,16 +141,16 @@ def find_rules_from_answers(
     seconds: float = 60.0,
     stop_words: Sequence[Sequence[str]] = (),
 ) -> list[AgreeingRules]:
-    """Find the text rules with which the module gives the owner's answers to all texts, and return them with the
-    smallest difference first. If no tried rules do, return those with a few exceptions, the fewest first. The list may
-    be empty.
+    """Find the text rules with which the module gives the owner's answers to all texts. Return them, those with the
+    smallest difference first. If there are none, return rules with few exceptions, the fewest first. The list may be
+    empty.
 
     Args:
         rules: the present rules. If they have widths, no other widths are tried.
         tokens: the tokens of the vocabulary.
         texts: the owner's texts.
-        measure: returns the distance of the module's answer to ids from the owner's answer to a text (see `Measure`);
-            infinity if the module does not take these ids.
+        measure: returns how far the module's answer to ids is from the owner's answer to a text (see `Measure`);
+            infinity if the module refuses these ids.
         tolerance: the largest distance at which two answers agree.
         most_exceptions: how many answers may differ.
         stops_before_rare: called if the usual text rules and widths do not agree; returns whether to try no others.
@@ -184,7 +184,7 @@ def find_rules_from_answers(
 
 
 def list_rules_that_find_most_words(rules: TextRules, tokens: Sequence[str], texts: Sequence[str]) -> list[TextRules]:
-    """List the usual text rules that find the most words of some texts in the vocabulary, without widths.
+    """List those of the usual text rules that find the most words of the vocabulary in some texts. They have no widths.
 
     Args:
         rules: the present rules.
@@ -203,8 +203,8 @@ def find_rules_with_marks(
     tolerance: float,
     most_exceptions: int = 0,
 ) -> list[AgreeingRules]:
-    """Find the text rules that put words such as `<s>` and `</s>` around each text, with which the module gives the
-    owner's answers. Return them with the fewest exceptions first. The list may be empty.
+    """Find text rules that put words such as `<s>` and `</s>` around each text, and with which the module gives the
+    owner's answers. Return them, the fewest exceptions first. The list may be empty.
 
     Args:
         rules, tokens, texts, measure, tolerance, most_exceptions: as for `find_rules_from_answers`.
@@ -229,7 +229,7 @@ def _rank(found: AgreeingRules) -> tuple[int, float]:
 def _list_agreeing_rules(
     trial_on_some_texts: _Trial, trial_on_all_texts: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
-    """Return the rules in `splits`, with these widths, with which the module gives the owner's answers to all texts.
+    """Return those of the rules `splits`, with widths, with which the module gives the owner's answers to all texts.
 
     All are tried on some texts, and the best three of them on all texts. Rules with nearly exact answers are returned
     at once. Rules with exceptions are tried again with a step that replaces or drops characters outside ASCII or
@@ -281,8 +281,9 @@ def _list_rules_with_different_ids(
 
 
 def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
-    """Yield the rules `split`, with each of the `widths`, that give the owner's answers to all texts of the trial. If
-    `widths` is empty, yield `split` itself if it gives them; else `split` with each truncation that gives them."""
+    """Yield the rules `split` with each of the `widths` that gives the owner's answers to all texts of the trial. If
+    `widths` is empty, yield `split` itself if it gives these answers; otherwise, yield it with each truncation that
+    does."""
     encoder = TextEncoder(split, trial.tokens)
     # A text of one word has the same ids by most tokenizers, and one of known words by all ids of unknown ones.
     several = [one for one in trial.texts if len(one[1].split()) > 1] or trial.texts[-1:]

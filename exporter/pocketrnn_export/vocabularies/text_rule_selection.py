@@ -66,17 +66,18 @@ def choose_rules(
     texts: Sequence[Text],
     answers: Sequence[object] = (),
 ) -> AnyTextRules:
-    """Return the text rules of a bundle: the given ones, or those that the owner's function or the owner's ids show.
-    Refuse rules that give other ids than the owner's pipeline.
+    """Return the text rules of a bundle: the given ones, or those that the owner's function or ids show. Refuse rules
+    that give other ids than the owner's pipeline.
 
     Args:
         vocabulary: the tokens.
         rules: the rules that the user gave; None for those that the vocabulary and the tokenizer imply.
-        tokenizer: a name; or the owner's own function, text -> tokens, which is compared with the rules on the texts.
-            Without rules, the format's tokenizers are tried.
+        tokenizer: the name of a tokenizer; or the owner's function from a text to tokens, which is compared with the
+            rules. If no rules are given, the tokenizers of the format are tried for the function.
         pairs: texts with the ids that the owner's pipeline gives.
-        texts: texts to try a function on, besides those of the pairs.
-        answers: answers of the owner's classifier, which are compared with those of the rules later.
+        texts: texts on which to call the function, besides those of the pairs.
+        answers: answers of the owner's classifier. If there are some, the default rules are accepted here, since these
+            answers are compared later.
 
     Raises:
         InputError: the rules give other ids; the message shows the first difference. With an external tokenizer, texts
@@ -126,12 +127,13 @@ def choose_rules(
 def complete_rules_by_ids(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, split_by_owners_function: bool = False
 ) -> AnyTextRules:
-    """Return text rules that give the owner's ids to all texts. Return the given rules if none of the tried ones do.
+    """Complete text rules so that they give the owner's ids to all texts. Return the given rules if no tried rules do
+    this.
 
     Args:
         vocabulary: the tokens.
-        rules: the text rules, which no option states.
-        pairs: texts with the ids that the owner's pipeline gives. Fewer than 20 show rules only with
+        rules: the text rules, which the user did not state by an option.
+        pairs: texts with the ids that the owner's pipeline gives. At least 20 are needed without
             `split_by_owners_function`.
         split_by_owners_function: whether the rules split texts as the owner's function does. Then only widths, a first
             id and a last id may be added.
@@ -166,8 +168,8 @@ def complete_rules_by_ids(
 
 
 def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Describe other rules that give all texts the same ids, but other texts, which we make, other ids. Return an empty
-    string if there are no such rules.
+    """Describe other rules that also give the owner's ids to all texts, but differ on texts that are made for this
+    test. Return an empty string if there are no such rules.
 
     Args:
         found: the rules that agree with the texts.
@@ -189,7 +191,8 @@ def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs
 
 
 def _warn_of_patterns(rules: TextRules) -> None:
-    """Log the steps that replace a string literally although the string looks like a regular expression."""
+    """Log a warning for each step that replaces a string literally although the string looks like a regular
+    expression."""
     for step in rules.steps:
         if isinstance(step, Replace) and _PATTERN.search(step.what):
             _log.warning(
@@ -199,7 +202,7 @@ def _warn_of_patterns(rules: TextRules) -> None:
 
 
 def _warn_of_unused_unknown_token(rules: TextRules, vocabulary: Vocabulary) -> None:
-    """Log that the vocabulary has a token for unknown words, if the given rules do not use this token."""
+    """Log a warning if the vocabulary has a token for unknown words, but the given rules do not use it."""
     named, given = vocabulary.default_index, rules.unknown_id
     if named is None or given == named:
         return

@@ -115,7 +115,8 @@ def find_doubt_about_default_rules(rules: TextRules, tokens: Sequence[str]) -> D
 
 
 def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]]) -> list[str]:
-    """Return the words of a vocabulary that the rules find in no text, since they split, change or drop these words.
+    """Return the words of a vocabulary that the rules can find in no text, since they split, change or drop these
+    words.
 
     Args:
         encoder: the rules.
