@@ -62,6 +62,11 @@ MODULE = First()
         ("def train():\n    A()\n    B()\ndef predict_texts(texts):\n    return B()(texts)", "predict_texts makes B"),
         ("def load():\n    return B()\ndef predict(text):\n    return load()(text)\nA()\nB()", "load makes B"),
         ("def predict(m, t): ...\ndef train_net():\n    A()\ndef main():\n    predict(B(), 1)", "main makes B"),
+        (
+            "def load():\n    return B()\ndef predict(m, t): ...\n"
+            "def ask(t):\n    return predict(m, t)\nm = load()\n_ = A()",
+            "load makes B",
+        ),
         ("class Predictor:\n    def __init__(self):\n        self.net = B()\nx = A()", "Predictor makes B"),
         ("def test():\n    A()\ndef train():\n    B()", "train makes B"),
         ("def test():\n    A()\n    B()", None),

@@ -1,5 +1,6 @@
 """A vocabulary that the default tokenizer cannot have made is not exported with it in silence."""
 
+import itertools
 import string
 from pathlib import Path
 
@@ -47,6 +48,14 @@ class Net(nn.Module):
         ([*WORDS, *(f"##{one}" for one in WORDS[:6])], ("", None)),
         ([*WORDS, *(f"\u2581{one}" for one in WORDS)], ("", None)),
         ([*WORDS, *(f"{one}@@" for one in WORDS)], ("", None)),
+        ([*map("".join, itertools.product("abcdefghij ", repeat=2))], ("", None)),
+        ([*map("".join, itertools.product("abcd", "aeiou", "klm"))], None),
+        ([*WORDS, "veri", "onli", "peopl"], ("", None)),
+        ([*WORDS, "veri", "very", "only", "people"], None),
+        ([*map("".join, itertools.product("\u5929\u5730\u4eba\u5c71\u6c34", repeat=2))], ("", None)),
+        ([*map("".join, itertools.product("\u0e01\u0e02\u0e04\u0e07\u0e08", repeat=2))], None),
+        ([*WORDS, "It", "They", "We", "film.", "war,"], ("whitespace", False)),
+        ([*WORDS, "it.", "they,", "(we", "film.", "war,"], ("whitespace", True)),
         # Words of a chat, and marks alone.
         ([*WORDS, "##", "##sale", "@@"], None),
     ],
@@ -94,6 +103,19 @@ def test_python_is_told_the_rules_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="single characters") as refused:
         export(names["Net"](), tmp_path / "made", labels=["a", "b"], vocabulary=["<unk>", *string.ascii_lowercase])
     assert "rules={'tokenizer': 'characters'}" in refused.value.remedy
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_file_of_subwords_is_the_tokenizer_and_answers_decide_without_one() -> None:
+    Path("vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"##{one}" for one in WORDS)]))
+    refused = run_export().stderr.splitlines()[-1]
+    assert "--tokenizer vocab.txt" in refused
+    assert "--vocabulary" not in refused
+    rows = "".join(f"{one},{'ab'[i % 2]}\n" for i, one in enumerate(WORDS))
+    Path("answers.csv").write_text(f"text,label\n{rows}")
+    refused = run_export().stderr.splitlines()[-1]
+    assert "--pairs answers.csv" in refused
+    assert "--tokenizer" not in refused
 
 
 @pytest.mark.usefixtures("folder")

@@ -18,6 +18,7 @@ from pocketrnn_export.commands.proposed_options import propose_weights
 from pocketrnn_export.intake.arguments_from_weights import describe_misfit, find_parameter_values
 from pocketrnn_export.source_code.class_definitions import (
     describe_name_without_module,
+    is_recurrent,
     list_classes_with_layers,
     list_module_classes_near,
 )
@@ -251,6 +252,11 @@ def test_what_gives_no_module_is_told_before_it_is_run(source: str) -> None:
 def test_the_module_of_a_folder_is_taken_by_the_weights_and_a_long_list_of_modules_is_counted() -> None:
     folder = CliRunner().invoke(main, ["export", ".", "-o", "out"]).stderr
     assert "Note: . is taken as nets.py:Net07" in folder
+    # Neither a folder beside the code nor a wrong path of the weights changes the choice.
+    Path("data").mkdir()
+    for arguments in (["data"], [".", "--weights", "absent.pt"]):
+        said = CliRunner().invoke(main, ["export", *arguments, "-o", "out"]).stderr
+        assert said.partition("Write: ")[2].split()[2] == "nets.py:Net07"
     Path("saved.pt").unlink()
     for source in (".", "main.py", "nets.py"):
         said = CliRunner().invoke(main, ["export", source, "-o", "out"]).stderr
@@ -267,6 +273,9 @@ def test_a_class_or_function_that_may_give_a_module_is_not_refused_by_its_code()
     for name in ("Sub", "Library", "Maker", "decorated", "missing"):
         assert not describe_name_without_module(Path("other.py"), name)
     assert not describe_name_without_module(Path("main.py"), "make")
+    Path("settings.py").write_text("@dataclass\nclass Settings:\n    words: int = 9\ndef run():\n    return\n")
+    for name, kind in (("Settings", "class"), ("run", "function")):
+        assert kind in describe_name_without_module(Path("settings.py"), name)
 
 
 def test_a_bundle_is_refused_before_pytorch_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,3 +285,74 @@ def test_a_bundle_is_refused_before_pytorch_is_loaded(tmp_path: Path, monkeypatc
     for folder, said in ((tmp_path, "is a bundle"), (tmp_path / "empty", "config.json")):
         refused = CliRunner().invoke(main, ["export", str(folder), "-o", str(tmp_path / "out")])
         assert (refused.exit_code, said in refused.stderr) == (2, True)
+
+
+CLASSES = """
+from torch import nn
+class {name}(nn.Module):
+    def __init__(self, words, labels):
+        super().__init__()
+        self.embed = nn.Embedding(words, 4)
+        self.{layer} = nn.{kind}(4, 4)
+        self.out = nn.Linear(4, labels)
+    def forward(self, x):
+        return nn.utils.rnn.pad_sequence(x)
+"""
+
+
+@pytest.fixture
+def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten modules without a recurrent layer, and two with one, which main.py makes; the weights lie deep."""
+    monkeypatch.chdir(tmp_path)
+    Path("nets").mkdir()
+    for at in range(10):
+        Path(f"nets/a{at}.py").write_text(CLASSES.format(name=f"A{at}", layer="mix", kind="Linear"))
+    for name, kind in (("B", "GRU"), ("C", "LSTM")):
+        Path(f"nets/{name.lower()}.py").write_text(CLASSES.format(name=name, layer="deep", kind=kind))
+    Path("main.py").write_text(
+        "from nets.b import B\nfrom nets.c import C\ndef run(x):\n    return C(x) if x else B(x)\n"
+    )
+    Path("made.py").write_text("from nets.c import C\ndef make():\n    return C(9, 2)\n")
+
+
+def write_weights(folder: str) -> None:
+    module = torch.nn.ModuleDict(
+        {"embed": torch.nn.Embedding(9, 4), "deep": torch.nn.LSTM(4, 4), "out": torch.nn.Linear(4, 2)}
+    )
+    Path(folder).mkdir(parents=True)
+    torch.save(module.state_dict(), f"{folder}/best.tar")
+
+
+@pytest.mark.usefixtures("kinds")
+def test_a_recurrent_module_comes_first_and_a_cut_list_says_how_many_more_there_are() -> None:
+    assert [name for name in ("A0", "B", "C") if is_recurrent(Path(f"nets/{name.lower()}.py"), name)] == ["B", "C"]
+    said = CliRunner().invoke(main, ["export", ".", "-o", "out"]).stderr
+    assert "modules: nets/b.py:B, nets/c.py:C, nets/a0.py:A0" in said
+    assert "and 4 more" in said
+    assert "export nets/b.py:B" in said
+    # The code that answers makes another one.
+    Path("predict.py").write_text("from nets.a0 import A0\ndef predict(x):\n    return A0(x)\n")
+    assert "export nets/b.py:B" in CliRunner().invoke(main, ["export", ".", "-o", "out"]).stderr
+
+
+@pytest.mark.usefixtures("kinds")
+@pytest.mark.parametrize("source", [".", "main.py"])
+def test_the_module_that_fits_weights_in_a_deep_folder_comes_first(source: str) -> None:
+    write_weights("output/news/models/rnn/1")
+    said = CliRunner().invoke(main, ["export", source, "-o", "out"]).stderr
+    assert "nets/b.py" not in said
+    assert "export nets/c.py:C -o out --weights output/news/models/rnn/1/best.tar" in said
+
+
+@pytest.mark.usefixtures("kinds")
+def test_a_file_without_a_module_names_those_that_it_makes() -> None:
+    said = CliRunner().invoke(main, ["export", "main.py", "-o", "out"]).stderr
+    assert ": nets/b.py:B, nets/c.py:C." in said
+
+
+@pytest.mark.usefixtures("kinds")
+def test_the_weights_of_the_class_that_a_function_makes_are_proposed() -> None:
+    write_weights("output/news")
+    found = propose_weights(Path("made.py"), "make")
+    assert found is not None
+    assert str(found.path) == "output/news/best.tar"

@@ -170,7 +170,8 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
     Path("pairs.jsonl").write_text("\n".join(answers))
     second = CliRunner().invoke(main, [*line, "--pairs", "pairs.jsonl", "--rules", '{"min_width": 4, "max_width": 4}'])
     assert second.exit_code == 0, second.stderr
-    assert "out_words.py:words" in second.stderr
+    # The rules of the bundle do what its lines do.
+    assert not Path("out_words.py").exists()
     assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
 
 
@@ -1153,6 +1154,29 @@ def test_the_owners_function_that_loads_the_vocabulary_is_called_with_the_file_t
     assert find_vocabulary_loader(Path("src/net.py")) is None
 
 
+@pytest.mark.parametrize(
+    ("code", "is_whole"),
+    [
+        ("try:\n    texts = json.load(open('rows.txt'))\n"
+         "except ValueError:\n    texts = open('rows.txt').read().split()\n"
+         "vocab = build_vocab(texts)\n", True),
+        ("try:\n    vocab = build_vocab(['b', 'a'])\nexcept OSError:\n    vocab = {}\n", False),
+        ("try:\n    vocab = build_vocab(['b', 'a'])\nexcept OSError:\n    print('no')\n", False),
+    ],
+)  # fmt: skip
+def test_data_that_code_reads_in_a_second_way_after_an_error_are_read_so_by_the_script(
+    code: str, is_whole: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.txt").write_text("b a")
+    (tmp_path / "net.py").write_text(
+        f"import json\ndef build_vocab(texts):\n    return {{w: i for i, w in enumerate(texts)}}\n{code}"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert ("except" in script.code) == is_whole
+    assert run_script(script.write(2, tmp_path), tmp_path) == {"b": 0, "a": 1}
+
+
 @pytest.mark.parametrize(("code", "is_told"), [("vocab[word] += 1", False), ("vocab[word] = len(vocab)", True)])
 def test_a_dict_of_counts_is_not_advised_as_a_vocabulary(code: str, is_told: bool, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(f"def build(words):\n    vocab = {{}}\n    for word in words:\n        {code}\n")
@@ -1609,6 +1633,15 @@ def test_weights_given_as_the_vocabulary_are_replaced_in_the_corrected_command(f
     line = export("net.py:Net", *given).stderr.splitlines()[-1]
     assert "--vocabulary vocab.json" in line
     assert "--vocabulary models/best.pt" not in line
+
+
+def test_a_sigmoid_of_several_outputs_in_code_is_in_the_line_to_copy(folder: Path) -> None:
+    code = Path("net.py").read_text()
+    for line, is_given in (("torch.sigmoid(net(x))", True), ("torch.softmax(net(x), 1)", False)):
+        Path("net.py").write_text(f"{code}\ndef ask(net, x):\n    return {line}\n")
+        said = export("net.py:Net", "--weights", "models/best.pt").stderr
+        assert ("--multi-label" in said.splitlines()[-1]) == is_given
+        assert (f"says '{line}'" in said) == is_given
 
 
 def test_a_tokenizer_that_also_changes_a_text_has_a_file_of_its_own(folder: Path) -> None:

@@ -18,7 +18,7 @@ import types
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import joblib
 import numpy as np
@@ -137,6 +137,12 @@ def torch_saved(thing: Any, protocol: int = 2) -> bytes:
 def torch_saved_legacy(thing: Any, protocol: int = 2) -> bytes:
     buffer = io.BytesIO()
     torch.save(thing, buffer, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def joblib_dumped(thing: Any, protocol: int = 4) -> bytes:
+    buffer = io.BytesIO()
+    joblib.dump(thing, buffer, protocol=protocol)
     return buffer.getvalue()
 
 
@@ -293,7 +299,7 @@ def test_a_keras_tokenizer_that_was_dumped_twice_is_read(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"oil": 1, "gas": 2}, "no token with the id 0. The bundle uses this id for padding, with the token <pad>"),
+        ({"oil": 1, "gas": 2}, "no token with the id 0. The bundle gives this id the name <pad>"),
         ({"oil": 2, "gas": 3, "x": 4}, "no tokens with the ids 1. No text gets"),
         ([("oil", 9), ("gas", 2)], "the position of a token, from 0, is used as its id"),
         (KERAS, "its words are read, but not its way to split a text"),
@@ -598,11 +604,51 @@ def test_saved_vocabs_of_the_old_torchtext_are_read(file: Callable[..., Path], s
     assert read_vocabulary(file(content)) == Vocabulary(TOKENS, 0)
 
 
-@pytest.mark.parametrize("saver", [torch_saved, torch_saved_legacy])
-def test_an_old_vocab_is_read_without_its_word_vectors(file: Callable[..., Path], saver: Callable[..., bytes]) -> None:
+class WithWords:
+    """Such as a Field of torchtext."""
+
+    def __init__(self, vocab: OldVocab) -> None:
+        self.lower, self.vocab = True, vocab
+
+
+VECTORS: dict[str, Callable[[], Any]] = {
+    "a tensor": lambda: torch.ones(len(TOKENS), 5),
+    "half precision": lambda: torch.ones(len(TOKENS), 5).half(),
+    "a parameter": lambda: nn.Parameter(torch.ones(len(TOKENS), 5)),
+    "a storage": lambda: torch.ones(len(TOKENS), 5).untyped_storage(),
+    "an array": lambda: np.ones((len(TOKENS), 5)),
+}
+HOLDERS: list[Callable[[OldVocab], Any]] = [
+    lambda vocab: vocab,
+    WithWords,
+    lambda vocab: {"vocab": vocab, "max_len": 9},
+    lambda vocab: (vocab, 9),
+]
+
+
+@pytest.mark.parametrize("vectors", VECTORS)
+@pytest.mark.parametrize("saver", [*SAVERS, joblib_dumped])
+def test_an_old_vocab_is_read_without_its_word_vectors(
+    file: Callable[..., Path], saver: Callable[..., bytes], vectors: str
+) -> None:
+    for hold in HOLDERS:
+        with torchtext_modules(OldVocab, "torchtext.vocab"):
+            content = saver(hold(OldVocab(list(TOKENS), 0, VECTORS[vectors]())))
+        assert read_vocabulary(file(content, "vocab.pkl")) == Vocabulary(TOKENS, 0)
+
+
+def test_the_bytes_of_word_vectors_are_never_loaded(file: Callable[..., Path], tmp_path: Path) -> None:
+    old, canary = OldVocab(list(TOKENS), 0), tmp_path / "canary"
+    old.vectors = cast("Any", Payload(torch.storage._load_from_bytes, pickled(Payload(Path.touch, canary))))
     with torchtext_modules(OldVocab, "torchtext.vocab"):
-        content = saver(OldVocab(list(TOKENS), 0, torch.ones(len(TOKENS), 5)))
+        content = pickled(old)
     assert read_vocabulary(file(content)) == Vocabulary(TOKENS, 0)
+    assert not canary.exists()
+    old.vectors = cast("Any", Payload(Path.touch, canary))
+    with torchtext_modules(OldVocab, "torchtext.vocab"):
+        content = pickled(old)
+    assert "Nothing in it was run" in refusal(file(content))
+    assert not canary.exists()
 
 
 @pytest.mark.parametrize("saver", SAVERS)

@@ -3,6 +3,7 @@ module."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,20 +108,31 @@ def _take_module(path: Path, module: str, why: str) -> str:
 def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
     """Raise an error for a SOURCE that is a file of code without a module, or a file of weights or something else. The
     error, an InputError or an OptionCorrectionsError, names the modules in the files near it."""
-    from pocketrnn_export.source_code.class_definitions import list_module_classes_near
-
     problem, changes = f"{path} defines no module, that is, no class with a forward.", {}
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
         problem = f"{path} is neither the code of a module nor a complete TorchScript file."
         problem += " A file of weights needs the module's code." * may_be_weights
         changes = {"weights": str(path)} if may_be_weights else {}
-    found, chosen = _choose_module(list_module_classes_near(path), path, [] if is_code else [path])
+    found, chosen = _choose_module(_list_modules_made_or_near(path), path, [] if is_code else [path])
     if found:
         _refuse_modules(problem, found, chosen, changes)
     given = f", and give --weights {path}" if changes else ""
     other = f"Name the Python file or notebook with the module, such as model.py{given}."
     raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
+
+
+def _list_modules_made_or_near(path: Path) -> list[str]:
+    """Return the modules in the files near a file that its own code makes or, if it makes none, all of them."""
+    from pocketrnn_export.source_code.class_definitions import list_module_classes_near
+    from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
+    from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
+
+    near = list_module_classes_near(path)
+    code = read_python_statements_if_readable(path) if path.suffix in (".py", ".ipynb") else []
+    nodes = (node for one in code for node in ast.walk(one))
+    made = {read_last_name(node.func) for node in nodes if isinstance(node, ast.Call)}
+    return [one for one in near if one.rpartition(":")[2] in made] or near
 
 
 def _refuse_name_without_module(source: str) -> None:
@@ -163,7 +175,7 @@ def _complete_folder(folder: Path) -> str:
     """Take the module that the Python files of a folder define, or the only one that fits a file of weights.
 
     Raises:
-        OptionCorrectionsError: there are several; the error names them.
+        OptionCorrectionsError: there are several, or only others near the folder; the error names them.
         CheckpointError: there is none.
     """
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
@@ -173,6 +185,9 @@ def _complete_folder(folder: Path) -> str:
     near = [] if is_bundle else list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
     modules = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
     found, chosen = ([], None) if is_bundle else _choose_module(modules, inside)
+    if not found and near:
+        problem = f"{folder} holds neither a checkpoint nor the code of a module."
+        _refuse_modules(problem, *_choose_module(near, inside))
     if not found:
         read_checkpoint_file(folder, CONFIG_JSON)
     if len(found) == 1:
@@ -185,20 +200,25 @@ def _complete_folder(folder: Path) -> str:
 def _choose_module(
     modules: Sequence[str], path: Path, weights: Sequence[Path] = ()
 ) -> tuple[list[str], tuple[str, MadeClass] | None]:
-    """List those of some modules, each as file.py:name, that fit a file of weights, or all of them if none fits. Return
-    them with the one that code which answers texts makes; None if it makes none.
+    """List those of some modules, each as file.py:name, that fit a file of weights, or all of them if none fits; the
+    recurrent ones come first. Return them with the one that code which answers texts makes; None if it makes none, or
+    none that is recurrent where there is a recurrent one.
 
     Args:
         modules: the modules.
         path: a file near which weights are looked for, and notebooks.
-        weights: the files of weights; by default, that of --weights, or else those near `path`.
+        weights: the files of weights; by default, that of --weights if it exists, or else those near `path`.
     """
     from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
+    from pocketrnn_export.source_code.class_definitions import is_recurrent
 
     given = click.get_current_context().params["weights"]
-    weights = weights or (list_weight_files_near(path) if given is None else [given])
+    is_given = given is not None and given.is_file()
+    weights = weights or ([given] if is_given else list_weight_files_near(path))
     found = list_modules_that_fit(modules, weights, path.parent) or [*modules]
-    return found, find_module_of_answering_code(found)
+    named = {one: one.rpartition(":") for one in found}
+    recurrent = [one for one, (file, _, name) in named.items() if is_recurrent(Path(file), name)]
+    return [*dict.fromkeys([*recurrent, *found])], find_module_of_answering_code(recurrent or found)
 
 
 def _refuse_modules(

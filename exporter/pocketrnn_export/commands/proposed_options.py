@@ -45,6 +45,8 @@ _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+# Longer labels are named in the owner's code, if they have a name there.
+_LONGEST_LABELS: Final = 100
 # In place of a file that is not known.
 UNKNOWN_FILE: Final = "FILE"
 # The files of weights that are compared with the given one: reading one of this size takes a second.
@@ -190,7 +192,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.source_code.label_choices_in_code import BY_PREDICTION
-    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, join_first_labels
+    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, find_name_of_labels, join_first_labels
     from pocketrnn_export.vocabularies.labels import write_labels
 
     sizes = read_weight_sizes(weights)
@@ -223,6 +225,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     fitting = by_prediction if len(by_prediction) == 1 else fitting
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
+        if path is not None and len(value) > _LONGEST_LABELS:
+            value = find_name_of_labels(path, labels.labels) or value
         file = next((one for one in answers if _holds_answers(one, labels.labels, multi_label=multi_label)), None)
         said = f"The labels seem to be {labels.description}. {_say_how_to_check_order(labels.labels, file, sizes)}"
         return ProposedOption("labels", said, value)
@@ -446,6 +450,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
+    path, name = _find_class_that_is_made(path, name)
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
     # Other modules have other layers.
@@ -469,6 +474,19 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     others = tuple(one.path for one in found[1:])
     alike = tuple(one for one in list_weights_of_same_shapes(path, found[0].path) if one not in others)
     return found[0]._replace(others=others, alike=alike)
+
+
+def _find_class_that_is_made(path: Path, name: str) -> tuple[Path, str]:
+    """Return the file and name of the module that a function of a file makes, if a class near it is that of the module;
+    else the file and name themselves."""
+    from pocketrnn_export.source_code.answering_code import find_module_made_by
+    from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_module_classes_near
+
+    if not name or find_class_in_file_or_imports(path, name) is not None:
+        return path, name
+    made = find_module_made_by(path, name, list_module_classes_near(path))
+    file, _, of_class = ("", "", "") if made is None else made[0].rpartition(":")
+    return (Path(file), of_class) if of_class else (path, name)
 
 
 def _list_classes_of_module(path: Path, name: str) -> list[str]:
@@ -575,25 +593,31 @@ def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None
 
 
 def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folder: Path) -> list[str]:
-    """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that some of
-    them fit. Those in notebooks of a folder count, too, and those beside the weights come first.
+    """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that a
+    recurrent one fits, or else the first that some of them fit. Those in notebooks of a folder count, too. Recurrent
+    ones come first, and then those beside the weights.
 
     Args:
         modules: the modules in Python files.
         weights: the files of weights, the likeliest first.
         folder: the folder of the notebooks.
     """
-    from pocketrnn_export.source_code.class_definitions import list_module_classes
+    from pocketrnn_export.source_code.class_definitions import is_recurrent, list_module_classes
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_notebooks_near
 
     named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in dict.fromkeys(modules))]
     books = [one for one in list_notebooks_near(folder / "*") if one.resolve().is_relative_to(folder.resolve())]
     named += [(file, name) for file in books for name in list_module_classes(file)]
+    first: list[str] = []
     for one in weights:
         nearest = sorted(named, key=lambda found: found[0].resolve().parent != one.resolve().parent)
-        if fitting := [f"{file}:{name}" for file, name in nearest if list_classes_that_fit(file, [name], one)]:
-            return fitting
-    return []
+        fitting = [found for found in nearest if list_classes_that_fit(found[0], [found[1]], one)]
+        recurrent = [found for found in fitting if is_recurrent(*found)]
+        ordered = [f"{file}:{name}" for file, name in dict.fromkeys([*recurrent, *fitting])]
+        if recurrent:
+            return ordered
+        first = first or ordered
+    return first
 
 
 def list_weight_files_near(path: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -130,6 +131,8 @@ def _walk_without_optional_branches(node: ast.AST, absent: Collection[str]) -> I
 # The methods by which a module gets a layer or a tensor of a name.
 _SETTERS: Final = ("add_module", "register_module", "register_buffer", "register_parameter", "setattr")
 _DEEPEST_BASE: Final = 4
+_RECURRENT: Final = re.compile("(?i)lstm|gru|rnn")
+_GIVING: Final = ast.Return | ast.Yield | ast.YieldFrom
 _BESIDE_THE_CODE: Final = frozenset(("example", "examples", "test", "tests", "scripts", "docs", "benchmarks", "venv"))
 
 
@@ -169,15 +172,13 @@ def describe_name_without_module(path: Path, name: str) -> str:
         name: the name.
     """
     found = [one for one in read_python_statements(path) if getattr(one, "name", "") == name]
-    if not found or getattr(found[-1], "decorator_list", None):
-        return ""
-    if isinstance(found[-1], ast.FunctionDef):
-        gives = any(
-            isinstance(one, ast.Return | ast.Yield | ast.YieldFrom) and one.value for one in ast.walk(found[-1])
-        )
-        return "" if gives else "a function that returns nothing"
-    is_other_class = isinstance(found[-1], ast.ClassDef) and not _may_have_forward(path, found[-1])
-    return "a class without a forward" if is_other_class else ""
+    match found[-1:]:
+        case [ast.FunctionDef(decorator_list=[]) as function]:
+            returned = [getattr(one, "value", None) for one in ast.walk(function) if isinstance(one, _GIVING)]
+            return "" if any(returned) else "a function that returns nothing"
+        case [ast.ClassDef() as definition]:
+            return "" if _may_have_forward(path, definition) else "a class without a forward"
+    return ""
 
 
 def _may_have_forward(path: Path, definition: ast.ClassDef, depth: int = 0) -> bool:
@@ -302,6 +303,33 @@ def find_class_meant_by_name(path: Path, name: str) -> str:
     lower = {one.lower(): one for one in names}
     near = difflib.get_close_matches(name.lower(), lower, 1)
     return lower[near[0]] if near else names[0] if len(names) == 1 else ""
+
+
+def is_recurrent(path: Path, name: str) -> bool:
+    """Return whether the code of a class seems to have a recurrent layer: it, or a class of its file or of an imported
+    one that it uses, has a name or attribute such as LSTM, `gru` or `rnn_cell`.
+
+    Args:
+        path: the file of the class.
+        name: the class.
+
+    Example:
+        >>> is_recurrent(Path("model.py"), "Classifier")
+        True
+    """
+    files = (path, *list_imported_files(path))
+    statements = [one for file in reversed(files) for one in read_python_statements_if_readable(file)]
+    classes = {one.name: one for one in statements if isinstance(one, ast.ClassDef)}
+    waiting = [name]
+    while waiting:
+        if (definition := classes.pop(waiting.pop(), None)) is not None:
+            # `nn.utils.rnn` has functions that pad, which all kinds of classifiers use.
+            nodes = (one for one in ast.walk(definition) if read_last_name(getattr(one, "value", one)) != "utils")
+            names = {*map(read_last_name, nodes)}
+            if any(map(_RECURRENT.search, names)):
+                return True
+            waiting += names
+    return False
 
 
 def list_module_classes_near(path: Path, *, in_scripts: bool = False) -> list[str]:

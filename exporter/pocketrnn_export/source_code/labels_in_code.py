@@ -13,7 +13,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.label_spelling import fold_label
-from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near, list_syntax_nodes_near
 from pocketrnn_export.source_code.label_choices_in_code import (
     BY_PREDICTION,
     IN_LIST,
@@ -261,6 +261,23 @@ def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None
             yield (key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else ""), value
     elif isinstance(node, Function):
         yield from find_defaults(node).items()
+
+
+def find_name_of_labels(path: Path, labels: Sequence[str]) -> str:
+    """Return the list with these labels in the code of a module, or of the files near it, as file.py:NAME. Return an
+    empty string if there is none.
+
+    Args:
+        path: the file of the module.
+        labels: the labels.
+    """
+    for file in list_files_near(path):
+        with contextlib.suppress(InputError, OSError):
+            for target, _ in list_assignments(read_python_statements(file)):
+                with contextlib.suppress(InputError):
+                    if isinstance(target, ast.Name) and read_labels_in_file(file, target.id) == [*labels]:
+                        return f"{file}:{target.id}"
+    return ""
 
 
 _GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."

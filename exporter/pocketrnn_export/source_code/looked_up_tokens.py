@@ -388,13 +388,17 @@ def find_constant_numbers(path: Path) -> dict[str, int]:
     Args:
         path: the file of the code. Files near it that it imports count, too.
     """
-    values: dict[str, set[str]] = {}
+    values: dict[str, set[object]] = {}
     for file in (path, *list_imported_files(path)):
         for statement in read_python_statements_if_readable(file):
             for node in ast.walk(statement):
                 for name, value in list_assigned_values(node):
-                    values.setdefault(name, set()).add(ast.unparse(value))
-    return {name: int(*found) for name, found in values.items() if len(found) == 1 and "".join(found).isdecimal()}
+                    values.setdefault(name, set()).add(value.value if isinstance(value, ast.Constant) else None)
+                targets = [node.target] if isinstance(node, ast.AugAssign | ast.For | ast.comprehension) else []
+                for name in (read_last_name(part) for target in targets for part in ast.walk(target)):
+                    values.setdefault(name, set()).add(None)
+    only = {name: next(iter(found)) for name, found in values.items() if len(found) == 1}
+    return {name: value for name, value in only.items() if type(value) is int and value >= 0}
 
 
 def find_unknown_id(statement: ast.AST) -> int | None:

@@ -391,12 +391,24 @@ class _AbsoluteImports(ast.NodeTransformer):
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements. A `try` or a check of `__name__` is replaced by the statements in its body."""
+    """Yield statements. A `try` or a check of `__name__` is replaced by the statements in its body. A `try` whose
+    `except` reads the same data in another way stays whole."""
     for one in statements:
-        if isinstance(one, ast.Try) or (isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)):
+        if isinstance(one, ast.Try) and _reads_in_two_ways(one):
+            yield one
+        elif isinstance(one, ast.Try) or (isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)):
             yield from _flatten_blocks(one.body)
         else:
             yield one
+
+
+def _reads_in_two_ways(node: ast.Try) -> bool:
+    """Return whether the handlers of a `try` assign names that its body assigns, and none of them is a vocabulary's."""
+    body, handlers = (
+        {name for one in part for name in list_changed_names(one)}
+        for part in (node.body, [one for handler in node.handlers for one in handler.body])
+    )
+    return bool(body & handlers) and not any(map(WORD_TO_ID.fullmatch, body & handlers))
 
 
 def _walk_now(node: ast.stmt) -> Iterator[ast.AST]:

@@ -99,7 +99,9 @@ def _find_agreeing_rules(
     """Return the first of the usual text rules with which all answers agree. Return None if there are none."""
     some = [(one, numbers) for one in answered[:MOST_TEXTS]
             if (numbers := predict_probabilities(source, one.read)) is not None]  # fmt: skip
-    way = find_other_rules(source, some, tolerance, stops_before_rare=lambda: True, seconds=_SECONDS)
+    way = find_other_rules(
+        source, some, tolerance, stops_before_rare=lambda: True, seconds=_SECONDS, stop_words=source.stop_words
+    )
     if way is None or not isinstance(way.rules, TextRules):
         return None
     encoder = TextEncoder(way.rules, source.text.vocabulary)

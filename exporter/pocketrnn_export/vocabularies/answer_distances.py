@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -23,6 +23,8 @@ _OF_TWO_DECIMALS: Final = 6e-3
 # may be as near as float32 rounds.
 _TIMES_NEARER: Final = 10
 _ROUNDING: Final = 1e-7
+# Fewer texts may have one label each by chance.
+_TEXTS_TO_TELL_BY: Final = 8
 Probabilities: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = "tuple[AnsweredText, Probabilities]"
 
@@ -66,6 +68,9 @@ class AnswerSource:
         call: a line that calls the module and takes SHIFT from the second of two labels' logit; empty if there is none.
         rows: how many ids the module's embedding has; 0 if that is not known.
         lengths: the lengths of texts that the owner's code and files name.
+        stop_words: the words of each file that the owner's code and files name, and that has stop words.
+        other: the same with the other activation; None if the module has only this one.
+        gives_likeliest: whether the labels of answers are the likeliest ones, although the activation is a sigmoid.
     """
 
     name: str
@@ -79,6 +84,9 @@ class AnswerSource:
     call: str = ""
     rows: int = 0
     lengths: Sequence[NamedLength] = ()
+    stop_words: Sequence[Sequence[str]] = ()
+    other: AnswerSource | None = None
+    gives_likeliest: bool = False
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
@@ -93,6 +101,22 @@ class AnswerSource:
             lambda text: classifier.encode(text), answer_ids,
             lambda text: np.asarray(classifier.predict_proba([text])[0], np.float64), classifier.thresholds,
         )  # fmt: skip
+
+
+def read_labels_as_owner(source: AnswerSource, rows: Sequence[Row]) -> AnswerSource:
+    """Return a source with a sigmoid as one whose answers' labels are the likeliest ones, if each answer with labels
+    has one, and fewer of these differ from the likeliest label than from those that reach their thresholds. Return
+    any other source as it is."""
+    with_labels = [(one, found) for one, found in rows if one.label or not isinstance(one.answer, Mapping)]
+    given = [(one.label or tuple(one.answer), found) for one, found in with_labels]
+    are_few = len(given) < _TEXTS_TO_TELL_BY
+    if source.activation == "softmax" or are_few or any(len(labels) != 1 for labels, _ in given):
+        return source
+    likeliest = replace(source, gives_likeliest=True)
+    by_thresholds, by_likeliest = (
+        sum(measure_distance(labels, found, one) > TOLERANCE for labels, found in given) for one in (source, likeliest)
+    )
+    return likeliest if by_likeliest < by_thresholds else source
 
 
 def find_possible_columns(
@@ -158,7 +182,7 @@ def measure_label_distance(
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
     thresholds = None if source.thresholds is None else np.asarray(source.thresholds)[columns]
-    if source.activation == "sigmoid":
+    if source.activation == "sigmoid" and not source.gives_likeliest:
         needed = 0.5 if thresholds is None else thresholds
         return np.maximum(0, needed - value if label in answer else value - needed)
     below = found.max() - value

@@ -23,11 +23,14 @@ from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.answer_distances import (
+    TOLERANCE,
     AnsweredText,
     AnswerSource,
     Row,
+    choose_tolerance,
     find_possible_columns,
     measure_distance,
+    read_labels_as_owner,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     LONGEST_OPTION,
@@ -82,6 +85,8 @@ _NAMED_LENGTHS: Final = 3
 # The texts that show the order of the labels under other rules, and how long these are tried.
 _TEXTS_FOR_ORDER: Final = 100
 _MOST_SECONDS_FOR_ORDER: Final = 10.0
+# The texts that tell a sigmoid from a softmax.
+_TEXTS_FOR_ACTIVATION: Final = 20
 # One word of so many is often not of a text: a mark, or a word of another script.
 _WORDS_FOR_AN_UNREACHABLE_ONE: Final = 50
 
@@ -95,8 +100,8 @@ class Explanation(NamedTuple):
     agreeing: AnyTextRules | None = None
     is_only: bool = True
     nearest: AnyTextRules | None = None
-    options: Mapping[str, str] = MappingProxyType({})
-    nearer_options: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, str | None] = MappingProxyType({})
+    nearer_options: Mapping[str, str | None] = MappingProxyType({})
     tokens: Sequence[str] = ()
 
 
@@ -113,32 +118,23 @@ def explain_difference(
     """Find the likely cause of wrong answers. Return it with advice, and with the text rules for which the answers
     agree, if there are any.
 
-    Args:
-        source: the bundle or the module that gives the answers.
-        rows: texts with the owner's answers, each with the probabilities that the source gives.
-        wrong_indices: the indices of the rows whose answers differ.
-        tolerance: the largest allowed difference of an answer.
-        further: more texts with the owner's answers. A width must agree with these, too.
-        find_weights: looks for another file of weights with which the answers agree. Its argument says whether to try
-            other text rules, too.
-        is_order_open: whether to look for another order of the labels with other text rules, too.
-    """
-    if (exact := _describe_other_order(source, rows, tolerance)) is not None:
+    `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
+    argument is True. With `is_order_open`, the labels may have another order, also if other rules show it first."""
+    exact = _describe_other_order(source, rows, tolerance)
+    if exact := exact or _explain_with_other_activation(source, rows, tolerance, further) or find_weights(False):
         return exact
-    if (weights := find_weights(False)) is not None:
-        return weights
     order = find_likelier_order(source, rows)
     turned = _explain_with_order(source, rows, tolerance, order) if order.is_sure else None
     if turned is not None and turned.agreeing is not None:
         return turned
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
-    if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
+    if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance, is_first=True):
         return Explanation(empty)
     if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
         return moved
     _log.info(
-        "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
+        "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
     )
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
@@ -192,7 +188,9 @@ def _find_rules_or_order(
     def is_explained() -> bool:
         return find_weights(True) is not None or find_order() is not None
 
-    way = find_other_rules(source, tried, tolerance, most_exceptions, stops_before_rare=is_explained)
+    way = find_other_rules(
+        source, tried, tolerance, most_exceptions, stops_before_rare=is_explained, stop_words=source.stop_words
+    )
     if way is None and find_weights(True) is None and (order := find_order()) is not None:
         return _explain_with_order(source, rows, tolerance, order)
     return way
@@ -208,6 +206,8 @@ def _advise_without_rules(
             "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
+    if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance):
+        return Explanation(empty)
     said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
             _advise_on_other_split(source, tried, tolerance))  # fmt: skip
     return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
@@ -219,7 +219,8 @@ def _describe_tried_lengths(source: AnswerSource) -> str:
     rules, lengths = source.text.rules, source.lengths
     if not lengths or rules.max_width is not None or rules.min_width is not None:
         return ""
-    named = " and ".join(f"{one.where} says {one.name}={one.value}" for one in lengths[:_NAMED_LENGTHS])
+    each = dict.fromkeys(f"{one.where} says {one.name}={one.value}" for one in lengths)
+    named = " and ".join([*each][:_NAMED_LENGTHS])
     return f"{named}, but cutting or padding texts to it does not suffice. "
 
 
@@ -257,6 +258,70 @@ def _explain_with_first_tokens(
                 rules, tokens=tokens,
             )  # fmt: skip
     return None
+
+
+def _explain_with_other_activation(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
+) -> Explanation | None:
+    """Explain the difference with a sigmoid in place of a softmax, or the reverse, and the causes that remain then.
+    Return None unless the sums of the probabilities show it, or more answers agree then, by the given rules and the
+    lengths that code names."""
+    if source.other is None:
+        return None
+    moved = [(one, source.other.answer_text(one.read)) for one, _ in rows]
+    other = read_labels_as_owner(source.other, moved)
+    before, after = (_count_agreeing_texts(one, rows, tolerance) for one in (source, other))
+    if after <= before and find_activation_by_sums(rows, len(source.labels)) != other.activation:
+        return None
+    is_several = other.activation == "sigmoid"
+    options = {"multi_label": "given" if is_several else None}
+    each = "each label has a probability of its own, by a sigmoid, as --multi-label says (multi_label=True)"
+    said = f"In your classifier's answers, {each if is_several else 'all labels share one, by a softmax'}"
+    said += "" if is_several else ": leave --multi-label out"
+
+    def list_wrong() -> list[int]:
+        return [i for i, (one, found) in enumerate(moved) if measure_distance(one.answer, found, other) > tolerance]
+
+    if not (wrong := list_wrong()):
+        for one in further:
+            with contextlib.suppress(PocketRNNError):
+                moved.append((one, other.answer_text(one.read)))
+        if not (wrong := list_wrong()):
+            return Explanation(f"{said}: so all {len(moved):,} texts agree.", options=options)
+    found = explain_difference(other, moved, wrong, tolerance, further)
+    said = f"{said}. {found.advice}"
+    if found.agreeing is not None or found.options:
+        return found._replace(advice=said, options={**options, **found.options})
+    return found._replace(advice=said, nearer_options={**options, **found.nearer_options})
+
+
+def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
+    """Return `sigmoid` if the probabilities of a text add up to more than 1, `softmax` if those of all labels always
+    add up to 1, and an empty string if the sums show neither."""
+    given = [one.answer for one, _ in rows if isinstance(one.answer, Mapping)]
+    apart = [math.fsum(one.values()) - 1 for one in given]
+    # Numbers may be rounded to two decimals.
+    if any(one > choose_tolerance(rows) * label_count for one in apart):
+        return "sigmoid"
+    is_whole = len(given) >= _TEXTS_TO_TELL_BY and all(len(one) == label_count > 2 for one in given)
+    return "softmax" if is_whole and all(abs(one) <= TOLERANCE for one in apart) else ""
+
+
+def _count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
+    """Return with how many of some texts the answers agree by the present rules, or by the best of those that cut or
+    pad texts to the lengths that code names."""
+    rules, some = source.text.rules, rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
+    ids, ways = [source.encode(one.read) for one, _ in some], [rules]
+    if rules.max_width is None and rules.min_width is None:
+        longest = max(map(len, ids))
+        ways += [way for _, way in _list_named_size_changes(rules, source.lengths[:_NAMED_LENGTHS], longest)]
+    counts = []
+    for way in ways:
+        counts.append(0)
+        for (one, _), each in zip(some, ids, strict=True):
+            with contextlib.suppress(PocketRNNError):
+                counts[-1] += _measure_distance_by_changed_rules(source, way, each, one.answer) <= tolerance
+    return max(counts)
 
 
 def _explain_with_order(
@@ -305,8 +370,8 @@ def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredT
     return None if best is None or best.labels == [*source.labels] else best
 
 
-def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
-    """Return the option --labels with the labels in this order. Return an empty dict if there are many labels."""
+def _make_labels_option(order: Sequence[str]) -> dict[str, str | None]:
+    """Return the option --labels with an order of the labels; an empty dict for many labels."""
     return {"labels": write_labels(order)} if len(order) <= _NAMED else {}
 
 
@@ -507,15 +572,25 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
     return max(without, default=-1.0), min(with_it, default=2.0)
 
 
+def _are_characters_tokens(tokens: Sequence[str], texts: Sequence[AnsweredText]) -> bool:
+    """Return whether most letters and digits of texts are `tokens` by themselves."""
+    characters = [one for each in texts for one in str(each.text).lower() if one.isalnum()]
+    known = {token.lower() for token in tokens if len(token) == 1}
+    return 2 * sum(one in known for one in characters) > len(characters)
+
+
 def _advise_on_texts_without_tokens(
-    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float, *, is_first: bool = False
 ) -> str | None:
     """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
-    which ids the answers agree. Return None if one of the texts `wrong` has a token, or if the rules pad texts. Also
-    return None if the texts have letters and their answers agree with no id."""
+    which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
+    texts have letters and agree with no id; with `is_first`, also if other rules may find tokens in them."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
+        return None
+    # A tokenizer of characters, say, may find tokens in these texts.
+    if is_first and _are_characters_tokens(text.vocabulary, wrong):
         return None
     if any(list(source.encode(one.read)) != [rules.empty_id] for one in wrong):
         return None

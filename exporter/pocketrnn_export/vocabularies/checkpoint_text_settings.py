@@ -47,13 +47,18 @@ _LENGTH: Final = re.compile(
 _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
-def advise_on_checkpoint_settings(path: Path, *, has_stop_words: bool, has_thresholds: bool) -> list[str]:
-    """Return advice for each setting in a checkpoint that the options do not give: thresholds and lists of stop words.
+def advise_on_checkpoint_settings(
+    path: Path, *, has_stop_words: bool, has_thresholds: bool, multi_label: bool = False, labels: int = 0
+) -> list[str]:
+    """Return a sentence with advice for each threshold and each list of stop words that a checkpoint contains and no
+    option gives.
 
     Args:
         path: the file of weights.
         has_stop_words: whether the text rules have stop words.
         has_thresholds: whether thresholds were given.
+        multi_label: whether a text may have several labels.
+        labels: the number of labels; 0 if it is not known.
 
     Example:
         >>> advise_on_checkpoint_settings(Path("model.pt"), has_stop_words=False, has_thresholds=True)
@@ -65,10 +70,17 @@ def advise_on_checkpoint_settings(path: Path, *, has_stop_words: bool, has_thres
             continue
         number = type(value) in (int, float)
         if _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
+            give = f"give --thresholds {value:g}"
+            if not multi_label:
+                of_two = (
+                    "give --pairs with the labels of your code: a message then shows the --call that moves the logit"
+                )
+                give = (
+                    of_two if labels == 2 else f"and a text may have several, give --multi-label --thresholds {value:g}"
+                )
+            gives = "the labels from 0.5 on" if multi_label else "the likeliest label"
             said.append(
-                f"{path} says {key}={value:g}, but a bundle gives the likeliest label. With --multi-label, it gives "
-                f"the labels from 0.5 on: to change this, give --thresholds {value:g}. With two labels, give --pairs "
-                "with the labels that your code gives: a message then shows the --call that moves the logit"
+                f"{path} says {key}={value:g}, but the bundle gives {gives}. If your code gives labels by it, {give}"
             )
         elif (
             _STOP_WORDS.search(key)

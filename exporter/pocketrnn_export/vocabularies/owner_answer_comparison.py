@@ -30,6 +30,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     find_possible_columns,
     measure_distance,
     predict_probabilities,
+    read_labels_as_owner,
 )
 from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_LABELS,
@@ -56,7 +57,8 @@ class OtherAnswersError(ParityError):
         agreeing: the text rules with which it gives these answers; None if none are found.
         numbers: how many of the texts show by probabilities that no other rules agree as well.
         nearest: the text rules with which it gives the most of these answers; None if none are found.
-        options: the options of `export` with which it gives these answers, such as labels in another order.
+        options: the options of `export` with which it gives these answers, such as labels in another order; None for
+            one to leave out.
         seem_true_labels: whether the answers seem to be the true labels of the data.
         nearer_options: those with which it gives more of them.
         tokens: the vocabulary with which it gives them, if it is another.
@@ -71,8 +73,8 @@ class OtherAnswersError(ParityError):
         agreeing: AnyTextRules | None = None,
         numbers: int = 0,
         nearest: AnyTextRules | None = None,
-        options: Mapping[str, str] = MappingProxyType({}),
-        nearer_options: Mapping[str, str] = MappingProxyType({}),
+        options: Mapping[str, str | None] = MappingProxyType({}),
+        nearer_options: Mapping[str, str | None] = MappingProxyType({}),
         tokens: Sequence[str] = (),
         *,
         seem_true_labels: bool = False,
@@ -115,7 +117,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     rows = refuse_other_answers(source, answered)
     if not rows:
         return None
-    tolerance = choose_tolerance(rows)
+    tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     # A label beside probabilities is compared, too.
@@ -140,6 +142,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         texts=len(rows),
         threshold=None if threshold is None else float(threshold),
         labels_in_order=() if threshold is None else tuple(labels),
+        of_likeliest=source.gives_likeliest,
     )
 
 
@@ -166,7 +169,7 @@ def refuse_other_answers(
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
     """
     rows = [(one, found) for one in answered if (found := predict_probabilities(source, one.read)) is not None]
-    tolerance = choose_tolerance(rows)
+    tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
@@ -276,7 +279,7 @@ def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerS
         ours = float(found[labels.index(label)])
         return f"your classifier gives {short_repr(label, 40)} {answer[label]:.4g}, but the {source.name} {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
-    if source.activation == "sigmoid":
+    if source.activation == "sigmoid" and not source.gives_likeliest:
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))

@@ -153,9 +153,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         rows = _divide_column(rows, column, labels)
     elif renamed:
         _log.warning(
-            "%s: the numbers in %s are read as those of the labels %s",
-            path, _write_names([*renamed]), _write_names([*renamed.values()]),
-        )  # fmt: skip
+            "%s: the numbers in %s are read as those of the labels %s", path, *_describe_label_columns(renamed)
+        )
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
     elif not any(name in labels or name.lower().startswith("label") for name in (rows[0] if rows else ())):
         named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
@@ -582,6 +581,16 @@ def _find_label_columns(
         if name and f"{before}{name}" in columns
     }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
+
+
+def _describe_label_columns(columns: Mapping[str, str]) -> tuple[str, str]:
+    """Return the names of columns, and those of their labels, for a sentence. For `logit_bad` and `logit_good`, these
+    are `logit_...` and the plain labels."""
+    first, label = next(iter(columns.items()))
+    before, _, after = first.partition(label)
+    is_around = all(name == f"{before}{label}{after}" for name, label in columns.items())
+    named = repr(f"{before}...{after}") if is_around else _write_names([*columns])
+    return named, _write_names([*columns.values()])
 
 
 def _are_numbered(columns: Mapping[str, str]) -> bool:

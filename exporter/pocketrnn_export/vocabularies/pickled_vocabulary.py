@@ -68,10 +68,15 @@ _TENSOR: Final = f"{_TORCH}._utils._rebuild_tensor_v2"
 _KNOWN: Final = (
     _NEW_VOCAB
     | _OLD_VOCAB
-    | {_NATIVE_VOCAB, _OLD_DEFAULT, _TENSOR}
+    | {_NATIVE_VOCAB, _OLD_DEFAULT}
     | {"collections.OrderedDict", "collections.Counter", "collections.defaultdict"}
     | {"builtins.set", "builtins.object", "builtins.int", "builtins.long", "copyreg._reconstructor"}
-    | {f"{_TORCH}.{kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Bool", "Byte")}
+)
+# The names of a tensor, such as the word vectors, which are left out: pickle.dump stores its numbers as bytes of
+# torch.save, which are never loaded here.
+_TENSOR_PARTS: Final = re.compile(
+    rf"{_TORCH}\.(storage\.)?(\w+Storage|_load_from_bytes)"
+    rf"|{_TORCH}\._utils\._rebuild_(tensor|tensor_v2|parameter|parameter_with_state)"
 )
 # Protocols 0 to 2 use the names of Python 2.
 _PYTHON_2: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -149,7 +154,7 @@ def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[An
         reader.read_next_object()  # the protocol
         reader.read_next_object()  # byte order and sizes of the machine
         root = reader.read_next_object()
-    is_mixed = isinstance(root, list | tuple) and any(isinstance(one, dict) for one in root)
+    is_mixed = isinstance(root, list | tuple) and any(isinstance(one, dict | _RecordedObject) for one in root)
     if reader.refused is None and not is_mixed:
         return _find_vocabulary(root, source, reader.table_rows)
     # Such as a tuple of the ids of the words and the longest text. A checkpoint may hold other objects beside the
@@ -267,7 +272,7 @@ class _VocabReader(ObjectReader):
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full in STAND_INS:
             return STAND_INS[full]
-        if full not in _KNOWN:
+        if full not in _KNOWN and not _TENSOR_PARTS.fullmatch(full):
             self.refused = self.refused or self._make_refused_name_error(full)
         return _Name(full)
 

@@ -139,6 +139,7 @@ def find_rules_from_answers(
     most_exceptions: int = 0,
     stops_before_rare: Callable[[], bool] = lambda: False,
     seconds: float = 60.0,
+    stop_words: Sequence[Sequence[str]] = (),
 ) -> list[AgreeingRules]:
     """Find the text rules with which the module gives the owner's answers to all texts. Return them, those with the
     smallest difference first. If there are none, return rules with few exceptions, the fewest first. The list may be
@@ -151,10 +152,10 @@ def find_rules_from_answers(
         measure: returns how far the module's answer to ids is from the owner's answer to a text (see `Measure`);
             infinity if the module refuses these ids.
         tolerance: the largest distance at which two answers agree.
-        most_exceptions: how many answers may differ by more than `tolerance`.
-        stops_before_rare: called if the usual text rules and widths do not agree. It returns whether to stop the search
-            there.
-        seconds: the most processor time in seconds.
+        most_exceptions: how many answers may differ.
+        stops_before_rare: called if the usual text rules and widths do not agree; returns whether to try no others.
+        seconds: the most seconds of the processor.
+        stop_words: lists of words to try as those that the rules leave out, if the present rules leave out none.
     """
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
     whole = _Trial(tokens, by_length, measure, tolerance, most_exceptions, seconds)
@@ -164,7 +165,7 @@ def find_rules_from_answers(
     is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
     found: list[AgreeingRules] = []
     try:
-        best, others = _list_rules_with_different_ids(whole, rules)
+        best, others = _list_rules_with_different_ids(whole, rules, stop_words)
         of_width = [*product((best, others), (_ROUND, _SMALL, _TENS))] if is_open else []
         for count, (some_splits, widths) in enumerate([([*best, *others], ()), *of_width]):
             if count == _USUAL and not found:
@@ -249,8 +250,11 @@ def _list_agreeing_rules(
     return [*compared, *trial_on_all_texts.list_agreeing(encoded)]
 
 
-def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[list[TextRules], list[TextRules]]:
-    """List the usual text rules. From rules that give the same ids to all texts of the trial, only one is listed.
+def _list_rules_with_different_ids(
+    trial: _Trial, rules: TextRules, stop_words: Sequence[Sequence[str]] = ()
+) -> tuple[list[TextRules], list[TextRules]]:
+    """List usual text rules, also with lists of stop words if the rules have none. If several rules give the same ids
+    to the texts of the trial, only one of them is listed.
 
     Returns:
         the rules that find the most words of the texts in the vocabulary, each several times: with other ids for
@@ -259,7 +263,9 @@ def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[lis
     found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
     missed_id, words = len(trial.tokens), [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
     encoded = [replace(rules, steps=(*steps, *rules.steps)) for steps in STEPS_OUTSIDE_ENCODINGS]
-    for split in (rules, *list_candidate_rules(rules, trial.tokens), *encoded):
+    tried = [rules, *list_candidate_rules(rules, trial.tokens), *encoded]
+    left_out = [*map(tuple, stop_words)] if not rules.stop_words else []
+    for split in (*tried, *(replace(one, stop_words=words) for words in left_out for one in tried)):
         encoder = TextEncoder(replace(split, unknown_id=missed_id), trial.tokens)
         rows = tuple(tuple(encoder.encode(text)) for _, text in trial.texts)
         if rows not in found:

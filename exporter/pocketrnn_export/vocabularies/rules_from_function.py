@@ -15,7 +15,7 @@ import logging
 import math
 import random
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Final
@@ -101,8 +101,9 @@ def find_rules_of_function(
     look_up = TextEncoder(TextRules(unknown_id=plain.unknown_id), vocabulary.tokens).look_up
     for most_seconds_on_own, most_seconds in ((_SECONDS_TO_REFUSE, _SECONDS_TO_REFUSE), (math.inf, _MOST_SECONDS)):
         own = _yield_texts_and_log_duration(function, texts, most_seconds_on_own)
-        owners = [_run_function(function, text, look_up, vocabulary) for text in own]
-        made = _run_on_made_texts(function, look_up, vocabulary, most_seconds)
+        raising: dict[str, InputError] = {}
+        owners = _run_and_collect_errors(function, own, look_up, vocabulary, raising)
+        made = _run_on_made_texts(function, look_up, vocabulary, most_seconds, raising)
         gives_ids = any(one.tokens is None for one in [*owners, *made])
         if rules is not None and not gives_ids:
             # The tokens of a function are compared before they are cut, and without the ids around theirs.
@@ -117,6 +118,7 @@ def find_rules_of_function(
             function.gives_ids = function.gives_ids and plain == rules
         best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
         encoder = _refuse_other_tokens(best, rules, usual, vocabulary, code)
+        lacking = _refuse_errors_on_known_tokens(encoder, vocabulary, {*texts}, raising)
         if function.seconds < _SECONDS_TO_REFUSE:
             break
     same = (
@@ -132,12 +134,49 @@ def find_rules_of_function(
     elif same not in ("ids", "tokens"):
         _log.info("The text rules and your tokenizer give %d texts the same %s", len(usual), same)
     rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
+    if lacking and isinstance(best, TextRules):
+        _log.warning(
+            "Your tokenizer raises an error for tokens that the vocabulary lacks, as in %s. The bundle %s",
+            short_repr(lacking, 40),
+            "leaves them out" if best.unknown_id is None else f"gives them the id {best.unknown_id}",
+        )
     if rare:
         _log.warning(
             "Your tokenizer splits %d texts with rare characters in another way than the rules: %s",
             len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
         )  # fmt: skip
     return best if rules is None else rules
+
+
+def _run_and_collect_errors(
+    function: OwnersFunction, texts: Iterable[str], look_up: Any, vocabulary: Vocabulary, raising: dict[str, InputError]
+) -> list[_Compared]:
+    """Run the function on texts, and return its results. For each text on which it fails, add the error to
+    `raising`."""
+    found = []
+    for text in texts:
+        try:
+            found.append(_run_function(function, text, look_up, vocabulary))
+        except InputError as error:
+            raising[text] = error
+    return found
+
+
+def _refuse_errors_on_known_tokens(
+    encoder: TextEncoder, vocabulary: Vocabulary, texts: Container[str], raising: Mapping[str, InputError]
+) -> str:
+    """Raise the error of the function on one of the owner's `texts`, unless the error names a token of the text that
+    the vocabulary lacks, by the rules of the encoder. Return the first text with such an error; an empty string if
+    there is none."""
+    known, lacking = {*vocabulary.tokens}, ""
+    for text, error in raising.items():
+        said = "" if error.__cause__ is None else str(error.__cause__)
+        tokens = encoder.tokens(text) if said and isinstance(encoder.rules, TextRules) else []
+        if any(token in said for token in {*tokens} - known):
+            lacking = lacking or text
+        elif text in texts:
+            raise error
+    return lacking
 
 
 def _remove_members(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
@@ -281,21 +320,20 @@ def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules
 
 
 def _run_on_made_texts(
-    function: OwnersFunction, look_up: Any, vocabulary: Vocabulary, most_seconds: float = _MOST_SECONDS
+    function: OwnersFunction,
+    look_up: Any,
+    vocabulary: Vocabulary,
+    most_seconds: float = _MOST_SECONDS,
+    raising: dict[str, InputError] | None = None,
 ) -> list[_Compared]:
-    """Run the function on words of the vocabulary and on texts that are made for the comparison. Return its results. A
-    text is left out if the function fails on it, or if the calls have already taken `most_seconds`."""
+    """Run the function on words of the vocabulary and on made texts, and return its results. Texts on which it fails
+    are left out, and added to `raising` with the errors; so are further texts once its calls have taken
+    `most_seconds`."""
     words = _list_ordinary_words(vocabulary)
-    found = []
-    for text in _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds):
-        try:
-            one = _run_function(function, text, look_up, vocabulary)
-        except InputError:
-            continue
-        # A word that the function does not give back, such as "n't", comes from another text.
-        if text not in words or one.tokens in ([text], None):
-            found.append(one)
-    return found
+    texts = _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds)
+    found = _run_and_collect_errors(function, texts, look_up, vocabulary, {} if raising is None else raising)
+    # A word that the function does not give back, such as "n't", comes from another text.
+    return [one for one in found if one.text not in words or one.tokens in ([one.text], None)]
 
 
 def _yield_texts_and_log_duration(function: OwnersFunction, texts: Sequence[str], most_seconds: float) -> Iterator[str]:

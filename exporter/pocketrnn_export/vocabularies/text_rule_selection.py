@@ -46,13 +46,13 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
-    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only if the owner's ids
-    do not show the rules."""
+    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only without ids or
+    answers of the owner's, with which the rules are compared."""
     unknown, padding = rules.unknown_id, rules.padding_id
     _log.warning(
         "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
-        "words %s; rows are padded with %s. If your pipeline differs, give --rules. --pairs compares the rules "
-        "with your pipeline.",
+        "words %s; in a batch, shorter texts are padded with %s. If your pipeline differs, give --rules. --pairs "
+        "compares the rules with your pipeline.",
         "are dropped" if unknown is None else f"become {describe_token(unknown, vocabulary.tokens)}",
         describe_token(padding, vocabulary.tokens),
     )
@@ -110,9 +110,8 @@ def choose_rules(
     else:
         named = make_implied_rules(vocabulary, tokenizer or "basic_english")
         chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
-        if tokenizer is None and chosen is named:
-            is_compared = pairs or answers
-            if not is_compared and (doubt := find_doubt_about_default_rules(named, vocabulary.tokens)):
+        if tokenizer is None and not pairs:
+            if not answers and (doubt := find_doubt_about_default_rules(named, vocabulary.tokens)):
                 shown = {} if doubt.rules is None else json.loads(write_rules_option(doubt.rules, named))
                 better = f", such as rules={shown}" * bool(shown)
                 raise InputError(doubt.problem, f"Give the tokenizer or the text rules{better}.")

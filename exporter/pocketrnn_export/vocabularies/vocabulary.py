@@ -330,7 +330,7 @@ def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
         _log.warning(
-            "%s has no token with the id 0. The bundle uses this id for padding, with the token %s.", source, PADDING,
+            "%s has no token with the id 0. The bundle gives this id the name %s.", source, PADDING,
             extra={AFTER_AN_ERROR: ABOUT_FIRST_ID},
         )  # fmt: skip
         taken[missing.pop(0)] = PADDING
