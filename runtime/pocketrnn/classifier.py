@@ -630,7 +630,7 @@ class Classifier(TrainedEstimator):
         self._warn_of_skipped(skipped)
 
     def _get_tag_intake(self) -> TagIntake:
-        """Return the intake if the classifier labels tokens; refuse any other classifier."""
+        """Return the intake if the classifier labels tokens; raise an InputError for any other classifier."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")

@@ -213,8 +213,8 @@ _MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)
 
 
 def read_generator_states() -> dict[str, bytes]:
-    """Return the states of the global random generators of Python, numpy and torch by name. A changed state shows a
-    draw."""
+    """Return the states of the global random generators of Python, numpy and torch by name. A changed state shows that
+    a random number was drawn."""
     numbers: Any = np.random.get_state()
     return {
         "Python's random": repr(random.getstate()).encode(),
@@ -224,8 +224,8 @@ def read_generator_states() -> dict[str, bytes]:
 
 
 def find_random_draw_line(module: nn.Module, run: Callable[[], object]) -> str:
-    """Return the first line of the owner's code that draws a random number. The generator may be global, in the
-    module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
+    """Find the first line of the owner's code that draws a random number, and describe it. The generator may be global,
+    in the module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
 
     Every line is traced, which is slow: use it only for the message where a module is refused.
     """
@@ -262,8 +262,8 @@ def _runs_owners_file(frame: FrameType) -> bool:
 
 
 def _list_generator_states(held: list[Any]) -> list[Any]:
-    """Return the states of the global generators, and of the generators `held` by a module. A changed state shows a
-    draw."""
+    """Return the states of the global generators and of the generators `held`, which the module holds. A changed state
+    shows that a random number was drawn."""
     return [read_generator_states(), *map(_read_generator_state, held)]
 
 
@@ -275,7 +275,7 @@ def _read_generator_state(generator: Any) -> Any:
 
 
 def _find_held_generators(module: nn.Module) -> Iterator[Any]:
-    """Yield the random generators that a layer holds, or that the file of its forward holds."""
+    """Yield the random generators among the attributes of layers, and in the files that define their forward."""
     for layer in module.modules():
         forward = getattr(type(layer), "forward", None)
         for value in [*vars(layer).values(), *getattr(forward, "__globals__", {}).values()]:

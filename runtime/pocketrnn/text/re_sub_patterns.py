@@ -95,7 +95,7 @@ class _Item:
 
     @property
     def is_required(self) -> bool:
-        """Whether the pattern can match only with the item."""
+        """Whether each match of the pattern contains this item."""
         return self.least > 0 or self.is_boundary
 
 
@@ -405,8 +405,8 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
 
 
 def _check_whether_boundaries_are_text_ends(alternatives: Sequence[_Items], pattern: str) -> bool:
-    """Return whether the boundaries of a pattern are ends of the text. Refuse a pattern that has both kinds, or an end
-    of the text that no step can find."""
+    """Return whether the boundaries of a pattern are ends of the text. Raise a _NoEqualStepError for a pattern that has
+    both kinds, or an end of the text that no step can find."""
     found = [item for items in alternatives for item in items if item.is_boundary]
     if not any(item.is_text_end for item in found):
         return False
@@ -449,7 +449,8 @@ def _has_half_surrogate(points: _Set) -> bool:
 
 
 def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
-    """Convert a set of code points to ranges; refuse an empty set, and halves of surrogate pairs."""
+    """Convert a set of code points to ranges; raise a _NoEqualStepError for an empty set, or halves of surrogate
+    pairs."""
     if _has_half_surrogate(points):
         raise _NoEqualStepError(source, "it has halves of surrogate pairs")
     if not points:

@@ -591,7 +591,7 @@ def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool
 
 
 def _translate_sort(x: Any, **options: Any) -> Any:
-    """Translate a stable sort by TopK, which puts the lower index first among equal values."""
+    """Translate a stable sort to ONNX's TopK, which puts the lower index first among equal values."""
     if not x.shape:
         return op.Identity(x), op.Constant(value_int=0)
     axis = options.get("dim", -1) % len(x.shape)
