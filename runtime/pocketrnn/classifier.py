@@ -288,7 +288,7 @@ class Classifier(TrainedEstimator):
         """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
 
         Raises:
-            SequenceError: the argument is not such a sequence, or is beyond the graph's limits.
+            SequenceError: the argument is not a sequence that the bundle takes, or is beyond the graph's limits.
             InputError: the bundle takes texts; see `encode`.
 
         Example:
@@ -509,7 +509,7 @@ class Classifier(TrainedEstimator):
 
         Raises:
             TextError: `given` is one string, or an item of it is not a text.
-            SequenceError: an item is not such a sequence, or is beyond the graph's limits.
+            SequenceError: an item is not a sequence that the bundle takes, or is beyond the limits.
             LimitError: a text is beyond the graph's limits.
 
         Example:

@@ -441,8 +441,8 @@ class _ExtractedNumberRecorder(FunctionMode):
 
 
 def _has_python_value(kept: ChangedAttribute) -> bool:
-    """Return whether a changed attribute holds more than tensors: a number, a string, or a container with such
-    values."""
+    """Return whether a changed attribute holds a value that is not a tensor: a number, a string, or a container with
+    such values."""
     held = kept.after.values() if isinstance(kept.after, dict) else kept.after
     if isinstance(held, str) or not isinstance(held, Iterable):
         return isinstance(held, _PYTHONS)

@@ -188,7 +188,7 @@ class _Parser:
         if point == "(":
             opened = _GROUP.match(self._pattern, start)
             if opened is None:
-                raise _NoEqualStepError(self._peek_characters(4), "it looks around, or sets flags")
+                raise _NoEqualStepError(self._peek_characters(4), "it is a lookahead or lookbehind, or it sets flags")
             self._at = opened.end()
             found = self.parse_alternatives()
             self._at += 1
@@ -226,7 +226,7 @@ class _Parser:
             raise _NoEqualStepError(source, "it never gives characters back")
         if sign == "?":
             if more:
-                raise _NoEqualStepError(source, "it takes as few characters as possible")
+                raise _NoEqualStepError(source, "it matches as few characters as possible")
             is_item = len(alternatives) == 1 and len(alternatives[0]) == 1 and alternatives[0][0].is_single
             return [[replace(alternatives[0][0], least=0)]] if is_item and not self._expands else [*alternatives, []]
         least, most = _parse_repetition(sign)
@@ -237,7 +237,7 @@ class _Parser:
         if max(least, most or 0) > LONGEST_RUN:
             raise _NoEqualStepError(source, f"a number is above {LONGEST_RUN}")
         if more and most is not None and most > least:
-            raise _NoEqualStepError(source, "it takes as few characters as possible")
+            raise _NoEqualStepError(source, "it matches as few characters as possible")
         points = merge_ranges(point for alternative in alternatives for point in alternative[0].points)
         item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
         if most is None or (least != most and not self._expands):

@@ -292,7 +292,7 @@ def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
             continue
         words = text.split()
         if not words[0].startswith("@"):
-            raise DataError(f"Line {number} of {path} comes before @data, and does not begin with @.", _SEE)
+            raise DataError(f"Line {number} of {path} must begin with @, since it comes before @data.", _SEE)
         name = words[0][1:].lower()
         if name == "data":
             _check_header(header, path)

@@ -360,7 +360,8 @@ def _translate_power_by_number(x: Any, exponent: Any) -> Any:
 
 
 def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of softmax or log_softmax that computes in `dtype`. torch's casts only the result."""
+    """Return a translation of softmax or log_softmax that computes in `dtype`. torch's own translation computes in the
+    type of the input, and then converts the result."""
 
     def translate_softmax(x: Any, dim: int, dtype: int = -1) -> Any:
         if dtype != -1 and dtype != x.dtype:
