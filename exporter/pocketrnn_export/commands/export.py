@@ -1453,8 +1453,8 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Refuse a
-    checkpoint."""
+    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Raise a
+    click.UsageError for a checkpoint."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
     return load_module_and_call(source, named, options)
