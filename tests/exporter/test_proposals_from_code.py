@@ -1687,3 +1687,21 @@ def test_a_tokenizer_that_also_changes_a_text_has_a_file_of_its_own(folder: Path
     assert options["tokenizer"] == "out_words.py:words"
     assert "clean" not in Path("out_words.py").read_text()
     assert "clean" in Path("out_changed_words.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("column", "is_found"),
+    [("df['text'].apply(clean)", True), ("df['text'].astype(str).map(clean)", True),
+     ("df['label'].apply(clean)", False), ("df['text'].apply(other)", False), ("clean(df)", False)],
+)  # fmt: skip
+def test_a_function_that_cleans_a_column_of_texts_is_proposed_from_another_file(
+    column: str, is_found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        return x\n")
+    Path("cleaning.py").write_text(
+        "import re\ndef clean(text):\n    return re.sub('[0-9]', '', text.lower())\ndef other(text):\n    return 1\n"
+    )
+    Path("train.py").write_text(f"from cleaning import clean, other\nfrom net import Net\nrows = {column}\n")
+    found = propose_tokenizer_function(Path("net.py"))
+    assert (found is not None and found.option == "cleaning.py:clean") == is_found

@@ -681,11 +681,12 @@ def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
 
 def propose_tokenizer_function(path: Path) -> TextFunction | None:
     """Return the function that seems to split texts: one that answers or splits them, in the file of a module or near
-    it, or one that cleans them in that file. Return None if there is none.
+    it, or one that cleans them in that file or in a column of a table. Return None if there is none.
 
     Args:
         path: the file of the module.
     """
+    from pocketrnn_export.source_code.text_columns_in_code import is_applied_to_text_column
     from pocketrnn_export.source_code.text_functions_in_file import (
         is_of_class_with_arguments,
         list_text_functions,
@@ -694,6 +695,7 @@ def propose_tokenizer_function(path: Path) -> TextFunction | None:
 
     for function in list_text_functions(path)[:1]:
         is_splitting = function.file == path or not only_cleans_texts(function.file, function.name)
+        is_splitting = is_splitting or is_applied_to_text_column(path, function.name)
         if is_splitting and not is_of_class_with_arguments(function.file, function.name):
             return function
     return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import OWNERS_NAME, WRITTEN_NAME
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
@@ -52,6 +53,23 @@ def write_tokenizer_of_columns(path: Path) -> str | None:
     needs_re = any(isinstance(one, ast.Attribute) and ast.unparse(one) == "re.sub" for one in ast.walk(last))
     imports = ast.parse("import re").body if needs_re else []
     return f"{ast.unparse(ast.Module([*imports, *helpers, *function], []))}\n"
+
+
+def is_applied_to_text_column(path: Path, name: str) -> bool:
+    """Return whether code near a module applies a function to each text of a column: `df["text"].apply(clean)`.
+
+    Args:
+        path: the file of the module.
+        name: the function.
+    """
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in _EACH
+        and [getattr(one, "id", "") for one in node.args] == [name]
+        and _write_step(node.func.value, {}) is not None
+        for _, node in list_syntax_nodes_near(path)
+    )
 
 
 def _read_column(node: ast.expr) -> tuple[str, str] | None:
