@@ -221,7 +221,7 @@ def test_labels_that_follow_from_a_probability_by_another_threshold_are_told(
     assert all(
         answer == pytest.approx({"ham": 1 - n, "spam": n}) for (_, answer), n in zip(found, numbers, strict=True)
     )
-    assert ("gives 'spam' from" in caplog.text) is is_told
+    assert ("the label 'spam' from" in caplog.text) is is_told
     texts[0] = replace(texts[0], label="spam")
     with pytest.raises(InputError):
         map_answers_to_labels(texts, ["ham", "spam"])
