@@ -25,6 +25,7 @@ from pocketrnn_export.source_code.text_function_in_own_file import write_computi
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_function import (
     has_ordinary_characters,
+    list_compared_texts,
     make_texts_for_comparison,
     read_split_in_code,
 )
@@ -505,6 +506,9 @@ def test_an_error_for_an_unknown_token_is_told_and_no_refusal(caplog: pytest.Log
     rules = choose_rules(LETTERS, None, lambda text: [ids[letter] for letter in text], [], ["oil", "Oil \u732b"])
     assert isinstance(rules, TextRules)
     assert (rules.tokenizer, rules.lowercase) == ("characters", False)
+    compared = list_compared_texts(lambda text: [ids[letter] for letter in text], LETTERS, ["oil", "Oil \u732b"])
+    assert "oil" in compared
+    assert "Oil \u732b" not in compared
     assert "raises an error for tokens" in caplog.text
     assert "leaves them out" in caplog.text
 
@@ -602,3 +606,14 @@ def test_ids_of_many_texts_give_the_rules_that_nobody_has_stated(caplog: pytest.
         choose_rules(KNOWN, TextRules(unknown_id=1), None, pairs, [])
     with pytest.raises(InputError, match="5 texts"):
         choose_rules(KNOWN, None, None, pairs[:5], [])
+
+
+def shout_less(text: str) -> list[str]:
+    return re.sub(r"([A-Z])\1+", lambda found: found[1].upper() + "a long end of it", text, flags=re.I).split()
+
+
+def test_code_without_a_rule_is_shown_as_it_is_written() -> None:
+    found = read_rules_in_code(shout_less)
+    assert found is not None
+    assert r"re.sub('([A-Z])\\1+', lambda" in found.unsaid[0]
+    assert found.unsaid[0].endswith(" ...")

@@ -65,7 +65,7 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
-from pocketrnn_export.commands.missing_option_files import correct_missing_files
+from pocketrnn_export.commands.missing_option_files import correct_missing_files, refuse_similar_name
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -353,32 +353,25 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
       pocketrnn export news-checkpoint -o news
     """
-    remember_command()
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
-    take_function_of_written_file(options)
     remember_command()
+    take_function_of_written_file(options)
     given_tokenizer = options["tokenizer"]
-    packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
     is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
-    refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
+    refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
-    is_corrected = bool(refusals)
+    is_corrected = is_folder or bool(refusals)
     with print_stages():
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
-    # A missing file is told before PyTorch is loaded, which takes seconds.
-    files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
-    is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    is_other_module = is_folder or "source" in refusals.changes
-    if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
+    if is_corrected or "source" in refusals.changes or not _may_load_module(named, options):
         with print_stages():
-            refusals.collect(lambda: _refuse_similar_name(named, "source", source))
             refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -394,8 +387,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     elif not numbers.are_given:
         refuse_text_options(options, source)
         description |= read_scale_and_unit_options(numbers, len(description["channels"]))
-    if options["name"] is not None:
-        description["name"] = options["name"]
+    description |= {} if options["name"] is None else {"name": options["name"]}
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
@@ -405,10 +397,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         propose_labels_by_outputs(named, options),
     ):
         manifest = export_with_rules_from_answers(
-            lambda given: _write_bundle(module, output, given, options),
-            description,
-            options,
-            given_tokenizer,
+            lambda given: _write_bundle(module, output, given, options), description, options, given_tokenizer
         )
     if "channels" in description:
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
@@ -417,19 +406,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _print_written_bundle(manifest, output, description, options)
 
 
-def _refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:
-    """Raise an OptionCorrectionsError if no statement of a file binds the name in the value of an option, but a class
-    or function of the file has a similar one. No code is run."""
-    from pocketrnn_export.source_code.notebook import read_python_cells
-    from pocketrnn_export.source_code.top_level_statements import list_statements
-
-    if named is None or not named.path.is_file():
-        return
-    statements = list_statements(read_python_cells(named.path))
-    near = find_similar_name(named.name, [name for one in statements if (name := getattr(one.node, "name", ""))])
-    if near and not any(named.name in one.binds for one in statements):
-        right = value.replace(f":{named.name}", f":{near}", 1)
-        raise OptionCorrectionsError(f"{named.path} defines no {named.name}.", f"Did you mean {near}?", {option: right})
+def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bool:
+    """Return whether SOURCE names a module, and the files of the options may hold what they should. Other options are
+    refused before PyTorch is loaded, which takes seconds."""
+    files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
+    is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
+    return named is not None and not is_text and all(one.exists() for one in files)
 
 
 def _try_weights_lengths_and_stop_words_of_files(
@@ -724,8 +706,9 @@ def _export_and_compress_or_convert(
             )
 
 
-def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
+def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mapping[str, Any]) -> None:
     """Raise an error if the output cannot be written, or if the engine that proves a packed file is not installed."""
+    packed, force = options["profile"] == "packed" and not numbers.are_given, options["force"]
     if packed:
         from pocketrnn.engines.native import import_native_module
 
@@ -1222,7 +1205,7 @@ def _add_rules_of_function(
         except PocketRNNError:
             replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
             if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
-                _refuse_similar_name(named, "tokenizer", options["tokenizer"])
+                refuse_similar_name(named, "tokenizer", options["tokenizer"])
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
@@ -1662,7 +1645,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         try:
             load_weights(module, weights)
         except InputError as error:
-            _refuse_weights_of_other_class(error, named, weights)
+            _refuse_weights_of_other_class(error, named, weights, module)
             raise
     if not options["random_weights"]:
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
@@ -1681,9 +1664,27 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     return module, function
 
 
-def _refuse_weights_of_other_class(error: InputError, named: ModuleName, weights: SavedWeights | None) -> None:
-    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own."""
+def _refuse_weights_of_other_class(
+    error: InputError, named: ModuleName, weights: SavedWeights | None, module: Any = None
+) -> None:
+    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own. If
+    the module is of that class, its settings are other ones: then the error tells the layers that differ, and what
+    the code makes them of."""
+    from pocketrnn_export.intake.layers_in_weights import describe_other_layers
+    from pocketrnn_export.intake.weights_file import add_or_remove_prefix
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.source_code.class_definitions import describe_code_of_layers
+
     other = None if weights is None else propose_class_of_weights(named.path, named.name, weights.path)
+    file, _, name = (other or f"{named.path}:{named.name}").rpartition(":")
+    if weights is not None and type(module).__name__ == name:
+        own = module.state_dict()
+        with hide_log_records():
+            differing = describe_other_layers(add_or_remove_prefix(weights, own), own)
+        code = describe_code_of_layers(Path(file), name, {one.partition(".")[0] for one in differing})
+        if differing:
+            lines = [*list(differing.values())[:_FEW_WORDS], *code]
+            raise InputError(error.problem, f"Make {name} as it was trained. {'. '.join(lines)}.") from None
     if weights is not None and other is not None:
         said = f"These are weights of {other}, which has the layers in {weights.path}."
         raise OptionCorrectionsError(error.problem, said, {"source": other}) from None

@@ -24,6 +24,21 @@ def describe_layers(tensors: Mapping[str, Tensor]) -> str:
     return "; ".join(f"{name}: {said}" for name, said in found[:_MOST]) + more
 
 
+def describe_other_layers(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, str]:
+    """Describe the layers that saved weights and a module have with other sizes, or only one of them has. Return a dict
+    from each such layer to a phrase.
+
+    Args:
+        saved: the saved weights.
+        own: those of the module.
+    """
+    held, made = dict(_describe_each_layer(saved)), dict(_describe_each_layer(own))
+    return {
+        name: f"{name}: {held.get(name, 'not there')} in the file, but {made.get(name, 'not there')} in the module"
+        for name in dict.fromkeys([*held, *made]) if held.get(name) != made.get(name)
+    }  # fmt: skip
+
+
 def find_last_layer(tensors: Mapping[str, Tensor]) -> tuple[str, int] | None:
     """Return the name of the layer that seems to give the logits, and the number of its outputs. It is the last matrix
     whose outputs no other matrix can take. Return None if there is none.

@@ -246,7 +246,9 @@ def _search_owner_files(
     users = {user for one in parsers for user in one.users}
     makers = {user for user in users if named.name in user.read_text("utf-8")}
     parsers.sort(key=lambda one: makers.isdisjoint(one.users))
-    settings = {name: find_settings_for_argument(maker, name, definition, weights, parsers) for name in missing}
+    settings = {
+        name: find_settings_for_argument(maker, name, definition, weights, parsers, named.path) for name in missing
+    }
     defaults: dict[object, Mapping[str, Any]] = {}
     for in_code in parsers:
         for user in in_code.users:

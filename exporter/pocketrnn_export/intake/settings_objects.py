@@ -87,6 +87,7 @@ def find_settings_for_argument(
     definition: ast.ClassDef | None,
     weights: SavedWeights | None,
     parsers: Iterable[SettingsInCode],
+    path: Path | None = None,
 ) -> FoundSettings | None:
     """Find values for a settings object, such as `args` or `config`, that a class takes as an argument. Return None if
     the argument does not take a settings object.
@@ -99,6 +100,7 @@ def find_settings_for_argument(
         definition: the code of the class.
         weights: the saved weights. A checkpoint may also hold the settings.
         parsers: the defaults of the command lines in the user's files.
+        path: the file of the class, from which it may import the classes that it makes.
     """
     reads = _Reads(others=True) if definition is None else _find_settings_read_by_class(definition, name)
     kind = _find_settings_class(maker, name)
@@ -106,7 +108,9 @@ def find_settings_for_argument(
     is_other = definition is not None and _is_used_as_other_object(definition, name)
     if (kind is not None and not fields) or (kind is None and is_other):
         return None
-    shown = {} if weights is None or definition is None else _find_settings_shown_by_weights(definition, name, weights)
+    shown: dict[str, int] = {}
+    if weights is not None and definition is not None:
+        shown = _find_settings_shown_by_weights(definition, name, weights, path)
     if fields:
         shown = {one: value for one, value in shown.items() if one in fields}
     return _find_fitting_settings(_Wanted(name, reads, kind, fields, shown), weights, parsers)
@@ -300,12 +304,14 @@ def _list_fields_and_whether_required(kind: type) -> dict[str, bool]:
     return {one.name: one.default is one.empty for one in parameters}
 
 
-def _find_settings_shown_by_weights(definition: ast.ClassDef, name: str, weights: SavedWeights) -> dict[str, int]:
-    """Return the settings that a class reads from its argument `name` and that the shapes of the weights show, with
-    their values, such as `dim` for `args.dim`."""
+def _find_settings_shown_by_weights(
+    definition: ast.ClassDef, name: str, weights: SavedWeights, path: Path | None = None
+) -> dict[str, int]:
+    """Return the settings in the argument `name`, such as `dim` of `args.dim`, that the shapes of the weights show,
+    with their values."""
     held = [name, *(a for a, parameter in find_stored_parameters(definition).items() if parameter == name)]
     found: dict[str, int] = {}
-    for expression, size in find_size_expression_values(definition, weights.tensors).items():
+    for expression, size in find_size_expression_values(definition, weights.tensors, path).items():
         node = ast.parse(expression, mode="eval").body
         key = getattr(node, "attr", getattr(getattr(node, "slice", None), "value", None))
         if isinstance(node, ast.Attribute | ast.Subscript) and ast.unparse(node.value) in held and key:

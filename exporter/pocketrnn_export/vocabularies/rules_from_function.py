@@ -173,7 +173,7 @@ def _refuse_errors_on_known_tokens(
         said = "" if error.__cause__ is None else str(error.__cause__)
         tokens = encoder.tokens(text) if said and isinstance(encoder.rules, TextRules) else []
         if any(token in said for token in {*tokens} - known):
-            lacking = lacking or text
+            lacking = lacking if lacking.strip() else text
         elif text in texts:
             raise error
     return lacking
@@ -297,8 +297,10 @@ def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequ
         >>> len(list_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"])) > 200
         True
     """
-    made = _run_on_made_texts(adapt_owner_function(function, vocabulary), list, vocabulary)
-    return {*texts, *(one.text for one in made if has_ordinary_characters(one.text))}
+    function = adapt_owner_function(function, vocabulary)
+    own = _run_and_collect_errors(function, texts, list, vocabulary, {})
+    made = _run_on_made_texts(function, list, vocabulary)
+    return {*(one.text for one in own), *(one.text for one in made if has_ordinary_characters(one.text))}
 
 
 def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
