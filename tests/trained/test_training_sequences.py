@@ -118,7 +118,7 @@ def test_a_checkpoint_is_read_as_it_was_written_and_a_contradiction_is_refused(t
     assert ("text" in whole, "tokenizer" in whole["training"]) == (False, False)
     for change, said in (
         ({"version": 2}, "another release"),
-        ({"vocabulary": ["a"]}, "for numbers"),
+        ({"vocabulary": ["a"]}, "of numbers"),
         ({"numbers": {"channels": ["x"]}}, "channels"),
         ({"examples": ["text"]}, "not of type array"),
     ):
