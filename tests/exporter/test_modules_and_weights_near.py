@@ -22,6 +22,8 @@ from pocketrnn_export.source_code.class_definitions import (
     list_classes_with_layers,
     list_module_classes_near,
 )
+from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
+from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 EMBEDDING = """
@@ -356,3 +358,90 @@ def test_the_weights_of_the_class_that_a_function_makes_are_proposed() -> None:
     found = propose_weights(Path("made.py"), "make")
     assert found is not None
     assert str(found.path) == "output/news/best.tar"
+
+
+OTHER = """
+from library import Big
+def build_vocab(texts):
+    return {word: at for at, word in enumerate(texts)}
+def big_encode(text):
+    return text.split("|")
+vocab = build_vocab(["a", "b"])
+Big()(vocab).backward()
+"""
+
+
+@pytest.mark.usefixtures("kinds")
+def test_functions_of_the_code_around_a_module_come_first_and_scripts_that_train_another_are_left_out() -> None:
+    Path("big.py").write_text(OTHER)
+    Path("texts.py").write_text("def split_words(text):\n    return text.split()\n")
+    # These may belong to any module.
+    assert find_vocabulary_code(Path("nets/a0.py")) is not None
+    assert [one.option for one in list_text_functions(Path("nets/a0.py"))] == [
+        "texts.py:split_words",
+        "big.py:big_encode",
+    ]
+    assert find_vocabulary_code(Path("nets/c.py")) is None
+    assert [one.option for one in list_text_functions(Path("nets/c.py"))] == ["texts.py:split_words"]
+    Path("big.py").write_text(f"{OTHER}\nclass C: ...\n")
+    assert find_vocabulary_code(Path("nets/c.py")) is not None
+    Path("main.py").write_text(
+        f"{Path('main.py').read_text()}from big import big_encode\nfrom texts import split_words\n"
+    )
+    Path("big.py").write_text(OTHER)
+    assert len(list_text_functions(Path("nets/c.py"))) == 2
+
+
+SETTINGS = """
+from torch import nn
+class Inner(nn.Module):
+    def __init__(self, words, dim, hidden, both):
+        super().__init__()
+        self.embed = nn.Embedding(words, dim)
+        self.rnn = nn.GRU(dim, hidden, bidirectional=both)
+    def forward(self, x):
+        return self.rnn(self.embed(x))[0].mean(0)
+class Net(nn.Module):
+    def __init__(self, vocab, session):
+        super().__init__()
+        hidden = int(session["hidden"])
+        both = bool(session.get("both", False))
+        self.gated = session.get("gated", False)
+        self.inner = Inner(len(vocab), dim=int(session["dim"]), hidden=hidden, both=both)
+        self.drop = nn.Dropout(float(session.get("dropout", 0)))
+        self.out = nn.Linear(hidden * (2 if both else 1), int(session["labels"]))
+        if self.gated:
+            self.gate = nn.Linear(hidden, hidden)
+        self.size = vocab.size
+    def forward(self, x):
+        return self.out(self.inner(x))
+"""
+
+
+@pytest.mark.parametrize(("settings", "told"), [
+    ('"both": True', {"gate: 4 to 4 in the file", "makes gate if self.gated", "session['gated']"}),
+    ('"gated": True', {"inner.rnn: GRU, input 3, hidden 4, 1 layer", "session['both']", "session_net.py, line 16"}),
+])  # fmt: skip
+def test_wrong_settings_of_the_right_class_are_told_by_layers_and_do_not_lead_back_to_it(
+    settings: str, told: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = "class Words(list):\n    size = 0\n"
+    Path("session_net.py").write_text(SETTINGS)
+    plain = '"hidden": 4, "dim": 3, "labels": 2'
+    Path("made.py").write_text(
+        f"from session_net import Net\n{words}def make():\n    return Net(Words('abcde'), {{{plain}, {settings}}})\n"
+    )
+    held: dict[str, object] = {}
+    exec(f"{SETTINGS}{words}", held)  # noqa: S102 - the code above
+    net = held["Net"](held["Words"]("abcde"), {"hidden": 4, "dim": 3, "labels": 2, "both": True, "gated": True})  # type: ignore[operator]
+    torch.save(net.state_dict(), "net.pt")
+    Path("vocab.json").write_text(json.dumps([*"abcde"]))
+    options = ["--weights", "net.pt", "--vocabulary", "vocab.json", "--labels", "a,b", "-o", "out"]
+    said = CliRunner().invoke(main, ["export", "made.py:make", *options]).stderr
+    assert {one for one in told if one in said} == told, said
+    assert "Write:" not in said
+    assert "dropout" not in said
+    # The sizes that the weights show are filled in.
+    said = CliRunner().invoke(main, ["export", "session_net.py:Net", *options]).stderr
+    assert '"dim": 3, "hidden": 4, "labels": 2' in said

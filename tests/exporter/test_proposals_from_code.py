@@ -12,7 +12,8 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import click
 import joblib
@@ -26,7 +27,8 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
 from pocketrnn.errors import InputError, ParityError
-from pocketrnn_export.commands.closing_lines import print_import_of_tokenizer
+from pocketrnn.text import TextRules
+from pocketrnn_export.commands.closing_lines import describe_empty_texts, print_import_of_tokenizer
 from pocketrnn_export.commands.export import export as export_command
 from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.commands.printed_stages import print_stages
@@ -971,12 +973,18 @@ def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("cut.py").write_text(
-        "import re\nimport nltk\nfrom clean import clean\n\ndef words(text):\n    return [text]\n"
+        "import re\nimport nltk\nfrom clean import clean\nindex = open('words.vec')\n\ndef words(text):\n"
+        "    return [clean(text)]\n\ndef other():\n    return open('never.txt')\n"
     )
-    Path("clean.py").write_text("import contractions\n")
+    Path("clean.py").write_text(
+        "import contractions\nnot_used = 1\ndef clean(text):\n    return open('data/stop.lst')\n"
+    )
+    Path("data").mkdir()
+    for name in ("words.vec", "data/stop.lst", "never.txt"):
+        Path(name).write_text("a")
     assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
     assert not print_import_of_tokenizer('Classifier.load("mine"', "my-cut.py:words")
-    heading, *code, needs = capsys.readouterr().out.splitlines()
+    heading, *code, needs, data = capsys.readouterr().out.splitlines()
     assert heading.startswith("In Python")
     # Nothing is left to look up.
     compile("\n".join(line.strip() for line in code), "printed", "exec")
@@ -984,11 +992,19 @@ def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
     assert "  from cut import words" in code
     assert '  classifier = Classifier.load("mine", tokenizer=words)' in code
     assert re.findall(r"[\w.]+\.py|contractions|nltk|\bre\b", needs) == ["cut.py", "clean.py", "contractions", "nltk"]
+    assert {*re.findall(r"[\w./]+\.(?:vec|lst|txt)", data)} == {"words.vec", "data/stop.lst"}
     # Text rules may do what a function does, but not what a library does.
     assert "--rules" in needs
     Path("cut.py").write_text("import nltk\n\ndef words(text):\n    return nltk.word_tokenize(text)\n")
     assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
     assert "--rules" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tokenizer", ["external", "whitespace"])
+def test_the_last_lines_say_how_a_text_without_tokens_is_answered(tokenizer: str) -> None:
+    text = SimpleNamespace(rules=TextRules(tokenizer=tokenizer, empty_id=1), vocabulary=("<unk>", "<pad>", "oil"))
+    (line,) = describe_empty_texts(cast("Any", SimpleNamespace(text=text)))
+    assert "'<pad>'" in line
 
 
 def test_a_command_to_copy_lets_a_function_that_calls_a_library_split_the_texts(

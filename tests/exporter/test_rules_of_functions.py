@@ -606,3 +606,14 @@ def test_ids_of_many_texts_give_the_rules_that_nobody_has_stated(caplog: pytest.
         choose_rules(KNOWN, TextRules(unknown_id=1), None, pairs, [])
     with pytest.raises(InputError, match="5 texts"):
         choose_rules(KNOWN, None, None, pairs[:5], [])
+
+
+def shout_less(text: str) -> list[str]:
+    return re.sub(r"([A-Z])\1+", lambda found: found[1].upper() + "a long end of it", text, flags=re.I).split()
+
+
+def test_code_without_a_rule_is_shown_as_it_is_written() -> None:
+    found = read_rules_in_code(shout_less)
+    assert found is not None
+    assert r"re.sub('([A-Z])\\1+', lambda" in found.unsaid[0]
+    assert found.unsaid[0].endswith(" ...")

@@ -209,6 +209,7 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
         tokenizer: the function, as file.py:function.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import (
+        list_data_files_of_function,
         list_imported_files,
         list_imported_libraries,
     )
@@ -230,6 +231,10 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
         " Without --rules, the export tries to find text rules that do the same, and whose bundle can be packed."
     )  # fmt: skip
     print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.{tries}")
+    if data := [escape_line(str(one)) for one in list_data_files_of_function(file, name)]:
+        print_line(
+            f"The code also names {' and '.join(data)}: copy what it reads, and run Python where these paths hold."
+        )
     return True
 
 

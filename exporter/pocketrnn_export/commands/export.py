@@ -365,12 +365,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     options["source"] = source
     refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
-    is_corrected = bool(refusals)
+    is_corrected = is_folder or bool(refusals)
     with print_stages():
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
-    if is_corrected or is_folder or "source" in refusals.changes or not _may_load_module(named, options):
+    if is_corrected or "source" in refusals.changes or not _may_load_module(named, options):
         with print_stages():
             refusals.raise_collected()
     _load_pytorch()
@@ -1453,8 +1453,8 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Refuse a
-    checkpoint."""
+    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Raise a
+    click.UsageError for a checkpoint."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
     return load_module_and_call(source, named, options)
@@ -1645,7 +1645,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
         try:
             load_weights(module, weights)
         except InputError as error:
-            _refuse_weights_of_other_class(error, named, weights)
+            _refuse_weights_of_other_class(error, named, weights, module)
             raise
     if not options["random_weights"]:
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
@@ -1664,9 +1664,27 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
     return module, function
 
 
-def _refuse_weights_of_other_class(error: InputError, named: ModuleName, weights: SavedWeights | None) -> None:
-    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own."""
+def _refuse_weights_of_other_class(
+    error: InputError, named: ModuleName, weights: SavedWeights | None, module: Any = None
+) -> None:
+    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own. If
+    the module is of that class, its settings are other ones: then the error tells the layers that differ, and what
+    the code makes them of."""
+    from pocketrnn_export.intake.layers_in_weights import describe_other_layers
+    from pocketrnn_export.intake.weights_file import add_or_remove_prefix
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.source_code.class_definitions import describe_code_of_layers
+
     other = None if weights is None else propose_class_of_weights(named.path, named.name, weights.path)
+    file, _, name = (other or f"{named.path}:{named.name}").rpartition(":")
+    if weights is not None and type(module).__name__ == name:
+        own = module.state_dict()
+        with hide_log_records():
+            differing = describe_other_layers(add_or_remove_prefix(weights, own), own)
+        code = describe_code_of_layers(Path(file), name, {one.partition(".")[0] for one in differing})
+        if differing:
+            lines = [*list(differing.values())[:_FEW_WORDS], *code]
+            raise InputError(error.problem, f"Make {name} as it was trained. {'. '.join(lines)}.") from None
     if weights is not None and other is not None:
         said = f"These are weights of {other}, which has the layers in {weights.path}."
         raise OptionCorrectionsError(error.problem, said, {"source": other}) from None

@@ -7,7 +7,7 @@ import ast
 import contextlib
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     find_relatively_imported_file,
     list_files_near,
+    list_files_that_import,
     list_imported_files,
     list_syntax_nodes_near,
 )
@@ -97,12 +98,75 @@ def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
 
 def _write_parameter(node: ast.expr, parameters: Collection[str]) -> str:
     """Return the code of an expression that is a parameter, or an item or attribute of a parameter, such as
-    `args["size"]`; an empty string for other code."""
+    `args["size"]`, also as a number, `int(args["size"])`; an empty string for other code."""
     is_member = isinstance(node, ast.Attribute) or (
         isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
     )
     held = node.value if is_member and isinstance(node, ast.Attribute | ast.Subscript) else node
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("int", "float") and len(node.args) == 1:
+        return _write_parameter(node.args[0], parameters)
     return ast.unparse(node) if isinstance(held, ast.Name) and held.id in parameters else ""
+
+
+def describe_code_of_layers(path: Path, name: str, layers: Collection[str]) -> list[str]:
+    """Write for each of some layers of a class where `__init__` makes it, under which conditions, and what it reads of
+    the parameters for that.
+
+    Args:
+        path: the file of the class.
+        name: the class.
+        layers: the attributes that hold the layers.
+
+    Example:
+        >>> describe_code_of_layers(Path("model.py"), "Net", ["gate"])
+        ["model.py, line 9, makes gate if args['gated'], and reads args['gated'] and size for it"]
+    """
+    found = find_class_in_file_or_imports(path, name)
+    inits = [] if found is None else find_methods(found[1], "__init__")
+    said: list[str] = []
+    for init in inits:
+        parents = {child: node for node in ast.walk(init) for child in ast.iter_child_nodes(node)}
+        values: dict[str, list[ast.expr]] = {}
+        for target, value in list_assignments(ast.walk(init)):
+            values.setdefault(ast.unparse(target), []).append(value)
+        for node in ast.walk(init):
+            targets = {ast.unparse(one) for one in node.targets} if isinstance(node, ast.Assign) else set()
+            for layer in (one for one in layers if f"self.{one}" in targets):
+                tests, outer = [], parents[node]
+                while outer is not init:
+                    tests += [outer.test] if isinstance(outer, ast.If) else []
+                    outer = parents[outer]
+                read = _list_read_parameters([node, *tests], values, list_parameters(init)[1:])
+                place = f"{found[0] if found else path}, line {getattr(node, 'lineno', 0)}, makes {layer}"
+                place += f" if {' and '.join(map(ast.unparse, tests))}" if tests else ""
+                said += [f"{place}, and reads {' and '.join(read)} for it"] if read else []
+    return said
+
+
+def _list_read_parameters(
+    nodes: Iterable[ast.AST], values: Mapping[str, Sequence[ast.expr]], parameters: Collection[str]
+) -> list[str]:
+    """List the parameters, and their items and attributes, that some code reads, itself or in the values of its names.
+    The rate of a dropout is left out."""
+    waiting, seen, found = [*nodes], set[str](), dict[str, None]()
+    while waiting:
+        node = waiting.pop(0)
+        held = node
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "get"
+            and node.args
+        ):
+            held = ast.Subscript(node.func.value, node.args[0])
+        if isinstance(held, ast.Attribute | ast.Subscript | ast.Name) and (code := _write_parameter(held, parameters)):
+            found |= {} if "drop" in code.lower() else {code: None}
+            continue
+        if isinstance(node, ast.Attribute | ast.Name) and (code := ast.unparse(node)) not in seen:
+            seen.add(code)
+            waiting += values.get(code, [])
+        waiting += ast.iter_child_nodes(node)
+    return [*found]
 
 
 def walk_init_without_optional_branches(definition: ast.ClassDef) -> Iterator[ast.AST]:
@@ -330,6 +394,37 @@ def is_recurrent(path: Path, name: str) -> bool:
                 return True
             waiting += names
     return False
+
+
+def list_code_files_of_module(path: Path) -> list[Path]:
+    """List the Python files that may belong to a module, as `list_files_near` does: first its own file, the files that
+    import it, and all that these import. A script that trains or defines other modules is left out, if it is none of
+    these.
+
+    Args:
+        path: the file of the module.
+    """
+    near = list_files_near(path)
+    own: dict[Path, Path] = {}
+    waiting = [path, *list_files_that_import(path)]
+    while waiting:
+        if (file := waiting.pop(0)).resolve() not in own:
+            own[file.resolve()] = file
+            waiting += list_imported_files(file)
+    if len(own) == 1:
+        return near
+    names = {getattr(one, "name", "") for one in read_python_statements_if_readable(path)}
+    others = [one for one in near if one.resolve() not in own and not _trains_other_module(one, names)]
+    return [*(one for one in near if one.resolve() in own), *others]
+
+
+def _trains_other_module(file: Path, names: Collection[str]) -> bool:
+    """Return whether a file trains a module, or defines one, and none of its classes has one of some names."""
+    nodes = [node for one in read_python_statements_if_readable(file) for node in ast.walk(one)]
+    classes = [one for one in nodes if isinstance(one, ast.ClassDef)]
+    trains = any(isinstance(one, ast.Call) and read_last_name(one.func) == "backward" for one in nodes)
+    defines = any(find_methods(one, "forward") for one in classes)
+    return (trains or defines) and not any(one.name in names for one in classes)
 
 
 def list_module_classes_near(path: Path, *, in_scripts: bool = False) -> list[str]:

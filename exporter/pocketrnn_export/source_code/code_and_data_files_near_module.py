@@ -13,7 +13,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
-from pocketrnn_export.source_code.syntax_tree_parts import Import, list_imported_modules
+from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, list_imported_modules, read_last_name
 
 _MOST_FILES: Final = 60
 _MOST_DATA_FILES: Final = 2_000
@@ -316,6 +316,43 @@ def list_data_files_named_in_code(
     order = [*named]
     ordered = sorted(files.values(), key=lambda found: (order.index(found[1]), not is_below(found[0], path.parent)))
     return {file: named[name] for file, name in ordered}
+
+
+def list_data_files_of_function(path: Path, name: str) -> list[Path]:
+    """List the data files below the working folder that the code of a function names, and the files of full paths: the
+    code outside of functions, which an import runs, and the functions that it and the function use, also in the files
+    that its file imports.
+
+    Args:
+        path: the file of the function.
+        name: the function.
+
+    Example:
+        >>> list_data_files_of_function(Path("cut.py"), "words")
+        [PosixPath('words.vec')]
+    """
+    waiting, named = list[ast.AST](), dict[str, None]()
+    definitions: dict[str, list[ast.AST]] = {}
+    for file in (path, *list_imported_files(path)):
+        with contextlib.suppress(InputError, OSError):
+            for one in read_python_statements(file):
+                is_definition = isinstance(one, Function | ast.ClassDef)
+                (definitions.setdefault(getattr(one, "name", ""), []) if is_definition else waiting).append(one)
+    waiting += definitions.pop(name, [])
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
+                named[node.value] = None
+            elif isinstance(node, ast.Name | ast.Attribute):
+                waiting += definitions.pop(read_last_name(node), [])
+    below = [one for one in list_data_files_below(Path()) if one.suffix not in (".py", ".ipynb")]
+    by_name = {one.name: one for one in reversed(below)}
+    found: dict[Path, None] = {}
+    for text in named:
+        with contextlib.suppress(OSError, ValueError):
+            file = Path(text) if Path(text).is_file() else by_name.get(Path(text).name, Path())
+            found |= {file: None} if file.suffix and file.suffix != ".py" and file.is_file() else {}
+    return [*found]
 
 
 def is_below(file: Path, folder: Path) -> bool:

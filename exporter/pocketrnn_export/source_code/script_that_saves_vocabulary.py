@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code import keras_tokenizer, torchtext_functions
+from pocketrnn_export.source_code.class_definitions import list_code_files_of_module
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     find_imported_file,
     find_relatively_imported_file,
     list_data_files_named_in_code,
-    list_files_near,
     list_imported_files,
     list_notebooks_near,
     make_import_absolute,
@@ -163,7 +163,7 @@ def find_vocabulary_code(path: Path) -> VocabularyScript | None:
     """
     script: VocabularyScript | None = None
     others: dict[str, str] = {}
-    for file in list_files_near(path):
+    for file in list_code_files_of_module(path):
         statements = read_python_statements_if_readable(file)
         top = [*_flatten_blocks(statements)]
         by_scope: dict[Function | None, dict[str, ast.Assign]] = {}
@@ -190,7 +190,7 @@ def find_vocabulary_loader(path: Path) -> tuple[VocabularyScript, Path] | None:
     """
     named = list_data_files_named_in_code(path, _SUFFIXES_OF_WORDS)
     data = [one for one in named if _FILES_OF_WORDS.search(one.stem)]
-    for file in list_files_near(path) if len(data) == 1 else ():
+    for file in list_code_files_of_module(path) if len(data) == 1 else ():
         top = [*_flatten_blocks(read_python_statements_if_readable(file))]
         for one in top:
             if not isinstance(one, ast.FunctionDef) or not _LOADERS.fullmatch(one.name):

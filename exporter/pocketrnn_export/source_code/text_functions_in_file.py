@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.class_definitions import list_code_files_of_module
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.functions_of_file import find_imported_functions
 from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, is_name_of_answering_function
@@ -134,7 +135,7 @@ class TextFunction(NamedTuple):
 
 def list_text_functions(path: Path) -> list[TextFunction]:
     """List up to four functions, of a file and of the Python files near it, that split or clean texts according to
-    their names.
+    their names. Scripts that train other modules are left out, as `list_code_files_of_module` does.
 
     Functions that answer a text come first, or in their place the functions that split the text for them. Then come
     those that call a library such as spaCy, which the text rules cannot replace, and then the others.
@@ -143,7 +144,7 @@ def list_text_functions(path: Path) -> list[TextFunction]:
         path: the file.
     """
     found: dict[str, tuple[int, TextFunction]] = {}
-    near, kinds = list_files_near(path), len(_TEXT_FUNCTIONS)
+    near, kinds = list_code_files_of_module(path), len(_TEXT_FUNCTIONS)
     for file in near:
         with contextlib.suppress(InputError):
             for name, function in _list_functions_and_methods(file):

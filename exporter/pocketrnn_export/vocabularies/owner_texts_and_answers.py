@@ -287,7 +287,8 @@ def _replace_class_numbers(path: Path, rows: list[dict[str, Any]], labels: Seque
     for column in [name for name in (rows[0] if rows else ()) if _OF_CLASSES.search(name) and name not in labels]:
         named = name_class_numbers([row[column] for row in rows if row[column]], labels)
         if named:
-            _log.warning("%s: the numbers of %s are read as labels: %s", path, column, _write_class_numbers(named))
+            _log.warning("%s: the numbers of %s are read as labels: %s. They show the order of the labels, not that "
+                         "these are their names", path, column, _write_class_numbers(named))  # fmt: skip
             rows = [{**row, column: named[int(float(row[column]))] if row[column] else ""} for row in rows]
     return rows
 

@@ -22,13 +22,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.errors import InputError, short_repr
+from pocketrnn.errors import InputError
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.cleaning_steps import Keep, Replace, cleaning_function
 from pocketrnn.text.code_point_ranges import find_ranges
 from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
 
 _DEEPEST: Final = 8
+_LONGEST_CODE: Final = 70
 _MOST_ITERATIONS: Final = 2_000
 _LONGEST_WORD: Final = 64
 _MOST_STOP_WORDS: Final = 2_000
@@ -266,7 +267,8 @@ class _Reader:
         end = getattr(node, "end_lineno", number)
         copied = [found[1] for one in self.lines[number - 1 : end] if (found := PLACE_OF_COPIED_LINE.search(one))]
         place = next(iter(copied), f"{self.file}, line {self.first_line + number - 1}".removeprefix(", "))
-        self.unsaid.append(f"{place}: {short_repr(ast.unparse(node), 70)[1:-1]}{why}")
+        code = ast.unparse(node)
+        self.unsaid.append(f"{place}: {code if len(code) <= _LONGEST_CODE else f'{code[:_LONGEST_CODE]} ...'}{why}")
         return text
 
     def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:

@@ -328,9 +328,9 @@ def _run_on_made_texts(
     most_seconds: float = _MOST_SECONDS,
     raising: dict[str, InputError] | None = None,
 ) -> list[_Compared]:
-    """Run the function on words of the vocabulary and on made texts, and return its results. Texts on which it fails
-    are left out, and added to `raising` with the errors; so are further texts once its calls have taken
-    `most_seconds`."""
+    """Run the function on words of the vocabulary and on texts that are made for the comparison. Return its results. A
+    text is left out if the function fails on it, and its error is added to `raising`. Further texts are left out once
+    the calls have taken `most_seconds`."""
     words = _list_ordinary_words(vocabulary)
     texts = _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds)
     found = _run_and_collect_errors(function, texts, look_up, vocabulary, {} if raising is None else raising)
